@@ -1,0 +1,35 @@
+# make demo     the whole road in a few minutes; make demo GLUE=DIR fine-tunes on real GLUE instead of the small tasks
+# make test     the tests that every change must pass
+# make check    ruff and pyright
+# make check-slow   the tests that take minutes
+
+PYTHON ?= python3
+GLUE ?=
+INSTALLED := .venv/.installed
+
+.PHONY: demo test check check-slow
+.DELETE_ON_ERROR:
+
+demo: $(INSTALLED)
+	@.venv/bin/sesame demo $(if $(GLUE),--glue "$(GLUE)")
+
+test: $(INSTALLED)
+	@.venv/bin/python -m pytest -q
+
+check: $(INSTALLED)
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/pyright
+
+check-slow: $(INSTALLED)
+	@.venv/bin/python -m pytest -q -m slow
+
+# torch goes first and alone, so that no other requirement can choose another build of it.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Sesame needs Python >= 3.11; choose one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "Installing into .venv (the first time this takes some minutes)"
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools torch
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

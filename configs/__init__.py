@@ -1,0 +1,104 @@
+"""Strict TOML -> typed configuration, one function each way; one file is one complete run.
+
+TOML is read by the standard library, because YAML reads ``1e-4`` as a string. The classes themselves live in the
+rooms that they configure, as subclasses of :class:`Section`; this room knows none of them.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from configs.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of every configuration class: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Config = TypeVar("Config", bound=Section)
+
+
+def load(path: str | Path, kind: type[Config], overrides: Iterable[str] = ()) -> Config:
+    """Read ``path`` as a ``kind``, with ``section.field=value`` overrides on top.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or a key is unknown or of the wrong type.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file; the shipped ones are under configs/") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder, but a TOML file is needed") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(values, override)
+    return parse(values, kind, str(path))
+
+
+def parse(values: Mapping[str, Any], kind: type[Config], origin: str) -> Config:
+    """Validate plain ``values`` as a ``kind``; ``origin`` names their file in the error sentence."""
+    try:
+        # JSON mode: TOML has no tuple and no path, so arrays and strings may become them; numbers stay strict.
+        return kind.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_sentence(error, kind)}") from None
+
+
+def dump(config: Section) -> dict[str, Any]:
+    """The resolved configuration as plain JSON values, defaults included; ``parse`` takes it back."""
+    return config.model_dump(mode="json")
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    names = key.strip().split(".")
+    if not separator or not all(names):
+        raise ConfigError(f"--set {override}: write it as section.field=value")
+    section = values
+    for name in names[:-1]:
+        section = section.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {override}: '{name}' is a value, not a section")
+    section[names[-1]] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """The TOML value in ``text``; a bare word is a string, so that a path needs no quotes in a shell."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(error: ValidationError, kind: type[Section]) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{_known(kind, first['loc'])}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"'{key}': {message}" if first["loc"] else message
+    return f"'{key}' = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _known(kind: type[Section], location: tuple[int | str, ...]) -> str:
+    """The keys that exist where the unknown one was written, when they can be told from the class."""
+    section: Any = kind
+    for name in location[:-1]:
+        field = getattr(section, "model_fields", {}).get(name)
+        section = field.annotation if field else None
+    names = getattr(section, "model_fields", None)
+    return f"; known there: {', '.join(names)}" if names else ""

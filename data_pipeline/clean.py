@@ -1,0 +1,61 @@
+"""Normalise documents and drop those that teach nothing, each for a counted reason."""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from configs import Section
+from data_pipeline.document import Document
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
+SPACES = re.compile(r"[^\S\n]+")
+BLANK_LINES = re.compile(r"\n\s*\n\s*")
+
+
+class CleanConfig(Section):
+    """What a document must be to stay."""
+
+    unicode_form: Literal["NFC", "NFKC"] = "NFC"
+    """Unicode normal form of the text."""
+    minimum_characters: int = Field(default=100, ge=0)
+    """Shorter documents are dropped as "short"."""
+    minimum_letter_share: float = Field(default=0.6, ge=0, le=1)
+    """Documents with a smaller share of letters among their non-space characters are dropped as "not prose"."""
+    drop_duplicates: bool = True
+    """Of documents with equal text only the first stays; the others are dropped as "duplicate"."""
+
+
+def clean(documents: Iterable[Document], config: CleanConfig, dropped: Counter[str]) -> Iterator[Document]:
+    """The documents that stay, normalised; ``dropped`` counts the others by reason."""
+    for document in documents:
+        text = normalise(document.text, config.unicode_form)
+        reason = _reason(text, config)
+        if reason:
+            dropped[reason] += 1
+        else:
+            yield Document(text, document.source)
+
+
+def normalise(text: str, form: Literal["NFC", "NFKC"]) -> str:
+    """Normal form, no control characters, single spaces, paragraphs parted by one blank line."""
+    text = CONTROL.sub("", unicodedata.normalize(form, text.replace("\r\n", "\n").replace("\r", "\n")))
+    return BLANK_LINES.sub("\n\n", SPACES.sub(" ", text)).strip()
+
+
+def fingerprint(text: str) -> bytes:
+    """16 bytes that equal texts share: what duplicates and held-out documents are told by."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _reason(text: str, config: CleanConfig) -> str | None:
+    if len(text) < config.minimum_characters:
+        return "short"
+    visible = len(text) - text.count(" ") - text.count("\n")
+    if sum(map(str.isalpha, text)) < config.minimum_letter_share * visible:
+        return "not prose"
+    return None

@@ -1,0 +1,123 @@
+"""Segments -> examples: which tokens are hidden, and behind what. Pure numpy over a whole part at once.
+
+80 % of the chosen tokens become [MASK], 10 % a random token, 10 % stay (BERT, section 3.1, task 1).
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from configs import Section
+from data_pipeline.shards import Ragged
+from data_pipeline.tokenizer import Special
+
+
+class CorruptConfig(Section):
+    """How tokens are hidden."""
+
+    kind: Literal["nothing", "masked_tokens", "masked_words"] = "masked_tokens"
+    """Row of the table: single tokens (BERT), or all pieces of a word together (BERT's whole-word masking)."""
+    mask_probability: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that are predicted (BERT: 0.15)."""
+    mask_share: float = Field(default=0.8, ge=0, le=1)
+    """Of those, the share that becomes [MASK]."""
+    random_share: float = Field(default=0.1, ge=0, le=1)
+    """Of those, the share that becomes a random token; the rest stays as it is."""
+    maximum_predictions: int = Field(default=0, ge=0)
+    """Most predictions of one example (BERT: 20 at 128 tokens); 0 for no limit."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "CorruptConfig":
+        if self.mask_share + self.random_share > 1:
+            raise ValueError(f"mask_share {self.mask_share} and random_share {self.random_share} exceed 1 together")
+        return self
+
+
+class Vocabulary(NamedTuple):
+    """What corruption must know of a tokenizer."""
+
+    special: Special
+    starts_word: np.ndarray
+    """bool [V]: the piece begins a word."""
+    ordinary: np.ndarray
+    """Ids that a random replacement is drawn from."""
+
+
+class Corrupted(NamedTuple):
+    tokens: Ragged
+    positions: Ragged
+    labels: Ragged
+
+
+def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw: np.random.Generator) -> Corrupted:
+    """Hide tokens of every row; special tokens are never hidden."""
+    rows = np.repeat(np.arange(len(tokens.lengths)), tokens.lengths)
+    special = np.isin(tokens.values, [vocabulary.special.cls, vocabulary.special.sep, vocabulary.special.pad])
+    candidates = np.flatnonzero(~special)
+    chosen = np.sort(candidates[CHOICES[config.kind](tokens.values, rows, candidates, config, vocabulary, draw)])
+    labels = tokens.values[chosen]
+    fate = draw.random(len(chosen))
+    replaced = np.where(fate < config.mask_share, vocabulary.special.mask, labels)
+    at_random = (fate >= config.mask_share) & (fate < config.mask_share + config.random_share)
+    replaced[at_random] = draw.choice(vocabulary.ordinary, int(at_random.sum()))
+    values = tokens.values.copy()
+    values[chosen] = replaced
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[chosen], minlength=len(tokens.lengths)))])
+    positions = (chosen - tokens.offsets[rows[chosen]]).astype(np.uint16)
+    return Corrupted(Ragged(values, tokens.offsets), Ragged(positions, offsets), Ragged(labels, offsets))
+
+
+def _budget(rows: np.ndarray, config: CorruptConfig) -> np.ndarray:
+    """[candidates] how many predictions the row of each candidate may have; at least one."""
+    counts = np.bincount(rows)
+    budget = np.maximum(1, np.rint(counts * config.mask_probability)).astype(np.int64)
+    if config.maximum_predictions:
+        budget = np.minimum(budget, config.maximum_predictions)
+    return budget[rows]
+
+
+def _tokens(
+    values: np.ndarray,
+    rows: np.ndarray,
+    candidates: np.ndarray,
+    config: CorruptConfig,
+    vocabulary: Vocabulary,
+    draw: np.random.Generator,
+) -> np.ndarray:
+    """Tokens in random order within their row, up to the budget."""
+    row = rows[candidates]
+    order = np.lexsort((draw.random(len(candidates)), row))
+    return order[_rank(row[order]) < _budget(row, config)[order]]
+
+
+def _words(
+    values: np.ndarray,
+    rows: np.ndarray,
+    candidates: np.ndarray,
+    config: CorruptConfig,
+    vocabulary: Vocabulary,
+    draw: np.random.Generator,
+) -> np.ndarray:
+    """Words in random order within their row, each as long as all of it fits into the budget."""
+    row = rows[candidates]
+    # A word begins at a piece that says so, and where the token before is special or of another row.
+    begins = vocabulary.starts_word[values[candidates]] | (np.diff(candidates, prepend=-2) != 1)
+    begins |= np.diff(row, prepend=-1) != 0
+    word = np.cumsum(begins) - 1
+    length = np.bincount(word)
+    order = np.lexsort((np.arange(len(candidates)), draw.random(len(length))[word], row))
+    done = _rank(row[order]) - _rank(word[order]) + length[word[order]]
+    fits = done <= _budget(row, config)[order]
+    first_word = done == length[word[order]]
+    return order[fits | first_word]
+
+
+def _rank(groups: np.ndarray) -> np.ndarray:
+    """Position of each entry inside its run of equal entries."""
+    starts = np.flatnonzero(np.diff(groups, prepend=-1) != 0)
+    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
+
+
+CHOICES: dict[str, Callable[..., np.ndarray]] = {"masked_tokens": _tokens, "masked_words": _words}

@@ -1,0 +1,64 @@
+"""What stands on a backbone to solve a task: pooling, an optional hidden layer, and the outputs.
+
+T tokens, B sequences, D width; C outputs.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from evaluation.finetune_config import FinetuneConfig
+from pretrain.interfaces import Batch
+
+
+def first(hidden_TD: Tensor, batch: Batch) -> Tensor:
+    """The state of [CLS], [B, D]."""
+    return hidden_TD[batch.layout.starts_B]
+
+
+def mean(hidden_TD: Tensor, batch: Batch) -> Tensor:
+    """The mean over each sequence's tokens, [B, D]."""
+    return _means(hidden_TD, batch.layout.boundaries_B1.long().diff())
+
+
+def pair(hidden_TD: Tensor, batch: Batch) -> Tensor:
+    """(u, v, |u-v|, u*v) of the means of both segments, [B, 4 D]; v is zero where there is no second segment."""
+    lengths_B = batch.layout.boundaries_B1.long().diff()
+    first_B = batch["first_lengths"]
+    means_B2D = _means(hidden_TD, torch.stack([first_B, lengths_B - first_B], 1).flatten()).unflatten(0, (-1, 2))
+    u_BD, v_BD = means_B2D.unbind(1)
+    return torch.cat([u_BD, v_BD, (u_BD - v_BD).abs(), u_BD * v_BD], -1)
+
+
+def _means(hidden_TD: Tensor, lengths: Tensor) -> Tensor:
+    sums = torch.segment_reduce(hidden_TD.float(), "sum", lengths=lengths, axis=0, initial=0.0)
+    return sums / lengths.clamp(min=1)[:, None]
+
+
+POOLINGS: dict[str, tuple[Callable[[Tensor, Batch], Tensor], int]] = {
+    "first": (first, 1),
+    "mean": (mean, 1),
+    "pair": (pair, 4),
+}
+"""Name -> (function, size of what it gives in widths)."""
+
+
+class Head(nn.Module):
+    """hidden states [T, D] -> outputs [B, C]."""
+
+    def __init__(self, width: int, outputs: int, config: FinetuneConfig):
+        super().__init__()
+        self.pool, widths = POOLINGS[config.pooling]
+        self.dropout = nn.Dropout(config.dropout)
+        self.hidden = nn.Sequential(nn.Linear(widths * width, width), nn.Tanh(), self.dropout)
+        if not config.hidden_layer:
+            self.hidden = nn.Identity()
+        self.output = nn.Linear(width if config.hidden_layer else widths * width, outputs)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        return self.output(self.hidden(self.dropout(self.pool(hidden_TD, batch)))).float()

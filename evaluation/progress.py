@@ -1,0 +1,52 @@
+"""How far an evaluation is: one bar on a terminal, one line for each finished run everywhere."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from evaluation.results import Result
+
+
+class Progress:
+    """Used as ``with Progress(runs) as progress``; ``begin``, ``advance`` and ``end`` for each run."""
+
+    def __init__(self, runs: int):
+        self.console = Console(highlight=False)
+        self.runs = runs
+        self.done = 0
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self.total = self.bar.add_task("fine-tuning", total=runs)
+        self.current = self.bar.add_task("", total=None)
+        self.title = ""
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.bar.stop()
+
+    def begin(self, title: str) -> None:
+        """Start the next run."""
+        self.title = title
+        self.bar.reset(self.current, description=title, total=None)
+
+    def advance(self, step: int, steps: int) -> None:
+        """Tell how far the run is."""
+        self.bar.update(self.current, completed=step, total=steps)
+
+    def end(self, result: Result, how: str) -> None:
+        """Finish the run and print its scores, in points of 100."""
+        self.done += 1
+        self.bar.update(self.total, completed=self.done)
+        scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in result.scores.items())
+        self.console.print(f"[{self.done}/{self.runs}] {self.title}: {scores} ({how})", markup=False)

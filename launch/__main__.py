@@ -1,0 +1,190 @@
+"""The command ``sesame``: one word per stage of the road from raw text to a score."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import configs
+from configs.errors import SesameError, TaskError
+from launch.overrides import with_output
+
+app = typer.Typer(
+    name="sesame",
+    help="From raw text to a GLUE score: prepare, pretrain, evaluate. Every stage reads one TOML file and writes one "
+    "folder. Start with: sesame demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one value of the file; may be repeated."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", metavar="DIR", help="Folder to write, instead of the one in the file.")
+]
+
+
+@app.command(short_help="Turn raw text into a dataset.")
+def prepare(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS.toml", help="What to read and what to make of it.")],
+    output: Output = None,
+    overrides: Overrides = None,
+) -> None:
+    """Turn raw text into a dataset: a folder of shards with a manifest. Runs on CPUs only.
+
+    Example: sesame prepare configs/corpus/demo.toml --output runs/demo/dataset
+    """
+    from data_pipeline.prepare import CorpusConfig, prepare
+
+    config = configs.load(corpus, CorpusConfig, with_output(overrides, output))
+    print(f"dataset: {prepare(config, config.output)}")
+
+
+@app.command(short_help="Show examples as the model sees them.")
+def inspect(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="train or validation.")] = "train",
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="How many examples.")] = 5,
+) -> None:
+    """Show a few examples as the model sees them, with masks and labels made visible.
+
+    Example: sesame inspect runs/demo/dataset --count 3
+    """
+    from rich.console import Console
+
+    from data_pipeline.inspect import render
+
+    Console().print(render(dataset, split, count))
+
+
+@app.command(short_help="Check a dataset against its manifest.")
+def verify(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
+) -> None:
+    """Check every shard of a dataset against its manifest: checksums, counts and masking rates.
+
+    Example: sesame verify runs/demo/dataset
+    """
+    from data_pipeline.verify import verify
+
+    print("\n".join(verify(dataset)))
+
+
+@app.command(short_help="Train a model on a dataset.")
+def pretrain(
+    run: Annotated[Path, typer.Argument(metavar="RUN.toml", help="The model, the dataset and how to train.")],
+    output: Output = None,
+    overrides: Overrides = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Start N processes on this machine through DeepSpeed's launcher."),
+    ] = None,
+) -> None:
+    """Train a model on a dataset; started again with the same output folder, it goes on where it stopped.
+
+    Example: sesame pretrain configs/pretrain/demo.toml --output runs/demo/pretrain
+
+    Without --processes the training runs in this very process, or joins the processes of torchrun or of the
+    deepspeed launcher when one of them has started it.
+    """
+    from launch import pretraining
+
+    changes = with_output(overrides, output)
+    if processes is not None:
+        pretraining.start_processes(run, changes, processes)
+    pretraining.train_here(run, changes)
+
+
+@app.command(short_help="Fine-tune on tasks and write the table.")
+def evaluate(
+    suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Which tasks, seeds and settings.")],
+    checkpoint: Annotated[Path, typer.Option(metavar="DIR", help="A checkpoint or a run written by pretrain.")],
+    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="The tasks in GLUE's layout: DIR/CoLA/train.tsv ...")],
+    output: Output = None,
+    overrides: Overrides = None,
+) -> None:
+    """Fine-tune a checkpoint, and the same model from random weights, on each task; write the table.
+
+    Example: sesame evaluate configs/evaluation/glue.toml --checkpoint runs/demo/pretrain --data-dir glue
+    """
+    from evaluation.evaluate import EvaluationConfig, evaluate
+
+    config = configs.load(suite, EvaluationConfig, overrides or ())
+    evaluate(config, checkpoint, data_dir, output or Path("runs") / suite.stem)
+
+
+@app.command(short_help="Make small tasks from held-out documents.")
+def probe_tasks(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the task folders are written.")],
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the choice of sentences.")] = 1,
+) -> None:
+    """Make small tasks in GLUE's layout from the documents that a dataset holds out.
+
+    Example: sesame probe-tasks runs/demo/dataset runs/demo/tasks
+    """
+    from evaluation.tasks.probe import write_tasks
+
+    write_tasks(dataset, directory, seed)
+    print(f"tasks: {directory}")
+
+
+@app.command(short_help="Download GLUE in its official layout.")
+def fetch_glue(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the task folders are written.")],
+) -> None:
+    """Download the GLUE tasks from the Hugging Face hub, in the layout that evaluate reads.
+
+    Example: sesame fetch-glue glue
+
+    It needs a network and the package huggingface_hub.
+    """
+    try:
+        from evaluation.fetch import fetch
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise TaskError(
+            "fetch-glue needs the package huggingface_hub; install it with: pip install 'sesame[hub]'"
+        ) from None
+
+    print(f"tasks: {fetch(directory)}")
+
+
+@app.command(short_help="Walk the whole road in a few minutes.")
+def demo(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all that the demo writes.")] = Path(
+        "runs/demo"
+    ),
+    glue: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Fine-tune on the real GLUE in this folder instead.")
+    ] = None,
+) -> None:
+    """Walk the whole road in a few minutes: prepare, pretrain, fine-tune, and show the table.
+
+    Example: sesame demo
+    """
+    from launch.demo import walk
+
+    raise typer.Exit(walk(output, glue))
+
+
+def main() -> None:
+    """Entry point: what a person can mend is one sentence and exit code 2, anything else its traceback."""
+    try:
+        app()
+    except SesameError as error:
+        print(f"sesame: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("sesame: interrupted; the same command goes on from what is complete", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+""":"
+# Pretrains a model. This file is valid bash and valid Python, so both of these work, on CPU as on GPU:
+#
+#     deepspeed launch/pretrain.sh --config configs/pretrain/demo.toml
+#     bash launch/pretrain.sh --config configs/pretrain/demo.toml --processes 2
+#
+# After --config: --set SECTION.FIELD=VALUE (may be repeated), --output DIR. Without --processes, DeepSpeed starts one
+# process per GPU or, without a GPU, one per memory node of the CPU.
+#
+# Several machines without ssh (Slurm, Kubernetes): start the bash form once on each, with --processes and these set:
+#
+#     NNODES=4 NODE_RANK=0 MASTER_ADDR=host-of-node-0 MASTER_PORT=29500 bash launch/pretrain.sh --config ... --processes 8
+#
+# Under `srun --ntasks-per-node=1` NNODES and NODE_RANK come from Slurm. Several machines with ssh: the deepspeed form
+# with its own options, as in `deepspeed --hostfile hosts launch/pretrain.sh --config ...`.
+set -euo pipefail
+
+script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+virtual_environment_python=$(dirname "$script")/../.venv/bin/python
+python=${SESAME_PYTHON:-python3}
+if [ -z "${SESAME_PYTHON:-}" ] && [ -x "$virtual_environment_python" ]; then python=$virtual_environment_python; fi
+
+processes=
+arguments=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --processes) processes=${2:?--processes needs a number}; shift 2 ;;
+        --processes=*) processes=${1#*=}; shift ;;
+        *) arguments+=("$1"); shift ;;
+    esac
+done
+
+nodes=${NNODES:-${SLURM_NNODES:-1}}
+launcher=(--quiet --master_port "${MASTER_PORT:-29500}")
+if [ "$nodes" -gt 1 ]; then
+    if [ -z "$processes" ] || [ -z "${MASTER_ADDR:-}" ]; then
+        echo "launch/pretrain.sh: $nodes machines need MASTER_ADDR and --processes, the number on each machine" >&2
+        exit 2
+    fi
+    hosts=$(mktemp)
+    for ((node = 0; node < nodes; node++)); do echo "node-$node slots=$processes"; done > "$hosts"
+    launcher+=(--no_ssh --hostfile "$hosts" --node_rank "${NODE_RANK:-$SLURM_NODEID}" --master_addr "$MASTER_ADDR")
+elif [ -n "$processes" ]; then
+    launcher+=(--num_accelerators "$processes")
+fi
+
+exec "$python" -m deepspeed.launcher.runner "${launcher[@]}" "$script" "${arguments[@]}"
+":"""
+
+import sys
+from pathlib import Path
+
+# The interpreter has put this script's folder first; the packages are one level up, installed or not.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from launch.pretraining import main  # noqa: E402
+
+main()

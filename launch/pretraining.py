@@ -1,0 +1,63 @@
+"""Starts a pretraining run: in this process, or in several through ``pretrain.sh`` and DeepSpeed's launcher."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import configs
+from configs.errors import SesameError
+from launch.overrides import with_output
+
+SCRIPT = Path(__file__).with_name("pretrain.sh")
+
+
+def train_here(run: Path, overrides: Sequence[str]) -> None:
+    """Train in this process, which is one of a world if a launcher has said so in the environment.
+
+    Raises:
+        SesameError: the configuration, the dataset or a checkpoint does not fit.
+    """
+    from pretrain.config import RunConfig
+    from pretrain.train import train
+
+    checkpoint = train(configs.load(run, RunConfig, overrides))
+    if os.environ.get("RANK", "0") == "0":
+        print(f"checkpoint: {checkpoint}")
+
+
+def start_processes(run: Path, overrides: Sequence[str], processes: int) -> NoReturn:
+    """Become ``processes`` trainers on this machine. The configuration is read first, so that a mistake is told once.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    from pretrain.config import RunConfig
+
+    configs.load(run, RunConfig, overrides)
+    changes = [word for override in overrides for word in ("--set", override)]
+    os.environ["SESAME_PYTHON"] = sys.executable
+    sys.stdout.flush()
+    os.execvp("bash", ["bash", str(SCRIPT), "--processes", str(processes), "--config", str(run), *changes])
+
+
+def main() -> None:
+    """What each process of ``pretrain.sh`` does."""
+    parser = argparse.ArgumentParser(prog="launch/pretrain.sh", description="One process of a pretraining run.")
+    parser.add_argument("--config", required=True, type=Path, metavar="RUN.toml")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
+    parser.add_argument("--output", metavar="DIR", help="folder to write, instead of the one in the file")
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    try:
+        train_here(arguments.config, with_output(arguments.overrides, arguments.output))
+    except SesameError as error:
+        print(f"{_speaker()}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _speaker() -> str:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    return f"sesame (process {os.environ['RANK']} of {world_size})" if world_size > 1 else "sesame"

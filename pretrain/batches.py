@@ -1,0 +1,234 @@
+"""Shards -> packed batches of named tensors, in one global order that depends on seed and epoch only.
+
+| column         | shape | from shard columns            | meaning                                             |
+|----------------|-------|-------------------------------|-----------------------------------------------------|
+| tokens         | [T]   | tokens                        | token ids, corrupted where the recipe says so       |
+| positions      | [T]   |                               | position inside the sequence                        |
+| segments       | [T]   | first_segment_length          | 0 in the first segment, 1 in the second             |
+| mask_positions | [P]   | mask_positions                | index into T of each token to predict               |
+| mask_labels    | [P]   | mask_labels                   | the original token there                            |
+| pair_labels    | [B]   | pair_labels                   | 0 as it was, 1 another document or swapped          |
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from configs import Section
+from configs.errors import ConfigError, DatasetError
+from data_pipeline.shards import Dataset, Ragged, Split
+from pretrain.interfaces import Batch, Layout, LengthGroup
+
+SOURCES: dict[str, str] = {
+    "tokens": "tokens",
+    "positions": "tokens",
+    "segments": "first_segment_length",
+    "mask_positions": "mask_positions",
+    "mask_labels": "mask_labels",
+    "pair_labels": "pair_labels",
+}
+"""Batch column -> the shard column that it is made of."""
+
+PADDED_SHARE = 0.75
+"""Sequences at least this share of the longest go through attention together; below it a call of their own is cheaper."""
+
+
+class DataConfig(Section):
+    """Which dataset, and how much of it at once."""
+
+    dataset: str
+    """Folder that ``sesame prepare`` wrote."""
+    global_batch: int = Field(gt=0)
+    """Sequences that one optimizer step averages over."""
+    micro_batch: int = Field(gt=0)
+    """Sequences that one process handles at once; accumulation follows from the two and from the layout."""
+    verify: bool = True
+    """Check every checksum of the dataset before the first step."""
+
+    @model_validator(mode="after")
+    def _micro_divides_global(self) -> "DataConfig":
+        if self.global_batch % self.micro_batch:
+            raise ValueError(f"global_batch {self.global_batch} does not divide by micro_batch {self.micro_batch}")
+        return self
+
+    def accumulation(self, processes: int) -> int:
+        """Micro-batches of each data-parallel process in one step.
+
+        Raises:
+            ConfigError: the global batch does not divide evenly.
+        """
+        together = self.micro_batch * processes
+        if self.global_batch % together:
+            raise ConfigError(
+                f"data.global_batch {self.global_batch} does not divide by data.micro_batch {self.micro_batch} x "
+                f"{processes} data-parallel processes = {together}; change one of the three"
+            )
+        return self.global_batch // together
+
+
+class Share(NamedTuple):
+    """One process's place among those that split the data."""
+
+    rank: int
+    of: int
+
+
+class Batches:
+    """Micro-batches by step number: the position in the data is the step, so that seeking costs nothing."""
+
+    def __init__(self, dataset: Dataset, config: DataConfig, reads: Sequence[str], seed: int, share: Share):
+        self.train = dataset.split("train")
+        self.validation = dataset.split("validation")
+        self.config = config
+        self.reads = tuple(reads)
+        self.seed = seed
+        self.share = share
+        self.accumulation = config.accumulation(share.of)
+        self._epoch: tuple[int, np.ndarray] | None = None
+        check_columns(dataset, reads)
+        if self.train.rows == 0:
+            raise DatasetError(f"{dataset.path}: the train split has no rows; prepare it from more text")
+
+    def step(self, number: int) -> Iterator[Batch]:
+        """This process's micro-batches of optimizer step ``number`` (from 0)."""
+        first = number * self.config.global_batch
+        rows = self._rows(first, first + self.config.global_batch)
+        micro_batches = self.accumulation * self.share.of
+        denominators = self._denominators(self.train, rows, micro_batches)
+        for part in np.split(rows, micro_batches)[self.share.rank :: self.share.of]:
+            yield self._batch(self.train, part, denominators)
+
+    def held_out(self, limit: int) -> Iterator[Batch]:
+        """This process's part of the first ``limit`` validation rows; summed over all, losses are exact means."""
+        rows = np.arange(min(limit, self.validation.rows))
+        denominators = self._denominators(self.validation, rows, 1)
+        size = self.config.micro_batch
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        for first in range(0, len(parts), self.share.of):
+            index = first + self.share.rank
+            if index < len(parts):
+                yield self._batch(self.validation, parts[index], denominators)
+            else:
+                # Every process must run as many forwards as any other; a surplus one counts for nothing.
+                yield self._batch(self.validation, parts[0], dict.fromkeys(denominators, float("inf")))
+
+    def _rows(self, first: int, last: int) -> np.ndarray:
+        """Rows at positions [first, last) of the endless stream: every epoch a new order of all rows."""
+        pieces = []
+        while first < last:
+            epoch, start = divmod(first, self.train.rows)
+            end = min(self.train.rows, start + last - first)
+            pieces.append(self._order(epoch)[start:end])
+            first += end - start
+        return np.concatenate(pieces)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._epoch is None or self._epoch[0] != epoch:
+            # torch.randperm was visibly uneven on large inputs for years; PCG64DXSM is not.
+            generator = np.random.Generator(np.random.PCG64DXSM([self.seed, epoch]))
+            self._epoch = (epoch, generator.permutation(self.train.rows))
+        return self._epoch[1]
+
+    def _denominators(self, split: Split, rows: np.ndarray, micro_batches: int) -> dict[str, float]:
+        return {
+            column: float(split.lengths(SOURCES[column])[rows].sum()) / micro_batches
+            for column in self.reads
+            if column.endswith("_labels")
+        }
+
+    def _batch(self, split: Split, rows: np.ndarray, denominators: dict[str, float]) -> Batch:
+        by_length = rows[np.argsort(split.lengths("tokens")[rows], kind="stable")]
+        columns = split.take(by_length)
+        return assemble(columns, self.reads, denominators)
+
+
+def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
+    """Compare what model and objectives read with what the dataset has, before a device is touched.
+
+    Raises:
+        DatasetError: naming what is missing and the recipe that writes it.
+    """
+    missing = sorted({SOURCES[column] for column in reads} - set(dataset.manifest.columns))
+    if missing:
+        raise DatasetError(
+            f"{dataset.path}: has no column {', '.join(missing)}, which this model and its objectives read; prepare "
+            "the corpus with a [segment] and [corrupt] recipe that writes it, or drop the objective from [objectives]"
+        )
+
+
+def assemble(columns: dict[str, np.ndarray | Ragged], reads: Sequence[str], denominators: dict[str, float]) -> Batch:
+    """Shard rows -> one packed batch, without a loop over sequences."""
+    tokens = _ragged(columns["tokens"])
+    starts, lengths = tokens.offsets[:-1], np.diff(tokens.offsets)
+    makers = {
+        "tokens": lambda: tokens.values,
+        "positions": lambda: np.arange(tokens.offsets[-1]) - np.repeat(starts, lengths),
+        "segments": lambda: (
+            np.arange(tokens.offsets[-1]) >= np.repeat(starts + columns["first_segment_length"], lengths)
+        ),
+        "mask_positions": lambda: _shifted(_ragged(columns["mask_positions"]), starts),
+        "mask_labels": lambda: _ragged(columns["mask_labels"]).values,
+        "pair_labels": lambda: columns["pair_labels"],
+    }
+    tensors = {name: _int64(makers[name]()) for name in dict.fromkeys(("tokens", *reads))}
+    return Batch(layout(lengths), tensors, denominators)
+
+
+def pack(sequences: Sequence[np.ndarray], first_segment_lengths: Sequence[int], **columns: np.ndarray) -> Batch:
+    """Token id arrays -> a packed batch, in the order given; ``columns`` (per sequence) are passed through."""
+    offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])])
+    rows: dict[str, np.ndarray | Ragged] = {
+        "tokens": Ragged(np.concatenate(sequences), offsets),
+        "first_segment_length": np.asarray(first_segment_lengths),
+    }
+    batch = assemble(rows, ("tokens", "positions", "segments"), {})
+    extra = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+    return Batch(batch.layout, {**batch.columns, **extra})
+
+
+def layout(lengths: np.ndarray) -> Layout:
+    """Boundaries and length groups of sequences that lie end to end."""
+    boundaries = np.concatenate([[0], np.cumsum(lengths)])
+    groups, first = [], 0
+    while first < len(lengths):
+        last = _group_end(lengths, first)
+        group = tuple(int(length) for length in lengths[first:last])
+        groups.append(LengthGroup(int(boundaries[first]), int(boundaries[last]), group))
+        first = last
+    return Layout(
+        torch.from_numpy(boundaries.astype(np.int32)), int(lengths.max()) if len(lengths) else 0, tuple(groups)
+    )
+
+
+def _group_end(lengths: np.ndarray, first: int) -> int:
+    """One past the last neighbour that shares a call with sequence ``first``: equal ones, else similar ones."""
+    equal = first + 1
+    while equal < len(lengths) and lengths[equal] == lengths[first]:
+        equal += 1
+    if equal - first >= 4:
+        return equal
+    similar, shortest, longest = first + 1, lengths[first], lengths[first]
+    while similar < len(lengths):
+        shortest, longest = min(shortest, lengths[similar]), max(longest, lengths[similar])
+        if shortest < PADDED_SHARE * longest:
+            break
+        similar += 1
+    return similar
+
+
+def _ragged(column: np.ndarray | Ragged) -> Ragged:
+    if not isinstance(column, Ragged):
+        raise TypeError("a list column was expected")
+    return column
+
+
+def _shifted(positions: Ragged, starts: np.ndarray) -> np.ndarray:
+    return positions.values.astype(np.int64) + np.repeat(starts, np.diff(positions.offsets))
+
+
+def _int64(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))

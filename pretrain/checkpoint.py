@@ -1,0 +1,255 @@
+"""Checkpoints that know nothing of the layout that wrote them: whole tensors by parameter name, as safetensors.
+
+    OUTPUT/checkpoints/step-00001000/
+        checkpoint.json             format, step, samples, seed, resolved config, and every file with size and SHA-256
+        tokenizer.model             the tokenizer that made the dataset
+        weights-00000.safetensors   fp32 master weights; each process writes its share of the parameters
+        exp_avg-00000.safetensors   one set of files for each moment of the optimizer
+
+A checkpoint is written aside and renamed, so that one that can be seen is complete. The position in the data and the
+random states are functions of seed and step (``batches.py``, ``train.py``), so these two numbers are all they need.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import configs
+from configs import Section
+from configs.errors import CheckpointError
+from pretrain.initial import materialise, random_value
+from pretrain.models import FAMILIES
+
+FORMAT_VERSION = 1
+
+
+class CheckpointConfig(Section):
+    """How often to save and how many to keep."""
+
+    save_every_steps: int = Field(default=1000, gt=0)
+    """Optimizer steps between checkpoints; the last step is always saved."""
+    keep: int = Field(default=2, gt=0)
+    """Newest checkpoints that are kept."""
+
+
+class Record(Section):
+    """What ``checkpoint.json`` holds."""
+
+    format_version: int
+    step: int
+    """Optimizer steps taken."""
+    samples: int
+    """Sequences consumed: the position in the data."""
+    seed: int
+    """With ``step`` it determines every later random draw."""
+    vocabulary_size: int
+    tokenizer_sha256: str
+    config: dict[str, Any]
+    """The resolved run."""
+    shapes: dict[str, tuple[int, ...]]
+    """Whole shape of every parameter."""
+    files: dict[str, str]
+    """SHA-256 of every file, by name."""
+
+
+class StateOwner(Protocol):
+    """What a checkpoint asks of the engine: whole tensors by name; the key None is the master weights."""
+
+    def state(self, key: str | None) -> Iterator[tuple[str, Tensor]]: ...
+    def set_state(self, key: str | None, name: str, full: Tensor) -> None: ...
+    def set_steps(self, steps: int) -> None: ...
+
+
+class Process(NamedTuple):
+    """Which of the writing processes this is, and how they meet."""
+
+    rank: int
+    world: int
+    gather: Callable[[Any], list[Any]]
+    """A collective: every process's value, in order of rank."""
+
+
+def save(
+    output: Path, owner: StateOwner, moments: tuple[str, ...], process: Process, tokenizer: Path, facts: dict[str, Any]
+) -> Path:
+    """Write a checkpoint of ``owner``; ``facts`` are the fields of :class:`Record` that only the run knows."""
+    final = output / "checkpoints" / f"step-{facts['step']:08d}"
+    partial = final.with_suffix(".partial")
+    if process.rank == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        shutil.copyfile(tokenizer, partial / "tokenizer.model")
+    process.gather(None)
+    written, shapes = {}, {}
+    for key in (None, *moments):
+        mine = {}
+        for number, (name, full) in enumerate(owner.state(key)):
+            shapes[name] = tuple(full.shape)
+            if number % process.world == process.rank:
+                mine[name] = full.cpu().contiguous()
+        file = partial / f"{key or 'weights'}-{process.rank:05d}.safetensors"
+        save_file(mine, file)
+        written[file.name] = _durable_digest(file)
+    files = {name: digest for part in process.gather(written) for name, digest in part.items()}
+    if process.rank == 0:
+        files["tokenizer.model"] = _durable_digest(partial / "tokenizer.model")
+        record = Record(format_version=FORMAT_VERSION, shapes=shapes, files=files, **facts)
+        (partial / "checkpoint.json").write_text(json.dumps(configs.dump(record), indent=1), encoding="utf-8")
+        _durable_digest(partial / "checkpoint.json")
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync_folder(final.parent)
+    process.gather(None)
+    return final
+
+
+def prune(output: Path, keep: int) -> None:
+    """Remove all but the newest ``keep`` checkpoints, and what an interrupted save left."""
+    folder = output / "checkpoints"
+    for partial in folder.glob("step-*.partial"):
+        shutil.rmtree(partial)
+    for old in sorted(folder.glob("step-????????"))[:-keep]:
+        shutil.rmtree(old)
+
+
+def latest(path: Path) -> Path | None:
+    """The newest complete checkpoint in a run's folder; ``path`` itself when it is a checkpoint."""
+    if (path / "checkpoint.json").is_file():
+        return path
+    found = sorted((path / "checkpoints").glob("step-????????"))
+    return found[-1] if found else None
+
+
+def read(folder: Path) -> Record:
+    """Read and check a checkpoint's record and the checksum of every file.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of another format.
+    """
+    try:
+        values = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+        record = configs.parse(values, Record, str(folder / "checkpoint.json"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}/checkpoint.json: cannot be read ({error}); use another checkpoint") from None
+    except configs.ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    for name, digest in record.files.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: is missing; use another checkpoint")
+        if _digest(folder / name) != digest:
+            raise CheckpointError(f"{folder / name}: differs from its checksum; use another checkpoint")
+    return record
+
+
+def restore(folder: Path, record: Record, owner: StateOwner, moments: tuple[str, ...], shapes: dict[str, Any]) -> None:
+    """Write a checkpoint's state into ``owner``, whose parameters have the whole ``shapes``.
+
+    Raises:
+        CheckpointError: the checkpoint is of a model of another shape or of another optimizer.
+    """
+    check_shapes(folder, record, shapes)
+    owner.set_steps(record.step)
+    for key in (None, *moments):
+        with tensors(folder, record, key or "weights") as value:
+            for name in shapes:
+                owner.set_state(key, name, value(name))
+
+
+def check_shapes(folder: Path, record: Record, shapes: dict[str, Any]) -> None:
+    """Raise a CheckpointError that names the first parameter in which a checkpoint and a model differ."""
+    for name in {**record.shapes, **shapes}:
+        here, there = shapes.get(name), record.shapes.get(name)
+        if here is None or there is None or tuple(here) != tuple(there):
+            raise CheckpointError(
+                f"{folder}: parameter {name} is {_shape(there)} in the checkpoint but {_shape(here)} in this run; give the "
+                "run the [model] and [objectives] of the checkpoint, or another output folder"
+            )
+
+
+@contextmanager
+def tensors(folder: Path, record: Record, kind: str) -> Iterator[Callable[[str], Tensor]]:
+    """A function from parameter name to the tensor of ``kind``, read when it is asked for."""
+    files = [name for name in sorted(record.files) if name.startswith(f"{kind}-")]
+    if not files:
+        raise CheckpointError(f"{folder}: has no '{kind}'; it was written with another optimizer")
+    try:
+        opened = [safe_open(folder / name, framework="pt") for name in files]
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder}: cannot be read as safetensors ({error}); use another checkpoint") from None
+    where = {key: file for file in opened for key in file.keys()}  # noqa: SIM118 (safe_open is not a dict)
+    yield lambda name: where[name].get_tensor(name)
+
+
+class Loaded(NamedTuple):
+    """A backbone for whoever comes after pretraining."""
+
+    backbone: Any
+    """Module of the family, fp32, on the CPU, in evaluation mode."""
+    tokenizer_path: Path
+    model: Any
+    """Its configuration."""
+    step: int
+    """Optimizer steps it was trained for; 0 when its weights are random."""
+
+
+def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
+    """The backbone of a run's newest checkpoint, or with ``seed`` the same architecture from random weights.
+
+    Raises:
+        CheckpointError: ``path`` holds no complete checkpoint.
+    """
+    folder = latest(Path(path))
+    if folder is None:
+        raise CheckpointError(f"{path}: holds no checkpoint; give a folder that `sesame pretrain` wrote")
+    record = read(folder)
+    values = record.config["model"]
+    family = FAMILIES[values["family"]]
+    model = configs.parse(values, family.config, str(folder / "checkpoint.json"))
+    with torch.device("meta"):
+        backbone: nn.Module = family.module(model, record.vocabulary_size)
+    names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
+    check_shapes(folder, record.model_copy(update={"shapes": {name: record.shapes.get(name) for name in names}}), names)
+    with tensors(folder, record, "weights") as trained:
+        draw = random_value(seed or 0, model.initial_std)
+        materialise(
+            backbone,
+            lambda name, parameter: (
+                trained(f"backbone.{name}") if seed is None else draw(f"backbone.{name}", parameter.shape)
+            ),
+        )
+    return Loaded(backbone.eval(), folder / "tokenizer.model", model, record.step if seed is None else 0)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else "x".join(map(str, shape))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _durable_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _digest(path)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,58 @@
+"""A pretraining run: one TOML file, every section defined beside the code that it configures."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from configs import Section
+from configs.errors import ConfigError
+from pretrain.batches import DataConfig
+from pretrain.checkpoint import CheckpointConfig
+from pretrain.metrics import ReportConfig
+from pretrain.models import FAMILIES
+from pretrain.models.family import ModelConfig
+from pretrain.objectives import OBJECTIVES
+from pretrain.optimizer import OptimizerConfig, ScheduleConfig
+from pretrain.parallel import ParallelConfig
+
+
+class RunConfig(Section):
+    """One complete run of ``sesame pretrain``."""
+
+    output: Path
+    """Folder for checkpoints, metrics and pictures; a run that finds its own checkpoint there goes on from it."""
+    steps: int = Field(gt=0)
+    """Optimizer steps."""
+    seed: int = Field(default=1, ge=0)
+    """Initial weights, order of the data and dropout follow from it."""
+    data: DataConfig
+    model: SerializeAsAny[ModelConfig]
+    objectives: dict[str, float]
+    """Weight of each objective in the total loss, by its row in ``pretrain/objectives/__init__.py``."""
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    report: ReportConfig = ReportConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @field_validator("model", mode="plain", json_schema_input_type=dict)
+    @classmethod
+    def _family(cls, value: Any) -> ModelConfig:
+        family = value.get("family") if isinstance(value, dict) else None
+        if family not in FAMILIES:
+            raise ValueError(f"family is {family!r}; the families are {', '.join(FAMILIES)}")
+        import configs
+
+        try:
+            return configs.parse(value, FAMILIES[family].config, "[model]")
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in value if name not in OBJECTIVES]
+        if unknown or not value:
+            raise ValueError(f"{unknown or 'nothing'} is not in the table; the objectives are {', '.join(OBJECTIVES)}")
+        return value

@@ -1,0 +1,38 @@
+"""The loss curve as a picture: training and validation by step, and the level of a model that only counts."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402  (the backend must be chosen first)
+
+
+def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
+    """Draw ``metrics`` (JSON lines) to ``picture`` (PNG): one panel for each objective; losses in nats."""
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    names = list(dict.fromkeys(name for row in rows for part in ("train", "validation") for name in row.get(part, {})))
+    figure, panels = pyplot.subplots(1, len(names), figsize=(6.4 * len(names), 4.2), squeeze=False)
+    for name, panel in zip(names, panels[0], strict=True):
+        for part, style in (("train", {"alpha": 0.55, "linewidth": 1}), ("validation", {"marker": "o", "markersize": 4})):
+            points = [(row["step"], row[part][name]) for row in rows if name in row.get(part, {})]
+            if points:
+                panel.plot(*zip(*points, strict=True), label=part, **style)
+        if name == "masked_lm" and unigram_level is not None:
+            panel.axhline(unigram_level, color="black", linestyle="--", linewidth=1)
+            panel.annotate(
+                f"unigram level {unigram_level:.2f}: a model that only counts",
+                (1, unigram_level), xycoords=("axes fraction", "data"), xytext=(-4, 4), textcoords="offset points",
+                ha="right", fontsize=8,
+            )  # fmt: skip
+        panel.set_title(name.replace("_", " "))
+        panel.set_xlabel("optimizer step")
+        panel.set_ylabel("loss (nats)")
+        panel.grid(alpha=0.25)
+        panel.legend()
+    figure.tight_layout()
+    partial = picture.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=110)
+    pyplot.close(figure)
+    partial.replace(picture)

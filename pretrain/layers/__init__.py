@@ -1,0 +1,1 @@
+"""Mathematics for one process; placement is decided in ``pretrain.parallel`` and never seen here."""

@@ -1,0 +1,57 @@
+"""The one module that the engine wraps: a backbone and its objectives, batch -> (total loss, named losses)."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.interfaces import Batch
+from pretrain.models import FAMILIES
+from pretrain.models.family import ModelConfig
+from pretrain.objectives import OBJECTIVES
+
+
+class Learner(nn.Module):
+    """Weighted sum of the objectives' losses, each averaged over the global batch."""
+
+    def __init__(self, backbone: nn.Module, weights: Mapping[str, float]):
+        super().__init__()
+        self.backbone = backbone
+        self.weights = dict(weights)
+        self.objectives = nn.ModuleDict({name: OBJECTIVES[name](backbone) for name in weights})
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Batch columns that forward reads."""
+        columns = list(self.backbone.reads)
+        for objective in self.objectives.values():
+            columns += objective.reads
+        return tuple(dict.fromkeys(columns))
+
+    def sharding(self) -> Iterator[tuple[str, str]]:
+        """(pattern of module names, word) for the tensor-parallel plan, in the learner's own names."""
+        yield from ((f"backbone.{pattern}", word) for pattern, word in self.backbone.SHARDING.items())
+        for name, objective in self.objectives.items():
+            yield from ((f"objectives.{name}.{pattern}", word) for pattern, word in objective.SHARDING.items())
+
+    def tie(self) -> None:
+        """Share again what objectives share with the backbone, after modules were replaced."""
+        for objective in self.objectives.values():
+            if hasattr(objective, "tie"):
+                objective.tie(self.backbone)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        encoded = self.backbone(batch)
+        losses = {
+            name: objective(encoded, batch) / batch.denominators[objective.label_column]
+            for name, objective in self.objectives.items()
+        }
+        total = torch.stack([losses[name] * weight for name, weight in self.weights.items()]).sum()
+        return total, {name: loss.detach() for name, loss in losses.items()}
+
+
+def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary_size: int) -> Learner:
+    """The learner on the meta device: shapes without memory; ``pretrain.initial`` gives the values."""
+    with torch.device("meta"):
+        backbone = FAMILIES[model.family].module(model, vocabulary_size)
+        return Learner(backbone, objectives)

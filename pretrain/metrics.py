@@ -1,0 +1,179 @@
+"""What a run tells: a progress bar or plain lines, one JSON line for each report, TensorBoard, the loss curve."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from configs import Section
+from pretrain.curve import draw
+from pretrain.interfaces import Batch
+
+
+class ReportConfig(Section):
+    """How often a run tells how it goes."""
+
+    every_steps: int = Field(default=10, gt=0)
+    """Optimizer steps between reports."""
+    validate_every_steps: int = Field(default=500, gt=0)
+    """Optimizer steps between measurements of the validation loss; it is also measured at the last step."""
+    validation_rows: int = Field(default=2048, gt=0)
+    """Held-out rows that the validation loss is measured on."""
+    tensorboard: bool = True
+    """Write TensorBoard event files beside the JSON lines."""
+
+
+class Work(NamedTuple):
+    """Floating-point operations of a forward and backward pass: 6 for each weight and use, 12 L^2 D for attention
+    over L tokens in each layer (Kaplan et al. 2020, section 2.1; counted on real tokens and predicted positions)."""
+
+    per_token: float
+    per_prediction: float
+    per_squared_length: float
+
+    @classmethod
+    def of(cls, learner: Any) -> "Work":
+        """Count a learner that is not split over processes."""
+        embeddings = {id(part.weight) for part in learner.backbone.modules() if isinstance(part, nn.Embedding)}
+        dense = sum(p.numel() for p in learner.backbone.parameters() if p.ndim > 1 and id(p) not in embeddings)
+        layers = len(getattr(learner.backbone, "blocks", ()))
+        predicted = 0
+        if "masked_lm" in learner.objectives:
+            predicted = sum(p.numel() for p in learner.objectives["masked_lm"].parameters() if p.ndim > 1)
+        return cls(6.0 * dense, 6.0 * predicted, 12.0 * layers * learner.backbone.width)
+
+    def operations(self, batch: Batch) -> float:
+        squares = sum(length**2 for group in batch.layout.groups for length in group.lengths)
+        predictions = len(batch.columns.get("mask_labels", ()))
+        return self.per_token * batch.tokens + self.per_prediction * predictions + self.per_squared_length * squares
+
+
+class Reporter:
+    """The voice of the leading process; on every other process a mute with the same methods."""
+
+    def __init__(self, output: Path, steps: int, first_step: int, level: float | None, config: ReportConfig, mute: bool):
+        self.output, self.steps, self.level, self.mute = output, steps, level, mute
+        self.console = Console(quiet=mute, highlight=False)
+        self.validation: dict[str, float] = {}
+        self.begin = self.last = time.perf_counter()
+        if mute:
+            return
+        output.mkdir(parents=True, exist_ok=True)
+        self.lines = _rewound(output / "metrics.jsonl", first_step)
+        self.board = _board(output, first_step) if config.tensorboard else None
+        self.bar = _bar(self.console)
+        self.task = self.bar.add_task("", total=steps, completed=first_step, told="")
+        self.bar.start()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def advance(self, step: int) -> None:
+        """Move the bar to ``step`` steps taken."""
+        if not self.mute:
+            self.bar.update(self.task, completed=step)
+
+    def training(self, step: int, losses: Mapping[str, float], facts: Mapping[str, float]) -> None:
+        """Report losses since the last report; ``facts`` has tokens, operations, learning_rate, gradient_norm."""
+        now = time.perf_counter()
+        seconds, self.last = now - self.last, now
+        row = {
+            "step": step,
+            "train": dict(losses),
+            "learning_rate": facts["learning_rate"],
+            "gradient_norm": facts["gradient_norm"],
+            "tokens_per_second": round(facts["tokens"] / seconds, 1),
+            "teraflops": round(facts["operations"] / seconds / 1e12, 4),
+            "seconds": round(now - self.begin, 3),
+        }
+        self._write(row)
+        told = " ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+        self._show(step, f"{told} | {row['tokens_per_second']:,.0f} tokens/s", now)
+
+    def validated(self, step: int, losses: Mapping[str, float]) -> None:
+        """Report validation losses; the picture of the curve is drawn anew."""
+        self.validation = dict(losses)
+        if self.mute:
+            return
+        self._write({"step": step, "validation": dict(losses)})
+        below = ""
+        if self.level is not None and "masked_lm" in losses:
+            below = f" ({self.level - losses['masked_lm']:+.3f} nat below the unigram level {self.level:.3f})"
+        told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+        self.say(f"step {step}: validation {told}{below}")
+        draw(self.output / "metrics.jsonl", self.output / "loss.png", self.level)
+        self.last = time.perf_counter()
+
+    def close(self) -> None:
+        if not self.mute:
+            self.bar.stop()
+            self.lines.close()
+            if self.board is not None:
+                self.board.close()
+
+    def _show(self, step: int, told: str, now: float) -> None:
+        if self.mute:
+            return
+        if self.console.is_terminal:
+            self.bar.update(self.task, told=told)
+            return
+        rate = (now - self.begin) / max(1, step - self.bar.tasks[0].completed + step) if step else 0
+        left = self.bar.tasks[0].time_remaining if rate else None
+        self.say(f"step {step}/{self.steps} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        if self.mute:
+            return
+        self.lines.write(json.dumps(row) + "\n")
+        self.lines.flush()
+        if self.board is not None:
+            for name, value in _flat(row):
+                self.board.add_scalar(name, value, row["step"])
+
+
+def _flat(row: Mapping[str, Any]) -> list[tuple[str, float]]:
+    pairs = []
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            pairs += [(f"{name}/{key}", number) for key, number in value.items()]
+        elif name != "step":
+            pairs.append((name, value))
+    return pairs
+
+
+def _bar(console: Console) -> Progress:
+    told = TextColumn("{task.fields[told]}")
+    return Progress(
+        MofNCompleteColumn(), BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+
+
+def _rewound(path: Path, step: int) -> Any:
+    """Open the JSON lines to append, without what a killed run wrote after the checkpoint that is resumed from."""
+    kept = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                break
+    path.write_text("".join(kept), encoding="utf-8")
+    return path.open("a", encoding="utf-8")
+
+
+def _board(output: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}" if minutes >= 60 else f"{minutes}:{second:02d}"

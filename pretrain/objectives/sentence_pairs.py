@@ -1,0 +1,29 @@
+"""Is the pair as it was? Next-sentence (BERT, section 3.1, task 2) and sentence order (ALBERT, section 3.1).
+
+The two differ in how the pipeline made the pairs, not in what is computed, so they are one class.
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain.interfaces import Backbone, Batch, Encoded
+
+
+class SentencePairs(nn.Module):
+    """First token -> dense, tanh (BERT's pooler) -> two classes: 0 as it was, 1 another document or swapped."""
+
+    reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
+    label_column: ClassVar[str] = "pair_labels"
+    SHARDING: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.pooler = nn.Linear(backbone.width, backbone.width)
+        self.classifier = nn.Linear(backbone.width, 2)
+
+    def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
+        pooled_BD = torch.tanh(self.pooler(encoded.hidden_TD[batch.layout.starts_B]))
+        return F.cross_entropy(self.classifier(pooled_BD).float(), batch["pair_labels"], reduction="sum")

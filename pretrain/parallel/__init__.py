@@ -1,0 +1,30 @@
+"""Placement: the only room that knows that the world is larger than one process."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from configs import Section
+
+
+class ParallelConfig(Section):
+    """How the run is spread over processes; data parallelism takes what tensor parallelism leaves."""
+
+    tensor: int = Field(default=1, gt=0)
+    """Processes that split each layer between them (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What data-parallel processes split: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights
+    (ZeRO, Rajbhandari et al. 2020, section 5)."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Of weights and gradients in forward and backward; the optimizer's copy is always fp32."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of each process; 0 shares the cores among the processes of the machine."""
+
+    @model_validator(mode="after")
+    def _norm_is_right(self) -> "ParallelConfig":
+        if self.zero_stage == 0 and self.precision == "bf16":
+            raise ValueError(
+                "zero_stage 0 with bf16 is refused, because DeepSpeed computes a wrong gradient norm for it under "
+                "tensor parallelism; use zero_stage 1, which costs nothing on one process, or precision 'fp32'"
+            )
+        return self

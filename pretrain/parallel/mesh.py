@@ -1,0 +1,116 @@
+"""The processes of a run and the groups that they form: tensor parallel x data parallel."""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed
+
+from configs.errors import ConfigError
+from pretrain.parallel import ParallelConfig
+
+
+class Mesh:
+    """Where this process stands. Its methods under DeepSpeed's names make it the ``mpu`` that the engine asks."""
+
+    def __init__(self, config: ParallelConfig):
+        _start_process_group()
+        self.rank = torch.distributed.get_rank()
+        self.world = torch.distributed.get_world_size()
+        self.tensor = config.tensor
+        if self.world % config.tensor:
+            raise ConfigError(
+                f"parallel.tensor {config.tensor} does not divide the {self.world} processes that were started; "
+                "start a multiple of it or change it"
+            )
+        self.data = self.world // config.tensor
+        self.device = _device()
+        _share_cores(config.threads)
+        if config.tensor > 1:
+            from megatron.core import parallel_state
+
+            parallel_state.initialize_model_parallel(tensor_model_parallel_size=config.tensor)
+            self.tensor_group: Any = parallel_state.get_tensor_model_parallel_group()
+            self.data_group: Any = parallel_state.get_data_parallel_group()
+        else:
+            self.tensor_group = torch.distributed.new_group([self.rank], use_local_synchronization=True)
+            self.data_group = torch.distributed.group.WORLD
+        self.tensor_rank = torch.distributed.get_rank(self.tensor_group)
+        self.data_rank = torch.distributed.get_rank(self.data_group)
+
+    @property
+    def leads(self) -> bool:
+        """True on the one process that talks to people and writes what is written once."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        torch.distributed.barrier()
+
+    def sum_over_data(self, tensor: torch.Tensor) -> torch.Tensor:
+        torch.distributed.all_reduce(tensor, group=self.data_group)
+        return tensor
+
+    def sum_over_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        torch.distributed.all_reduce(tensor, group=self.tensor_group)
+        return tensor
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Every process's ``value``, in order of rank."""
+        values: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def close(self) -> None:
+        """Leave the groups, so that another run can start in this process."""
+        if self.tensor > 1:
+            from megatron.core import parallel_state
+
+            parallel_state.destroy_model_parallel()
+        torch.distributed.destroy_process_group()
+
+    def get_model_parallel_rank(self) -> int:
+        return self.tensor_rank
+
+    def get_model_parallel_world_size(self) -> int:
+        return self.tensor
+
+    def get_model_parallel_group(self) -> Any:
+        return self.tensor_group
+
+    def get_data_parallel_rank(self) -> int:
+        return self.data_rank
+
+    def get_data_parallel_world_size(self) -> int:
+        return self.data
+
+    def get_data_parallel_group(self) -> Any:
+        return self.data_group
+
+    get_tensor_model_parallel_rank = get_model_parallel_rank
+    get_tensor_model_parallel_world_size = get_model_parallel_world_size
+    get_tensor_model_parallel_group = get_model_parallel_group
+
+
+def _start_process_group() -> None:
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    if "RANK" not in os.environ:
+        os.environ.update(alone)
+    import deepspeed
+
+    if not torch.distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        deepspeed.init_distributed(dist_backend=backend, verbose=False)
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _share_cores(threads: int) -> None:
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // local))

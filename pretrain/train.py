@@ -1,0 +1,204 @@
+"""The main path of a pretraining run: mesh -> learner -> shard -> engine -> batches -> resume -> loop."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs import dump
+from configs.errors import CheckpointError
+from data_pipeline.shards import Dataset, open_dataset
+from pretrain import checkpoint, learner
+from pretrain.batches import Batches, Share
+from pretrain.config import RunConfig
+from pretrain.initial import materialise, random_value
+from pretrain.metrics import Reporter, Work
+from pretrain.optimizer import OPTIMIZERS
+from pretrain.parallel import mesh as meshes
+from pretrain.parallel import tensor as tensor_parallel
+from pretrain.parallel.zero import Engine
+
+
+def train(config: RunConfig) -> Path:
+    """Train until ``config.steps``, resuming from the newest checkpoint in ``config.output``; the last checkpoint.
+
+    Raises:
+        SesameError: the dataset, a checkpoint or the number of processes does not fit the configuration.
+    """
+    mesh = meshes.Mesh(config.parallel)
+    try:
+        return Run(config, mesh).go()
+    finally:
+        mesh.close()
+
+
+class Run:
+    """Everything that a run is made of, in the order in which it is made."""
+
+    def __init__(self, config: RunConfig, mesh: meshes.Mesh):
+        self.config, self.mesh = config, mesh
+        accumulation = config.data.accumulation(mesh.data)
+        self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
+        vocabulary_size = self.dataset.manifest.tokenizer.vocabulary_size
+        model = learner.build(config.model, config.objectives, vocabulary_size)
+        share = Share(mesh.data_rank, mesh.data)
+        self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
+        self.work = Work.of(model)
+        resumed = self._find_checkpoint()
+        self.initial = random_value(config.seed, config.model.initial_std)
+        self.engine = self._start_engine(model, (config.data.micro_batch, accumulation))
+        self.step = self._restore(*resumed) if resumed else 0
+        self.last_saved = resumed[0] if resumed else None
+        level = unigram_level(self.dataset)
+        self.reporter = Reporter(config.output, config.steps, self.step, level, config.report, mute=not mesh.leads)
+        self._introduce(sum(shape.numel() for shape in self.shapes.values()))
+
+    def go(self) -> Path:
+        """The loop."""
+        config, report = self.config, self.config.report
+        try:
+            while self.step < config.steps:
+                self._train_until(min(config.steps, self._next(report.every_steps)))
+                if self.step % report.validate_every_steps == 0 or self.step == config.steps:
+                    self.validate()
+                if self.step % config.checkpoint.save_every_steps == 0 or self.step == config.steps:
+                    self.save()
+        finally:
+            self.reporter.close()
+        if self.last_saved is None:
+            raise CheckpointError(f"{config.output}: nothing was trained and nothing saved")
+        return self.last_saved
+
+    def train_step(self) -> tuple[dict[str, torch.Tensor], float, float, float]:
+        """One optimizer step -> (mean losses of this process, gradient norm, tokens, operations)."""
+        losses: dict[str, torch.Tensor] = {}
+        tokens = operations = 0.0
+        for number, batch in enumerate(self.batches.step(self.step)):
+            self._seed(number)
+            for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
+                losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
+            tokens += batch.tokens
+            operations += self.work.operations(batch)
+        norm = self.engine.step(self.learning_rate)
+        self.step += 1
+        return losses, norm, tokens, operations
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next optimizer step."""
+        factor = self.config.schedule.factor(self.step, self.config.steps)
+        return self.config.optimizer.learning_rate * factor
+
+    def validate(self) -> dict[str, float]:
+        """Mean losses over the first rows of the validation split; the same in every layout."""
+        self.engine.train(False)
+        sums: dict[str, torch.Tensor] = {}
+        for batch in self.batches.held_out(self.config.report.validation_rows):
+            for name, loss in self.engine.evaluate(batch.to(self.mesh.device)).items():
+                sums[name] = sums.get(name, 0.0) + loss
+        self.engine.train(True)
+        losses = {name: float(self.mesh.sum_over_data(loss.clone())) for name, loss in sums.items()}
+        self.reporter.validated(self.step, losses)
+        return losses
+
+    def save(self) -> None:
+        """Write a checkpoint and drop old ones."""
+        config = self.config
+        manifest = self.dataset.manifest
+        self.last_saved = checkpoint.save(
+            config.output,
+            self.engine,
+            OPTIMIZERS[config.optimizer.name].moments,
+            checkpoint.Process(self.mesh.rank, self.mesh.world, self.mesh.gather_objects),
+            self.dataset.tokenizer_path,
+            {
+                "step": self.step,
+                "samples": self.step * config.data.global_batch,
+                "seed": config.seed,
+                "vocabulary_size": manifest.tokenizer.vocabulary_size,
+                "tokenizer_sha256": manifest.tokenizer.sha256,
+                "config": dump(config),
+            },
+        )
+        if self.mesh.leads:
+            checkpoint.prune(config.output, config.checkpoint.keep)
+
+    def _train_until(self, last: int) -> None:
+        """Steps up to ``last`` and the report on them."""
+        totals: dict[str, torch.Tensor] = {}
+        tokens = operations = norm = 0.0
+        learning_rate, first = 0.0, self.step
+        while self.step < last:
+            learning_rate = self.learning_rate
+            losses, norm, step_tokens, step_operations = self.train_step()
+            totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
+            tokens, operations = tokens + step_tokens, operations + step_operations
+            self.reporter.advance(self.step)
+        means = self._mean_over_data(totals, last - first)
+        counts = self.mesh.sum_over_data(torch.tensor([tokens, operations], device=self.mesh.device)).tolist()
+        facts = {"tokens": counts[0], "operations": counts[1], "learning_rate": learning_rate, "gradient_norm": norm}
+        self.reporter.training(self.step, means, facts)
+
+    def _mean_over_data(self, totals: Mapping[str, torch.Tensor], steps: int) -> dict[str, float]:
+        summed = {name: self.mesh.sum_over_data(total.clone()) for name, total in totals.items()}
+        return {name: float(total) / steps / self.mesh.data for name, total in summed.items()}
+
+    def _next(self, every: int) -> int:
+        """The next step that is a multiple of ``every`` or at which something else is due."""
+        due = (every, self.config.report.validate_every_steps, self.config.checkpoint.save_every_steps)
+        return min((self.step // period + 1) * period for period in due)
+
+    def _seed(self, number: int) -> None:
+        """Dropout of a micro-batch follows from seed, step and its place, so a resumed run draws the same."""
+        place = number * self.mesh.data + self.mesh.data_rank
+        digest = hashlib.sha256(f"{self.config.seed}/{self.step}/{place}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+    def _start_engine(self, model: learner.Learner, batch: tuple[int, int]) -> Engine:
+        tensor_parallel.shard(model, self.mesh)
+        self.shapes = {
+            name: tensor_parallel.full_shape(parameter, self.mesh) for name, parameter in model.named_parameters()
+        }
+        materialise(model, self._local_initial)
+        model.to(self.mesh.device)
+        engine = Engine(model, self.config.optimizer, self.config.parallel, self.mesh, batch)
+        for name, shape in self.shapes.items():
+            # The engine rounds weights before it copies them; the master weights start unrounded in every layout.
+            engine.set_state(None, name, self.initial(name, shape).to(self.mesh.device))
+        return engine
+
+    def _local_initial(self, name: str, parameter: Any) -> torch.Tensor:
+        return tensor_parallel.local_part(parameter, self.initial(name, self.shapes[name]), self.mesh)
+
+    def _find_checkpoint(self) -> tuple[Path, checkpoint.Record] | None:
+        folder = checkpoint.latest(self.config.output)
+        if folder is None:
+            return None
+        record = checkpoint.read(folder)
+        if record.tokenizer_sha256 != self.dataset.manifest.tokenizer.sha256:
+            raise CheckpointError(
+                f"{self.dataset.path}: was made with another tokenizer than the checkpoint {folder}; prepare the corpus "
+                "with the checkpoint's tokenizer.model as [tokenizer] model, or choose another output folder"
+            )
+        return folder, record
+
+    def _restore(self, folder: Path, record: checkpoint.Record) -> int:
+        moments = OPTIMIZERS[self.config.optimizer.name].moments
+        checkpoint.restore(folder, record, self.engine, moments, self.shapes)
+        return record.step
+
+    def _introduce(self, parameters: int) -> None:
+        config, mesh = self.config, self.mesh
+        self.reporter.say(
+            f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
+            f"(tensor {mesh.tensor} x data {mesh.data}, ZeRO {config.parallel.zero_stage}, {config.parallel.precision}); "
+            f"{self.batches.train.rows:,} training rows; "
+            + (f"resuming at step {self.step} of {config.steps}" if self.step else f"{config.steps} steps")
+        )
+
+
+def unigram_level(dataset: Dataset) -> float | None:
+    """Cross-entropy (nats) on the validation labels of a model that only counts the training labels."""
+    return dataset.manifest.unigram_cross_entropy_validation

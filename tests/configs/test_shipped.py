@@ -1,0 +1,42 @@
+"""Every shipped configuration file loads as its class, and refuses what it does not know."""
+
+from pathlib import Path
+
+import pytest
+
+import configs
+from configs.errors import ConfigError
+from data_pipeline.prepare import CorpusConfig
+from evaluation.evaluate import EvaluationConfig
+from pretrain.config import RunConfig
+
+FOLDER = Path(configs.__file__).parent
+KINDS = {"corpus": CorpusConfig, "pretrain": RunConfig, "evaluation": EvaluationConfig}
+"""By folder."""
+SHIPPED = sorted(FOLDER.rglob("*.toml"))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(FOLDER).as_posix()
+
+
+def test_each_folder_ships_something() -> None:
+    assert {path.parent.name for path in SHIPPED} == set(KINDS)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name)
+def test_it_loads_and_survives_a_round_trip(path: Path) -> None:
+    kind = KINDS[path.parent.name]
+    config = configs.load(path, kind)
+    assert configs.parse(configs.dump(config), kind, "dump") == config
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name)
+def test_it_begins_with_what_it_is_for(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name)
+def test_an_unknown_key_is_refused(path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown key 'colour'"):
+        configs.load(path, KINDS[path.parent.name], ["colour=red"])

@@ -1,0 +1,96 @@
+"""Fixtures that several rooms share: real data where it lies beside the repository, and worlds of gloo processes."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data, or skip."""
+    folder = Path(os.environ.get("SESAME_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"needs the real data of {folder}, which is not there")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JSON lines of documents from a small made-up language in which a sentence's words depend on its topic."""
+    draw = random.Random(3)
+    syllables = [a + b for a in "bdfgklmnprstv" for b in "aeiou"]
+    topics = [["".join(draw.choices(syllables, k=draw.randint(2, 3))) for _ in range(40)] for _ in range(12)]
+    common = ["the", "a", "of", "and", "is", "not", "under", "very"]
+    path = tmp_path_factory.mktemp("corpus") / "documents.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(300):
+            words = draw.choice(topics)
+            sentences = [
+                " ".join(draw.choice(words if draw.random() < 0.6 else common) for _ in range(draw.randint(4, 14)))
+                for _ in range(draw.randint(6, 14))
+            ]
+            text = " ".join(sentence.capitalize() + "." for sentence in sentences)
+            file.write(json.dumps({"text": text}) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def dataset(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus prepared for BERT: next-sentence pairs, masked tokens, a vocabulary of 320 pieces."""
+    import configs
+    from data_pipeline.prepare import CorpusConfig, prepare
+
+    output = tmp_path_factory.mktemp("dataset") / "dataset"
+    values = {
+        "seed": 1,
+        "output": str(output),
+        "source": {"kind": "json_lines", "paths": [str(corpus)]},
+        "tokenizer": {"vocabulary_size": 320, "kind": "unigram"},
+        "segment": {"kind": "next_sentence", "sequence_length": 48},
+        "corrupt": {"kind": "masked_tokens", "mask_probability": 0.2},
+        "shards": {"validation_fraction": 0.1},
+        "workers": {"count": 2},
+    }
+    return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), output)
+
+
+World = Callable[..., list[str]]
+
+
+@pytest.fixture
+def world() -> World:
+    """``world(n, script, *arguments)`` runs a script in n processes that find each other over gloo; their output."""
+
+    def run(processes: int, script: Path, *arguments: str, timeout: float = 300) -> list[str]:
+        port = random.randint(20000, 60000)
+        started = []
+        for rank in range(processes):
+            environment = os.environ | {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(processes),
+                "LOCAL_WORLD_SIZE": str(processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "DS_ACCELERATOR": "cpu",
+                "PYTHONPATH": str(ROOT),
+                "OMP_NUM_THREADS": "1",
+            }
+            command = [sys.executable, str(script), *arguments]
+            started.append(
+                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            )
+        outputs = [process.communicate(timeout=timeout)[0] for process in started]
+        for process, output in zip(started, outputs, strict=True):
+            assert process.returncode == 0, output[-3000:]
+        return outputs
+
+    return run

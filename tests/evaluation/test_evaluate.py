@@ -1,0 +1,127 @@
+"""The whole way on a tiny model: suite file -> results -> report and submission, skipping, resuming, refusing."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import configs
+from configs.errors import ConfigError, TaskError
+from evaluation import evaluate as module
+from evaluation.evaluate import EvaluationConfig, evaluate
+
+SHIPPED = sorted((Path(module.__file__).parents[1] / "configs" / "evaluation").glob("*.toml"))
+SUITE = {
+    "suite": {"tasks": ["SST-2", "RTE"], "seeds": [1, 2]},
+    "finetune": {"learning_rate": 3e-3, "epochs": 2, "batch_size": 16, "sequence_length": 64, "pooling": "mean"},
+}
+
+
+@pytest.fixture
+def calls(monkeypatch, tokenizer, make_backbone, tmp_path) -> list[int | None]:
+    """Puts a tiny model in place of a checkpoint; the seeds that its backbone was asked for."""
+    calls: list[int | None] = []
+    (tmp_path / "tokenizer.model").write_bytes(b"letters")
+
+    def load_backbone(path: Path, *, seed: int | None = None) -> SimpleNamespace:
+        calls.append(seed)
+        backbone = make_backbone(7 if seed is None else 100 + seed)
+        return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12)
+
+    monkeypatch.setattr(module, "load_backbone", load_backbone)
+    monkeypatch.setattr(module.Tokenizer, "load", lambda path: tokenizer, raising=False)
+    return calls
+
+
+def _config(**suite) -> EvaluationConfig:
+    return configs.parse({**SUITE, "suite": {**SUITE["suite"], **suite}}, EvaluationConfig, "test")
+
+
+def test_suite_to_report(calls, letters, tmp_path):
+    report = evaluate(_config(), Path("run"), letters, tmp_path / "out")
+    text = report.read_text()
+    values = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "| pretrained |" in text and "| random twin |" in text and "| difference |" in text
+    assert "RTE: skipped" in text and "RTE/dev.tsv" in values["skipped"]["RTE"]
+    line = values["tasks"]["SST-2"]["score"]
+    by_seed = line["pretrained"]["by_seed"]
+    assert len(by_seed) == 2 and line["pretrained"]["median"] == pytest.approx(sum(by_seed) / 2, abs=1e-3)
+    assert line["pretrained"]["spread"] == pytest.approx(max(by_seed) - min(by_seed), abs=1e-3)
+    assert values["mean"]["over"] == ["SST-2"] and values["step"] == 12
+    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
+    predictions = (tmp_path / "out" / "submission" / "SST-2.tsv").read_text().splitlines()
+    assert predictions[0] == "index\tprediction" and len(predictions) == 21
+    assert calls == [None, None, None, 1, 2]
+    assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_what_was_computed_is_not_computed_again(calls, letters, tmp_path):
+    evaluate(_config(), Path("run"), letters, tmp_path / "out")
+    before = json.loads((tmp_path / "out" / "report.json").read_text())
+    calls.clear()
+    evaluate(_config(), Path("run"), letters, tmp_path / "out")
+    after = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert calls == [None] and before["tasks"] == after["tasks"]
+    evaluate(_config(seeds=[1, 2, 3], baseline=False), Path("run"), letters, tmp_path / "out")
+    assert calls == [None, None, None]
+    file = tmp_path / "out" / "submission" / "SST-2.tsv"
+    predictions = file.read_text()
+    file.write_text("of another checkpoint")
+    evaluate(_config(), Path("run"), letters, tmp_path / "out")
+    assert calls == [None] * 5 and file.read_text() == predictions
+
+
+def test_other_data_or_settings_are_computed_anew(calls, letters, tmp_path):
+    config = _config(baseline=False, seeds=[1])
+    evaluate(config, Path("run"), letters, tmp_path / "out")
+    with (letters / "SST-2" / "dev.tsv").open("a") as file:
+        file.write("zzz\t1\n")
+    calls.clear()
+    evaluate(config, Path("run"), letters, tmp_path / "out")
+    other = config.model_copy(update={"finetune": config.finetune.model_copy(update={"weight_decay": 0.2})})
+    evaluate(other, Path("run"), letters, tmp_path / "out")
+    assert calls == [None] * 4
+
+
+def test_a_required_task_that_is_missing_stops_before_anything_is_written(calls, letters, tmp_path):
+    with pytest.raises(TaskError, match="RTE"):
+        evaluate(_config(required=True), Path("run"), letters, tmp_path / "out")
+    with pytest.raises(TaskError, match="holds none of RTE"):
+        evaluate(_config(tasks=["RTE"]), Path("run"), letters, tmp_path / "out")
+    (letters / "SST-2" / "train.tsv").write_text("sentence\tlabel\nfine\tgood\n")
+    with pytest.raises(TaskError, match="unknown label 'good'"):
+        evaluate(_config(), Path("run"), letters, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sequence_length_beyond_the_model_is_refused(calls, letters, tmp_path):
+    config = configs.parse({**SUITE, "finetune": {"sequence_length": 128}}, EvaluationConfig, "test")
+    with pytest.raises(ConfigError, match="128 is more than the 64 positions"):
+        evaluate(config, Path("run"), letters, tmp_path / "out")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_suites(path):
+    config = configs.load(path, EvaluationConfig)
+    assert config.suite.baseline and len(config.suite.seeds) >= 2
+    assert configs.parse(configs.dump(config), EvaluationConfig, "again") == config
+    for name, differs in config.tasks.items():
+        for key, value in differs.items():
+            assert getattr(config.settings(name), key) == value
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"suite": {"tasks": ["SST2"]}}, "unknown task 'SST2'; known: CoLA"),
+        ({"suite": {"tasks": ["RTE"]}, "tasks": {"RTE": {"epoch": 3}}}, "unknown key 'epoch'; known there: learning"),
+        ({"suite": {"tasks": ["RTE"]}, "tasks": {"RTE": {"epochs": "3"}}}, "[tasks.RTE]: 'epochs' = '3'"),
+        ({"suite": {"tasks": []}}, "suite.tasks"),
+        ({"suite": {"tasks": ["RTE"]}, "finetune": {"pooling": "max"}}, "finetune.pooling"),
+    ],
+)
+def test_a_wrong_suite_is_one_clear_sentence(values, sentence):
+    with pytest.raises(ConfigError) as error:
+        configs.parse(values, EvaluationConfig, "suite.toml")
+    assert sentence in str(error.value) and str(error.value).startswith("suite.toml: ")

@@ -1,0 +1,87 @@
+"""The tasks made from held-out documents are what they are named for, and leak nothing between splits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs.errors import DatasetError
+from evaluation.reading import read_table
+from evaluation.tasks import TASKS, probe
+
+WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("alo", "eri", "ino", "osu", "uta")]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    generator = np.random.default_rng(5)
+    documents = []
+    for _ in range(60):
+        sentences = [" ".join(generator.choice(WORDS, 12)).capitalize() + "." for _ in range(12)]
+        documents.append(json.dumps({"text": "\n\n".join(["HEADING", *sentences]), "source": "made"}))
+    path = tmp_path / "dataset"
+    path.mkdir()
+    (path / "validation_documents.jsonl").write_text("\n".join(documents) + "\n")
+    return path
+
+
+@pytest.fixture
+def tasks(dataset, tmp_path):
+    return probe.write_tasks(dataset, tmp_path / "tasks", 3)
+
+
+def test_files_read_like_any_task_and_hold_what_they_say(tasks):
+    for task in probe.ROWS:
+        train, dev = read_table(tasks, task.train, task), read_table(tasks, task.dev[""], task)
+        test = read_table(tasks, task.test[task.name], task)
+        assert len(train.texts) > 4 * len(dev.texts) / 2 and len(test.labels) == 0
+        if task.labels:
+            assert abs(train.labels.mean() - 0.5) < 0.01
+
+
+def test_no_document_is_in_two_splits(dataset, tasks):
+    home = {}
+    for number, line in enumerate((dataset / "validation_documents.jsonl").read_text().splitlines()):
+        home.update(dict.fromkeys(json.loads(line)["text"].split("\n\n")[1:], number))
+    task = TASKS["SameDocument"]
+    tables = (task.train, task.dev[""], task.test["SameDocument"])
+    used = [{home[text] for texts in read_table(tasks, table, task).texts for text in texts} for table in tables]
+    assert not used[0] & used[1] and not used[0] & used[2] and not used[1] & used[2]
+    examples = read_table(tasks, task.train, task)
+    for (first, second), label in zip(examples.texts, examples.labels, strict=True):
+        assert (home[first] == home[second]) == bool(label) and first != second
+
+
+def test_word_order_changes_order_only(dataset, tasks):
+    whole = (dataset / "validation_documents.jsonl").read_text()
+    task = TASKS["WordOrder"]
+    examples = read_table(tasks, task.train, task)
+    for (sentence,), label in zip(examples.texts, examples.labels, strict=True):
+        assert (sentence in whole) == bool(label)
+
+
+def test_words_kept_is_the_share_that_was_kept(tasks):
+    task = TASKS["WordsKept"]
+    examples = read_table(tasks, task.train, task)
+    for (first, second), score in zip(examples.texts, examples.labels, strict=True):
+        same = [a == b for a, b in zip(first.split(), second.split(), strict=True)]
+        assert np.mean(same) == pytest.approx(score, abs=1e-3)
+    assert examples.labels.std() > 0.2
+
+
+def test_the_same_seed_gives_the_same_files(dataset, tasks, tmp_path):
+    again, other = (probe.write_tasks(dataset, tmp_path / str(seed), seed) for seed in (3, 4))
+    for file in tasks.rglob("*.tsv"):
+        assert (again / file.relative_to(tasks)).read_bytes() == file.read_bytes()
+    assert (other / "WordOrder" / "train.tsv").read_bytes() != (tasks / "WordOrder" / "train.tsv").read_bytes()
+
+
+def test_too_little_text_is_refused(dataset, tmp_path):
+    path = dataset / "validation_documents.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    with pytest.raises(DatasetError, match="larger validation_fraction"):
+        probe.write_tasks(dataset, tmp_path / "few", 1)
+    path.unlink()
+    with pytest.raises(DatasetError, match="no such file"):
+        probe.write_tasks(dataset, tmp_path / "few", 1)
+    assert not (tmp_path / "few").exists()

@@ -1,0 +1,131 @@
+"""Every file of every task as released, and each way in which a file can be broken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.errors import TaskError
+from evaluation.reading import MissingFileError, read_table, write_predictions
+from evaluation.tasks import TASKS
+
+ROWS = {
+    "CoLA": (8551, 1043, 1063),
+    "SST-2": (67349, 872, 1821),
+    "MRPC": (3668, 408, 1725),
+    "STS-B": (5749, 1500, 1379),
+    "RTE": (2490, 277, 3000),
+    "WNLI": (635, 71, 146),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_released_files_are_read_whole(name, shared):
+    task, data_dir = TASKS[name], shared / "data" / "glue"
+    tables = (task.train, *task.dev.values(), *task.test.values())
+    examples = [read_table(data_dir, table, task) for table in tables]
+    assert tuple(len(part.texts) for part in examples) == ROWS[name]
+    assert all(text for texts in examples[0].texts for text in texts)
+    assert len(examples[0].labels) == ROWS[name][0] and len(examples[2].labels) == 0
+    assert examples[2].indices[0] == "0" and examples[2].indices[-1] == str(ROWS[name][2] - 1)
+
+
+@pytest.mark.parametrize("name", ["MNLI", "QQP", "QNLI"])
+def test_column_handling_of_the_large_tasks(name, shared):
+    task, data_dir = TASKS[name], shared / "data" / "glue_samples"
+    tables = [table for table in (task.train, *task.dev.values(), *task.test.values()) if "AX" not in table.file]
+    for table in tables:
+        examples = read_table(data_dir, table, task)
+        assert len(examples.texts) == 1 and len(examples.texts[0]) == 2 and all(examples.texts[0])
+
+
+def test_mnli_reads_the_gold_label_and_plain_sentences(shared):
+    task = TASKS["MNLI"]
+    examples = read_table(shared / "data" / "glue_samples", task.dev["m"], task)
+    assert examples.texts[0] == ("The new rights are nice enough", "Everyone really likes the newest benefits")
+    assert task.labels[examples.labels[0]] == "neutral"
+
+
+def test_diagnostic_set_is_predicted_along_with_mnli(shared):
+    task = TASKS["MNLI"]
+    examples = read_table(shared / "data" / "glue", task.test["AX"], task)
+    assert len(examples.texts) == 1104
+    assert examples.texts[0] == ("The cat sat on the mat.", "The cat did not sit on the mat.")
+
+
+def test_byte_order_mark_quotes_and_missing_last_line_end(tmp_path):
+    path = _write(
+        tmp_path, "MRPC", '\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\tHe said " so .\tHe said .'
+    )
+    examples = read_table(path, TASKS["MRPC"].train, TASKS["MRPC"])
+    assert examples.texts == [('He said " so .', "He said .")]
+    assert examples.labels.tolist() == [1]
+
+
+def test_other_line_separators_stay_in_the_sentence(tmp_path):
+    path = _write(tmp_path, "SST-2", "sentence\tlabel\na\u2028b\x85c\t1\n")
+    assert read_table(path, TASKS["SST-2"].train, TASKS["SST-2"]).texts == [("a\u2028b\x85c",)]
+
+
+BROKEN = {
+    "missing column": ("SST-2", "sentence\tquality\nfine\t1\n", "line 1: the header has no column 'label'"),
+    "unknown label": ("SST-2", "sentence\tlabel\nfine\t1\nbad\t2\n", "line 3: unknown label '2'; SST-2 has 0, 1"),
+    "too few cells": ("SST-2", "sentence\tlabel\nfine\n", "line 2: has 1 tab-separated cells where 2"),
+    "too many cells": ("RTE", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tc\tentailment\n", "line 2: has 5"),
+    "no header expected": ("CoLA", "gj04\t1\tfine\n", "line 1: has 3 tab-separated cells where 4"),
+    "no rows": ("SST-2", "sentence\tlabel\n", "has no rows"),
+    "empty": ("SST-2", "", "line 1: the header has no column 'sentence'"),
+    "not a number": ("STS-B", "sentence1\tsentence2\tscore\na\tb\thigh\n", "line 2: the score 'high' is not a number"),
+    "not finite": ("STS-B", "sentence1\tsentence2\tscore\na\tb\tnan\n", "line 2: the score nan is outside 0 to 5"),
+    "out of range": ("STS-B", "sentence1\tsentence2\tscore\na\tb\t7\n", "line 2: the score 7 is outside 0 to 5"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_named_with_its_line(kind, tmp_path):
+    name, text, sentence = BROKEN[kind]
+    path = _write(tmp_path, name, text)
+    with pytest.raises(TaskError) as error:
+        read_table(path, TASKS[name].train, TASKS[name])
+    assert sentence in str(error.value) and f"{name}/train.tsv" in str(error.value)
+
+
+def test_invalid_utf8_is_named(tmp_path):
+    path = tmp_path / "SST-2" / "train.tsv"
+    path.parent.mkdir()
+    path.write_bytes(b"sentence\tlabel\nfine\t1\n\xff\xfe\t0\n")
+    with pytest.raises(TaskError, match="not valid UTF-8"):
+        read_table(tmp_path, TASKS["SST-2"].train, TASKS["SST-2"])
+
+
+def test_a_missing_file_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(MissingFileError, match=r"SST-2/train\.tsv"):
+        read_table(tmp_path, TASKS["SST-2"].train, TASKS["SST-2"])
+
+
+def test_rows_that_the_release_of_qqp_broke_are_counted(tmp_path):
+    head = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    path = _write(tmp_path, "QQP", head + "1\t1\t2\ta\tb\t1\n2\t3\t4\tbroken\n3\t5\t6\tc\td\t0\n")
+    examples = read_table(path, TASKS["QQP"].train, TASKS["QQP"])
+    assert examples.left_out == 1 and examples.labels.tolist() == [1, 0]
+
+
+def test_submission_files_hold_the_labels_of_the_training_files(tmp_path):
+    write_predictions(tmp_path / "RTE.tsv", TASKS["RTE"], ["0", "1"], np.array([1, 0]))
+    assert (tmp_path / "RTE.tsv").read_text() == "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
+    write_predictions(tmp_path / "STS-B.tsv", TASKS["STS-B"], ["0", "1", "2"], np.array([-0.2, 2.34567, 6.0]))
+    assert (tmp_path / "STS-B.tsv").read_text() == "index\tprediction\n0\t0.000\n1\t2.346\n2\t5.000\n"
+    write_predictions(tmp_path / "CoLA.tsv", TASKS["CoLA"], ["0"], np.array([1]))
+    assert (tmp_path / "CoLA.tsv").read_text() == "index\tprediction\n0\t1\n"
+
+
+def test_every_submission_file_of_the_benchmark_has_a_task():
+    files = {name for task in TASKS.values() for name in task.test}
+    assert files >= {"CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX"}
+
+
+def _write(data_dir: Path, name: str, text: str) -> Path:
+    path = data_dir / name / "train.tsv"
+    path.parent.mkdir()
+    path.write_text(text, encoding="utf-8", newline="")
+    return data_dir

@@ -1,0 +1,101 @@
+"""The demo: its commands in order, an early stop where one fails, and an end that shows what came of it."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from launch import demo
+
+LEVEL = 6.0
+
+
+def results(folder: Path, loss: float) -> None:
+    """What the stages would have left in ``folder``."""
+    score = {"pretrained": {"median": 71.25, "spread": 2.5}, "random": {"median": None, "spread": None}}
+    mean = {
+        "pretrained": {"median": 71.25, "spread": 2.5},
+        "random": {"median": 60.0, "spread": 1.0},
+        "difference": 11.25,
+    }
+    files = {
+        "dataset/manifest.json": json.dumps({"unigram_cross_entropy_validation": LEVEL}),
+        "pretrain/metrics.jsonl": json.dumps({"step": 1, "validation": {"masked_lm": 9.0}})
+        + "\n"
+        + json.dumps({"step": 2, "validation": {"masked_lm": loss}})
+        + "\n"
+        + json.dumps({"step": 2, "train": {"masked_lm": 1.0}}),
+        "evaluation/report.json": json.dumps({"tasks": {"WordOrder": {"score": score}}, "mean": mean}),
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Walk with stages that do nothing; returns (exit code, words of each stage, what was printed)."""
+
+    def walk(loss: float = 5.5, codes: dict[str, int] | None = None, glue: Path | None = None):
+        ran: list[list[str]] = []
+
+        def run(command: list[str], check: bool) -> subprocess.CompletedProcess[bytes]:
+            ran.append(command[command.index("launch") + 1 :])
+            return subprocess.CompletedProcess(command, (codes or {}).get(ran[-1][0], 0))
+
+        monkeypatch.setattr(subprocess, "run", run)
+        results(tmp_path, loss)
+        console = Console(file=io.StringIO(), width=160)
+        code = demo.walk(tmp_path, glue, console)
+        return code, ran, console.file.getvalue()
+
+    return walk
+
+
+def test_it_walks_the_road_in_order_and_ends_with_the_result(walked, tmp_path: Path) -> None:
+    code, ran, printed = walked()
+    assert code == 0
+    assert [words[0] for words in ran] == ["prepare", "inspect", "pretrain", "probe-tasks", "evaluate"]
+    assert "validation loss 5.50 nat, 0.50 below the 6.00" in printed
+    assert "71.2 (2.5)" in printed
+    assert "undefined" in printed
+    assert "+11.2" in printed
+    assert str(tmp_path / "pretrain" / "loss.png") in printed
+    assert printed.rstrip().splitlines()[-1].startswith("next")
+
+
+def test_it_says_when_the_loss_is_above_the_level(walked) -> None:
+    assert "0.50 above the 6.00" in walked(loss=6.5)[2]
+
+
+def test_real_glue_takes_the_place_of_the_small_tasks(walked, tmp_path: Path) -> None:
+    _, ran, printed = walked(glue=tmp_path / "glue")
+    assert [words[0] for words in ran] == ["prepare", "inspect", "pretrain", "evaluate"]
+    assert str(tmp_path / "glue") in ran[-1]
+    assert any("glue_small.toml" in word for word in ran[-1])
+    assert "not GLUE" not in printed
+
+
+def test_it_stops_where_a_stage_fails(walked) -> None:
+    code, ran, printed = walked(codes={"pretrain": 2})
+    assert code == 2
+    assert [words[0] for words in ran] == ["prepare", "inspect", "pretrain"]
+    assert "stops here" in printed
+
+
+def test_the_shipped_files_that_it_names_exist() -> None:
+    for glue in (None, Path("glue")):
+        named = [
+            word for stage in demo.stages(Path("out"), glue) for word in stage.words if str(word).endswith(".toml")
+        ]
+        assert len(named) == 3
+        assert all(Path(word).is_file() for word in named)
+
+
+@pytest.mark.slow
+def test_the_whole_demo(tmp_path: Path) -> None:
+    assert demo.walk(tmp_path / "demo") == 0
+    assert (tmp_path / "demo" / "evaluation" / "report.md").is_file()

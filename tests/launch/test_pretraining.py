@@ -1,0 +1,84 @@
+"""Starting several processes: ``launch/pretrain.sh`` as bash, as Python and under DeepSpeed's launcher."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch import pretraining
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+
+STUB = """
+import os, sys
+print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "got", sys.argv[2:], flush=True)
+"""
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Path:
+    """The launch script with its Python half replaced by one that tells its rank and arguments."""
+    shell, _, _ = pretraining.SCRIPT.read_text(encoding="utf-8").partition('":"""\n')
+    script = tmp_path / "pretrain.sh"
+    script.write_text(f'{shell}":"""\n{STUB}', encoding="utf-8")
+    return script
+
+
+def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "DS_"))}
+    return subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**keep, "SESAME_PYTHON": sys.executable, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_both_halves_parse() -> None:
+    text = pretraining.SCRIPT.read_text(encoding="utf-8")
+    compile(text, "pretrain.sh", "exec")
+    shell = text.partition('":"""\n')[0]
+    assert subprocess.run(["bash", "-n"], input=shell, text=True, check=False).returncode == 0
+
+
+def test_bash_starts_as_many_processes_as_asked(stub: Path, tmp_path: Path) -> None:
+    result = run(
+        "bash", stub, "--config", "a b.toml", "--processes", "2", "--set", "x=1", cwd=tmp_path, MASTER_PORT="29613"
+    )
+    told = sorted(line for line in result.stdout.splitlines() if line.startswith("rank"))
+    words = "['--config', 'a b.toml', '--set', 'x=1']"
+    assert told == [f"rank 0 of 2 got {words}", f"rank 1 of 2 got {words}"], result.stderr
+
+
+def test_deepspeed_starts_it_as_typed(stub: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_port", "29614"]
+    result = run(*launcher, stub, "--config", "run.toml", cwd=tmp_path)
+    assert "rank 0 of" in result.stdout, result.stderr
+
+
+def test_several_machines_without_ssh(stub: Path, tmp_path: Path) -> None:
+    """The second of two machines starts its own two processes only, with the ranks that follow the first's."""
+    environment = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29615"}
+    result = run("bash", stub, "--processes", "2", cwd=tmp_path, **environment)
+    told = sorted(line for line in result.stdout.splitlines() if line.startswith("rank"))
+    assert told == ["rank 2 of 4 got []", "rank 3 of 4 got []"], result.stderr
+
+
+def test_several_machines_need_an_address(stub: Path, tmp_path: Path) -> None:
+    result = run("bash", stub, "--processes", "2", cwd=tmp_path, NNODES="2")
+    assert result.returncode == 2
+    assert "MASTER_ADDR" in result.stderr
+
+
+def test_a_mistake_is_a_sentence_and_code_2_through_the_launcher(tmp_path: Path) -> None:
+    words = ["--config", tmp_path / "no.toml", "--processes", "1"]
+    result = run("bash", pretraining.SCRIPT, *words, cwd=tmp_path, MASTER_PORT="29616")
+    assert result.returncode == 2, result.stderr
+    assert "no such configuration file" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,43 @@
+"""One process of a layout: a few training steps, whose losses, norms, gradients and weights the leader writes down."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import configs
+from pretrain.config import RunConfig
+from pretrain.parallel.mesh import Mesh
+from pretrain.train import Run
+
+
+def main(settings: str, target: str, steps: str) -> None:
+    config = configs.parse(json.loads(settings), RunConfig, "the test's run")
+    mesh = Mesh(config.parallel)
+    run = Run(config, mesh)
+    recorded: dict[str, torch.Tensor] = {}
+    engine_step = run.engine.step
+
+    def step(learning_rate: float) -> float:
+        gradients = run.engine.full_gradients()
+        recorded.update({f"{run.step}/gradient/{name}": value.clone() for name, value in gradients.items()})
+        return engine_step(learning_rate)
+
+    run.engine.step = step  # type: ignore[method-assign]
+    for number in range(int(steps)):
+        losses, norm, *_ = run.train_step()
+        for name, loss in losses.items():
+            mean = mesh.sum_over_data(loss.detach().clone().double()) / mesh.data
+            recorded[f"{number}/loss/{name}"] = mean.reshape(1)
+        recorded[f"{number}/norm/all"] = torch.tensor([norm], dtype=torch.float64)
+        recorded.update({f"{number}/weight/{name}": value.clone() for name, value in run.engine.state(None)})
+    if mesh.leads:
+        save_file({name: value.contiguous() for name, value in recorded.items()}, Path(target))
+    run.reporter.close()
+    mesh.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,147 @@
+"""The direction of imports, read with ``ast``: launch -> evaluation -> pretrain -> data_pipeline -> configs."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ROOMS = ("configs", "data_pipeline", "pretrain", "evaluation", "launch")
+"""In the order of the road: each may import itself and those before it."""
+
+
+class Import(NamedTuple):
+    """One imported module, and where."""
+
+    path: str
+    line: int
+    module: str
+    lazy: bool
+    """Inside a function, so that it costs nothing until that is called."""
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+    def matches(self, *modules: str) -> bool:
+        return any(self.module == module or self.module.startswith(f"{module}.") for module in modules)
+
+
+class Rule(NamedTuple):
+    """Modules that only some files may import."""
+
+    name: str
+    modules: tuple[str, ...]
+    applies_to: tuple[str, ...]
+    """Path prefixes that the rule is about."""
+    allowed_in: tuple[str, ...] = ()
+    """Path prefixes among those that may, all the same."""
+
+
+RULES = (
+    Rule("data_pipeline runs without torch", ("torch", "deepspeed", "megatron"), ("data_pipeline/",)),
+    Rule("only data_pipeline uses ray", ("ray",), ("configs/", "pretrain/", "evaluation/", "launch/")),
+    Rule("only the tokenizer knows sentencepiece", ("sentencepiece",), ("",), ("data_pipeline/tokenizer.py",)),
+    Rule(
+        "the mathematics knows one process only",
+        ("torch.distributed", "deepspeed", "megatron", "pretrain.parallel"),
+        ("pretrain/models/", "pretrain/layers/", "pretrain/objectives/", "pretrain/learner.py"),
+    ),
+    Rule("only pretrain/parallel knows the engines", ("deepspeed", "megatron"), ("",), ("pretrain/parallel/",)),
+)
+
+
+def sources() -> list[Path]:
+    """Every Python file of the rooms, and the Python half of the launch script."""
+    found = [path for room in ROOMS for path in sorted((REPOSITORY / room).rglob("*.py"))]
+    return [*found, REPOSITORY / "launch" / "pretrain.sh"]
+
+
+def imports_of(text: str, path: str) -> list[Import]:
+    return list(_walk(ast.parse(text), path, lazy=False))
+
+
+def _walk(node: ast.AST, path: str, lazy: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(path, child.lineno, alias.name, lazy) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = _absolute(child, path)
+            yield Import(path, child.lineno, base, lazy)
+            yield from (Import(path, child.lineno, f"{base}.{alias.name}", lazy) for alias in child.names)
+        else:
+            yield from _walk(
+                child, path, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            )
+
+
+def _absolute(node: ast.ImportFrom, path: str) -> str:
+    package = Path(path).parent.parts
+    base = package[: len(package) - node.level + 1] if node.level else ()
+    return ".".join((*base, *([node.module] if node.module else ())))
+
+
+def breaches(imports: list[Import]) -> list[str]:
+    """What breaks the rules, one sentence each."""
+    found = [
+        f"{each.path}:{each.line} imports {each.module}, but {rule.name}"
+        for each in imports
+        for rule in RULES
+        if each.matches(*rule.modules)
+        and each.path.startswith(rule.applies_to)
+        and not (rule.allowed_in and each.path.startswith(rule.allowed_in))
+    ]
+    for each in imports:
+        room = each.path.partition("/")[0]
+        if each.top in ROOMS and ROOMS.index(each.top) > ROOMS.index(room):
+            found.append(f"{each.path}:{each.line} imports {each.module}, against the direction of the road")
+        if room == "launch" and each.top in ROOMS[1:4] and not each.lazy:
+            found.append(f"{each.path}:{each.line} imports {each.module} at its top; launch imports stages lazily")
+    return found
+
+
+def test_every_file_keeps_the_direction_of_imports() -> None:
+    everything = [
+        each
+        for path in sources()
+        for each in imports_of(path.read_text(encoding="utf-8"), path.relative_to(REPOSITORY).as_posix())
+    ]
+    assert len(everything) > 50
+    assert not breaches(everything)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("data_pipeline/shards.py", "import torch"),
+        ("data_pipeline/shards.py", "def later():\n    from torch import nn"),
+        ("data_pipeline/prepare.py", "from pretrain import train"),
+        ("pretrain/batches.py", "import ray.data"),
+        ("pretrain/train.py", "import sentencepiece"),
+        ("pretrain/train.py", "from deepspeed.ops import adam"),
+        ("pretrain/models/bert.py", "from torch import distributed"),
+        ("pretrain/layers/attention.py", "from ..parallel import mesh"),
+        ("pretrain/learner.py", "import megatron.core"),
+        ("evaluation/finetune.py", "from launch import demo"),
+        ("launch/__main__.py", "import pretrain.train"),
+        ("configs/errors.py", "import data_pipeline"),
+    ],
+)
+def test_a_breach_is_found(path: str, text: str) -> None:
+    assert breaches(imports_of(text, path))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("data_pipeline/tokenizer.py", "import sentencepiece"),
+        ("pretrain/parallel/zero.py", "import deepspeed"),
+        ("pretrain/train.py", "import torch.distributed as dist"),
+        ("launch/__main__.py", "def command():\n    from pretrain.train import train"),
+        ("evaluation/finetune.py", "from pretrain.checkpoint import load_backbone"),
+    ],
+)
+def test_what_is_allowed_is_not_a_breach(path: str, text: str) -> None:
+    assert not breaches(imports_of(text, path))

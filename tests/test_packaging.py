@@ -1,0 +1,73 @@
+"""What pyproject.toml and the constraints promise: every import is declared, every dependency is pinned."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ROOMS = ("configs", "data_pipeline", "pretrain", "evaluation", "launch")
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "megatron": "megatron-core"}
+"""By import name, where the two differ."""
+INDIRECT = {"tensorboard"}
+"""Declared, but imported by torch on our behalf."""
+
+
+def project() -> dict:
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def normal(requirement: str) -> str:
+    """The distribution's name alone, in the one spelling that comparisons need."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0]).lower()
+
+
+def third_party_imports(rooms: tuple[str, ...] = ROOMS) -> Iterator[str]:
+    for room in rooms:
+        for path in (REPOSITORY / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    names = [node.module]
+                tops = {name.partition(".")[0] for name in names}
+                yield from tops - set(sys.stdlib_module_names) - set(ROOMS)
+
+
+def test_every_import_is_declared_and_every_declaration_is_used() -> None:
+    declared = {normal(each) for each in project()["project"]["dependencies"]}
+    extras = {normal(each) for group in project()["project"]["optional-dependencies"].values() for each in group}
+    imported = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party_imports()}
+    assert imported - declared - extras == set()
+    assert declared - imported - INDIRECT == set()
+
+
+def test_every_requirement_is_pinned_exactly_and_names_no_machine() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").split()
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", line) for line in lines), "name==version only"
+    extras = [each for group in project()["project"]["optional-dependencies"].values() for each in group]
+    wanted = {normal(each) for each in [*project()["project"]["dependencies"], *extras]}
+    assert wanted - {normal(line) for line in lines} == set()
+
+
+def test_every_package_is_listed() -> None:
+    packages = {
+        path.parent.relative_to(REPOSITORY).as_posix().replace("/", ".")
+        for room in ROOMS
+        for path in (REPOSITORY / room).rglob("*.py")
+    }
+    assert packages == set(project()["tool"]["setuptools"]["packages"])
+
+
+def test_every_file_has_its_phrase_in_the_readme() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    files = [path for room in ROOMS for path in (REPOSITORY / room).rglob("*.py") if path.name != "__init__.py"]
+    assert not [path.name for path in files if path.name not in readme]
+
+
+def test_the_data_image_installs_what_the_data_side_imports() -> None:
+    dockerfile = (REPOSITORY / "docker" / "data.Dockerfile").read_text(encoding="utf-8")
+    installed = {normal(word) for word in dockerfile.split()}
+    imported = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party_imports(("configs", "data_pipeline"))}
+    assert imported - installed == set()
