@@ -1,26 +1,47 @@
-"""Which row goes into which shard: one seeded order over all rows, cut into shards that differ by one row at most."""
+"""Even portions: parts into groups for the workers, rows into shards that differ by one row at most."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
 
 from configs import Section
 
+GROUP_CHARACTERS = 2_000_000
+"""Text that one task makes examples of, at least."""
+
+GROUP_DOCUMENTS = 8
+"""Documents in one group, at least: partners of next-sentence pairs are drawn from the same group."""
+
 
 class ShardConfig(Section):
     """How the examples are laid out on disk."""
 
     rows_per_shard: int = Field(default=65536, gt=0)
-    """Aim; the number of shards follows from it and the rows are shared out evenly."""
+    """Most rows of one shard; the number of shards follows from it and the rows are shared out evenly."""
     validation_fraction: float = Field(default=0.02, gt=0, lt=1)
     """Share of the DOCUMENTS that is held out, chosen by the hash of their text, so that the choice is stable."""
 
 
+def groups(characters: Sequence[int], documents: Sequence[int]) -> list[list[int]]:
+    """Neighbouring parts (by number) together until both minima are met; a rest that is too small joins the last."""
+    found: list[list[int]] = []
+    open_group: list[int] = []
+    for number, count in enumerate(documents):
+        if count:
+            open_group.append(number)
+        enough = sum(characters[i] for i in open_group) >= GROUP_CHARACTERS
+        if enough and sum(documents[i] for i in open_group) >= GROUP_DOCUMENTS:
+            found.append(open_group)
+            open_group = []
+    if open_group and found and sum(documents[i] for i in open_group) < GROUP_DOCUMENTS:
+        found[-1] += open_group
+    elif open_group:
+        found.append(open_group)
+    return found
+
+
 def orders(rows: int, rows_per_shard: int, draw: np.random.Generator) -> list[np.ndarray]:
-    """The rows of each shard, in order."""
-    shards = max(1, -(-rows // rows_per_shard))
-    return np.array_split(draw.permutation(rows), shards)
-
-
-def held_out(fingerprint: bytes, fraction: float) -> bool:
-    """Is the document with this fingerprint held out?"""
-    return int.from_bytes(fingerprint[:8], "little") < fraction * 2**64
+    """The rows of each shard, in order: one permutation of all rows, cut evenly; none for no rows."""
+    shards = -(-rows // rows_per_shard)
+    return np.array_split(draw.permutation(rows), shards) if rows else []

@@ -13,8 +13,10 @@ from configs import Section
 from data_pipeline.document import Document
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
-SPACES = re.compile(r"[^\S\n]+")
-BLANK_LINES = re.compile(r"\n\s*\n\s*")
+SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
+"""Runs that are not yet one plain space, so that ordinary text passes untouched."""
+LETTERS = re.compile(r"[^\W\d_]+")
+BLANK_LINES = re.compile(r" ?\n\s*\n\s*")
 
 
 class CleanConfig(Section):
@@ -28,6 +30,8 @@ class CleanConfig(Section):
     """Documents with a smaller share of letters among their non-space characters are dropped as "not prose"."""
     drop_duplicates: bool = True
     """Of documents with equal text only the first stays; the others are dropped as "duplicate"."""
+    drop_repeated_paragraphs: bool = False
+    """Of equal paragraphs in the whole corpus (licences, standard phrases) only the first stays."""
 
 
 def clean(documents: Iterable[Document], config: CleanConfig, dropped: Counter[str]) -> Iterator[Document]:
@@ -56,6 +60,6 @@ def _reason(text: str, config: CleanConfig) -> str | None:
     if len(text) < config.minimum_characters:
         return "short"
     visible = len(text) - text.count(" ") - text.count("\n")
-    if sum(map(str.isalpha, text)) < config.minimum_letter_share * visible:
+    if sum(map(len, LETTERS.findall(text))) < config.minimum_letter_share * visible:
         return "not prose"
     return None

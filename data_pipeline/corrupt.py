@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from configs import Section
-from data_pipeline.shards import Ragged
+from data_pipeline.columns import Ragged, boundaries
 from data_pipeline.tokenizer import Special
 
 
@@ -20,7 +20,7 @@ class CorruptConfig(Section):
     kind: Literal["nothing", "masked_tokens", "masked_words"] = "masked_tokens"
     """Row of the table: single tokens (BERT), or all pieces of a word together (BERT's whole-word masking)."""
     mask_probability: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the tokens that are predicted (BERT: 0.15)."""
+    """Share of the text tokens that are predicted (BERT: 0.15)."""
     mask_share: float = Field(default=0.8, ge=0, le=1)
     """Of those, the share that becomes [MASK]."""
     random_share: float = Field(default=0.1, ge=0, le=1)
@@ -64,15 +64,19 @@ def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw:
     replaced[at_random] = draw.choice(vocabulary.ordinary, int(at_random.sum()))
     values = tokens.values.copy()
     values[chosen] = replaced
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[chosen], minlength=len(tokens.lengths)))])
+    offsets = boundaries(np.bincount(rows[chosen], minlength=len(tokens.lengths)))
     positions = (chosen - tokens.offsets[rows[chosen]]).astype(np.uint16)
     return Corrupted(Ragged(values, tokens.offsets), Ragged(positions, offsets), Ragged(labels, offsets))
 
 
-def _budget(rows: np.ndarray, config: CorruptConfig) -> np.ndarray:
-    """[candidates] how many predictions the row of each candidate may have; at least one."""
+def _budget(rows: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+    """[candidates] how many predictions the row of each candidate may have; at least one.
+
+    Rounded up or down by chance, so that the mean is the probability that was asked for also where most rows have
+    one length.
+    """
     counts = np.bincount(rows)
-    budget = np.maximum(1, np.rint(counts * config.mask_probability)).astype(np.int64)
+    budget = np.maximum(1, np.floor(counts * config.mask_probability + draw.random(len(counts)))).astype(np.int64)
     if config.maximum_predictions:
         budget = np.minimum(budget, config.maximum_predictions)
     return budget[rows]
@@ -89,7 +93,7 @@ def _tokens(
     """Tokens in random order within their row, up to the budget."""
     row = rows[candidates]
     order = np.lexsort((draw.random(len(candidates)), row))
-    return order[_rank(row[order]) < _budget(row, config)[order]]
+    return order[_rank(row[order]) < _budget(row, config, draw)[order]]
 
 
 def _words(
@@ -109,8 +113,11 @@ def _words(
     length = np.bincount(word)
     order = np.lexsort((np.arange(len(candidates)), draw.random(len(length))[word], row))
     done = _rank(row[order]) - _rank(word[order]) + length[word[order]]
-    fits = done <= _budget(row, config)[order]
-    first_word = done == length[word[order]]
+    budget = _budget(row, config, draw)
+    fits = done <= budget[order]
+    # The first word of a row is hidden even where it is too long, then only as far as the budget goes, or text
+    # without spaces would never be hidden.
+    first_word = (done == length[word[order]]) & (_rank(row[order]) < budget[order])
     return order[fits | first_word]
 
 

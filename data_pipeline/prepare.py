@@ -7,8 +7,7 @@ are put together in order. So the bytes do not depend on the number of workers o
 import json
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,19 @@ import configs
 from configs import Section
 from configs.errors import CorpusError, DatasetError
 from data_pipeline import shards, tokenizer
-from data_pipeline.balance import ShardConfig, held_out, orders
+from data_pipeline.balance import ShardConfig, groups, orders
 from data_pipeline.clean import CleanConfig
 from data_pipeline.corrupt import CorruptConfig
-from data_pipeline.examples import Counts, PartFiles, make_examples, read_unit, write_split_shard
+from data_pipeline.draws import generator
+from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
+from data_pipeline.manifest import FORMAT_VERSION, Manifest, SplitRecord, TokenizerRecord, digest, write_manifest
+from data_pipeline.parts import PARAGRAPH_END, Part, Reading, read_unit, write_parts
 from data_pipeline.segment import SegmentConfig
-from data_pipeline.sources import SourceConfig, units
-from data_pipeline.statistics import Statistics
-from data_pipeline.tokenizer import TokenizerConfig
+from data_pipeline.selection import Choice, Fate, choose, counts
+from data_pipeline.sentences import split as split_sentences
+from data_pipeline.sources import SourceConfig, Unit, units
+from data_pipeline.statistics import Counted, summarise, total
+from data_pipeline.tokenizer import Tokenizer, TokenizerConfig
 from data_pipeline.workers import Workers, WorkersConfig
 
 
@@ -60,156 +64,179 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
         SesameError: the corpus or the configuration is at fault; nothing is left behind.
     """
     console = Console(highlight=False)
-    if output.exists():
-        return _existing(config, output, console)
+    if config.tokenizer.model is not None:
+        Tokenizer.load(config.tokenizer.model)
     inputs = units(config.source)
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        return _existing(config, inputs, output, console)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
+        begin = time.perf_counter()
         with Workers(config.workers, console) as workers:
-            _prepare(config, inputs, partial, workers, console)
+            manifest = _prepare(config, inputs, partial.resolve(), workers)
         partial.rename(output)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise DatasetError(
+            f"{error.filename or output}: cannot be written ({error.strerror}); mend it or choose another --output"
+        ) from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    console.print(_summary(manifest, time.perf_counter() - begin))
     return output
 
 
-def _prepare(config: CorpusConfig, inputs: list[Any], folder: Path, workers: Workers, console: Console) -> None:
-    begin = time.perf_counter()
+def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers: Workers) -> Manifest:
     work = folder / "work"
     work.mkdir()
-    numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
-    parts = [part for found in workers.map("read and clean", read_unit, numbered) for part in found]
-    chosen = _choose(config, parts)
-    counts = Counts.of(parts, chosen)
-    if not counts.kept:
-        dropped = ", ".join(f"{count} {reason}" for reason, count in counts.dropped.items()) or "nothing was read"
-        raise CorpusError(f"the corpus has no document to train on ({dropped}); check source.paths and [clean]")
-    model = _tokenizer(config, parts, chosen, workers)
-    (folder / shards.TOKENIZER).write_bytes(model)
-    _write_held_out(folder, parts, chosen)
-    bases = np.concatenate([[0], np.cumsum([part.documents for part in parts])])
-    jobs = [
-        (number, part, chosen[number], int(bases[number]), model, config.recipe(), work)
-        for number, part in enumerate(parts)
-    ]
-    made = workers.map("make examples", make_examples, jobs)
-    columns, splits = _write_shards(config, folder, work, made, workers)
-    manifest = _manifest(config, folder, counts, parts, columns, splits, model, made)
-    shutil.rmtree(work)
-    shards.write_manifest(folder, manifest)
-    console.print(_summary(manifest, time.perf_counter() - begin))
-
-
-def _choose(config: CorpusConfig, parts: list[PartFiles]) -> list[np.ndarray]:
-    """For each part a code for each document: 0 dropped, 1 train, 2 validation; the first of equal texts stays."""
-    seen: set[bytes] = set()
-    limit = config.source.limit_megabytes * 1e6 or float("inf")
-    size, chosen = 0, []
-    for part in parts:
-        codes = np.zeros(part.documents, np.int8)
-        for row, (fingerprint, characters) in enumerate(zip(part.fingerprints, part.characters, strict=True)):
-            if size >= limit or (config.clean.drop_duplicates and fingerprint in seen):
-                continue
-            seen.add(fingerprint)
-            size += characters
-            codes[row] = 2 if held_out(fingerprint, config.shards.validation_fraction) else 1
-        chosen.append(codes)
-    if not any((codes == 2).any() for codes in chosen):
-        # A small corpus may miss the fraction by chance, and a run without held-out text could not be judged.
-        part = next((number for number, codes in enumerate(chosen) if (codes == 1).sum() > 1), None)
-        if part is not None:
-            chosen[part][np.flatnonzero(chosen[part] == 1)[-1]] = 2
-    return chosen
-
-
-def _tokenizer(config: CorpusConfig, parts: list[PartFiles], chosen: list[np.ndarray], workers: Workers) -> bytes:
-    """The bytes of the given model, or of one trained on an even sample of the documents that are trained on."""
-    if config.tokenizer.model is not None:
-        tokenizer.Tokenizer.load(config.tokenizer.model)
-        return Path(config.tokenizer.model).read_bytes()
-    total = sum(int(part.characters[codes == 1].sum()) for part, codes in zip(parts, chosen, strict=True))
-    share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, total))
-    with workers.console.status("training the tokenizer"):
-        return tokenizer.train(_sample(parts, chosen, share, config.seed), config.tokenizer)
-
-
-def _sample(parts: list[PartFiles], chosen: list[np.ndarray], share: float, seed: int) -> Iterator[str]:
-    draw = np.random.Generator(np.random.PCG64DXSM([seed, 2]))
-    for part, codes in zip(parts, chosen, strict=True):
-        for row, sentences in enumerate(part.sentences()):
-            if codes[row] == 1:
-                yield from (sentence for sentence in sentences if share >= 1 or draw.random() < share)
-
-
-def _write_held_out(folder: Path, parts: list[PartFiles], chosen: list[np.ndarray]) -> None:
-    with (folder / shards.DOCUMENTS).open("w", encoding="utf-8") as file:
-        for part, codes in zip(parts, chosen, strict=True):
-            for row, document in enumerate(part.texts()):
-                if codes[row] == 2:
-                    line = {"text": document.text, "source": document.source}
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _write_shards(
-    config: CorpusConfig, folder: Path, work: Path, made: list[dict[str, int]], workers: Workers
-) -> tuple[tuple[str, ...], dict[str, shards.SplitRecord]]:
-    splits, jobs = {}, []
-    for number, split in enumerate(shards.SPLITS):
-        rows = [part[split] for part in made]
-        draw = np.random.Generator(np.random.PCG64DXSM([config.seed, 3, number]))
-        for index, order in enumerate(orders(sum(rows), config.shards.rows_per_shard, draw)):
-            jobs.append((split, folder / f"{split}-{index:05d}.arrow", order, rows, work))
-    written = workers.map("write shards", write_split_shard, jobs)
-    for split in shards.SPLITS:
-        mine = [found for job, found in zip(jobs, written, strict=True) if job[0] == split]
-        splits[split] = shards.SplitRecord(
-            rows=sum(shard.rows for shard, *_ in mine),
-            tokens=sum(tokens for _, tokens, _, _ in mine),
-            predictions=sum(predictions for _, _, predictions, _ in mine),
-            shards=tuple(shard for shard, *_ in mine),
-        )
-    if splits["train"].rows == 0:
-        raise CorpusError("the corpus gives not one training example; give more text or a shorter segment.sequence_length")
-    return written[0][3], splits
-
-
-def _manifest(
-    config: CorpusConfig,
-    folder: Path,
-    counts: Counts,
-    parts: list[PartFiles],
-    columns: tuple[str, ...],
-    splits: dict[str, shards.SplitRecord],
-    model: bytes,
-    made: list[dict[str, int]],
-) -> shards.Manifest:
-    trained = tokenizer.Tokenizer(model, "the model")
-    statistics = Statistics.of(
-        shards.Split(folder, splits["train"], columns),
-        shards.Split(folder, splits["validation"], columns),
-        len(trained),
-        trained.special.mask,
+    readings: list[Reading] = workers.map(
+        "read and clean",
+        read_unit,
+        [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)],
     )
-    return shards.Manifest(
-        format_version=shards.FORMAT_VERSION,
+    parts = [part for reading in readings for part in reading.parts]
+    choices = _choose(config, parts)
+    documents = counts(readings, choices)
+    _refuse_nothing(documents)
+    model = _tokenizer(config, parts, choices, workers)
+    (folder / shards.TOKENIZER).write_bytes(model)
+    held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
+
+    recipe = Recipe(config.seed, config.segment, config.corrupt, model)
+    jobs = [*_groups("train", Fate.TRAIN, parts, choices), *_groups("validation", Fate.VALIDATION, *held_out)]
+    rows: list[Rows] = workers.map("make examples", make_examples, [(group, recipe, work) for group in jobs])
+    by_split = {
+        split: [found for job, found in zip(jobs, rows, strict=True) if job.split == split and found.count]
+        for split in shards.SPLITS
+    }
+    if not by_split["train"]:
+        raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
+    vocabulary = Tokenizer(model, "the tokenizer model")
+    splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
+    columns = by_split["train"][0].columns
+    shutil.rmtree(work)
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
         code_version=_code_version(),
         seed=config.seed,
         columns=columns,
         recipe=config.recipe(),
-        tokenizer=shards.TokenizerRecord(
-            sha256=shards.digest(folder / shards.TOKENIZER),
-            vocabulary_size=len(trained),
-            special=trained.special._asdict(),
+        tokenizer=TokenizerRecord(
+            sha256=digest(folder / shards.TOKENIZER),
+            vocabulary_size=len(vocabulary),
+            special=vocabulary.special._asdict(),
         ),
         splits=splits,
-        documents_sha256=shards.digest(folder / shards.DOCUMENTS),
-        documents=counts.as_record(),
-        sources=tuple({"name": name, "characters": size} for name, size in counts.sources.items()),
-        **statistics._asdict(),
+        documents_sha256=digest(folder / shards.DOCUMENTS),
+        documents=documents,
+        sources=_sources(inputs, parts, choices),
+        **summarise(counted["train"], counted["validation"], columns)._asdict(),
     )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _choose(config: CorpusConfig, parts: Sequence[Part]) -> list[Choice]:
+    return choose(
+        parts,
+        drop_duplicates=config.clean.drop_duplicates,
+        drop_paragraphs=config.clean.drop_repeated_paragraphs,
+        limit=config.source.limit_megabytes * 1e6 or float("inf"),
+        validation_fraction=config.shards.validation_fraction,
+    )
+
+
+def _refuse_nothing(documents: dict[str, int]) -> None:
+    if not documents["kept for training"]:
+        found = ", ".join(f"{count} {reason}" for reason, count in documents.items())
+        raise CorpusError(f"the corpus has no document to train on ({found}); check source.paths and [clean]")
+
+
+def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Choice], workers: Workers) -> bytes:
+    """The bytes of the given model, or of one trained on an even sample of the documents that are trained on."""
+    if config.tokenizer.model is not None:
+        return Path(config.tokenizer.model).read_bytes()
+    sizes = [int(part.characters[choice.keep(Fate.TRAIN)].sum()) for part, choice in zip(parts, choices, strict=True)]
+    share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, sum(sizes)))
+    with workers.stage("train the tokenizer"):
+        return tokenizer.train(_sample(parts, choices, share, config.seed), config.tokenizer)
+
+
+def _sample(parts: Sequence[Part], choices: Sequence[Choice], share: float, seed: int) -> Iterator[str]:
+    """Sentences of a ``share`` of the paragraphs."""
+    for number, (part, choice) in enumerate(zip(parts, choices, strict=True)):
+        draw = generator(seed, "tokenizer sample", number)
+        for document in part.texts(choice.keep(Fate.TRAIN), choice.paragraphs):
+            for paragraph in document.text.split(PARAGRAPH_END):
+                if draw.random() < share:
+                    yield from split_sentences(paragraph)
+
+
+def _write_held_out(
+    path: Path, parts: Sequence[Part], choices: Sequence[Choice], work: Path
+) -> tuple[list[Part], list[Choice]]:
+    """Write the held-out documents of all parts to ``path`` and as parts of their own, so that they meet in pairs."""
+
+    def documents() -> Iterator[Any]:
+        with path.open("w", encoding="utf-8") as file:
+            for part, choice in zip(parts, choices, strict=True):
+                for document in part.texts(choice.keep(Fate.VALIDATION), choice.paragraphs):
+                    file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
+                    yield document
+
+    held_out = write_parts(documents(), "held out", work / "held-out", with_paragraphs=False)
+    return held_out, [Choice(np.full(part.documents, Fate.VALIDATION, np.int8), None) for part in held_out]
+
+
+def _groups(split: str, fate: Fate, parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[Group]:
+    """The documents of one fate in groups for the workers."""
+    keeps = [choice.keep(fate) for choice in choices]
+    documents = [int(keep.sum()) for keep in keeps]
+    characters = [int(part.characters[keep].sum()) for part, keep in zip(parts, keeps, strict=True)]
+    first = 0
+    for number, members in enumerate(groups(characters, documents)):
+        yield Group(split, number, first, tuple((parts[i], choices[i]) for i in members), fate)
+        first += sum(documents[i] for i in members)
+
+
+def _write_shards(
+    config: CorpusConfig,
+    folder: Path,
+    work: Path,
+    by_split: dict[str, list[Rows]],
+    vocabulary: Tokenizer,
+    workers: Workers,
+) -> tuple[dict[str, SplitRecord], dict[str, Counted]]:
+    """Deal the rows of each split, in one seeded order over all of them, into its shards."""
+    jobs, owners = [], []
+    special = vocabulary.special._asdict()
+    for split, rows in by_split.items():
+        draw = generator(config.seed, f"order of {split}")
+        for index, order in enumerate(orders(sum(each.count for each in rows), config.shards.rows_per_shard, draw)):
+            jobs.append((folder / f"{split}-{index:05d}.arrow", order, rows, len(vocabulary), special, work))
+            owners.append(split)
+    written = workers.map("write shards", gather_shard, jobs)
+    splits, counted = {}, {}
+    for split in by_split:
+        mine = [found for owner, found in zip(owners, written, strict=True) if owner == split]
+        counted[split] = total([each for _, _, each in mine], len(vocabulary))
+        splits[split] = SplitRecord(
+            rows=counted[split].rows,
+            tokens=sum(tokens for _, tokens, _ in mine),
+            predictions=counted[split].predictions,
+            shards=tuple(shard for shard, _, _ in mine),
+        )
+    return splits, counted
+
+
+def _sources(inputs: Sequence[Unit], parts: Sequence[Part], choices: Sequence[Choice]) -> tuple[dict[str, Any], ...]:
+    kept = dict.fromkeys((unit.name for unit in inputs), 0)
+    for part, choice in zip(parts, choices, strict=True):
+        kept[part.unit] += int(part.characters[choice.fates >= Fate.TRAIN].sum())
+    return tuple({"name": unit.name, "bytes": unit.bytes, "characters_kept": kept[unit.name]} for unit in inputs)
 
 
 def _code_version() -> str:
@@ -219,18 +246,24 @@ def _code_version() -> str:
         return "unknown"
 
 
-def _existing(config: CorpusConfig, output: Path, console: Console) -> Path:
+def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, console: Console) -> Path:
     """The same dataset is there already: nothing to do; anything else is not touched."""
-    manifest = shards.read_manifest(output)
-    if manifest.recipe != config.recipe():
-        raise DatasetError(
-            f"{output}: holds a dataset of another recipe; choose another --output, or remove the folder to make it anew"
-        )
+    way_out = "choose another --output, or remove the folder to make it anew"
+    if not (output / "manifest.json").is_file():
+        raise DatasetError(f"{output}: is there already and is no dataset; {way_out}")
+    manifest = shards.open_dataset(output, verify=False).manifest
+    if manifest.recipe != configs.parse(configs.dump(config), CorpusConfig, "the recipe").recipe():
+        raise DatasetError(f"{output}: holds a dataset of another recipe; {way_out}")
+    found = [(source["name"], source["bytes"]) for source in manifest.sources]
+    model = config.tokenizer.model
+    other_model = model is not None and digest(Path(model)) != manifest.tokenizer.sha256
+    if other_model or found != [(unit.name, unit.bytes) for unit in inputs]:
+        raise DatasetError(f"{output}: holds a dataset of this recipe, but its input has changed since; {way_out}")
     console.print(f"{output}: is complete and of this recipe; nothing to do")
     return output
 
 
-def _summary(manifest: shards.Manifest, seconds: float) -> Table:
+def _summary(manifest: Manifest, seconds: float) -> Table:
     table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
     for reason, count in manifest.documents.items():
         table.add_row(f"documents {reason}", f"{count:,}")

@@ -7,6 +7,7 @@ the order of their paths, so that one installation always gives the same documen
 import ast
 import re
 import sysconfig
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +17,25 @@ from data_pipeline.document import Document
 PACKAGE_BYTES = 3_000_000
 """Source read of each package, so that a few large ones do not drown the others nor take all the time."""
 
-LEFT_OUT = frozenset({"tests", "test", "testing", "idlelib", "turtledemo", "lib2to3", "site-packages", "__pycache__", "_vendor"})
+NO_FOLDERS = "tests test testing idlelib turtledemo lib2to3 site-packages dist-packages __pycache__ _vendor vendored"
+NO_PROSE = "pydoc_data encodings locale licenses"
+LEFT_OUT = frozenset(f"{NO_FOLDERS} {NO_PROSE}".split())
 """Folders without documentation, or with that of other packages once more."""
 
 TEXTS = frozenset({".txt", ".rst", ".md"})
-CODE_LINE = re.compile(r"^\s*(>>>|\.\.\.|\$ |\.\. |:\w|[-=~^`+*#|]{3,}|@|\|)|[{}\\]|[=(),_.]{2,}|https?:")
-MARKUP = re.compile(r"``?|:\w+:(?=`)|\*\*")
+DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+UNDERLINE = re.compile(r"^\s*([=\-~^\"'`#*+:.])\1{2,}\s*$")
+CODE = re.compile(r"^\s*(>>>|\.\.\.( |$)|\.\. |\$ |:\w+:|@\w|\||#!)|[{}\\<>|]|\w\(|[=_*/]{2,}|==|://|\w=\w|\[\w+\]")
+NAMES = r"[*\w., `'\"]{1,40}"
+FIELD = re.compile(rf"^\s*(:\w+[^:]*:|{NAMES}( \([^)]*\))? ?:|{NAMES} : .*|[-*+\u2022]|\(?\d+[.)])(\s|$)")
+"""The head of an entry: a Sphinx field, a named argument, a list item. What follows it is a paragraph of its own."""
+
+MARKUP = re.compile(r"``?|:[\w:]+:(?=`)|\*\*?|~(?=\w)|`_+")
+WORD = re.compile(r"^[\"'(\[]*[A-Za-z]+(['\u2019-][A-Za-z]+)*[\"')\],.;:!?]*$")
+COMMON_WORDS = "a an the of to in is are and or for with that this be by if it as on from not can will when"
+COMMON = frozenset(COMMON_WORDS.split())
+"""A paragraph of English prose has at least one of them."""
 
 
 def packages() -> list[tuple[str, tuple[str, ...]]]:
@@ -36,8 +50,9 @@ def packages() -> list[tuple[str, tuple[str, ...]]]:
     return found
 
 
-def documents(files: tuple[str, ...]) -> Iterator[Document]:
+def documents(name: str, files: tuple[str, ...]) -> Iterator[Document]:
     """One document for each module with docstrings and for each text file."""
+    package = name.rpartition("/")[2]
     for file in files:
         path = Path(file)
         try:
@@ -45,9 +60,40 @@ def documents(files: tuple[str, ...]) -> Iterator[Document]:
         except (UnicodeDecodeError, OSError):
             continue
         parts = [source] if path.suffix in TEXTS else _docstrings(source)
-        text = "\n\n".join(prose for part in parts if (prose := _prose(part)))
+        text = "\n\n".join(paragraph for part in parts for paragraph in prose(part))
         if text:
-            yield Document(text, "/".join(path.parts[-4:]))
+            inside = path.parts[len(path.parts) - path.parts[::-1].index(package) :]
+            yield Document(text, "/".join((name, *inside)))
+
+
+def prose(text: str) -> Iterator[str]:
+    """The paragraphs of ``text`` that read like English sentences, without markup; code and tables are left out."""
+    for block in _blocks(text):
+        if sum(bool(CODE.search(line)) for line in block) * 3 > len(block):
+            continue
+        flat = MARKUP.sub("", " ".join(" ".join(block).split()))
+        words = flat.split()
+        english = sum(bool(WORD.match(word)) for word in words)
+        if len(words) >= 6 and english >= 0.85 * len(words) and not COMMON.isdisjoint(word.lower() for word in words):
+            yield flat
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """Lines that belong together: parted by blank lines, by underlined headings and by the heads of entries."""
+    block: list[str] = []
+    for line in text.splitlines():
+        head = FIELD.match(line)
+        if UNDERLINE.match(line):
+            block = block[:-1]
+        if head or not line.strip() or UNDERLINE.match(line):
+            if block:
+                yield block
+            block = []
+            line = line[head.end() :] if head else ""
+        if line.strip():
+            block.append(line)
+    if block:
+        yield block
 
 
 def _files(entry: Path) -> tuple[str, ...]:
@@ -74,22 +120,16 @@ def _docstrings(source: str) -> Iterator[str]:
             tree = ast.parse(source)
         except (SyntaxError, ValueError, RecursionError):
             return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text:
-                yield text
+    for node in _definitions(tree):
+        text = ast.get_docstring(node, clean=False)
+        if text:
+            first, _, rest = text.expandtabs().partition("\n")
+            yield f"{first.strip()}\n{textwrap.dedent(rest)}"
 
 
-def _prose(text: str) -> str:
-    """The paragraphs of ``text`` that read like sentences; code, tables and field lists are left out."""
-    kept = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        lines = [line for line in paragraph.splitlines() if line.strip()]
-        if not lines or sum(bool(CODE_LINE.search(line)) for line in lines) * 3 > len(lines):
-            continue
-        flat = MARKUP.sub("", " ".join(" ".join(lines).split()))
-        words = flat.split()
-        if len(words) >= 6 and sum(word.isalpha() for word in words) >= 0.6 * len(words):
-            kept.append(flat)
-    return "\n\n".join(kept)
+def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Modules, classes and functions in the order of the source; expressions hold none and are not looked into."""
+    if isinstance(node, DEFINITIONS):
+        yield node
+    for child in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.expr) else []:
+        yield from _definitions(child)

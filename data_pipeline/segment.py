@@ -16,6 +16,8 @@ from pydantic import Field
 
 from configs import Section
 
+Draw = np.random.Generator
+
 
 class SegmentConfig(Section):
     """How examples are cut from documents."""
@@ -52,13 +54,13 @@ class Example(NamedTuple):
     document: int
 
 
-def segment(part: Sentences, config: SegmentConfig, draw: np.random.Generator) -> Iterator[Example]:
+def segment(part: Sentences, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     """The examples of every document of ``part``, once through."""
     for document in range(len(part.documents) - 1):
         yield from KINDS[config.kind](part, document, config, draw)
 
 
-def _target(config: SegmentConfig, room: int, draw: np.random.Generator) -> int:
+def _target(config: SegmentConfig, room: int, draw: Draw) -> int:
     return int(draw.integers(2, room + 1)) if draw.random() < config.short_sequence_probability else room
 
 
@@ -72,7 +74,7 @@ def _chunks(part: Sentences, document: int, target: Callable[[], int]) -> Iterat
         first = last
 
 
-def _next_sentence(part: Sentences, document: int, config: SegmentConfig, draw: np.random.Generator) -> Iterator[Example]:
+def _next_sentence(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 3
     bounds, others = part.sentences, len(part.documents) - 1
     first, end = int(part.documents[document]), int(part.documents[document + 1])
@@ -93,7 +95,7 @@ def _next_sentence(part: Sentences, document: int, config: SegmentConfig, draw: 
             first = last
 
 
-def _elsewhere(part: Sentences, document: int, length: int, draw: np.random.Generator) -> tuple[int, int]:
+def _elsewhere(part: Sentences, document: int, length: int, draw: Draw) -> tuple[int, int]:
     """A span of at least one sentence and about ``length`` tokens from a random place in another document."""
     other = int(draw.integers(len(part.documents) - 2))
     other += other >= document
@@ -103,7 +105,7 @@ def _elsewhere(part: Sentences, document: int, length: int, draw: np.random.Gene
     return int(part.sentences[first]), int(part.sentences[min(max(last, first + 1), end)])
 
 
-def _sentence_order(part: Sentences, document: int, config: SegmentConfig, draw: np.random.Generator) -> Iterator[Example]:
+def _sentence_order(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 3
     bounds = part.sentences
     for first, last in _chunks(part, document, lambda: _target(config, room, draw)):
@@ -114,21 +116,26 @@ def _sentence_order(part: Sentences, document: int, config: SegmentConfig, draw:
             yield Example(*pair[2:4], *pair[:2], 1, document) if swap else pair
 
 
-def _full_sentences(part: Sentences, document: int, config: SegmentConfig, draw: np.random.Generator) -> Iterator[Example]:
+def _full_sentences(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 2
-    for first, last in _chunks(part, document, lambda: _target(config, room, draw)):
-        start, end = int(part.sentences[first]), int(part.sentences[last])
-        yield Example(start, min(end, start + room), 0, 0, 0, document)
+    first, end = int(part.documents[document]), int(part.documents[document + 1])
+    while first < end:
+        start = int(part.sentences[first])
+        last = int(np.searchsorted(part.sentences, start + _target(config, room, draw), side="right")) - 1
+        last = min(max(last, first + 1), end)
+        # Only a single sentence can be longer than the room; its end is left out.
+        yield Example(start, min(int(part.sentences[last]), start + room), 0, 0, 0, document)
+        first = last
 
 
-def _contiguous(part: Sentences, document: int, config: SegmentConfig, draw: np.random.Generator) -> Iterator[Example]:
+def _contiguous(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 2
     start, end = (int(part.sentences[part.documents[document + offset]]) for offset in (0, 1))
     for first in range(start, end, room):
         yield Example(first, min(end, first + room), 0, 0, 0, document)
 
 
-KINDS: dict[str, Callable[[Sentences, int, SegmentConfig, np.random.Generator], Iterator[Example]]] = {
+KINDS: dict[str, Callable[[Sentences, int, SegmentConfig, Draw], Iterator[Example]]] = {
     "next_sentence": _next_sentence,
     "sentence_order": _sentence_order,
     "full_sentences": _full_sentences,
@@ -137,9 +144,7 @@ KINDS: dict[str, Callable[[Sentences, int, SegmentConfig, np.random.Generator], 
 PAIRS = ("next_sentence", "sentence_order")
 
 
-def _fit(
-    first: tuple[int, int], second: tuple[int, int], label: int, document: int, room: int, draw: np.random.Generator
-) -> Example:
+def _fit(first: tuple[int, int], second: tuple[int, int], label: int, document: int, room: int, draw: Draw) -> Example:
     """Cut the longer span, token by token from a random end, until both fit (BERT's published code)."""
     spans = [[int(first[0]), int(first[1])], [int(second[0]), int(second[1])]]
     lengths = [end - start for start, end in spans]
@@ -155,4 +160,5 @@ def _fit(
         front = int(draw.binomial(cut, 0.5)) if cut else 0
         span[0] += front
         span[1] -= cut - front
-    return Example(*spans[0], *spans[1], label, document)
+    (first_start, first_end), (second_start, second_end) = spans
+    return Example(first_start, first_end, second_start, second_end, label, document)

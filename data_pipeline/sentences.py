@@ -2,11 +2,10 @@
 
 import re
 
-ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st sr jr rev hon gen col capt lieut lt maj sgt gov sen rep messrs mme mlle vs etc al cf ca "
-    "e.g i.e viz approx dept est fig figs eq eqs no nos vol vols pp p ch sec ed eds trans jan feb mar apr jun jul aug "
-    "sep sept oct nov dec inc ltd co corp u.s u.k a.m p.m ph.d b.c a.d".split()
-)
+TITLES = "mr mrs ms dr prof st sr jr rev hon gen col capt lieut lt maj sgt gov sen rep messrs mme mlle"
+SCHOLARLY = "vs etc al cf ca e.g i.e viz approx fig figs eq eqs no nos vol vols pp p ch sec ed eds trans ph.d"
+OTHERS = "dept est jan feb mar apr jun jul aug sep sept oct nov dec inc ltd co corp u.s u.k a.m p.m b.c a.d"
+ABBREVIATIONS = frozenset(f"{TITLES} {SCHOLARLY} {OTHERS}".split())
 """Words (lower case, without their last full stop) after which a full stop does not end a sentence."""
 
 BOUNDARY = re.compile(

@@ -1,121 +1,34 @@
-"""THE WALL between the pipeline and training: the columns, the manifest, and how shards are written and read.
+"""THE WALL between the pipeline and training: how a dataset is laid out, written, read and verified.
 
     DATASET/
         manifest.json                what was made, from what, with which recipe; a checksum for every file
         tokenizer.model              the sentencepiece model of the ids
         train-00000.arrow ...        Arrow IPC files, one record batch each, uncompressed, read by memory map
         validation-00000.arrow ...   examples of held-out documents
-        validation_documents.jsonl   those documents as text
+        validation_documents.jsonl   those documents as text: {"text": ..., "source": ...}
 
-Nobody else knows this layout.
+Nobody else knows this layout. ``columns.py`` says what the columns mean, ``manifest.py`` what the manifest holds.
 """
 
-import hashlib
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
-import configs
-from configs import Section
-from configs.errors import ConfigError, DatasetError
+from configs.errors import DatasetError
+from data_pipeline.columns import COLUMNS, Column, Columns, Ragged, joined, take
+from data_pipeline.manifest import Manifest, Shard, SplitRecord, digest, read_manifest
+from data_pipeline.statistics import Counted, count, shares, summarise
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.model"
 DOCUMENTS = "validation_documents.jsonl"
 SPLITS = ("train", "validation")
+BLOCK_ROWS = 65536
+"""Rows that are looked at together when a whole split is counted."""
 
-COLUMNS: dict[str, str] = {
-    "tokens": "list: ids as the model sees them, [CLS] a [SEP] or [CLS] a [SEP] b [SEP], corrupted by the recipe",
-    "first_segment_length": "tokens of the first segment with its [CLS] and [SEP]",
-    "mask_positions": "list: positions to predict, ascending, those that kept their token among them",
-    "mask_labels": "list: the original ids at those positions",
-    "pair_labels": "0 the pair is as it was, 1 the second segment is from another document (or the two are swapped)",
-    "document": "number of the document that the first segment is from",
-}
-LISTS = ("tokens", "mask_positions", "mask_labels")
-
-
-class Ragged(NamedTuple):
-    """Rows of unequal length end to end: row i is ``values[offsets[i]:offsets[i + 1]]``."""
-
-    values: np.ndarray
-    offsets: np.ndarray
-    """int64 [rows + 1], the first is 0."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
-
-    def take(self, rows: np.ndarray) -> "Ragged":
-        """The given rows in the given order."""
-        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)
-
-
-Columns = dict[str, "np.ndarray | Ragged"]
-
-
-class Shard(Section):
-    """One file of a split."""
-
-    file: str
-    rows: int
-    bytes: int
-    sha256: str
-
-
-class SplitRecord(Section):
-    """One split: its counts and its files in order."""
-
-    rows: int
-    tokens: int
-    predictions: int
-    shards: tuple[Shard, ...]
-
-
-class TokenizerRecord(Section):
-    """The tokenizer that made the ids."""
-
-    sha256: str
-    vocabulary_size: int
-    special: dict[str, int]
-
-
-class Manifest(Section):
-    """What ``manifest.json`` holds."""
-
-    format_version: int
-    code_version: str
-    seed: int
-    columns: tuple[str, ...]
-    recipe: dict[str, Any]
-    """The resolved corpus configuration, without what has no influence on the bytes."""
-    tokenizer: TokenizerRecord
-    splits: dict[str, SplitRecord]
-    documents_sha256: str
-    """Of ``validation_documents.jsonl``."""
-    documents: dict[str, int]
-    """Documents read, kept, held out, and dropped by reason."""
-    sources: tuple[dict[str, Any], ...]
-    """Files or packages read, with sizes."""
-    lengths: dict[str, int]
-    """Histogram: sequences of the train split by number of tokens, in bins of 16."""
-    masking: dict[str, float]
-    """Observed shares over the train split: masked of all tokens; [MASK], kept and random of the masked."""
-    pair_share: float | None = None
-    """Share of train pairs with label 1."""
-    unigram_entropy: float | None = None
-    """Nats: entropy of the train labels, the loss of a model that only counts, on its own counts."""
-    unigram_cross_entropy_validation: float | None = None
-    """Nats: the same counts used to predict the validation labels; the line that a loss curve shows."""
-    manifest_sha256: str = Field(default="")
-    """Of this file without this entry."""
+AGAIN = "prepare the dataset again or copy the file anew"
 
 
 class Split:
@@ -124,7 +37,7 @@ class Split:
     def __init__(self, folder: Path, record: SplitRecord, columns: tuple[str, ...]):
         self.rows = record.rows
         self.columns = columns
-        self._shards = [_map(folder / shard.file) for shard in record.shards]
+        self._shards = [_map(folder / shard.file, shard.rows, columns) for shard in record.shards]
         self._bounds = np.concatenate([[0], np.cumsum([shard.rows for shard in record.shards])]).astype(np.int64)
         self._lengths: dict[str, np.ndarray] = {}
 
@@ -137,15 +50,26 @@ class Split:
 
     def take(self, rows: np.ndarray) -> Columns:
         """Any rows, in the given order, as column name -> array or :class:`Ragged`."""
+        rows = np.asarray(rows, np.int64)
+        if len(self._shards) == 1:
+            return {column: take(self._shards[0][column], rows) for column in self.columns}
         owners = np.searchsorted(self._bounds, rows, side="right") - 1
         order = np.argsort(owners, kind="stable")
-        used = np.unique(owners)
+        used = np.unique(owners) if len(rows) else np.arange(min(1, len(self._shards)))
+        inside = {owner: rows[owners == owner] - self._bounds[owner] for owner in used}
         back = np.argsort(order, kind="stable")
+        in_order = np.array_equal(order, np.arange(len(rows)))
         found: Columns = {}
         for column in self.columns:
-            parts = [_take(self._shards[owner][column], rows[owners == owner] - self._bounds[owner]) for owner in used]
-            found[column] = _reordered(parts, back)
+            parts = [take(self._shards[owner][column], inside[owner]) for owner in used]
+            if parts:
+                found[column] = joined(parts) if in_order else take(joined(parts), back)
         return found
+
+    def blocks(self) -> Iterator[Columns]:
+        """All rows in order, some at a time."""
+        for start in range(0, self.rows, BLOCK_ROWS):
+            yield self.take(np.arange(start, min(self.rows, start + BLOCK_ROWS)))
 
 
 class Dataset:
@@ -181,113 +105,135 @@ def open_dataset(path: str | Path, *, verify: bool) -> Dataset:
         DatasetError: something is missing or damaged; the sentence names the file.
     """
     dataset = Dataset(Path(path), read_manifest(Path(path)))
+    sizes = {shard.file: shard.bytes for split in dataset.manifest.splits.values() for shard in split.shards}
     for name, expected in dataset.files().items():
         file = dataset.path / name
         if not file.is_file():
-            raise DatasetError(f"{file}: is missing; prepare the dataset again or copy the file anew")
+            raise DatasetError(f"{file}: is missing; {AGAIN}")
+        found = file.stat().st_size
+        if name in sizes and found != sizes[name]:
+            raise DatasetError(f"{file}: has {found} bytes, but the manifest says {sizes[name]}; {AGAIN}")
         if verify and digest(file) != expected:
-            raise DatasetError(f"{file}: differs from its checksum; prepare the dataset again or copy the file anew")
+            raise DatasetError(f"{file}: differs from its checksum; {AGAIN}")
     return dataset
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read and check ``manifest.json``."""
-    file = path / MANIFEST
-    if not file.is_file():
-        raise DatasetError(f"{path}: holds no {MANIFEST}, so it is no dataset; make one with `sesame prepare`")
-    try:
-        values = json.loads(file.read_bytes())
-        stated = values.pop("manifest_sha256", "") if isinstance(values, dict) else ""
-    except ValueError:
-        raise DatasetError(f"{file}: is not JSON; prepare the dataset again") from None
-    if not isinstance(values, dict) or _canonical_digest(values) != stated:
-        raise DatasetError(f"{file}: differs from its own checksum; prepare the dataset again or copy the file anew")
-    if values.get("format_version") != FORMAT_VERSION:
-        raise DatasetError(
-            f"{file}: has format {values.get('format_version')}, but this version reads {FORMAT_VERSION}; prepare it again"
-        )
-    try:
-        return configs.parse({**values, "manifest_sha256": stated}, Manifest, str(file))
-    except ConfigError as error:
-        raise DatasetError(str(error)) from None
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json`` with its own checksum."""
-    values = configs.dump(manifest)
-    del values["manifest_sha256"]
-    values["manifest_sha256"] = _canonical_digest(values)
-    (folder / MANIFEST).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_shard(path: Path, columns: Columns) -> Shard:
     """Write one shard; the same columns give the same bytes."""
-    arrays = [_array(column) for column in columns.values()]
-    batch = pa.record_batch(arrays, names=list(columns))
+    batch = pa.record_batch([_array(column) for column in columns.values()], names=list(columns))
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
     return Shard(file=path.name, rows=batch.num_rows, bytes=path.stat().st_size, sha256=digest(path))
 
 
-def concatenate(parts: list[Columns]) -> Columns:
-    """The rows of several parts one after the other."""
-    return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+def verify(path: str | Path) -> list[str]:
+    """Check everything about a dataset that can be checked -> findings, one a line.
+
+    Raises:
+        DatasetError: a file differs from its checksum, or the rows from what the manifest says of them.
+    """
+    dataset = open_dataset(path, verify=True)
+    manifest = dataset.manifest
+    findings = [f"checksums: {len(dataset.files()) + 1} files match"]
+    counted: dict[str, Counted] = {}
+    for name, record in manifest.splits.items():
+        split = dataset.split(name)
+        for shard, columns in zip(record.shards, split._shards, strict=True):
+            _check_rows(dataset.path / shard.file, columns, manifest)
+        counted[name] = count(split.blocks(), manifest.tokenizer.vocabulary_size, manifest.tokenizer.special)
+        found = (counted[name].rows, int(split.lengths("tokens").sum()), counted[name].predictions)
+        if found != (record.rows, record.tokens, record.predictions):
+            raise DatasetError(f"{path}: rows, tokens and predictions of {name} are {found}, not as in the manifest")
+        shown = f"{found[0]:,} rows, {found[1]:,} tokens, {found[2]:,} predictions"
+        findings.append(f"{name}: {shown} in {len(record.shards)} shards, as in the manifest; every row is well formed")
+    observed = summarise(counted["train"], counted["validation"], manifest.columns)._asdict()
+    if wrong := [name for name, value in observed.items() if getattr(manifest, name) != value]:
+        raise DatasetError(f"{path}: {', '.join(wrong)} in the manifest differ from the rows; prepare it again")
+    return findings + _described(dataset, counted["train"])
 
 
-def take(columns: Columns, rows: np.ndarray) -> Columns:
-    """The given rows of in-memory columns."""
-    return {name: column.take(rows) if isinstance(column, Ragged) else column[rows] for name, column in columns.items()}
+def _described(dataset: Dataset, train: Counted) -> list[str]:
+    """The observed masking and labels beside what the recipe asks for."""
+    manifest, lines = dataset.manifest, []
+    if "mask_labels" in manifest.columns:
+        asked, found = manifest.recipe["corrupt"], shares(train)
+        wanted = {
+            "mask_of_predicted": asked["mask_share"],
+            "random_of_predicted": asked["random_share"],
+            "kept_of_predicted": 1 - asked["mask_share"] - asked["random_share"],
+        }
+        predicted, aim = found["predicted_of_text"], asked["mask_probability"]
+        lines.append(f"masking: {predicted:.2%} of the text tokens are predicted (recipe: {aim:.2%})")
+        fates = [f"{name.split('_')[0]} {found[name]:.2%} (recipe: {share:.2%})" for name, share in wanted.items()]
+        lines.append(f"of the predicted: {', '.join(fates)}")
+        # Six standard deviations, and a little for random replacements that happen to be the original.
+        tolerance = 6 * (0.25 / max(1, train.predictions)) ** 0.5 + 0.002
+        if off := [name for name, share in wanted.items() if abs(found[name] - share) > tolerance]:
+            raise DatasetError(f"{dataset.path}: {', '.join(off)} is far from the recipe; prepare the dataset again")
+    if manifest.pair_share is not None:
+        lines.append(f"pairs: {manifest.pair_share:.2%} have label 1")
+    if manifest.unigram_cross_entropy_validation is not None:
+        level = manifest.unigram_cross_entropy_validation
+        lines.append(f"a model that only counts has a validation loss of {level:.3f} nat")
+    return lines
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_rows(file: Path, columns: Columns, manifest: Manifest) -> None:
+    """Every row begins with [CLS], ends with [SEP], fits the sequence length, and predicts inside itself."""
+    tokens, special = columns["tokens"], manifest.tokenizer.special
+    assert isinstance(tokens, Ragged)
+    longest = manifest.recipe["segment"]["sequence_length"]
+    first = columns["first_segment_length"]
+    assert not isinstance(first, Ragged)
+    checks: dict[str, Any] = {
+        f"is not between 3 and {longest} tokens long": (tokens.lengths >= 3) & (tokens.lengths <= longest),
+        "does not begin with [CLS]": tokens.values[tokens.offsets[:-1]] == special["cls"],
+        "does not end with [SEP]": tokens.values[tokens.offsets[1:] - 1] == special["sep"],
+        "has no [SEP] where the first segment ends": (first <= tokens.lengths)
+        & (tokens.values[tokens.offsets[:-1] + np.minimum(first, tokens.lengths) - 1] == special["sep"]),
+    }
+    if "mask_positions" in columns:
+        positions, labels = columns["mask_positions"], columns["mask_labels"]
+        assert isinstance(positions, Ragged) and isinstance(labels, Ragged)
+        owner = np.repeat(np.arange(len(tokens.lengths)), positions.lengths)
+        rising = np.diff(positions.values.astype(np.int64), prepend=-1) > 0
+        rising |= np.diff(owner, prepend=-1) > 0
+        known = labels.values < manifest.tokenizer.vocabulary_size
+        inside = (positions.values < tokens.lengths[owner]) & rising & known
+
+        bad = np.bincount(owner[~inside], minlength=len(tokens.lengths)) > 0
+        checks["predicts positions or ids that do not exist"] = ~bad & (positions.lengths == labels.lengths)
+    for problem, good in checks.items():
+        if not np.all(good):
+            raise DatasetError(f"{file}: row {int(np.argmin(good))} {problem}; prepare the dataset again")
 
 
-def _canonical_digest(values: dict[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _map(path: Path) -> dict[str, "np.ndarray | Ragged"]:
+def _map(path: Path, rows: int, columns: tuple[str, ...]) -> Columns:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        return {name: _numpy(table.column(name)) for name in table.column_names}
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DatasetError(f"{path}: cannot be read as an Arrow file ({error}); prepare the dataset again") from None
+        found = {name: _numpy(table.column(name)) for name in columns}
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{path}: cannot be read as an Arrow file ({error}); {AGAIN}") from None
+    if table.num_rows != rows:
+        raise DatasetError(f"{path}: has {table.num_rows} rows, but the manifest says {rows}; {AGAIN}")
+    return found
 
 
-def _numpy(column: pa.ChunkedArray) -> "np.ndarray | Ragged":
+def _numpy(column: pa.ChunkedArray) -> Column:
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(array, pa.LargeListArray | pa.ListArray):
         return Ragged(array.values.to_numpy(), array.offsets.to_numpy())
     return array.to_numpy()
 
 
-def _array(column: "np.ndarray | Ragged") -> pa.Array:
+def _array(column: Column) -> pa.Array:
     if isinstance(column, Ragged):
         return pa.LargeListArray.from_arrays(pa.array(column.offsets.astype(np.int64)), pa.array(column.values))
     return pa.array(column)
 
 
-def _row_lengths(column: "np.ndarray | Ragged") -> np.ndarray:
+def _row_lengths(column: Column) -> np.ndarray:
     return column.lengths.astype(np.int32) if isinstance(column, Ragged) else np.ones(len(column), np.int32)
 
 
-def _take(column: "np.ndarray | Ragged", rows: np.ndarray) -> "np.ndarray | Ragged":
-    return column.take(rows) if isinstance(column, Ragged) else column[rows]
-
-
-def _joined(parts: list[Any]) -> "np.ndarray | Ragged":
-    if not isinstance(parts[0], Ragged):
-        return np.concatenate(parts)
-    lengths = np.concatenate([part.lengths for part in parts])
-    return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([[0], np.cumsum(lengths)]))
-
-
-def _reordered(parts: list[Any], back: np.ndarray) -> "np.ndarray | Ragged":
-    joined = _joined(parts)
-    if np.array_equal(back, np.arange(len(back))):
-        return joined
-    return joined.take(back) if isinstance(joined, Ragged) else joined[back]
+__all__ = ["COLUMNS", "Columns", "Dataset", "Manifest", "Ragged", "Split", "open_dataset", "verify", "write_shard"]

@@ -12,6 +12,7 @@ import glob
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -49,6 +50,9 @@ class Unit(NamedTuple):
     name: str
     """File, with the place in it where there are several units."""
     paths: tuple[str, ...]
+    """Absolute, because workers may run elsewhere."""
+    bytes: int
+    """Size of the files; of all of the file for a row group."""
     row_group: int = 0
 
 
@@ -59,7 +63,8 @@ def units(config: SourceConfig) -> list[Unit]:
         CorpusError: a path or a glob matches no file.
     """
     if config.kind == "python_documentation":
-        return [Unit(config.kind, name, paths) for name, paths in python_documentation.packages()]
+        packages = python_documentation.packages()
+        return [Unit(config.kind, name, files, sum(map(os.path.getsize, files))) for name, files in packages]
     found: list[Unit] = []
     for pattern in config.paths:
         files = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
@@ -84,7 +89,7 @@ def read(unit: Unit, config: SourceConfig) -> Iterator[Document]:
 
 
 def _file_unit(kind: str) -> Callable[[str], list[Unit]]:
-    return lambda file: [Unit(kind, file, (file,))]
+    return lambda file: [Unit(kind, file, (os.path.abspath(file),), os.path.getsize(file))]
 
 
 def _row_groups(file: str) -> list[Unit]:
@@ -92,13 +97,14 @@ def _row_groups(file: str) -> list[Unit]:
         count = pyarrow.parquet.ParquetFile(file).num_row_groups
     except pa.ArrowException as error:
         raise CorpusError(f"{file}: cannot be read as Parquet ({error})") from None
-    return [Unit("parquet", f"{file} row group {group}", (file,), group) for group in range(count)]
+    path, size = os.path.abspath(file), os.path.getsize(file)
+    return [Unit("parquet", f"{file} row group {group}", (path,), size, group) for group in range(count)]
 
 
 def _read_text(unit: Unit, config: SourceConfig) -> Iterator[Document]:
     lines: list[str] = []
     first = 1
-    for number, line in _lines(unit.paths[0]):
+    for number, line in _lines(unit):
         if config.blank_line_separates and not line.strip():
             if lines:
                 yield Document("\n".join(lines), f"{unit.name}:{first}")
@@ -110,7 +116,7 @@ def _read_text(unit: Unit, config: SourceConfig) -> Iterator[Document]:
 
 
 def _read_json_lines(unit: Unit, config: SourceConfig) -> Iterator[Document]:
-    for number, line in _lines(unit.paths[0]):
+    for number, line in _lines(unit):
         if not line.strip():
             continue
         place = f"{unit.name}:{number}"
@@ -121,7 +127,9 @@ def _read_json_lines(unit: Unit, config: SourceConfig) -> Iterator[Document]:
         text = row.get(config.text_field) if isinstance(row, dict) else None
         if not isinstance(text, str):
             keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-            raise CorpusError(f"{place}: has no text under '{config.text_field}' (found: {keys}); set source.text_field")
+            raise CorpusError(
+                f"{place}: has no text under '{config.text_field}' (found: {keys}); set source.text_field"
+            )
         yield Document(text, place)
 
 
@@ -130,7 +138,7 @@ def _read_parquet(unit: Unit, config: SourceConfig) -> Iterator[Document]:
     if config.text_field not in file.schema_arrow.names:
         columns = ", ".join(file.schema_arrow.names)
         raise CorpusError(
-            f"{unit.paths[0]}: has no column '{config.text_field}' (columns: {columns}); set source.text_field"
+            f"{unit.name}: has no column '{config.text_field}' (columns: {columns}); set source.text_field"
         )
     column = file.read_row_group(unit.row_group, columns=[config.text_field]).column(0)
     for number, text in enumerate(column.to_pylist()):
@@ -139,14 +147,14 @@ def _read_parquet(unit: Unit, config: SourceConfig) -> Iterator[Document]:
 
 
 def _read_documentation(unit: Unit, config: SourceConfig) -> Iterator[Document]:
-    yield from python_documentation.documents(unit.paths)
+    yield from python_documentation.documents(unit.name, unit.paths)
 
 
-def _lines(file: str) -> Iterator[tuple[int, str]]:
+def _lines(unit: Unit) -> Iterator[tuple[int, str]]:
     """(line number, line without its end), decoded strictly."""
-    number = 0
+    number, file = 0, unit.name
     try:
-        with OPENERS.get(Path(file).suffix, _open_plain)(file) as binary:
+        with OPENERS.get(Path(file).suffix, _open_plain)(unit.paths[0]) as binary:
             for number, line in enumerate(binary, 1):
                 yield number, line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:

@@ -1,14 +1,36 @@
 """What is counted over the finished rows, for the manifest and for ``sesame verify``."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.shards import Ragged, Split
+from data_pipeline.columns import Columns, Ragged
 
 LENGTH_BIN = 16
-BLOCK_ROWS = 65536
-"""Rows that are looked at together."""
+"""Tokens of one bin of the length histogram."""
+
+
+class Counted(NamedTuple):
+    """Sums over the rows of one split."""
+
+    lengths: np.ndarray
+    """Sequences by number of tokens // LENGTH_BIN."""
+    text_tokens: int
+    """Tokens that a mask may hide: all but the special ones."""
+    labels: np.ndarray
+    """[V] how often each id is to be predicted."""
+    masked: int
+    """Predicted tokens that show as [MASK]."""
+    kept: int
+    """Predicted tokens that show as themselves."""
+    rows: int
+    ones: int
+    """Pairs with label 1."""
+
+    @property
+    def predictions(self) -> int:
+        return int(self.labels.sum())
 
 
 class Statistics(NamedTuple):
@@ -20,54 +42,78 @@ class Statistics(NamedTuple):
     unigram_entropy: float | None
     unigram_cross_entropy_validation: float | None
 
-    @classmethod
-    def of(cls, train: Split, validation: Split, vocabulary_size: int, mask: int) -> "Statistics":
-        """Count the train split, and the validation labels for the unigram level."""
-        bins = np.bincount(train.lengths("tokens") // LENGTH_BIN)
-        histogram = {f"{i * LENGTH_BIN}-{(i + 1) * LENGTH_BIN - 1}": int(count) for i, count in enumerate(bins) if count}
-        pairs = label_share(train) if "pair_labels" in train.columns else None
-        if "mask_labels" not in train.columns:
-            return cls(histogram, {}, pairs, None, None)
-        labels, shares = masking(train, vocabulary_size, mask)
-        held_out, _ = masking(validation, vocabulary_size, mask)
-        return cls(histogram, shares, pairs, _entropy(labels, labels), _entropy(held_out, labels))
+
+def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, int]) -> Counted:
+    """Count over blocks of rows, so that memory does not grow with the split."""
+    lengths, labels = np.zeros(0, np.int64), np.zeros(vocabulary_size, np.int64)
+    text_tokens = masked = kept = rows = ones = 0
+    for columns in blocks:
+        tokens = columns["tokens"]
+        assert isinstance(tokens, Ragged)
+        rows += len(tokens.lengths)
+        lengths = _added(lengths, np.bincount(tokens.lengths // LENGTH_BIN))
+        text_tokens += len(tokens.values) - int(np.isin(tokens.values, (special["cls"], special["sep"])).sum())
+        if "pair_labels" in columns:
+            ones += int(np.sum(columns["pair_labels"]))
+        if "mask_labels" in columns:
+            positions, original = columns["mask_positions"], columns["mask_labels"]
+            assert isinstance(positions, Ragged) and isinstance(original, Ragged)
+            shown = tokens.values[positions.values + np.repeat(tokens.offsets[:-1], positions.lengths)]
+            labels += np.bincount(original.values, minlength=vocabulary_size)
+            masked += int((shown == special["mask"]).sum())
+            kept += int((shown == original.values).sum())
+    return Counted(lengths, text_tokens, labels, masked, kept, rows, ones)
 
 
-def masking(split: Split, vocabulary_size: int, mask: int) -> tuple[np.ndarray, dict[str, float]]:
-    """([V] counts of the labels, observed shares: masked of all tokens; [MASK], kept, random of the masked)."""
-    counts = np.zeros(vocabulary_size, np.int64)
-    tokens = masked = kept = 0
-    for start in range(0, split.rows, BLOCK_ROWS):
-        columns = split.take(np.arange(start, min(split.rows, start + BLOCK_ROWS)))
-        ids, positions, labels = (columns[name] for name in ("tokens", "mask_positions", "mask_labels"))
-        assert isinstance(ids, Ragged) and isinstance(positions, Ragged) and isinstance(labels, Ragged)
-        shown = ids.values[positions.values + np.repeat(ids.offsets[:-1], positions.lengths)]
-        counts += np.bincount(labels.values, minlength=vocabulary_size)
-        tokens += len(ids.values)
-        masked += int((shown == mask).sum())
-        kept += int((shown == labels.values).sum())
-    predictions = int(counts.sum())
-    shares = {
-        "predicted_of_tokens": predictions / max(1, tokens),
-        "mask_of_predicted": masked / max(1, predictions),
-        "kept_of_predicted": kept / max(1, predictions),
-        "random_of_predicted": (predictions - masked - kept) / max(1, predictions),
+def total(counts: Iterable[Counted], vocabulary_size: int) -> Counted:
+    """The sum of the counts of several shards."""
+    sums = count((), vocabulary_size, {})
+    for each in counts:
+        sums = Counted(
+            _added(sums.lengths, each.lengths),
+            sums.text_tokens + each.text_tokens,
+            sums.labels + each.labels,
+            sums.masked + each.masked,
+            sums.kept + each.kept,
+            sums.rows + each.rows,
+            sums.ones + each.ones,
+        )
+    return sums
+
+
+def summarise(train: Counted, validation: Counted, columns: Iterable[str]) -> Statistics:
+    """The manifest's figures from the counts of both splits."""
+    columns = set(columns)
+    bins = {f"{i * LENGTH_BIN}-{(i + 1) * LENGTH_BIN - 1}": int(n) for i, n in enumerate(train.lengths) if n}
+    pair_share = round(train.ones / max(1, train.rows), 6) if "pair_labels" in columns else None
+    if "mask_labels" not in columns:
+        return Statistics(bins, {}, pair_share, None, None)
+    return Statistics(
+        bins, shares(train), pair_share, _nats(train.labels, train.labels), _nats(validation.labels, train.labels)
+    )
+
+
+def shares(counted: Counted) -> dict[str, float]:
+    """Predicted of the text tokens (a random replacement by a special token does not occur); fates of the predicted."""
+    predictions = counted.predictions
+    found = {
+        "predicted_of_text": predictions / max(1, counted.text_tokens),
+        "mask_of_predicted": counted.masked / max(1, predictions),
+        "kept_of_predicted": counted.kept / max(1, predictions),
+        "random_of_predicted": (predictions - counted.masked - counted.kept) / max(1, predictions),
     }
-    return counts, {name: round(share, 6) for name, share in shares.items()}
+    return {name: round(share, 6) for name, share in found.items()}
 
 
-def label_share(split: Split) -> float:
-    """Share of rows with pair label 1."""
-    ones = 0
-    for start in range(0, split.rows, BLOCK_ROWS):
-        labels = split.take(np.arange(start, min(split.rows, start + BLOCK_ROWS)))["pair_labels"]
-        assert isinstance(labels, np.ndarray)
-        ones += int(labels.sum())
-    return round(ones / max(1, split.rows), 6)
+def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    longer, shorter = (first, second) if len(first) > len(second) else (second, first)
+    total = longer.copy()
+    total[: len(shorter)] += shorter
+    return total
 
 
-def _entropy(observed: np.ndarray, counts: np.ndarray) -> float | None:
-    """Nats: cross-entropy of ``observed`` counts under the distribution of ``counts``, one added to each count."""
+def _nats(observed: np.ndarray, counts: np.ndarray) -> float | None:
+    """Cross-entropy of ``observed`` under ``counts`` with one added to each, so that no id is impossible."""
     if not observed.sum() or not counts.sum():
         return None
     probabilities = (counts + 1) / (counts.sum() + len(counts))

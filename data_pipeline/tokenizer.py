@@ -19,7 +19,13 @@ WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 PIECES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """Special tokens of a model that is trained here, ids 0 to 4 in this order."""
 
-OTHER_NAMES = {"pad": ("<pad>",), "unk": ("<unk>",), "cls": ("<cls>", "<s>"), "sep": ("<sep>", "</s>"), "mask": ("<mask>",)}
+OTHER_NAMES = {
+    "pad": ("<pad>",),
+    "unk": ("<unk>",),
+    "cls": ("<cls>", "<s>"),
+    "sep": ("<sep>", "</s>"),
+    "mask": ("<mask>",),
+}
 """What models from elsewhere call them."""
 
 TRAINING_THREADS = 2
@@ -64,7 +70,9 @@ class Tokenizer:
         try:
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError:
-            raise ConfigError(f"{name}: is not a sentencepiece model; give a .model file, or none to train one") from None
+            raise ConfigError(
+                f"{name}: is not a sentencepiece model; give a .model file, or none to train one"
+            ) from None
         self.special = Special(*(self._special_id(role) for role in PIECES))
 
     @classmethod
@@ -81,6 +89,11 @@ class Tokenizer:
 
     def __len__(self) -> int:
         return self._processor.GetPieceSize()
+
+    @property
+    def dtype(self) -> type[np.uint16] | type[np.uint32]:
+        """The narrowest kind of number that holds every id."""
+        return np.uint16 if len(self) <= 2**16 else np.uint32
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without special tokens."""

@@ -6,7 +6,9 @@ No dashboard, token authentication on, nothing sent home; every result comes bac
 import logging
 import os
 import secrets
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 from pydantic import Field
@@ -22,8 +24,10 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import ray  # noqa: E402
-from ray.exceptions import RayTaskError  # noqa: E402
+import ray
+from ray.exceptions import RayTaskError
+
+OBJECT_STORE_BYTES = 256 << 20
 
 
 class WorkersConfig(Section):
@@ -44,6 +48,8 @@ class Workers:
         ray.init(
             address="local",
             num_cpus=self.count,
+            # Parts travel through files, so that little shared memory is enough (in containers it is scarce).
+            object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             configure_logging=True,
             logging_level=logging.ERROR,
@@ -64,6 +70,7 @@ class Workers:
         results: list[Any] = [None] * len(jobs)
         running: dict[Any, int] = {}
         waiting = iter(enumerate(jobs))
+        begin = time.perf_counter()
         with self._progress() as bar:
             task = bar.add_task(title, total=len(jobs))
             while True:
@@ -77,8 +84,19 @@ class Workers:
                     results[running.pop(done)] = _result(done)
                     bar.advance(task)
         if not self.console.is_terminal:
-            self.console.print(f"{title}: {len(jobs)} parts done")
+            self.console.print(f"{title}: {len(jobs)} parts in {time.perf_counter() - begin:.1f} s")
         return results
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[None]:
+        """Show that this process itself is busy with something long."""
+        begin = time.perf_counter()
+        if self.console.is_terminal:
+            with self.console.status(title):
+                yield
+        else:
+            yield
+        self.console.print(f"{title}: {time.perf_counter() - begin:.1f} s")
 
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

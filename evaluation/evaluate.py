@@ -60,10 +60,13 @@ class EvaluationConfig(Section):
     """By task: what differs from [finetune]."""
 
     @model_validator(mode="after")
-    def _tasks_exist(self) -> "EvaluationConfig":
+    def _names_are_known(self) -> "EvaluationConfig":
         for name in (*self.suite.tasks, *self.suite.mean_over, *self.tasks):
             if name not in TASKS:
                 raise ValueError(f"unknown task '{name}'; known: {', '.join(TASKS)} (AX is predicted along with MNLI)")
+        for key, values in (("tasks", self.suite.tasks), ("seeds", self.suite.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"suite.{key} names something twice: {', '.join(map(str, values))}")
         try:
             for name in self.tasks:
                 self.settings(name)

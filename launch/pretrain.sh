@@ -32,7 +32,7 @@ while [ $# -gt 0 ]; do
 done
 
 nodes=${NNODES:-${SLURM_NNODES:-1}}
-launcher=(--quiet --master_port "${MASTER_PORT:-29500}")
+launcher=(--quiet)
 if [ "$nodes" -gt 1 ]; then
     if [ -z "$processes" ] || [ -z "${MASTER_ADDR:-}" ]; then
         echo "launch/pretrain.sh: $nodes machines need MASTER_ADDR and --processes, the number on each machine" >&2
@@ -40,9 +40,12 @@ if [ "$nodes" -gt 1 ]; then
     fi
     hosts=$(mktemp)
     for ((node = 0; node < nodes; node++)); do echo "node-$node slots=$processes"; done > "$hosts"
-    launcher+=(--no_ssh --hostfile "$hosts" --node_rank "${NODE_RANK:-$SLURM_NODEID}" --master_addr "$MASTER_ADDR")
-elif [ -n "$processes" ]; then
-    launcher+=(--num_accelerators "$processes")
+    launcher+=(--no_ssh --hostfile "$hosts" --node_rank "${NODE_RANK:-$SLURM_NODEID}")
+    launcher+=(--master_addr "$MASTER_ADDR" --master_port "${MASTER_PORT:-29500}")
+else
+    # Any port will do on one machine, and a random one lets two runs share it.
+    launcher+=(--master_port "${MASTER_PORT:-$((20000 + RANDOM % 10000))}")
+    if [ -n "$processes" ]; then launcher+=(--num_accelerators "$processes"); fi
 fi
 
 exec "$python" -m deepspeed.launcher.runner "${launcher[@]}" "$script" "${arguments[@]}"

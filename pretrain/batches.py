@@ -34,7 +34,7 @@ SOURCES: dict[str, str] = {
 """Batch column -> the shard column that it is made of."""
 
 PADDED_SHARE = 0.75
-"""Sequences at least this share of the longest go through attention together; below it a call of their own is cheaper."""
+"""Sequences of at least this share of the longest one's length go through attention together, shorter ones apart."""
 
 
 class DataConfig(Section):

@@ -173,8 +173,8 @@ def check_shapes(folder: Path, record: Record, shapes: dict[str, Any]) -> None:
         here, there = shapes.get(name), record.shapes.get(name)
         if here is None or there is None or tuple(here) != tuple(there):
             raise CheckpointError(
-                f"{folder}: parameter {name} is {_shape(there)} in the checkpoint but {_shape(here)} in this run; give the "
-                "run the [model] and [objectives] of the checkpoint, or another output folder"
+                f"{folder}: parameter {name} is {_shape(there)} in the checkpoint but {_shape(here)} in this run; give "
+                "the run the [model] and [objectives] of the checkpoint, or another output folder"
             )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402  (the backend must be chosen first)
+from matplotlib import pyplot
 
 
 def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
@@ -15,7 +15,10 @@ def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
     names = list(dict.fromkeys(name for row in rows for part in ("train", "validation") for name in row.get(part, {})))
     figure, panels = pyplot.subplots(1, len(names), figsize=(6.4 * len(names), 4.2), squeeze=False)
     for name, panel in zip(names, panels[0], strict=True):
-        for part, style in (("train", {"alpha": 0.55, "linewidth": 1}), ("validation", {"marker": "o", "markersize": 4})):
+        for part, style in (
+            ("train", {"alpha": 0.55, "linewidth": 1}),
+            ("validation", {"marker": "o", "markersize": 4}),
+        ):
             points = [(row["step"], row[part][name]) for row in rows if name in row.get(part, {})]
             if points:
                 panel.plot(*zip(*points, strict=True), label=part, **style)

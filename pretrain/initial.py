@@ -37,6 +37,6 @@ def materialise(module: nn.Module, local_value: Callable[[str, nn.Parameter], Te
             if id(parameter) not in made:
                 name = f"{path}.{leaf}" if path else leaf
                 fresh = nn.Parameter(local_value(name, parameter), requires_grad=parameter.requires_grad)
-                fresh.__dict__.update(parameter.__dict__)
+                vars(fresh).update(vars(parameter))
                 made[id(parameter)] = fresh
             setattr(part, leaf, made[id(parameter)])

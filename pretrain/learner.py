@@ -1,6 +1,7 @@
 """The one module that the engine wraps: a backbone and its objectives, batch -> (total loss, named losses)."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,11 @@ from pretrain.objectives import OBJECTIVES
 
 class Learner(nn.Module):
     """Weighted sum of the objectives' losses, each averaged over the global batch."""
+
+    backbone: Any
+    """A Backbone."""
+    objectives: Any
+    """The Objectives by name, in an nn.ModuleDict."""
 
     def __init__(self, backbone: nn.Module, weights: Mapping[str, float]):
         super().__init__()

@@ -57,7 +57,9 @@ class Work(NamedTuple):
 class Reporter:
     """The voice of the leading process; on every other process a mute with the same methods."""
 
-    def __init__(self, output: Path, steps: int, first_step: int, level: float | None, config: ReportConfig, mute: bool):
+    def __init__(
+        self, output: Path, steps: int, first_step: int, level: float | None, config: ReportConfig, mute: bool
+    ):
         self.output, self.steps, self.level, self.mute = output, steps, level, mute
         self.console = Console(quiet=mute, highlight=False)
         self.validation: dict[str, float] = {}

@@ -179,8 +179,8 @@ class Run:
         record = checkpoint.read(folder)
         if record.tokenizer_sha256 != self.dataset.manifest.tokenizer.sha256:
             raise CheckpointError(
-                f"{self.dataset.path}: was made with another tokenizer than the checkpoint {folder}; prepare the corpus "
-                "with the checkpoint's tokenizer.model as [tokenizer] model, or choose another output folder"
+                f"{self.dataset.path}: was made with another tokenizer than the checkpoint {folder}; prepare the "
+                "corpus with the checkpoint's tokenizer.model as [tokenizer] model, or choose another output folder"
             )
         return folder, record
 
@@ -193,8 +193,8 @@ class Run:
         config, mesh = self.config, self.mesh
         self.reporter.say(
             f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-            f"(tensor {mesh.tensor} x data {mesh.data}, ZeRO {config.parallel.zero_stage}, {config.parallel.precision}); "
-            f"{self.batches.train.rows:,} training rows; "
+            f"(tensor {mesh.tensor} x data {mesh.data}, ZeRO {config.parallel.zero_stage}, "
+            f"{config.parallel.precision}); {self.batches.train.rows:,} training rows; "
             + (f"resuming at step {self.step} of {config.steps}" if self.step else f"{config.steps} steps")
         )
 

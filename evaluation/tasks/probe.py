@@ -20,13 +20,13 @@ from configs.errors import DatasetError
 from evaluation.tasks.task import Table, Task
 
 DOCUMENTS_FILE = "validation_documents.jsonl"
-SHARES = {"train": 0.7, "dev": 0.2, "test": 0.1}
+SHARES = {"train": 0.6, "dev": 0.3, "test": 0.1}
 """Of the documents."""
-ROWS_AT_MOST = {"train": 2000, "dev": 500, "test": 200}
+ROWS_AT_MOST = {"train": 2000, "dev": 600, "test": 200}
 WORDS = (8, 24)
 """Shortest and longest sentence, in words."""
 SHUFFLED_WORDS = 5
-FEWEST_SENTENCES = 60
+FEWEST_SENTENCES = 40
 """In one split; fewer make no task."""
 
 Documents = list[list[str]]
@@ -82,30 +82,37 @@ def write_tasks(dataset: Path, output: Path, seed: int = 1) -> Path:
 
 
 def _word_order(documents: Documents, limit: int, generator: np.random.Generator) -> Iterator[Row]:
-    for number, sentence in enumerate(_sample(_flat(documents), limit, generator)):
-        yield (sentence, "1") if number % 2 else (_shuffled(sentence, generator), "0")
+    """Each sentence both ways, so that nothing but the order tells."""
+    for sentence in _sample(_flat(documents), limit // 2, generator):
+        yield sentence, "1"
+        yield _shuffled(sentence, generator), "0"
 
 
 def _same_document(documents: Documents, limit: int, generator: np.random.Generator) -> Iterator[Row]:
-    long_enough = [sentences for sentences in documents if len(sentences) > 1]
-    for number in range(min(limit, sum(map(len, documents)))):
-        here, there = generator.choice(len(long_enough), 2, replace=False)
-        first, second = generator.choice(len(long_enough[here]), 2, replace=False)
-        other = long_enough[there][generator.integers(len(long_enough[there]))]
-        yield (long_enough[here][first], *((long_enough[here][second], "1") if number % 2 else (other, "0")))
+    """Each sentence with one of its own document and with one of another."""
+    homes = [(home, sentence) for home, sentences in enumerate(documents) for sentence in sentences]
+    for row in generator.permutation(len(homes))[: limit // 2]:
+        home, sentence = homes[row]
+        other = int(generator.integers(len(documents) - 1))
+        near = [text for text in documents[home] if text != sentence]
+        if near:
+            yield sentence, near[generator.integers(len(near))], "1"
+            far = documents[other if other < home else other + 1]
+            yield sentence, far[generator.integers(len(far))], "0"
 
 
 def _words_kept(documents: Documents, limit: int, generator: np.random.Generator) -> Iterator[Row]:
+    """Each sentence with two copies in which random words became words of other sentences."""
     sentences = _flat(documents)
     pool = [word for sentence in sentences for word in sentence.split()]
-    for sentence in _sample(sentences, limit, generator):
+    for sentence in _sample(sentences, limit // 2, generator):
         words = sentence.split()
-        replaced = generator.choice(len(words), generator.integers(len(words) + 1), replace=False)
-        copy = list(words)
-        for place in replaced:
-            copy[place] = pool[generator.integers(len(pool))]
-        kept = float(np.mean([before == after for before, after in zip(words, copy, strict=True)]))
-        yield sentence, " ".join(copy), f"{kept:.3f}"
+        for _ in range(2):
+            copy = list(words)
+            for place in generator.choice(len(words), generator.integers(len(words) + 1), replace=False):
+                copy[place] = pool[generator.integers(len(pool))]
+            kept = float(np.mean([before == after for before, after in zip(words, copy, strict=True)]))
+            yield sentence, " ".join(copy), f"{kept:.3f}"
 
 
 MAKERS: dict[str, Callable[[Documents, int, np.random.Generator], Iterator[Row]]] = {

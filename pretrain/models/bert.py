@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from pretrain.interfaces import Batch, Encoded
-from pretrain.layers.attention import Attention
+from pretrain.layers.attention import Attention, Rotary
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.transformer import BLOCKS
 from pretrain.models.family import ModelConfig
@@ -32,6 +32,9 @@ class BertConfig(ModelConfig):
     """Probability of dropping an attention weight (appendix A.2)."""
     norm_placement: Literal["post", "pre"] = "post"
     """Where layer norm stands: after the residual sum as in the paper, or before each part (Xiong et al. 2020)."""
+    position_kind: Literal["learned", "rotary"] = "learned"
+    """A learned vector for each position as in the paper, or rotary positions (Su et al. 2021), which know from the
+    start what is next to what: a model that sees little text then learns from context much sooner."""
     norm_epsilon: float = Field(default=1e-12, gt=0)
     """Added to the variance in layer norm."""
 
@@ -63,7 +66,9 @@ class Bert(nn.Module):
         self.width = width
         self.positions = config.positions
         self.token_embedding = nn.Embedding(config.padded(vocabulary_size), width)
-        self.position_embedding = nn.Embedding(config.positions, width)
+        learned = config.position_kind == "learned"
+        self.position_embedding = nn.Embedding(config.positions, width) if learned else None
+        self.rotary = None if learned else Rotary(width // config.heads)
         self.segment_embedding = nn.Embedding(2, width)
         self.embedding_norm = nn.LayerNorm(width, epsilon)
         self.dropout = nn.Dropout(config.dropout)
@@ -81,12 +86,11 @@ class Bert(nn.Module):
         self.final_norm = nn.LayerNorm(width, epsilon) if config.norm_placement == "pre" else nn.Identity()
 
     def forward(self, batch: Batch) -> Encoded:
-        hidden_TD = (
-            self.token_embedding(batch["tokens"])
-            + self.position_embedding(batch["positions"])
-            + self.segment_embedding(batch["segments"])
-        )
+        hidden_TD = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])
+        if self.position_embedding is not None:
+            hidden_TD = hidden_TD + self.position_embedding(batch["positions"])
+        angles = self.rotary.angles(batch["positions"], hidden_TD.dtype) if self.rotary is not None else None
         hidden_TD = self.dropout(self.embedding_norm(hidden_TD))
         for block in self.blocks:
-            hidden_TD = block(hidden_TD, batch.layout)
+            hidden_TD = block(hidden_TD, batch.layout, angles)
         return Encoded(self.final_norm(hidden_TD))

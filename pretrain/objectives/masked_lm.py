@@ -1,6 +1,6 @@
 """Masked language modelling: predict the original token at the corrupted positions (BERT, section 3.1, task 1)."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class MaskedLM(nn.Module):
 
     def tie(self, backbone: Backbone) -> None:
         """Share the embedding's weight; called again when either of the two modules was replaced."""
-        self.projection.weight = backbone.token_embedding.weight
+        self.projection.weight = cast(nn.Parameter, backbone.token_embedding.weight)
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         predicted_PD = encoded.hidden_TD[batch["mask_positions"]]

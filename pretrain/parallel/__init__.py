@@ -1,10 +1,15 @@
 """Placement: the only room that knows that the world is larger than one process."""
 
+import os
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from configs import Section
+
+# DeepSpeed asks once, when it is imported; told nothing it guesses, and warns where it finds no GPU.
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 
 
 class ParallelConfig(Section):

@@ -1,10 +1,14 @@
 """The processes of a run and the groups that they form: tensor parallel x data parallel."""
 
+import logging
 import os
 from typing import Any
 
+import deepspeed
 import torch
 import torch.distributed
+from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
+from deepspeed.utils import logger
 
 from configs.errors import ConfigError
 from pretrain.parallel import ParallelConfig
@@ -92,12 +96,12 @@ class Mesh:
 
 
 def _start_process_group() -> None:
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     if "RANK" not in os.environ:
         os.environ.update(alone)
-    import deepspeed
-
+    logger.setLevel(logging.ERROR)
+    # Its shared-memory reduction is compiled at the first start, for which a machine may have no compiler.
+    deepspeed.ops.__compatible_ops__[ShareMemCommBuilder.NAME] = False
     if not torch.distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         deepspeed.init_distributed(dist_backend=backend, verbose=False)

@@ -5,7 +5,8 @@ whole tensors under the parameter's name, whatever the ZeRO stage and the tensor
 knows nothing of the layout that wrote it.
 """
 
-import logging
+import contextlib
+import io
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -40,20 +41,21 @@ class Engine:
         self, learner: Learner, optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
     ):
         """``batch`` is (micro-batch of a process in sequences, micro-batches in a step)."""
-        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         self.mesh, self.stage, self.kind = mesh, parallel.zero_stage, optimizer.name
         self.lone_bf16 = parallel.zero_stage == 1 and parallel.precision == "bf16"
         self.clipping = optimizer.gradient_clipping
         self.pending = False
         self.names = {id(parameter): name for name, parameter in learner.named_parameters()}
         groups = parameter_groups(learner, optimizer.weight_decay)
-        self.deepspeed, self.wrapped, *_ = deepspeed.initialize(
-            model=learner,
-            optimizer=OPTIMIZERS[optimizer.name].make(groups, optimizer),
-            config=deepspeed_config(optimizer, parallel, mesh, batch),
-            mpu=mesh if mesh.tensor > 1 else None,
-            dist_init_required=False,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # It prints a memory report for each parameter group.
+            started: Any = deepspeed.initialize(
+                model=learner,
+                optimizer=OPTIMIZERS[optimizer.name].make(groups, optimizer),
+                config=deepspeed_config(optimizer, parallel, mesh, batch),
+                mpu=mesh if mesh.tensor > 1 else None,
+                dist_init_required=False,
+            )
+        self.deepspeed, self.wrapped = started[:2]
         self.learner = learner
         self.parameters = [(name, parameter) for name, parameter in learner.named_parameters()]
         self.inner: torch.optim.Optimizer = getattr(self.wrapped, "optimizer", self.wrapped)

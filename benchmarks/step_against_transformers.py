@@ -1,0 +1,127 @@
+"""One full training step of ours against transformers' BertForMaskedLM of the same shape, on the same batches, in turn.
+
+    .venv/bin/python benchmarks/step_against_transformers.py DATASET
+
+Both: bf16, AdamW, gradients clipped to norm 1, the better of one thread and all threads for each. Theirs is padded to
+the longest sequence of its batch, under autocast, as its own documentation trains it; ours is packed. Counted are real
+tokens, which padding is not. Steps alternate, so that a machine whose speed drifts drifts for both.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.nn.utils.rnn import pad_sequence
+
+from data_pipeline.shards import open_dataset
+from pretrain.batches import Batches, DataConfig, Share
+from pretrain.initial import materialise, random_value
+from pretrain.interfaces import Batch
+from pretrain.learner import build
+from pretrain.models.bert import BertConfig
+from pretrain.optimizer import OptimizerConfig
+from pretrain.parallel import ParallelConfig
+from pretrain.parallel.mesh import Mesh
+from pretrain.parallel.zero import Engine
+
+SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_width": 1024, "positions": 128}
+SEQUENCES = 32
+
+
+def ours(vocabulary_size: int, mesh: Mesh) -> Callable[[Batch], object]:
+    """Our step, as ``sesame pretrain`` takes it."""
+    config = BertConfig(**SHAPE, dropout=0.1, attention_dropout=0.1)
+    learner = build(config, {"masked_lm": 1.0}, vocabulary_size)
+    value = random_value(1, 0.02)
+    materialise(learner, lambda name, parameter: value(name, parameter.shape))
+    optimizer = OptimizerConfig(learning_rate=1e-4)
+    engine = Engine(learner, optimizer, ParallelConfig(precision="bf16"), mesh, (SEQUENCES, 1))
+
+    def step(batch: Batch) -> object:
+        return engine.accumulate(batch), engine.step(1e-4)
+
+    return step
+
+
+def theirs(vocabulary_size: int) -> Callable[[dict[str, torch.Tensor]], object]:
+    """transformers' step."""
+    config = transformers.BertConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=SHAPE["width"],
+        num_hidden_layers=SHAPE["layers"],
+        num_attention_heads=SHAPE["heads"],
+        intermediate_size=SHAPE["feed_forward_width"],
+        max_position_embeddings=SHAPE["positions"],
+    )
+    model = transformers.BertForMaskedLM(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
+
+    def step(inputs: dict[str, torch.Tensor]) -> object:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(**inputs).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def padded(batch: Batch) -> dict[str, torch.Tensor]:
+    """The same sequences, labels and mask in transformers' layout."""
+    lengths = batch.layout.boundaries_B1.diff().tolist()
+    labels = torch.full((batch.tokens,), -100)
+    labels[batch["mask_positions"]] = batch["mask_labels"]
+    columns = {"input_ids": batch["tokens"], "token_type_ids": batch["segments"], "labels": labels}
+    inputs = {
+        name: pad_sequence(list(column.split(lengths)), batch_first=True, padding_value=-100 if name == "labels" else 0)
+        for name, column in columns.items()
+    }
+    inputs["attention_mask"] = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    return inputs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--steps", type=int, default=12)
+    arguments = parser.parse_args()
+    mesh = Mesh(ParallelConfig())
+    dataset = open_dataset(arguments.dataset, verify=False)
+    size = dataset.manifest.tokenizer.vocabulary_size
+    config = DataConfig(dataset=str(arguments.dataset), global_batch=SEQUENCES, micro_batch=SEQUENCES)
+    reads = ("tokens", "positions", "segments", "mask_positions", "mask_labels")
+    source = Batches(dataset, config, reads, 1, Share(0, 1))
+    batches = [next(iter(source.step(number))) for number in range(arguments.steps + 2)]
+    pairs = [(batch, padded(batch)) for batch in batches]
+    steps = {"ours": ours(size, mesh), "transformers": theirs(size)}
+    rates: dict[tuple[str, int], list[float]] = {}
+    threads = sorted({1, len(os.sched_getaffinity(0))})
+    for number, pair in enumerate(pairs):
+        for count in threads:
+            torch.set_num_threads(count)
+            for (name, step), inputs in zip(steps.items(), pair, strict=True):
+                begin = time.perf_counter()
+                step(inputs)  # type: ignore[arg-type]
+                if number >= 2:
+                    rates.setdefault((name, count), []).append(pair[0].tokens / (time.perf_counter() - begin))
+    best = {name: max((statistics.median(rates[name, count]), count) for count in threads) for name in steps}
+    for (name, count), values in rates.items():
+        low, middle, high = min(values), statistics.median(values), max(values)
+        print(f"{name:13} {count} threads: {middle:8,.0f} real tokens/s (from {low:,.0f} to {high:,.0f})")
+    share = sum(b.tokens for b in batches) / sum(p["input_ids"].numel() for _, p in pairs)
+    print(
+        f"ratio of the best medians: {best['ours'][0] / best['transformers'][0]:.2f} ({share:.1%} of padded are real)"
+    )
+    mesh.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The columns of a dataset and how rows of unequal length lie in memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+COLUMNS: dict[str, str] = {
+    "tokens": "list: ids as the model sees them, [CLS] a [SEP] or [CLS] a [SEP] b [SEP], corrupted by the recipe",
+    "first_segment_length": "tokens of the first segment with its [CLS] and [SEP]",
+    "mask_positions": "list: positions to predict, ascending, those that kept their token among them",
+    "mask_labels": "list: the original ids at those positions",
+    "pair_labels": "0 the pair is as it was, 1 the second segment is from another document (or the two are swapped)",
+    "document": "number of the document that the first segment is from, counted over the documents of the split",
+}
+"""Every column that a recipe may write, in the order in which a shard holds them."""
+
+
+class Ragged(NamedTuple):
+    """Rows of unequal length end to end: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+    """int64 [rows + 1], the first is 0."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def take(self, rows: np.ndarray) -> "Ragged":
+        """The given rows in the given order."""
+        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        offsets = boundaries(lengths)
+        return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)
+
+
+Column = np.ndarray | Ragged
+Columns = dict[str, Column]
+
+
+def boundaries(lengths: np.ndarray) -> np.ndarray:
+    """int64 [rows + 1]: where rows of these lengths start when they lie end to end."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def take(column: Column, rows: np.ndarray) -> Column:
+    """The given rows of either kind of column."""
+    return column.take(rows) if isinstance(column, Ragged) else column[rows]
+
+
+def joined(parts: list[Column]) -> Column:
+    """The rows of several parts one after the other."""
+    ragged = [part for part in parts if isinstance(part, Ragged)]
+    if not ragged:
+        return np.concatenate([part for part in parts if not isinstance(part, Ragged)])
+    lengths = np.concatenate([part.lengths for part in ragged])
+    return Ragged(np.concatenate([part.values for part in ragged]), boundaries(lengths))
+
+
+def concatenate(parts: list[Columns]) -> Columns:
+    """The rows of several sets of columns one after the other."""
+    return {name: joined([part[name] for part in parts]) for name in parts[0]}

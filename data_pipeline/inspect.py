@@ -1,0 +1,95 @@
+"""Examples as the model sees them: masks, replacements and labels made visible, with colours or without."""
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from configs.errors import DatasetError
+from data_pipeline.columns import Columns, Ragged
+from data_pipeline.shards import open_dataset
+from data_pipeline.tokenizer import WORD_START, Tokenizer
+
+PAIR_LABELS: dict[str, tuple[str, str]] = {
+    "next_sentence": ("B follows A", "B is from another document"),
+    "sentence_order": ("A and B are in order", "A and B are swapped"),
+}
+"""What the labels 0 and 1 say, by kind of segmentation."""
+
+LEGEND = "[MASK→word] hidden   shown→word replaced at random   =word= predicted, but left as it is"
+
+
+def render(dataset: str | Path, split: str, count: int) -> RenderableType:
+    """The first ``count`` rows of a split, something that rich can print.
+
+    Raises:
+        DatasetError: no such dataset or split, or the split has no rows.
+    """
+    opened = open_dataset(dataset, verify=False)
+    rows = opened.split(split)
+    if not rows.rows:
+        raise DatasetError(f"{dataset}: the split '{split}' has no rows")
+    tokenizer = Tokenizer.load(opened.tokenizer_path)
+    chosen = rows.take(np.arange(min(count, rows.rows)))
+    kind = opened.manifest.recipe["segment"]["kind"]
+    panels = [_panel(chosen, row, tokenizer, kind) for row in range(min(count, rows.rows))]
+    legend = [Text(LEGEND, style="dim")] if "mask_positions" in chosen else []
+    return Group(*panels, *legend)
+
+
+def _panel(columns: Columns, row: int, tokenizer: Tokenizer, kind: str) -> Panel:
+    tokens, originals = _row(columns, "tokens", row), _originals(columns, row)
+    first = int(columns["first_segment_length"][row])  # pyright: ignore[reportArgumentType]
+    parts = {"A": range(1, first - 1), "B": range(first, len(tokens) - 1)}
+    text = Text()
+    for name, positions in parts.items():
+        if positions:
+            text.append(f"{name}: ", style="bold")
+            text.append_text(_segment(tokens, positions, originals, tokenizer))
+            text.append("\n")
+    facts = [f"row {row}", f"{len(tokens)} tokens", f"{len(originals)} predictions"]
+    if "pair_labels" in columns:
+        label = int(columns["pair_labels"][row])  # pyright: ignore[reportArgumentType]
+        facts.append(f"pair label {label}: {PAIR_LABELS[kind][label]}")
+    text.rstrip()
+    return Panel(text, title=Text(", ".join(facts)), title_align="left")
+
+
+def _segment(tokens: np.ndarray, positions: range, originals: dict[int, int], tokenizer: Tokenizer) -> Text:
+    text = Text()
+    for position in positions:
+        shown, original = int(tokens[position]), originals.get(position)
+        piece = tokenizer.piece(shown if original is None or shown != tokenizer.special.mask else original)
+        if piece.startswith(WORD_START) and position != positions.start:
+            text.append(" ")
+        text.append_text(_piece(shown, original, tokenizer))
+    return text
+
+
+def _piece(shown: int, original: int | None, tokenizer: Tokenizer) -> Text:
+    def plain(token: int) -> str:
+        return tokenizer.piece(token).removeprefix(WORD_START)
+
+    if original is None:
+        return Text(plain(shown))
+    if shown == tokenizer.special.mask:
+        return Text(f"[MASK→{plain(original)}]", style="bold cyan")
+    if shown == original:
+        return Text(f"={plain(shown)}=", style="underline green")
+    return Text(f"{plain(shown)}→{plain(original)}", style="bold red")
+
+
+def _originals(columns: Columns, row: int) -> dict[int, int]:
+    """Position -> original id of each predicted token."""
+    if "mask_positions" not in columns:
+        return {}
+    positions, labels = _row(columns, "mask_positions", row), _row(columns, "mask_labels", row)
+    return dict(zip(positions.tolist(), labels.tolist(), strict=True))
+
+
+def _row(columns: Columns, name: str, row: int) -> np.ndarray:
+    column = columns[name]
+    assert isinstance(column, Ragged)
+    return column.values[column.offsets[row] : column.offsets[row + 1]]

@@ -1,0 +1,122 @@
+"""``manifest.json``: what was made, from what, by which recipe, with a checksum for every file and for itself."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+import configs
+from configs import Section
+from configs.errors import ConfigError, DatasetError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class Shard(Section):
+    """One file of a split."""
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class SplitRecord(Section):
+    """One split: its counts and its files in order."""
+
+    rows: int
+    tokens: int
+    predictions: int
+    shards: tuple[Shard, ...]
+
+
+class TokenizerRecord(Section):
+    """The tokenizer that made the ids."""
+
+    sha256: str
+    vocabulary_size: int
+    special: dict[str, int]
+
+
+class Manifest(Section):
+    """What ``manifest.json`` holds."""
+
+    format_version: int
+    code_version: str
+    seed: int
+    columns: tuple[str, ...]
+    recipe: dict[str, Any]
+    """The resolved corpus configuration, without what has no influence on the bytes."""
+    tokenizer: TokenizerRecord
+    splits: dict[str, SplitRecord]
+    documents_sha256: str
+    """Of ``validation_documents.jsonl``."""
+    documents: dict[str, int]
+    """Documents read, kept, held out, and dropped by reason."""
+    sources: tuple[dict[str, Any], ...]
+    """Files or packages read: name, bytes on disk, characters kept."""
+    lengths: dict[str, int]
+    """Histogram: sequences of the train split by number of tokens, in bins of 16."""
+    masking: dict[str, float]
+    """Observed shares over the train split: predicted of the text tokens; [MASK], kept and random of the predicted."""
+    pair_share: float | None = None
+    """Share of train pairs with label 1."""
+    unigram_entropy: float | None = None
+    """Nats: the loss of a model that only counts the train labels, on those labels."""
+    unigram_cross_entropy_validation: float | None = None
+    """Nats: the same counts used to predict the validation labels; the line that a loss curve shows."""
+    manifest_sha256: str = Field(default="")
+    """Of this file without this entry."""
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check the manifest of the dataset folder ``path``.
+
+    Raises:
+        DatasetError: there is none, or it is not byte for byte what was written.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        raise DatasetError(f"{path}: holds no {MANIFEST}, so it is no dataset; make one with `sesame prepare`")
+    written = file.read_bytes()
+    try:
+        values = json.loads(written)
+        stated = values.pop("manifest_sha256", "")
+        intact = _digest(values) == stated and _rendered({**values, "manifest_sha256": stated}) == written
+    except (ValueError, AttributeError, TypeError):
+        intact = False
+    if not intact:
+        raise DatasetError(f"{file}: differs from its own checksum; prepare the dataset again or copy the file anew")
+    if values.get("format_version") != FORMAT_VERSION:
+        found = values.get("format_version")
+        raise DatasetError(f"{file}: has format {found}, but this version reads {FORMAT_VERSION}; prepare it again")
+    try:
+        return configs.parse({**values, "manifest_sha256": stated}, Manifest, str(file))
+    except ConfigError as error:
+        raise DatasetError(f"{error}; prepare the dataset again with this version") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` with its own checksum."""
+    values = configs.dump(manifest)
+    del values["manifest_sha256"]
+    values["manifest_sha256"] = _digest(values)
+    (folder / MANIFEST).write_bytes(_rendered(values))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rendered(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _digest(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,108 @@
+"""Parts: the cleaned corpus on disk, in files small enough for one worker, with what the whole must know of each."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from data_pipeline.clean import CleanConfig, clean, fingerprint
+from data_pipeline.columns import boundaries
+from data_pipeline.document import Document
+from data_pipeline.sources import SourceConfig, Unit, read
+
+PART_CHARACTERS = 4_000_000
+"""Text of one part: small enough to share out evenly, large enough to be worth a task."""
+
+PARAGRAPH_END = "\n\n"
+
+
+class Part(NamedTuple):
+    """A file of documents, and what choosing among all documents needs to know of them."""
+
+    path: Path
+    unit: str
+    """Name of the unit of the source."""
+    fingerprints: tuple[bytes, ...]
+    """Of the text of each document."""
+    characters: np.ndarray
+    """int64 [documents]."""
+    paragraphs: np.ndarray
+    """uint64 [paragraphs]: hash of each paragraph of each document."""
+    paragraph_bounds: np.ndarray
+    """int64 [documents + 1]: where each document starts in ``paragraphs``."""
+
+    @property
+    def documents(self) -> int:
+        return len(self.fingerprints)
+
+    def texts(self, keep: np.ndarray, paragraphs: np.ndarray | None = None) -> Iterator[Document]:
+        """The documents under ``keep`` (bool [documents]), with only the ``paragraphs`` (bool, all) that stay."""
+        with pa.memory_map(str(self.path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+            texts, sources = table.column("text"), table.column("source")
+            for number in np.flatnonzero(keep):
+                text = texts[int(number)].as_py()
+                if paragraphs is not None:
+                    first, last = self.paragraph_bounds[number : number + 2]
+                    pieces = zip(text.split(PARAGRAPH_END), paragraphs[first:last], strict=True)
+                    text = PARAGRAPH_END.join(piece for piece, stays in pieces if stays)
+                yield Document(text, sources[int(number)].as_py())
+
+
+class Reading(NamedTuple):
+    """What came of one unit."""
+
+    parts: list[Part]
+    documents: int
+    """Documents read, dropped ones too."""
+    dropped: Counter[str]
+
+
+def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig, folder: Path) -> Reading:
+    """Read and clean one unit of the source into parts of bounded size."""
+    dropped: Counter[str] = Counter()
+    kept = clean(read(unit, source), rules, dropped)
+    parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", with_paragraphs=rules.drop_repeated_paragraphs)
+    return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped)
+
+
+def write_parts(documents: Iterator[Document], unit: str, stem: Path, *, with_paragraphs: bool) -> list[Part]:
+    """Write documents, in order, into as many parts as their size asks for."""
+    parts: list[Part] = []
+    held: list[Document] = []
+    characters = 0
+    for document in documents:
+        held.append(document)
+        characters += len(document.text)
+        if characters >= PART_CHARACTERS:
+            parts.append(_write_part(held, unit, stem, len(parts), with_paragraphs))
+            held, characters = [], 0
+    if held:
+        parts.append(_write_part(held, unit, stem, len(parts), with_paragraphs))
+    return parts
+
+
+def _write_part(held: list[Document], unit: str, stem: Path, number: int, with_paragraphs: bool) -> Part:
+    path = stem.with_name(f"{stem.name}-{number:05d}.arrow")
+    texts = [document.text for document in held]
+    sources = [document.source for document in held]
+    table = pa.table({"text": pa.array(texts, pa.large_string()), "source": pa.array(sources, pa.large_string())})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    hashes = [[_hash(piece) for piece in text.split(PARAGRAPH_END)] if with_paragraphs else [] for text in texts]
+    return Part(
+        path,
+        unit,
+        tuple(fingerprint(text) for text in texts),
+        np.array([len(text) for text in texts], np.int64),
+        np.array([each for row in hashes for each in row], np.uint64),
+        boundaries(np.array([len(row) for row in hashes], np.int64)),
+    )
+
+
+def _hash(paragraph: str) -> int:
+    return int.from_bytes(hashlib.blake2b(paragraph.encode(), digest_size=8).digest(), "little")

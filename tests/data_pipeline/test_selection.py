@@ -1,0 +1,65 @@
+"""Choosing over the whole corpus: duplicates, the limit, what is held out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipeline.document import Document
+from data_pipeline.parts import Part, write_parts
+from data_pipeline.selection import Choice, Fate, choose
+
+
+@pytest.fixture
+def parts(tmp_path: Path):
+    def write(*texts: list[str]) -> list[Part]:
+        found = []
+        for number, part in enumerate(texts):
+            documents = (Document(text, f"{number}:{line}") for line, text in enumerate(part))
+            found += write_parts(documents, "unit", tmp_path / f"part-{number}", with_paragraphs=True)
+        return found
+
+    return write
+
+
+def chosen(
+    parts: list[Part], fraction: float = 0.0, limit: float = float("inf"), paragraphs: bool = False
+) -> list[Choice]:
+    return choose(parts, drop_duplicates=True, drop_paragraphs=paragraphs, limit=limit, validation_fraction=fraction)
+
+
+def fates(choices: list[Choice]) -> list[int]:
+    return [int(fate) for choice in choices for fate in choice.fates]
+
+
+def test_the_first_of_equal_texts_stays(parts) -> None:
+    assert fates(chosen(parts(["a", "b"], ["b"]))) == [Fate.TRAIN, Fate.TRAIN, Fate.DUPLICATE]
+
+
+def test_the_limit_ends_the_corpus(parts) -> None:
+    assert fates(chosen(parts(["aaa", "bbb"], ["ccc"]), limit=4)) == [Fate.TRAIN, Fate.TRAIN, Fate.BEYOND_LIMIT]
+
+
+def test_what_is_held_out_does_not_depend_on_its_neighbours(parts) -> None:
+    texts = [f"document {number}" for number in range(400)]
+    whole = dict(zip(texts, fates(chosen(parts(texts), 0.1)), strict=True))
+    assert 20 < sum(fate == Fate.VALIDATION for fate in whole.values()) < 65
+    half = texts[::2][::-1]
+    assert fates(chosen(parts(half), 0.1)) == [whole[text] for text in half]
+
+
+def test_a_small_corpus_holds_out_two_documents_all_the_same(parts) -> None:
+    assert fates(chosen(parts(["a", "b"], ["c", "d", "e"]), 1e-9)).count(Fate.VALIDATION) == 2
+
+
+def test_the_first_of_equal_paragraphs_stays(parts) -> None:
+    written = parts(["licence\n\none", "two\n\nlicence"], ["licence", "licence\n\none", "three\n\ntwo"])
+    choices = chosen(written, paragraphs=True)
+    kept = np.concatenate([choice.fates >= Fate.TRAIN for choice in choices])
+    assert kept.tolist() == [True, True, True, False, True]
+    texts = [
+        document.text
+        for part, choice in zip(written, choices, strict=True)
+        for document in part.texts(choice.fates >= Fate.TRAIN, choice.paragraphs)
+    ]
+    assert texts == ["licence\n\none", "two", "", "three"]

@@ -1,0 +1,33 @@
+"""Sentence splitting."""
+
+import pytest
+
+from data_pipeline.sentences import split
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It rained. We stayed.", ["It rained.", "We stayed."]),
+        ("Really?! Yes. No", ["Really?!", "Yes.", "No"]),
+        ("Mr. Smith met Dr. J. Jones. They talked.", ["Mr. Smith met Dr. J. Jones.", "They talked."]),
+        ("See e.g. Figure 2, i.e. Fig. 3. Then stop.", ["See e.g. Figure 2, i.e. Fig. 3.", "Then stop."]),
+        ("So did I. He left.", ["So did I.", "He left."]),
+        ('"Stop!" She stopped. "Why?"', ['"Stop!"', "She stopped.", '"Why?"']),
+        ("Version 3.11 is here. It is 3.5 m long.", ["Version 3.11 is here.", "It is 3.5 m long."]),
+        ("A title\n\nThe text goes\non here.", ["A title", "The text goes on here."]),
+        (
+            "\u4ed6\u6765\u4e86\u3002\u4f60\u597d\u5417\uff1f\u597d\uff01",
+            ["\u4ed6\u6765\u4e86\u3002", "\u4f60\u597d\u5417\uff1f", "\u597d\uff01"],
+        ),
+        ("", []),
+        (" \n\n ", []),
+    ],
+)
+def test_it_splits(text: str, expected: list[str]) -> None:
+    assert split(text) == expected
+
+
+def test_no_character_is_lost() -> None:
+    text = 'He said (softly): "Go!" And U.S. troops, 3.5 m away... Then? \u7ed3\u675f\u3002End'
+    assert "".join("".join(split(text)).split()) == "".join(text.split())

@@ -1,0 +1,98 @@
+"""Packing and the global order of the data."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.errors import ConfigError, DatasetError
+from data_pipeline.shards import open_dataset
+from pretrain.batches import Batches, DataConfig, Share, check_columns, layout, pack
+
+READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
+
+
+def batches(dataset: Path, share: Share, micro: int = 4) -> Batches:
+    config = DataConfig(dataset=str(dataset), global_batch=16, micro_batch=micro)
+    return Batches(open_dataset(dataset, verify=False), config, READS, 7, share)
+
+
+def sequences(batch) -> list[tuple[int, ...]]:
+    bounds = batch.layout.boundaries_B1.tolist()
+    return [tuple(batch["tokens"][start:end].tolist()) for start, end in pairwise(bounds)]
+
+
+def test_packed_batch_is_the_rows_end_to_end(dataset: Path) -> None:
+    split = open_dataset(dataset, verify=False).split("train")
+    source = batches(dataset, Share(0, 1), micro=16)
+    (batch,) = source.step(0)
+    rows = source._rows(0, 16)
+    rows = rows[np.argsort(split.lengths("tokens")[rows], kind="stable")]
+    columns = split.take(rows)
+    token = start = 0
+    for row in range(16):
+        ids = columns["tokens"].values[columns["tokens"].offsets[row] : columns["tokens"].offsets[row + 1]]
+        bounds = columns["mask_positions"].offsets[row : row + 2]
+        positions = columns["mask_positions"].values[bounds[0] : bounds[1]]
+        assert batch["tokens"][token : token + len(ids)].tolist() == ids.tolist()
+        assert batch["positions"][token : token + len(ids)].tolist() == list(range(len(ids)))
+        first = int(columns["first_segment_length"][row])
+        assert batch["segments"][token : token + len(ids)].tolist() == [0] * first + [1] * (len(ids) - first)
+        assert batch["mask_positions"][start : start + len(positions)].tolist() == [token + int(p) for p in positions]
+        token, start = token + len(ids), start + len(positions)
+    assert token == batch.tokens and start == len(batch["mask_labels"])
+
+
+@pytest.mark.parametrize(("processes", "micro"), [(1, 4), (2, 4), (4, 4), (2, 8), (4, 2)])
+def test_every_layout_sees_the_same_global_batches(dataset: Path, processes: int, micro: int) -> None:
+    (whole,) = batches(dataset, Share(0, 1), micro=16).step(3)
+    parts = [part for rank in range(processes) for part in batches(dataset, Share(rank, processes), micro).step(3)]
+    assert sorted(sequence for part in parts for sequence in sequences(part)) == sorted(sequences(whole))
+    mean = sum(len(part["mask_labels"]) / part.denominators["mask_labels"] for part in parts) / len(parts)
+    assert mean == pytest.approx(1.0), "the mean of sums over denominators must be the mean over the global batch"
+
+
+def test_an_epoch_has_every_row_once_and_the_next_another_order(dataset: Path) -> None:
+    source = batches(dataset, Share(0, 1))
+    rows = source.train.rows
+    first, second = source._rows(0, rows), source._rows(rows, 2 * rows)
+    assert sorted(first) == sorted(second) == list(range(rows))
+    assert first.tolist() != second.tolist()
+    assert source._rows(rows - 2, rows + 2).tolist() == [*first[-2:], *second[:2]]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_held_out_losses_are_weighted_once(dataset: Path, processes: int) -> None:
+    parts = [list(batches(dataset, Share(rank, processes)).held_out(30)) for rank in range(processes)]
+    assert len({len(part) for part in parts}) == 1, "every process must run as many forwards as any other"
+    shares = [len(batch["mask_labels"]) / batch.denominators["mask_labels"] for part in parts for batch in part]
+    assert sum(shares) == pytest.approx(1.0)
+
+
+def test_groups_cover_the_batch_and_join_similar_lengths() -> None:
+    lengths = np.array([3, 4, 4, 9, 9, 9, 9, 9, 40])
+    groups = layout(lengths).groups
+    assert [group.lengths for group in groups] == [(3, 4, 4), (9, 9, 9, 9, 9), (40,)]
+    assert [(group.start, group.end) for group in groups] == [(0, 11), (11, 56), (56, 96)]
+
+
+def test_pack_keeps_the_order_and_further_columns() -> None:
+    batch = pack([np.array([2, 5, 3]), np.array([2, 6, 7, 3])], [3, 2], labels=np.array([1.5, 0.5]))
+    assert batch["tokens"].tolist() == [2, 5, 3, 2, 6, 7, 3]
+    assert batch["segments"].tolist() == [0, 0, 0, 0, 0, 1, 1]
+    assert batch.layout.starts_B.tolist() == [0, 3]
+    assert torch.equal(batch["labels"], torch.tensor([1.5, 0.5], dtype=torch.float64))
+
+
+def test_a_batch_that_does_not_divide_names_the_numbers(dataset: Path) -> None:
+    with pytest.raises(ConfigError, match=r"16 does not divide by data.micro_batch 4 x 3 data-parallel processes = 12"):
+        batches(dataset, Share(0, 3))
+
+
+def test_a_missing_column_names_itself(dataset: Path) -> None:
+    opened = open_dataset(dataset, verify=False)
+    opened.manifest = opened.manifest.model_copy(update={"columns": ("tokens", "mask_positions", "mask_labels")})
+    with pytest.raises(DatasetError, match="no column first_segment_length, pair_labels"):
+        check_columns(opened, READS)

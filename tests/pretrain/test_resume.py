@@ -1,0 +1,126 @@
+"""A run that is killed and started again ends bit for bit where an undisturbed one ends."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from pretrain import checkpoint
+
+Settings = Callable[..., dict[str, Any]]
+
+PROGRAM = """
+import json, sys, configs
+from pretrain.config import RunConfig
+from pretrain.train import train
+train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"))
+"""
+
+
+def start(values: dict[str, Any]) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, json.dumps(values)],
+        env=environment | {"PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def lines(output: Path) -> int:
+    metrics = output / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+
+def final(output: Path) -> dict[str, Any]:
+    folder = checkpoint.latest(output)
+    assert folder is not None
+    record = checkpoint.read(folder)
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    losses = [(row["step"], row.get("train"), row.get("validation"), row.get("gradient_norm")) for row in rows]
+    return {"step": record.step, "files": record.files, "losses": losses}
+
+
+def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: Path) -> None:
+    changes = {
+        "steps": 120,
+        "model": {"dropout": 0.1, "attention_dropout": 0.1},
+        "optimizer": {"name": "adamw", "learning_rate": 1e-3},
+        "parallel": {"precision": "bf16", "zero_stage": 1, "threads": 1},
+        "checkpoint": {"save_every_steps": 7, "keep": 2},
+        "report": {"every_steps": 1, "validate_every_steps": 40, "validation_rows": 16},
+    }
+    undisturbed = settings(**changes) | {"output": str(tmp_path / "undisturbed"), "checkpoint": changes["checkpoint"]}
+    output, _ = (process := start(undisturbed)).communicate(timeout=200)
+    assert process.returncode == 0, output[-3000:]
+
+    disturbed = undisturbed | {"output": str(tmp_path / "disturbed")}
+    draw = random.Random(11)
+    kills = 0
+    while kills < 4:
+        process = start(disturbed)
+        goal = lines(tmp_path / "disturbed") + draw.randint(1, 25)
+        while process.poll() is None and lines(tmp_path / "disturbed") < goal:
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.02)
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+    assert kills >= 3, "the run ended before it was killed often enough"
+    output, _ = (process := start(disturbed)).communicate(timeout=200)
+    assert process.returncode == 0, output[-3000:]
+    assert final(tmp_path / "disturbed") == final(tmp_path / "undisturbed")
+    assert not list((tmp_path / "disturbed" / "checkpoints").glob("*.partial"))
+
+
+LAYOUTS = [(2, {"zero_stage": 3}, 1, {"zero_stage": 1}), (1, {"zero_stage": 1}, 2, {"tensor": 2, "zero_stage": 2})]
+
+
+@pytest.mark.parametrize(("first", "first_parallel", "second", "second_parallel"), LAYOUTS)
+def test_a_checkpoint_resumes_in_another_layout(
+    first: int,
+    first_parallel: dict[str, Any],
+    second: int,
+    second_parallel: dict[str, Any],
+    settings: Settings,
+    world: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+
+    def run(processes: int, parallel: dict[str, Any], steps: int, output: str) -> dict[str, Any]:
+        values = settings(
+            parallel={"precision": "fp32", "threads": 1, **parallel},
+            optimizer={"name": "adamw", "learning_rate": 1e-3, "epsilon": 1e-3},
+        ) | {"steps": steps, "output": str(tmp_path / output), "schedule": {"decay": "constant"}}
+        world(processes, program, json.dumps(values))
+        folder = checkpoint.latest(tmp_path / output)
+        assert folder is not None
+        return {
+            f"{path.name.split('-')[0]}/{name}": value
+            for path in sorted(folder.glob("*.safetensors"))
+            for name, value in load_file(path).items()
+        }
+
+    reference = run(1, {"zero_stage": 1}, 6, "whole")
+    run(first, first_parallel, 3, "changed")
+    resumed = run(second, second_parallel, 6, "changed")
+    assert reference.keys() == resumed.keys()
+    for name, value in reference.items():
+        largest = float(value.abs().max())
+        difference = float((value - resumed[name]).abs().max())
+        assert difference <= 1e-4 * largest + 1e-9, f"{name} differs by {difference} of {largest}"
