@@ -69,19 +69,12 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     inputs = units(config.source)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _new_folder(output.with_name(output.name + ".partial"))
+    begin = time.perf_counter()
     try:
-        partial.mkdir(parents=True)
-        begin = time.perf_counter()
         with Workers(config.workers, console) as workers:
             manifest = _prepare(config, inputs, partial.resolve(), workers)
         partial.rename(output)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise DatasetError(
-            f"{error.filename or output}: cannot be written ({error.strerror}); mend it or choose another --output"
-        ) from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -90,13 +83,9 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
 
 
 def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers: Workers) -> Manifest:
-    work = folder / "work"
-    work.mkdir()
-    readings: list[Reading] = workers.map(
-        "read and clean",
-        read_unit,
-        [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)],
-    )
+    work = _new_folder(folder / "work")
+    numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
+    readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
     choices = _choose(config, parts)
     documents = counts(readings, choices)
@@ -116,19 +105,21 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
     vocabulary = Tokenizer(model, "the tokenizer model")
     splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
-    columns = by_split["train"][0].columns
     shutil.rmtree(work)
+
+    columns = by_split["train"][0].columns
+    tokenizer_record = TokenizerRecord(
+        sha256=digest(folder / shards.TOKENIZER),
+        vocabulary_size=len(vocabulary),
+        special=vocabulary.special._asdict(),
+    )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         code_version=_code_version(),
         seed=config.seed,
         columns=columns,
         recipe=config.recipe(),
-        tokenizer=TokenizerRecord(
-            sha256=digest(folder / shards.TOKENIZER),
-            vocabulary_size=len(vocabulary),
-            special=vocabulary.special._asdict(),
-        ),
+        tokenizer=tokenizer_record,
         splits=splits,
         documents_sha256=digest(folder / shards.DOCUMENTS),
         documents=documents,
@@ -137,6 +128,16 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def _new_folder(path: Path) -> Path:
+    """An empty folder, in the place of what an interrupted run may have left."""
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be made ({error.strerror}); choose another --output") from None
+    return path
 
 
 def _choose(config: CorpusConfig, parts: Sequence[Part]) -> list[Choice]:
@@ -252,7 +253,7 @@ def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, consol
     if not (output / "manifest.json").is_file():
         raise DatasetError(f"{output}: is there already and is no dataset; {way_out}")
     manifest = shards.open_dataset(output, verify=False).manifest
-    if manifest.recipe != configs.parse(configs.dump(config), CorpusConfig, "the recipe").recipe():
+    if manifest.recipe != config.recipe():
         raise DatasetError(f"{output}: holds a dataset of another recipe; {way_out}")
     found = [(source["name"], source["bytes"]) for source in manifest.sources]
     model = config.tokenizer.model

@@ -5,6 +5,7 @@ the order of their paths, so that one installation always gives the same documen
 """
 
 import ast
+import os
 import re
 import sysconfig
 import textwrap
@@ -23,19 +24,20 @@ LEFT_OUT = frozenset(f"{NO_FOLDERS} {NO_PROSE}".split())
 """Folders without documentation, or with that of other packages once more."""
 
 TEXTS = frozenset({".txt", ".rst", ".md"})
+KINDS = TEXTS | {".py"}
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 UNDERLINE = re.compile(r"^\s*([=\-~^\"'`#*+:.])\1{2,}\s*$")
 CODE = re.compile(r"^\s*(>>>|\.\.\.( |$)|\.\. |\$ |:\w+:|@\w|\||#!)|[{}\\<>|]|\w\(|[=_*/]{2,}|==|://|\w=\w|\[\w+\]")
 NAMES = r"[*\w., `'\"]{1,40}"
-FIELD = re.compile(rf"^\s*(:\w+[^:]*:|{NAMES}( \([^)]*\))? ?:|{NAMES} : .*|[-*+\u2022]|\(?\d+[.)])(\s|$)")
+FIELD = re.compile(rf"^\s*(:\w+[^:]*:|{NAMES} : .*|{NAMES}( \([^)]*\))? ?:|[-*+\u2022]|\(?\d+[.)])(\s|$)")
 """The head of an entry: a Sphinx field, a named argument, a list item. What follows it is a paragraph of its own."""
 
 MARKUP = re.compile(r"``?|:[\w:]+:(?=`)|\*\*?|~(?=\w)|`_+")
 WORD = re.compile(r"^[\"'(\[]*[A-Za-z]+(['\u2019-][A-Za-z]+)*[\"')\],.;:!?]*$")
 COMMON_WORDS = "a an the of to in is are and or for with that this be by if it as on from not can will when"
 COMMON = frozenset(COMMON_WORDS.split())
-"""A paragraph of English prose has at least one of them."""
+"""A paragraph of English prose has at least two of them."""
 
 
 def packages() -> list[tuple[str, tuple[str, ...]]]:
@@ -74,7 +76,8 @@ def prose(text: str) -> Iterator[str]:
         flat = MARKUP.sub("", " ".join(" ".join(block).split()))
         words = flat.split()
         english = sum(bool(WORD.match(word)) for word in words)
-        if len(words) >= 6 and english >= 0.85 * len(words) and not COMMON.isdisjoint(word.lower() for word in words):
+        common = sum(word.lower() in COMMON for word in words)
+        if len(words) >= 6 and english >= 0.85 * len(words) and common >= 2:
             yield flat
 
 
@@ -97,18 +100,23 @@ def _blocks(text: str) -> Iterator[list[str]]:
 
 
 def _files(entry: Path) -> tuple[str, ...]:
+    """The files of a package in the order of their paths, up to PACKAGE_BYTES of them."""
     if entry.name in LEFT_OUT or entry.name.startswith((".", "sesame", "__editable__")):
         return ()
-    candidates = [entry] if entry.is_file() else sorted(entry.rglob("*"))
     files, size = [], 0
-    for path in candidates:
-        if path.suffix not in TEXTS | {".py"} or LEFT_OUT.intersection(path.parts[len(entry.parts) :]):
-            continue
-        size += path.stat().st_size
-        if size > PACKAGE_BYTES:
-            break
-        files.append(str(path))
+    for path in [str(entry)] if entry.is_file() else _walk(entry):
+        if os.path.splitext(path)[1] in KINDS:
+            size += os.path.getsize(path)
+            if size > PACKAGE_BYTES:
+                break
+            files.append(path)
     return tuple(files)
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
+        yield from (os.path.join(place, name) for name in sorted(files))
 
 
 def _docstrings(source: str) -> Iterator[str]:

@@ -127,9 +127,7 @@ def _read_json_lines(unit: Unit, config: SourceConfig) -> Iterator[Document]:
         text = row.get(config.text_field) if isinstance(row, dict) else None
         if not isinstance(text, str):
             keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-            raise CorpusError(
-                f"{place}: has no text under '{config.text_field}' (found: {keys}); set source.text_field"
-            )
+            raise CorpusError(f"{place}: has no text under '{config.text_field}' (keys: {keys}); set source.text_field")
         yield Document(text, place)
 
 

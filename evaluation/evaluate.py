@@ -25,7 +25,7 @@ from evaluation.progress import Progress
 from evaluation.reading import MissingFileError, write_predictions, write_whole
 from evaluation.results import MODELS, Result, file_digest, fingerprint, key_of, recorded
 from evaluation.tasks import TASKS
-from pretrain.checkpoint import load_backbone
+from pretrain.checkpoint import latest, load_backbone
 
 
 class SuiteConfig(Section):
@@ -94,11 +94,13 @@ def evaluate(config: EvaluationConfig, checkpoint: Path, data_dir: Path, output:
         torch.set_num_threads(config.suite.threads)
     started = datetime.now().astimezone()
     device = _device(config.suite.device)
-    loaded = load_backbone(checkpoint)
+    # Named once: a training that still runs may write a newer one before the last task begins.
+    folder = latest(checkpoint) or checkpoint
+    loaded = load_backbone(folder)
     _check_lengths(config, loaded.backbone)
     loaded_tasks, skipped = _load_tasks(config, data_dir, Tokenizer.load(loaded.tokenizer_path))
     identity = fingerprint(loaded.backbone, loaded.tokenizer_path)
-    results = list(_results(config, checkpoint, identity, loaded_tasks, output, device))
+    results = list(_results(config, folder, identity, loaded_tasks, output, device))
     return report.write(
         output, config, loaded_tasks, results, skipped, report.Subject(str(checkpoint), loaded.step, identity, started)
     )

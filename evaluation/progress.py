@@ -49,4 +49,4 @@ class Progress:
         self.done += 1
         self.bar.update(self.total, completed=self.done)
         scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in result.scores.items())
-        self.console.print(f"[{self.done}/{self.runs}] {self.title}: {scores} ({how})", markup=False)
+        self.console.print(f"[{self.done}/{self.runs}] {self.title}: {scores} ({how})", markup=False, soft_wrap=True)

@@ -70,7 +70,7 @@ def verify(
 
     Example: sesame verify runs/demo/dataset
     """
-    from data_pipeline.verify import verify
+    from data_pipeline.shards import verify
 
     print("\n".join(verify(dataset)))
 

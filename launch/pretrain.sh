@@ -34,13 +34,14 @@ done
 nodes=${NNODES:-${SLURM_NNODES:-1}}
 launcher=(--quiet)
 if [ "$nodes" -gt 1 ]; then
-    if [ -z "$processes" ] || [ -z "${MASTER_ADDR:-}" ]; then
-        echo "launch/pretrain.sh: $nodes machines need MASTER_ADDR and --processes, the number on each machine" >&2
+    node_rank=${NODE_RANK:-${SLURM_NODEID:-}}
+    if [ -z "$processes" ] || [ -z "${MASTER_ADDR:-}" ] || [ -z "$node_rank" ]; then
+        echo "launch/pretrain.sh: $nodes machines need --processes, the number on each, and MASTER_ADDR and NODE_RANK" >&2
         exit 2
     fi
     hosts=$(mktemp)
     for ((node = 0; node < nodes; node++)); do echo "node-$node slots=$processes"; done > "$hosts"
-    launcher+=(--no_ssh --hostfile "$hosts" --node_rank "${NODE_RANK:-$SLURM_NODEID}")
+    launcher+=(--no_ssh --hostfile "$hosts" --node_rank "$node_rank")
     launcher+=(--master_addr "$MASTER_ADDR" --master_port "${MASTER_PORT:-29500}")
 else
     # Any port will do on one machine, and a random one lets two runs share it.

@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, kind: str, name: str, cont
 
 def test_a_missing_parquet_column_is_named(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(CorpusError, match=r"a.parquet: has no column 'text' \(columns: body\)"):
+    with pytest.raises(CorpusError, match=r"a.parquet row group 0: has no column 'text' \(columns: body\)"):
         documents(config("parquet", tmp_path / "a.parquet"))
 
 

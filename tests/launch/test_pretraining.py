@@ -12,6 +12,9 @@ from launch import pretraining
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
+LAUNCHERS = ("SLURM_", "DS_", "MASTER_", "NNODES", "NODE_RANK", "RANK", "LOCAL_", "WORLD_SIZE", "CROSS_")
+"""Beginnings of what a launcher, or a run in this very process, leaves in the environment."""
+
 STUB = """
 import os, sys
 line = f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} got {sys.argv[2:]}\\n"
@@ -29,7 +32,7 @@ def stub(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    keep = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "DS_"))}
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
     return subprocess.run(
         [str(word) for word in words],
         cwd=cwd,
@@ -69,8 +72,9 @@ def test_several_machines_without_ssh(stub: Path, tmp_path: Path) -> None:
     assert told == ["rank 2 of 4 got []", "rank 3 of 4 got []"], result.stderr
 
 
-def test_several_machines_need_an_address(stub: Path, tmp_path: Path) -> None:
-    result = run("bash", stub, "--processes", "2", cwd=tmp_path, NNODES="2")
+@pytest.mark.parametrize("environment", [{}, {"MASTER_ADDR": "127.0.0.1"}, {"NODE_RANK": "1"}])
+def test_several_machines_need_an_address_and_a_rank(stub: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    result = run("bash", stub, "--processes", "2", cwd=tmp_path, NNODES="2", **environment)
     assert result.returncode == 2
     assert "MASTER_ADDR" in result.stderr
 

@@ -54,16 +54,21 @@ def kept() -> dict[str, dict[str, torch.Tensor]]:
     return {}
 
 
-def scale(name: str, reference: dict[str, torch.Tensor]) -> float:
-    sibling = name.replace("attention.key.bias", "attention.query.bias")
-    return float(reference[sibling].abs().max())
+def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Largest entry of each tensor over all steps, for in one step a gradient may cancel to almost nothing."""
+    largest: dict[str, float] = {}
+    for name, value in reference.items():
+        tensor = name.partition("/")[2]
+        largest[tensor] = max(largest.get(tensor, 0.0), float(value.abs().max()))
+    return {name: largest[name.replace("attention.key.bias", "attention.query.bias")] for name in largest}
 
 
 def largest_difference(reference: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> tuple[float, str]:
     assert reference.keys() == other.keys()
+    scale = scales(reference)
     differences = {
-        name: float((reference[name].double() - other[name].double()).abs().max()) / max(scale(name, reference), 1e-12)
-        for name in reference
+        name: float((value.double() - other[name].double()).abs().max()) / scale[name.partition("/")[2]]
+        for name, value in reference.items()
     }
     worst = max(differences, key=differences.__getitem__)
     return differences[worst], worst

@@ -1,0 +1,137 @@
+"""The wall: what is written is what is read, and nothing damaged gets through."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.errors import DatasetError
+from data_pipeline.columns import Columns, Ragged, boundaries
+from data_pipeline.manifest import SplitRecord, read_manifest, write_manifest
+from data_pipeline.shards import Split, open_dataset, verify, write_shard
+
+
+def columns(rows: int, seed: int = 0) -> Columns:
+    draw = np.random.default_rng(seed)
+    offsets = boundaries(draw.integers(0, 9, rows))
+    return {
+        "tokens": Ragged(draw.integers(0, 60000, offsets[-1]).astype(np.uint16), offsets),
+        "pair_labels": draw.integers(0, 2, rows).astype(np.uint8),
+    }
+
+
+def row(column: np.ndarray | Ragged, number: int) -> list[int]:
+    if isinstance(column, Ragged):
+        return column.values[column.offsets[number] : column.offsets[number + 1]].tolist()
+    return [int(column[number])]
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    """A dataset that a test may damage."""
+    return Path(shutil.copytree(dataset, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("sizes", [(7,), (5, 4, 4), (3, 0, 2)])
+def test_any_rows_come_back_in_the_order_asked_for(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    parts = [columns(size, seed) for seed, size in enumerate(sizes)]
+    shards = tuple(write_shard(tmp_path / f"{number}.arrow", part) for number, part in enumerate(parts))
+    split = Split(tmp_path, SplitRecord(rows=sum(sizes), tokens=0, predictions=0, shards=shards), tuple(parts[0]))
+    flat = [(part, number) for part, size in zip(parts, sizes, strict=True) for number in range(size)]
+    for asked in (np.random.default_rng(9).permutation(len(flat)), np.array([2, 2, 0]), np.zeros(0, int)):
+        found = split.take(asked)
+        for name in parts[0]:
+            expected = [row(flat[number][0][name], flat[number][1]) for number in asked]
+            assert [row(found[name], position) for position in range(len(asked))] == expected
+    assert split.lengths("tokens").tolist() == [len(row(part["tokens"], number)) for part, number in flat]
+    assert split.lengths("tokens").dtype == np.int32
+    assert sum(len(block["pair_labels"]) for block in split.blocks()) == len(flat)  # pyright: ignore
+
+
+def test_equal_columns_give_equal_bytes(tmp_path: Path) -> None:
+    first, second = (write_shard(tmp_path / name, columns(50)) for name in ("a.arrow", "b.arrow"))
+    assert (first.sha256, first.bytes, first.rows) == (second.sha256, second.bytes, 50)
+
+
+def test_reading_copies_no_shard(dataset: Path) -> None:
+    split = open_dataset(dataset, verify=False).split("train")
+    tokens = split._shards[0]["tokens"]
+    assert isinstance(tokens, Ragged)
+    assert not tokens.values.flags.owndata and not tokens.values.flags.writeable
+
+
+def test_a_sound_dataset_is_described(dataset: Path) -> None:
+    text = "\n".join(verify(dataset))
+    for word in ("checksums", "train", "validation", "masking", "pairs", "nat"):
+        assert word in text
+
+
+def test_a_flipped_byte_anywhere_is_caught(copy: Path) -> None:
+    draw = np.random.default_rng(4)
+    for file in sorted(copy.iterdir()):
+        intact = file.read_bytes()
+        for place in [0, len(intact) - 1, *draw.integers(len(intact), size=4).tolist()]:
+            damaged = bytearray(intact)
+            damaged[place] ^= 1 << int(draw.integers(8))
+            file.write_bytes(damaged)
+            with pytest.raises(DatasetError, match=file.name):
+                open_dataset(copy, verify=True)
+            with pytest.raises(DatasetError, match=file.name):
+                verify(copy)
+        file.write_bytes(intact)
+    assert verify(copy)
+
+
+def test_a_missing_file_and_a_cut_one_are_caught_without_checksums(copy: Path) -> None:
+    shard = copy / "train-00000.arrow"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(DatasetError, match=r"train-00000.arrow: has \d+ bytes, but the manifest says \d+"):
+        open_dataset(copy, verify=False)
+    shard.unlink()
+    with pytest.raises(DatasetError, match=r"train-00000.arrow: is missing"):
+        open_dataset(copy, verify=False)
+
+
+def test_a_folder_without_a_manifest_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"holds no manifest.json, .*`sesame prepare`"):
+        open_dataset(tmp_path, verify=False)
+
+
+def test_another_format_is_refused(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    write_manifest(copy, manifest.model_copy(update={"format_version": 99}))
+    with pytest.raises(DatasetError, match="has format 99, but this version reads 1"):
+        open_dataset(copy, verify=False)
+
+
+def test_an_unknown_split_is_named(dataset: Path) -> None:
+    with pytest.raises(DatasetError, match="no split 'test'; there are train, validation"):
+        open_dataset(dataset, verify=False).split("test")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("tokens", 7, r"row \d+ (does not begin|does not end|has no \[SEP\])"),
+        ("first_segment_length", 60000, r"has no \[SEP\] where the first segment ends"),
+        ("mask_positions", 200, "predicts positions or ids that do not exist"),
+        ("mask_labels", 60000, "predicts positions or ids that do not exist"),
+        ("pair_labels", 1, "pair_share in the manifest differ"),
+    ],
+)
+def test_rows_that_are_not_well_formed_are_caught_behind_good_checksums(
+    copy: Path, column: str, value: int, sentence: str
+) -> None:
+    manifest = read_manifest(copy)
+    found = open_dataset(copy, verify=False).split("train").take(np.arange(manifest.splits["train"].rows))
+    broken = found[column]
+    if isinstance(broken, Ragged):
+        broken.values[:] = value
+    else:
+        broken[:] = value
+    shard = write_shard(copy / "train-00000.arrow", found)
+    record = manifest.splits["train"].model_copy(update={"shards": (shard,)})
+    write_manifest(copy, manifest.model_copy(update={"splits": {**manifest.splits, "train": record}}))
+    with pytest.raises(DatasetError, match=sentence):
+        verify(copy)
