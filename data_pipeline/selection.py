@@ -52,7 +52,7 @@ def choose(
                 codes[row] = Fate.VALIDATION if _share(mark) < validation_fraction else Fate.TRAIN
             seen.add(mark)
     _hold_out_some(parts, fates)
-    paragraphs = _first_paragraphs(parts, fates) if drop_paragraphs else [None] * len(parts)
+    paragraphs = _first_paragraphs(parts, fates) if drop_paragraphs and parts else [None] * len(parts)
     return [Choice(codes, stays) for codes, stays in zip(fates, paragraphs, strict=True)]
 
 

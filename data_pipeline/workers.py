@@ -21,6 +21,7 @@ from configs.errors import SesameError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would make way for everything else on the machine
 if "ray" not in sys.modules:
     # Ray reads these once, when it is imported; set later, its servers would ask for a token that it does not send.
     os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -79,6 +79,10 @@ class Segments(NamedTuple):
     lengths: tuple[int, ...]
 
 
+NOWHERE = Segments((), (), ())
+"""Of a tensor that holds padding only."""
+
+
 class Lamb(torch.optim.Optimizer):
     """LAMB (You et al. 2020, algorithm 2): Adam's step, scaled for each parameter by norm(w) / norm(step).
 
@@ -110,13 +114,12 @@ class Lamb(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         """One update of every tensor that has a gradient."""
-        groups = self.param_groups
-        work = [(group, tensor, self._adam(group, tensor)) for group in groups for tensor in group["params"]]
-        work = [(group, tensor, update) for group, tensor, update in work if update is not None]
-        if not work and not torch.distributed.is_initialized():
+        tensors = [(group, tensor) for group in self.param_groups for tensor in group["params"]]
+        if not tensors:
             return
-        device = groups[0]["params"][0].device
-        squares = torch.zeros(2, self.slots, dtype=torch.float32, device=device)
+        found = [(group, tensor, self._adam(group, tensor)) for group, tensor in tensors]
+        work = [(group, tensor, update) for group, tensor, update in found if update is not None]
+        squares = torch.zeros(2, self.slots, dtype=torch.float32, device=tensors[0][1].device)
         for _, tensor, update in work:
             for slot, piece, change in self._pieces(tensor, update):
                 squares[0, slot] += piece.square().sum()
@@ -129,7 +132,7 @@ class Lamb(torch.optim.Optimizer):
 
     def _pieces(self, tensor: Tensor, update: Tensor) -> Iterable[tuple[int, Tensor, Tensor]]:
         flat, change = tensor.view(-1), update.view(-1)
-        for slot, start, length in zip(*self.segments[id(tensor)], strict=True):
+        for slot, start, length in zip(*self.segments.get(id(tensor), NOWHERE), strict=True):
             yield slot, flat.narrow(0, start, length), change.narrow(0, start, length)
 
     def _adam(self, group: dict[str, Any], tensor: Tensor) -> Tensor | None:

@@ -1,5 +1,6 @@
 """The processes of a run and the groups that they form: tensor parallel x data parallel."""
 
+import atexit
 import logging
 import os
 from typing import Any
@@ -65,12 +66,11 @@ class Mesh:
         return values
 
     def close(self) -> None:
-        """Leave the groups, so that another run can start in this process."""
+        """Give up this layout, so that another run can start in this process; the processes stay connected."""
         if self.tensor > 1:
             from megatron.core import parallel_state
 
             parallel_state.destroy_model_parallel()
-        torch.distributed.destroy_process_group()
 
     def get_model_parallel_rank(self) -> int:
         return self.tensor_rank
@@ -105,6 +105,8 @@ def _start_process_group() -> None:
     if not torch.distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
+        # DeepSpeed keeps groups in globals of its own, so the connection can be made only once in a process.
+        atexit.register(torch.distributed.destroy_process_group)
 
 
 def _device() -> torch.device:

@@ -117,9 +117,10 @@ class Engine:
 
     def set_steps(self, steps: int) -> None:
         """Give every flat tensor of the optimizer a state after ``steps`` updates, its moments zero."""
-        for group in self.inner.param_groups:
-            for owner in group["params"]:
-                self.inner.state[owner] = fresh_state(self.kind, owner, steps)
+        # Not by the optimizer's groups: stage 3 fills those only while it steps, one part of the model at a time.
+        for fragment in self.fragments.values():
+            if fragment is not None:
+                self.inner.state[fragment.owner] = fresh_state(self.kind, fragment.owner, steps)
         self.deepspeed.global_steps = steps
 
     def full_gradients(self) -> dict[str, Tensor]:
@@ -162,23 +163,20 @@ class Engine:
 
     def _place_lamb(self, lamb: Lamb) -> None:
         """Tell LAMB which parameters lie where in ZeRO's flat tensors, and how their norms are completed."""
-        pieces: dict[int, list[tuple[int, int, int]]] = {
-            id(owner): [] for group in lamb.param_groups for owner in group["params"]
-        }
+        pieces: dict[int, list[tuple[int, int, int]]] = {}
         split = torch.zeros(len(self.parameters), dtype=torch.bool, device=self.mesh.device)
         for slot, (name, parameter) in enumerate(self.parameters):
             split[slot] = tensor_parallel.split_dimension(parameter) is not None
             fragment = self.fragments[name]
             if fragment is not None:
-                pieces[id(fragment.owner)].append((slot, fragment.offset, fragment.length))
+                pieces.setdefault(id(fragment.owner), []).append((slot, fragment.offset, fragment.length))
 
         def complete(squares: Tensor) -> Tensor:
             whole = self.mesh.sum_over_data(squares) if self.stage > 0 else squares
             return torch.where(split, self.mesh.sum_over_tensor(whole.clone()), whole)
 
-        segments = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in pieces.items() if rows}
-        empty = Segments((), (), ())
-        lamb.place({owner: segments.get(owner, empty) for owner in pieces}, len(self.parameters), complete)
+        segments = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in pieces.items()}
+        lamb.place(segments, len(self.parameters), complete)
 
 
 def deepspeed_config(

@@ -36,6 +36,10 @@ def test_the_first_of_equal_texts_stays(parts) -> None:
     assert fates(chosen(parts(["a", "b"], ["b"]))) == [Fate.TRAIN, Fate.TRAIN, Fate.DUPLICATE]
 
 
+def test_no_document_at_all_is_no_choice() -> None:
+    assert chosen([], paragraphs=True) == []
+
+
 def test_the_limit_ends_the_corpus(parts) -> None:
     assert fates(chosen(parts(["aaa", "bbb"], ["ccc"]), limit=4)) == [Fate.TRAIN, Fate.TRAIN, Fate.BEYOND_LIMIT]
 

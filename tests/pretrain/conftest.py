@@ -36,7 +36,7 @@ def settings(dataset: Path, tmp_path: Path) -> Settings:
             "report": {"every_steps": 2, "validate_every_steps": 100, "validation_rows": 64, "tensorboard": False},
         }
         for section, change in changes.items():
-            values[section] = {**values[section], **change} if isinstance(change, dict) else change
+            values[section] = {**values.get(section, {}), **change} if isinstance(change, dict) else change
         return values
 
     return make

@@ -61,7 +61,7 @@ def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: P
         "checkpoint": {"save_every_steps": 7, "keep": 2},
         "report": {"every_steps": 1, "validate_every_steps": 40, "validation_rows": 16},
     }
-    undisturbed = settings(**changes) | {"output": str(tmp_path / "undisturbed"), "checkpoint": changes["checkpoint"]}
+    undisturbed = settings(**changes) | {"output": str(tmp_path / "undisturbed")}
     output, _ = (process := start(undisturbed)).communicate(timeout=200)
     assert process.returncode == 0, output[-3000:]
 
@@ -86,7 +86,11 @@ def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: P
     assert not list((tmp_path / "disturbed" / "checkpoints").glob("*.partial"))
 
 
-LAYOUTS = [(2, {"zero_stage": 3}, 1, {"zero_stage": 1}), (1, {"zero_stage": 1}, 2, {"tensor": 2, "zero_stage": 2})]
+LAYOUTS = [
+    (2, {"zero_stage": 3}, 1, {"zero_stage": 0}),
+    (1, {"zero_stage": 1}, 2, {"zero_stage": 3}),
+    (1, {"zero_stage": 1}, 2, {"tensor": 2, "zero_stage": 2}),
+]
 
 
 @pytest.mark.parametrize(("first", "first_parallel", "second", "second_parallel"), LAYOUTS)
