@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from configs import Section
@@ -15,7 +16,7 @@ from data_pipeline.document import Document
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
 SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
 """Runs that are not yet one plain space, so that ordinary text passes untouched."""
-LETTERS = re.compile(r"[^\W\d_]+")
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 BLANK_LINES = re.compile(r" ?\n\s*\n\s*")
 
 
@@ -59,7 +60,14 @@ def fingerprint(text: str) -> bytes:
 def _reason(text: str, config: CleanConfig) -> str | None:
     if len(text) < config.minimum_characters:
         return "short"
-    visible = len(text) - text.count(" ") - text.count("\n")
-    if sum(map(len, LETTERS.findall(text))) < config.minimum_letter_share * visible:
+    if letter_share(text) < config.minimum_letter_share:
         return "not prose"
     return None
+
+
+def letter_share(text: str) -> float:
+    """Letters of any script among the characters that are not space; bytes are counted, because that is fast."""
+    counts = np.bincount(np.frombuffer(text.encode(), np.uint8), minlength=256)
+    letters = int(counts[ord("A") : ord("Z") + 1].sum() + counts[ord("a") : ord("z") + 1].sum())
+    letters += sum(map(str.isalpha, NOT_ASCII.findall(text)))
+    return letters / max(1, len(text) - int(counts[ord(" ")] + counts[ord("\n")]))

@@ -6,7 +6,7 @@ import pytest
 
 from configs import parse
 from configs.errors import ConfigError
-from data_pipeline.clean import CleanConfig, clean, fingerprint, normalise
+from data_pipeline.clean import CleanConfig, clean, fingerprint, letter_share, normalise
 from data_pipeline.document import Document
 
 
@@ -40,6 +40,14 @@ def test_letters_of_every_script_are_prose() -> None:
     dropped: Counter[str] = Counter()
     text = "\u4eca\u5929\u5929\u6c14\u5f88\u597d\u3002" * 30 + "\u041f\u0440\u0438\u0432\u0435\u0442 " * 10
     assert list(clean([Document(text, "a")], CleanConfig(), dropped))
+
+
+@pytest.mark.parametrize(
+    "text", ["plain words", "a 1 + 2\n= 3!", "\u4eca\u5929\uff0c caf\u00e9 \u2014 \u041f\u0440", "", "\n "]
+)
+def test_letters_are_counted_in_every_script(text: str) -> None:
+    visible = len(text) - text.count(" ") - text.count("\n")
+    assert letter_share(text) == sum(map(str.isalpha, text)) / max(1, visible)
 
 
 def test_only_equal_texts_share_a_fingerprint() -> None:
