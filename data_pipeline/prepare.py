@@ -89,7 +89,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     parts = [part for reading in readings for part in reading.parts]
     choices = _choose(config, parts)
     documents = counts(readings, choices)
-    _refuse_nothing(documents)
+    _refuse_nothing(documents, inputs)
     model = _tokenizer(config, parts, choices, workers)
     (folder / shards.TOKENIZER).write_bytes(model)
     held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
@@ -150,10 +150,13 @@ def _choose(config: CorpusConfig, parts: Sequence[Part]) -> list[Choice]:
     )
 
 
-def _refuse_nothing(documents: dict[str, int]) -> None:
+def _refuse_nothing(documents: dict[str, int], inputs: Sequence[Unit]) -> None:
     if not documents["kept for training"]:
         found = ", ".join(f"{count} {reason}" for reason, count in documents.items())
-        raise CorpusError(f"the corpus has no document to train on ({found}); check source.paths and [clean]")
+        more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
+        raise CorpusError(
+            f"{inputs[0].name}{more}: holds no document to train on ({found}); check source.paths and [clean]"
+        )
 
 
 def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Choice], workers: Workers) -> bytes:
