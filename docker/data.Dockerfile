@@ -1,12 +1,12 @@
 # Preparing text on machines without a GPU; it carries no torch. From the repository root:
 #   docker build -f docker/data.Dockerfile -t sesame-data .
-#   docker run --shm-size 2g -v "$PWD/runs:/work/runs" sesame-data prepare configs/corpus/demo.toml --output runs/dataset
+#   docker run --shm-size 2g -v "$PWD/runs:/data/runs" sesame-data prepare configs/corpus/demo.toml --output runs/dataset
 ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE}
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 
-WORKDIR /work
+WORKDIR /data
 COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools numpy pyarrow pydantic ray rich sentencepiece typer zstandard
 COPY pyproject.toml README.md LICENSE ./

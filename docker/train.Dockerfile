@@ -1,6 +1,6 @@
 # Pretraining and evaluation on NVIDIA GPUs. From the repository root:
 #   docker build -f docker/train.Dockerfile -t sesame-train .
-#   docker run --gpus all --ipc host -v "$PWD/runs:/work/runs" sesame-train pretrain configs/pretrain/demo.toml
+#   docker run --gpus all --ipc host -v "$PWD/runs:/data/runs" sesame-train pretrain configs/pretrain/demo.toml
 # BASE_IMAGE needs the CUDA compiler (a "devel" image), because DeepSpeed compiles its optimizers on first use.
 ARG BASE_IMAGE=nvidia/cuda:13.0.1-devel-ubuntu24.04
 FROM ${BASE_IMAGE}
@@ -12,7 +12,7 @@ RUN apt-get update \
 RUN python3 -m venv /opt/sesame
 ENV PATH=/opt/sesame/bin:$PATH PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 
-WORKDIR /work
+WORKDIR /data
 # The requirements change less often than the code, so they are a layer of their own.
 COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools torch
