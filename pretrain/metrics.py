@@ -96,7 +96,7 @@ class Reporter:
         }
         self._write(row)
         told = " ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-        self._show(step, f"{told} | {row['tokens_per_second']:,.0f} tokens/s", now)
+        self._show(step, f"{told} | {row['tokens_per_second']:,.0f} tokens/s")
 
     def validated(self, step: int, losses: Mapping[str, float]) -> None:
         """Report validation losses; the picture of the curve is drawn anew."""
@@ -119,14 +119,13 @@ class Reporter:
             if self.board is not None:
                 self.board.close()
 
-    def _show(self, step: int, told: str, now: float) -> None:
+    def _show(self, step: int, told: str) -> None:
         if self.mute:
             return
         if self.console.is_terminal:
             self.bar.update(self.task, told=told)
             return
-        rate = (now - self.begin) / max(1, step - self.bar.tasks[0].completed + step) if step else 0
-        left = self.bar.tasks[0].time_remaining if rate else None
+        left = self.bar.tasks[0].time_remaining
         self.say(f"step {step}/{self.steps} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
 
     def _write(self, row: Mapping[str, Any]) -> None:

@@ -118,9 +118,9 @@ class Engine:
     def set_steps(self, steps: int) -> None:
         """Give every flat tensor of the optimizer a state after ``steps`` updates, its moments zero."""
         # Not by the optimizer's groups: stage 3 fills those only while it steps, one part of the model at a time.
-        for fragment in self.fragments.values():
-            if fragment is not None:
-                self.inner.state[fragment.owner] = fresh_state(self.kind, fragment.owner, steps)
+        owners = {id(fragment.owner): fragment.owner for fragment in self.fragments.values() if fragment is not None}
+        for owner in owners.values():
+            self.inner.state[owner] = fresh_state(self.kind, owner, steps)
         self.deepspeed.global_steps = steps
 
     def full_gradients(self) -> dict[str, Tensor]:
