@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,9 +46,8 @@ class Run:
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
         self.work = Work.of(model)
         resumed = self._find_checkpoint()
-        self.initial = random_value(config.seed, config.model.initial_std)
         self.engine = self._start_engine(model, (config.data.micro_batch, accumulation))
-        self.step = self._restore(*resumed) if resumed else 0
+        self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
         level = unigram_level(self.dataset)
         self.reporter = Reporter(config.output, config.steps, self.step, level, config.report, mute=not mesh.leads)
@@ -161,16 +159,17 @@ class Run:
         self.shapes = {
             name: tensor_parallel.full_shape(parameter, self.mesh) for name, parameter in model.named_parameters()
         }
-        materialise(model, self._local_initial)
+        # Values come after the engine has cut the weights up: it would round them before it makes its master copy.
+        materialise(model, lambda name, parameter: torch.zeros(parameter.shape))
         model.to(self.mesh.device)
-        engine = Engine(model, self.config.optimizer, self.config.parallel, self.mesh, batch)
-        for name, shape in self.shapes.items():
-            # The engine rounds weights before it copies them; the master weights start unrounded in every layout.
-            engine.set_state(None, name, self.initial(name, shape).to(self.mesh.device))
-        return engine
+        return Engine(model, self.config.optimizer, self.config.parallel, self.mesh, batch)
 
-    def _local_initial(self, name: str, parameter: Any) -> torch.Tensor:
-        return tensor_parallel.local_part(parameter, self.initial(name, self.shapes[name]), self.mesh)
+    def _begin(self) -> int:
+        """Initial weights, the same in every layout -> the first step."""
+        initial = random_value(self.config.seed, self.config.model.initial_std)
+        for name, shape in self.shapes.items():
+            self.engine.set_state(None, name, initial(name, shape).to(self.mesh.device))
+        return 0
 
     def _find_checkpoint(self) -> tuple[Path, checkpoint.Record] | None:
         folder = checkpoint.latest(self.config.output)

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from pretrain.interfaces import Layout
 from pretrain.layers.attention import Attention
+from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 
 Angles = tuple[Tensor, Tensor]
@@ -19,7 +20,7 @@ class PostNormBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width, epsilon)
         self.feed_forward = feed_forward
         self.feed_forward_norm = nn.LayerNorm(width, epsilon)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden_TD: Tensor, layout: Layout, angles: Angles | None = None) -> Tensor:
         hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention(hidden_TD, layout, angles)))

@@ -7,6 +7,7 @@ from torch import nn
 
 from pretrain.interfaces import Batch, Encoded
 from pretrain.layers.attention import Attention, Rotary
+from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.transformer import BLOCKS
 from pretrain.models.family import ModelConfig
@@ -71,7 +72,7 @@ class Bert(nn.Module):
         self.rotary = None if learned else Rotary(width // config.heads)
         self.segment_embedding = nn.Embedding(2, width)
         self.embedding_norm = nn.LayerNorm(width, epsilon)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         block = BLOCKS[config.norm_placement]
         self.blocks = nn.ModuleList(
             block(

@@ -45,7 +45,6 @@ class Engine:
         self.lone_bf16 = parallel.zero_stage == 1 and parallel.precision == "bf16"
         self.clipping = optimizer.gradient_clipping
         self.pending = False
-        self.names = {id(parameter): name for name, parameter in learner.named_parameters()}
         groups = parameter_groups(learner, optimizer.weight_decay)
         with contextlib.redirect_stdout(io.StringIO()):  # It prints a memory report for each parameter group.
             started: Any = deepspeed.initialize(
@@ -56,10 +55,13 @@ class Engine:
                 dist_init_required=False,
             )
         self.deepspeed, self.wrapped = started[:2]
+        if mesh.data == 1 and self.lone_bf16:
+            # With nobody to share them DeepSpeed would still copy all gradients twice: a fifth of a small step.
+            self.deepspeed.enable_backward_allreduce = False
         self.learner = learner
-        self.parameters = [(name, parameter) for name, parameter in learner.named_parameters()]
+        self.parameters = dict(learner.named_parameters())
         self.inner: torch.optim.Optimizer = getattr(self.wrapped, "optimizer", self.wrapped)
-        self.fragments = {name: _FRAGMENTS[self.stage](self, parameter) for name, parameter in self.parameters}
+        self.fragments = {name: _FRAGMENTS[self.stage](self, parameter) for name, parameter in self.parameters.items()}
         self.set_steps(0)
         if isinstance(self.inner, Lamb):
             self._place_lamb(self.inner)
@@ -94,7 +96,7 @@ class Engine:
 
     def state(self, key: str | None) -> Iterator[tuple[str, Tensor]]:
         """(name, whole fp32 tensor) of the master weights (``key`` None) or of a moment; a collective call."""
-        for name, parameter in self.parameters:
+        for name, parameter in self.parameters.items():
             shape = tuple(getattr(parameter, "ds_shape", parameter.shape))
             local = torch.zeros(shape, dtype=torch.float32, device=self.mesh.device)
             fragment = self.fragments[name]
@@ -107,7 +109,7 @@ class Engine:
 
     def set_state(self, key: str | None, name: str, full: Tensor) -> None:
         """Write the whole tensor ``full`` as the master weight or moment of parameter ``name``; no collective."""
-        parameter = dict(self.parameters)[name]
+        parameter = self.parameters[name]
         local = tensor_parallel.local_part(parameter, full, self.mesh).reshape(-1)
         fragment = self.fragments[name]
         if fragment is not None:
@@ -128,7 +130,7 @@ class Engine:
         from deepspeed.utils import safe_get_full_grad
 
         gradients = {}
-        for name, parameter in self.parameters:
+        for name, parameter in self.parameters.items():
             local = safe_get_full_grad(parameter)
             assert local is not None
             gradients[name] = tensor_parallel.gather(parameter, local.float(), self.mesh)
@@ -150,7 +152,9 @@ class Engine:
     def _clip(self) -> Tensor:
         """Global gradient norm, split parameters counted once each; gradients are scaled down to the limit."""
         squares = torch.zeros(2, device=self.mesh.device)
-        gradients = [(parameter, parameter.grad) for _, parameter in self.parameters if parameter.grad is not None]
+        gradients = [
+            (parameter, parameter.grad) for parameter in self.parameters.values() if parameter.grad is not None
+        ]
         for parameter, gradient in gradients:
             squares[int(tensor_parallel.split_dimension(parameter) is None)] += gradient.float().square().sum()
         squares[0] = self.mesh.sum_over_tensor(squares[:1].clone())[0]
@@ -165,7 +169,7 @@ class Engine:
         """Tell LAMB which parameters lie where in ZeRO's flat tensors, and how their norms are completed."""
         pieces: dict[int, list[tuple[int, int, int]]] = {}
         split = torch.zeros(len(self.parameters), dtype=torch.bool, device=self.mesh.device)
-        for slot, (name, parameter) in enumerate(self.parameters):
+        for slot, (name, parameter) in enumerate(self.parameters.items()):
             split[slot] = tensor_parallel.split_dimension(parameter) is not None
             fragment = self.fragments[name]
             if fragment is not None:
@@ -198,6 +202,8 @@ def deepspeed_config(
         },
         "zero_allow_untested_optimizer": True,
         "data_types": {"grad_accum_dtype": "fp32"},
+        # Sums over micro-batches are kept in fp32; DeepSpeed would round them to bf16 before it sums over processes.
+        "communication_data_type": "fp32",
         "steps_per_print": None,
     }
 

@@ -13,8 +13,13 @@ from pretrain.parallel.mesh import Mesh
 from pretrain.train import Run
 
 
-def main(settings: str, target: str, steps: str) -> None:
-    config = configs.parse(json.loads(settings), RunConfig, "the test's run")
+def main(cases: str, steps: str) -> None:
+    """``cases`` is a JSON file of [settings, target] pairs, which these processes run one after the other."""
+    for settings, target in json.loads(Path(cases).read_text()):
+        record(configs.parse(settings, RunConfig, "the test's run"), Path(target), int(steps))
+
+
+def record(config: RunConfig, target: Path, steps: int) -> None:
     mesh = Mesh(config.parallel)
     run = Run(config, mesh)
     recorded: dict[str, torch.Tensor] = {}
@@ -26,7 +31,7 @@ def main(settings: str, target: str, steps: str) -> None:
         return engine_step(learning_rate)
 
     run.engine.step = step  # type: ignore[method-assign]
-    for number in range(int(steps)):
+    for number in range(steps):
         losses, norm, *_ = run.train_step()
         for name, loss in losses.items():
             mean = mesh.sum_over_data(loss.detach().clone().double()) / mesh.data
@@ -34,7 +39,7 @@ def main(settings: str, target: str, steps: str) -> None:
         recorded[f"{number}/norm/all"] = torch.tensor([norm], dtype=torch.float64)
         recorded.update({f"{number}/weight/{name}": value.clone() for name, value in run.engine.state(None)})
     if mesh.leads:
-        save_file({name: value.contiguous() for name, value in recorded.items()}, Path(target))
+        save_file({name: value.contiguous() for name, value in recorded.items()}, target)
     run.reporter.close()
     mesh.close()
 

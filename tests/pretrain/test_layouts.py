@@ -9,7 +9,7 @@ For the same reason a tensor whose gradient is zero by theory is held to the sca
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -19,39 +19,80 @@ PROCESS = Path(__file__).with_name("layout_process.py")
 STEPS = 4
 BOUND = 1e-6
 
+
+SGD: dict[str, Any] = {"name": "sgd"}
+
+
+class Case(NamedTuple):
+    processes: int
+    parallel: dict[str, Any]
+    optimizer: dict[str, Any]
+
+
 LAYOUTS = {
-    "data 2, ZeRO 0": (2, {"zero_stage": 0}),
-    "data 2, ZeRO 1": (2, {"zero_stage": 1}),
-    "data 2, ZeRO 2": (2, {"zero_stage": 2}),
-    "data 2, ZeRO 3": (2, {"zero_stage": 3}),
-    "tensor 2, ZeRO 0": (2, {"tensor": 2, "zero_stage": 0}),
-    "tensor 2, ZeRO 1": (2, {"tensor": 2, "zero_stage": 1}),
-    "tensor 2 x data 2, ZeRO 0": (4, {"tensor": 2, "zero_stage": 0}),
-    "tensor 2 x data 2, ZeRO 1": (4, {"tensor": 2, "zero_stage": 1}),
-    "tensor 2 x data 2, ZeRO 2": (4, {"tensor": 2, "zero_stage": 2}),
-    "tensor 2 x data 2, ZeRO 3": (4, {"tensor": 2, "zero_stage": 3}),
+    "data 2, ZeRO 0": Case(2, {"zero_stage": 0}, SGD),
+    "data 2, ZeRO 1": Case(2, {"zero_stage": 1}, SGD),
+    "data 2, ZeRO 2": Case(2, {"zero_stage": 2}, SGD),
+    "data 2, ZeRO 3": Case(2, {"zero_stage": 3}, SGD),
+    "tensor 2, ZeRO 0": Case(2, {"tensor": 2, "zero_stage": 0}, SGD),
+    "tensor 2, ZeRO 1": Case(2, {"tensor": 2, "zero_stage": 1}, SGD),
+    "tensor 2 x data 2, ZeRO 0": Case(4, {"tensor": 2, "zero_stage": 0}, SGD),
+    "tensor 2 x data 2, ZeRO 1": Case(4, {"tensor": 2, "zero_stage": 1}, SGD),
+    "tensor 2 x data 2, ZeRO 2": Case(4, {"tensor": 2, "zero_stage": 2}, SGD),
+    "tensor 2 x data 2, ZeRO 3": Case(4, {"tensor": 2, "zero_stage": 3}, SGD),
 }
+LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
+LAMB_LAYOUTS = ["data 2, ZeRO 1", "data 2, ZeRO 3", "tensor 2 x data 2, ZeRO 2"]
+CASES = {
+    "one": Case(1, {"zero_stage": 1}, SGD),
+    "one, LAMB": Case(1, {"zero_stage": 0}, LAMB),
+    **LAYOUTS,
+    **{f"{name}, LAMB": LAYOUTS[name]._replace(optimizer=LAMB) for name in LAMB_LAYOUTS},
+    **{f"one, bf16, ZeRO {stage}": Case(1, {"precision": "bf16", "zero_stage": stage}, SGD) for stage in (1, 2, 3)},
+    **{
+        f"tensor 2, bf16, ZeRO {stage}": Case(2, {"precision": "bf16", "tensor": 2, "zero_stage": stage}, SGD)
+        for stage in (1, 2, 3)
+    },
+}
+"""Everything that is run. Cases with the same processes and the same split share one world, one after the other."""
 
-Run = Callable[..., dict[str, torch.Tensor]]
-
-
-@pytest.fixture
-def run(world: Callable[..., list[str]], settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Run:
-    """Train in a layout and load what was written down."""
-
-    def go(processes: int, parallel: dict[str, Any], **changes: Any) -> dict[str, torch.Tensor]:
-        target = tmp_path / f"{processes}-{json.dumps(parallel)}.safetensors"
-        values = settings(parallel={"precision": "fp32", "threads": 1, **parallel}, **changes)
-        world(processes, PROCESS, json.dumps(values), str(target), str(STEPS))
-        return load_file(target)
-
-    return go
+Computed = dict[str, dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def kept() -> dict[str, dict[str, torch.Tensor]]:
-    """What one process computed, by optimizer, so that it is computed once."""
+def kept() -> Computed:
+    """What was written down, by case."""
     return {}
+
+
+@pytest.fixture
+def computed(
+    kept: Computed, world: Callable[..., list[str]], settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> Callable[[str], dict[str, torch.Tensor]]:
+    """``computed(case)``: what was written down in it; the first that asks for a world runs all that it shares."""
+
+    def get(name: str) -> dict[str, torch.Tensor]:
+        if name not in kept:
+            asked = CASES[name]
+            together = [
+                other
+                for other, case in CASES.items()
+                if (case.processes, case.parallel.get("tensor")) == (asked.processes, asked.parallel.get("tensor"))
+            ]
+            targets = {other: tmp_path / f"{place}.safetensors" for place, other in enumerate(together)}
+            pairs = [(_settings(settings, CASES[other], target), str(target)) for other, target in targets.items()]
+            listed = tmp_path / "cases.json"
+            listed.write_text(json.dumps(pairs))
+            world(asked.processes, PROCESS, str(listed), str(STEPS))
+            kept.update({other: load_file(target) for other, target in targets.items()})
+        return kept[name]
+
+    return get
+
+
+def _settings(settings: Callable[..., dict[str, Any]], case: Case, target: Path) -> dict[str, Any]:
+    parallel = {"precision": "fp32", "threads": 1, **case.parallel}
+    return settings(parallel=parallel, optimizer=case.optimizer, output=str(target.with_suffix("")))
 
 
 def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -75,33 +116,27 @@ def largest_difference(reference: dict[str, torch.Tensor], other: dict[str, torc
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layout_equals_one_process(layout: str, run: Run, kept: dict[str, dict[str, torch.Tensor]]) -> None:
-    if "sgd" not in kept:
-        kept["sgd"] = run(1, {"zero_stage": 1})
-    reference = kept["sgd"]
+def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    reference = computed("one")
     assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "clipping must have been at work"
-    processes, parallel = LAYOUTS[layout]
-    difference, worst = largest_difference(reference, run(processes, parallel))
+    difference, worst = largest_difference(reference, computed(layout))
     assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
-@pytest.mark.parametrize("layout", ["data 2, ZeRO 1", "data 2, ZeRO 3", "tensor 2 x data 2, ZeRO 2"])
+@pytest.mark.parametrize("layout", LAMB_LAYOUTS)
 def test_lamb_scales_whole_parameters_in_every_layout(
-    layout: str, run: Run, kept: dict[str, dict[str, torch.Tensor]]
+    layout: str, computed: Callable[[str], dict[str, torch.Tensor]]
 ) -> None:
-    lamb = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
-    if "lamb" not in kept:
-        kept["lamb"] = run(1, {"zero_stage": 0}, optimizer=lamb)
-    processes, parallel = LAYOUTS[layout]
-    difference, worst = largest_difference(kept["lamb"], run(processes, parallel, optimizer=lamb))
+    difference, worst = largest_difference(computed("one, LAMB"), computed(f"{layout}, LAMB"))
     # Adam's division is inside LAMB, so the bound is that of the noise it enlarges; a ratio taken over a flat
     # buffer instead of a parameter would be off by more than 1.
     assert difference < 1e-3, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
-@pytest.mark.parametrize("parallel", [{"zero_stage": 1}, {"zero_stage": 2}, {"zero_stage": 3}])
-def test_bf16_norm_is_right_under_tensor_parallelism(parallel: dict[str, Any], run: Run) -> None:
-    one = run(1, {"precision": "bf16", **parallel})
-    two = run(2, {"precision": "bf16", "tensor": 2, **parallel})
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_bf16_norm_is_right_under_tensor_parallelism(
+    stage: int, computed: Callable[[str], dict[str, torch.Tensor]]
+) -> None:
+    one, two = computed(f"one, bf16, ZeRO {stage}"), computed(f"tensor 2, bf16, ZeRO {stage}")
     for step in range(STEPS):
         assert float(two[f"{step}/norm/all"]) == pytest.approx(float(one[f"{step}/norm/all"]), rel=0.02)

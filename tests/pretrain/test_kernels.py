@@ -1,0 +1,97 @@
+"""Our own kernels against the plain formula: values and gradients, with and without padding, in fp32 and bf16."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pretrain.batches import layout
+from pretrain.layers import attention, vocabulary
+from pretrain.layers.attention import Pick, Spread, explicit, grouped, turn
+from pretrain.layers.dropout import dropped
+from pretrain.layers.vocabulary import CrossEntropy
+
+
+def sequence_by_sequence(query, key, value, lengths: list[int]) -> torch.Tensor:
+    mixed = []
+    for q, k, v in zip(*(part.split(lengths) for part in (query, key, value)), strict=True):
+        scores = torch.einsum("ihk,jhk->hij", q, k) / q.shape[-1] ** 0.5
+        mixed.append(torch.einsum("hij,jhk->ihk", scores.softmax(-1), v))
+    return torch.cat(mixed)
+
+
+@pytest.mark.parametrize("kernel", ["explicit", "fused"])
+@pytest.mark.parametrize("lengths", [[7], [9, 9, 9, 9], [8, 9, 9, 10], [3, 4, 20, 20, 20, 20, 21, 60]])
+def test_attention_is_the_formula(lengths: list[int], kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {("cpu", torch.float64, False)} if kernel == "explicit" else set()
+    monkeypatch.setattr(attention, "EXPLICIT", chosen)
+    parts = [torch.randn(sum(lengths), 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    ours = grouped(*parts, layout(torch.tensor(lengths).numpy()), 0.0)
+    plain = sequence_by_sequence(*parts, lengths)
+    torch.testing.assert_close(ours, plain)
+    upstream = torch.randn_like(plain)
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, parts, upstream), torch.autograd.grad(plain, parts, upstream), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_explicit_attention_in_bf16_is_as_exact_as_torchs() -> None:
+    exact = [torch.randn(4, 2, 32, 16, dtype=torch.float64) for _ in range(3)]
+    reference = F.scaled_dot_product_attention(*exact)
+    rounded = [part.bfloat16() for part in exact]
+    ours = (explicit(*rounded, None, 0.0).double() - reference).abs().max()
+    torchs = (F.scaled_dot_product_attention(*rounded).double() - reference).abs().max()
+    assert ours < 2 * torchs
+
+
+def test_turning_and_moving_rows_have_exact_gradients() -> None:
+    states = torch.randn(5, 2, 4, dtype=torch.float64, requires_grad=True)
+    angles = torch.randn(5, 1, 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: turn(x, angles.cos(), angles.sin()), states)
+    slots = torch.tensor([0, 2, 3, 6, 8])
+    assert torch.autograd.gradcheck(lambda x: Spread.apply(x, slots, 9), states)
+    assert torch.autograd.gradcheck(lambda x: Pick.apply(x, torch.tensor([1, 4])), states)
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 10**6])
+def test_cross_entropy_is_torchs(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vocabulary.ENTRIES_AT_ONCE, "cpu", at_once)
+    logits = (5 * torch.randn(7, 20, dtype=torch.float32)).requires_grad_()
+    labels = torch.randint(0, 20, (7,))
+    ours, torchs = CrossEntropy()(logits, labels), F.cross_entropy(logits, labels, reduction="sum")
+    torch.testing.assert_close(ours, torchs)
+    mine, theirs = (torch.autograd.grad(3 * loss, logits)[0] for loss in (ours, torchs))
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_cross_entropy_of_nothing_is_zero() -> None:
+    logits = torch.empty(0, 20, requires_grad=True)
+    loss = CrossEntropy()(logits, torch.empty(0, dtype=torch.long))
+    loss.backward()
+    assert float(loss) == 0.0
+    assert logits.grad is not None
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5])
+def test_dropout_drops_the_share_asked_for_and_keeps_the_mean(probability: float) -> None:
+    torch.manual_seed(1)
+    ones = torch.ones(1000, 1003, requires_grad=True)
+    kept = dropped(ones, probability)
+    share = float((kept == 0).float().mean())
+    assert share == pytest.approx(probability, abs=0.002)
+    assert float(kept.mean()) == pytest.approx(1.0, abs=0.005)
+    kept.sum().backward()
+    torch.testing.assert_close(ones.grad, kept.detach())
+    # Neighbours are independent: the share of pairs that are both dropped is the square.
+    both = ((kept[:, 1:] == 0) & (kept[:, :-1] == 0)).float().mean()
+    assert float(both) == pytest.approx(probability**2, abs=0.002)
+
+
+def test_dropout_follows_torchs_seed() -> None:
+    states = torch.randn(33, 7)
+    torch.manual_seed(5)
+    first = dropped(states, 0.3)
+    second = dropped(states, 0.3)
+    torch.manual_seed(5)
+    assert torch.equal(dropped(states, 0.3), first)
+    assert not torch.equal(second, first)
