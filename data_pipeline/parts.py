@@ -65,7 +65,7 @@ class Reading(NamedTuple):
 def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig, folder: Path) -> Reading:
     """Read and clean one unit of the source into parts of bounded size."""
     dropped: Counter[str] = Counter()
-    kept = clean(read(unit, source), rules, dropped)
+    kept = clean(read(unit, source, dropped), rules, dropped)
     parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", with_paragraphs=rules.drop_repeated_paragraphs)
     return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped)
 

@@ -41,7 +41,10 @@ if [ "$nodes" -gt 1 ]; then
     fi
     hosts=$(mktemp)
     for ((node = 0; node < nodes; node++)); do echo "node-$node slots=$processes"; done > "$hosts"
-    launcher+=(--no_ssh --hostfile "$hosts" --node_rank "$node_rank")
+    # Open and already deleted: nothing is left behind however the run ends.
+    exec 3< "$hosts"
+    rm "$hosts"
+    launcher+=(--no_ssh --hostfile /dev/fd/3 --node_rank "$node_rank")
     launcher+=(--master_addr "$MASTER_ADDR" --master_port "${MASTER_PORT:-29500}")
 else
     # Any port will do on one machine, and a random one lets two runs share it.

@@ -1,0 +1,128 @@
+"""Text by lines: plain text, one document a line, JSON lines; in byte ranges, damaged lines named or counted."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from configs.errors import CorpusError
+from data_pipeline.document import Document
+from data_pipeline.files import BROKEN, Line, begins_after_blank, line_number, lines
+from data_pipeline.unit import SourceConfig, Unit
+
+
+def read_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
+    """Each line that is not blank."""
+    for line in _own_lines(unit, config, dropped):
+        text = _decoded(line, unit, config, dropped)
+        if text is not None and text.strip():
+            yield Document(text, _place(unit, line))
+
+
+def read_json_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
+    """The text field of each line that is not blank."""
+    for line in _own_lines(unit, config, dropped):
+        text = _decoded(line, unit, config, dropped)
+        if text is None or not text.strip():
+            continue
+        try:
+            row: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            _report(unit, line, config, dropped, "not JSON", f"is not JSON ({error}); mend or remove the line")
+            continue
+        found = row.get(config.text_field) if isinstance(row, dict) else None
+        if isinstance(found, str):
+            yield Document(_without_half_pairs(found) if "\\u" in text else found, _place(unit, line))
+            continue
+        keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        said = f"has no text under '{config.text_field}' (keys: {keys}); set source.text_field"
+        _report(unit, line, config, dropped, "no text", said)
+
+
+def read_text(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
+    """What stands between blank lines, or the whole file."""
+    held: list[str] = []
+    first: Line | None = None
+    size = 0
+    # A range starts within a document unless a blank line is before it; that document belongs to an earlier range.
+    ours = begins_after_blank(unit.paths[0], unit.part.start)
+    for line in _guarded_lines(unit, config, dropped):
+        blank = config.blank_line_separates and not line.content.strip()
+        if blank or (first is None and _beyond(unit, line)):
+            yield from _finished(unit, config, dropped, first, held, size)
+            held, first, size, ours = [], None, 0, True
+            if _beyond(unit, line):
+                break
+        elif ours:
+            text = _decoded(line, unit, config, dropped)
+            first = first or line
+            size += len(line.content) + 1
+            if text is not None and size <= config.maximum_bytes:
+                held.append(text)
+    else:
+        yield from _finished(unit, config, dropped, first, held, size)
+
+
+def _finished(
+    unit: Unit, config: SourceConfig, dropped: Counter[str], first: Line | None, held: list[str], size: int
+) -> Iterator[Document]:
+    if first is None:
+        return
+    if size > config.maximum_bytes:
+        dropped["too large"] += 1
+    else:
+        yield Document("\n".join(held), _place(unit, first))
+
+
+def _without_half_pairs(text: str) -> str:
+    """JSON can escape half of a surrogate pair, which no encoding can write."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _own_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Line]:
+    """The lines that begin in the unit's range."""
+    for line in _guarded_lines(unit, config, dropped):
+        if _beyond(unit, line):
+            return
+        yield line
+
+
+def _guarded_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Line]:
+    """Lines up to the end of the file, or to where it breaks off."""
+    last = 0
+    try:
+        for line in lines(unit.paths[0], unit.part, config.maximum_bytes, dropped):
+            last = line.offset
+            yield line
+    except BROKEN as error:
+        if config.damaged == "stop":
+            raise CorpusError(
+                f"{unit.file}: breaks off after byte {last} of its text ({error}); copy or compress the file anew, or "
+                "set source.damaged = 'count' to do without the rest"
+            ) from None
+        dropped["file breaks off"] += 1
+
+
+def _decoded(line: Line, unit: Unit, config: SourceConfig, dropped: Counter[str]) -> str | None:
+    try:
+        return line.content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        said = f"is not UTF-8 (byte {error.start} of the line); convert the file to UTF-8"
+        _report(unit, line, config, dropped, "not UTF-8", said)
+        return None
+
+
+def _report(unit: Unit, line: Line, config: SourceConfig, dropped: Counter[str], reason: str, said: str) -> None:
+    """Count a damaged line, or stop with its number."""
+    if config.damaged == "stop":
+        number = line_number(unit.paths[0], line.offset)
+        raise CorpusError(f"{unit.file}:{number}: {said}, or set source.damaged = 'count'")
+    dropped[reason] += 1
+
+
+def _beyond(unit: Unit, line: Line) -> bool:
+    return unit.part.stop is not None and line.offset >= unit.part.stop
+
+
+def _place(unit: Unit, line: Line) -> str:
+    return f"{unit.file}@{line.offset}"

@@ -1,0 +1,49 @@
+"""What is read: the configuration of a source, and the unit that one task reads of it."""
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from configs import Section
+from data_pipeline.files import Range
+
+
+class SourceConfig(Section):
+    """What to read."""
+
+    kind: Literal["python_documentation", "text", "lines", "json_lines", "parquet", "arrow", "warc", "mediawiki"]
+    """Row of the table of sources."""
+    paths: tuple[str, ...] = ()
+    """Files, folders (all files below) or globs, here or in a store (s3://, gs://), in the order in which they are
+    read; what a folder or a glob gives is sorted. None for the documentation."""
+    text_field: str = "text"
+    """Key of a JSON line, or column of a Parquet or Arrow file, that holds the text."""
+    blank_line_separates: bool = True
+    """In plain text files a blank line parts documents; otherwise each file is one document."""
+    damaged: Literal["stop", "count"] = "stop"
+    """At a line that is not UTF-8 or not JSON, or a file that breaks off: stop and name it, or leave it out and count
+    it among the reasons."""
+    maximum_document_megabytes: float = Field(default=100.0, gt=0)
+    """A longer line or document is left out, counted, and never held in memory."""
+    limit_megabytes: float = Field(default=0.0, ge=0)
+    """Stop after so much text, in the fixed order of reading; 0 for no limit."""
+
+    @property
+    def maximum_bytes(self) -> int:
+        return int(self.maximum_document_megabytes * 1e6)
+
+
+class Unit(NamedTuple):
+    """What one task reads."""
+
+    kind: str
+    name: str
+    """File, with the place in it where there are several units."""
+    paths: tuple[str, ...]
+    """Absolute, because workers may run elsewhere."""
+    bytes: int
+    """Size of the files; of all of the file for a part of it."""
+    part: Range = Range()
+    """What of the file: bytes of a text, row groups or record batches of a table."""
+    file: str = ""
+    """The file as the user named it, where documents and messages say where they are from."""
