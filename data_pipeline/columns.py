@@ -1,8 +1,11 @@
 """The columns of a dataset and how rows of unequal length lie in memory."""
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 COLUMNS: dict[str, str] = {
     "tokens": "list: ids as the model sees them, [CLS] a [SEP] or [CLS] a [SEP] b [SEP], corrupted by the recipe",
@@ -59,3 +62,11 @@ def joined(parts: list[Column]) -> Column:
 def concatenate(parts: list[Columns]) -> Columns:
     """The rows of several sets of columns one after the other."""
     return {name: joined([part[name] for part in parts]) for name in parts[0]}
+
+
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """Write an Arrow file aside and rename it: a worker that an interrupted run left behind may write the same one."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    aside.rename(path)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_pipeline.clean import CleanConfig, clean, fingerprint
-from data_pipeline.columns import boundaries
+from data_pipeline.columns import boundaries, write_arrow
 from data_pipeline.document import Document
 from data_pipeline.sources import SourceConfig, Unit, read
 
@@ -91,8 +91,7 @@ def _write_part(held: list[Document], unit: str, stem: Path, number: int, with_p
     texts = [document.text for document in held]
     sources = [document.source for document in held]
     table = pa.table({"text": pa.array(texts, pa.large_string()), "source": pa.array(sources, pa.large_string())})
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+    write_arrow(path, table)
     hashes = [[_hash(piece) for piece in text.split(PARAGRAPH_END)] if with_paragraphs else [] for text in texts]
     return Part(
         path,

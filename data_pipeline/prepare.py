@@ -5,9 +5,11 @@ are put together in order. So the bytes do not depend on the number of workers o
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial as bound
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,23 @@ from rich.table import Table
 
 import configs
 from configs import Section
-from configs.errors import CorpusError, DatasetError
+from configs.errors import CorpusError, DatasetError, SesameError
 from data_pipeline import shards, tokenizer
 from data_pipeline.balance import ShardConfig, groups, orders
 from data_pipeline.clean import CleanConfig
 from data_pipeline.corrupt import CorruptConfig
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
-from data_pipeline.manifest import FORMAT_VERSION, Manifest, SplitRecord, TokenizerRecord, digest, write_manifest
+from data_pipeline.ledger import Ledger, close_folder, open_folder
+from data_pipeline.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Manifest,
+    SplitRecord,
+    TokenizerRecord,
+    digest,
+    write_manifest,
+)
 from data_pipeline.parts import PARAGRAPH_END, Part, Reading, read_unit, write_parts
 from data_pipeline.segment import SegmentConfig
 from data_pipeline.selection import Choice, Fate, choose, counts
@@ -35,6 +46,9 @@ from data_pipeline.sources import SourceConfig, Unit, units
 from data_pipeline.statistics import Counted, summarise, total
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig
 from data_pipeline.workers import Workers, WorkersConfig
+
+WORK = "work"
+"""Folder of what is needed only on the way, inside that of the dataset to be."""
 
 
 class CorpusConfig(Section):
@@ -60,6 +74,8 @@ class CorpusConfig(Section):
 def prepare(config: CorpusConfig, output: Path) -> Path:
     """Make the dataset ``output``; written aside and renamed, so that what can be seen is complete.
 
+    An interrupted run leaves ``OUTPUT.partial``; the same command goes on from what is finished there.
+
     Raises:
         SesameError: the corpus or the configuration is at fault; nothing is left behind.
     """
@@ -69,21 +85,23 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     inputs = units(config.source)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)
-    partial = _new_folder(output.with_name(output.name + ".partial"))
+    partial = output.with_name(output.name + ".partial")
+    lock = open_folder(partial, _identity(config, inputs))
     begin = time.perf_counter()
     try:
-        with Workers(config.workers, console) as workers:
+        with Workers(config.workers, console, Ledger(partial.resolve() / WORK / "ledger")) as workers:
             manifest = _prepare(config, inputs, partial.resolve(), workers)
-        partial.rename(output)
-    except BaseException:
+    except SesameError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    close_folder(partial, lock, {MANIFEST, *shards.open_dataset(partial, verify=False).files()})
+    partial.rename(output)
     console.print(_summary(manifest, time.perf_counter() - begin))
     return output
 
 
 def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers: Workers) -> Manifest:
-    work = _new_folder(folder / "work")
+    work = folder / WORK
     numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
@@ -105,21 +123,14 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
     vocabulary = Tokenizer(model, "the tokenizer model")
     splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
-    shutil.rmtree(work)
-
     columns = by_split["train"][0].columns
-    tokenizer_record = TokenizerRecord(
-        sha256=digest(folder / shards.TOKENIZER),
-        vocabulary_size=len(vocabulary),
-        special=vocabulary.special._asdict(),
-    )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         code_version=_code_version(),
         seed=config.seed,
         columns=columns,
         recipe=config.recipe(),
-        tokenizer=tokenizer_record,
+        tokenizer=_tokenizer_record(folder / shards.TOKENIZER, vocabulary),
         splits=splits,
         documents_sha256=digest(folder / shards.DOCUMENTS),
         documents=documents,
@@ -130,14 +141,24 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     return manifest
 
 
-def _new_folder(path: Path) -> Path:
-    """An empty folder, in the place of what an interrupted run may have left."""
-    try:
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be made ({error.strerror}); choose another --output") from None
-    return path
+def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
+    """What finished work may be used for again: the same recipe, input and code."""
+    model = config.tokenizer.model
+    return {
+        "recipe": config.recipe(),
+        "inputs": [[unit.name, unit.bytes, *map(_changed, unit.paths)] for unit in inputs],
+        "model": digest(Path(model)) if model is not None else None,
+        "code": _code_version(),
+    }
+
+
+def _changed(path: str) -> int:
+    """When a local file was last written, in nanoseconds; 0 for what lies in a store."""
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+
+
+def _tokenizer_record(path: Path, vocabulary: Tokenizer) -> TokenizerRecord:
+    return TokenizerRecord(sha256=digest(path), vocabulary_size=len(vocabulary), special=vocabulary.special._asdict())
 
 
 def _choose(config: CorpusConfig, parts: Sequence[Part]) -> list[Choice]:
@@ -165,8 +186,8 @@ def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Ch
         return Path(config.tokenizer.model).read_bytes()
     sizes = [int(part.characters[choice.keep(Fate.TRAIN)].sum()) for part, choice in zip(parts, choices, strict=True)]
     share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, sum(sizes)))
-    with workers.stage("train the tokenizer"):
-        return tokenizer.train(_sample(parts, choices, share, config.seed), config.tokenizer)
+    train = bound(tokenizer.train, _sample(parts, choices, share, config.seed), config.tokenizer)
+    return workers.once("train the tokenizer", train)
 
 
 def _sample(parts: Sequence[Part], choices: Sequence[Choice], share: float, seed: int) -> Iterator[str]:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import DatasetError
-from data_pipeline.columns import COLUMNS, Column, Columns, Ragged, joined, take
+from data_pipeline.columns import COLUMNS, Column, Columns, Ragged, joined, take, write_arrow
 from data_pipeline.manifest import Manifest, Shard, SplitRecord, digest, read_manifest
 from data_pipeline.statistics import Counted, count, shares, summarise
 
@@ -121,8 +121,7 @@ def open_dataset(path: str | Path, *, verify: bool) -> Dataset:
 def write_shard(path: Path, columns: Columns) -> Shard:
     """Write one shard; the same columns give the same bytes."""
     batch = pa.record_batch([_array(column) for column in columns.values()], names=list(columns))
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
-        writer.write_batch(batch)
+    write_arrow(path, pa.Table.from_batches([batch]))
     return Shard(file=path.name, rows=batch.num_rows, bytes=path.stat().st_size, sha256=digest(path))
 
 

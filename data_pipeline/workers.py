@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from configs import Section
 from configs.errors import SesameError
+from data_pipeline.ledger import Ledger
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -31,6 +32,8 @@ import ray
 from ray.exceptions import RayTaskError
 
 OBJECT_STORE_BYTES = 256 << 20
+RETRIES = 20
+"""Times that a job starts anew because its worker died."""
 
 
 class WorkersConfig(Section):
@@ -43,9 +46,10 @@ class WorkersConfig(Section):
 class Workers:
     """``with Workers(config, console) as workers``: the cluster lives as long as the block."""
 
-    def __init__(self, config: WorkersConfig, console: Console):
+    def __init__(self, config: WorkersConfig, console: Console, ledger: Ledger):
         self.count = config.count or len(os.sched_getaffinity(0))
         self.console = console
+        self.ledger = ledger
 
     def __enter__(self) -> Self:
         ray.init(
@@ -66,29 +70,44 @@ class Workers:
     def map(self, title: str, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
         """``function`` of each job's values, in the order of the jobs; at most a few jobs wait at a time.
 
+        What the ledger has is not done again, and what is done is written there. A job whose worker dies starts anew.
+
         Raises:
             SesameError: as the function raised it, without Ray's wrapping.
         """
-        remote = ray.remote(function)
-        results: list[Any] = [None] * len(jobs)
+        remote = ray.remote(max_retries=RETRIES)(function)
+        results = [self.ledger.recall(title, number) for number in range(len(jobs))]
+        left = [number for number, result in enumerate(results) if result is None]
+        waiting = iter(left)
         running: dict[Any, int] = {}
-        waiting = iter(enumerate(jobs))
         begin = time.perf_counter()
         with self._progress() as bar:
-            task = bar.add_task(title, total=len(jobs))
+            task = bar.add_task(title, total=len(jobs), completed=len(jobs) - len(left))
             while True:
-                for number, job in waiting:
-                    running[remote.remote(*job)] = number
+                for number in waiting:
+                    running[remote.remote(*jobs[number])] = number
                     if len(running) >= 2 * self.count:
                         break
                 if not running:
                     break
                 for done in ray.wait(list(running), num_returns=1)[0]:
-                    results[running.pop(done)] = _result(done)
+                    number = running.pop(done)
+                    results[number] = _result(done)
+                    self.ledger.record(title, results[number], number)
                     bar.advance(task)
         if not self.console.is_terminal:
-            self.console.print(f"{title}: {len(jobs)} parts in {time.perf_counter() - begin:.1f} s")
+            kept = f" ({len(jobs) - len(left)} of them finished before)" if len(left) < len(jobs) else ""
+            self.console.print(f"{title}: {len(jobs)} parts{kept} in {time.perf_counter() - begin:.1f} s")
         return results
+
+    def once(self, title: str, function: Callable[[], Any]) -> Any:
+        """What ``function`` gives, done in this process, or what the ledger has of it."""
+        found = self.ledger.recall(title)
+        if found is None:
+            with self.stage(title):
+                found = function()
+            self.ledger.record(title, found)
+        return found
 
     @contextmanager
     def stage(self, title: str) -> Iterator[None]:

@@ -1,6 +1,10 @@
 """The whole road from text to shards."""
 
+import fcntl
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs import parse
+from configs import dump, parse
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
 from data_pipeline import balance, workers
 from data_pipeline.columns import Ragged
+from data_pipeline.ledger import Ledger
 from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.shards import open_dataset, verify
 from data_pipeline.tokenizer import Tokenizer
@@ -44,9 +49,10 @@ def files(corpus: Path, tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def cluster() -> Any:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One Ray cluster for all of a test's preparations."""
-    with workers.Workers(workers.WorkersConfig(count=2), Console()), pytest.MonkeyPatch.context() as patch:
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    with workers.Workers(workers.WorkersConfig(count=2), Console(), ledger), pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers.ray, "init", lambda **_: None)
         patch.setattr(workers.ray, "shutdown", lambda: None)
         yield
@@ -171,3 +177,85 @@ def test_a_given_model_is_used_as_it_is(dataset: Path, files: list[Path], tmp_pa
     prepare(config(output, files[:1], tokenizer={"model": str(given)}), output)
     assert (output / "tokenizer.model").read_bytes() == given.read_bytes()
     assert open_dataset(output, verify=True).manifest.tokenizer.vocabulary_size == 320
+
+
+PREPARE = """
+import json, sys
+from pathlib import Path
+from configs import dump, parse
+from data_pipeline import balance
+from data_pipeline.prepare import CorpusConfig, prepare
+balance.GROUP_CHARACTERS = 1
+values = json.loads(sys.argv[1])
+prepare(parse(values, CorpusConfig, "the test's corpus"), Path(values["output"]))
+"""
+
+
+def interrupted(values: dict[str, Any], seconds: float) -> bool:
+    """Run ``sesame prepare`` and kill it after so many seconds; True when it had ended by itself."""
+    process = subprocess.Popen([sys.executable, "-c", PREPARE, json.dumps(values)], stdout=subprocess.DEVNULL)
+    try:
+        assert process.wait(seconds) == 0
+        return True
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return False
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
+    whole = content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
+    output = tmp_path / "dataset"
+    values = dump(config(output, files)) | {"output": str(output)}
+    kills = 0
+    while not interrupted(values, 2.5 + 0.7 * kills):
+        kills += 1
+        assert not output.exists()
+        assert kills < 20
+    assert kills >= 2
+    assert content(output) == whole
+    assert not list(tmp_path.glob("dataset.*"))
+
+
+def test_finished_parts_are_not_done_again(
+    files: list[Path], tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "dataset"
+
+    def fails(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_pipeline.prepare.write_manifest", fails)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config(output, files), output)
+    capsys.readouterr()
+    prepare(config(output, files), output)
+    said = capsys.readouterr().out
+    assert "read and clean: 6 parts (6 of them finished before)" in said
+    assert "train the tokenizer" not in said
+    assert verify(output)
+
+
+def test_another_recipe_does_not_use_what_an_interrupted_one_left(
+    files: list[Path], tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "dataset"
+    partial = tmp_path / "dataset.partial"
+    (partial / "work" / "ledger").mkdir(parents=True)
+    (partial / "identity.json").write_text("{}")
+    (partial / "work" / "ledger" / "read-and-clean-000000.json").write_text('{"Reading": []}')
+    prepare(config(output, files), output)
+    assert "finished before" not in capsys.readouterr().out
+
+
+def test_two_runs_do_not_share_a_folder(files: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "dataset"
+    (tmp_path / "dataset.partial").mkdir()
+    with (tmp_path / "dataset.partial" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DatasetError, match="another `sesame prepare` is at work there"):
+            prepare(config(output, files), output)

@@ -1,0 +1,129 @@
+"""What a run has finished, on disk, so that the same command goes on after a kill and does nothing twice.
+
+A result is JSON, and its arrays lie beside it as .npz; only the classes of a table are ever made from a file.
+"""
+
+import fcntl
+import json
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import DatasetError
+from data_pipeline.examples import Rows
+from data_pipeline.manifest import Shard
+from data_pipeline.parts import Part, Reading
+from data_pipeline.statistics import Counted
+
+NAMED: dict[str, type] = {each.__name__: each for each in (Part, Reading, Rows, Counted)}
+"""The named tuples that a result may hold."""
+IDENTITY = "identity.json"
+
+
+class Ledger:
+    """Results by (stage, number of the job) in the folder of one run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def recall(self, stage: str, number: int = 0) -> Any:
+        """The result that was recorded, or None."""
+        path = self._path(stage, number)
+        try:
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                return _decoded(json.loads(path.read_text(encoding="utf-8")), dict(arrays))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def record(self, stage: str, result: Any, number: int = 0) -> None:
+        """Write down the ``result`` of a job that is complete; it can be recalled from then on."""
+        arrays: dict[str, np.ndarray] = {}
+        path = self._path(stage, number)
+        written = json.dumps(_encoded(result, arrays))
+        np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
+        aside = path.with_suffix(".aside")
+        aside.write_text(written, encoding="utf-8")
+        aside.rename(path)
+
+    def _path(self, stage: str, number: int) -> Path:
+        return self.folder / f"{stage.replace(' ', '-')}-{number:06d}.json"
+
+
+def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
+    """Enter the folder of a run: what a run with the same ``identity`` left there stays, all else is removed.
+
+    Returns:
+        A file whose lock keeps others out for as long as it is open.
+
+    Raises:
+        DatasetError: another process is at work there, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise DatasetError(f"{folder}: another `sesame prepare` is at work there; wait for it or stop it") from None
+    known = folder / IDENTITY
+    written = json.dumps(identity, sort_keys=True)
+    if not known.is_file() or known.read_text(encoding="utf-8") != written:
+        for path in folder.iterdir():
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        aside = known.with_suffix(".aside")
+        aside.write_text(written, encoding="utf-8")
+        aside.rename(known)
+    return lock
+
+
+def close_folder(folder: Path, lock: Any, keep: set[str]) -> None:
+    """Remove what belongs to the work and not to its result, such as files that a killed worker left half-written."""
+    for path in folder.iterdir():
+        if path.name not in keep:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    lock.close()
+
+
+def _encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        arrays[f"a{len(arrays)}"] = value
+        return {"array": f"a{len(arrays) - 1}"}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if isinstance(value, Shard):
+        return {"shard": value.model_dump()}
+    if isinstance(value, dict):
+        return {"counts": dict(value)}
+    if isinstance(value, (list, tuple)):
+        name = type(value).__name__
+        return {name if name in NAMED or name == "list" else "tuple": [_encoded(each, arrays) for each in value]}
+    return value
+
+
+def _decoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((name, content),) = value.items()
+    if name in NAMED:
+        return NAMED[name](*(_decoded(each, arrays) for each in content))
+    makers: dict[str, Callable[[Any], Any]] = {
+        "array": arrays.__getitem__,
+        "bytes": bytes.fromhex,
+        "path": Path,
+        "shard": Shard.model_validate,
+        "counts": Counter,
+        "list": lambda each: [_decoded(one, arrays) for one in each],
+        "tuple": lambda each: tuple(_decoded(one, arrays) for one in each),
+    }
+    return makers[name](content)

@@ -1,0 +1,54 @@
+"""What is recorded is recalled as it was; what is damaged counts as not done."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipeline.examples import Rows
+from data_pipeline.ledger import Ledger
+from data_pipeline.manifest import Shard
+from data_pipeline.parts import Part, Reading
+from data_pipeline.statistics import Counted
+
+PART = Part(Path("/a/b.arrow"), "unit", (b"\x00\xff",), np.array([3]), np.array([2**63], np.uint64), np.array([0, 1]))
+RESULTS = {
+    "reading": Reading([PART, PART], 7, Counter(short=2)),
+    "rows": Rows("rows.arrow", 3, ("tokens", "document")),
+    "shard": (
+        Shard(file="a", rows=1, bytes=2, sha256="x"),
+        5,
+        Counted(np.arange(3), 1, np.arange(4), 1, 2, 3, 4),
+    ),
+    "bytes": b"model",
+    "nothing read": Reading([], 0, Counter()),
+}
+
+
+def same(first: object, second: object) -> bool:
+    if isinstance(first, np.ndarray):
+        return isinstance(second, np.ndarray) and first.dtype == second.dtype and np.array_equal(first, second)
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return type(first) is type(second) and len(first) == len(second) and all(map(same, first, second))
+    return type(first) is type(second) and first == second
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
+    Ledger(tmp_path).record("a stage", RESULTS[name], 3)
+    assert Ledger(tmp_path).recall("a stage", 2) is None
+    assert same(Ledger(tmp_path).recall("a stage", 3), RESULTS[name])
+
+
+@pytest.mark.parametrize("file", ["a-stage-000000.json", "a-stage-000000.npz"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "nonsense"])
+def test_a_damaged_record_counts_as_not_done(file: str, damage: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.record("a stage", RESULTS["reading"])
+    path = tmp_path / file
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if damage == "cut" else b'{"os.system": "true"}')
+    assert ledger.recall("a stage") is None
