@@ -17,8 +17,11 @@ from data_pipeline.tokenizer import Special
 class CorruptConfig(Section):
     """How tokens are hidden."""
 
-    kind: Literal["nothing", "masked_tokens", "masked_words"] = "masked_tokens"
-    """Row of the table: single tokens (BERT), or all pieces of a word together (BERT's whole-word masking)."""
+    kind: Literal["nothing", "masked_tokens", "masked_words", "masked_ngrams"] = "masked_tokens"
+    """Row of the table: single tokens (BERT), all pieces of a word together (BERT's whole-word masking), or up to
+    ``maximum_ngram`` words together (ALBERT, section 4.1)."""
+    maximum_ngram: int = Field(default=3, gt=0)
+    """Most words of one n-gram; a length n is drawn with a probability proportional to 1 / n (ALBERT: 3)."""
     mask_probability: float = Field(default=0.15, gt=0, lt=1)
     """Share of the text tokens that are predicted (BERT: 0.15)."""
     mask_share: float = Field(default=0.8, ge=0, le=1)
@@ -105,20 +108,59 @@ def _words(
     draw: np.random.Generator,
 ) -> np.ndarray:
     """Words in random order within their row, each as long as all of it fits into the budget."""
-    row = rows[candidates]
-    # A word begins at a piece that says so, and where the token before is special or of another row.
-    begins = vocabulary.starts_word[values[candidates]] | (np.diff(candidates, prepend=-2) != 1)
-    begins |= np.diff(row, prepend=-1) != 0
-    word = np.cumsum(begins) - 1
-    length = np.bincount(word)
-    order = np.lexsort((np.arange(len(candidates)), draw.random(len(length))[word], row))
-    done = _rank(row[order]) - _rank(word[order]) + length[word[order]]
+    begins = _word_begins(values, rows, candidates, vocabulary)
+    return _units(rows[candidates], np.cumsum(begins) - 1, config, draw)
+
+
+def _ngrams(
+    values: np.ndarray,
+    rows: np.ndarray,
+    candidates: np.ndarray,
+    config: CorruptConfig,
+    vocabulary: Vocabulary,
+    draw: np.random.Generator,
+) -> np.ndarray:
+    """Rows cut into runs of one to ``maximum_ngram`` words, and these runs hidden as words are."""
+    begins = _word_begins(values, rows, candidates, vocabulary)
+    words = int(begins.sum())
+    sizes = np.arange(1, config.maximum_ngram + 1)
+    weights = 1 / sizes
+    drawn = draw.choice(sizes, words, p=weights / weights.sum())
+    first_words = np.zeros(words + 1, bool)
+    first_words[np.minimum(np.cumsum(drawn) - drawn, words)] = True
+    run_begins = begins.copy()
+    run_begins[begins] = first_words[:words]
+    # A run ends with its segment: neither special tokens nor the ends of rows are stepped over.
+    run_begins |= _segment_begins(rows, candidates)
+    return _units(rows[candidates], np.cumsum(run_begins) - 1, config, draw)
+
+
+def _segment_begins(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """bool [candidates]: the token before is special or of another row."""
+    return (np.diff(candidates, prepend=-2) != 1) | (np.diff(rows[candidates], prepend=-1) != 0)
+
+
+def _word_begins(values: np.ndarray, rows: np.ndarray, candidates: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """bool [candidates]: a word begins at a piece that says so, and wherever a segment does."""
+    return vocabulary.starts_word[values[candidates]] | _segment_begins(rows, candidates)
+
+
+def _units(row: np.ndarray, unit: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+    """Units (words or runs of words) in random order within their row, each if all of it fits into the budget.
+
+    Args:
+        row: [candidates] the row of each.
+        unit: [candidates] the unit of each, ascending.
+    """
+    length = np.bincount(unit)
+    order = np.lexsort((np.arange(len(unit)), draw.random(len(length))[unit], row))
+    done = _rank(row[order]) - _rank(unit[order]) + length[unit[order]]
     budget = _budget(row, config, draw)
     fits = done <= budget[order]
-    # The first word of a row is hidden even where it is too long, then only as far as the budget goes, or text
+    # The first unit of a row is hidden even where it is too long, then only as far as the budget goes, or text
     # without spaces would never be hidden.
-    first_word = (done == length[word[order]]) & (_rank(row[order]) < budget[order])
-    return order[fits | first_word]
+    first_unit = (done == length[unit[order]]) & (_rank(row[order]) < budget[order])
+    return order[fits | first_unit]
 
 
 def _rank(groups: np.ndarray) -> np.ndarray:
@@ -127,4 +169,8 @@ def _rank(groups: np.ndarray) -> np.ndarray:
     return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
 
 
-CHOICES: dict[str, Callable[..., np.ndarray]] = {"masked_tokens": _tokens, "masked_words": _words}
+CHOICES: dict[str, Callable[..., np.ndarray]] = {
+    "masked_tokens": _tokens,
+    "masked_words": _words,
+    "masked_ngrams": _ngrams,
+}

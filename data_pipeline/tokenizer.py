@@ -1,6 +1,7 @@
 """Train and apply sentencepiece models (Kudo & Richardson 2018). The only file that knows sentencepiece."""
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,9 @@ from configs.errors import ConfigError, CorpusError
 
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 """sentencepiece writes the space before a word so, at the head of the word's first piece."""
+
+IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+BEGINS_WORD = re.compile(f"[{WORD_START}{IDEOGRAPHS}]")
 
 PIECES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """Special tokens of a model that is trained here, ids 0 to 4 in this order."""
@@ -112,8 +116,9 @@ class Tokenizer:
     @cached_property
     def starts_word(self) -> np.ndarray:
         """bool [V]: the piece begins a word. In sentencepiece that is a leading mark, not the lack of one as in
-        WordPiece, so neither digits nor other scripts nor punctuation inside of words break a word."""
-        return np.array([self.piece(token).startswith(WORD_START) for token in range(len(self))])
+        WordPiece, so neither digits nor punctuation inside of words break a word. Chinese has no spaces: there each
+        piece is a word of its own, or a whole sentence would be one."""
+        return np.array([bool(BEGINS_WORD.match(self.piece(token))) for token in range(len(self))])
 
     @cached_property
     def ordinary(self) -> np.ndarray:

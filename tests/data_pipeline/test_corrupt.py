@@ -34,7 +34,7 @@ def masked(tokens: Ragged, seed: int = 1, **values: object) -> Corrupted:
     return corrupt(tokens, config(**values), VOCABULARY, np.random.Generator(np.random.PCG64DXSM(seed)))
 
 
-@pytest.mark.parametrize("kind", ["masked_tokens", "masked_words"])
+@pytest.mark.parametrize("kind", ["masked_tokens", "masked_words", "masked_ngrams"])
 def test_labels_restore_the_original(kind: str) -> None:
     tokens = examples()
     found = masked(tokens, kind=kind)
@@ -86,13 +86,27 @@ def test_words_are_hidden_whole() -> None:
     assert lengths.max() > 1
 
 
+def test_ngrams_are_runs_of_words_with_lengths_as_in_the_paper() -> None:
+    """One-piece words in long rows, so that every unit fits and runs seldom touch."""
+    rows, length = 3000, 400
+    tokens = Ragged(np.tile(np.array([2, *([7] * (length - 2)), 3], np.uint16), rows), np.arange(rows + 1) * length)
+    found = masked(tokens, kind="masked_ngrams", mask_probability=0.02)
+    chosen = np.zeros(len(tokens.values) + 1, bool)
+    chosen[found.positions.values + np.repeat(tokens.offsets[:-1], found.positions.lengths)] = True
+    edges = np.flatnonzero(np.diff(chosen.astype(np.int8), prepend=0))
+    counts = np.bincount(edges[1::2] - edges[::2], minlength=4)[1:4]
+    # 1/1 : 1/2 : 1/3, but for the last of a row, which is drawn again when it does not fit, and for runs that touch.
+    assert counts / counts.sum() == pytest.approx(np.array([6, 3, 2]) / 11, abs=0.06)
+    assert found.positions.lengths.sum() / (rows * (length - 2)) == pytest.approx(0.02, rel=0.1)
+
+
 def test_text_without_spaces_is_hidden_as_far_as_the_budget_goes() -> None:
     values = np.array([2, *([6] * 50), 3], np.uint16)
     found = masked(Ragged(values, np.array([0, 52])), kind="masked_words", mask_probability=0.2)
     assert 9 <= len(found.labels.values) <= 11
 
 
-@pytest.mark.parametrize("kind", ["masked_tokens", "masked_words"])
+@pytest.mark.parametrize("kind", ["masked_tokens", "masked_words", "masked_ngrams"])
 def test_the_limit_holds(kind: str) -> None:
     assert masked(examples(), kind=kind, mask_probability=0.5, maximum_predictions=7).positions.lengths.max() == 7
 

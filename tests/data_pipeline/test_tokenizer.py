@@ -40,6 +40,19 @@ def test_a_word_starts_where_sentencepiece_marks_it(tokenizer: Tokenizer, senten
         assert tokenizer.starts_word[ids].sum() == len(sentence.split())
 
 
+def test_in_chinese_each_piece_is_a_word() -> None:
+    text = [
+        "\u4eca\u5929\u5929\u6c14\u5f88\u597d",
+        "\u6211\u4eec\u53bb\u516c\u56ed\u6563\u6b65",
+        "\u5929\u6c14\u4e0d\u597d",
+    ]
+    settings = TokenizerConfig(vocabulary_size=28, character_coverage=0.9995)
+    tokenizer = Tokenizer(train(text * 20, settings), "the test's tokenizer")
+    ids = tokenizer.encode(text[0])
+    assert len(ids) > 1
+    assert tokenizer.starts_word[ids].all()
+
+
 def test_a_model_from_elsewhere_is_used_by_its_own_names(sentences: list[str], tmp_path: Path) -> None:
     options = {"vocab_size": 300, "minloglevel": 2, "pad_id": 3, "control_symbols": ["<mask>", "<cls>", "<sep>"]}
     prefix = tmp_path / "given"
