@@ -22,6 +22,7 @@ from configs import Section
 from configs.errors import ConfigError, DatasetError
 from data_pipeline.shards import Dataset, Ragged, Split
 from pretrain.interfaces import Batch, Layout, LengthGroup
+from pretrain.order import Order
 
 SOURCES: dict[str, str] = {
     "tokens": "tokens",
@@ -88,7 +89,7 @@ class Batches:
         self.seed = seed
         self.share = share
         self.accumulation = config.accumulation(share.of)
-        self._epoch: tuple[int, np.ndarray] | None = None
+        self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
         if self.train.rows == 0:
             raise DatasetError(f"{dataset.path}: the train split has no rows; prepare it from more text")
@@ -126,11 +127,9 @@ class Batches:
             first += end - start
         return np.concatenate(pieces)
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> Order:
         if self._epoch is None or self._epoch[0] != epoch:
-            # torch.randperm was visibly uneven on large inputs for years; PCG64DXSM is not.
-            generator = np.random.Generator(np.random.PCG64DXSM([self.seed, epoch]))
-            self._epoch = (epoch, generator.permutation(self.train.rows))
+            self._epoch = (epoch, Order(self.train.rows, self.seed, epoch))
         return self._epoch[1]
 
     def _denominators(self, split: Split, rows: np.ndarray, micro_batches: int) -> dict[str, float]:
