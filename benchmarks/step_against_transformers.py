@@ -1,6 +1,6 @@
 """One full training step of ours against transformers' BertForMaskedLM of the same shape, on the same batches, in turn.
 
-    .venv/bin/python benchmarks/step_against_transformers.py DATASET
+    .venv/bin/python benchmarks/step_against_transformers.py DATASET ...
 
 Both: bf16, AdamW, gradients clipped to norm 1, the better of one thread and all threads for each. Theirs is padded to
 the longest sequence of its batch, under autocast, as its own documentation trains it; ours is packed. Counted are real
@@ -32,6 +32,8 @@ from pretrain.parallel.zero import Engine
 
 SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_width": 1024, "positions": 128}
 SEQUENCES = 32
+WARM_UP = 2
+"""Steps that are not timed."""
 
 
 def ours(vocabulary_size: int, mesh: Mesh) -> Callable[[Batch], object]:
@@ -88,38 +90,43 @@ def padded(batch: Batch) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--steps", type=int, default=12)
-    arguments = parser.parse_args()
-    mesh = Mesh(ParallelConfig())
-    dataset = open_dataset(arguments.dataset, verify=False)
+def compare(path: Path, steps: int, mesh: Mesh) -> None:
+    """Time both on the first batches of one dataset and print what came of it."""
+    dataset = open_dataset(path, verify=False)
     size = dataset.manifest.tokenizer.vocabulary_size
-    config = DataConfig(dataset=str(arguments.dataset), global_batch=SEQUENCES, micro_batch=SEQUENCES)
+    config = DataConfig(dataset=str(path), global_batch=SEQUENCES, micro_batch=SEQUENCES)
     reads = ("tokens", "positions", "segments", "mask_positions", "mask_labels")
     source = Batches(dataset, config, reads, 1, Share(0, 1))
-    batches = [next(iter(source.step(number))) for number in range(arguments.steps + 2)]
+    batches = [next(iter(source.step(number))) for number in range(steps + WARM_UP)]
     pairs = [(batch, padded(batch)) for batch in batches]
-    steps = {"ours": ours(size, mesh), "transformers": theirs(size)}
+    contestants = {"ours": ours(size, mesh), "transformers": theirs(size)}
     rates: dict[tuple[str, int], list[float]] = {}
     threads = sorted({1, len(os.sched_getaffinity(0))})
     for number, pair in enumerate(pairs):
         for count in threads:
             torch.set_num_threads(count)
-            for (name, step), inputs in zip(steps.items(), pair, strict=True):
+            for (name, step), inputs in zip(contestants.items(), pair, strict=True):
                 begin = time.perf_counter()
                 step(inputs)  # type: ignore[arg-type]
-                if number >= 2:
+                if number >= WARM_UP:
                     rates.setdefault((name, count), []).append(pair[0].tokens / (time.perf_counter() - begin))
-    best = {name: max((statistics.median(rates[name, count]), count) for count in threads) for name in steps}
+    share = sum(b.tokens for b in batches) / sum(p["input_ids"].numel() for _, p in pairs)
+    print(f"{path}: {share:.1%} of the padded positions are real tokens")
     for (name, count), values in rates.items():
         low, middle, high = min(values), statistics.median(values), max(values)
-        print(f"{name:13} {count} threads: {middle:8,.0f} real tokens/s (from {low:,.0f} to {high:,.0f})")
-    share = sum(b.tokens for b in batches) / sum(p["input_ids"].numel() for _, p in pairs)
-    print(
-        f"ratio of the best medians: {best['ours'][0] / best['transformers'][0]:.2f} ({share:.1%} of padded are real)"
-    )
+        print(f"  {name:13} {count} threads: {middle:8,.0f} real tokens/s (from {low:,.0f} to {high:,.0f})")
+    best = {name: max(statistics.median(rates[name, count]) for count in threads) for name in contestants}
+    print(f"  ratio of the best medians: {best['ours'] / best['transformers']:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", type=Path, nargs="+")
+    parser.add_argument("--steps", type=int, default=12)
+    arguments = parser.parse_args()
+    mesh = Mesh(ParallelConfig())
+    for path in arguments.datasets:
+        compare(path, arguments.steps, mesh)
     mesh.close()
 
 

@@ -31,6 +31,8 @@ class CleanConfig(Section):
     """Documents with a smaller share of letters among their non-space characters are dropped as "not prose"."""
     drop_duplicates: bool = True
     """Of documents with equal text only the first stays; the others are dropped as "duplicate"."""
+    drop_near_duplicates: bool = False
+    """Of documents that share most of their 5-word sequences only the first stays (MinHash); "near duplicate"."""
     drop_repeated_paragraphs: bool = False
     """Of equal paragraphs in the whole corpus (licences, standard phrases) only the first stays."""
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from data_pipeline.clean import CleanConfig, clean, fingerprint
 from data_pipeline.columns import boundaries, write_arrow
 from data_pipeline.document import Document
+from data_pipeline.near_duplicates import bands
 from data_pipeline.sources import SourceConfig, Unit, read
 
 PART_CHARACTERS = 4_000_000
@@ -34,6 +35,8 @@ class Part(NamedTuple):
     """uint64 [paragraphs]: hash of each paragraph of each document."""
     paragraph_bounds: np.ndarray
     """int64 [documents + 1]: where each document starts in ``paragraphs``."""
+    bands: np.ndarray
+    """uint64 [documents, BANDS]: what near duplicates share; [documents, 0] where they are not looked for."""
 
     @property
     def documents(self) -> int:
@@ -53,6 +56,13 @@ class Part(NamedTuple):
                 yield Document(text, sources[int(number)].as_py())
 
 
+class Wanted(NamedTuple):
+    """What is worked out for each document, because the corpus configuration needs it."""
+
+    paragraphs: bool = False
+    bands: bool = False
+
+
 class Reading(NamedTuple):
     """What came of one unit."""
 
@@ -66,11 +76,12 @@ def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig,
     """Read and clean one unit of the source into parts of bounded size."""
     dropped: Counter[str] = Counter()
     kept = clean(read(unit, source, dropped), rules, dropped)
-    parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", with_paragraphs=rules.drop_repeated_paragraphs)
+    wanted = Wanted(rules.drop_repeated_paragraphs, rules.drop_near_duplicates)
+    parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", wanted)
     return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped)
 
 
-def write_parts(documents: Iterator[Document], unit: str, stem: Path, *, with_paragraphs: bool) -> list[Part]:
+def write_parts(documents: Iterator[Document], unit: str, stem: Path, wanted: Wanted) -> list[Part]:
     """Write documents, in order, into as many parts as their size asks for."""
     parts: list[Part] = []
     held: list[Document] = []
@@ -79,20 +90,20 @@ def write_parts(documents: Iterator[Document], unit: str, stem: Path, *, with_pa
         held.append(document)
         characters += len(document.text)
         if characters >= PART_CHARACTERS:
-            parts.append(_write_part(held, unit, stem, len(parts), with_paragraphs))
+            parts.append(_write_part(held, unit, stem, len(parts), wanted))
             held, characters = [], 0
     if held:
-        parts.append(_write_part(held, unit, stem, len(parts), with_paragraphs))
+        parts.append(_write_part(held, unit, stem, len(parts), wanted))
     return parts
 
 
-def _write_part(held: list[Document], unit: str, stem: Path, number: int, with_paragraphs: bool) -> Part:
+def _write_part(held: list[Document], unit: str, stem: Path, number: int, wanted: Wanted) -> Part:
     path = stem.with_name(f"{stem.name}-{number:05d}.arrow")
     texts = [document.text for document in held]
     sources = [document.source for document in held]
     table = pa.table({"text": pa.array(texts, pa.large_string()), "source": pa.array(sources, pa.large_string())})
     write_arrow(path, table)
-    hashes = [[_hash(piece) for piece in text.split(PARAGRAPH_END)] if with_paragraphs else [] for text in texts]
+    hashes = [[_hash(piece) for piece in text.split(PARAGRAPH_END)] if wanted.paragraphs else [] for text in texts]
     return Part(
         path,
         unit,
@@ -100,6 +111,7 @@ def _write_part(held: list[Document], unit: str, stem: Path, number: int, with_p
         np.array([len(text) for text in texts], np.int64),
         np.array([each for row in hashes for each in row], np.uint64),
         boundaries(np.array([len(row) for row in hashes], np.int64)),
+        np.stack([bands(text) for text in texts]) if wanted.bands else np.zeros((len(texts), 0), np.uint64),
     )
 
 

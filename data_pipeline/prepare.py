@@ -38,7 +38,7 @@ from data_pipeline.manifest import (
     digest,
     write_manifest,
 )
-from data_pipeline.parts import PARAGRAPH_END, Part, Reading, read_unit, write_parts
+from data_pipeline.parts import PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
 from data_pipeline.segment import SegmentConfig
 from data_pipeline.selection import Choice, Fate, choose, counts
 from data_pipeline.sentences import split as split_sentences
@@ -165,6 +165,7 @@ def _choose(config: CorpusConfig, parts: Sequence[Part]) -> list[Choice]:
     return choose(
         parts,
         drop_duplicates=config.clean.drop_duplicates,
+        drop_near_duplicates=config.clean.drop_near_duplicates,
         drop_paragraphs=config.clean.drop_repeated_paragraphs,
         limit=config.source.limit_megabytes * 1e6 or float("inf"),
         validation_fraction=config.shards.validation_fraction,
@@ -212,7 +213,7 @@ def _write_held_out(
                     file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
                     yield document
 
-    held_out = write_parts(documents(), "held out", work / "held-out", with_paragraphs=False)
+    held_out = write_parts(documents(), "held out", work / "held-out", Wanted())
     return held_out, [Choice(np.full(part.documents, Fate.VALIDATION, np.int8), None) for part in held_out]
 
 

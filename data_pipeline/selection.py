@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.near_duplicates import first_of_alike
 from data_pipeline.parts import Part, Reading
 
 
@@ -14,9 +15,10 @@ class Fate(IntEnum):
     """What becomes of a document that cleaning let through."""
 
     DUPLICATE = 0
-    BEYOND_LIMIT = 1
-    TRAIN = 2
-    VALIDATION = 3
+    NEAR_DUPLICATE = 1
+    BEYOND_LIMIT = 2
+    TRAIN = 3
+    VALIDATION = 4
 
 
 class Choice(NamedTuple):
@@ -32,7 +34,13 @@ class Choice(NamedTuple):
 
 
 def choose(
-    parts: Sequence[Part], *, drop_duplicates: bool, drop_paragraphs: bool, limit: float, validation_fraction: float
+    parts: Sequence[Part],
+    *,
+    drop_duplicates: bool,
+    drop_near_duplicates: bool,
+    drop_paragraphs: bool,
+    limit: float,
+    validation_fraction: float,
 ) -> list[Choice]:
     """Decide over all documents in their order: of equal texts the first stays, and ``limit`` characters are enough.
 
@@ -41,10 +49,13 @@ def choose(
     seen: set[bytes] = set()
     fates = [np.full(part.documents, Fate.TRAIN, np.int8) for part in parts]
     size = 0
-    for part, codes in zip(parts, fates, strict=True):
+    alike = first_of_alike([part.bands for part in parts]) if drop_near_duplicates else [None] * len(parts)
+    for part, codes, first in zip(parts, fates, alike, strict=True):
         for row, mark in enumerate(part.fingerprints):
             if drop_duplicates and mark in seen:
                 codes[row] = Fate.DUPLICATE
+            elif first is not None and not first[row]:
+                codes[row] = Fate.NEAR_DUPLICATE
             elif size >= limit:
                 codes[row] = Fate.BEYOND_LIMIT
             else:
@@ -63,6 +74,7 @@ def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, 
         dropped.update(reading.dropped)
     found = Counter(int(fate) for choice in choices for fate in choice.fates)
     dropped["duplicate"] += found[Fate.DUPLICATE]
+    dropped["near duplicate"] += found[Fate.NEAR_DUPLICATE]
     dropped["beyond the limit"] += found[Fate.BEYOND_LIMIT]
     return {
         "read": sum(reading.documents for reading in readings),

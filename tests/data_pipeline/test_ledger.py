@@ -12,7 +12,10 @@ from data_pipeline.manifest import Shard
 from data_pipeline.parts import Part, Reading
 from data_pipeline.statistics import Counted
 
-PART = Part(Path("/a/b.arrow"), "unit", (b"\x00\xff",), np.array([3]), np.array([2**63], np.uint64), np.array([0, 1]))
+BANDS = np.zeros((1, 0), np.uint64)
+PART = Part(
+    Path("/a/b.arrow"), "unit", (b"\x00\xff",), np.array([3]), np.array([2**63], np.uint64), np.array([0, 1]), BANDS
+)
 RESULTS = {
     "reading": Reading([PART, PART], 7, Counter(short=2)),
     "rows": Rows("rows.arrow", 3, ("tokens", "document")),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.document import Document
-from data_pipeline.parts import Part, write_parts
+from data_pipeline.parts import Part, Wanted, write_parts
 from data_pipeline.selection import Choice, Fate, choose
 
 
@@ -16,16 +16,27 @@ def parts(tmp_path: Path):
         found = []
         for number, part in enumerate(texts):
             documents = (Document(text, f"{number}:{line}") for line, text in enumerate(part))
-            found += write_parts(documents, "unit", tmp_path / f"part-{number}", with_paragraphs=True)
+            found += write_parts(documents, "unit", tmp_path / f"part-{number}", Wanted(paragraphs=True, bands=True))
         return found
 
     return write
 
 
 def chosen(
-    parts: list[Part], fraction: float = 0.0, limit: float = float("inf"), paragraphs: bool = False
+    parts: list[Part],
+    fraction: float = 0.0,
+    limit: float = float("inf"),
+    paragraphs: bool = False,
+    near: bool = False,
 ) -> list[Choice]:
-    return choose(parts, drop_duplicates=True, drop_paragraphs=paragraphs, limit=limit, validation_fraction=fraction)
+    return choose(
+        parts,
+        drop_duplicates=True,
+        drop_near_duplicates=near,
+        drop_paragraphs=paragraphs,
+        limit=limit,
+        validation_fraction=fraction,
+    )
 
 
 def fates(choices: list[Choice]) -> list[int]:
@@ -67,3 +78,14 @@ def test_the_first_of_equal_paragraphs_stays(parts) -> None:
         for document in part.texts(choice.fates >= Fate.TRAIN, choice.paragraphs)
     ]
     assert texts == ["licence\n\none", "two", "", "three"]
+
+
+def test_the_first_of_texts_that_are_alike_stays(parts) -> None:
+    words = [f"word{number}" for number in range(300)]
+    changed = [*words[:100], "other", *words[101:]]
+    again = [*changed[:200], "another", *changed[201:]]
+    half = [*words[:150], *(f"else{number}" for number in range(150))]
+    texts = [" ".join(each) for each in (words, changed, half, again)]
+    found = chosen(parts(texts[:2], texts[2:]), near=True)
+    assert fates(found) == [Fate.TRAIN, Fate.NEAR_DUPLICATE, Fate.TRAIN, Fate.NEAR_DUPLICATE]
+    assert min(fates(chosen(parts(texts)))) >= Fate.TRAIN
