@@ -12,6 +12,7 @@ from pydantic import Field
 
 from configs import Section
 from data_pipeline.document import Document
+from data_pipeline.overlap import Overlap
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
 SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
@@ -33,15 +34,22 @@ class CleanConfig(Section):
     """Of documents with equal text only the first stays; the others are dropped as "duplicate"."""
     drop_near_duplicates: bool = False
     """Of documents that share most of their 5-word sequences only the first stays (MinHash); "near duplicate"."""
+    evaluation_paths: tuple[str, ...] = ()
+    """Files, folders or globs of evaluation sets (.tsv, .jsonl, .json, text). Documents that hold 13 words of one of
+    their texts in a row, or all of a shorter text, are dropped as "holds evaluation text"."""
     drop_repeated_paragraphs: bool = False
     """Of equal paragraphs in the whole corpus (licences, standard phrases) only the first stays."""
 
 
-def clean(documents: Iterable[Document], config: CleanConfig, dropped: Counter[str]) -> Iterator[Document]:
+def clean(
+    documents: Iterable[Document], config: CleanConfig, dropped: Counter[str], overlap: Overlap | None = None
+) -> Iterator[Document]:
     """The documents that stay, normalised; ``dropped`` counts the others by reason."""
     for document in documents:
         text = normalise(document.text, config.unicode_form)
         reason = _reason(text, config)
+        if reason is None and overlap is not None and overlap.meets(text):
+            reason = "holds evaluation text"
         if reason:
             dropped[reason] += 1
         else:

@@ -13,12 +13,15 @@ from data_pipeline.clean import CleanConfig, clean, fingerprint
 from data_pipeline.columns import boundaries, write_arrow
 from data_pipeline.document import Document
 from data_pipeline.near_duplicates import bands
+from data_pipeline.overlap import Overlap
 from data_pipeline.sources import SourceConfig, Unit, read
 
 PART_CHARACTERS = 4_000_000
 """Text of one part: small enough to share out evenly, large enough to be worth a task."""
 
 PARAGRAPH_END = "\n\n"
+OVERLAP = "overlap.npz"
+"""File that the workers read the sequences of evaluation texts from."""
 
 
 class Part(NamedTuple):
@@ -75,7 +78,8 @@ class Reading(NamedTuple):
 def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig, folder: Path) -> Reading:
     """Read and clean one unit of the source into parts of bounded size."""
     dropped: Counter[str] = Counter()
-    kept = clean(read(unit, source, dropped), rules, dropped)
+    overlap = Overlap.load(folder / OVERLAP) if rules.evaluation_paths else None
+    kept = clean(read(unit, source, dropped), rules, dropped, overlap)
     wanted = Wanted(rules.drop_repeated_paragraphs, rules.drop_near_duplicates)
     parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", wanted)
     return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped)

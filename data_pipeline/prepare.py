@@ -28,6 +28,7 @@ from data_pipeline.clean import CleanConfig
 from data_pipeline.corrupt import CorruptConfig
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
+from data_pipeline.files import matching
 from data_pipeline.ledger import Ledger, close_folder, open_folder
 from data_pipeline.manifest import (
     FORMAT_VERSION,
@@ -38,7 +39,8 @@ from data_pipeline.manifest import (
     digest,
     write_manifest,
 )
-from data_pipeline.parts import PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
+from data_pipeline.overlap import Overlap
+from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
 from data_pipeline.segment import SegmentConfig
 from data_pipeline.selection import Choice, Fate, choose, counts
 from data_pipeline.sentences import split as split_sentences
@@ -102,6 +104,8 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
 
 def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers: Workers) -> Manifest:
     work = folder / WORK
+    if config.clean.evaluation_paths:
+        Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
     numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
@@ -148,6 +152,9 @@ def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
         "recipe": config.recipe(),
         "inputs": [[unit.name, unit.bytes, *map(_changed, unit.paths)] for unit in inputs],
         "model": digest(Path(model)) if model is not None else None,
+        "evaluation": [
+            [*file, _changed(file.path)] for path in config.clean.evaluation_paths for file in matching(path)
+        ],
         "code": _code_version(),
     }
 
