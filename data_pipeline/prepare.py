@@ -104,27 +104,13 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
 
 def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers: Workers) -> Manifest:
     work = folder / WORK
-    if config.clean.evaluation_paths:
-        Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
-    numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
-    readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
-    parts = [part for reading in readings for part in reading.parts]
-    choices = _choose(config, parts)
-    documents = counts(readings, choices)
-    _refuse_nothing(documents, inputs)
+    parts, choices, documents = _read_and_choose(config, inputs, work, workers)
     model = _tokenizer(config, parts, choices, workers)
     (folder / shards.TOKENIZER).write_bytes(model)
     held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
-
     recipe = Recipe(config.seed, config.segment, config.corrupt, model)
     jobs = [*_groups("train", Fate.TRAIN, parts, choices), *_groups("validation", Fate.VALIDATION, *held_out)]
-    rows: list[Rows] = workers.map("make examples", make_examples, [(group, recipe, work) for group in jobs])
-    by_split = {
-        split: [found for job, found in zip(jobs, rows, strict=True) if job.split == split and found.count]
-        for split in shards.SPLITS
-    }
-    if not by_split["train"]:
-        raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
+    by_split = _make_examples(jobs, recipe, work, workers)
     vocabulary = Tokenizer(model, "the tokenizer model")
     splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
     columns = by_split["train"][0].columns
@@ -143,6 +129,33 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def _read_and_choose(
+    config: CorpusConfig, inputs: Sequence[Unit], work: Path, workers: Workers
+) -> tuple[list[Part], list[Choice], dict[str, int]]:
+    """The cleaned documents, which of them stay, and the counts of all by what became of them."""
+    if config.clean.evaluation_paths:
+        Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
+    numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
+    readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
+    parts = [part for reading in readings for part in reading.parts]
+    choices = _choose(config, parts)
+    documents = counts(readings, choices)
+    _refuse_nothing(documents, inputs)
+    return parts, choices, documents
+
+
+def _make_examples(jobs: Sequence[Group], recipe: Recipe, work: Path, workers: Workers) -> dict[str, list[Rows]]:
+    """The examples of each split, group by group, without the groups that gave none."""
+    rows: list[Rows] = workers.map("make examples", make_examples, [(group, recipe, work) for group in jobs])
+    by_split = {
+        split: [found for job, found in zip(jobs, rows, strict=True) if job.split == split and found.count]
+        for split in shards.SPLITS
+    }
+    if not by_split["train"]:
+        raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
+    return by_split
 
 
 def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
