@@ -1,10 +1,16 @@
 """The whole road from text to shards."""
 
+import contextlib
 import fcntl
 import json
+import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,3 +265,59 @@ def test_two_runs_do_not_share_a_folder(files: list[Path], tmp_path: Path) -> No
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(DatasetError, match="another `sesame prepare` is at work there"):
             prepare(config(output, files), output)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
+    whole = content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
+    output = tmp_path / "dataset"
+    values = dump(config(output, files)) | {"output": str(output)}
+    draw = random.Random(1)
+    for _ in range(20):
+        if interrupted(values, draw.uniform(0.5, 8.0)):
+            assert content(output) == whole
+            shutil.rmtree(output)
+    while not interrupted(values, 60):
+        pass
+    assert content(output) == whole
+
+
+def workers_at_work() -> list[int]:
+    """Process ids of Ray workers that are in the middle of a job."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if command.startswith((b"ray::read_unit", b"ray::make_examples", b"ray::gather_shard")):
+            found.append(int(folder.name))
+    return found
+
+
+def test_killed_workers_change_nothing(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
+    whole = content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
+    killed: set[int] = set()
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.is_set() and len(killed) < 4:
+            for process in set(workers_at_work()[:1]) - killed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                    killed.add(process)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        prepare(config(tmp_path / "dataset", files), tmp_path / "dataset")
+    finally:
+        over.set()
+        thread.join()
+    assert killed
+    assert content(tmp_path / "dataset") == whole
