@@ -13,12 +13,15 @@ from pydantic import Field
 from configs import Section
 from data_pipeline.document import Document
 from data_pipeline.overlap import Overlap
+from data_pipeline.quality import QUALITY, REPETITION, Rule, broken_rule
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
 SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
 """Runs that are not yet one plain space, so that ordinary text passes untouched."""
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 BLANK_LINES = re.compile(r" ?\n\s*\n\s*")
+
+RULES: dict[str, tuple[Rule, ...]] = {"gopher_quality": QUALITY, "gopher_repetition": REPETITION}
 
 
 class CleanConfig(Section):
@@ -30,6 +33,9 @@ class CleanConfig(Section):
     """Shorter documents are dropped as "short"."""
     minimum_letter_share: float = Field(default=0.6, ge=0, le=1)
     """Documents with a smaller share of letters among their non-space characters are dropped as "not prose"."""
+    rules: tuple[Literal["gopher_quality", "gopher_repetition"], ...] = ()
+    """Sets of rules that a document must keep, with the thresholds of their papers (``quality.py``); each rule that is
+    broken is a reason of its own."""
     drop_duplicates: bool = True
     """Of documents with equal text only the first stays; the others are dropped as "duplicate"."""
     drop_near_duplicates: bool = False
@@ -72,6 +78,9 @@ def _reason(text: str, config: CleanConfig) -> str | None:
         return "short"
     if letter_share(text) < config.minimum_letter_share:
         return "not prose"
+    if config.rules:
+        broken = broken_rule(text, [rule for name in config.rules for rule in RULES[name]])
+        return f"gopher: {broken}" if broken else None
     return None
 
 
