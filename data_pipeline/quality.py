@@ -1,5 +1,6 @@
-"""Rules that tell prose from lists, menus and repeated text: MassiveText's, with the thresholds of its paper (Rae et al.
-2021, section A1.1 and table A1). Words are what stands between spaces, so these rules are for languages that have them.
+"""Rules that tell prose from lists, menus and repeated text: those of MassiveText with the thresholds of its paper.
+
+Rae et al. 2021, section A1.1 and table A1. Words are what stands between spaces: the rules are for languages with them.
 """
 
 from collections.abc import Callable, Iterable
