@@ -91,7 +91,8 @@ def ranges(file: File) -> list[Range]:
 
 def open_stored(path: str) -> Any:
     """Open the bytes as they are stored."""
-    return fsspec.open(path, "rb").open() if "://" in path else open(path, "rb", buffering=BLOCK_BYTES)
+    remote: Any = fsspec.open(path, "rb") if "://" in path else None
+    return remote.open() if remote is not None else open(path, "rb", buffering=BLOCK_BYTES)
 
 
 def open_binary(path: str) -> IO[bytes]:
