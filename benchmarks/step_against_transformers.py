@@ -4,15 +4,12 @@
 
 Both: bf16, AdamW, gradients clipped to norm 1, the better of one thread and all threads for each. Theirs is padded to
 the longest sequence of its batch, under autocast, as its own documentation trains it; ours is packed. Counted are real
-tokens, which padding is not. Each runs in a process of its own, as for a user, and their steps alternate, so that a
-machine whose speed drifts drifts for both.
+tokens, which padding is not. Steps alternate, so that a machine whose speed drifts drifts for both.
 """
 
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +34,6 @@ SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_wi
 SEQUENCES = 32
 WARM_UP = 2
 """Steps that are not timed."""
-PAUSE = 0.05
-"""Seconds in which the threads of the one that has stepped go to sleep."""
 
 
 def ours(vocabulary_size: int, mesh: Mesh) -> Callable[[Batch], object]:
@@ -95,81 +90,44 @@ def padded(batch: Batch) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def contest(name: str, path: Path, steps: int, threads: int) -> None:
-    """One contestant in a process of its own: a step for each line of the input, and how many seconds it took."""
-    mesh = Mesh(ParallelConfig(threads=threads))
-    size, batches = material(path, steps)
-    step, inputs = (ours(size, mesh), batches) if name == "ours" else (theirs(size), list(map(padded, batches)))
-    for each, _ in zip(inputs, sys.stdin, strict=False):
-        begin = time.perf_counter()
-        step(each)  # type: ignore[arg-type]
-        print(time.perf_counter() - begin, flush=True)
-    mesh.close()
-
-
-def material(path: Path, steps: int) -> tuple[int, list[Batch]]:
-    """(vocabulary, the first batches of a dataset)."""
+def compare(path: Path, steps: int, mesh: Mesh) -> None:
+    """Time both on the first batches of one dataset and print what came of it."""
     dataset = open_dataset(path, verify=False)
+    size = dataset.manifest.tokenizer.vocabulary_size
     config = DataConfig(dataset=str(path), global_batch=SEQUENCES, micro_batch=SEQUENCES)
     reads = ("tokens", "positions", "segments", "mask_positions", "mask_labels")
     source = Batches(dataset, config, reads, 1, Share(0, 1))
     batches = [next(iter(source.step(number))) for number in range(steps + WARM_UP)]
-    return dataset.manifest.tokenizer.vocabulary_size, batches
-
-
-def compare(path: Path, steps: int) -> None:
-    """Let all contestants step in turn over the first batches of one dataset and print what came of it."""
-    _, batches = material(path, steps)
+    pairs = [(batch, padded(batch)) for batch in batches]
+    contestants = {"ours": ours(size, mesh), "transformers": theirs(size)}
+    rates: dict[tuple[str, int], list[float]] = {}
     threads = sorted({1, len(os.sched_getaffinity(0))})
-    entries = [(name, count) for name in ("ours", "transformers") for count in threads]
-    started = {entry: start(*entry, path, steps) for entry in entries}
-    rates: dict[tuple[str, int], list[float]] = {entry: [] for entry in entries}
-    for number, batch in enumerate(batches):
-        for entry, process in started.items():
-            assert process.stdin is not None and process.stdout is not None
-            print(file=process.stdin, flush=True)
-            seconds = float(process.stdout.readline())
-            if number >= WARM_UP:
-                rates[entry].append(batch.tokens / seconds)
-            time.sleep(PAUSE)
-    share = sum(batch.tokens for batch in batches) / sum(
-        len(b.layout.boundaries_B1[1:]) * b.layout.longest for b in batches
-    )
+    for number, pair in enumerate(pairs):
+        for count in threads:
+            torch.set_num_threads(count)
+            for (name, step), inputs in zip(contestants.items(), pair, strict=True):
+                begin = time.perf_counter()
+                step(inputs)  # type: ignore[arg-type]
+                if number >= WARM_UP:
+                    rates.setdefault((name, count), []).append(pair[0].tokens / (time.perf_counter() - begin))
+    share = sum(b.tokens for b in batches) / sum(p["input_ids"].numel() for _, p in pairs)
     print(f"{path}: {share:.1%} of the padded positions are real tokens")
     for (name, count), values in rates.items():
         low, middle, high = min(values), statistics.median(values), max(values)
         print(f"  {name:13} {count} threads: {middle:8,.0f} real tokens/s (from {low:,.0f} to {high:,.0f})")
-    best = {name: max(statistics.median(rates[name, count]) for count in threads) for name, _ in entries}
+    best = {name: max(statistics.median(rates[name, count]) for count in threads) for name in contestants}
     print(f"  ratio of the best medians: {best['ours'] / best['transformers']:.2f}")
-
-
-def start(name: str, threads: int, path: Path, steps: int) -> subprocess.Popen[str]:
-    words = [
-        sys.executable,
-        __file__,
-        str(path),
-        "--contestant",
-        name,
-        "--threads",
-        str(threads),
-        "--steps",
-        str(steps),
-    ]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--contestant", choices=("ours", "transformers"), help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    mesh = Mesh(ParallelConfig())
     for path in arguments.datasets:
-        if arguments.contestant:
-            contest(arguments.contestant, path, arguments.steps, arguments.threads)
-        else:
-            compare(path, arguments.steps)
+        compare(path, arguments.steps, mesh)
+    mesh.close()
 
 
 if __name__ == "__main__":
