@@ -45,30 +45,32 @@ class DataConfig(Section):
     """Folder that ``sesame prepare`` wrote."""
     global_batch: int = Field(gt=0)
     """Sequences that one optimizer step averages over."""
-    micro_batch: int = Field(gt=0)
-    """Sequences that one process handles at once; accumulation follows from the two and from the layout."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
+    accumulation follows from the two and from the layout. 0: the whole share."""
     verify: bool = True
     """Check every checksum of the dataset before the first step."""
 
     @model_validator(mode="after")
     def _micro_divides_global(self) -> "DataConfig":
-        if self.global_batch % self.micro_batch:
+        if self.micro_batch and self.global_batch % self.micro_batch:
             raise ValueError(f"global_batch {self.global_batch} does not divide by micro_batch {self.micro_batch}")
         return self
 
-    def accumulation(self, processes: int) -> int:
-        """Micro-batches of each data-parallel process in one step.
+    def cut(self, processes: int) -> tuple[int, int]:
+        """(sequences of a micro-batch, micro-batches of each data-parallel process in one step).
 
         Raises:
             ConfigError: the global batch does not divide evenly.
         """
-        together = self.micro_batch * processes
+        micro_batch = self.micro_batch or max(1, self.global_batch // processes)
+        together = micro_batch * processes
         if self.global_batch % together:
             raise ConfigError(
-                f"data.global_batch {self.global_batch} does not divide by data.micro_batch {self.micro_batch} x "
+                f"data.global_batch {self.global_batch} does not divide by data.micro_batch {micro_batch} x "
                 f"{processes} data-parallel processes = {together}; change one of the three"
             )
-        return self.global_batch // together
+        return micro_batch, self.global_batch // together
 
 
 class Share(NamedTuple):
@@ -88,7 +90,7 @@ class Batches:
         self.reads = tuple(reads)
         self.seed = seed
         self.share = share
-        self.accumulation = config.accumulation(share.of)
+        self.micro_batch, self.accumulation = config.cut(share.of)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
         if self.train.rows == 0:
@@ -107,7 +109,7 @@ class Batches:
         """This process's part of the first ``limit`` validation rows; summed over all, losses are exact means."""
         rows = np.arange(min(limit, self.validation.rows))
         denominators = self._denominators(self.validation, rows, 1)
-        size = self.config.micro_batch
+        size = self.micro_batch
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         for first in range(0, len(parts), self.share.of):
             index = first + self.share.rank

@@ -38,7 +38,7 @@ class Run:
 
     def __init__(self, config: RunConfig, mesh: meshes.Mesh):
         self.config, self.mesh = config, mesh
-        accumulation = config.data.accumulation(mesh.data)
+        cut = config.data.cut(mesh.data)
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
         vocabulary_size = self.dataset.manifest.tokenizer.vocabulary_size
         model = learner.build(config.model, config.objectives, vocabulary_size)
@@ -46,7 +46,7 @@ class Run:
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
         self.work = Work.of(model)
         resumed = self._find_checkpoint()
-        self.engine = self._start_engine(model, (config.data.micro_batch, accumulation))
+        self.engine = self._start_engine(model, cut)
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
         level = unigram_level(self.dataset)

@@ -187,5 +187,5 @@ class Pick(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient = gradients[0]
-        return gradient.new_zeros(ctx.size, *gradient.shape[1:]).index_copy_(0, *ctx.saved_tensors, gradient), None
+        (gradient,), (slots,) = gradients, ctx.saved_tensors
+        return gradient.new_zeros(ctx.size, *gradient.shape[1:]).index_copy_(0, slots, gradient), None

@@ -89,6 +89,15 @@ def test_pack_keeps_the_order_and_further_columns() -> None:
 def test_a_batch_that_does_not_divide_names_the_numbers(dataset: Path) -> None:
     with pytest.raises(ConfigError, match=r"16 does not divide by data.micro_batch 4 x 3 data-parallel processes = 12"):
         batches(dataset, Share(0, 3))
+    with pytest.raises(ConfigError, match=r"16 does not divide by data.micro_batch 5 x 3 data-parallel processes = 15"):
+        batches(dataset, Share(0, 3), micro=0)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 16])
+def test_without_a_micro_batch_each_process_takes_its_whole_share(dataset: Path, processes: int) -> None:
+    source = batches(dataset, Share(0, processes), micro=0)
+    (batch,) = source.step(0)
+    assert batch.layout.sequences == 16 // processes
 
 
 def test_a_missing_column_names_itself(dataset: Path) -> None:
