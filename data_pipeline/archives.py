@@ -78,11 +78,8 @@ def _until_broken(unit: Unit, config: SourceConfig, dropped: Counter[str], recor
             yield record
             count += 1
     except (*BROKEN, ElementTree.ParseError) as error:
-        if config.damaged == "stop":
-            raise CorpusError(
-                f"{unit.file}: breaks off after record {count} ({error}); copy it anew, or set source.damaged = 'count'"
-            ) from None
-        dropped["file breaks off"] += 1
+        said = f"{unit.file}: breaks off after record {count} ({error}); copy it anew, or set source.damaged = 'count'"
+        config.leave_out("file breaks off", lambda: said, dropped)
 
 
 def _needed(module: str, extra: str) -> Any:

@@ -59,7 +59,12 @@ def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw:
     rows = np.repeat(np.arange(len(tokens.lengths)), tokens.lengths)
     special = np.isin(tokens.values, [vocabulary.special.cls, vocabulary.special.sep, vocabulary.special.pad])
     candidates = np.flatnonzero(~special)
-    chosen = np.sort(candidates[CHOICES[config.kind](tokens.values, rows, candidates, config, vocabulary, draw)])
+    row = rows[candidates]
+    # A segment begins where the token before is special or of another row; neither words nor runs step over that.
+    segments = (np.diff(candidates, prepend=-2) != 1) | (np.diff(row, prepend=-1) != 0)
+    words = vocabulary.starts_word[tokens.values[candidates]] | segments
+    begins = UNITS[config.kind](words, segments, config, draw)
+    chosen = np.sort(candidates[_hidden(row, np.cumsum(begins) - 1, config, draw)])
     labels = tokens.values[chosen]
     fate = draw.random(len(chosen))
     replaced = np.where(fate < config.mask_share, vocabulary.special.mask, labels)
@@ -85,68 +90,31 @@ def _budget(rows: np.ndarray, config: CorruptConfig, draw: np.random.Generator) 
     return budget[rows]
 
 
-def _tokens(
-    values: np.ndarray,
-    rows: np.ndarray,
-    candidates: np.ndarray,
-    config: CorruptConfig,
-    vocabulary: Vocabulary,
-    draw: np.random.Generator,
-) -> np.ndarray:
-    """Tokens in random order within their row, up to the budget."""
-    row = rows[candidates]
-    order = np.lexsort((draw.random(len(candidates)), row))
-    return order[_rank(row[order]) < _budget(row, config, draw)[order]]
+def _tokens(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+    """Each token for itself."""
+    return np.ones(len(words), bool)
 
 
-def _words(
-    values: np.ndarray,
-    rows: np.ndarray,
-    candidates: np.ndarray,
-    config: CorruptConfig,
-    vocabulary: Vocabulary,
-    draw: np.random.Generator,
-) -> np.ndarray:
-    """Words in random order within their row, each as long as all of it fits into the budget."""
-    begins = _word_begins(values, rows, candidates, vocabulary)
-    return _units(rows[candidates], np.cumsum(begins) - 1, config, draw)
+def _words(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+    """All pieces of a word together."""
+    return words
 
 
-def _ngrams(
-    values: np.ndarray,
-    rows: np.ndarray,
-    candidates: np.ndarray,
-    config: CorruptConfig,
-    vocabulary: Vocabulary,
-    draw: np.random.Generator,
-) -> np.ndarray:
-    """Rows cut into runs of one to ``maximum_ngram`` words, and these runs hidden as words are."""
-    begins = _word_begins(values, rows, candidates, vocabulary)
-    words = int(begins.sum())
+def _ngrams(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+    """Runs of one to ``maximum_ngram`` words."""
+    count = int(words.sum())
     sizes = np.arange(1, config.maximum_ngram + 1)
     weights = 1 / sizes
-    drawn = draw.choice(sizes, words, p=weights / weights.sum())
-    first_words = np.zeros(words + 1, bool)
-    first_words[np.minimum(np.cumsum(drawn) - drawn, words)] = True
-    run_begins = begins.copy()
-    run_begins[begins] = first_words[:words]
-    # A run ends with its segment: neither special tokens nor the ends of rows are stepped over.
-    run_begins |= _segment_begins(rows, candidates)
-    return _units(rows[candidates], np.cumsum(run_begins) - 1, config, draw)
+    drawn = draw.choice(sizes, count, p=weights / weights.sum())
+    first_words = np.zeros(count + 1, bool)
+    first_words[np.minimum(np.cumsum(drawn) - drawn, count)] = True
+    begins = words.copy()
+    begins[words] = first_words[:count]
+    return begins | segments
 
 
-def _segment_begins(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """bool [candidates]: the token before is special or of another row."""
-    return (np.diff(candidates, prepend=-2) != 1) | (np.diff(rows[candidates], prepend=-1) != 0)
-
-
-def _word_begins(values: np.ndarray, rows: np.ndarray, candidates: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """bool [candidates]: a word begins at a piece that says so, and wherever a segment does."""
-    return vocabulary.starts_word[values[candidates]] | _segment_begins(rows, candidates)
-
-
-def _units(row: np.ndarray, unit: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """Units (words or runs of words) in random order within their row, each if all of it fits into the budget.
+def _hidden(row: np.ndarray, unit: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+    """Units (tokens, words or runs of words) in random order within their row, each if all of it fits the budget.
 
     Args:
         row: [candidates] the row of each.
@@ -169,8 +137,9 @@ def _rank(groups: np.ndarray) -> np.ndarray:
     return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
 
 
-CHOICES: dict[str, Callable[..., np.ndarray]] = {
+UNITS: dict[str, Callable[[np.ndarray, np.ndarray, CorruptConfig, np.random.Generator], np.ndarray]] = {
     "masked_tokens": _tokens,
     "masked_words": _words,
     "masked_ngrams": _ngrams,
 }
+"""(where words begin, where segments begin, config, draw) -> where units begin, each bool [candidates]."""

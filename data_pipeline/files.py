@@ -52,6 +52,11 @@ class File(NamedTuple):
     def compressed(self) -> bool:
         return Path(self.name).suffix in DECOMPRESS
 
+    @property
+    def kind(self) -> str:
+        """Suffix of what it holds, without that of a compression."""
+        return Path(Path(self.name).stem if self.compressed else self.name).suffix
+
 
 class Range(NamedTuple):
     """Bytes [start, stop) of a file; ``stop`` None is the end."""
@@ -68,8 +73,8 @@ class Line(NamedTuple):
     content: bytes
 
 
-def matching(pattern: str) -> list[File]:
-    """The files of a path, a folder (all below it but hidden ones) or a glob, sorted.
+def matching(pattern: str, setting: str = "source.paths") -> list[File]:
+    """The files of a path, a folder (all below it but hidden ones) or a glob, sorted; ``setting`` is where it stands.
 
     Raises:
         CorpusError: nothing matches, or the store needs a package that is not installed.
@@ -77,7 +82,7 @@ def matching(pattern: str) -> list[File]:
     found = _remote(pattern) if "://" in pattern else _local(pattern)
     if not found:
         what = "matches no file" if glob.has_magic(pattern) else "no such file"
-        raise CorpusError(f"{pattern}: {what}; correct source.paths")
+        raise CorpusError(f"{pattern}: {what}; correct {setting}")
     return found
 
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from configs.errors import CorpusError
-from data_pipeline.files import BROKEN, matching, open_binary
+from data_pipeline.files import BROKEN, File, matching, open_binary
 from data_pipeline.near_duplicates import WORD
+from data_pipeline.word_runs import hashed_runs
 
+SETTING = "clean.evaluation_paths"
 LONGEST = 13
 """Words of a sequence (GPT-3: 13)."""
 SHORTEST = 6
 """Evaluation texts of fewer words say too little to be told from chance, and are not looked for."""
-BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Overlap:
@@ -35,19 +36,19 @@ class Overlap:
         """
         found: dict[int, list[np.ndarray]] = {}
         for pattern in paths:
-            for file in matching(pattern):
-                for text in _texts(file.name, file.path):
+            for file in matching(pattern, SETTING):
+                for text in _texts(file):
                     words = _words(text)
                     if len(words) >= SHORTEST:
                         length = min(len(words), LONGEST)
-                        found.setdefault(length, []).append(_sequences(words, length))
+                        found.setdefault(length, []).append(hashed_runs(words, length))
         return cls({length: np.unique(np.concatenate(each)) for length, each in found.items()})
 
     def meets(self, text: str) -> bool:
         """Does ``text`` hold one of the sequences?"""
         words = _words(text)
         return any(
-            np.isin(_sequences(words, length), known, kind="sort").any() for length, known in self.sequences.items()
+            np.isin(hashed_runs(words, length), known, kind="sort").any() for length, known in self.sequences.items()
         )
 
     def save(self, path: Path) -> None:
@@ -64,32 +65,29 @@ def _words(text: str) -> np.ndarray:
     return np.array([zlib.crc32(word.encode()) for word in WORD.findall(text.lower())], np.uint64)
 
 
-def _sequences(words: np.ndarray, length: int) -> np.ndarray:
-    """uint64 hash of every run of ``length`` words."""
-    if len(words) < length:
-        return np.zeros(0, np.uint64)
-    runs = words
-    for more in range(1, length):
-        runs = runs[:-1] * BASE + words[more:]
-    return runs
-
-
-def _texts(name: str, path: str) -> Iterator[str]:
-    kind = Path(name.removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2").removesuffix(".xz")).suffix
+def _texts(file: File) -> Iterator[str]:
+    split = {".tsv": _cells, ".jsonl": _row}.get(file.kind, _line)
     try:
-        with open_binary(path) as file:
-            if kind == ".json":
-                yield from _strings(json.loads(file.read()))
+        with open_binary(file.path) as content:
+            if file.kind == ".json":
+                yield from _strings(json.loads(content.read()))
                 return
-            for line in file:
-                text = line.decode("utf-8-sig").rstrip("\r\n")
-                yield from {".tsv": lambda row: row.split("\t"), ".jsonl": _row}.get(kind, lambda row: [row])(text)
+            for line in content:
+                yield from split(line.decode("utf-8-sig").rstrip("\r\n"))
     except (*BROKEN, ValueError) as error:
-        raise CorpusError(f"{name}: cannot be read ({error}); correct clean.evaluation_paths") from None
+        raise CorpusError(f"{file.name}: cannot be read ({error}); correct {SETTING}") from None
+
+
+def _cells(line: str) -> list[str]:
+    return line.split("\t")
 
 
 def _row(line: str) -> list[str]:
     return list(_strings(json.loads(line))) if line.strip() else []
+
+
+def _line(line: str) -> list[str]:
+    return [line]
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -22,7 +22,7 @@ from rich.table import Table
 import configs
 from configs import Section
 from configs.errors import CorpusError, DatasetError, SesameError
-from data_pipeline import shards, tokenizer
+from data_pipeline import overlap, shards, tokenizer
 from data_pipeline.balance import ShardConfig, groups, orders
 from data_pipeline.clean import CleanConfig
 from data_pipeline.corrupt import CorruptConfig
@@ -39,7 +39,6 @@ from data_pipeline.manifest import (
     digest,
     write_manifest,
 )
-from data_pipeline.overlap import Overlap
 from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
 from data_pipeline.segment import SegmentConfig
 from data_pipeline.selection import Choice, Fate, choose, counts
@@ -136,7 +135,7 @@ def _read_and_choose(
 ) -> tuple[list[Part], list[Choice], dict[str, int]]:
     """The cleaned documents, which of them stay, and the counts of all by what became of them."""
     if config.clean.evaluation_paths:
-        Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
+        overlap.Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
     numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
@@ -166,7 +165,9 @@ def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
         "inputs": [[unit.name, unit.bytes, *map(_changed, unit.paths)] for unit in inputs],
         "model": digest(Path(model)) if model is not None else None,
         "evaluation": [
-            [*file, _changed(file.path)] for path in config.clean.evaluation_paths for file in matching(path)
+            [*file, _changed(file.path)]
+            for path in config.clean.evaluation_paths
+            for file in matching(path, overlap.SETTING)
         ],
         "code": _code_version(),
     }

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.word_runs import hashed_runs
+
 STOP_WORDS = frozenset(["the", "be", "to", "of", "and", "that", "have", "with"])
 BULLETS = ("-", "*", "\u2022", "\u2023", "\u25e6", "\u2043", "\u00b7")
 ELLIPSES = ("...", "\u2026")
-BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Page(NamedTuple):
@@ -63,12 +64,9 @@ def _repeated_characters(pieces: list[str]) -> float:
 
 def _runs(page: Page, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(hash, characters) of every run of ``size`` words."""
-    count = max(0, len(page.words) - size + 1)
-    hashes, characters = np.zeros(count, np.uint64), np.zeros(count, np.int64)
-    for place in range(size):
-        hashes = hashes * BASE + page.codes[place : place + count]
-        characters += page.lengths[place : place + count]
-    return hashes, characters
+    hashes = hashed_runs(page.codes, size)
+    ends = np.concatenate([[0], np.cumsum(page.lengths)])
+    return hashes, ends[size:] - ends[:-size]
 
 
 def _most_common_run(size: int) -> Callable[[Page], float]:

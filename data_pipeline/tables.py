@@ -69,11 +69,8 @@ def _rows(
                     yield Document(text, f"{unit.file}#{number}")
                 number += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if config.damaged == "stop":
-            raise CorpusError(
-                f"{unit.file}: breaks off after row {number} ({error}); copy it anew, or set source.damaged = 'count'"
-            ) from None
-        dropped["file breaks off"] += 1
+        said = f"{unit.file}: breaks off after row {number} ({error}); copy it anew, or set source.damaged = 'count'"
+        config.leave_out("file breaks off", lambda: said, dropped)
 
 
 def _check_column(unit: Unit, config: SourceConfig, names: list[str]) -> None:

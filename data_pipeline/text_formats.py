@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from configs.errors import CorpusError
 from data_pipeline.document import Document
 from data_pipeline.files import BROKEN, Line, begins_after_blank, line_number, lines
 from data_pipeline.unit import SourceConfig, Unit
@@ -95,12 +94,11 @@ def _guarded_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> I
             last = line.offset
             yield line
     except BROKEN as error:
-        if config.damaged == "stop":
-            raise CorpusError(
-                f"{unit.file}: breaks off after byte {last} of its text ({error}); copy or compress the file anew, or "
-                "set source.damaged = 'count' to do without the rest"
-            ) from None
-        dropped["file breaks off"] += 1
+        said = (
+            f"{unit.file}: breaks off after byte {last} of its text ({error}); copy or compress the file anew, or set "
+            "source.damaged = 'count' to do without the rest"
+        )
+        config.leave_out("file breaks off", lambda: said, dropped)
 
 
 def _decoded(line: Line, unit: Unit, config: SourceConfig, dropped: Counter[str]) -> str | None:
@@ -114,10 +112,12 @@ def _decoded(line: Line, unit: Unit, config: SourceConfig, dropped: Counter[str]
 
 def _report(unit: Unit, line: Line, config: SourceConfig, dropped: Counter[str], reason: str, said: str) -> None:
     """Count a damaged line, or stop with its number."""
-    if config.damaged == "stop":
+
+    def sentence() -> str:
         number = line_number(unit.paths[0], line.offset)
-        raise CorpusError(f"{unit.file}:{number}: {said}, or set source.damaged = 'count'")
-    dropped[reason] += 1
+        return f"{unit.file}:{number}: {said}, or set source.damaged = 'count'"
+
+    config.leave_out(reason, sentence, dropped)
 
 
 def _beyond(unit: Unit, line: Line) -> bool:

@@ -1,10 +1,13 @@
 """What is read: the configuration of a source, and the unit that one task reads of it."""
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from configs import Section
+from configs.errors import CorpusError
 from data_pipeline.files import Range
 
 
@@ -27,6 +30,16 @@ class SourceConfig(Section):
     """A longer line or document is left out, counted, and never held in memory."""
     limit_megabytes: float = Field(default=0.0, ge=0)
     """Stop after so much text, in the fixed order of reading; 0 for no limit."""
+
+    def leave_out(self, reason: str, said: Callable[[], str], dropped: Counter[str]) -> None:
+        """Count what is damaged, or stop there, as ``damaged`` says; ``said`` is asked for only then.
+
+        Raises:
+            CorpusError: what was said.
+        """
+        if self.damaged == "stop":
+            raise CorpusError(said()) from None
+        dropped[reason] += 1
 
     @property
     def maximum_bytes(self) -> int:

@@ -124,17 +124,16 @@ KERNELS: dict[tuple[str, torch.dtype], Kernel] = {
 def _group(query_tHK: Tensor, key_tHK: Tensor, value_tHK: Tensor, lengths: tuple[int, ...], dropout: float) -> Tensor:
     """Attention within sequences of ``lengths`` tokens, padded to the longest where they differ."""
     longest, parts = max(lengths), (query_tHK, key_tHK, value_tHK)
-    padded = min(lengths) < longest
-    real_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
-    slots_t = real_BL.flatten().nonzero()[:, 0].to(query_tHK.device)
-    if padded:
+    mask = slots_t = None
+    if min(lengths) < longest:
+        real_BL = (torch.arange(longest) < torch.tensor(lengths)[:, None]).to(query_tHK.device)
+        mask, slots_t = real_BL[:, None, None, :], real_BL.flatten().nonzero()[:, 0]
         parts = tuple(Spread.apply(part, slots_t, real_BL.numel()) for part in parts)
     query, key, value = (part.unflatten(0, (-1, longest)).transpose(1, 2) for part in parts)
     case = (query.device.type, query.dtype, dropout > 0)
     dense = explicit if longest <= EXPLICIT_UP_TO and case in EXPLICIT else F.scaled_dot_product_attention
-    mask = real_BL[:, None, None, :].to(query.device) if padded else None
     mixed_tHK = dense(query, key, value, mask, dropout).transpose(1, 2).flatten(0, 1)
-    return cast(Tensor, Pick.apply(mixed_tHK, slots_t)) if padded else mixed_tHK
+    return mixed_tHK if slots_t is None else cast(Tensor, Pick.apply(mixed_tHK, slots_t))
 
 
 def explicit(query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, mask: Tensor | None, dropout: float) -> Tensor:

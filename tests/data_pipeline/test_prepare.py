@@ -197,6 +197,13 @@ prepare(parse(values, CorpusConfig, "the test's corpus"), Path(values["output"])
 """
 
 
+@pytest.fixture
+def whole(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What an undisturbed run with many small groups gives."""
+    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
+    return content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
+
+
 def interrupted(values: dict[str, Any], seconds: float) -> bool:
     """Run ``sesame prepare`` and kill it after so many seconds; True when it had ended by itself."""
     process = subprocess.Popen([sys.executable, "-c", PREPARE, json.dumps(values)], stdout=subprocess.DEVNULL)
@@ -210,10 +217,8 @@ def interrupted(values: dict[str, Any], seconds: float) -> bool:
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
-    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: list[Path], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
-    whole = content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
     output = tmp_path / "dataset"
     values = dump(config(output, files)) | {"output": str(output)}
     kills = 0
@@ -269,10 +274,8 @@ def test_two_runs_do_not_share_a_folder(files: list[Path], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_nothing(
-    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: list[Path], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
-    whole = content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
     output = tmp_path / "dataset"
     values = dump(config(output, files)) | {"output": str(output)}
     draw = random.Random(1)
@@ -298,9 +301,7 @@ def workers_at_work() -> list[int]:
     return found
 
 
-def test_killed_workers_change_nothing(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
-    whole = content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
+def test_killed_workers_change_nothing(files: list[Path], whole: dict[str, bytes], tmp_path: Path) -> None:
     killed: set[int] = set()
     over = threading.Event()
 
