@@ -8,6 +8,7 @@
 | contiguous     | one stretch of tokens, cut wherever it is full                    | GPT-2                    |
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -16,7 +17,8 @@ from pydantic import Field
 
 from configs import Section
 
-Draw = np.random.Generator
+DRAWS = 4096
+"""Random numbers that are drawn together."""
 
 
 class SegmentConfig(Section):
@@ -54,88 +56,125 @@ class Example(NamedTuple):
     document: int
 
 
-def segment(part: Sentences, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
+class Draw:
+    """Random numbers one by one, at the cost of a step of an iterator and not of a call into numpy."""
+
+    def __init__(self, generator: np.random.Generator):
+        self._generator = generator
+        self._numbers = self._endless()
+
+    def share(self) -> float:
+        """Uniform in [0, 1)."""
+        return next(self._numbers)
+
+    def between(self, first: int, last: int) -> int:
+        """Uniform among first ... last - 1; a 53-bit fraction is even enough for any number of tokens."""
+        return first + int(next(self._numbers) * (last - first))
+
+    def heads(self, tosses: int) -> int:
+        """How many of so many fair tosses are heads."""
+        return int(self._generator.binomial(tosses, 0.5)) if tosses else 0
+
+    def _endless(self) -> Iterator[float]:
+        while True:
+            yield from self._generator.random(DRAWS).tolist()
+
+
+class Bounds(NamedTuple):
+    """The boundaries of :class:`Sentences` as lists, whose entries are reached faster one by one."""
+
+    sentences: list[int]
+    documents: list[int]
+
+
+def segment(part: Sentences, config: SegmentConfig, generator: np.random.Generator) -> Iterator[Example]:
     """The examples of every document of ``part``, once through."""
-    for document in range(len(part.documents) - 1):
-        yield from KINDS[config.kind](part, document, config, draw)
+    bounds = Bounds(part.sentences.tolist(), part.documents.tolist())
+    draw, cut = Draw(generator), KINDS[config.kind]
+    for document in range(len(bounds.documents) - 1):
+        yield from cut(bounds, document, config, draw)
 
 
 def _target(config: SegmentConfig, room: int, draw: Draw) -> int:
-    return int(draw.integers(2, room + 1)) if draw.random() < config.short_sequence_probability else room
+    return draw.between(2, room + 1) if draw.share() < config.short_sequence_probability else room
 
 
-def _chunks(part: Sentences, document: int, target: Callable[[], int]) -> Iterator[tuple[int, int]]:
+def _reaching(sentences: list[int], first: int, end: int, length: int) -> int:
+    """One past the last of the sentences that reach ``length`` tokens from ``first`` on; at least one of them."""
+    return bisect_left(sentences, sentences[first] + length, first + 1, end)
+
+
+def _chunks(bounds: Bounds, document: int, target: Callable[[], int]) -> Iterator[tuple[int, int]]:
     """Runs of whole sentences [first, last) that reach the target; ``target`` is asked anew for each run."""
-    first, end = int(part.documents[document]), int(part.documents[document + 1])
+    first, end = bounds.documents[document : document + 2]
     while first < end:
-        last = int(np.searchsorted(part.sentences, part.sentences[first] + target(), side="left"))
-        last = min(max(last, first + 1), end)
+        last = _reaching(bounds.sentences, first, end, target())
         yield first, last
         first = last
 
 
-def _next_sentence(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
+def _next_sentence(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 3
-    bounds, others = part.sentences, len(part.documents) - 1
-    first, end = int(part.documents[document]), int(part.documents[document + 1])
+    sentences, others = bounds.sentences, len(bounds.documents) - 1
+    first, end = bounds.documents[document : document + 2]
     while first < end:
         target = _target(config, room, draw)
-        last = min(max(int(np.searchsorted(bounds, bounds[first] + target, side="left")), first + 1), end)
-        middle = first + 1 if last - first < 3 else int(draw.integers(first + 1, last))
+        last = _reaching(sentences, first, end, target)
+        middle = first + 1 if last - first < 3 else draw.between(first + 1, last)
         lonely = last - first == 1
-        if others > 1 and (lonely or draw.random() < 0.5):
+        if others > 1 and (lonely or draw.share() < 0.5):
             # Always another document, so that every label is true; the sentences not used come again.
-            second = _elsewhere(part, document, target - int(bounds[middle] - bounds[first]), draw)
-            yield _fit((bounds[first], bounds[middle]), second, 1, document, room, draw)
+            second = _elsewhere(bounds, document, target - (sentences[middle] - sentences[first]), draw)
+            yield _fit((sentences[first], sentences[middle]), second, 1, document, room, draw)
             first = middle
         else:
             if not lonely:
-                spans = (bounds[first], bounds[middle]), (bounds[middle], bounds[last])
+                spans = (sentences[first], sentences[middle]), (sentences[middle], sentences[last])
                 yield _fit(*spans, 0, document, room, draw)
             first = last
 
 
-def _elsewhere(part: Sentences, document: int, length: int, draw: Draw) -> tuple[int, int]:
+def _elsewhere(bounds: Bounds, document: int, length: int, draw: Draw) -> tuple[int, int]:
     """A span of at least one sentence and about ``length`` tokens from a random place in another document."""
-    other = int(draw.integers(len(part.documents) - 2))
+    other = draw.between(0, len(bounds.documents) - 2)
     other += other >= document
-    start, end = int(part.documents[other]), int(part.documents[other + 1])
-    first = int(draw.integers(start, end))
-    last = int(np.searchsorted(part.sentences, part.sentences[first] + max(1, length), side="left"))
-    return int(part.sentences[first]), int(part.sentences[min(max(last, first + 1), end)])
+    start, end = bounds.documents[other : other + 2]
+    first = draw.between(start, end)
+    return bounds.sentences[first], bounds.sentences[_reaching(bounds.sentences, first, end, length)]
 
 
-def _sentence_order(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
+def _sentence_order(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 3
-    bounds = part.sentences
-    for first, last in _chunks(part, document, lambda: _target(config, room, draw)):
+    sentences = bounds.sentences
+    for first, last in _chunks(bounds, document, lambda: _target(config, room, draw)):
         if last - first > 1:
-            middle = int(draw.integers(first + 1, last))
-            pair = _fit((bounds[first], bounds[middle]), (bounds[middle], bounds[last]), 0, document, room, draw)
-            swap = draw.random() < 0.5
+            middle = draw.between(first + 1, last)
+            spans = (sentences[first], sentences[middle]), (sentences[middle], sentences[last])
+            pair = _fit(*spans, 0, document, room, draw)
+            swap = draw.share() < 0.5
             yield Example(*pair[2:4], *pair[:2], 1, document) if swap else pair
 
 
-def _full_sentences(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
+def _full_sentences(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 2
-    first, end = int(part.documents[document]), int(part.documents[document + 1])
+    first, end = bounds.documents[document : document + 2]
     while first < end:
-        start = int(part.sentences[first])
-        last = int(np.searchsorted(part.sentences, start + _target(config, room, draw), side="right")) - 1
-        last = min(max(last, first + 1), end)
+        start = bounds.sentences[first]
+        last = bisect_right(bounds.sentences, start + _target(config, room, draw), first + 1, end + 1) - 1
+        last = max(last, first + 1)
         # Only a single sentence can be longer than the room; its end is left out.
-        yield Example(start, min(int(part.sentences[last]), start + room), 0, 0, 0, document)
+        yield Example(start, min(bounds.sentences[last], start + room), 0, 0, 0, document)
         first = last
 
 
-def _contiguous(part: Sentences, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
+def _contiguous(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
     room = config.sequence_length - 2
-    start, end = (int(part.sentences[part.documents[document + offset]]) for offset in (0, 1))
+    start, end = (bounds.sentences[place] for place in bounds.documents[document : document + 2])
     for first in range(start, end, room):
         yield Example(first, min(end, first + room), 0, 0, 0, document)
 
 
-KINDS: dict[str, Callable[[Sentences, int, SegmentConfig, Draw], Iterator[Example]]] = {
+KINDS: dict[str, Callable[[Bounds, int, SegmentConfig, Draw], Iterator[Example]]] = {
     "next_sentence": _next_sentence,
     "sentence_order": _sentence_order,
     "full_sentences": _full_sentences,
@@ -146,19 +185,18 @@ PAIRS = ("next_sentence", "sentence_order")
 
 def _fit(first: tuple[int, int], second: tuple[int, int], label: int, document: int, room: int, draw: Draw) -> Example:
     """Cut the longer span, token by token from a random end, until both fit (BERT's published code)."""
-    spans = [[int(first[0]), int(first[1])], [int(second[0]), int(second[1])]]
-    lengths = [end - start for start, end in spans]
-    excess = max(0, sum(lengths) - room)
-    longer = int(lengths[1] > lengths[0])
+    lengths = first[1] - first[0], second[1] - second[0]
+    excess = max(0, lengths[0] + lengths[1] - room)
     # The longer one is cut down to the other, and from there on both in turn.
     alone = min(excess, abs(lengths[0] - lengths[1]))
-    cuts = [0, 0]
-    cuts[longer] = alone
-    cuts[0] += (excess - alone + 1) // 2
-    cuts[1] += (excess - alone) // 2
-    for span, cut in zip(spans, cuts, strict=True):
-        front = int(draw.binomial(cut, 0.5)) if cut else 0
-        span[0] += front
-        span[1] -= cut - front
-    (first_start, first_end), (second_start, second_end) = spans
-    return Example(first_start, first_end, second_start, second_end, label, document)
+    cuts = [(excess - alone + 1) // 2, (excess - alone) // 2]
+    cuts[lengths[1] > lengths[0]] += alone
+    fronts = draw.heads(cuts[0]), draw.heads(cuts[1])
+    return Example(
+        first[0] + fronts[0],
+        first[1] - (cuts[0] - fronts[0]),
+        second[0] + fronts[1],
+        second[1] - (cuts[1] - fronts[1]),
+        label,
+        document,
+    )

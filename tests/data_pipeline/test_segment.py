@@ -58,8 +58,9 @@ def test_next_sentence_labels_are_true() -> None:
 
 
 def test_about_half_of_the_pairs_are_random() -> None:
-    _, examples = made("next_sentence", part(documents=200, longest=12))
-    assert np.mean([found.pair_label for found in examples]) == pytest.approx(0.5, abs=0.06)
+    _, examples = made("next_sentence", part(documents=1000, longest=12))
+    # Half of them, and a sentence that is left alone at the end of its document always (here one pair in ten).
+    assert np.mean([found.pair_label for found in examples]) == pytest.approx(0.55, abs=0.025)
 
 
 def test_a_single_document_gives_true_pairs_only() -> None:
