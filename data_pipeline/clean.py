@@ -17,7 +17,7 @@ from data_pipeline.quality import QUALITY, REPETITION, Rule, broken_rule
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
 OTHER_SPACE = re.compile(r"[\t\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
-"""White space that is neither a plain space nor the end of a line; a class that names its characters is found faster."""
+"""White space that is neither a plain space nor the end of a line; a class that names its members is fast."""
 SPACES = re.compile(r"  +")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 BLANK_LINES = re.compile(r"\n\s*\n\s*")

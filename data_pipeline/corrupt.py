@@ -56,15 +56,19 @@ class Corrupted(NamedTuple):
 
 def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw: np.random.Generator) -> Corrupted:
     """Hide tokens of every row; special tokens are never hidden."""
-    rows = np.repeat(np.arange(len(tokens.lengths)), tokens.lengths)
-    special = np.isin(tokens.values, [vocabulary.special.cls, vocabulary.special.sep, vocabulary.special.pad])
+    rows = np.repeat(np.arange(len(tokens.lengths), dtype=np.uint32), tokens.lengths)
+    is_special = np.zeros(len(vocabulary.starts_word), bool)
+    is_special[[vocabulary.special.cls, vocabulary.special.sep, vocabulary.special.pad]] = True
+    special = is_special[tokens.values]
+    # A segment begins with a row and after a special token; neither words nor runs step over that.
+    begins = np.zeros(len(special) + 1, bool)
+    begins[1:] = special
+    begins[tokens.offsets] = True
     candidates = np.flatnonzero(~special)
-    row = rows[candidates]
-    # A segment begins where the token before is special or of another row; neither words nor runs step over that.
-    segments = (np.diff(candidates, prepend=-2) != 1) | (np.diff(row, prepend=-1) != 0)
+    segments = begins[candidates]
     words = vocabulary.starts_word[tokens.values[candidates]] | segments
-    begins = UNITS[config.kind](words, segments, config, draw)
-    chosen = np.sort(candidates[_hidden(row, np.cumsum(begins) - 1, config, draw)])
+    units = UNITS[config.kind](words, segments, config, draw)
+    chosen = candidates[_hidden(rows[candidates], np.flatnonzero(units), config, draw)]
     labels = tokens.values[chosen]
     fate = draw.random(len(chosen))
     replaced = np.where(fate < config.mask_share, vocabulary.special.mask, labels)
@@ -77,17 +81,14 @@ def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw:
     return Corrupted(Ragged(values, tokens.offsets), Ragged(positions, offsets), Ragged(labels, offsets))
 
 
-def _budget(rows: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """[candidates] how many predictions the row of each candidate may have; at least one.
+def _budget(counts: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+    """[rows] how many predictions each row may have, of so many text tokens; at least one.
 
     Rounded up or down by chance, so that the mean is the probability that was asked for also where most rows have
     one length.
     """
-    counts = np.bincount(rows)
     budget = np.maximum(1, np.floor(counts * config.mask_probability + draw.random(len(counts)))).astype(np.int64)
-    if config.maximum_predictions:
-        budget = np.minimum(budget, config.maximum_predictions)
-    return budget[rows]
+    return np.minimum(budget, config.maximum_predictions) if config.maximum_predictions else budget
 
 
 def _tokens(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
@@ -113,28 +114,37 @@ def _ngrams(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw
     return begins | segments
 
 
-def _hidden(row: np.ndarray, unit: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
+def _hidden(row: np.ndarray, starts: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
     """Units (tokens, words or runs of words) in random order within their row, each if all of it fits the budget.
 
     Args:
-        row: [candidates] the row of each.
-        unit: [candidates] the unit of each, ascending.
+        row: uint32 [candidates] the row of each, ascending.
+        starts: [units] the first candidate of each unit.
+
+    Returns:
+        The candidates that are hidden, ascending.
     """
-    length = np.bincount(unit)
-    order = np.lexsort((np.arange(len(unit)), draw.random(len(length))[unit], row))
-    done = _rank(row[order]) - _rank(unit[order]) + length[unit[order]]
-    budget = _budget(row, config, draw)
-    fits = done <= budget[order]
+    if not len(starts):
+        return starts
+    lengths = np.diff(starts, append=len(row))
+    rows = row[starts]
+    # First by chance, then by row: stable sorts of 16-bit numbers are radix sorts, ten times as fast as one by two keys.
+    by_chance = np.argsort(draw.integers(0, 2**16, len(starts), np.uint16), kind="stable")
+    narrow = rows.astype(np.uint16) if rows[-1] < 2**16 else rows
+    order = by_chance[np.argsort(narrow[by_chance], kind="stable")]
+    ends = np.cumsum(lengths[order])
+    first = np.flatnonzero(np.diff(rows, prepend=~rows[:1]))
+    budget = np.repeat(_budget(np.bincount(row), config, draw)[rows[first]], np.diff(first, append=len(rows)))
+    done = ends - np.repeat(ends[first] - lengths[order[first]], np.diff(first, append=len(rows)))
+    taken = np.where(done <= budget, lengths[order], 0)
     # The first unit of a row is hidden even where it is too long, then only as far as the budget goes, or text
     # without spaces would never be hidden.
-    first_unit = (done == length[unit[order]]) & (_rank(row[order]) < budget[order])
-    return order[fits | first_unit]
-
-
-def _rank(groups: np.ndarray) -> np.ndarray:
-    """Position of each entry inside its run of equal entries."""
-    starts = np.flatnonzero(np.diff(groups, prepend=-1) != 0)
-    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
+    taken[first] = np.minimum(lengths[order[first]], budget[first])
+    counts = np.zeros(len(starts), np.int64)
+    counts[order] = taken
+    hidden = np.flatnonzero(counts)
+    counts = counts[hidden]
+    return np.repeat(starts[hidden] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 UNITS: dict[str, Callable[[np.ndarray, np.ndarray, CorruptConfig, np.random.Generator], np.ndarray]] = {
