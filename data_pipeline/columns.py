@@ -14,6 +14,7 @@ COLUMNS: dict[str, str] = {
     "mask_labels": "list: the original ids at those positions",
     "pair_labels": "0 the pair is as it was, 1 the second segment is from another document (or the two are swapped)",
     "document": "number of the document that the first segment is from, counted over the documents of the split",
+    "second_document": "the same of the second segment, where it may be another one (next_sentence)",
 }
 """Every column that a recipe may write, in the order in which a shard holds them."""
 

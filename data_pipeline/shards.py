@@ -6,6 +6,7 @@
         train-00000.arrow ...        Arrow IPC files, one record batch each, uncompressed, read by memory map
         validation-00000.arrow ...   examples of held-out documents
         validation_documents.jsonl   those documents as text: {"text": ..., "source": ...}
+        train_documents.arrow        file and place of each document that is trained on, by its number; compressed
 
 Nobody else knows this layout. ``columns.py`` says what the columns mean, ``manifest.py`` what the manifest holds.
 """
@@ -24,6 +25,7 @@ from data_pipeline.statistics import Counted, count, shares, summarise
 
 TOKENIZER = "tokenizer.model"
 DOCUMENTS = "validation_documents.jsonl"
+PLACES = "train_documents.arrow"
 SPLITS = ("train", "validation")
 BLOCK_ROWS = 65536
 """Rows that are looked at together when a whole split is counted."""
@@ -86,6 +88,10 @@ class Dataset:
     def documents_path(self) -> Path:
         return self.path / DOCUMENTS
 
+    @property
+    def places_path(self) -> Path:
+        return self.path / PLACES
+
     def split(self, name: str) -> Split:
         """The rows of ``train`` or ``validation``."""
         if name not in self.manifest.splits:
@@ -94,8 +100,10 @@ class Dataset:
 
     def files(self) -> dict[str, str]:
         """SHA-256 of every file but the manifest, by name."""
-        shards = {shard.file: shard.sha256 for split in self.manifest.splits.values() for shard in split.shards}
-        return {TOKENIZER: self.manifest.tokenizer.sha256, DOCUMENTS: self.manifest.documents_sha256, **shards}
+        manifest = self.manifest
+        shards = {shard.file: shard.sha256 for split in manifest.splits.values() for shard in split.shards}
+        texts = {DOCUMENTS: manifest.documents_sha256, PLACES: manifest.places_sha256}
+        return {TOKENIZER: manifest.tokenizer.sha256, **texts, **shards}
 
 
 def open_dataset(path: str | Path, *, verify: bool) -> Dataset:

@@ -50,16 +50,23 @@ def inspect(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="train or validation.")] = "train",
     count: Annotated[int, typer.Option(min=1, metavar="N", help="How many examples.")] = 5,
+    row: Annotated[
+        int | None, typer.Option(metavar="N", help="Only this row, with file and place of its text.")
+    ] = None,
 ) -> None:
     """Show a few examples as the model sees them, with masks and labels made visible.
 
     Example: sesame inspect runs/demo/dataset --count 3
+
+    With --row it shows one example and the file and place that its text is from: so a bad batch is traced.
     """
     from rich.console import Console
 
-    from data_pipeline.inspect import render
+    from data_pipeline.inspect import origins, render
 
-    Console().print(render(dataset, split, count))
+    Console().print(render(dataset, split, count, row))
+    if row is not None:
+        print("\n".join(origins(dataset, split, row)))
 
 
 @app.command(short_help="Check a dataset against its manifest.")

@@ -101,7 +101,7 @@ def test_a_folder_without_a_manifest_is_no_dataset(tmp_path: Path) -> None:
 def test_another_format_is_refused(copy: Path) -> None:
     manifest = read_manifest(copy)
     write_manifest(copy, manifest.model_copy(update={"format_version": 99}))
-    with pytest.raises(DatasetError, match="has format 99, but this version reads 1"):
+    with pytest.raises(DatasetError, match="has format 99, but this version reads 2"):
         open_dataset(copy, verify=False)
 
 
