@@ -77,7 +77,7 @@ def verify(
 
     Example: sesame verify runs/demo/dataset
     """
-    from data_pipeline.shards import verify
+    from data_pipeline.verification import verify
 
     print("\n".join(verify(dataset)))
 
