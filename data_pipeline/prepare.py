@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial as bound
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     columns = by_split["train"][0].columns
     manifest = Manifest(
         format_version=FORMAT_VERSION,
-        code_version=_code_version(),
+        code_version=provenance.code_version(),
         seed=config.seed,
         columns=columns,
         recipe=config.recipe(),
@@ -171,7 +170,7 @@ def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
             for path in config.clean.evaluation_paths
             for file in matching(path, overlap.SETTING)
         ],
-        "code": _code_version(),
+        "code": provenance.code_version(),
     }
 
 
@@ -294,13 +293,6 @@ def _sources(
         {"name": each.name, "bytes": each.bytes, "sha256": hashed[each.paths], "characters_kept": kept[each.name]}
         for each in inputs
     )
-
-
-def _code_version() -> str:
-    try:
-        return version("sesame")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, console: Console) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def checksum(paths: tuple[str, ...]) -> str:
     except OSError as error:
         raise CorpusError(f"{error.filename or paths[0]}: cannot be read ({error.strerror or error})") from None
     return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def code_version() -> str:
+    """Version of Sesame, and a hash of the code of this room: other code may give other bytes."""
+    try:
+        known = version("sesame")
+    except PackageNotFoundError:
+        known = "unknown"
+    code = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+    return f"{known}+{code.hexdigest()[:12]}"
 
 
 def _places(parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[str]:

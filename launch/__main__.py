@@ -72,14 +72,22 @@ def inspect(
 @app.command(short_help="Check a dataset against its manifest.")
 def verify(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
+    card: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the card; without it DATASET/card.")
+    ] = None,
 ) -> None:
-    """Check every shard of a dataset against its manifest: checksums, counts and masking rates.
+    """Check everything that a dataset promises: checksums, counts, masking, whole words, pairs, levels.
 
     Example: sesame verify runs/demo/dataset
+
+    What was found is also written as a card: a README.md with pictures, which is not part of the dataset.
     """
+    from data_pipeline.card import FOLDER, write_card
     from data_pipeline.verification import verify
 
-    print("\n".join(verify(dataset)))
+    findings = verify(dataset)
+    print("\n".join(findings), flush=True)
+    print(f"card: {write_card(dataset, card or dataset / FOLDER, findings)}")
 
 
 @app.command(short_help="Train a model on a dataset.")
