@@ -1,6 +1,7 @@
 """The columns of a dataset and how rows of unequal length lie in memory."""
 
 import os
+import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ def concatenate(parts: list[Columns]) -> Columns:
 
 def write_arrow(path: Path, table: pa.Table) -> None:
     """Write an Arrow file aside and rename it: a worker that an interrupted run left behind may write the same one."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    aside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
     with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
     aside.rename(path)
