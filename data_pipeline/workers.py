@@ -10,6 +10,7 @@ import secrets
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,11 +34,12 @@ if "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import NodeDiedError, ObjectLostError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 OBJECT_STORE_BYTES = 256 << 20
 SECONDS_TO_ANSWER = 5
+LOST = (ObjectLostError, NodeDiedError)
 RETRIES = 20
 """Times that a job starts anew because its worker died."""
 
@@ -120,6 +122,7 @@ class Workers:
         left = [number for number, result in enumerate(results) if result is None]
         waiting = iter(left)
         running: dict[Any, int] = {}
+        lost: Counter[int] = Counter()
         begin = time.perf_counter()
         with self._progress() as bar:
             task = bar.add_task(title, total=len(jobs), completed=len(jobs) - len(left))
@@ -132,7 +135,15 @@ class Workers:
                     break
                 for done in ray.wait(list(running), num_returns=1)[0]:
                     number = running.pop(done)
-                    results[number] = _result(done)
+                    try:
+                        results[number] = _result(done)
+                    except LOST:
+                        # Ray retries a job, but not one whose values were lost on the way to it.
+                        lost[number] += 1
+                        if lost[number] > RETRIES:
+                            raise
+                        running[remote.remote(*jobs[number])] = number
+                        continue
                     self.ledger.record(title, results[number], number)
                     bar.advance(task)
         if not self.console.is_terminal:

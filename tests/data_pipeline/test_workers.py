@@ -84,6 +84,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_machine_lost_in_the_middle_changes_nothing(
     cluster: RunningCluster, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_machine_without_sesame_is_named(
         join(cluster.address, tmp_path)
 
 
+@pytest.mark.slow
 def test_another_token_is_refused_in_one_sentence(cluster: RunningCluster, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "corpus.toml"
     values = configs.dump(config(tmp_path / "dataset", folder, address=cluster.address))
