@@ -69,7 +69,8 @@ def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, 
     dropped: Counter[str] = Counter()
     for reading in readings:
         dropped.update(reading.dropped)
-    found = Counter(int(fate) for choice in choices for fate in choice.fates)
+    nothing = np.zeros(len(Fate), np.int64)
+    found = sum((np.bincount(each.fates, minlength=len(Fate)) for each in choices), nothing).tolist()
     dropped["duplicate"] += found[Fate.DUPLICATE]
     dropped["near duplicate"] += found[Fate.NEAR_DUPLICATE]
     dropped["beyond the limit"] += found[Fate.BEYOND_LIMIT]

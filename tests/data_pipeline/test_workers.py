@@ -110,6 +110,26 @@ def test_a_machine_lost_in_the_middle_changes_nothing(
     assert content(output) == whole
 
 
+def test_a_job_whose_values_were_lost_is_done_anew_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intact, losses = workers._result, iter(range(3))
+
+    def loses(reference: Any) -> Any:
+        if next(losses, None) is not None:
+            raise workers.ObjectLostError(reference.hex(), None, "")
+        return intact(reference)
+
+    monkeypatch.setattr(workers, "_result", loses)
+    with Workers(WorkersConfig(count=1), Console(), Ledger(tmp_path)) as started:
+        assert started.map("a stage", os.path.basename, [("a/b",), ("c/d",), ("e/f",)]) == ["b", "d", "f"]
+        assert next(losses, None) is None
+        monkeypatch.setattr(workers, "RETRIES", 1)
+        losses = iter(range(100))
+        with pytest.raises(workers.ObjectLostError):
+            started.map("another stage", os.path.basename, [("a/b",)])
+
+
 def join(address: str, folder: Path) -> None:
     with Workers(WorkersConfig(address=address), Console(), Ledger(folder)):
         pass
