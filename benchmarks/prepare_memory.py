@@ -30,7 +30,7 @@ paths = ["{path}"]
 minimum_characters = 1
 [tokenizer]
 vocabulary_size = 8192
-sample_megabytes = 4.0
+sample_megabytes = 1.0
 [workers]
 count = {workers}
 """
