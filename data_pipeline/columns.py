@@ -1,6 +1,7 @@
 """The columns of a dataset and how rows of unequal length lie in memory."""
 
 import os
+import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ COLUMNS: dict[str, str] = {
     "mask_labels": "list: the original ids at those positions",
     "pair_labels": "0 the pair is as it was, 1 the second segment is from another document (or the two are swapped)",
     "document": "number of the document that the first segment is from, counted over the documents of the split",
+    "second_document": "the same of the second segment, where it may be another one (next_sentence)",
 }
 """Every column that a recipe may write, in the order in which a shard holds them."""
 
@@ -66,7 +68,7 @@ def concatenate(parts: list[Columns]) -> Columns:
 
 def write_arrow(path: Path, table: pa.Table) -> None:
     """Write an Arrow file aside and rename it: a worker that an interrupted run left behind may write the same one."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    aside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
     with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
     aside.rename(path)

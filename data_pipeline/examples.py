@@ -95,6 +95,10 @@ def _one_pass(
     if paired:
         columns["pair_labels"] = spans[:, 4].astype(np.uint8)
     columns["document"] = documents[spans[:, 5]].astype(np.uint32)
+    if recipe.segment.kind == "next_sentence":
+        starts = sentences.sentences[sentences.documents]
+        second = np.searchsorted(starts, spans[:, 2], side="right") - 1
+        columns["second_document"] = documents[second].astype(np.uint32)
     return {name: columns[name] for name in COLUMNS if name in columns}
 
 

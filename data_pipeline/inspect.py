@@ -9,7 +9,8 @@ from rich.text import Text
 
 from configs.errors import DatasetError
 from data_pipeline.columns import Columns, Ragged
-from data_pipeline.shards import open_dataset
+from data_pipeline.provenance import places
+from data_pipeline.shards import Split, open_dataset
 from data_pipeline.tokenizer import WORD_START, Tokenizer
 
 PAIR_LABELS: dict[str, tuple[str, str]] = {
@@ -21,25 +22,49 @@ PAIR_LABELS: dict[str, tuple[str, str]] = {
 LEGEND = "[MASK→word] hidden   shown→word replaced at random   =word= predicted, but left as it is"
 
 
-def render(dataset: str | Path, split: str, count: int) -> RenderableType:
-    """The first ``count`` rows of a split, something that rich can print.
+def render(dataset: str | Path, split: str, count: int, row: int | None = None) -> RenderableType:
+    """The first ``count`` rows of a split, or the one ``row``; something that rich can print.
 
     Raises:
-        DatasetError: no such dataset or split, or the split has no rows.
+        DatasetError: no such dataset, split or row, or the split has no rows.
     """
     opened = open_dataset(dataset, verify=False)
     rows = opened.split(split)
     if not rows.rows:
         raise DatasetError(f"{dataset}: the split '{split}' has no rows")
     tokenizer = Tokenizer.load(opened.tokenizer_path)
-    chosen = rows.take(np.arange(min(count, rows.rows)))
+    numbers = np.arange(min(count, rows.rows)) if row is None else _checked(rows, split, row)
+    chosen = rows.take(numbers)
     kind = opened.manifest.recipe["segment"]["kind"]
-    panels = [_panel(chosen, row, tokenizer, kind) for row in range(min(count, rows.rows))]
+    panels = [_panel(chosen, place, int(number), tokenizer, kind) for place, number in enumerate(numbers)]
     legend = [Text(LEGEND, style="dim")] if "mask_positions" in chosen else []
     return Group(*panels, *legend)
 
 
-def _panel(columns: Columns, row: int, tokenizer: Tokenizer, kind: str) -> Panel:
+def origins(dataset: str | Path, split: str, row: int) -> list[str]:
+    """A line with file and place of the text of each segment of a row.
+
+    Raises:
+        DatasetError: no such dataset, split or row.
+    """
+    opened = open_dataset(dataset, verify=False)
+    columns = opened.split(split).take(_checked(opened.split(split), split, row))
+    segments = {"A": "document", "B": "second_document"}
+    numbers = {name: int(columns[column][0]) for name, column in segments.items() if column in columns}  # pyright: ignore
+    found = places(opened, split, numbers.values())
+    return [
+        f"{name if len(numbers) > 1 else 'text'}: document {number}, {place}"
+        for (name, number), place in zip(numbers.items(), found, strict=True)
+    ]
+
+
+def _checked(rows: Split, split: str, row: int) -> np.ndarray:
+    if not 0 <= row < rows.rows:
+        raise DatasetError(f"the split '{split}' has no row {row}; its rows are 0 to {rows.rows - 1}")
+    return np.array([row])
+
+
+def _panel(columns: Columns, row: int, number: int, tokenizer: Tokenizer, kind: str) -> Panel:
     tokens, originals = _row(columns, "tokens", row), _originals(columns, row)
     first = int(columns["first_segment_length"][row])  # pyright: ignore[reportArgumentType]
     parts = {"A": range(1, first - 1), "B": range(first, len(tokens) - 1)}
@@ -49,7 +74,7 @@ def _panel(columns: Columns, row: int, tokenizer: Tokenizer, kind: str) -> Panel
             text.append(f"{name}: ", style="bold")
             text.append_text(_segment(tokens, positions, originals, tokenizer))
             text.append("\n")
-    facts = [f"row {row}", f"{len(tokens)} tokens", f"{len(originals)} predictions"]
+    facts = [f"row {number}", f"{len(tokens)} tokens", f"{len(originals)} predictions"]
     if "pair_labels" in columns:
         label = int(columns["pair_labels"][row])  # pyright: ignore[reportArgumentType]
         facts.append(f"pair label {label}: {PAIR_LABELS[kind][label]}")

@@ -11,7 +11,7 @@ import configs
 from configs import Section
 from configs.errors import ConfigError, DatasetError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 
 
@@ -54,10 +54,12 @@ class Manifest(Section):
     splits: dict[str, SplitRecord]
     documents_sha256: str
     """Of ``validation_documents.jsonl``."""
+    places_sha256: str
+    """Of ``train_documents.arrow``."""
     documents: dict[str, int]
     """Documents read, kept, held out, and dropped by reason."""
     sources: tuple[dict[str, Any], ...]
-    """Files or packages read: name, bytes on disk, characters kept."""
+    """Files or packages read: name, bytes on disk, their SHA-256 (in a store: its hash), characters kept."""
     lengths: dict[str, int]
     """Histogram: sequences of the train split by number of tokens, in bins of 16."""
     masking: dict[str, float]

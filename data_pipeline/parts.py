@@ -30,8 +30,8 @@ class Part(NamedTuple):
     path: Path
     unit: str
     """Name of the unit of the source."""
-    fingerprints: tuple[bytes, ...]
-    """Of the text of each document."""
+    fingerprints: np.ndarray
+    """uint64 [documents, 2]: of the text of each document."""
     characters: np.ndarray
     """int64 [documents]."""
     paragraphs: np.ndarray
@@ -111,7 +111,7 @@ def _write_part(held: list[Document], unit: str, stem: Path, number: int, wanted
     return Part(
         path,
         unit,
-        tuple(fingerprint(text) for text in texts),
+        np.frombuffer(b"".join(map(fingerprint, texts)), "<u8").reshape(-1, 2),
         np.array([len(text) for text in texts], np.int64),
         np.array([each for row in hashes for each in row], np.uint64),
         boundaries(np.array([len(row) for row in hashes], np.int64)),

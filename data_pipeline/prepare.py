@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial as bound
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from rich.table import Table
 import configs
 from configs import Section
 from configs.errors import CorpusError, DatasetError, SesameError
-from data_pipeline import overlap, shards, tokenizer
+from data_pipeline import overlap, provenance, shards, tokenizer
 from data_pipeline.balance import ShardConfig, groups, orders
 from data_pipeline.clean import CleanConfig
 from data_pipeline.corrupt import CorruptConfig
@@ -107,6 +106,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     model = _tokenizer(config, parts, choices, workers)
     (folder / shards.TOKENIZER).write_bytes(model)
     held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
+    provenance.write_places(folder / shards.PLACES, parts, choices)
     recipe = Recipe(config.seed, config.segment, config.corrupt, model)
     jobs = [*_groups("train", Fate.TRAIN, parts, choices), *_groups("validation", Fate.VALIDATION, *held_out)]
     by_split = _make_examples(jobs, recipe, work, workers)
@@ -115,15 +115,16 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     columns = by_split["train"][0].columns
     manifest = Manifest(
         format_version=FORMAT_VERSION,
-        code_version=_code_version(),
+        code_version=provenance.code_version(),
         seed=config.seed,
         columns=columns,
         recipe=config.recipe(),
         tokenizer=_tokenizer_record(folder / shards.TOKENIZER, vocabulary),
         splits=splits,
         documents_sha256=digest(folder / shards.DOCUMENTS),
+        places_sha256=digest(folder / shards.PLACES),
         documents=documents,
-        sources=_sources(inputs, parts, choices),
+        sources=_sources(inputs, parts, choices, workers),
         **summarise(counted["train"], counted["validation"], columns)._asdict(),
     )
     write_manifest(folder, manifest)
@@ -169,7 +170,7 @@ def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
             for path in config.clean.evaluation_paths
             for file in matching(path, overlap.SETTING)
         ],
-        "code": _code_version(),
+        "code": provenance.code_version(),
     }
 
 
@@ -279,18 +280,19 @@ def _write_shards(
     return splits, counted
 
 
-def _sources(inputs: Sequence[Unit], parts: Sequence[Part], choices: Sequence[Choice]) -> tuple[dict[str, Any], ...]:
+def _sources(
+    inputs: Sequence[Unit], parts: Sequence[Part], choices: Sequence[Choice], workers: Workers
+) -> tuple[dict[str, Any], ...]:
+    files = list(dict.fromkeys(unit.paths for unit in inputs))
+    checksums = workers.map("checksum the sources", provenance.checksum, [(paths,) for paths in files])
+    hashed = dict(zip(files, checksums, strict=True))
     kept = dict.fromkeys((unit.name for unit in inputs), 0)
     for part, choice in zip(parts, choices, strict=True):
         kept[part.unit] += int(part.characters[choice.fates >= Fate.TRAIN].sum())
-    return tuple({"name": unit.name, "bytes": unit.bytes, "characters_kept": kept[unit.name]} for unit in inputs)
-
-
-def _code_version() -> str:
-    try:
-        return version("sesame")
-    except PackageNotFoundError:
-        return "unknown"
+    return tuple(
+        {"name": each.name, "bytes": each.bytes, "sha256": hashed[each.paths], "characters_kept": kept[each.name]}
+        for each in inputs
+    )
 
 
 def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, console: Console) -> Path:

@@ -46,24 +46,21 @@ def choose(
 
     A document is held out by the hash of its text, so that the choice is stable when others come or go.
     """
-    seen: set[bytes] = set()
-    fates = [np.full(part.documents, Fate.TRAIN, np.int8) for part in parts]
-    size = 0
-    alike = first_of_alike([part.bands for part in parts]) if drop_near_duplicates else [None] * len(parts)
-    for part, codes, first in zip(parts, fates, alike, strict=True):
-        for row, mark in enumerate(part.fingerprints):
-            if drop_duplicates and mark in seen:
-                codes[row] = Fate.DUPLICATE
-            elif first is not None and not first[row]:
-                codes[row] = Fate.NEAR_DUPLICATE
-            elif size >= limit:
-                codes[row] = Fate.BEYOND_LIMIT
-            else:
-                size += int(part.characters[row])
-                codes[row] = Fate.VALIDATION if _share(mark) < validation_fraction else Fate.TRAIN
-            seen.add(mark)
-    _hold_out_some(parts, fates)
-    paragraphs = _first_paragraphs(parts, fates) if drop_paragraphs and parts else [None] * len(parts)
+    if not parts:
+        return []
+    marks = np.concatenate([part.fingerprints for part in parts])
+    whole = np.full(len(marks), Fate.TRAIN, np.int8)
+    whole[marks[:, 0] / 2.0**64 < validation_fraction] = Fate.VALIDATION
+    if drop_near_duplicates:
+        whole[~np.concatenate(first_of_alike([part.bands for part in parts]))] = Fate.NEAR_DUPLICATE
+    if drop_duplicates:
+        whole[~_first_of_equal(marks)] = Fate.DUPLICATE
+    candidates = np.flatnonzero(whole >= Fate.TRAIN)
+    characters = np.concatenate([part.characters for part in parts])[candidates]
+    whole[candidates[np.cumsum(characters) - characters >= limit]] = Fate.BEYOND_LIMIT
+    _hold_out_some(marks, whole)
+    fates = np.split(whole, np.cumsum([part.documents for part in parts])[:-1])
+    paragraphs = _first_paragraphs(parts, fates) if drop_paragraphs else [None] * len(parts)
     return [Choice(codes, stays) for codes, stays in zip(fates, paragraphs, strict=True)]
 
 
@@ -72,7 +69,8 @@ def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, 
     dropped: Counter[str] = Counter()
     for reading in readings:
         dropped.update(reading.dropped)
-    found = Counter(int(fate) for choice in choices for fate in choice.fates)
+    nothing = np.zeros(len(Fate), np.int64)
+    found = sum((np.bincount(each.fates, minlength=len(Fate)) for each in choices), nothing).tolist()
     dropped["duplicate"] += found[Fate.DUPLICATE]
     dropped["near duplicate"] += found[Fate.NEAR_DUPLICATE]
     dropped["beyond the limit"] += found[Fate.BEYOND_LIMIT]
@@ -84,23 +82,26 @@ def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, 
     }
 
 
-def _share(fingerprint: bytes) -> float:
-    return int.from_bytes(fingerprint[:8], "little") / 2**64
+def _first_of_equal(marks: np.ndarray) -> np.ndarray:
+    """bool [documents]: no document before it has the same fingerprint.
+
+    Args:
+        marks: uint64 [documents, 2].
+    """
+    order = np.lexsort((marks[:, 1], marks[:, 0]))
+    first = np.zeros(len(marks), bool)
+    first[order] = np.any(np.diff(marks[order], axis=0, prepend=~marks[order[:1]]) != 0, axis=1)
+    return first
 
 
-def _hold_out_some(parts: Sequence[Part], fates: list[np.ndarray]) -> None:
+def _hold_out_some(marks: np.ndarray, fates: np.ndarray) -> None:
     """A small corpus may miss the fraction by chance, but without two held-out documents no run could be judged."""
-    kept = [
-        (part.fingerprints[row], codes, row)
-        for part, codes in zip(parts, fates, strict=True)
-        for row in np.flatnonzero(codes >= Fate.TRAIN)
-    ]
+    kept = np.flatnonzero(fates >= Fate.TRAIN)
     if len(kept) >= 4:
-        for _, codes, row in sorted(kept, key=lambda found: found[0][7::-1])[:2]:
-            codes[row] = Fate.VALIDATION
+        fates[kept[np.argsort(marks[kept, 0], kind="stable")[:2]]] = Fate.VALIDATION
 
 
-def _first_paragraphs(parts: Sequence[Part], fates: list[np.ndarray]) -> list[np.ndarray]:
+def _first_paragraphs(parts: Sequence[Part], fates: Sequence[np.ndarray]) -> list[np.ndarray]:
     """For each part which paragraphs are the first of their text among the documents that stay."""
     hashes = np.concatenate([part.paragraphs for part in parts])
     stays = np.concatenate(

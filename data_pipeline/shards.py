@@ -1,4 +1,4 @@
-"""THE WALL between the pipeline and training: how a dataset is laid out, written, read and verified.
+"""THE WALL between the pipeline and training: how a dataset is laid out, written and read.
 
     DATASET/
         manifest.json                what was made, from what, with which recipe; a checksum for every file
@@ -6,13 +6,13 @@
         train-00000.arrow ...        Arrow IPC files, one record batch each, uncompressed, read by memory map
         validation-00000.arrow ...   examples of held-out documents
         validation_documents.jsonl   those documents as text: {"text": ..., "source": ...}
+        train_documents.arrow        file and place of each document that is trained on, by its number; compressed
 
 Nobody else knows this layout. ``columns.py`` says what the columns mean, ``manifest.py`` what the manifest holds.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,10 @@ import pyarrow as pa
 from configs.errors import DatasetError
 from data_pipeline.columns import COLUMNS, Column, Columns, Ragged, joined, take, write_arrow
 from data_pipeline.manifest import Manifest, Shard, SplitRecord, digest, read_manifest
-from data_pipeline.statistics import Counted, count, shares, summarise
 
 TOKENIZER = "tokenizer.model"
 DOCUMENTS = "validation_documents.jsonl"
+PLACES = "train_documents.arrow"
 SPLITS = ("train", "validation")
 BLOCK_ROWS = 65536
 """Rows that are looked at together when a whole split is counted."""
@@ -37,6 +37,7 @@ class Split:
     def __init__(self, folder: Path, record: SplitRecord, columns: tuple[str, ...]):
         self.rows = record.rows
         self.columns = columns
+        self._files = [folder / shard.file for shard in record.shards]
         self._shards = [_map(folder / shard.file, shard.rows, columns) for shard in record.shards]
         self._bounds = np.concatenate([[0], np.cumsum([shard.rows for shard in record.shards])]).astype(np.int64)
         self._lengths: dict[str, np.ndarray] = {}
@@ -66,6 +67,11 @@ class Split:
                 found[column] = joined(parts) if in_order else take(joined(parts), back)
         return found
 
+    def place(self, row: int) -> tuple[Path, int]:
+        """The file that holds a row, and its number there."""
+        shard = int(np.searchsorted(self._bounds, row, side="right")) - 1
+        return self._files[shard], row - int(self._bounds[shard])
+
     def blocks(self) -> Iterator[Columns]:
         """All rows in order, some at a time."""
         for start in range(0, self.rows, BLOCK_ROWS):
@@ -86,6 +92,10 @@ class Dataset:
     def documents_path(self) -> Path:
         return self.path / DOCUMENTS
 
+    @property
+    def places_path(self) -> Path:
+        return self.path / PLACES
+
     def split(self, name: str) -> Split:
         """The rows of ``train`` or ``validation``."""
         if name not in self.manifest.splits:
@@ -94,8 +104,10 @@ class Dataset:
 
     def files(self) -> dict[str, str]:
         """SHA-256 of every file but the manifest, by name."""
-        shards = {shard.file: shard.sha256 for split in self.manifest.splits.values() for shard in split.shards}
-        return {TOKENIZER: self.manifest.tokenizer.sha256, DOCUMENTS: self.manifest.documents_sha256, **shards}
+        manifest = self.manifest
+        shards = {shard.file: shard.sha256 for split in manifest.splits.values() for shard in split.shards}
+        texts = {DOCUMENTS: manifest.documents_sha256, PLACES: manifest.places_sha256}
+        return {TOKENIZER: manifest.tokenizer.sha256, **texts, **shards}
 
 
 def open_dataset(path: str | Path, *, verify: bool) -> Dataset:
@@ -123,88 +135,6 @@ def write_shard(path: Path, columns: Columns) -> Shard:
     batch = pa.record_batch([_array(column) for column in columns.values()], names=list(columns))
     write_arrow(path, pa.Table.from_batches([batch]))
     return Shard(file=path.name, rows=batch.num_rows, bytes=path.stat().st_size, sha256=digest(path))
-
-
-def verify(path: str | Path) -> list[str]:
-    """Check everything about a dataset that can be checked -> findings, one a line.
-
-    Raises:
-        DatasetError: a file differs from its checksum, or the rows from what the manifest says of them.
-    """
-    dataset = open_dataset(path, verify=True)
-    manifest = dataset.manifest
-    findings = [f"checksums: {len(dataset.files()) + 1} files match"]
-    counted: dict[str, Counted] = {}
-    for name, record in manifest.splits.items():
-        split = dataset.split(name)
-        for shard, columns in zip(record.shards, split._shards, strict=True):
-            _check_rows(dataset.path / shard.file, columns, manifest)
-        counted[name] = count(split.blocks(), manifest.tokenizer.vocabulary_size, manifest.tokenizer.special)
-        found = (counted[name].rows, int(split.lengths("tokens").sum()), counted[name].predictions)
-        if found != (record.rows, record.tokens, record.predictions):
-            raise DatasetError(f"{path}: rows, tokens and predictions of {name} are {found}, not as in the manifest")
-        shown = f"{found[0]:,} rows, {found[1]:,} tokens, {found[2]:,} predictions"
-        findings.append(f"{name}: {shown} in {len(record.shards)} shards, as in the manifest; every row is well formed")
-    observed = summarise(counted["train"], counted["validation"], manifest.columns)._asdict()
-    if wrong := [name for name, value in observed.items() if getattr(manifest, name) != value]:
-        raise DatasetError(f"{path}: {', '.join(wrong)} in the manifest differ from the rows; prepare it again")
-    return findings + _described(dataset, counted["train"])
-
-
-def _described(dataset: Dataset, train: Counted) -> list[str]:
-    """The observed masking and labels beside what the recipe asks for."""
-    manifest, lines = dataset.manifest, []
-    if "mask_labels" in manifest.columns:
-        asked, found = manifest.recipe["corrupt"], shares(train)
-        wanted = {
-            "mask_of_predicted": asked["mask_share"],
-            "random_of_predicted": asked["random_share"],
-            "kept_of_predicted": 1 - asked["mask_share"] - asked["random_share"],
-        }
-        predicted, aim = found["predicted_of_text"], asked["mask_probability"]
-        lines.append(f"masking: {predicted:.2%} of the text tokens are predicted (recipe: {aim:.2%})")
-        fates = [f"{name.split('_')[0]} {found[name]:.2%} (recipe: {share:.2%})" for name, share in wanted.items()]
-        lines.append(f"of the predicted: {', '.join(fates)}")
-        # Six standard deviations, and a little for random replacements that happen to be the original.
-        tolerance = 6 * (0.25 / max(1, train.predictions)) ** 0.5 + 0.002
-        if off := [name for name, share in wanted.items() if abs(found[name] - share) > tolerance]:
-            raise DatasetError(f"{dataset.path}: {', '.join(off)} is far from the recipe; prepare the dataset again")
-    if manifest.pair_share is not None:
-        lines.append(f"pairs: {manifest.pair_share:.2%} have label 1")
-    if manifest.unigram_cross_entropy_validation is not None:
-        level = manifest.unigram_cross_entropy_validation
-        lines.append(f"a model that only counts has a validation loss of {level:.3f} nat")
-    return lines
-
-
-def _check_rows(file: Path, columns: Columns, manifest: Manifest) -> None:
-    """Every row begins with [CLS], ends with [SEP], fits the sequence length, and predicts inside itself."""
-    tokens, special = columns["tokens"], manifest.tokenizer.special
-    assert isinstance(tokens, Ragged)
-    longest = manifest.recipe["segment"]["sequence_length"]
-    first = columns["first_segment_length"]
-    assert not isinstance(first, Ragged)
-    checks: dict[str, Any] = {
-        f"is not between 3 and {longest} tokens long": (tokens.lengths >= 3) & (tokens.lengths <= longest),
-        "does not begin with [CLS]": tokens.values[tokens.offsets[:-1]] == special["cls"],
-        "does not end with [SEP]": tokens.values[tokens.offsets[1:] - 1] == special["sep"],
-        "has no [SEP] where the first segment ends": (first <= tokens.lengths)
-        & (tokens.values[tokens.offsets[:-1] + np.minimum(first, tokens.lengths) - 1] == special["sep"]),
-    }
-    if "mask_positions" in columns:
-        positions, labels = columns["mask_positions"], columns["mask_labels"]
-        assert isinstance(positions, Ragged) and isinstance(labels, Ragged)
-        owner = np.repeat(np.arange(len(tokens.lengths)), positions.lengths)
-        rising = np.diff(positions.values.astype(np.int64), prepend=-1) > 0
-        rising |= np.diff(owner, prepend=-1) > 0
-        known = labels.values < manifest.tokenizer.vocabulary_size
-        inside = (positions.values < tokens.lengths[owner]) & rising & known
-
-        bad = np.bincount(owner[~inside], minlength=len(tokens.lengths)) > 0
-        checks["predicts positions or ids that do not exist"] = ~bad & (positions.lengths == labels.lengths)
-    for problem, good in checks.items():
-        if not np.all(good):
-            raise DatasetError(f"{file}: row {int(np.argmin(good))} {problem}; prepare the dataset again")
 
 
 def _map(path: Path, rows: int, columns: tuple[str, ...]) -> Columns:
@@ -235,4 +165,4 @@ def _row_lengths(column: Column) -> np.ndarray:
     return column.lengths.astype(np.int32) if isinstance(column, Ragged) else np.ones(len(column), np.int32)
 
 
-__all__ = ["COLUMNS", "Columns", "Dataset", "Manifest", "Ragged", "Split", "open_dataset", "verify", "write_shard"]
+__all__ = ["COLUMNS", "Columns", "Dataset", "Manifest", "Ragged", "Split", "open_dataset", "write_shard"]

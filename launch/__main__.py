@@ -50,29 +50,44 @@ def inspect(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="train or validation.")] = "train",
     count: Annotated[int, typer.Option(min=1, metavar="N", help="How many examples.")] = 5,
+    row: Annotated[
+        int | None, typer.Option(metavar="N", help="Only this row, with file and place of its text.")
+    ] = None,
 ) -> None:
     """Show a few examples as the model sees them, with masks and labels made visible.
 
     Example: sesame inspect runs/demo/dataset --count 3
+
+    With --row it shows one example and the file and place that its text is from: so a bad batch is traced.
     """
     from rich.console import Console
 
-    from data_pipeline.inspect import render
+    from data_pipeline.inspect import origins, render
 
-    Console().print(render(dataset, split, count))
+    Console().print(render(dataset, split, count, row))
+    if row is not None:
+        print("\n".join(origins(dataset, split, row)))
 
 
 @app.command(short_help="Check a dataset against its manifest.")
 def verify(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
+    card: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the card; without it DATASET/card.")
+    ] = None,
 ) -> None:
-    """Check every shard of a dataset against its manifest: checksums, counts and masking rates.
+    """Check everything that a dataset promises: checksums, counts, masking, whole words, pairs, levels.
 
     Example: sesame verify runs/demo/dataset
-    """
-    from data_pipeline.shards import verify
 
-    print("\n".join(verify(dataset)))
+    What was found is also written as a card: a README.md with pictures, which is not part of the dataset.
+    """
+    from data_pipeline.card import FOLDER, write_card
+    from data_pipeline.verification import verify
+
+    findings = verify(dataset)
+    print("\n".join(findings), flush=True)
+    print(f"card: {write_card(dataset, card or dataset / FOLDER, findings)}")
 
 
 @app.command(short_help="Train a model on a dataset.")

@@ -14,7 +14,13 @@ from data_pipeline.statistics import Counted
 
 BANDS = np.zeros((1, 0), np.uint64)
 PART = Part(
-    Path("/a/b.arrow"), "unit", (b"\x00\xff",), np.array([3]), np.array([2**63], np.uint64), np.array([0, 1]), BANDS
+    Path("/a/b.arrow"),
+    "unit",
+    np.array([[1, 2**63]], np.uint64),
+    np.array([3]),
+    np.array([2**63], np.uint64),
+    np.array([0, 1]),
+    BANDS,
 )
 RESULTS = {
     "reading": Reading([PART, PART], 7, Counter(short=2)),

@@ -25,8 +25,9 @@ from data_pipeline import balance, workers
 from data_pipeline.columns import Ragged
 from data_pipeline.ledger import Ledger
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.shards import open_dataset, verify
+from data_pipeline.shards import open_dataset
 from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.verification import verify
 
 
 def config(output: Path, paths: list[Path], workers: int = 2, **sections: dict[str, Any]) -> CorpusConfig:

@@ -1,0 +1,177 @@
+"""What every row of a dataset must be, by its recipe. Pure numpy over many rows; the first row that is not is named."""
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from data_pipeline.columns import Columns, Ragged
+from data_pipeline.manifest import Manifest
+from data_pipeline.segment import PAIRS
+from data_pipeline.tokenizer import Tokenizer
+
+WHOLE_WORDS = ("masked_words", "masked_ngrams")
+"""Kinds of corruption that hide all pieces of a word or none."""
+
+
+class Rules(NamedTuple):
+    """What the rows of one split are held against."""
+
+    special: dict[str, int]
+    vocabulary_size: int
+    longest: int
+    """Tokens of a row, at most."""
+    segment_kind: str
+    corrupt: dict[str, Any]
+    specials: int
+    """Special tokens in each row."""
+    documents: int
+    """Of the split."""
+    starts_word: np.ndarray
+    """bool [V]."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, tokenizer: Tokenizer, split: str) -> Self:
+        segment = manifest.recipe["segment"]
+        return cls(
+            manifest.tokenizer.special,
+            manifest.tokenizer.vocabulary_size,
+            segment["sequence_length"],
+            segment["kind"],
+            manifest.recipe["corrupt"],
+            specials(manifest),
+            manifest.documents["held out" if split == "validation" else "kept for training"],
+            tokenizer.starts_word,
+        )
+
+
+def specials(manifest: Manifest) -> int:
+    """Special tokens of each row: [CLS] a [SEP], and for pairs b [SEP]."""
+    return 3 if manifest.recipe["segment"]["kind"] in PAIRS else 2
+
+
+def expected(lengths: np.ndarray, corrupt: dict[str, Any]) -> np.ndarray:
+    """float [rows]: predictions of rows of so many text tokens, on average, where each token is a unit."""
+    most = corrupt["maximum_predictions"] or np.inf
+    return np.minimum(np.maximum(1, lengths * corrupt["mask_probability"]), np.minimum(most, lengths))
+
+
+def broken(columns: Columns, rules: Rules) -> tuple[int, str] | None:
+    """The first row that breaks a promise, and which; None where all are kept."""
+    checks = _tokens(columns, rules) | _documents(columns, rules)
+    # What follows looks things up by positions and ids, so it is asked only where those exist.
+    if "mask_positions" in columns and not _first(checks):
+        checks |= _predictions(columns, rules)
+        if not _first(checks):
+            checks |= _hidden(columns, rules)
+    return _first(checks)
+
+
+def _first(checks: dict[str, np.ndarray]) -> tuple[int, str] | None:
+    for problem, good in checks.items():
+        if not np.all(good):
+            return int(np.argmin(good)), problem
+    return None
+
+
+def _tokens(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+    tokens, first, special = _ragged(columns, "tokens"), columns["first_segment_length"], rules.special
+    assert not isinstance(first, Ragged)
+    lengths = tokens.lengths
+    fits = (lengths >= 3) & (lengths <= rules.longest)
+    if not fits.all():
+        return {f"is not between 3 and {rules.longest} tokens long": fits}
+    known = np.bincount(_owners(tokens)[tokens.values >= rules.vocabulary_size], minlength=len(lengths)) == 0
+    separators = np.bincount(
+        _owners(tokens)[np.isin(tokens.values, (special["cls"], special["sep"], special["pad"]))],
+        minlength=len(lengths),
+    )
+    return {
+        "does not begin with [CLS]": tokens.values[tokens.offsets[:-1]] == special["cls"],
+        "does not end with [SEP]": tokens.values[tokens.offsets[1:] - 1] == special["sep"],
+        "has no [SEP] where the first segment ends": (first >= 2)
+        & (first <= lengths)
+        & (tokens.values[tokens.offsets[:-1] + np.clip(first, 1, lengths) - 1] == special["sep"]),
+        "has a special token in its text": separators == rules.specials,
+        "holds ids that the tokenizer does not have": known,
+    }
+
+
+def _documents(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+    names = [name for name in ("document", "second_document") if name in columns]
+    checks = {
+        f"names a {name.replace('_', ' ')} that does not exist": np.asarray(columns[name]) < rules.documents
+        for name in names
+    }
+    if rules.segment_kind == "next_sentence":
+        strangers = np.asarray(columns["document"]) != np.asarray(columns["second_document"])
+        checks["has a pair label that its documents belie"] = strangers == np.asarray(columns["pair_labels"])
+    return checks
+
+
+def _predictions(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+    tokens, positions, labels = (_ragged(columns, name) for name in ("tokens", "mask_positions", "mask_labels"))
+    owner = _owners(positions)
+    rising = (np.diff(positions.values.astype(np.int64), prepend=-1) > 0) | (np.diff(owner, prepend=-1) > 0)
+    inside = (positions.values < tokens.lengths[owner]) & rising
+    bad = np.bincount(owner[~inside], minlength=len(tokens.lengths)) > 0
+    foreign = _owners(labels)[labels.values >= rules.vocabulary_size]
+    bad |= np.bincount(foreign, minlength=len(tokens.lengths)) > 0
+    return {"predicts positions or ids that do not exist": ~bad & (positions.lengths == labels.lengths)}
+
+
+def _hidden(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+    tokens, positions, labels = (_ragged(columns, name) for name in ("tokens", "mask_positions", "mask_labels"))
+    chosen = positions.values + np.repeat(tokens.offsets[:-1], positions.lengths)
+    special = np.isin(labels.values, [rules.special[name] for name in ("cls", "sep", "pad")])
+    structural = np.isin(tokens.values[chosen], [rules.special[name] for name in ("cls", "sep")]) | special
+    least, most = _budgets(tokens.lengths - rules.specials, rules.corrupt)
+    exact = rules.corrupt["kind"] not in WHOLE_WORDS
+    checks = {
+        "predicts a special token": np.bincount(_owners(positions)[structural], minlength=len(tokens.lengths)) == 0,
+        "has more predictions than its recipe allows": positions.lengths <= most,
+        "has fewer predictions than its recipe asks for": positions.lengths >= (least if exact else 1),
+    }
+    if not exact:
+        checks["hides a part of a word"] = _whole(tokens, chosen, labels, least, rules)
+    return checks
+
+
+def _budgets(lengths: np.ndarray, corrupt: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Fewest and most predictions of a row of so many text tokens: its share, rounded down or up by chance."""
+    share = lengths * corrupt["mask_probability"]
+    most = np.minimum(corrupt["maximum_predictions"] or np.inf, lengths)
+    # A hair to both sides, because the share is a product of floating-point numbers.
+    low, high = np.maximum(1, np.floor(share - 1e-6)), np.maximum(1, np.ceil(share + 1e-6))
+    return np.minimum(low, most), np.minimum(high, most)
+
+
+def _whole(tokens: Ragged, chosen: np.ndarray, labels: Ragged, least: np.ndarray, rules: Rules) -> np.ndarray:
+    """bool [rows]: every word is predicted entirely or not at all, or the row had room for one unit's head only.
+
+    That unit begins with a word, is predicted from its beginning without a gap, and uses up the budget.
+    """
+    original = tokens.values.copy()
+    original[chosen] = labels.values
+    predicted = np.zeros(len(original), bool)
+    predicted[chosen] = True
+    structural = np.isin(original, (rules.special["cls"], rules.special["sep"]))
+    begins = rules.starts_word[original] | structural | np.append(True, structural[:-1])
+    word = np.cumsum(begins) - 1
+    size, hidden = np.bincount(word), np.bincount(word, weights=predicted)
+    owner = _owners(tokens)
+    rows = len(tokens.lengths)
+    partial = np.bincount(owner[((hidden > 0) & (hidden < size))[word]], minlength=rows) > 0
+    starts = predicted & ~np.append(False, predicted[:-1])
+    runs = np.bincount(owner[starts], minlength=rows)
+    headless = np.bincount(owner[starts & ~begins], minlength=rows) > 0
+    return ~partial | ((runs == 1) & ~headless & (labels.lengths >= least))
+
+
+def _owners(column: Ragged) -> np.ndarray:
+    return np.repeat(np.arange(len(column.lengths)), column.lengths)
+
+
+def _ragged(columns: Columns, name: str) -> Ragged:
+    column = columns[name]
+    assert isinstance(column, Ragged)
+    return column

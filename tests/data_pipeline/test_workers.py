@@ -1,0 +1,186 @@
+"""A running Ray cluster in place of an own one: the same bytes, also when a machine is lost, and clear refusals."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import configs
+from configs.errors import ConfigError, DatasetError
+from data_pipeline import balance, workers
+from data_pipeline.ledger import Ledger
+from data_pipeline.prepare import CorpusConfig, prepare
+from data_pipeline.workers import Workers, WorkersConfig
+
+
+class RunningCluster:
+    """The process of ``cluster_process.py``."""
+
+    def __init__(self, folder: Path):
+        words = [sys.executable, str(Path(__file__).with_name("cluster_process.py"))]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        log = (folder / "cluster.log").open("w")
+        self.process = subprocess.Popen(
+            words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        self.address = self._read("address")
+
+    def lose_a_machine(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self._read("removed")
+
+    def end(self) -> None:
+        self.process.communicate(timeout=60)
+
+    def _read(self, word: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(word):
+                return line.removeprefix(word).strip()
+        raise AssertionError("the cluster has ended")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    started = RunningCluster(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.end()
+
+
+def config(output: Path, folder: Path, **section: Any) -> CorpusConfig:
+    values = {
+        "output": str(output),
+        "source": {"kind": "json_lines", "paths": [str(folder)]},
+        "tokenizer": {"vocabulary_size": 300},
+        "segment": {"sequence_length": 48},
+        "shards": {"rows_per_shard": 300, "validation_fraction": 0.1},
+        "workers": {"count": 2, **section},
+    }
+    return configs.parse(values, CorpusConfig, "the test's corpus")
+
+
+@pytest.fixture
+def folder(corpus: Path, tmp_path: Path) -> Path:
+    """The corpus in twelve files, so that there are many jobs."""
+    lines = corpus.read_text(encoding="utf-8").splitlines(keepends=True)
+    found = tmp_path / "text"
+    found.mkdir()
+    for number in range(12):
+        (found / f"{number:02d}.jsonl").write_text("".join(lines[number::12]), encoding="utf-8")
+    return found
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_machine_lost_in_the_middle_changes_nothing(
+    cluster: RunningCluster, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
+    whole = content(prepare(config(tmp_path / "whole", folder), tmp_path / "whole"))
+    ledger = tmp_path / "dataset.partial" / "work" / "ledger"
+    lost: list[int] = []
+
+    def lose() -> None:
+        """Take a machine away when some of the examples are made and others are not."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not (made := len(list(ledger.glob("make-examples-*.json")))):
+            time.sleep(0.002)
+        cluster.lose_a_machine()
+        lost.append(made)
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    output = tmp_path / "dataset"
+    prepare(config(output, folder, address=cluster.address), output)
+    thread.join()
+    assert 0 < lost[0] < 12
+    assert content(output) == whole
+
+
+def test_a_job_whose_values_were_lost_is_done_anew_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intact, losses = workers._result, iter(range(3))
+
+    def loses(reference: Any) -> Any:
+        if next(losses, None) is not None:
+            raise workers.ObjectLostError(reference.hex(), None, "")
+        return intact(reference)
+
+    monkeypatch.setattr(workers, "_result", loses)
+    with Workers(WorkersConfig(count=1), Console(), Ledger(tmp_path)) as started:
+        assert started.map("a stage", os.path.basename, [("a/b",), ("c/d",), ("e/f",)]) == ["b", "d", "f"]
+        assert next(losses, None) is None
+        monkeypatch.setattr(workers, "RETRIES", 1)
+        losses = iter(range(100))
+        with pytest.raises(workers.ObjectLostError):
+            started.map("another stage", os.path.basename, [("a/b",)])
+
+
+def join(address: str, folder: Path) -> None:
+    with Workers(WorkersConfig(address=address), Console(), Ledger(folder)):
+        pass
+
+
+def test_an_address_where_nobody_answers_is_named(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=rf"{address}: no Ray cluster answers there .*workers.address empty"):
+            join(address, tmp_path)
+
+
+@pytest.mark.parametrize("address", ["ray://host:1", "host", "host:port", "a b:1"])
+def test_an_address_that_is_none_is_refused_before_anything_starts(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"'workers\.address'"):
+        config(Path("output"), Path("text"), address=address)
+
+
+def test_a_folder_that_a_machine_cannot_see_is_named(
+    cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_sees", lambda path: os.path.exists(path + "-elsewhere"))
+    with pytest.raises(DatasetError, match=r"cannot be seen by machine [\d.]+ of the Ray cluster; put --output on"):
+        join(cluster.address, tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert not workers.ray.is_initialized()
+
+
+def test_a_machine_without_sesame_is_named(
+    cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def imports(path: str) -> bool:
+        raise ModuleNotFoundError("No module named 'data_pipeline'")
+
+    monkeypatch.setattr(workers, "_sees", imports)
+    with pytest.raises(ConfigError, match=r"machine [\d.]+ of .* cannot run Sesame \(.*No module named"):
+        join(cluster.address, tmp_path)
+
+
+@pytest.mark.slow
+def test_another_token_is_refused_in_one_sentence(cluster: RunningCluster, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "corpus.toml"
+    values = configs.dump(config(tmp_path / "dataset", folder, address=cluster.address))
+    path.write_text(
+        f"output = '{values['output']}'\n[source]\nkind = 'json_lines'\npaths = ['{folder}']\n"
+        f"[workers]\naddress = '{cluster.address}'\n"
+    )
+    environment = os.environ | {"RAY_AUTH_TOKEN": "0" * 64, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = [sys.executable, "-m", "launch", "prepare", str(path)]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith(f"sesame: workers.address {cluster.address}: the Ray cluster lets")
+    assert "set RAY_AUTH_TOKEN" in ended.stderr
