@@ -17,7 +17,7 @@ from data_pipeline.selection import Choice, Fate
 from data_pipeline.sentences import split as split_sentences
 from data_pipeline.shards import Split, write_shard
 from data_pipeline.statistics import Counted, count
-from data_pipeline.tokenizer import Special, Tokenizer
+from data_pipeline.tokenizer import Special, Tokenizer, loaded
 
 
 class Recipe(NamedTuple):
@@ -52,7 +52,7 @@ class Rows(NamedTuple):
 
 def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     """Tokenise, segment and corrupt one group into a file under ``folder``."""
-    tokenizer = Tokenizer(recipe.model, "the tokenizer model")
+    tokenizer = loaded(recipe.model)
     sentences, documents = _tokenised(group, tokenizer)
     passes = recipe.segment.dupe_factor if group.split == "train" else 1
     made = [_one_pass(group, recipe, sentences, documents, tokenizer, number) for number in range(passes)]
@@ -104,22 +104,15 @@ def _one_pass(
 
 def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarray]:
     """The group's documents as ids with boundaries, and their numbers in the split; empty ones are left out."""
-    ids: list[np.ndarray] = []
-    lengths: list[int] = []
-    per_document: list[int] = []
-    numbers: list[int] = []
     texts = (part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts)
-    for number, document in enumerate(chain.from_iterable(texts), group.first_document):
-        encoded = [each for each in tokenizer.encode_batch(split_sentences(document.text)) if each]
-        if encoded:
-            counts = [len(each) for each in encoded]
-            ids.append(np.fromiter(chain.from_iterable(encoded), tokenizer.dtype, sum(counts)))
-            lengths += counts
-            per_document.append(len(counts))
-            numbers.append(number)
-    flat = np.concatenate(ids) if ids else np.zeros(0, tokenizer.dtype)
-    bounds = [boundaries(np.array(counts, np.int64)) for counts in (lengths, per_document)]
-    return Sentences(flat, *bounds), np.array(numbers, np.int64)
+    split = [split_sentences(document.text) for document in chain.from_iterable(texts)]
+    rows = tokenizer.encode_flat(list(chain.from_iterable(split)))
+    lengths = rows.lengths
+    owners = np.repeat(np.arange(len(split)), [len(each) for each in split])[lengths > 0]
+    per_document = np.bincount(owners, minlength=len(split))
+    numbers = group.first_document + np.flatnonzero(per_document)
+    bounds = [boundaries(counts[counts > 0]) for counts in (lengths, per_document)]
+    return Sentences(rows.values, *bounds), numbers
 
 
 def laid_out(ids: np.ndarray, spans: np.ndarray, special: Special, paired: bool) -> Ragged:

@@ -43,7 +43,12 @@ class Rule(NamedTuple):
 RULES = (
     Rule("data_pipeline runs without torch", ("torch", "deepspeed", "megatron"), ("data_pipeline/",)),
     Rule("only data_pipeline uses ray", ("ray",), ("configs/", "pretrain/", "evaluation/", "launch/")),
-    Rule("only the tokenizer knows sentencepiece", ("sentencepiece",), ("",), ("data_pipeline/tokenizer.py",)),
+    Rule(
+        "only the tokenizer knows sentencepiece",
+        ("sentencepiece", "splintr"),
+        ("",),
+        ("data_pipeline/tokenizer.py", "data_pipeline/fast_encoding.py"),
+    ),
     Rule(
         "the mathematics knows one process only",
         ("torch.distributed", "deepspeed", "megatron", "pretrain.parallel"),

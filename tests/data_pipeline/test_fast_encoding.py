@@ -1,0 +1,114 @@
+"""The fast engine gives sentencepiece's own ids, on real text and on strings made to break it."""
+
+import json
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+
+from data_pipeline.fast_encoding import fast_engine
+from data_pipeline.sentences import split
+from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
+
+pytest.importorskip("splintr", reason="needs splintr: pip install 'sesame[fast]'")
+
+ADVERSARIAL = [
+    "",
+    " ",
+    "   a   b   ",
+    "---",
+    "a -- b --- c ---- d",
+    "." * 50,
+    "[CLS] [MASK] [SEP] [PAD] [UNK] <unk> <s> <0x41> <0xFF>",
+    "\u2581a\u2581\u2581b \u2581",
+    "a\u0000b\u0001c\u007fd\u0085e",
+    "tab\tline\nreturn\r\nend",
+    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f",
+    "e\u0301 a\u0300\u0301\u0302 \u0301 \u0301x",
+    "\ufb01 \u2460 \u00bd \u00b4 \u00a8 \u00af \u00b8 \u2122 \uff21\uff22\uff23 \u3000 \u00a0x",
+    "\u00b4a a\u00b4 \u00a8b\u00a8",
+    "\u212b \u2126 \u0130 \u0131 \u1e9e \u00df \u03a3\u03c2 \u01c5",
+    "\u4eca\u5929 weather\u5f88\u597d 2024\u5e74 100% ok\uff01\uff1f",
+    "\U00020000\U0002a6df \ud55c\uad6d\uc5b4 \u0e44\u0e17\u0e22 \u0639\u0631\u0628\u064a",
+    "\u1112\u1161\u11ab \ufeff x \u200b y \u202e z",
+    "x" * 3000,
+    "ab" * 3000,
+    "12345678901234567890 3.14159 1,000,000 1e-9",
+    "\ue000 \uffff \U0010ffff \ufffd",
+    "\u201cquoted\u201d \u2018single\u2019 dash\u2014dash \u2026",
+    "\u2015 \u3001\u3002\u300c\u300d \u301c \u3012",
+]
+
+
+def mixtures(count: int) -> list[str]:
+    """Random strings: characters of every kind beside each other, with spaces in odd places."""
+    draw = random.Random(0)
+    letters = sorted(set("".join(ADVERSARIAL))) + [chr(code) for code in range(32, 592)]
+    return ["".join(draw.choices(letters, k=draw.randint(1, 40))) for _ in range(count)]
+
+
+def prose(shared: Path, megabytes: float) -> Iterator[list[str]]:
+    """Sentences of the English and the Chinese books, half of ``megabytes`` of each, in pieces of 20 000."""
+    for name in ("en/classic_books", "zh/classical_modern"):
+        room = megabytes * 5e5
+        with pyarrow.input_stream(str(shared / "text" / f"{name}.jsonl.zst"), compression="zstd") as file:
+            text = (json.loads(line)["text"] for line in file)
+            found = (sentence for each in text for sentence in split(each))
+            while room > 0 and (some := list(islice(found, 20000))):
+                room -= sum(len(sentence.encode()) for sentence in some)
+                yield some
+
+
+def assert_equal_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
+    """Row by row, so that a difference names its text."""
+    ours, reference = tokenizer.encode_flat(texts), tokenizer._reference(texts)
+    if np.array_equal(ours.values, reference.values) and np.array_equal(ours.offsets, reference.offsets):
+        return
+    for row, text in enumerate(texts):
+        pair = [each.values[each.offsets[row] : each.offsets[row + 1]].tolist() for each in (ours, reference)]
+        assert pair[0] == pair[1], repr(text)
+
+
+@pytest.fixture(scope="module", params=[(True, True), (True, False), (False, True), (False, False)])
+def byte_pair(request: pytest.FixtureRequest, sentences: list[str]) -> Tokenizer:
+    """With and without lower case, with and without bytes for unknown characters."""
+    lowercase, fallback = request.param
+    settings = {"kind": "bpe", "vocabulary_size": 600, "lowercase": lowercase, "byte_fallback": fallback}
+    text = [*sentences, *(each for each in ADVERSARIAL if len(each) < 1000)]
+    return Tokenizer(train(text, TokenizerConfig.model_validate(settings)), "the test's tokenizer")
+
+
+def test_adversarial_strings_have_the_ids_of_sentencepiece(byte_pair: Tokenizer) -> None:
+    assert byte_pair._fast is not None
+    assert_equal_ids(byte_pair, [*ADVERSARIAL, *mixtures(4000)])
+
+
+def test_sentences_have_the_ids_of_sentencepiece_and_are_encoded_fast(
+    byte_pair: Tokenizer, sentences: list[str]
+) -> None:
+    assert byte_pair._fast is not None
+    _, left = byte_pair._fast.encode(sentences)
+    assert len(left) < 0.05 * len(sentences)
+    assert_equal_ids(byte_pair, sentences)
+
+
+def test_a_unigram_model_is_left_to_sentencepiece(sentences: list[str]) -> None:
+    assert fast_engine(train(sentences, TokenizerConfig(vocabulary_size=320))) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_hundred_megabytes_have_the_ids_of_sentencepiece(shared: Path, fallback: bool) -> None:
+    sample = [sentence for some in prose(shared, 8) for sentence in some]
+    config = TokenizerConfig(kind="bpe", vocabulary_size=8192, byte_fallback=fallback)
+    tokenizer = Tokenizer(train(sample, config), "the test's tokenizer")
+    assert tokenizer._fast is not None
+    compared = 0
+    for texts in prose(shared, 130):
+        assert_equal_ids(tokenizer, texts)
+        compared += sum(len(text.encode()) for text in texts)
+    assert compared > 100e6
