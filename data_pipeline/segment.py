@@ -8,7 +8,7 @@
 | contiguous     | one stretch of tokens, cut wherever it is full                    | GPT-2                    |
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -54,9 +54,11 @@ class Example(NamedTuple):
     document: int
 
 
-def segment(part: Sentences, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
-    """The examples of every document of ``part``, once through."""
-    for document in range(len(part.documents) - 1):
+def segment(
+    part: Sentences, config: SegmentConfig, draw: Draw, documents: Iterable[int] | None = None
+) -> Iterator[Example]:
+    """The examples of every document of ``part``, or of some; partners come from all of them."""
+    for document in range(len(part.documents) - 1) if documents is None else documents:
         yield from KINDS[config.kind](part, document, config, draw)
 
 

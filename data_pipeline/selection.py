@@ -17,8 +17,9 @@ class Fate(IntEnum):
     DUPLICATE = 0
     NEAR_DUPLICATE = 1
     BEYOND_LIMIT = 2
-    TRAIN = 3
-    VALIDATION = 4
+    BEYOND_WEIGHT = 3
+    TRAIN = 4
+    VALIDATION = 5
 
 
 class Choice(NamedTuple):
@@ -28,43 +29,56 @@ class Choice(NamedTuple):
     """int8 [documents]: a :class:`Fate` each."""
     paragraphs: np.ndarray | None
     """bool [paragraphs], or None where all stay."""
+    times: np.ndarray | None = None
+    """int64 [documents]: how often a train document is gone through; None for once each."""
 
     def keep(self, fate: Fate) -> np.ndarray:
         return self.fates == fate
 
 
+class Origin(NamedTuple):
+    """What choosing needs to know of the source of a part."""
+
+    source: int = 0
+    """Number of the source; its limit is for all its parts together."""
+    limit: float = float("inf")
+    """Characters."""
+    weight: float = 1.0
+
+
 def choose(
     parts: Sequence[Part],
+    origins: Sequence[Origin],
     *,
     drop_duplicates: bool,
     drop_near_duplicates: bool,
     drop_paragraphs: bool,
-    limit: float,
     validation_fraction: float,
 ) -> list[Choice]:
-    """Decide over all documents in their order: of equal texts the first stays, and ``limit`` characters are enough.
+    """Decide over all documents in their order: of equal texts the first stays, and the limits of the sources hold.
 
     A document is held out by the hash of its text, so that the choice is stable when others come or go.
     """
     seen: set[bytes] = set()
     fates = [np.full(part.documents, Fate.TRAIN, np.int8) for part in parts]
-    size = 0
+    sizes: Counter[int] = Counter()
     alike = first_of_alike([part.bands for part in parts]) if drop_near_duplicates else [None] * len(parts)
-    for part, codes, first in zip(parts, fates, alike, strict=True):
+    for part, origin, codes, first in zip(parts, origins, fates, alike, strict=True):
         for row, mark in enumerate(part.fingerprints):
             if drop_duplicates and mark in seen:
                 codes[row] = Fate.DUPLICATE
             elif first is not None and not first[row]:
                 codes[row] = Fate.NEAR_DUPLICATE
-            elif size >= limit:
+            elif sizes[origin.source] >= origin.limit:
                 codes[row] = Fate.BEYOND_LIMIT
             else:
-                size += int(part.characters[row])
+                sizes[origin.source] += int(part.characters[row])
                 codes[row] = Fate.VALIDATION if _share(mark) < validation_fraction else Fate.TRAIN
             seen.add(mark)
     _hold_out_some(parts, fates)
+    times = [_times(part, codes, origin.weight) for part, codes, origin in zip(parts, fates, origins, strict=True)]
     paragraphs = _first_paragraphs(parts, fates) if drop_paragraphs and parts else [None] * len(parts)
-    return [Choice(codes, stays) for codes, stays in zip(fates, paragraphs, strict=True)]
+    return [Choice(*each) for each in zip(fates, paragraphs, times, strict=True)]
 
 
 def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, int]:
@@ -76,12 +90,24 @@ def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, 
     dropped["duplicate"] += found[Fate.DUPLICATE]
     dropped["near duplicate"] += found[Fate.NEAR_DUPLICATE]
     dropped["beyond the limit"] += found[Fate.BEYOND_LIMIT]
+    dropped["beyond the weight"] += found[Fate.BEYOND_WEIGHT]
     return {
         "read": sum(reading.documents for reading in readings),
         "kept for training": found[Fate.TRAIN],
         "held out": found[Fate.VALIDATION],
         **{f"dropped: {reason}": count for reason, count in sorted(dropped.items()) if count},
     }
+
+
+def _times(part: Part, codes: np.ndarray, weight: float) -> np.ndarray | None:
+    """How often each document is gone through; train documents of no turn get their fate in ``codes``."""
+    if weight == 1:
+        return None
+    # The half of the fingerprint that does not decide what is held out, so that the two choices are independent.
+    shares = np.array([_share(mark[8:]) for mark in part.fingerprints])
+    times = int(weight) + (shares < weight - int(weight))
+    codes[(codes == Fate.TRAIN) & (times == 0)] = Fate.BEYOND_WEIGHT
+    return times.astype(np.int64)
 
 
 def _share(fingerprint: bytes) -> float:
