@@ -6,9 +6,9 @@ rooms that they configure, as subclasses of :class:`Section`; this room knows no
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,6 +19,8 @@ class Section(BaseModel):
     """Base of every configuration class: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    one_or_more: ClassVar[tuple[str, ...]] = ()
+    """Keys of arrays of tables that may be written as one table, which then is an array of one."""
 
 
 Config = TypeVar("Config", bound=Section)
@@ -48,11 +50,13 @@ def load(path: str | Path, kind: type[Config], overrides: Iterable[str] = ()) ->
 
 def parse(values: Mapping[str, Any], kind: type[Config], origin: str) -> Config:
     """Validate plain ``values`` as a ``kind``; ``origin`` names their file in the error sentence."""
+    single = [key for key in kind.one_or_more if isinstance(values.get(key), Mapping)]
+    values = {**values, **{key: [values[key]] for key in single}}
     try:
         # JSON mode: TOML has no tuple and no path, so arrays and strings may become them; numbers stay strict.
         return kind.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_sentence(error, kind)}") from None
+        raise ConfigError(f"{origin}: {_sentence(error, kind, single)}") from None
 
 
 def dump(config: Section) -> dict[str, Any]:
@@ -65,12 +69,26 @@ def _apply(values: dict[str, Any], override: str) -> None:
     names = key.strip().split(".")
     if not separator or not all(names):
         raise ConfigError(f"--set {override}: write it as section.field=value")
-    section = values
+    section: Any = values
     for name in names[:-1]:
-        section = section.setdefault(name, {})
-        if not isinstance(section, dict):
+        section = section.setdefault(name, {}) if isinstance(section, dict) else _table(section, name, override)
+        if not isinstance(section, (dict, list)):
             raise ConfigError(f"--set {override}: '{name}' is a value, not a section")
+    if isinstance(section, list):
+        raise _numbered(section, names[-1], override)
     section[names[-1]] = _value(text.strip())
+
+
+def _table(tables: list[Any], name: str, override: str) -> Any:
+    """The table with the number ``name`` of an array of tables."""
+    if not (name.isdecimal() and int(name) < len(tables) and isinstance(tables[int(name)], dict)):
+        raise _numbered(tables, name, override)
+    return tables[int(name)]
+
+
+def _numbered(tables: list[Any], name: str, override: str) -> ConfigError:
+    there = f"a table (0 to {len(tables) - 1})"
+    return ConfigError(f"--set {override}: needs the number of {there} in place of '{name}', and then its key")
 
 
 def _value(text: str) -> Any:
@@ -81,9 +99,10 @@ def _value(text: str) -> Any:
         return text
 
 
-def _sentence(error: ValidationError, kind: type[Section]) -> str:
+def _sentence(error: ValidationError, kind: type[Section], single: Sequence[str]) -> str:
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    written = [part for before, part in zip(("", *first["loc"]), first["loc"], strict=False) if before not in single]
+    key = ".".join(map(str, written)) or "the file"
     if first["type"] == "extra_forbidden":
         return f"unknown key '{key}'{_known(kind, first['loc'])}"
     if first["type"] == "missing":
@@ -98,6 +117,9 @@ def _known(kind: type[Section], location: tuple[int | str, ...]) -> str:
     """The keys that exist where the unknown one was written, when they can be told from the class."""
     section: Any = kind
     for name in location[:-1]:
+        if isinstance(name, int):
+            section = next(iter(get_args(section)), None)
+            continue
         field = getattr(section, "model_fields", {}).get(name)
         section = field.annotation if field else None
     names = getattr(section, "model_fields", None)

@@ -53,9 +53,12 @@ class Rows(NamedTuple):
 def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     """Tokenise, segment and corrupt one group into a file under ``folder``."""
     tokenizer = loaded(recipe.model)
-    sentences, documents = _tokenised(group, tokenizer)
-    passes = recipe.segment.dupe_factor if group.split == "train" else 1
-    made = [_one_pass(group, recipe, sentences, documents, tokenizer, number) for number in range(passes)]
+    sentences, documents, times = _tokenised(group, tokenizer)
+    passes = times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(times, 1)
+    made = [
+        _one_pass(group, recipe, sentences, documents, tokenizer, number, np.flatnonzero(passes > number).tolist())
+        for number in range(int(passes.max(initial=0)))
+    ]
     if not (made := [columns for columns in made if columns]):
         return Rows("", 0, ())
     columns = concatenate(made)
@@ -76,11 +79,17 @@ def gather_shard(
 
 
 def _one_pass(
-    group: Group, recipe: Recipe, sentences: Sentences, documents: np.ndarray, tokenizer: Tokenizer, number: int
+    group: Group,
+    recipe: Recipe,
+    sentences: Sentences,
+    documents: np.ndarray,
+    tokenizer: Tokenizer,
+    number: int,
+    taken: Sequence[int],
 ) -> Columns:
-    """The examples of one way through the group, in columns; none where the text gives none."""
+    """The examples of one way through the ``taken`` documents, in columns; none where the text gives none."""
     draw = generator(recipe.seed, f"examples of {group.split}", group.number, number)
-    examples = list(segment(sentences, recipe.segment, draw))
+    examples = list(segment(sentences, recipe.segment, draw, taken))
     if not examples:
         return {}
     spans = np.array(examples, np.int64).reshape(-1, len(Example._fields))
@@ -102,17 +111,19 @@ def _one_pass(
     return {name: columns[name] for name in COLUMNS if name in columns}
 
 
-def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarray]:
-    """The group's documents as ids with boundaries, and their numbers in the split; empty ones are left out."""
+def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarray, np.ndarray]:
+    """The group's documents as ids with boundaries, their numbers in the split, and how often each is gone through;
+    empty ones are left out."""
     texts = (part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts)
     split = [split_sentences(document.text) for document in chain.from_iterable(texts)]
     rows = tokenizer.encode_flat(list(chain.from_iterable(split)))
     lengths = rows.lengths
     owners = np.repeat(np.arange(len(split)), [len(each) for each in split])[lengths > 0]
     per_document = np.bincount(owners, minlength=len(split))
-    numbers = group.first_document + np.flatnonzero(per_document)
     bounds = [boundaries(counts[counts > 0]) for counts in (lengths, per_document)]
-    return Sentences(rows.values, *bounds), numbers
+    times = np.concatenate([choice.turns(group.fate) for _, choice in group.parts])
+    places = np.flatnonzero(per_document)
+    return Sentences(rows.values, *bounds), group.first_document + places, times[places]
 
 
 def laid_out(ids: np.ndarray, spans: np.ndarray, special: Special, paired: bool) -> Ragged:

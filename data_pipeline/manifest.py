@@ -59,7 +59,8 @@ class Manifest(Section):
     documents: dict[str, int]
     """Documents read, kept, held out, and dropped by reason."""
     sources: tuple[dict[str, Any], ...]
-    """Files or packages read: name, bytes on disk, their SHA-256 (in a store: its hash), characters kept."""
+    """Units read, files or packages: name, bytes on disk, their SHA-256 (in a store: its hash), number, kind and weight
+    of the source, documents and characters kept, each once."""
     lengths: dict[str, int]
     """Histogram: sequences of the train split by number of tokens, in bins of 16."""
     masking: dict[str, float]

@@ -40,7 +40,7 @@ from data_pipeline.manifest import (
 )
 from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
 from data_pipeline.segment import SegmentConfig
-from data_pipeline.selection import Choice, Fate, choose, counts
+from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 from data_pipeline.sentences import split as split_sentences
 from data_pipeline.sources import SourceConfig, Unit, units
 from data_pipeline.statistics import Counted, summarise, total
@@ -58,7 +58,9 @@ class CorpusConfig(Section):
     """Folder of the dataset."""
     seed: int = Field(default=1, ge=0)
     """Pairs, masks and the order of rows follow from it."""
-    source: SourceConfig
+    one_or_more = ("source",)
+    source: tuple[SourceConfig, ...] = Field(min_length=1)
+    """One table, or an array of tables ``[[source]]`` whose documents are mixed by their weights."""
     clean: CleanConfig = CleanConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     segment: SegmentConfig = SegmentConfig()
@@ -82,7 +84,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     console = Console(highlight=False)
     if config.tokenizer.model is not None:
         Tokenizer.load(config.tokenizer.model)
-    inputs = units(config.source)
+    inputs = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)
     partial = output.with_name(output.name + ".partial")
@@ -102,7 +104,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
 
 def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers: Workers) -> Manifest:
     work = folder / WORK
-    parts, choices, documents = _read_and_choose(config, inputs, work, workers)
+    parts, choices, readings = _read_and_choose(config, inputs, work, workers)
     model = _tokenizer(config, parts, choices, workers)
     (folder / shards.TOKENIZER).write_bytes(model)
     held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
@@ -123,8 +125,8 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         splits=splits,
         documents_sha256=digest(folder / shards.DOCUMENTS),
         places_sha256=digest(folder / shards.PLACES),
-        documents=documents,
-        sources=_sources(inputs, parts, choices, workers),
+        documents=counts(readings, choices),
+        sources=_sources(config, inputs, readings, choices, workers),
         **summarise(counted["train"], counted["validation"], columns)._asdict(),
     )
     write_manifest(folder, manifest)
@@ -133,17 +135,17 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
 
 def _read_and_choose(
     config: CorpusConfig, inputs: Sequence[Unit], work: Path, workers: Workers
-) -> tuple[list[Part], list[Choice], dict[str, int]]:
-    """The cleaned documents, which of them stay, and the counts of all by what became of them."""
+) -> tuple[list[Part], list[Choice], list[Reading]]:
+    """The cleaned documents, which of them stay, and what came of each unit."""
     if config.clean.evaluation_paths:
         overlap.Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
-    numbered = [(number, unit, config.source, config.clean, work) for number, unit in enumerate(inputs)]
+    numbered = [(number, unit, config.source[unit.source], config.clean, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
-    choices = _choose(config, parts)
-    documents = counts(readings, choices)
-    _refuse_nothing(documents, inputs)
-    return parts, choices, documents
+    owners = [unit for unit, reading in zip(inputs, readings, strict=True) for _ in reading.parts]
+    choices = _choose(config, parts, owners)
+    _refuse_nothing(counts(readings, choices), inputs)
+    return parts, choices, readings
 
 
 def _make_examples(jobs: Sequence[Group], recipe: Recipe, work: Path, workers: Workers) -> dict[str, list[Rows]]:
@@ -183,13 +185,17 @@ def _tokenizer_record(path: Path, vocabulary: Tokenizer) -> TokenizerRecord:
     return TokenizerRecord(sha256=digest(path), vocabulary_size=len(vocabulary), special=vocabulary.special._asdict())
 
 
-def _choose(config: CorpusConfig, parts: Sequence[Part]) -> list[Choice]:
+def _choose(config: CorpusConfig, parts: Sequence[Part], owners: Sequence[Unit]) -> list[Choice]:
+    origins = [
+        Origin(number, each.limit_megabytes * 1e6 or float("inf"), each.weight)
+        for number, each in enumerate(config.source)
+    ]
     return choose(
         parts,
+        [origins[unit.source] for unit in owners],
         drop_duplicates=config.clean.drop_duplicates,
         drop_near_duplicates=config.clean.drop_near_duplicates,
         drop_paragraphs=config.clean.drop_repeated_paragraphs,
-        limit=config.source.limit_megabytes * 1e6 or float("inf"),
         validation_fraction=config.shards.validation_fraction,
     )
 
@@ -281,18 +287,32 @@ def _write_shards(
 
 
 def _sources(
-    inputs: Sequence[Unit], parts: Sequence[Part], choices: Sequence[Choice], workers: Workers
+    config: CorpusConfig,
+    inputs: Sequence[Unit],
+    readings: Sequence[Reading],
+    choices: Sequence[Choice],
+    workers: Workers,
 ) -> tuple[dict[str, Any], ...]:
+    """A row for each unit: its source with kind and weight, and what was kept of it, each document counted once."""
     files = list(dict.fromkeys(unit.paths for unit in inputs))
     checksums = workers.map("checksum the sources", provenance.checksum, [(paths,) for paths in files])
     hashed = dict(zip(files, checksums, strict=True))
-    kept = dict.fromkeys((unit.name for unit in inputs), 0)
-    for part, choice in zip(parts, choices, strict=True):
-        kept[part.unit] += int(part.characters[choice.fates >= Fate.TRAIN].sum())
-    return tuple(
-        {"name": each.name, "bytes": each.bytes, "sha256": hashed[each.paths], "characters_kept": kept[each.name]}
-        for each in inputs
-    )
+    rows, rest = [], iter(choices)
+    for unit, reading in zip(inputs, readings, strict=True):
+        kept = [(part, choice.fates >= Fate.TRAIN) for part, choice in zip(reading.parts, rest, strict=False)]
+        rows.append(
+            {
+                "name": unit.name,
+                "bytes": unit.bytes,
+                "sha256": hashed[unit.paths],
+                "source": unit.source,
+                "kind": unit.kind,
+                "weight": config.source[unit.source].weight,
+                "documents_kept": sum(int(keep.sum()) for _, keep in kept),
+                "characters_kept": sum(int(part.characters[keep].sum()) for part, keep in kept),
+            }
+        )
+    return tuple(rows)
 
 
 def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, console: Console) -> Path:
@@ -316,6 +336,8 @@ def _summary(manifest: Manifest, seconds: float) -> Table:
     table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
     for reason, count in manifest.documents.items():
         table.add_row(f"documents {reason}", f"{count:,}")
+    for (number, kind, weight), kept in by_source(manifest).items():
+        table.add_row(f"source {number}: {kind}, weight {weight:g}", f"{kept[0]:,} documents, {kept[1]:,} characters")
     for name, split in manifest.splits.items():
         shown = f"{split.rows:,} rows, {split.tokens:,} tokens, {split.predictions:,} predictions"
         table.add_row(name, f"{shown} in {len(split.shards)} shards")
@@ -326,3 +348,13 @@ def _summary(manifest: Manifest, seconds: float) -> Table:
     if manifest.unigram_cross_entropy_validation is not None:
         table.add_row("unigram level (validation)", f"{manifest.unigram_cross_entropy_validation:.3f} nat")
     return table
+
+
+def by_source(manifest: Manifest) -> dict[tuple[int, str, float], tuple[int, int]]:
+    """(documents, characters) kept of each source, told by its number, kind and weight."""
+    found: dict[tuple[int, str, float], tuple[int, int]] = {}
+    for row in manifest.sources:
+        key = (row["source"], row["kind"], row["weight"])
+        documents, characters = found.get(key, (0, 0))
+        found[key] = (documents + row["documents_kept"], characters + row["characters_kept"])
+    return found

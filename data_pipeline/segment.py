@@ -9,7 +9,7 @@
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -87,11 +87,13 @@ class Bounds(NamedTuple):
     documents: list[int]
 
 
-def segment(part: Sentences, config: SegmentConfig, generator: np.random.Generator) -> Iterator[Example]:
-    """The examples of every document of ``part``, once through."""
+def segment(
+    part: Sentences, config: SegmentConfig, generator: np.random.Generator, documents: Iterable[int] | None = None
+) -> Iterator[Example]:
+    """The examples of every document of ``part``, or of some; partners come from all of them."""
     bounds = Bounds(part.sentences.tolist(), part.documents.tolist())
     draw, cut = Draw(generator), KINDS[config.kind]
-    for document in range(len(bounds.documents) - 1):
+    for document in range(len(bounds.documents) - 1) if documents is None else documents:
         yield from cut(bounds, document, config, draw)
 
 

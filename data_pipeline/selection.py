@@ -17,8 +17,9 @@ class Fate(IntEnum):
     DUPLICATE = 0
     NEAR_DUPLICATE = 1
     BEYOND_LIMIT = 2
-    TRAIN = 3
-    VALIDATION = 4
+    BEYOND_WEIGHT = 3
+    TRAIN = 4
+    VALIDATION = 5
 
 
 class Choice(NamedTuple):
@@ -28,21 +29,38 @@ class Choice(NamedTuple):
     """int8 [documents]: a :class:`Fate` each."""
     paragraphs: np.ndarray | None
     """bool [paragraphs], or None where all stay."""
+    times: np.ndarray | None = None
+    """int64 [documents]: how often a train document is gone through; None for once each."""
 
     def keep(self, fate: Fate) -> np.ndarray:
         return self.fates == fate
 
+    def turns(self, fate: Fate) -> np.ndarray:
+        """int64: how often each document of ``fate`` is gone through."""
+        kept = self.keep(fate)
+        return np.ones(kept.sum(), np.int64) if self.times is None else self.times[kept]
+
+
+class Origin(NamedTuple):
+    """What choosing needs to know of the source of a part."""
+
+    source: int = 0
+    """Number of the source; its limit is for all its parts together."""
+    limit: float = float("inf")
+    """Characters."""
+    weight: float = 1.0
+
 
 def choose(
     parts: Sequence[Part],
+    origins: Sequence[Origin],
     *,
     drop_duplicates: bool,
     drop_near_duplicates: bool,
     drop_paragraphs: bool,
-    limit: float,
     validation_fraction: float,
 ) -> list[Choice]:
-    """Decide over all documents in their order: of equal texts the first stays, and ``limit`` characters are enough.
+    """Decide over all documents in their order: of equal texts the first stays, and the limits of the sources hold.
 
     A document is held out by the hash of its text, so that the choice is stable when others come or go.
     """
@@ -55,13 +73,12 @@ def choose(
         whole[~np.concatenate(first_of_alike([part.bands for part in parts]))] = Fate.NEAR_DUPLICATE
     if drop_duplicates:
         whole[~_first_of_equal(marks)] = Fate.DUPLICATE
-    candidates = np.flatnonzero(whole >= Fate.TRAIN)
-    characters = np.concatenate([part.characters for part in parts])[candidates]
-    whole[candidates[np.cumsum(characters) - characters >= limit]] = Fate.BEYOND_LIMIT
+    _apply_limits(parts, origins, whole)
     _hold_out_some(marks, whole)
     fates = np.split(whole, np.cumsum([part.documents for part in parts])[:-1])
+    times = [_times(part, codes, origin.weight) for part, codes, origin in zip(parts, fates, origins, strict=True)]
     paragraphs = _first_paragraphs(parts, fates) if drop_paragraphs else [None] * len(parts)
-    return [Choice(codes, stays) for codes, stays in zip(fates, paragraphs, strict=True)]
+    return [Choice(*each) for each in zip(fates, paragraphs, times, strict=True)]
 
 
 def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, int]:
@@ -74,6 +91,7 @@ def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, 
     dropped["duplicate"] += found[Fate.DUPLICATE]
     dropped["near duplicate"] += found[Fate.NEAR_DUPLICATE]
     dropped["beyond the limit"] += found[Fate.BEYOND_LIMIT]
+    dropped["beyond the weight"] += found[Fate.BEYOND_WEIGHT]
     return {
         "read": sum(reading.documents for reading in readings),
         "kept for training": found[Fate.TRAIN],
@@ -92,6 +110,26 @@ def _first_of_equal(marks: np.ndarray) -> np.ndarray:
     first = np.zeros(len(marks), bool)
     first[order] = np.any(np.diff(marks[order], axis=0, prepend=~marks[order[:1]]) != 0, axis=1)
     return first
+
+
+def _apply_limits(parts: Sequence[Part], origins: Sequence[Origin], fates: np.ndarray) -> None:
+    """Mark what lies beyond the limit of its source, which counts the documents that stay."""
+    sources = np.repeat([origin.source for origin in origins], [part.documents for part in parts])
+    characters = np.concatenate([part.characters for part in parts])
+    for source, limit in {origin.source: origin.limit for origin in origins}.items():
+        candidates = np.flatnonzero((fates >= Fate.TRAIN) & (sources == source))
+        before = np.cumsum(characters[candidates]) - characters[candidates]
+        fates[candidates[before >= limit]] = Fate.BEYOND_LIMIT
+
+
+def _times(part: Part, codes: np.ndarray, weight: float) -> np.ndarray | None:
+    """How often each document is gone through; train documents of no turn get their fate in ``codes``."""
+    if weight == 1:
+        return None
+    # The half of the fingerprint that does not decide what is held out, so that the two choices are independent.
+    times = int(weight) + (part.fingerprints[:, 1] / 2.0**64 < weight - int(weight))
+    codes[(codes == Fate.TRAIN) & (times == 0)] = Fate.BEYOND_WEIGHT
+    return times.astype(np.int64)
 
 
 def _hold_out_some(marks: np.ndarray, fates: np.ndarray) -> None:

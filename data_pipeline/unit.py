@@ -30,6 +30,9 @@ class SourceConfig(Section):
     """A longer line or document is left out, counted, and never held in memory."""
     limit_megabytes: float = Field(default=0.0, ge=0)
     """Stop after so much text, in the fixed order of reading; 0 for no limit."""
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    """How often its train documents are gone through, each time with new pairs and masks: 2.5 is twice, and once more
+    a half of them; 0.3 is three tenths of them. Which ones follows from the hash of their text."""
 
     def leave_out(self, reason: str, said: Callable[[], str], dropped: Counter[str]) -> None:
         """Count what is damaged, or stop there, as ``damaged`` says; ``said`` is asked for only then.
@@ -60,3 +63,5 @@ class Unit(NamedTuple):
     """What of the file: bytes of a text, row groups or record batches of a table."""
     file: str = ""
     """The file as the user named it, where documents and messages say where they are from."""
+    source: int = 0
+    """Number of its source among those of the run."""

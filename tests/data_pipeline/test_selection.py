@@ -7,7 +7,7 @@ import pytest
 
 from data_pipeline.document import Document
 from data_pipeline.parts import Part, Wanted, write_parts
-from data_pipeline.selection import Choice, Fate, choose
+from data_pipeline.selection import Choice, Fate, Origin, choose
 
 
 @pytest.fixture
@@ -28,13 +28,14 @@ def chosen(
     limit: float = float("inf"),
     paragraphs: bool = False,
     near: bool = False,
+    weight: float = 1.0,
 ) -> list[Choice]:
     return choose(
         parts,
+        [Origin(limit=limit, weight=weight)] * len(parts),
         drop_duplicates=True,
         drop_near_duplicates=near,
         drop_paragraphs=paragraphs,
-        limit=limit,
         validation_fraction=fraction,
     )
 
@@ -89,3 +90,31 @@ def test_the_first_of_texts_that_are_alike_stays(parts) -> None:
     found = chosen(parts(texts[:2], texts[2:]), near=True)
     assert fates(found) == [Fate.TRAIN, Fate.NEAR_DUPLICATE, Fate.TRAIN, Fate.NEAR_DUPLICATE]
     assert min(fates(chosen(parts(texts)))) >= Fate.TRAIN
+
+
+def test_a_weight_says_how_often_train_documents_are_gone_through(parts) -> None:
+    written = parts([f"document {number}" for number in range(2000)])
+    (whole,) = chosen(written, 0.1)
+    assert whole.times is None
+    for weight in (2.5, 0.3, 3.0):
+        (choice,) = chosen(written, 0.1, weight=weight)
+        assert choice.times is not None
+        train = choice.keep(Fate.TRAIN)
+        assert choice.times[train].sum() == pytest.approx(weight * whole.keep(Fate.TRAIN).sum(), rel=0.1)
+        assert set(choice.times[train]) == {int(weight) or 1, -int(-weight // 1)}
+        assert (choice.keep(Fate.VALIDATION) == whole.keep(Fate.VALIDATION)).all(), "held-out ones are the same"
+        assert (choice.keep(Fate.BEYOND_WEIGHT) == (whole.keep(Fate.TRAIN) & (choice.times == 0))).all()
+
+
+def test_each_source_has_its_own_limit(parts) -> None:
+    written = parts(["aaa", "bbb"], ["ccc", "ddd"])
+    choices = choose(
+        written,
+        [Origin(0, limit=2), Origin(1)],
+        drop_duplicates=True,
+        drop_near_duplicates=False,
+        drop_paragraphs=False,
+        validation_fraction=0.0,
+    )
+    codes = fates(choices)
+    assert codes[1] == Fate.BEYOND_LIMIT and codes.count(Fate.BEYOND_LIMIT) == 1

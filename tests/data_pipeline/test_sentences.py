@@ -1,8 +1,16 @@
 """Sentence splitting."""
 
+from pathlib import Path
+
 import pytest
 
 from data_pipeline.sentences import split
+
+HARD = [
+    line.replace("\u23ce", "\n")
+    for line in Path(__file__).with_name("sentences_hard_cases.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +34,17 @@ from data_pipeline.sentences import split
 )
 def test_it_splits(text: str, expected: list[str]) -> None:
     assert split(text) == expected
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_hard_cases_are_right(case: str) -> None:
+    expected = [" ".join(sentence.split()) for sentence in case.split("|")]
+    assert split(case.replace("|", "")) == expected
+
+
+def test_sentences_split_again_stay_whole() -> None:
+    for case in HARD:
+        assert all(split(sentence) == [sentence] for sentence in split(case.replace("|", "")))
 
 
 def test_no_character_is_lost() -> None:
