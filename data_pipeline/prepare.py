@@ -22,7 +22,7 @@ from rich.table import Table
 import configs
 from configs import Section
 from configs.errors import CorpusError, DatasetError, SesameError
-from data_pipeline import overlap, shards, tokenizer
+from data_pipeline import language, overlap, shards, tokenizer
 from data_pipeline.balance import ShardConfig, groups, orders
 from data_pipeline.clean import CleanConfig
 from data_pipeline.corrupt import CorruptConfig
@@ -85,6 +85,8 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     console = Console(highlight=False)
     if config.tokenizer.model is not None:
         Tokenizer.load(config.tokenizer.model)
+    if config.clean.languages:
+        language.check_installed()
     inputs = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)
@@ -194,7 +196,7 @@ def _choose(config: CorpusConfig, parts: Sequence[Part], owners: Sequence[Unit])
         [origins[unit.source] for unit in owners],
         drop_duplicates=config.clean.drop_duplicates,
         drop_near_duplicates=config.clean.drop_near_duplicates,
-        drop_paragraphs=config.clean.drop_repeated_paragraphs,
+        drop_paragraphs=config.clean.drop_repeated_paragraphs or config.clean.drop_repeated_lines > 0,
         validation_fraction=config.shards.validation_fraction,
     )
 

@@ -17,7 +17,7 @@ PART = Part(
     Path("/a/b.arrow"), "unit", (b"\x00\xff",), np.array([3]), np.array([2**63], np.uint64), np.array([0, 1]), BANDS
 )
 RESULTS = {
-    "reading": Reading([PART, PART], 7, Counter(short=2)),
+    "reading": Reading([PART, PART], 7, Counter(short=2), Counter(repaired=1)),
     "rows": Rows("rows.arrow", 3, ("tokens", "document")),
     "shard": (
         Shard(file="a", rows=1, bytes=2, sha256="x"),
@@ -25,7 +25,7 @@ RESULTS = {
         Counted(np.arange(3), 1, np.arange(4), 1, 2, 3, 4),
     ),
     "bytes": b"model",
-    "nothing read": Reading([], 0, Counter()),
+    "nothing read": Reading([], 0, Counter(), Counter()),
 }
 
 
