@@ -335,7 +335,7 @@ def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, consol
 def _summary(manifest: Manifest, seconds: float) -> Table:
     table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
     for reason, count in manifest.documents.items():
-        table.add_row(f"documents {reason}", f"{count:,}")
+        table.add_row(reason if reason.startswith("repeated") else f"documents {reason}", f"{count:,}")
     for (number, kind, weight), kept in by_source(manifest).items():
         table.add_row(f"source {number}: {kind}, weight {weight:g}", f"{kept[0]:,} documents, {kept[1]:,} characters")
     for name, split in manifest.splits.items():
