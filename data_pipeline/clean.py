@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+import ftfy
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs import Section
 from data_pipeline.document import Document
+from data_pipeline.language import language
 from data_pipeline.overlap import Overlap
 from data_pipeline.quality import QUALITY, REPETITION, Rule, broken_rule
 
@@ -30,6 +32,12 @@ class CleanConfig(Section):
 
     unicode_form: Literal["NFC", "NFKC"] = "NFC"
     """Unicode normal form of the text."""
+    repair_unicode: bool = False
+    """Undo text that was decoded as the wrong encoding (\u00c3\u00a9 for \u00e9), by ftfy (Speer 2019); counted as
+    "repaired"."""
+    languages: tuple[str, ...] = ()
+    """Codes of ISO 639-1, as ["en", "zh"]: documents of other languages are dropped as "language: xx"; none for all.
+    Told by py3langid (Lui and Baldwin 2012), which the extra ``language`` installs."""
     minimum_characters: int = Field(default=100, ge=0)
     """Shorter documents are dropped as "short"."""
     minimum_letter_share: float = Field(default=0.6, ge=0, le=1)
@@ -46,21 +54,45 @@ class CleanConfig(Section):
     their texts in a row, or all of a shorter text, are dropped as "holds evaluation text"."""
     drop_repeated_paragraphs: bool = False
     """Of equal paragraphs in the whole corpus (licences, standard phrases) only the first stays."""
+    drop_repeated_lines: int = Field(default=0, ge=0)
+    """Of equal lines of at least so many characters in the whole corpus (menus, footers) only the first stays; 0 for
+    all lines. In place of ``drop_repeated_paragraphs``."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "CleanConfig":
+        if self.drop_repeated_lines and self.drop_repeated_paragraphs:
+            raise ValueError("set drop_repeated_lines or drop_repeated_paragraphs, not both")
+        return self
 
 
 def clean(
-    documents: Iterable[Document], config: CleanConfig, dropped: Counter[str], overlap: Overlap | None = None
+    documents: Iterable[Document],
+    config: CleanConfig,
+    dropped: Counter[str],
+    overlap: Overlap | None = None,
+    changed: Counter[str] | None = None,
 ) -> Iterator[Document]:
-    """The documents that stay, normalised; ``dropped`` counts the others by reason."""
+    """The documents that stay, normalised; ``dropped`` counts the others by reason, ``changed`` what was done to some
+    of those that stay."""
     for document in documents:
-        text = normalise(document.text, config.unicode_form)
+        repaired = repair(document.text) if config.repair_unicode else document.text
+        text = normalise(repaired, config.unicode_form)
         reason = _reason(text, config)
+        if reason is None and config.languages and (found := language(text)) not in config.languages:
+            reason = f"language: {found}"
         if reason is None and overlap is not None and overlap.meets(text):
             reason = "holds evaluation text"
         if reason:
             dropped[reason] += 1
         else:
+            if changed is not None and repaired != document.text:
+                changed["repaired"] += 1
             yield Document(text, document.source)
+
+
+def repair(text: str) -> str:
+    """``text`` with what a wrong decoding made of it undone, and nothing else changed."""
+    return text if text.isascii() else ftfy.fix_encoding(text)
 
 
 def normalise(text: str, form: Literal["NFC", "NFKC"]) -> str:

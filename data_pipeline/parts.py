@@ -1,6 +1,7 @@
 """Parts: the cleaned corpus on disk, in files small enough for one worker, with what the whole must know of each."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ PART_CHARACTERS = 4_000_000
 """Text of one part: small enough to share out evenly, large enough to be worth a task."""
 
 PARAGRAPH_END = "\n\n"
+GAP = re.compile(r"\n{3,}")
+"""What lines that do not stay leave behind."""
+NEVER_REPEATED = 0
+"""In place of the hash of a line that always stays."""
 OVERLAP = "overlap.npz"
 """File that the workers read the sequences of evaluation texts from."""
 
@@ -41,6 +46,9 @@ class Part(NamedTuple):
     bands: np.ndarray
     """uint64 [documents, BANDS]: what near duplicates share; [documents, 0] where they are not looked for."""
 
+    piece_end: str = PARAGRAPH_END
+    """What ``paragraphs`` end with: they are lines where those are looked at."""
+
     @property
     def documents(self) -> int:
         return len(self.fingerprints)
@@ -54,8 +62,9 @@ class Part(NamedTuple):
                 text = texts[int(number)].as_py()
                 if paragraphs is not None:
                     first, last = self.paragraph_bounds[number : number + 2]
-                    pieces = zip(text.split(PARAGRAPH_END), paragraphs[first:last], strict=True)
-                    text = PARAGRAPH_END.join(piece for piece, stays in pieces if stays)
+                    pieces = zip(text.split(self.piece_end), paragraphs[first:last], strict=True)
+                    text = self.piece_end.join(piece for piece, stays in pieces if stays)
+                    text = GAP.sub(PARAGRAPH_END, text).strip("\n")
                 yield Document(text, sources[int(number)].as_py())
 
 
@@ -64,6 +73,8 @@ class Wanted(NamedTuple):
 
     paragraphs: bool = False
     bands: bool = False
+    lines: int = 0
+    """Hashes of lines of at least so many characters in place of paragraphs; 0 for none."""
 
 
 class Reading(NamedTuple):
@@ -73,16 +84,19 @@ class Reading(NamedTuple):
     documents: int
     """Documents read, dropped ones too."""
     dropped: Counter[str]
+    changed: Counter[str]
+    """What was done to documents that stay."""
 
 
 def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig, folder: Path) -> Reading:
     """Read and clean one unit of the source into parts of bounded size."""
     dropped: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
     overlap = Overlap.load(folder / OVERLAP) if rules.evaluation_paths else None
-    kept = clean(read(unit, source, dropped), rules, dropped, overlap)
-    wanted = Wanted(rules.drop_repeated_paragraphs, rules.drop_near_duplicates)
+    kept = clean(read(unit, source, dropped), rules, dropped, overlap, changed)
+    wanted = Wanted(rules.drop_repeated_paragraphs, rules.drop_near_duplicates, rules.drop_repeated_lines)
     parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", wanted)
-    return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped)
+    return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped, changed)
 
 
 def write_parts(documents: Iterator[Document], unit: str, stem: Path, wanted: Wanted) -> list[Part]:
@@ -107,7 +121,7 @@ def _write_part(held: list[Document], unit: str, stem: Path, number: int, wanted
     sources = [document.source for document in held]
     table = pa.table({"text": pa.array(texts, pa.large_string()), "source": pa.array(sources, pa.large_string())})
     write_arrow(path, table)
-    hashes = [[_hash(piece) for piece in text.split(PARAGRAPH_END)] if wanted.paragraphs else [] for text in texts]
+    hashes = [_pieces(text, wanted) for text in texts]
     return Part(
         path,
         unit,
@@ -116,7 +130,15 @@ def _write_part(held: list[Document], unit: str, stem: Path, number: int, wanted
         np.array([each for row in hashes for each in row], np.uint64),
         boundaries(np.array([len(row) for row in hashes], np.int64)),
         np.stack([bands(text) for text in texts]) if wanted.bands else np.zeros((len(texts), 0), np.uint64),
+        "\n" if wanted.lines else PARAGRAPH_END,
     )
+
+
+def _pieces(text: str, wanted: Wanted) -> list[int]:
+    """The hashes of the paragraphs or the lines of a text, as they are wanted."""
+    if wanted.lines:
+        return [_hash(line) if len(line) >= wanted.lines else NEVER_REPEATED for line in text.split("\n")]
+    return [_hash(piece) for piece in text.split(PARAGRAPH_END)] if wanted.paragraphs else []
 
 
 def _hash(paragraph: str) -> int:

@@ -21,7 +21,7 @@ from rich.table import Table
 import configs
 from configs import Section
 from configs.errors import CorpusError, DatasetError, SesameError
-from data_pipeline import overlap, provenance, shards, tokenizer
+from data_pipeline import language, overlap, provenance, shards, tokenizer
 from data_pipeline.balance import ShardConfig, groups, orders
 from data_pipeline.clean import CleanConfig
 from data_pipeline.corrupt import CorruptConfig
@@ -84,6 +84,8 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     console = Console(highlight=False)
     if config.tokenizer.model is not None:
         Tokenizer.load(config.tokenizer.model)
+    if config.clean.languages:
+        language.check_installed()
     inputs = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)
@@ -195,7 +197,7 @@ def _choose(config: CorpusConfig, parts: Sequence[Part], owners: Sequence[Unit])
         [origins[unit.source] for unit in owners],
         drop_duplicates=config.clean.drop_duplicates,
         drop_near_duplicates=config.clean.drop_near_duplicates,
-        drop_paragraphs=config.clean.drop_repeated_paragraphs,
+        drop_paragraphs=config.clean.drop_repeated_paragraphs or config.clean.drop_repeated_lines > 0,
         validation_fraction=config.shards.validation_fraction,
     )
 
@@ -335,7 +337,7 @@ def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, consol
 def _summary(manifest: Manifest, seconds: float) -> Table:
     table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
     for reason, count in manifest.documents.items():
-        table.add_row(f"documents {reason}", f"{count:,}")
+        table.add_row(reason if reason.startswith("repeated") else f"documents {reason}", f"{count:,}")
     for (number, kind, weight), kept in by_source(manifest).items():
         table.add_row(f"source {number}: {kind}, weight {weight:g}", f"{kept[0]:,} documents, {kept[1]:,} characters")
     for name, split in manifest.splits.items():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.near_duplicates import first_of_alike
-from data_pipeline.parts import Part, Reading
+from data_pipeline.parts import NEVER_REPEATED, Part, Reading
 
 
 class Fate(IntEnum):
@@ -92,11 +92,17 @@ def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, 
     dropped["near duplicate"] += found[Fate.NEAR_DUPLICATE]
     dropped["beyond the limit"] += found[Fate.BEYOND_LIMIT]
     dropped["beyond the weight"] += found[Fate.BEYOND_WEIGHT]
+    changed: Counter[str] = Counter()
+    for reading in readings:
+        changed.update(reading.changed)
+    parts = [part for reading in readings for part in reading.parts]
+    changed["repeated pieces left out"] = sum(map(_left_out, parts, choices))
     return {
         "read": sum(reading.documents for reading in readings),
         "kept for training": found[Fate.TRAIN],
         "held out": found[Fate.VALIDATION],
         **{f"dropped: {reason}": count for reason, count in sorted(dropped.items()) if count},
+        **{name: count for name, count in sorted(changed.items()) if count},
     }
 
 
@@ -120,6 +126,14 @@ def _apply_limits(parts: Sequence[Part], origins: Sequence[Origin], fates: np.nd
         candidates = np.flatnonzero((fates >= Fate.TRAIN) & (sources == source))
         before = np.cumsum(characters[candidates]) - characters[candidates]
         fates[candidates[before >= limit]] = Fate.BEYOND_LIMIT
+
+
+def _left_out(part: Part, choice: Choice) -> int:
+    """Paragraphs or lines of documents that stay which are not the first of their text."""
+    if choice.paragraphs is None:
+        return 0
+    inside = np.repeat(choice.fates >= Fate.TRAIN, np.diff(part.paragraph_bounds))
+    return int((inside & ~choice.paragraphs).sum())
 
 
 def _times(part: Part, codes: np.ndarray, weight: float) -> np.ndarray | None:
@@ -151,4 +165,5 @@ def _first_paragraphs(parts: Sequence[Part], fates: Sequence[np.ndarray]) -> lis
     first = np.zeros(len(hashes), bool)
     candidates = np.flatnonzero(stays)
     first[candidates[np.unique(hashes[candidates], return_index=True)[1]]] = True
+    first[stays & (hashes == NEVER_REPEATED)] = True
     return np.split(first, np.cumsum([len(part.paragraphs) for part in parts])[:-1])

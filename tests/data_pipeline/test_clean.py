@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from configs import parse
-from configs.errors import ConfigError
+from configs.errors import ConfigError, CorpusError
+from data_pipeline import language
 from data_pipeline.clean import CleanConfig, clean, fingerprint, letter_share, normalise
 from data_pipeline.document import Document
 
@@ -57,3 +58,38 @@ def test_only_equal_texts_share_a_fingerprint() -> None:
 def test_an_unknown_normal_form_is_refused() -> None:
     with pytest.raises(ConfigError, match="unicode_form"):
         parse({"unicode_form": "NFX"}, CleanConfig, "a.toml")
+
+
+def test_text_of_a_wrong_decoding_is_repaired_and_counted() -> None:
+    wrong = "caf\u00c3\u00a9 words " * 30
+    documents = [Document(wrong, "a"), Document("caf\u00e9 words " * 30, "b"), Document("caf\u00c3\u00a9", "short")]
+    dropped: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    found = list(clean(documents, CleanConfig(repair_unicode=True), dropped, changed=changed))
+    assert [document.text for document in found] == [("caf\u00e9 words " * 30).strip()] * 2
+    assert (changed, dropped) == ({"repaired": 1}, {"short": 1})
+    assert next(iter(clean(documents, CleanConfig(), dropped))).text == wrong.strip()
+
+
+def test_other_languages_are_dropped_and_counted() -> None:
+    pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
+    texts = {
+        "en": "It was a bright cold day in April, and all the people went out to see the river. ",
+        "zh": "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u516c\u56ed\u6563\u6b65\u3002",
+        "de": "Es war ein heller, kalter Tag, und alle Leute gingen hinaus, um den Fluss zu sehen. ",
+    }
+    dropped: Counter[str] = Counter()
+    documents = [Document(text * 10, name) for name, text in texts.items()]
+    assert [kept.source for kept in clean(documents, CleanConfig(languages=("en", "zh")), dropped)] == ["en", "zh"]
+    assert dropped == {"language: de": 1}
+
+
+def test_a_missing_package_for_languages_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "find_spec", lambda name: None)
+    with pytest.raises(CorpusError, match=r"pip install 'sesame\[language\]'"):
+        language.check_installed()
+
+
+def test_lines_and_paragraphs_are_not_both_dropped() -> None:
+    with pytest.raises(ConfigError, match="drop_repeated_lines or drop_repeated_paragraphs, not both"):
+        parse({"drop_repeated_lines": 20, "drop_repeated_paragraphs": True}, CleanConfig, "a.toml")

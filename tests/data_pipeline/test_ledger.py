@@ -23,7 +23,7 @@ PART = Part(
     BANDS,
 )
 RESULTS = {
-    "reading": Reading([PART, PART], 7, Counter(short=2)),
+    "reading": Reading([PART, PART], 7, Counter(short=2), Counter(repaired=1)),
     "rows": Rows("rows.arrow", 3, ("tokens", "document")),
     "shard": (
         Shard(file="a", rows=1, bytes=2, sha256="x"),
@@ -31,7 +31,7 @@ RESULTS = {
         Counted(np.arange(3), 1, np.arange(4), 1, 2, 3, 4),
     ),
     "bytes": b"model",
-    "nothing read": Reading([], 0, Counter()),
+    "nothing read": Reading([], 0, Counter(), Counter()),
 }
 
 

@@ -1,13 +1,14 @@
 """Choosing over the whole corpus: duplicates, the limit, what is held out."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_pipeline.document import Document
-from data_pipeline.parts import Part, Wanted, write_parts
-from data_pipeline.selection import Choice, Fate, Origin, choose
+from data_pipeline.parts import Part, Reading, Wanted, write_parts
+from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 
 
 @pytest.fixture
@@ -118,3 +119,14 @@ def test_each_source_has_its_own_limit(parts) -> None:
     )
     codes = fates(choices)
     assert codes[1] == Fate.BEYOND_LIMIT and codes.count(Fate.BEYOND_LIMIT) == 1
+
+
+def test_the_first_of_equal_lines_stays_and_short_ones_always(tmp_path: Path) -> None:
+    texts = ["a long footer\none\n--", "two\n--\n\na long footer\n\nthree", "a long footer"]
+    documents = (Document(text, "a") for text in texts)
+    written = write_parts(documents, "unit", tmp_path / "part", Wanted(lines=8))
+    choices = chosen(written, paragraphs=True)
+    found = [document.text for document in written[0].texts(choices[0].keep(Fate.TRAIN), choices[0].paragraphs)]
+    assert found == ["a long footer\none\n--", "two\n--\n\nthree", ""]
+    table = counts([Reading(written, 3, Counter(), Counter(repaired=1))], choices)
+    assert table == {"read": 3, "kept for training": 3, "held out": 0, "repaired": 1, "repeated pieces left out": 2}

@@ -259,3 +259,14 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 def test_missing_files_are_named(paths: list[str], sentence: str) -> None:
     with pytest.raises(CorpusError, match=sentence):
         units(config("text", *paths))
+
+
+def test_an_empty_file_and_a_damaged_member_are_met_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"")
+    whole, damaged = gzip.compress(LINES.encode()), bytearray(gzip.compress(LINES.encode()))
+    damaged[-8] ^= 255
+    (tmp_path / "b.jsonl.gz").write_bytes(whole + bytes(damaged))
+    dropped: Counter[str] = Counter()
+    found = documents(config("json_lines", tmp_path / "a.jsonl", tmp_path / "b.jsonl.gz", damaged="count"), dropped)
+    assert [text for text, _ in found][:2] == ["first", "second \u00e9"]
+    assert dropped.total() == 1
