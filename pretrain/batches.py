@@ -48,6 +48,9 @@ class DataConfig(Section):
     micro_batch: int = Field(default=0, ge=0)
     """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
     accumulation follows from the two and from the layout. 0: the whole share."""
+    loader_processes: int = Field(default=0, ge=0)
+    """Background processes that make the next batches while a step is computed; 0: made between two steps. The batches
+    are the same."""
     verify: bool = True
     """Check every checksum of the dataset before the first step."""
 
@@ -84,6 +87,7 @@ class Batches:
     """Micro-batches by step number: the position in the data is the step, so that seeking costs nothing."""
 
     def __init__(self, dataset: Dataset, config: DataConfig, reads: Sequence[str], seed: int, share: Share):
+        self.dataset = dataset
         self.train = dataset.split("train")
         self.validation = dataset.split("validation")
         self.config = config
@@ -136,13 +140,13 @@ class Batches:
 
     def _denominators(self, split: Split, rows: np.ndarray, micro_batches: int) -> dict[str, float]:
         return {
-            column: float(split.lengths(SOURCES[column])[rows].sum()) / micro_batches
+            column: float(split.lengths_of(SOURCES[column], rows).sum()) / micro_batches
             for column in self.reads
             if column.endswith("_labels")
         }
 
     def _batch(self, split: Split, rows: np.ndarray, denominators: dict[str, float]) -> Batch:
-        by_length = rows[np.argsort(split.lengths("tokens")[rows], kind="stable")]
+        by_length = rows[np.argsort(split.lengths_of("tokens", rows), kind="stable")]
         columns = split.take(by_length)
         return assemble(columns, self.reads, denominators)
 
