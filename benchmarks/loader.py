@@ -44,7 +44,9 @@ def synthetic(folder: Path, shards: int, rows: int) -> Any:
     total = shards * rows
     record = SplitRecord(rows=total, tokens=total * LENGTH, predictions=total * PREDICTED, shards=tuple(records))
     split = Split(folder, record, tuple(columns))
-    return SimpleNamespace(path=folder, manifest=SimpleNamespace(columns=tuple(columns)), split=lambda name: split)
+    return SimpleNamespace(
+        path=folder, manifest=SimpleNamespace(columns=tuple(columns), recipe={}), split=lambda name: split
+    )
 
 
 def measure(dataset: Any, batch: int, steps: int) -> None:
