@@ -4,14 +4,16 @@
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from configs import Section
-from data_pipeline.columns import Ragged, boundaries
-from data_pipeline.tokenizer import Special
+from data_pipeline.columns import Columns, Ragged, boundaries
+from data_pipeline.draws import generator
+from data_pipeline.tokenizer import Special, Tokenizer
 
 
 class CorruptConfig(Section):
@@ -20,6 +22,9 @@ class CorruptConfig(Section):
     kind: Literal["nothing", "masked_tokens", "masked_words", "masked_ngrams"] = "masked_tokens"
     """Row of the table: single tokens (BERT), all pieces of a word together (BERT's whole-word masking), or up to
     ``maximum_ngram`` words together (ALBERT, section 4.1)."""
+    drawn: Literal["once", "each_epoch"] = "once"
+    """When: once, into the shards, or anew each time that training comes to a row (RoBERTa, section 4.1: dynamic
+    masking); the shards then hold the tokens as they are."""
     maximum_ngram: int = Field(default=3, gt=0)
     """Most words of one n-gram; a length n is drawn with a probability proportional to 1 / n (ALBERT: 3)."""
     mask_probability: float = Field(default=0.15, gt=0, lt=1)
@@ -47,11 +52,45 @@ class Vocabulary(NamedTuple):
     ordinary: np.ndarray
     """Ids that a random replacement is drawn from."""
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "Vocabulary":
+        return cls(tokenizer.special, tokenizer.starts_word, tokenizer.ordinary)
+
 
 class Corrupted(NamedTuple):
     tokens: Ragged
     positions: Ragged
     labels: Ragged
+
+    def columns(self) -> Columns:
+        """As a shard names them."""
+        return {"tokens": self.tokens, "mask_positions": self.positions, "mask_labels": self.labels}
+
+
+class EachEpoch:
+    """Corruption of rows that the shards hold as they are."""
+
+    def __init__(self, recipe: dict[str, Any], tokenizer: Path):
+        """
+        Args:
+            recipe: the manifest's.
+            tokenizer: the dataset's model.
+        """
+        self._config = CorruptConfig.model_validate(recipe["corrupt"])
+        self._vocabulary = Vocabulary.of(Tokenizer.load(tokenizer))
+
+    def __call__(self, columns: Columns, seed: int, purpose: str, number: int) -> Columns:
+        """``columns`` with rows hidden; equal rows, seed, purpose and number give equal masks."""
+        tokens = columns["tokens"]
+        assert isinstance(tokens, Ragged)
+        hidden = corrupt(tokens, self._config, self._vocabulary, generator(seed, purpose, number))
+        return {**columns, **hidden.columns()}
+
+
+def drawn_each_epoch(recipe: dict[str, Any]) -> bool:
+    """Whether training has to hide tokens itself."""
+    section = recipe.get("corrupt", {})
+    return section.get("drawn") == "each_epoch" and section.get("kind") != "nothing"
 
 
 def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw: np.random.Generator) -> Corrupted:

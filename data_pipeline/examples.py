@@ -97,10 +97,8 @@ def _one_pass(
     tokens = laid_out(sentences.ids, spans, tokenizer.special, paired)
     first_lengths = spans[:, 1] - spans[:, 0] + 2
     columns: Columns = {"tokens": tokens, "first_segment_length": first_lengths.astype(np.uint16)}
-    if recipe.corrupt.kind != "nothing":
-        vocabulary = Vocabulary(tokenizer.special, tokenizer.starts_word, tokenizer.ordinary)
-        hidden = corrupt(tokens, recipe.corrupt, vocabulary, draw)
-        columns |= {"tokens": hidden.tokens, "mask_positions": hidden.positions, "mask_labels": hidden.labels}
+    if recipe.corrupt.kind != "nothing" and recipe.corrupt.drawn == "once":
+        columns |= corrupt(tokens, recipe.corrupt, Vocabulary.of(tokenizer), draw).columns()
     if paired:
         columns["pair_labels"] = spans[:, 4].astype(np.uint8)
     columns["document"] = documents[spans[:, 5]].astype(np.uint32)

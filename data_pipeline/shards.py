@@ -49,6 +49,18 @@ class Split:
             self._lengths[column] = np.concatenate(parts) if parts else np.zeros(0, np.int32)
         return self._lengths[column]
 
+    def lengths_of(self, column: str, rows: np.ndarray) -> np.ndarray:
+        """int32 [len(rows)]: entries of those rows only, so that it costs the same however large the split is."""
+        owners = np.searchsorted(self._bounds, rows, side="right") - 1
+        found = np.ones(len(rows), np.int32)
+        for owner in np.unique(owners):
+            values = self._shards[owner][column]
+            if isinstance(values, Ragged):
+                here = owners == owner
+                inside = rows[here] - self._bounds[owner]
+                found[here] = values.offsets[inside + 1] - values.offsets[inside]
+        return found
+
     def take(self, rows: np.ndarray) -> Columns:
         """Any rows, in the given order, as column name -> array or :class:`Ragged`."""
         rows = np.asarray(rows, np.int64)

@@ -20,6 +20,8 @@ class Counted(NamedTuple):
     """Tokens that a mask may hide: all but the special ones."""
     labels: np.ndarray
     """[V] how often each id is to be predicted."""
+    text: np.ndarray
+    """[V] how often each id stands in the text, where no token is hidden in the shards."""
     masked: int
     """Predicted tokens that show as [MASK]."""
     kept: int
@@ -46,6 +48,7 @@ class Statistics(NamedTuple):
 def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, int]) -> Counted:
     """Count over blocks of rows, so that memory does not grow with the split."""
     lengths, labels = np.zeros(0, np.int64), np.zeros(vocabulary_size, np.int64)
+    text = labels.copy()
     text_tokens = masked = kept = rows = ones = 0
     for columns in blocks:
         tokens = columns["tokens"]
@@ -62,7 +65,10 @@ def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, in
             labels += np.bincount(original.values, minlength=vocabulary_size)
             masked += int((shown == special["mask"]).sum())
             kept += int((shown == original.values).sum())
-    return Counted(lengths, text_tokens, labels, masked, kept, rows, ones)
+        else:
+            text += np.bincount(tokens.values, minlength=vocabulary_size)
+            text[[special["cls"], special["sep"]]] = 0
+    return Counted(lengths, text_tokens, labels, text, masked, kept, rows, ones)
 
 
 def total(counts: Iterable[Counted], vocabulary_size: int) -> Counted:
@@ -73,6 +79,7 @@ def total(counts: Iterable[Counted], vocabulary_size: int) -> Counted:
             _added(sums.lengths, each.lengths),
             sums.text_tokens + each.text_tokens,
             sums.labels + each.labels,
+            sums.text + each.text,
             sums.masked + each.masked,
             sums.kept + each.kept,
             sums.rows + each.rows,
@@ -87,7 +94,8 @@ def summarise(train: Counted, validation: Counted, columns: Iterable[str]) -> St
     bins = {f"{i * LENGTH_BIN}-{(i + 1) * LENGTH_BIN - 1}": int(n) for i, n in enumerate(train.lengths) if n}
     pair_share = round(train.ones / max(1, train.rows), 6) if "pair_labels" in columns else None
     if "mask_labels" not in columns:
-        return Statistics(bins, {}, pair_share, None, None)
+        # Whatever is hidden later is drawn evenly from the text.
+        return Statistics(bins, {}, pair_share, _nats(train.text, train.text), _nats(validation.text, train.text))
     return Statistics(
         bins, shares(train), pair_share, _nats(train.labels, train.labels), _nats(validation.labels, train.labels)
     )

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from configs import Section
 from configs.errors import ConfigError, DatasetError
+from data_pipeline.columns import Columns, take
+from data_pipeline.corrupt import EachEpoch, drawn_each_epoch
 from data_pipeline.shards import Dataset, Ragged, Split
 from pretrain.interfaces import Batch, Layout, LengthGroup
 from pretrain.order import Order
@@ -48,6 +50,9 @@ class DataConfig(Section):
     micro_batch: int = Field(default=0, ge=0)
     """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
     accumulation follows from the two and from the layout. 0: the whole share."""
+    loader_processes: int = Field(default=0, ge=0)
+    """Background processes that make the next batches while a step is computed; 0: made between two steps. The batches
+    are the same."""
     verify: bool = True
     """Check every checksum of the dataset before the first step."""
 
@@ -84,6 +89,7 @@ class Batches:
     """Micro-batches by step number: the position in the data is the step, so that seeking costs nothing."""
 
     def __init__(self, dataset: Dataset, config: DataConfig, reads: Sequence[str], seed: int, share: Share):
+        self.dataset = dataset
         self.train = dataset.split("train")
         self.validation = dataset.split("validation")
         self.config = config
@@ -93,6 +99,8 @@ class Batches:
         self.micro_batch, self.accumulation = config.cut(share.of)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
+        recipe = dataset.manifest.recipe
+        self._hide = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
         if self.train.rows == 0:
             raise DatasetError(f"{dataset.path}: the train split has no rows; prepare it from more text")
 
@@ -101,23 +109,27 @@ class Batches:
         first = number * self.config.global_batch
         rows = self._rows(first, first + self.config.global_batch)
         micro_batches = self.accumulation * self.share.of
-        denominators = self._denominators(self.train, rows, micro_batches)
-        for part in np.split(rows, micro_batches)[self.share.rank :: self.share.of]:
-            yield self._batch(self.train, part, denominators)
+        columns = self._hidden(self.train, rows, self.seed, "masks of a step", number)
+        denominators = self._denominators(self.train, rows, micro_batches, columns)
+        places = np.split(np.arange(len(rows)), micro_batches)
+        for part in places[self.share.rank :: self.share.of]:
+            yield self._batch(self.train, rows, part, denominators, columns)
 
     def held_out(self, limit: int) -> Iterator[Batch]:
         """This process's part of the first ``limit`` validation rows; summed over all, losses are exact means."""
         rows = np.arange(min(limit, self.validation.rows))
-        denominators = self._denominators(self.validation, rows, 1)
+        # Runs with other seeds are to be compared on the same masks.
+        columns = self._hidden(self.validation, rows, self.dataset.manifest.seed, "masks of validation", 0)
+        denominators = self._denominators(self.validation, rows, 1, columns)
         size = self.micro_batch
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        parts = [np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
         for first in range(0, len(parts), self.share.of):
             index = first + self.share.rank
             if index < len(parts):
-                yield self._batch(self.validation, parts[index], denominators)
+                yield self._batch(self.validation, rows, parts[index], denominators, columns)
             else:
                 # Every process must run as many forwards as any other; a surplus one counts for nothing.
-                yield self._batch(self.validation, parts[0], dict.fromkeys(denominators, float("inf")))
+                yield self._batch(self.validation, rows, parts[0], dict.fromkeys(denominators, float("inf")), columns)
 
     def _rows(self, first: int, last: int) -> np.ndarray:
         """Rows at positions [first, last) of the endless stream: every epoch a new order of all rows."""
@@ -134,17 +146,42 @@ class Batches:
             self._epoch = (epoch, Order(self.train.rows, self.seed, epoch))
         return self._epoch[1]
 
-    def _denominators(self, split: Split, rows: np.ndarray, micro_batches: int) -> dict[str, float]:
-        return {
-            column: float(split.lengths(SOURCES[column])[rows].sum()) / micro_batches
-            for column in self.reads
-            if column.endswith("_labels")
-        }
+    def _hidden(self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int) -> Columns | None:
+        """All columns of ``rows`` where tokens are hidden only now.
 
-    def _batch(self, split: Split, rows: np.ndarray, denominators: dict[str, float]) -> Batch:
-        by_length = rows[np.argsort(split.lengths("tokens")[rows], kind="stable")]
-        columns = split.take(by_length)
-        return assemble(columns, self.reads, denominators)
+        Every process hides the tokens of the whole global batch: only then is it known how many predictions all make,
+        and the masks are those of every other layout.
+        """
+        return self._hide(split.take(rows), seed, purpose, number) if self._hide else None
+
+    def _denominators(
+        self, split: Split, rows: np.ndarray, micro_batches: int, columns: Columns | None
+    ) -> dict[str, float]:
+        def entries(source: str) -> float:
+            if columns is None:
+                return float(split.lengths_of(source, rows).sum())
+            column = columns[source]
+            return float(len(column.values if isinstance(column, Ragged) else column))
+
+        labels = [column for column in self.reads if column.endswith("_labels")]
+        return {column: entries(SOURCES[column]) / micro_batches for column in labels}
+
+    def _batch(
+        self,
+        split: Split,
+        rows: np.ndarray,
+        places: np.ndarray,
+        denominators: dict[str, float],
+        columns: Columns | None,
+    ) -> Batch:
+        """The rows at ``places`` of ``rows``, short ones first."""
+        lengths = split.lengths_of("tokens", rows[places])
+        by_length = places[np.argsort(lengths, kind="stable")]
+        if columns is None:
+            found = split.take(rows[by_length])
+        else:
+            found = {name: take(column, by_length) for name, column in columns.items()}
+        return assemble(found, self.reads, denominators)
 
 
 def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
@@ -153,7 +190,8 @@ def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
     Raises:
         DatasetError: naming what is missing and the recipe that writes it.
     """
-    missing = sorted({SOURCES[column] for column in reads} - set(dataset.manifest.columns))
+    drawn = {"mask_positions", "mask_labels"} if drawn_each_epoch(dataset.manifest.recipe) else set()
+    missing = sorted({SOURCES[column] for column in reads} - set(dataset.manifest.columns) - drawn)
     if missing:
         raise DatasetError(
             f"{dataset.path}: has no column {', '.join(missing)}, which this model and its objectives read; prepare "

@@ -10,6 +10,7 @@ from configs import dump
 from configs.errors import CheckpointError
 from data_pipeline.shards import Dataset, open_dataset
 from pretrain import checkpoint, learner
+from pretrain.background import Ahead
 from pretrain.batches import Batches, Share
 from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_value
@@ -44,6 +45,7 @@ class Run:
         model = learner.build(config.model, config.objectives, vocabulary_size)
         share = Share(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
+        self.ahead = Ahead(self.batches, config.data.loader_processes, config.steps)
         self.work = Work.of(model)
         resumed = self._find_checkpoint()
         self.engine = self._start_engine(model, cut)
@@ -64,6 +66,7 @@ class Run:
                 if self.step % config.checkpoint.save_every_steps == 0 or self.step == config.steps:
                     self.save()
         finally:
+            self.ahead.close()
             self.reporter.close()
         if self.last_saved is None:
             raise CheckpointError(f"{config.output}: nothing was trained and nothing saved")
@@ -73,7 +76,7 @@ class Run:
         """One optimizer step -> (mean losses of this process, gradient norm, tokens, operations)."""
         losses: dict[str, torch.Tensor] = {}
         tokens = operations = 0.0
-        for number, batch in enumerate(self.batches.step(self.step)):
+        for number, batch in enumerate(self.ahead.step(self.step)):
             self._seed(number)
             for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation

@@ -1,0 +1,88 @@
+"""Tokens a second of packed batches from one core, and how long it takes to be at any step.
+
+    .venv/bin/python benchmarks/loader.py
+
+Synthetic BERT rows of 128 tokens with 15 % predictions, in several shards, read in the shuffled order of training. With
+``--dataset DIR`` the rows are those of a prepared dataset.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_pipeline.columns import Ragged
+from data_pipeline.manifest import SplitRecord
+from data_pipeline.shards import Split, open_dataset, write_shard
+from pretrain.batches import Batches, DataConfig, Share
+
+LENGTH, PREDICTED = 128, 19
+READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
+
+
+def synthetic(folder: Path, shards: int, rows: int) -> Any:
+    """As much of a dataset as batches are made from: ``shards`` shards of ``rows`` rows."""
+    draw = np.random.default_rng(0)
+    records = []
+    for number in range(shards):
+        starts = np.arange(rows + 1, dtype=np.int64)
+        positions = np.sort(draw.integers(0, LENGTH, (rows, PREDICTED), np.uint16), axis=1)
+        columns = {
+            "tokens": Ragged(draw.integers(5, 8192, rows * LENGTH, np.uint16), starts * LENGTH),
+            "first_segment_length": draw.integers(3, LENGTH, rows, np.uint16),
+            "mask_positions": Ragged(positions.ravel(), starts * PREDICTED),
+            "mask_labels": Ragged(draw.integers(5, 8192, rows * PREDICTED, np.uint16), starts * PREDICTED),
+            "pair_labels": draw.integers(0, 2, rows, np.uint8),
+        }
+        records.append(write_shard(folder / f"train-{number:05d}.arrow", columns))
+    total = shards * rows
+    record = SplitRecord(rows=total, tokens=total * LENGTH, predictions=total * PREDICTED, shards=tuple(records))
+    split = Split(folder, record, tuple(columns))
+    return SimpleNamespace(
+        path=folder, manifest=SimpleNamespace(columns=tuple(columns), recipe={}), split=lambda name: split
+    )
+
+
+def measure(dataset: Any, batch: int, steps: int) -> None:
+    """Print the rate of whole steps after the first touch of every page, and the time of the first batch far away."""
+    config = DataConfig(dataset="", global_batch=batch)
+    begin = time.perf_counter()
+    source = Batches(dataset, config, READS, 1, Share(0, 1))
+    list(source.step(123_456_789))
+    print(f"first batch after opening, at step 123,456,789: {(time.perf_counter() - begin) * 1e3:.1f} ms")
+    for number in range(steps):
+        list(source.step(number))
+    rates = []
+    for number in range(steps):
+        begin = time.perf_counter()
+        tokens = sum(made.tokens for made in source.step(number))
+        rates.append(tokens / (time.perf_counter() - begin))
+    low, middle, high = (float(np.quantile(rates, share)) for share in (0.1, 0.5, 0.9))
+    print(
+        f"batch {batch}: {middle / 1e6:.2f} million tokens/s (tenth {low / 1e6:.2f}, nine tenths {high / 1e6:.2f}; "
+        f"{batch * source.train.lengths('tokens').mean() / statistics.median(rates) * 1e3:.3f} ms a step)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", type=Path, help="a prepared dataset instead of synthetic rows")
+    parser.add_argument("--batch", type=int, default=256, help="sequences of a step")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=50_000, help="rows of a shard")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        made = synthetic(Path(folder), options.shards, options.rows) if not options.dataset else None
+        measure(made or open_dataset(options.dataset, verify=False), options.batch, options.steps)
+
+
+if __name__ == "__main__":
+    main()
