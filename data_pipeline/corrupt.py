@@ -154,7 +154,8 @@ def _ngrams(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw
 
 
 def _hidden(row: np.ndarray, starts: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """Units (tokens, words or runs of words) in random order within their row, each if all of it fits the budget.
+    """Units (tokens, words or runs of words) in random order within their row, each if all of it fits what is left of
+    the budget; a longer one is passed over (BERT's published code).
 
     Args:
         row: uint32 [candidates] the row of each, ascending.
@@ -171,19 +172,34 @@ def _hidden(row: np.ndarray, starts: np.ndarray, config: CorruptConfig, draw: np
     by_chance = np.argsort(draw.integers(0, 2**16, len(starts), np.uint16), kind="stable")
     narrow = rows.astype(np.uint16) if rows[-1] < 2**16 else rows
     order = by_chance[np.argsort(narrow[by_chance], kind="stable")]
-    ends = np.cumsum(lengths[order])
-    first = np.flatnonzero(np.diff(rows, prepend=~rows[:1]))
-    budget = np.repeat(_budget(np.bincount(row), config, draw)[rows[first]], np.diff(first, append=len(rows)))
-    done = ends - np.repeat(ends[first] - lengths[order[first]], np.diff(first, append=len(rows)))
-    taken = np.where(done <= budget, lengths[order], 0)
-    # The first unit of a row is hidden even where it is too long, then only as far as the budget goes, or text
-    # without spaces would never be hidden.
-    taken[first] = np.minimum(lengths[order[first]], budget[first])
+    budget = _budget(np.bincount(row), config, draw)
     counts = np.zeros(len(starts), np.int64)
-    counts[order] = taken
+    counts[order] = _fitting(lengths[order], rows, budget)
     hidden = np.flatnonzero(counts)
     counts = counts[hidden]
     return np.repeat(starts[hidden] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+
+
+def _fitting(lengths: np.ndarray, rows: np.ndarray, budget: np.ndarray) -> np.ndarray:
+    """[units] how many tokens of each unit are hidden, when the units of a row are taken in the order given.
+
+    Where not one unit of a row fits, the first one is hidden as far as the budget goes, or text without spaces would
+    never be hidden.
+    """
+    taken, left, still = np.zeros(len(lengths), np.int64), budget.copy(), np.arange(len(lengths))
+    # Every way through takes at least one unit of each row that has some left that fit.
+    while len(still := still[lengths[still] <= left[rows[still]]]):
+        sizes, owners = lengths[still], rows[still]
+        first = np.flatnonzero(np.diff(owners, prepend=~owners[:1]))
+        before = np.repeat((np.cumsum(sizes) - sizes)[first], np.diff(first, append=len(owners)))
+        fits = np.cumsum(sizes) - before <= left[owners]
+        taken[still[fits]] = sizes[fits]
+        left -= np.bincount(owners[fits], sizes[fits], len(left)).astype(np.int64)
+        still = still[~fits]
+    first = np.flatnonzero(np.diff(rows, prepend=~rows[:1]))
+    alone = first[left[rows[first]] == budget[rows[first]]]
+    taken[alone] = budget[rows[alone]]
+    return taken
 
 
 UNITS: dict[str, Callable[[np.ndarray, np.ndarray, CorruptConfig, np.random.Generator], np.ndarray]] = {

@@ -10,7 +10,8 @@ import pytest
 import configs
 from data_pipeline.columns import Ragged
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.shards import open_dataset, verify
+from data_pipeline.shards import open_dataset
+from data_pipeline.verification import verify
 from pretrain.background import Ahead
 from pretrain.batches import Batches, DataConfig, Share
 from pretrain.interfaces import Batch
