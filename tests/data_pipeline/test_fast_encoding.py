@@ -1,5 +1,6 @@
 """The fast engine gives sentencepiece's own ids, on real text and on strings made to break it."""
 
+import io
 import json
 import random
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def prose(shared: Path, megabytes: float) -> Iterator[list[str]]:
     for name in ("en/classic_books", "zh/classical_modern"):
         room = megabytes * 5e5
         with pyarrow.input_stream(str(shared / "text" / f"{name}.jsonl.zst"), compression="zstd") as file:
-            text = (json.loads(line)["text"] for line in file)
+            text = (json.loads(line)["text"] for line in io.TextIOWrapper(file, "utf-8"))
             found = (sentence for each in text for sentence in split(each))
             while room > 0 and (some := list(islice(found, 20000))):
                 room -= sum(len(sentence.encode()) for sentence in some)
