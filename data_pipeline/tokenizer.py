@@ -157,6 +157,14 @@ class Tokenizer:
     def piece(self, token: int) -> str:
         return self._processor.id_to_piece(int(token))
 
+    def shown(self, token: int) -> tuple[bool, str]:
+        """Whether a space stands before a piece when it is read, and the piece without its mark."""
+        piece = self.piece(token)
+        if isinstance(self._processor, VocabularyProcessor):
+            begins = self._processor.begins_word(piece) and not BEGINS_WORD.match(piece)
+            return begins, self._processor.without_mark(token)
+        return piece.startswith(WORD_START), piece.removeprefix(WORD_START)
+
     @cached_property
     def starts_word(self) -> np.ndarray:
         """bool [V]: the piece begins a word. In sentencepiece that is a leading mark (as in GPT-2), not the lack of one

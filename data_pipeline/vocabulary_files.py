@@ -120,6 +120,12 @@ class VocabularyProcessor:
     def is_unknown(self, token: int) -> bool:
         return self.id_to_piece(token) == "[UNK]"
 
+    def without_mark(self, token: int) -> str:
+        """The piece as it is read; bytes that are no character alone show as the replacement character."""
+        if self._kind == "word pieces":
+            return self.id_to_piece(token).removeprefix(CONTINUES)
+        return self.decode_ids([token]).removeprefix(" ")
+
     def begins_word(self, piece: str) -> bool:
         """WordPiece marks what continues a word (Chinese characters are words each), GPT-2 what begins one."""
         return not piece.startswith(CONTINUES) if self._kind == "word pieces" else piece.startswith(SPACE)

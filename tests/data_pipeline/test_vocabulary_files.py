@@ -159,6 +159,17 @@ def test_words_start_where_each_kind_marks_it(vocabulary: Path, byte_pairs: Path
     assert pairs.starts_word[np.array(pairs.encode("the he"))].tolist() == [True, True, False]
 
 
+def test_inspect_shows_spaces_and_no_marks(vocabulary: Path, byte_pairs: Path) -> None:
+    words, pairs = given(vocabulary), given(byte_pairs)
+    assert [words.shown(token) for token in words.encode("the unable \u4eca")] == [
+        (True, "the"),
+        (True, "un"),
+        (False, "able"),
+        (False, "\u4eca"),
+    ]
+    assert [pairs.shown(token) for token in pairs.encode("the he")] == [(True, "the"), (True, ""), (False, "he")]
+
+
 def test_text_comes_back_from_byte_pairs(byte_pairs: Path) -> None:
     exact = given(byte_pairs, leading_space=False)
     for text in ADVERSARIAL:
@@ -170,7 +181,7 @@ def corpus_config(output: Path, corpus: Path, tokenizer: dict[str, Any], corrupt
         "output": str(output),
         "source": {"kind": "json_lines", "paths": [str(corpus)], "limit_megabytes": 0.05},
         "tokenizer": tokenizer,
-        "segment": {"kind": "full_sentences", "sequence_length": 64},
+        "segment": {"kind": "full_sentences", "sequence_length": 256},
         "corrupt": corrupt,
         "workers": {"count": 1},
     }
@@ -216,7 +227,7 @@ def replaced(path: Path, old: str, new: str) -> None:
     [
         ("[MASK]\n", "", r"vocab\.txt: has no mask token \(\[MASK\], <mask>\)"),
         ("[UNK]\n", "", r"vocab\.txt: has no unk token"),
-        ("quick\n", "the\n", r"vocab\.txt: row 47 repeats 'the' of row 39"),
+        ("quick\n", "the\n", r"vocab\.txt: row 41 repeats 'the' of row 40"),
         ("quick\n", "\n", r"vocab\.txt: row \d+ is empty"),
     ],
 )
