@@ -95,6 +95,7 @@ def drawn_each_epoch(recipe: dict[str, Any]) -> bool:
 
 def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw: np.random.Generator) -> Corrupted:
     """Hide tokens of every row; special tokens are never hidden."""
+    assert vocabulary.special.mask is not None, "prepare refuses a tokenizer without a mask"
     rows = np.repeat(np.arange(len(tokens.lengths), dtype=np.uint32), tokens.lengths)
     is_special = np.zeros(len(vocabulary.starts_word), bool)
     is_special[[vocabulary.special.cls, vocabulary.special.sep, vocabulary.special.pad]] = True

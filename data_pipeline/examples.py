@@ -27,7 +27,7 @@ class Recipe(NamedTuple):
     segment: SegmentConfig
     corrupt: CorruptConfig
     model: bytes
-    """The sentencepiece model."""
+    """The tokenizer's file."""
 
 
 class Group(NamedTuple):

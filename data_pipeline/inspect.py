@@ -11,7 +11,7 @@ from configs.errors import DatasetError
 from data_pipeline.columns import Columns, Ragged
 from data_pipeline.provenance import places
 from data_pipeline.shards import Split, open_dataset
-from data_pipeline.tokenizer import WORD_START, Tokenizer
+from data_pipeline.tokenizer import Tokenizer
 
 PAIR_LABELS: dict[str, tuple[str, str]] = {
     "next_sentence": ("B follows A", "B is from another document"),
@@ -86,8 +86,8 @@ def _segment(tokens: np.ndarray, positions: range, originals: dict[int, int], to
     text = Text()
     for position in positions:
         shown, original = int(tokens[position]), originals.get(position)
-        piece = tokenizer.piece(shown if original is None or shown != tokenizer.special.mask else original)
-        if piece.startswith(WORD_START) and position != positions.start:
+        known = shown if original is None or shown != tokenizer.special.mask else original
+        if tokenizer.shown(known)[0] and position != positions.start:
             text.append(" ")
         text.append_text(_piece(shown, original, tokenizer))
     return text
@@ -95,7 +95,7 @@ def _segment(tokens: np.ndarray, positions: range, originals: dict[int, int], to
 
 def _piece(shown: int, original: int | None, tokenizer: Tokenizer) -> Text:
     def plain(token: int) -> str:
-        return tokenizer.piece(token).removeprefix(WORD_START)
+        return tokenizer.shown(token)[1]
 
     if original is None:
         return Text(plain(shown))

@@ -4,6 +4,7 @@ The work is cut into parts by the input alone, every part draws from a generator
 are put together in order. So the bytes do not depend on the number of workers or on who finishes first.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from rich.table import Table
 
 import configs
 from configs import Section
-from configs.errors import CorpusError, DatasetError, SesameError
+from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
 from data_pipeline import language, overlap, provenance, shards, tokenizer
 from data_pipeline.balance import ShardConfig, groups, orders
 from data_pipeline.clean import CleanConfig
@@ -82,8 +83,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
         SesameError: the corpus or the configuration is at fault; nothing is left behind.
     """
     console = Console(highlight=False)
-    if config.tokenizer.model is not None:
-        Tokenizer.load(config.tokenizer.model)
+    _check_given_tokenizer(config)
     if config.clean.languages:
         language.check_installed()
     inputs = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
@@ -164,11 +164,10 @@ def _make_examples(jobs: Sequence[Group], recipe: Recipe, work: Path, workers: W
 
 def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
     """What finished work may be used for again: the same recipe, input and code."""
-    model = config.tokenizer.model
     return {
         "recipe": config.recipe(),
         "inputs": [[unit.name, unit.bytes, *map(_changed, unit.paths)] for unit in inputs],
-        "model": digest(Path(model)) if model is not None else None,
+        "model": _given_digest(config),
         "evaluation": [
             [*file, _changed(file.path)]
             for path in config.clean.evaluation_paths
@@ -183,8 +182,28 @@ def _changed(path: str) -> int:
     return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
 
 
+def _check_given_tokenizer(config: CorpusConfig) -> None:
+    """Refuse a given tokenizer that is broken or does not fit the recipe, before anything is read."""
+    path = config.tokenizer.model
+    if path is None:
+        return
+    given = Tokenizer(tokenizer.given_model(config.tokenizer), path)
+    if given.special.mask is None and config.corrupt.kind != "nothing":
+        raise ConfigError(
+            f"{path}: has no mask token, but corrupt.kind is '{config.corrupt.kind}'; set corrupt.kind to 'nothing', "
+            "or give a tokenizer that has one"
+        )
+
+
+def _given_digest(config: CorpusConfig) -> str | None:
+    """SHA-256 of the given tokenizer as the dataset keeps it; None where one is trained."""
+    if config.tokenizer.model is None:
+        return None
+    return hashlib.sha256(tokenizer.given_model(config.tokenizer)).hexdigest()
+
+
 def _tokenizer_record(path: Path, vocabulary: Tokenizer) -> TokenizerRecord:
-    return TokenizerRecord(sha256=digest(path), vocabulary_size=len(vocabulary), special=vocabulary.special._asdict())
+    return TokenizerRecord(sha256=digest(path), vocabulary_size=len(vocabulary), special=vocabulary.special.ids())
 
 
 def _choose(config: CorpusConfig, parts: Sequence[Part], owners: Sequence[Unit]) -> list[Choice]:
@@ -214,7 +233,7 @@ def _refuse_nothing(documents: dict[str, int], inputs: Sequence[Unit]) -> None:
 def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Choice], workers: Workers) -> bytes:
     """The bytes of the given model, or of one trained on an even sample of the documents that are trained on."""
     if config.tokenizer.model is not None:
-        return Path(config.tokenizer.model).read_bytes()
+        return tokenizer.given_model(config.tokenizer)
     sizes = [int(part.characters[choice.keep(Fate.TRAIN)].sum()) for part, choice in zip(parts, choices, strict=True)]
     share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, sum(sizes)))
     train = bound(tokenizer.train, _sample(parts, choices, share, config.seed), config.tokenizer)
@@ -268,7 +287,7 @@ def _write_shards(
 ) -> tuple[dict[str, SplitRecord], dict[str, Counted]]:
     """Deal the rows of each split, in one seeded order over all of them, into its shards."""
     jobs, owners = [], []
-    special = vocabulary.special._asdict()
+    special = vocabulary.special.ids()
     for split, rows in by_split.items():
         draw = generator(config.seed, f"order of {split}")
         for index, order in enumerate(orders(sum(each.count for each in rows), config.shards.rows_per_shard, draw)):
@@ -326,8 +345,7 @@ def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, consol
     if manifest.recipe != config.recipe():
         raise DatasetError(f"{output}: holds a dataset of another recipe; {way_out}")
     found = [(source["name"], source["bytes"]) for source in manifest.sources]
-    model = config.tokenizer.model
-    other_model = model is not None and digest(Path(model)) != manifest.tokenizer.sha256
+    other_model = _given_digest(config) not in (None, manifest.tokenizer.sha256)
     if other_model or found != [(unit.name, unit.bytes) for unit in inputs]:
         raise DatasetError(f"{output}: holds a dataset of this recipe, but its input has changed since; {way_out}")
     console.print(f"{output}: is complete and of this recipe; nothing to do")

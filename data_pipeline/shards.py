@@ -2,7 +2,7 @@
 
     DATASET/
         manifest.json                what was made, from what, with which recipe; a checksum for every file
-        tokenizer.model              the sentencepiece model of the ids
+        tokenizer.model              the tokenizer of the ids: a sentencepiece model, or JSON of vocabulary files
         train-00000.arrow ...        Arrow IPC files, one record batch each, uncompressed, read by memory map
         validation-00000.arrow ...   examples of held-out documents
         validation_documents.jsonl   those documents as text: {"text": ..., "source": ...}

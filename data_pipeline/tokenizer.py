@@ -1,4 +1,7 @@
-"""Train and apply sentencepiece models (Kudo & Richardson 2018); knows sentencepiece, as does fast_encoding.py."""
+"""Train sentencepiece models (Kudo & Richardson 2018) and apply them, or vocabulary files from elsewhere.
+
+Knows sentencepiece, as does fast_encoding.py.
+"""
 
 import io
 import re
@@ -6,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import sentencepiece
@@ -16,6 +19,13 @@ from configs import Section
 from configs.errors import ConfigError, CorpusError
 from data_pipeline.columns import Ragged, boundaries
 from data_pipeline.fast_encoding import WORD_START, fast_engine
+from data_pipeline.vocabulary_files import (
+    END_OF_TEXT,
+    VocabularyProcessor,
+    described,
+    is_description,
+    is_vocabulary,
+)
 
 IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 BEGINS_WORD = re.compile(f"[{WORD_START}{IDEOGRAPHS}]")
@@ -24,13 +34,13 @@ PIECES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask"
 """Special tokens of a model that is trained here, ids 0 to 4 in this order."""
 
 OTHER_NAMES = {
-    "pad": ("<pad>",),
-    "unk": ("<unk>",),
-    "cls": ("<cls>", "<s>"),
-    "sep": ("<sep>", "</s>"),
+    "pad": ("<pad>", END_OF_TEXT),
+    "unk": ("<unk>", END_OF_TEXT),
+    "cls": ("<cls>", "<s>", END_OF_TEXT),
+    "sep": ("<sep>", "</s>", END_OF_TEXT),
     "mask": ("<mask>",),
 }
-"""What models from elsewhere call them."""
+"""What models from elsewhere call them, the usual name first. GPT-2 has one for all, and no mask."""
 
 TRAINING_THREADS = 2
 """Fixed, because sums over threads make the model depend on their number; the bytes must not depend on the machine."""
@@ -40,13 +50,20 @@ class TokenizerConfig(Section):
     """A given model, or how to train one on the corpus."""
 
     model: str | None = None
-    """Path of a sentencepiece model to use as it is; the other fields then have no effect."""
+    """A tokenizer to use as it is: a sentencepiece model, BERT's ``vocab.txt`` (known by its ending), or a folder with
+    GPT-2's ``encoder.json`` and ``vocab.bpe``. Of the other fields only ``lowercase`` and ``leading_space`` then have
+    an effect, and each only where it says so."""
     kind: Literal["unigram", "bpe"] = "unigram"
     """Algorithm (unigram: Kudo 2018; bpe: Sennrich et al. 2016)."""
     vocabulary_size: int = Field(default=8192, gt=16, le=2**20)
     """Pieces, special tokens included."""
     lowercase: bool = True
-    """Fold case while normalising (NFKC); the model remembers it, so fine-tuning does the same."""
+    """Fold case while normalising (NFKC); the model remembers it, so fine-tuning does the same. A ``vocab.txt`` does
+    not say whether it is uncased, so this decides it: true for an uncased one (accents are then stripped too), false
+    for a cased one."""
+    leading_space: bool = True
+    """Only GPT-2's files: each sentence begins as if after a space, as in running text (GPT2Tokenizer's
+    add_prefix_space); sentences are encoded one by one and would otherwise be glued together."""
     character_coverage: float = Field(default=0.9995, gt=0, le=1)
     """Share of the characters of the sample that get a piece; 0.9995 for Chinese or Japanese."""
     byte_fallback: bool = False
@@ -62,38 +79,36 @@ class Special(NamedTuple):
     unk: int
     cls: int
     sep: int
-    mask: int
+    mask: int | None
+    """None in a vocabulary without one (GPT-2)."""
+
+    def ids(self) -> dict[str, int]:
+        """Role -> id, without a role that there is not."""
+        return {role: token for role, token in self._asdict().items() if token is not None}
 
 
 class Tokenizer:
-    """A sentencepiece model with BERT's special tokens."""
+    """A sentencepiece model, or vocabulary files, with BERT's special tokens."""
 
     def __init__(self, model: bytes, name: str):
         self.name = name
-        self._processor = sentencepiece.SentencePieceProcessor()
-        try:
-            self._processor.LoadFromSerializedProto(model)
-        except RuntimeError:
-            raise ConfigError(
-                f"{name}: is not a sentencepiece model; give a .model file, or none to train one"
-            ) from None
-        self.special = Special(*(self._special_id(role) for role in PIECES))
-        self._fast = fast_engine(model)
+        given = is_description(model)
+        self._processor: Any = VocabularyProcessor(model, name) if given else _sentencepiece(model, name)
+        pad, unk, cls, sep = (self._special_id(role) for role in ("pad", "unk", "cls", "sep"))
+        self.special = Special(pad, unk, cls, sep, self._mask())
+        self._fast = None if given else fast_engine(model)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read a model file.
+        """Read a model file, or vocabulary files with the usual settings.
 
         Raises:
-            ConfigError: the file is missing, is no sentencepiece model, or lacks a special token.
+            ConfigError: something is missing, is no tokenizer, or lacks a special token.
         """
-        try:
-            return cls(Path(path).read_bytes(), str(path))
-        except OSError as error:
-            raise ConfigError(f"{path}: the tokenizer model cannot be read ({error.strerror})") from None
+        return cls(given_model(TokenizerConfig(model=str(path))), str(path))
 
     def __len__(self) -> int:
-        return self._processor.GetPieceSize()
+        return self._processor.get_piece_size()
 
     @property
     def dtype(self) -> type[np.uint16] | type[np.uint32]:
@@ -102,7 +117,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without special tokens."""
-        return self._processor.EncodeAsIds(text)
+        return self._processor.encode_as_ids(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts as lists."""
@@ -131,38 +146,84 @@ class Tokenizer:
         return both.take(order)
 
     def _reference(self, texts: Sequence[str]) -> Ragged:
-        """Ids as sentencepiece itself gives them."""
-        encoded = self._processor.Encode(list(texts), num_threads=1)
+        """Ids as sentencepiece itself, or the engine of the vocabulary files, gives them."""
+        encoded = self._processor.encode(list(texts), num_threads=1)
         offsets = boundaries(np.fromiter(map(len, encoded), np.int64, len(encoded)))
         return Ragged(np.fromiter(chain.from_iterable(encoded), self.dtype, offsets[-1]), offsets)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._processor.DecodeIds([int(i) for i in ids])
+        return self._processor.decode_ids([int(i) for i in ids])
 
     def piece(self, token: int) -> str:
-        return self._processor.IdToPiece(int(token))
+        return self._processor.id_to_piece(int(token))
+
+    def shown(self, token: int) -> tuple[bool, str]:
+        """Whether a space stands before a piece when it is read, and the piece without its mark."""
+        piece = self.piece(token)
+        if isinstance(self._processor, VocabularyProcessor):
+            begins = self._processor.begins_word(piece) and not BEGINS_WORD.match(piece)
+            return begins, self._processor.without_mark(token)
+        return piece.startswith(WORD_START), piece.removeprefix(WORD_START)
 
     @cached_property
     def starts_word(self) -> np.ndarray:
-        """bool [V]: the piece begins a word. In sentencepiece that is a leading mark, not the lack of one as in
-        WordPiece, so neither digits nor punctuation inside of words break a word. Chinese has no spaces: there each
-        piece is a word of its own, or a whole sentence would be one."""
-        return np.array([bool(BEGINS_WORD.match(self.piece(token))) for token in range(len(self))])
+        """bool [V]: the piece begins a word. In sentencepiece that is a leading mark (as in GPT-2), not the lack of one
+        as in WordPiece, so neither digits nor punctuation inside of words break a word. Chinese has no spaces: there
+        each piece is a word of its own, or a whole sentence would be one."""
+        given = isinstance(self._processor, VocabularyProcessor)
+        begins = self._processor.begins_word if given else BEGINS_WORD.match
+        return np.array([bool(begins(self.piece(token))) for token in range(len(self))])
 
     @cached_property
     def ordinary(self) -> np.ndarray:
         """Ids that stand for text: what a random replacement is drawn from."""
         processor = self._processor
-        text = [i for i in range(len(self)) if not (processor.IsControl(i) or processor.IsUnknown(i))]
+        text = [i for i in range(len(self)) if not (processor.is_control(i) or processor.is_unknown(i))]
         return np.array([i for i in text if i not in self.special], np.int64)
+
+    def _mask(self) -> int | None:
+        try:
+            return self._special_id("mask")
+        except ConfigError:
+            if isinstance(self._processor, VocabularyProcessor) and self._processor.has_only_end_of_text:
+                return None
+            raise
 
     def _special_id(self, role: str) -> int:
         for piece in (PIECES[role], *OTHER_NAMES[role]):
-            token = self._processor.PieceToId(piece)
-            if self._processor.IdToPiece(token) == piece:
+            token = self._processor.piece_to_id(piece)
+            if self._processor.id_to_piece(token) == piece:
                 return token
         names = ", ".join((PIECES[role], *OTHER_NAMES[role]))
-        raise ConfigError(f"{self.name}: has no {role} token ({names}); train one here or add it as a control symbol")
+        raise ConfigError(f"{self.name}: has no {role} token ({names}); train one here or add it to the model")
+
+
+def given_model(config: TokenizerConfig) -> bytes:
+    """The bytes of the tokenizer that ``config.model`` names: one file's content, whatever was given.
+
+    Raises:
+        ConfigError: something is missing or broken.
+    """
+    assert config.model is not None
+    path = Path(config.model)
+    if is_vocabulary(path):
+        return described(path, lowercase=config.lowercase, leading_space=config.leading_space)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: the tokenizer model cannot be read ({error.strerror})") from None
+
+
+def _sentencepiece(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(model)
+    except RuntimeError:
+        raise ConfigError(
+            f"{name}: is not a sentencepiece model; give a .model file, a vocab.txt, a folder with encoder.json and "
+            "vocab.bpe, or none to train one"
+        ) from None
+    return processor
 
 
 @lru_cache(maxsize=2)

@@ -49,6 +49,7 @@ RULES = (
         ("",),
         ("data_pipeline/tokenizer.py", "data_pipeline/fast_encoding.py"),
     ),
+    Rule("only vocabulary_files knows tokenizers", ("tokenizers",), ("",), ("data_pipeline/vocabulary_files.py",)),
     Rule(
         "the mathematics knows one process only",
         ("torch.distributed", "deepspeed", "megatron", "pretrain.parallel"),
@@ -125,6 +126,7 @@ def test_every_file_keeps_the_direction_of_imports() -> None:
         ("data_pipeline/prepare.py", "from pretrain import train"),
         ("pretrain/batches.py", "import ray.data"),
         ("pretrain/train.py", "import sentencepiece"),
+        ("data_pipeline/tokenizer.py", "import tokenizers"),
         ("pretrain/train.py", "from deepspeed.ops import adam"),
         ("pretrain/models/bert.py", "from torch import distributed"),
         ("pretrain/layers/attention.py", "from ..parallel import mesh"),
