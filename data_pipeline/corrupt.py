@@ -22,7 +22,8 @@ class CorruptConfig(Section):
     kind: Literal["nothing", "masked_tokens", "masked_words", "masked_ngrams", "masked_spans"] = "masked_tokens"
     """Row of the table: single tokens (BERT), all pieces of a word together (BERT's whole-word masking), up to
     ``maximum_ngram`` words together (ALBERT, section 4.1), or spans behind one sentinel each, which the model writes
-    out (T5, section 3.1.4; for rows of one segment and a tokenizer with sentinels)."""
+    out (T5, section 3.1.4; for rows of one segment and a tokenizer with sentinels; the shares of [MASK] and random
+    tokens and ``maximum_predictions`` then have no effect)."""
     drawn: Literal["once", "each_epoch"] = "once"
     """When: once, into the shards, or anew each time that training comes to a row (RoBERTa, section 4.1: dynamic
     masking); the shards then hold the tokens as they are."""

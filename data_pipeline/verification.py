@@ -86,8 +86,8 @@ def _masking(dataset: Dataset, train: Counted) -> list[str]:
         found, asked = shares(train), manifest.recipe["corrupt"]
         return [
             f"spans: {found['hidden_of_text']:.2%} of the text tokens are hidden (recipe: "
-            f"{asked['mask_probability']:.2%}), {found[MEAN_SPAN_LENGTH]:.2f} in a span (recipe: {asked['mean_span_length']:.2f}); each row as asked, "
-            "rounded to whole tokens and spans"
+            f"{asked['mask_probability']:.2%}), {found[MEAN_SPAN_LENGTH]:.2f} in a span (recipe: "
+            f"{asked['mean_span_length']:.2f}); each row as asked, rounded to whole tokens and spans"
         ]
     if "mask_labels" not in manifest.columns:
         return []

@@ -153,21 +153,37 @@ def test_what_does_not_fit_spans_is_refused(sections: dict, sentence: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small corpus with spans hidden."""
-    output = tmp_path_factory.mktemp("spans") / "dataset"
+def settings(corpus: Path, output: Path, workers: int = 1, **tokenizer: object) -> CorpusConfig:
     values = {
         "output": str(output),
         "seed": 1,
         "source": {"kind": "json_lines", "paths": [str(corpus)]},
-        "tokenizer": {"vocabulary_size": 320, "sentinels": 8},
+        "tokenizer": {"vocabulary_size": 320, "sentinels": 8, **tokenizer},
         "segment": {"kind": "full_sentences", "sequence_length": 64},
         "corrupt": {"kind": "masked_spans"},
         "shards": {"validation_fraction": 0.1},
-        "workers": {"count": 1},
+        "workers": {"count": workers},
     }
-    return prepare(parse(values, CorpusConfig, "the test's corpus"), output)
+    return parse(values, CorpusConfig, "the test's corpus")
+
+
+@pytest.fixture(scope="module")
+def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small corpus with spans hidden."""
+    output = tmp_path_factory.mktemp("spans") / "dataset"
+    return prepare(settings(corpus, output), output)
+
+
+def test_the_bytes_of_spans_do_not_depend_on_the_number_of_workers(made: Path, corpus: Path, tmp_path: Path) -> None:
+    other = prepare(settings(corpus, tmp_path / "made", workers=2), tmp_path / "made")
+    assert open_dataset(other, verify=True).files() == open_dataset(made, verify=True).files()
+
+
+def test_a_given_model_without_sentinels_is_refused(dataset: Path, corpus: Path, tmp_path: Path) -> None:
+    model = str(open_dataset(dataset, verify=False).tokenizer_path)
+    with pytest.raises(ConfigError, match=r"tokenizer.sentinels: the model has 0 sentinels") as caught:
+        prepare(settings(corpus, tmp_path / "made", model=model), tmp_path / "made")
+    assert "\n" not in str(caught.value) and not (tmp_path / "made").exists()
 
 
 def test_a_dataset_of_spans_is_described_and_shown(made: Path) -> None:
