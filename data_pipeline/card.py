@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from configs.errors import DatasetError
 from data_pipeline.manifest import Manifest, read_manifest
+from data_pipeline.statistics import MEAN_SPAN_LENGTH
 
 SOURCES_SHOWN = 50
 FOLDER = "card"
@@ -87,7 +88,11 @@ def _values(manifest: Manifest, name: str) -> dict[str, float]:
     shown: dict[str, Mapping[str, Any]] = {
         "lengths": manifest.lengths,
         "documents": {fate: count for fate, count in manifest.documents.items() if fate != "read"},
-        "masking": {label.replace("_", " "): 100 * share for label, share in manifest.masking.items()},
+        "masking": {
+            label.replace("_", " "): 100 * share
+            for label, share in manifest.masking.items()
+            if label != MEAN_SPAN_LENGTH
+        },
     }
     return dict(shown[name])
 

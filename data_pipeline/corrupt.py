@@ -19,16 +19,20 @@ from data_pipeline.tokenizer import Special, Tokenizer
 class CorruptConfig(Section):
     """How tokens are hidden."""
 
-    kind: Literal["nothing", "masked_tokens", "masked_words", "masked_ngrams"] = "masked_tokens"
-    """Row of the table: single tokens (BERT), all pieces of a word together (BERT's whole-word masking), or up to
-    ``maximum_ngram`` words together (ALBERT, section 4.1)."""
+    kind: Literal["nothing", "masked_tokens", "masked_words", "masked_ngrams", "masked_spans"] = "masked_tokens"
+    """Row of the table: single tokens (BERT), all pieces of a word together (BERT's whole-word masking), up to
+    ``maximum_ngram`` words together (ALBERT, section 4.1), or spans behind one sentinel each, which the model writes
+    out (T5, section 3.1.4; for rows of one segment and a tokenizer with sentinels; the shares of [MASK] and random
+    tokens and ``maximum_predictions`` then have no effect)."""
     drawn: Literal["once", "each_epoch"] = "once"
     """When: once, into the shards, or anew each time that training comes to a row (RoBERTa, section 4.1: dynamic
     masking); the shards then hold the tokens as they are."""
     maximum_ngram: int = Field(default=3, gt=0)
     """Most words of one n-gram; a length n is drawn with a probability proportional to 1 / n (ALBERT: 3)."""
+    mean_span_length: float = Field(default=3.0, ge=1)
+    """Tokens of a hidden span, on average (T5: 3)."""
     mask_probability: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the text tokens that are predicted (BERT: 0.15)."""
+    """Share of the text tokens that are predicted (BERT and T5: 0.15)."""
     mask_share: float = Field(default=0.8, ge=0, le=1)
     """Of those, the share that becomes [MASK]."""
     random_share: float = Field(default=0.1, ge=0, le=1)
@@ -40,6 +44,14 @@ class CorruptConfig(Section):
     def _shares_fit(self) -> "CorruptConfig":
         if self.mask_share + self.random_share > 1:
             raise ValueError(f"mask_share {self.mask_share} and random_share {self.random_share} exceed 1 together")
+        return self
+
+    @model_validator(mode="after")
+    def _spans_are_drawn_once(self) -> "CorruptConfig":
+        if self.kind == "masked_spans" and self.drawn == "each_epoch":
+            raise ValueError(
+                "masked_spans are drawn into the shards; set drawn to once, and dupe_factor for more of them"
+            )
         return self
 
 

@@ -16,6 +16,7 @@ from data_pipeline.segment import PAIRS, Example, SegmentConfig, Sentences, segm
 from data_pipeline.selection import Choice, Fate
 from data_pipeline.sentences import split as split_sentences
 from data_pipeline.shards import Split, write_shard
+from data_pipeline.spans import hide_spans
 from data_pipeline.statistics import Counted, count
 from data_pipeline.tokenizer import Special, Tokenizer, loaded
 
@@ -97,7 +98,9 @@ def _one_pass(
     tokens = laid_out(sentences.ids, spans, tokenizer.special, paired)
     first_lengths = spans[:, 1] - spans[:, 0] + 2
     columns: Columns = {"tokens": tokens, "first_segment_length": first_lengths.astype(np.uint16)}
-    if recipe.corrupt.kind != "nothing" and recipe.corrupt.drawn == "once":
+    if recipe.corrupt.kind == "masked_spans":
+        columns |= hide_spans(tokens, recipe.corrupt, tokenizer.sentinels, tokenizer.special.sep, draw).columns()
+    elif recipe.corrupt.kind != "nothing" and recipe.corrupt.drawn == "once":
         columns |= corrupt(tokens, recipe.corrupt, Vocabulary.of(tokenizer), draw).columns()
     if paired:
         columns["pair_labels"] = spans[:, 4].astype(np.uint8)

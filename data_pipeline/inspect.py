@@ -19,7 +19,11 @@ PAIR_LABELS: dict[str, tuple[str, str]] = {
 }
 """What the labels 0 and 1 say, by kind of segmentation."""
 
-LEGEND = "[MASK→word] hidden   shown→word replaced at random   =word= predicted, but left as it is"
+LEGENDS = {
+    "mask_positions": "[MASK→word] hidden   shown→word replaced at random   =word= predicted, but left as it is",
+    "target_tokens": "<extra_id_0> stands for a hidden span; the target holds each span after its sentinel",
+}
+"""What the marks mean, by the column that they are from."""
 
 
 def render(dataset: str | Path, split: str, count: int, row: int | None = None) -> RenderableType:
@@ -37,7 +41,7 @@ def render(dataset: str | Path, split: str, count: int, row: int | None = None) 
     chosen = rows.take(numbers)
     kind = opened.manifest.recipe["segment"]["kind"]
     panels = [_panel(chosen, place, int(number), tokenizer, kind) for place, number in enumerate(numbers)]
-    legend = [Text(LEGEND, style="dim")] if "mask_positions" in chosen else []
+    legend = [Text(sentence, style="dim") for column, sentence in LEGENDS.items() if column in chosen]
     return Group(*panels, *legend)
 
 
@@ -74,7 +78,13 @@ def _panel(columns: Columns, row: int, number: int, tokenizer: Tokenizer, kind: 
             text.append(f"{name}: ", style="bold")
             text.append_text(_segment(tokens, positions, originals, tokenizer))
             text.append("\n")
-    facts = [f"row {number}", f"{len(tokens)} tokens", f"{len(originals)} predictions"]
+    predictions = len(originals)
+    if "target_tokens" in columns:
+        target = _row(columns, "target_tokens", row)
+        predictions = len(target)
+        text.append("target: ", style="bold")
+        text.append_text(_segment(target, range(len(target)), {}, tokenizer))
+    facts = [f"row {number}", f"{len(tokens)} tokens", f"{predictions} predictions"]
     if "pair_labels" in columns:
         label = int(columns["pair_labels"][row])  # pyright: ignore[reportArgumentType]
         facts.append(f"pair label {label}: {PAIR_LABELS[kind][label]}")
@@ -87,7 +97,7 @@ def _segment(tokens: np.ndarray, positions: range, originals: dict[int, int], to
     for position in positions:
         shown, original = int(tokens[position]), originals.get(position)
         known = shown if original is None or shown != tokenizer.special.mask else original
-        if tokenizer.shown(known)[0] and position != positions.start:
+        if (tokenizer.shown(known)[0] or shown in tokenizer.sentinels) and position != positions.start:
             text.append(" ")
         text.append_text(_piece(shown, original, tokenizer))
     return text

@@ -64,7 +64,8 @@ class Manifest(Section):
     lengths: dict[str, int]
     """Histogram: sequences of the train split by number of tokens, in bins of 16."""
     masking: dict[str, float]
-    """Observed shares over the train split: predicted of the text tokens; [MASK], kept and random of the predicted."""
+    """Observed shares over the train split: predicted of the text tokens; [MASK], kept and random of the predicted. Of
+    hidden spans: hidden of the text tokens, and the mean length of a span in tokens."""
     pair_share: float | None = None
     """Share of train pairs with label 1."""
     unigram_entropy: float | None = None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -40,11 +40,12 @@ from data_pipeline.manifest import (
     write_manifest,
 )
 from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
-from data_pipeline.segment import SegmentConfig
+from data_pipeline.segment import PAIRS, SegmentConfig
 from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 from data_pipeline.sentences import split as split_sentences
 from data_pipeline.sources import SourceConfig, Unit, units
-from data_pipeline.statistics import Counted, summarise, total
+from data_pipeline.spans import check_sentinels, special_ids
+from data_pipeline.statistics import MEAN_SPAN_LENGTH, Counted, summarise, total
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig
 from data_pipeline.workers import Workers, WorkersConfig
 
@@ -68,6 +69,22 @@ class CorpusConfig(Section):
     corrupt: CorruptConfig = CorruptConfig()
     shards: ShardConfig = ShardConfig()
     workers: WorkersConfig = WorkersConfig()
+
+    @model_validator(mode="after")
+    def _spans_fit(self) -> "CorpusConfig":
+        if self.corrupt.kind != "masked_spans":
+            return self
+        if self.segment.kind in PAIRS:
+            raise ValueError(
+                f"corrupt.kind masked_spans needs rows of one segment, but segment.kind {self.segment.kind} makes "
+                "pairs; set it to full_sentences or contiguous"
+            )
+        if self.tokenizer.model is None:
+            try:
+                check_sentinels(self.tokenizer.sentinels, np.array([self.segment.sequence_length - 2]), self.corrupt)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
 
     def recipe(self) -> dict[str, Any]:
         """All that has an influence on the bytes."""
@@ -203,7 +220,7 @@ def _given_digest(config: CorpusConfig) -> str | None:
 
 
 def _tokenizer_record(path: Path, vocabulary: Tokenizer) -> TokenizerRecord:
-    return TokenizerRecord(sha256=digest(path), vocabulary_size=len(vocabulary), special=vocabulary.special.ids())
+    return TokenizerRecord(sha256=digest(path), vocabulary_size=len(vocabulary), special=special_ids(vocabulary))
 
 
 def _choose(config: CorpusConfig, parts: Sequence[Part], owners: Sequence[Unit]) -> list[Choice]:
@@ -287,7 +304,7 @@ def _write_shards(
 ) -> tuple[dict[str, SplitRecord], dict[str, Counted]]:
     """Deal the rows of each split, in one seeded order over all of them, into its shards."""
     jobs, owners = [], []
-    special = vocabulary.special.ids()
+    special = special_ids(vocabulary)
     for split, rows in by_split.items():
         draw = generator(config.seed, f"order of {split}")
         for index, order in enumerate(orders(sum(each.count for each in rows), config.shards.rows_per_shard, draw)):
@@ -362,7 +379,8 @@ def _summary(manifest: Manifest, seconds: float) -> Table:
         shown = f"{split.rows:,} rows, {split.tokens:,} tokens, {split.predictions:,} predictions"
         table.add_row(name, f"{shown} in {len(split.shards)} shards")
     for name, share in manifest.masking.items():
-        table.add_row(name.replace("_", " "), f"{share:.1%}")
+        shown = f"{share:.1%}" if name != MEAN_SPAN_LENGTH else f"{share:.2f} tokens"
+        table.add_row(name.replace("_", " "), shown)
     if manifest.pair_share is not None:
         table.add_row("pairs with label 1", f"{manifest.pair_share:.1%}")
     if manifest.unigram_cross_entropy_validation is not None:

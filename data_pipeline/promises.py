@@ -5,8 +5,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from data_pipeline.columns import Columns, Ragged
+from data_pipeline.corrupt import CorruptConfig
 from data_pipeline.manifest import Manifest
 from data_pipeline.segment import PAIRS
+from data_pipeline.spans import counts
 from data_pipeline.tokenizer import Tokenizer
 
 WHOLE_WORDS = ("masked_words", "masked_ngrams")
@@ -28,6 +30,8 @@ class Rules(NamedTuple):
     """Of the split."""
     starts_word: np.ndarray
     """bool [V]."""
+    sentinels: np.ndarray
+    """Ids of the tokenizer's, in order."""
 
     @classmethod
     def of(cls, manifest: Manifest, tokenizer: Tokenizer, split: str) -> Self:
@@ -41,6 +45,7 @@ class Rules(NamedTuple):
             specials(manifest),
             manifest.documents["held out" if split == "validation" else "kept for training"],
             tokenizer.starts_word,
+            tokenizer.sentinels,
         )
 
 
@@ -63,6 +68,8 @@ def broken(columns: Columns, rules: Rules) -> tuple[int, str] | None:
         checks |= _predictions(columns, rules)
         if not _first(checks):
             checks |= _hidden(columns, rules)
+    if "target_tokens" in columns and not _first(checks):
+        checks |= _targets(columns, rules)
     return _first(checks)
 
 
@@ -134,6 +141,44 @@ def _hidden(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
     if not exact:
         checks["hides a part of a word"] = _whole(tokens, chosen, labels, least, rules)
     return checks
+
+
+def _targets(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+    """Rows and targets must hold the same sentinels, and as much text as the recipe asks for."""
+    tokens, targets = _ragged(columns, "tokens"), _ragged(columns, "target_tokens")
+    rows = len(tokens.lengths)
+    marked = [np.isin(column.values, rules.sentinels) for column in (tokens, targets)]
+    spans, written = (
+        np.bincount(_owners(column)[mark], minlength=rows)
+        for column, mark in zip((tokens, targets), marked, strict=True)
+    )
+    last = targets.offsets[1:] - 1
+    ends = (targets.lengths >= 3) & (targets.values[last] == rules.special["sep"])
+    if not (ends.all() and np.array_equal(spans, written) and spans.max(initial=0) <= len(rules.sentinels)):
+        return {
+            "has a target that does not end with [SEP]": ends,
+            "has other sentinels than its target": spans == written,
+        }
+    order = rules.sentinels[np.arange(spans.sum()) - np.repeat(np.cumsum(spans) - spans, spans)]
+    owners = np.repeat(np.arange(rows), spans)
+    wrong = np.zeros(rows, bool)
+    for column, mark in zip((tokens, targets), marked, strict=True):
+        wrong[owners[column.values[mark] != order]] = True
+    # What follows a sentinel, and what a target begins with.
+    empty = np.bincount(_owners(targets)[marked[1] & np.append(marked[1][1:], False)], minlength=rows) > 0
+    empty |= marked[1][last - 1]
+    strange = np.isin(targets.values, [rules.special[name] for name in ("cls", "sep", "pad")])
+    strange |= targets.values >= rules.vocabulary_size
+    hidden = targets.lengths - spans - 1
+    asked = counts(tokens.lengths - 2 - spans + hidden, CorruptConfig.model_validate(rules.corrupt))
+    return {
+        "has sentinels out of order": ~wrong & marked[1][targets.offsets[:-1]],
+        "hides a span without a token": ~empty,
+        "has a special token in its target": np.bincount(_owners(targets)[strange], minlength=rows) == 1,
+        f"was longer than {rules.longest} tokens": tokens.lengths - spans + hidden <= rules.longest,
+        "hides another number of tokens than its recipe asks for": hidden == asked[0],
+        "hides another number of spans than its recipe asks for": spans == asked[1],
+    }
 
 
 def _budgets(lengths: np.ndarray, corrupt: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.columns import Columns, Ragged
+from data_pipeline.spans import sentinel_ids
+
+MEAN_SPAN_LENGTH = "mean_span_length"
+"""The one figure of the masking that is no share: tokens of a hidden span."""
 
 LENGTH_BIN = 16
 """Tokens of one bin of the length histogram."""
@@ -19,7 +23,7 @@ class Counted(NamedTuple):
     text_tokens: int
     """Tokens that a mask may hide: all but the special ones."""
     labels: np.ndarray
-    """[V] how often each id is to be predicted."""
+    """[V] how often each id is to be predicted; of hidden spans that is the whole target."""
     text: np.ndarray
     """[V] how often each id stands in the text, where no token is hidden in the shards."""
     masked: int
@@ -29,6 +33,8 @@ class Counted(NamedTuple):
     rows: int
     ones: int
     """Pairs with label 1."""
+    spans: int
+    """Hidden ones, each behind a sentinel."""
 
     @property
     def predictions(self) -> int:
@@ -49,7 +55,8 @@ def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, in
     """Count over blocks of rows, so that memory does not grow with the split."""
     lengths, labels = np.zeros(0, np.int64), np.zeros(vocabulary_size, np.int64)
     text = labels.copy()
-    text_tokens = masked = kept = rows = ones = 0
+    text_tokens = masked = kept = rows = ones = spans = 0
+    sentinels = sentinel_ids(special)
     for columns in blocks:
         tokens = columns["tokens"]
         assert isinstance(tokens, Ragged)
@@ -65,10 +72,18 @@ def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, in
             labels += np.bincount(original.values, minlength=vocabulary_size)
             masked += int((shown == special["mask"]).sum())
             kept += int((shown == original.values).sum())
+        elif "target_tokens" in columns:
+            targets = columns["target_tokens"]
+            assert isinstance(targets, Ragged)
+            labels += np.bincount(targets.values, minlength=vocabulary_size)
+            here = int(np.isin(targets.values, sentinels).sum())
+            spans += here
+            # The targets hold the hidden tokens and their sentinels, which the rows hold too, and each a [SEP].
+            text_tokens += len(targets.values) - 2 * here - len(targets.lengths)
         else:
             text += np.bincount(tokens.values, minlength=vocabulary_size)
             text[[special["cls"], special["sep"]]] = 0
-    return Counted(lengths, text_tokens, labels, text, masked, kept, rows, ones)
+    return Counted(lengths, text_tokens, labels, text, masked, kept, rows, ones, spans)
 
 
 def total(counts: Iterable[Counted], vocabulary_size: int) -> Counted:
@@ -84,6 +99,7 @@ def total(counts: Iterable[Counted], vocabulary_size: int) -> Counted:
             sums.kept + each.kept,
             sums.rows + each.rows,
             sums.ones + each.ones,
+            sums.spans + each.spans,
         )
     return sums
 
@@ -93,7 +109,7 @@ def summarise(train: Counted, validation: Counted, columns: Iterable[str]) -> St
     columns = set(columns)
     bins = {f"{i * LENGTH_BIN}-{(i + 1) * LENGTH_BIN - 1}": int(n) for i, n in enumerate(train.lengths) if n}
     pair_share = round(train.ones / max(1, train.rows), 6) if "pair_labels" in columns else None
-    if "mask_labels" not in columns:
+    if not columns & {"mask_labels", "target_tokens"}:
         # Whatever is hidden later is drawn evenly from the text.
         return Statistics(bins, {}, pair_share, _nats(train.text, train.text), _nats(validation.text, train.text))
     return Statistics(
@@ -102,8 +118,13 @@ def summarise(train: Counted, validation: Counted, columns: Iterable[str]) -> St
 
 
 def shares(counted: Counted) -> dict[str, float]:
-    """Predicted of the text tokens (a random replacement by a special token does not occur); fates of the predicted."""
+    """Predicted of the text tokens (a random replacement by a special token does not occur); fates of the predicted.
+    Of hidden spans their share of the text and their mean length."""
     predictions = counted.predictions
+    if counted.spans:
+        hidden = predictions - counted.spans - counted.rows
+        found = {"hidden_of_text": hidden / max(1, counted.text_tokens), MEAN_SPAN_LENGTH: hidden / counted.spans}
+        return {name: round(value, 6) for name, value in found.items()}
     found = {
         "predicted_of_text": predictions / max(1, counted.text_tokens),
         "mask_of_predicted": counted.masked / max(1, predictions),

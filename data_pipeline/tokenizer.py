@@ -46,6 +46,10 @@ TRAINING_THREADS = 2
 """Fixed, because sums over threads make the model depend on their number; the bytes must not depend on the machine."""
 
 
+SENTINEL = "<extra_id_{}>"
+"""What stands for a hidden span, by its number in the row; T5's names."""
+
+
 class TokenizerConfig(Section):
     """A given model, or how to train one on the corpus."""
 
@@ -68,6 +72,8 @@ class TokenizerConfig(Section):
     """Share of the characters of the sample that get a piece; 0.9995 for Chinese or Japanese."""
     byte_fallback: bool = False
     """Spell unknown characters as bytes instead of [UNK]; takes 256 pieces."""
+    sentinels: int = Field(default=0, ge=0)
+    """Special tokens <extra_id_0> ... that stand for hidden spans (T5: 100); at least the spans of the longest row."""
     sample_megabytes: float = Field(default=10.0, gt=0)
     """Text that the model is trained on, drawn evenly from the corpus; never the whole of it in memory."""
 
@@ -189,6 +195,14 @@ class Tokenizer:
                 return None
             raise
 
+    @cached_property
+    def sentinels(self) -> np.ndarray:
+        """Ids of the pieces <extra_id_0>, <extra_id_1> ... in this order, up to the first that the model lacks."""
+        found: list[int] = []
+        while self.piece(token := self._processor.piece_to_id(name := SENTINEL.format(len(found)))) == name:
+            found.append(token)
+        return np.array(found, np.int64)
+
     def _special_id(self, role: str) -> int:
         for piece in (PIECES[role], *OTHER_NAMES[role]):
             token = self._processor.piece_to_id(piece)
@@ -258,7 +272,10 @@ def train(sentences: Iterable[str], config: TokenizerConfig) -> bytes:
             unk_id=1,
             pad_piece=PIECES["pad"],
             unk_piece=PIECES["unk"],
-            control_symbols=[PIECES[role] for role in roles[2:]],
+            control_symbols=[
+                *(PIECES[role] for role in roles[2:]),
+                *(SENTINEL.format(number) for number in range(config.sentinels)),
+            ],
         )
     except RuntimeError as error:
         raise CorpusError(

@@ -9,7 +9,7 @@ from data_pipeline import promises
 from data_pipeline.manifest import Manifest
 from data_pipeline.provenance import count_places
 from data_pipeline.shards import Dataset, open_dataset
-from data_pipeline.statistics import Counted, count, shares, summarise
+from data_pipeline.statistics import MEAN_SPAN_LENGTH, Counted, count, shares, summarise
 from data_pipeline.tokenizer import Tokenizer
 
 AGAIN = "prepare the dataset again"
@@ -82,6 +82,13 @@ def _counted(dataset: Dataset, name: str) -> Counted:
 def _masking(dataset: Dataset, train: Counted) -> list[str]:
     """The observed masking beside what the recipe asks for."""
     manifest = dataset.manifest
+    if "target_tokens" in manifest.columns:
+        found, asked = shares(train), manifest.recipe["corrupt"]
+        return [
+            f"spans: {found['hidden_of_text']:.2%} of the text tokens are hidden (recipe: "
+            f"{asked['mask_probability']:.2%}), {found[MEAN_SPAN_LENGTH]:.2f} in a span (recipe: "
+            f"{asked['mean_span_length']:.2f}); each row as asked, rounded to whole tokens and spans"
+        ]
     if "mask_labels" not in manifest.columns:
         return []
     asked, found = manifest.recipe["corrupt"], shares(train)

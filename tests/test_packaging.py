@@ -9,7 +9,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("configs", "data_pipeline", "pretrain", "evaluation", "launch")
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "megatron": "megatron-core", "backports": "backports.zstd"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "megatron": "megatron-core",
+    "backports": "backports.zstd",
+    "splintr": "splintr-rs",
+}
 """By import name, where the two differ."""
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "compression"}
 """The second is new in Python 3.14; for older ones there is a backport."""
