@@ -15,17 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 from rich.console import Console
-from rich.table import Table
 
-import configs
-from configs import Section
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
 from data_pipeline import language, overlap, provenance, shards, tokenizer
-from data_pipeline.balance import ShardConfig, groups, orders
-from data_pipeline.clean import CleanConfig
-from data_pipeline.corrupt import CorruptConfig
+from data_pipeline.balance import groups, orders
+from data_pipeline.corpus import CorpusConfig
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
 from data_pipeline.files import matching
@@ -40,55 +35,19 @@ from data_pipeline.manifest import (
     write_manifest,
 )
 from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
-from data_pipeline.segment import PAIRS, SegmentConfig
 from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 from data_pipeline.sentences import split as split_sentences
-from data_pipeline.sources import SourceConfig, Unit, units
-from data_pipeline.spans import check_sentinels, special_ids
-from data_pipeline.statistics import MEAN_SPAN_LENGTH, Counted, summarise, total
-from data_pipeline.tokenizer import Tokenizer, TokenizerConfig
-from data_pipeline.workers import Workers, WorkersConfig
+from data_pipeline.sources import Unit, units
+from data_pipeline.spans import special_ids
+from data_pipeline.statistics import Counted, summarise, total
+from data_pipeline.summary import summary
+from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.workers import Workers
+
+__all__ = ["CorpusConfig", "prepare"]
 
 WORK = "work"
 """Folder of what is needed only on the way, inside that of the dataset to be."""
-
-
-class CorpusConfig(Section):
-    """One complete run of ``sesame prepare``."""
-
-    output: Path
-    """Folder of the dataset."""
-    seed: int = Field(default=1, ge=0)
-    """Pairs, masks and the order of rows follow from it."""
-    one_or_more = ("source",)
-    source: tuple[SourceConfig, ...] = Field(min_length=1)
-    """One table, or an array of tables ``[[source]]`` whose documents are mixed by their weights."""
-    clean: CleanConfig = CleanConfig()
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    segment: SegmentConfig = SegmentConfig()
-    corrupt: CorruptConfig = CorruptConfig()
-    shards: ShardConfig = ShardConfig()
-    workers: WorkersConfig = WorkersConfig()
-
-    @model_validator(mode="after")
-    def _spans_fit(self) -> "CorpusConfig":
-        if self.corrupt.kind != "masked_spans":
-            return self
-        if self.segment.kind in PAIRS:
-            raise ValueError(
-                f"corrupt.kind masked_spans needs rows of one segment, but segment.kind {self.segment.kind} makes "
-                "pairs; set it to full_sentences or contiguous"
-            )
-        if self.tokenizer.model is None:
-            try:
-                check_sentinels(self.tokenizer.sentinels, np.array([self.segment.sequence_length - 2]), self.corrupt)
-            except ConfigError as error:
-                raise ValueError(str(error)) from None
-        return self
-
-    def recipe(self) -> dict[str, Any]:
-        """All that has an influence on the bytes."""
-        return {key: value for key, value in configs.dump(self).items() if key not in ("output", "workers")}
 
 
 def prepare(config: CorpusConfig, output: Path) -> Path:
@@ -117,7 +76,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
         raise
     close_folder(partial, lock, {MANIFEST, *shards.open_dataset(partial, verify=False).files()})
     partial.rename(output)
-    console.print(_summary(manifest, time.perf_counter() - begin))
+    console.print(summary(manifest, time.perf_counter() - begin))
     return output
 
 
@@ -367,32 +326,3 @@ def _existing(config: CorpusConfig, inputs: Sequence[Unit], output: Path, consol
         raise DatasetError(f"{output}: holds a dataset of this recipe, but its input has changed since; {way_out}")
     console.print(f"{output}: is complete and of this recipe; nothing to do")
     return output
-
-
-def _summary(manifest: Manifest, seconds: float) -> Table:
-    table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
-    for reason, count in manifest.documents.items():
-        table.add_row(reason if reason.startswith("repeated") else f"documents {reason}", f"{count:,}")
-    for (number, kind, weight), kept in by_source(manifest).items():
-        table.add_row(f"source {number}: {kind}, weight {weight:g}", f"{kept[0]:,} documents, {kept[1]:,} characters")
-    for name, split in manifest.splits.items():
-        shown = f"{split.rows:,} rows, {split.tokens:,} tokens, {split.predictions:,} predictions"
-        table.add_row(name, f"{shown} in {len(split.shards)} shards")
-    for name, share in manifest.masking.items():
-        shown = f"{share:.1%}" if name != MEAN_SPAN_LENGTH else f"{share:.2f} tokens"
-        table.add_row(name.replace("_", " "), shown)
-    if manifest.pair_share is not None:
-        table.add_row("pairs with label 1", f"{manifest.pair_share:.1%}")
-    if manifest.unigram_cross_entropy_validation is not None:
-        table.add_row("unigram level (validation)", f"{manifest.unigram_cross_entropy_validation:.3f} nat")
-    return table
-
-
-def by_source(manifest: Manifest) -> dict[tuple[int, str, float], tuple[int, int]]:
-    """(documents, characters) kept of each source, told by its number, kind and weight."""
-    found: dict[tuple[int, str, float], tuple[int, int]] = {}
-    for row in manifest.sources:
-        key = (row["source"], row["kind"], row["weight"])
-        documents, characters = found.get(key, (0, 0))
-        found[key] = (documents + row["documents_kept"], characters + row["characters_kept"])
-    return found

@@ -18,8 +18,8 @@ DISTRIBUTIONS = {
 """By import name, where the two differ."""
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "compression"}
 """The second is new in Python 3.14; for older ones there is a backport."""
-INDIRECT = {"tensorboard"}
-"""Declared, but imported by torch on our behalf."""
+INDIRECT = {"tensorboard", "protobuf"}
+"""Declared, but imported by torch and by sentencepiece on our behalf."""
 
 
 def project() -> dict:

@@ -10,8 +10,9 @@ import pytest
 from configs import dump, load, parse
 from configs.errors import ConfigError
 from data_pipeline import balance
-from data_pipeline.prepare import CorpusConfig, by_source, prepare
+from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.shards import open_dataset
+from data_pipeline.summary import by_source
 
 
 def config(output: Path, sources: Any, workers: int = 2) -> CorpusConfig:

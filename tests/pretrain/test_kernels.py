@@ -36,12 +36,15 @@ def test_attention_is_the_formula(lengths: list[int], kernel: str, monkeypatch: 
 
 
 def test_explicit_attention_in_bf16_is_as_exact_as_torchs() -> None:
-    exact = [torch.randn(4, 2, 32, 16, dtype=torch.float64) for _ in range(3)]
-    reference = F.scaled_dot_product_attention(*exact)
-    rounded = [part.bfloat16() for part in exact]
-    ours = (explicit(*rounded, None, 0.0).double() - reference).abs().max()
-    torchs = (F.scaled_dot_product_attention(*rounded).double() - reference).abs().max()
-    assert ours < 2 * torchs
+    torch.manual_seed(3)
+    ours = torchs = 0.0
+    for _ in range(20):
+        exact = [torch.randn(4, 2, 32, 16, dtype=torch.float64) for _ in range(3)]
+        reference = F.scaled_dot_product_attention(*exact)
+        rounded = [part.bfloat16() for part in exact]
+        ours += float((explicit(*rounded, None, 0.0).double() - reference).abs().max())
+        torchs += float((F.scaled_dot_product_attention(*rounded).double() - reference).abs().max())
+    assert ours < 2 * torchs, "over many draws, because the largest error of one is a matter of chance"
 
 
 def test_turning_and_moving_rows_have_exact_gradients() -> None:
