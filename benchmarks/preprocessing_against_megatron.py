@@ -39,7 +39,9 @@ def main() -> None:
         little = Path(folder) / "little.jsonl"
         size, small = _first_hundredth(arguments.text, little)
         for model in arguments.models:
-            _compare(model, arguments, (arguments.text, little), (size - small) / 1e6, Path(folder))
+            outputs = Path(folder) / model.stem
+            outputs.mkdir()
+            _compare(model, arguments, (arguments.text, little), (size - small) / 1e6, outputs)
 
 
 def _first_hundredth(text: Path, little: Path) -> tuple[int, int]:

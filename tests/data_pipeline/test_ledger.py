@@ -28,7 +28,7 @@ RESULTS = {
     "shard": (
         Shard(file="a", rows=1, bytes=2, sha256="x"),
         5,
-        Counted(np.arange(3), 1, np.arange(4), np.arange(4), 1, 2, 3, 4),
+        Counted(np.arange(3), 1, np.arange(4), np.arange(4), 1, 2, 3, 4, 5),
     ),
     "bytes": b"model",
     "nothing read": Reading([], 0, Counter(), Counter()),
