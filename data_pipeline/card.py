@@ -87,7 +87,7 @@ def _values(manifest: Manifest, name: str) -> dict[str, float]:
     """What a picture shows, by label."""
     shown: dict[str, Mapping[str, Any]] = {
         "lengths": manifest.lengths,
-        "documents": {fate: count for fate, count in manifest.documents.items() if fate != "read"},
+        "documents": manifest.fates,
         "masking": {
             label.replace("_", " "): 100 * share
             for label, share in manifest.masking.items()

@@ -57,7 +57,7 @@ class Manifest(Section):
     places_sha256: str
     """Of ``train_documents.arrow``."""
     documents: dict[str, int]
-    """Documents read, kept, held out, and dropped by reason."""
+    """Documents read, kept, held out, and dropped by reason; and what was done to them, such as repairs."""
     sources: tuple[dict[str, Any], ...]
     """Units read, files or packages: name, bytes on disk, their SHA-256 (in a store: its hash), number, kind and weight
     of the source, documents and characters kept, each once."""
@@ -74,6 +74,12 @@ class Manifest(Section):
     """Nats: the same counts used to predict the validation labels; the line that a loss curve shows."""
     manifest_sha256: str = Field(default="")
     """Of this file without this entry."""
+
+    @property
+    def fates(self) -> dict[str, int]:
+        """Documents by what became of them, each once: of ``documents`` what adds up to those that were read."""
+        kept = ("kept for training", "held out")
+        return {fate: n for fate, n in self.documents.items() if fate in kept or fate.startswith("dropped: ")}
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -293,3 +293,9 @@ def test_a_word_of_which_a_piece_shows_is_caught(made: dict[str, Path], tmp_path
     resign(copy, without(all_but_one))
     with pytest.raises(DatasetError, match=r"train-00000.arrow: row \d+ hides a part of a word"):
         verify(copy)
+
+
+def test_what_was_done_to_documents_is_not_taken_for_documents(copy: Path) -> None:
+    documents = read_manifest(copy).documents
+    resign(copy, documents={**documents, "repaired": 3, "repeated pieces left out": 1000})
+    assert any("each with its place" in line for line in verify(copy))
