@@ -120,7 +120,9 @@ def _reason(text: str, config: CleanConfig) -> str | None:
 
 def letter_share(text: str) -> float:
     """Letters of any script among the characters that are not space; bytes are counted, because that is fast."""
-    counts = np.bincount(np.frombuffer(text.encode(), np.uint8), minlength=256)
-    letters = int(counts[ord("A") : ord("Z") + 1].sum() + counts[ord("a") : ord("z") + 1].sum())
+    encoded = np.frombuffer(text.encode(), np.uint8)
+    # One bit tells capital letters from small ones, and what lies before "a" becomes large by wrapping around.
+    letters = int(np.count_nonzero((encoded | 32) - np.uint8(ord("a")) < 26))
     letters += sum(map(str.isalpha, NOT_ASCII.findall(text)))
-    return letters / max(1, len(text) - int(counts[ord(" ")] + counts[ord("\n")]))
+    spaces = np.count_nonzero(encoded == ord(" ")) + np.count_nonzero(encoded == ord("\n"))
+    return letters / max(1, len(text) - int(spaces))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from data_pipeline.balance import GROUP_DOCUMENTS
 from data_pipeline.clean import CleanConfig, clean, fingerprint
 from data_pipeline.columns import boundaries, write_arrow
 from data_pipeline.document import Document
@@ -19,6 +20,11 @@ from data_pipeline.sources import SourceConfig, Unit, read
 
 PART_CHARACTERS = 4_000_000
 """Text of one part: small enough to share out evenly, large enough to be worth a task."""
+
+LONGEST_CHARACTERS = PART_CHARACTERS // GROUP_DOCUMENTS
+"""A longer document goes on as several, so that the memory of no later step depends on the longest one."""
+ENDS = ("\n\n", "\n", ". ", "\u3002", " ")
+"""Where a document is cut, the first of them that is found in the last tenth of a piece."""
 
 PARAGRAPH_END = "\n\n"
 GAP = re.compile(r"\n{3,}")
@@ -95,8 +101,28 @@ def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig,
     overlap = Overlap.load(folder / OVERLAP) if rules.evaluation_paths else None
     kept = clean(read(unit, source, dropped), rules, dropped, overlap, changed)
     wanted = Wanted(rules.drop_repeated_paragraphs, rules.drop_near_duplicates, rules.drop_repeated_lines)
-    parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", wanted)
+    parts = write_parts(pieces(kept, changed), unit.name, folder / f"unit-{number:05d}", wanted)
     return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped, changed)
+
+
+def pieces(documents: Iterator[Document], changed: Counter[str]) -> Iterator[Document]:
+    """Documents of bounded length: longer ones are cut, where a paragraph, line, sentence or at least a word ends."""
+    for document in documents:
+        text, start = document.text, 0
+        if len(text) > LONGEST_CHARACTERS:
+            changed["cut because of their length"] += 1
+        while len(text) - start > LONGEST_CHARACTERS:
+            end = _cut(text, start)
+            yield Document(text[start:end].strip(), f"{document.source}, character {start}")
+            start = end
+        yield Document(text[start:].strip(), f"{document.source}, character {start}") if start else document
+
+
+def _cut(text: str, start: int) -> int:
+    """Where the piece that begins at ``start`` ends."""
+    last = start + LONGEST_CHARACTERS
+    found = (text.rfind(end, last - LONGEST_CHARACTERS // 10, last) + len(end) for end in ENDS)
+    return next((place for place in found if place > start + len(ENDS[0])), last)
 
 
 def write_parts(documents: Iterator[Document], unit: str, stem: Path, wanted: Wanted) -> list[Part]:

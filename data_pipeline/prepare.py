@@ -48,6 +48,8 @@ __all__ = ["CorpusConfig", "prepare"]
 
 WORK = "work"
 """Folder of what is needed only on the way, inside that of the dataset to be."""
+SAMPLED_CHARACTERS = 10_000
+"""Most of a paragraph that the tokenizer's sample takes or leaves at once: a line may be a whole book."""
 
 
 def prepare(config: CorpusConfig, output: Path) -> Path:
@@ -217,13 +219,14 @@ def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Ch
 
 
 def _sample(parts: Sequence[Part], choices: Sequence[Choice], share: float, seed: int) -> Iterator[str]:
-    """Sentences of a ``share`` of the paragraphs."""
+    """Sentences of a ``share`` of the paragraphs, of long ones of a share of their stretches."""
     for number, (part, choice) in enumerate(zip(parts, choices, strict=True)):
         draw = generator(seed, "tokenizer sample", number)
         for document in part.texts(choice.keep(Fate.TRAIN), choice.paragraphs):
             for paragraph in document.text.split(PARAGRAPH_END):
-                if draw.random() < share:
-                    yield from split_sentences(paragraph)
+                for start in range(0, len(paragraph), SAMPLED_CHARACTERS):
+                    if draw.random() < share:
+                        yield from split_sentences(paragraph[start : start + SAMPLED_CHARACTERS])
 
 
 def _write_held_out(
