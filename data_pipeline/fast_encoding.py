@@ -1,131 +1,145 @@
-"""A faster engine for sentencepiece's byte-pair models, used only where its ids are shown to be sentencepiece's own."""
+"""A faster engine for sentencepiece's models, used only where its ids are shown to be sentencepiece's own.
 
-import base64
-import json
-import os
-import re
-from collections.abc import Sequence
+It encodes texts whose characters normalise each for itself; combining marks, joiners, emoji, control characters and
+characters that no piece covers are left to sentencepiece.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from sentencepiece import sentencepiece_model_pb2
 
-from data_pipeline.columns import Ragged
+from data_pipeline.columns import Ragged, boundaries
 
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 """Kinds of pieces in a sentencepiece model."""
+UNIGRAM, BYTE_PAIR = 1, 2
+"""Kinds of models, as sentencepiece numbers them."""
+CONTROLS = frozenset(map(chr, range(32)))
+UNKNOWN_PENALTY = np.float32(10)
+"""What sentencepiece takes off the least score for a character that is in no piece."""
 
-BYTE_PAIR = 2
-"""Number of the kind of model, as sentencepiece writes it."""
+PLAIN = (
+    range(0x21, 0x7F),
+    range(0xA1, 0x300),
+    range(0x370, 0x483),
+    range(0x2010, 0x2028),
+    range(0x2030, 0x205F),
+    range(0x20A0, 0x20C1),
+    range(0x2190, 0x2600),
+    range(0x3001, 0x3021),
+    range(0x3041, 0x3097),
+    range(0x30A1, 0x3100),
+    range(0x3400, 0x4DC0),
+    range(0x4E00, 0xA000),
+    range(0xAC00, 0xD7A4),
+    range(0xFF01, 0xFF5F),
+)
+"""Code points that are looked at: Latin, Greek and Cyrillic letters, punctuation, signs, kana, ideographs, Hangul."""
 
-PRINTED = r"!-~\u00c0-\u00ff\u2013-\u201d\u2026\u3001-\u3020\u4e00-\u9fff\uff01-\uff5e"
-PLAIN = re.compile(f" *[{PRINTED}][ {PRINTED}]*")
-"""Texts of these characters are encoded fast: Latin letters, usual punctuation, common ideographs. Combining marks,
-joiners, emoji, control characters, blank texts and the rest go to sentencepiece, where normalising has corners."""
-
-LONGEST = 4096
-"""Longer texts, in characters, go to sentencepiece."""
+SLOTS, WORD_BYTES, WORD_IDS = 1 << 18, 4 << 20, 1 << 20
+"""Room of the cache of words, 16 MB in all."""
 
 
-class FastBytePair:
-    """splintr with the vocabulary, merges and normalisation of a sentencepiece model."""
+class FastEngine:
+    """A sentencepiece model in arrays, for the compiled loops of ``native.py``."""
 
-    def __init__(self, description: bytes, unknown: int):
-        # One thread: the pipeline already runs one process a core. The pool reads this when it first starts.
-        os.environ.setdefault("RAYON_NUM_THREADS", "1")
-        import splintr
+    def __init__(self, proto: Any, processor: Any):
+        from data_pipeline import native
 
-        self._engine = splintr.from_json_bytes(description)
-        self._unknown = unknown
+        self._native = native
+        mark = chr(native.MARK)
+        normal = sorted(
+            (piece.piece.replace(WORD_START, mark).encode(), token)
+            for token, piece in enumerate(proto.pieces)
+            if piece.type == NORMAL
+        )
+        pieces, starts = _end_to_end(text for text, _ in normal)
+        self._trie = native.build_trie(pieces, starts, np.array([token for _, token in normal], np.int32))
+        self._scores = np.array([piece.score for piece in proto.pieces], np.float32)
+        self._normal = _replacements(processor)
+        least = np.float32(min(piece.score for piece in proto.pieces if piece.type == NORMAL))
+        spelled = {int(piece.piece[1:-1], 16): token for token, piece in enumerate(proto.pieces) if piece.type == BYTE}
+        byte_ids = np.array([spelled.get(byte, -1) for byte in range(256)], np.int32)
+        self._unknown = (np.float32(least - UNKNOWN_PENALTY), proto.trainer_spec.unk_id, byte_ids)
+        self._cache = (
+            np.zeros((SLOTS, 4), np.int64),
+            np.zeros(WORD_BYTES, np.uint8),
+            np.zeros(WORD_IDS, np.uint32),
+            np.zeros(3, np.int64),
+            np.zeros((SLOTS, 2)),
+        )
+        self._kind = proto.trainer_spec.model_type
 
     def encode(self, texts: Sequence[str]) -> tuple[Ragged, np.ndarray]:
         """Ids of ``texts`` -> (uint32 rows, int64 numbers of the rows that sentencepiece must encode instead)."""
-        safe = [len(text) <= LONGEST and PLAIN.fullmatch(text) is not None for text in texts]
-        given = [text if good else "" for text, good in zip(texts, safe, strict=True)]
-        values, offsets = self._engine.encode_batch_flat(given)
-        rows = Ragged(np.frombuffer(values, np.uint32), np.frombuffer(offsets, np.uint64).astype(np.int64))
-        left = ~np.array(safe, bool)
-        # Runs of unknown characters are joined by rules of their own.
-        places = np.flatnonzero(rows.values == self._unknown)
-        left[np.searchsorted(rows.offsets, places, side="right") - 1] = True
-        return rows, np.flatnonzero(left)
+        joined = "\n".join(texts)
+        if joined.count("\n") != len(texts) - 1:
+            # A text with a newline of its own becomes one that is left for a character without an entry.
+            joined = "\n".join("\0" if "\n" in text else text for text in texts)
+        data = np.frombuffer(joined.encode("utf-8", "surrogatepass"), np.uint8)
+        ids, ends, left = self._native.encode(
+            self._kind, data, self._normal, self._trie, self._scores, self._unknown, self._cache
+        )
+        return Ragged(ids, ends), np.flatnonzero(left)
 
 
-def fast_engine(model: bytes) -> FastBytePair | None:
-    """The fast engine for a model, or None where splintr is not installed or the model is of another make."""
+def fast_engine(model: bytes, processor: Any) -> FastEngine | None:
+    """The fast engine for a model, or None where numba is not installed, has no folder that it may keep compiled
+    functions in, or the model is of another make."""
     proto: Any = sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
     if not _fits(proto):
         return None
     try:
-        return FastBytePair(_description(proto), proto.trainer_spec.unk_id)
-    except ImportError:
+        return FastEngine(proto, processor)
+    except (ImportError, RuntimeError):
         return None
 
 
 def _fits(proto: Any) -> bool:
-    """Byte pairs with the usual spaces, no piece across words, and no piece that is matched before normalising."""
+    """The usual spaces, no piece across words, and no piece that is matched before normalising."""
     normalizer, trainer = proto.normalizer_spec, proto.trainer_spec
     return (
-        trainer.model_type == BYTE_PAIR
+        trainer.model_type in (UNIGRAM, BYTE_PAIR)
         and normalizer.name in ("nmt_nfkc", "nmt_nfkc_cf")
         and normalizer.add_dummy_prefix
         and normalizer.remove_extra_whitespaces
         and normalizer.escape_whitespaces
         and not trainer.treat_whitespace_as_suffix
         and all(piece.type in (NORMAL, UNKNOWN, CONTROL, BYTE) for piece in proto.pieces)
+        and any(piece.piece == WORD_START for piece in proto.pieces)
         and not any(WORD_START in piece.piece[1:] for piece in proto.pieces)
+        and not any(set(piece.piece) & CONTROLS for piece in proto.pieces)
     )
 
 
-def _description(proto: Any) -> bytes:
-    """The model in the JSON of the `tokenizers` library. Control symbols are no added tokens: text never makes them."""
-    vocabulary = {piece.piece: token for token, piece in enumerate(proto.pieces)}
-    normalizers = [
-        {
-            "type": "Precompiled",
-            "precompiled_charsmap": base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode(),
-        },
-        {"type": "Strip", "strip_left": True, "strip_right": True},
-        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
-        {"type": "Prepend", "prepend": WORD_START},
-        {"type": "Replace", "pattern": {"String": " "}, "content": WORD_START},
+def _replacements(processor: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [65536, 2] where the normalised bytes of a code point stand, or -1; those bytes)."""
+    points = list(chain(*PLAIN))
+    found = processor.Normalize([f"a{chr(point)}a" for point in points])
+    places = np.full((0x10000, 2), -1, np.int64)
+    good = [
+        (point, text[2:-1].encode())
+        for point, text in zip(points, found, strict=True)
+        if text[:2] == WORD_START + "a" and text[-1] == "a" and _stands_alone(chr(point), text[2:-1])
     ]
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": proto.trainer_spec.unk_piece,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": True,
-        "byte_fallback": proto.trainer_spec.byte_fallback,
-        "ignore_merges": False,
-        "vocab": vocabulary,
-        "merges": _merges(proto),
-    }
-    return json.dumps(
-        {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": [],
-            "normalizer": {"type": "Sequence", "normalizers": normalizers},
-            "pre_tokenizer": None,
-            "post_processor": None,
-            "decoder": None,
-            "model": model,
-        }
-    ).encode()
+    values, starts = _end_to_end(text for _, text in good)
+    rows = [point for point, _ in good]
+    places[rows, 0], places[rows, 1] = starts[:-1], starts[1:]
+    return places, values
 
 
-def _merges(proto: Any) -> list[tuple[str, str]]:
-    """Every pair of pieces that make a piece, best score of the whole first: sentencepiece merges in that order."""
-    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == NORMAL}
-    pairs = [
-        (score, -cut, whole[:cut], whole[cut:])
-        for whole, score in scores.items()
-        for cut in range(1, len(whole))
-        if whole[:cut] in scores and whole[cut:] in scores
-    ]
-    pairs.sort(reverse=True)
-    return [(left, right) for _, _, left, right in pairs]
+def _stands_alone(character: str, normal: str) -> bool:
+    """Whether nothing beside a character changes what it becomes; and that is not longer, for buffers are made so."""
+    marks = any(unicodedata.combining(each) for each in character + normal)
+    return bool(normal) and WORD_START not in normal and not marks and len(normal.encode()) <= len(character.encode())
+
+
+def _end_to_end(strings: Iterable[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """(uint8 of all strings, int64 [strings + 1] where each starts)."""
+    held = list(strings)
+    return np.frombuffer(b"".join(held), np.uint8), boundaries(np.array([len(each) for each in held], np.int64))

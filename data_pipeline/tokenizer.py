@@ -102,7 +102,7 @@ class Tokenizer:
         self._processor: Any = VocabularyProcessor(model, name) if given else _sentencepiece(model, name)
         pad, unk, cls, sep = (self._special_id(role) for role in ("pad", "unk", "cls", "sep"))
         self.special = Special(pad, unk, cls, sep, self._mask())
-        self._fast = None if given else fast_engine(model)
+        self._fast = None if given else fast_engine(model, self._processor)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

@@ -45,10 +45,11 @@ RULES = (
     Rule("only data_pipeline uses ray", ("ray",), ("configs/", "pretrain/", "evaluation/", "launch/")),
     Rule(
         "only the tokenizer knows sentencepiece",
-        ("sentencepiece", "splintr"),
+        ("sentencepiece",),
         ("",),
         ("data_pipeline/tokenizer.py", "data_pipeline/fast_encoding.py"),
     ),
+    Rule("only native is compiled", ("numba",), ("",), ("data_pipeline/native.py",)),
     Rule("only vocabulary_files knows tokenizers", ("tokenizers",), ("",), ("data_pipeline/vocabulary_files.py",)),
     Rule(
         "the mathematics knows one process only",

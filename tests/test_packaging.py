@@ -13,7 +13,6 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "megatron": "megatron-core",
     "backports": "backports.zstd",
-    "splintr": "splintr-rs",
 }
 """By import name, where the two differ."""
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "compression"}

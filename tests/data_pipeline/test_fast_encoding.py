@@ -4,19 +4,21 @@ import io
 import json
 import random
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pytest
+from sentencepiece import sentencepiece_model_pb2
 
-from data_pipeline.fast_encoding import fast_engine
+from data_pipeline import fast_encoding
 from data_pipeline.sentences import split
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
 
-pytest.importorskip("splintr", reason="needs splintr: pip install 'sesame[fast]'")
+native = pytest.importorskip("data_pipeline.native", reason="needs numba: pip install 'sesame[fast]'")
 
+TINY = TokenizerConfig(vocabulary_size=16 + 14)
 ADVERSARIAL = [
     "",
     " ",
@@ -74,38 +76,80 @@ def assert_equal_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
         assert pair[0] == pair[1], repr(text)
 
 
-@pytest.fixture(scope="module", params=[(True, True), (True, False), (False, True), (False, False)])
-def byte_pair(request: pytest.FixtureRequest, sentences: list[str]) -> Tokenizer:
-    """With and without lower case, with and without bytes for unknown characters."""
-    lowercase, fallback = request.param
-    settings = {"kind": "bpe", "vocabulary_size": 600, "lowercase": lowercase, "byte_fallback": fallback}
+@pytest.fixture(
+    scope="module", params=[(kind, *rest) for kind in ("bpe", "unigram") for rest in product((True, False), repeat=2)]
+)
+def tokenizer(request: pytest.FixtureRequest, sentences: list[str]) -> Tokenizer:
+    """Both kinds, with and without lower case, with and without bytes for unknown characters."""
+    kind, lowercase, fallback = request.param
+    settings = {"kind": kind, "vocabulary_size": 560, "lowercase": lowercase, "byte_fallback": fallback}
     text = [*sentences, *(each for each in ADVERSARIAL if len(each) < 1000)]
     return Tokenizer(train(text, TokenizerConfig.model_validate(settings)), "the test's tokenizer")
 
 
-def test_adversarial_strings_have_the_ids_of_sentencepiece(byte_pair: Tokenizer) -> None:
-    assert byte_pair._fast is not None
-    assert_equal_ids(byte_pair, [*ADVERSARIAL, *mixtures(4000)])
+def test_adversarial_strings_have_the_ids_of_sentencepiece(tokenizer: Tokenizer) -> None:
+    assert_equal_ids(tokenizer, [*ADVERSARIAL, *mixtures(4000)])
+
+
+def test_strings_of_plain_characters_are_encoded_fast_and_right(tokenizer: Tokenizer) -> None:
+    """Random words of all plain characters, most of them in no piece, and of few, so that ties are common."""
+    assert tokenizer._fast is not None
+    draw = random.Random(1)
+    every = [chr(point) for points in fast_encoding.PLAIN for point in points]
+    texts = [
+        " ".join("".join(draw.choices(letters, k=draw.randint(1, 12))) for _ in range(draw.randint(1, 8)))
+        for letters in (every, "ab-.", "the ofand")
+        for _ in range(3000)
+    ]
+    assert len(tokenizer._fast.encode(texts)[1]) < 0.25 * len(texts)
+    assert_equal_ids(tokenizer, texts)
 
 
 def test_sentences_have_the_ids_of_sentencepiece_and_are_encoded_fast(
-    byte_pair: Tokenizer, sentences: list[str]
+    tokenizer: Tokenizer, sentences: list[str]
 ) -> None:
-    assert byte_pair._fast is not None
-    _, left = byte_pair._fast.encode(sentences)
-    assert len(left) < 0.05 * len(sentences)
-    assert_equal_ids(byte_pair, sentences)
+    assert tokenizer._fast is not None
+    assert not len(tokenizer._fast.encode(sentences)[1])
+    assert_equal_ids(tokenizer, sentences)
 
 
-def test_a_unigram_model_is_left_to_sentencepiece(sentences: list[str]) -> None:
-    assert fast_engine(train(sentences, TokenizerConfig(vocabulary_size=320))) is None
+def test_what_is_forgotten_is_learned_again(
+    sentences: list[str], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_encoding, "SLOTS", 32)
+    monkeypatch.setattr(fast_encoding, "WORD_BYTES", 200)
+    small = Tokenizer(tokenizer._processor.serialized_model_proto(), "the same with a small cache")
+    assert_equal_ids(small, sentences)
+
+
+def test_near_ties_of_a_unigram_model_are_decided_as_sentencepiece_does() -> None:
+    """Pieces with scores so chosen that many ways to cut a word differ by less than what 32 bits can tell."""
+    trained = train([f"a b ab ba aab abb {'ab' * n} {'ba' * n}" for n in range(1, 60)], TINY)
+    proto = sentencepiece_model_pb2.ModelProto.FromString(trained)  # pyright: ignore[reportAttributeAccessIssue]
+    draw = random.Random(2)
+    for piece in proto.pieces:
+        if piece.type == fast_encoding.NORMAL:
+            piece.score = -1.1 * len(piece.piece) + draw.randint(0, 7) * 2.0**-22
+    tokenizer = Tokenizer(proto.SerializeToString(), "ties")
+    assert tokenizer._fast is not None
+    texts = [" ".join("".join(draw.choices("ab", k=draw.randint(1, 9))) for _ in range(40)) for _ in range(2000)]
+    assert_equal_ids(tokenizer, texts)
+
+
+def test_a_model_of_another_make_is_left_to_sentencepiece(sentences: list[str]) -> None:
+    proto = sentencepiece_model_pb2.ModelProto.FromString(  # pyright: ignore[reportAttributeAccessIssue]
+        train(sentences, TokenizerConfig(vocabulary_size=320))
+    )
+    proto.normalizer_spec.add_dummy_prefix = False
+    assert Tokenizer(proto.SerializeToString(), "without a prefix")._fast is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fallback", [True, False])
-def test_a_hundred_megabytes_have_the_ids_of_sentencepiece(shared: Path, fallback: bool) -> None:
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_hundred_megabytes_have_the_ids_of_sentencepiece(shared: Path, kind: str, fallback: bool) -> None:
     sample = [sentence for some in prose(shared, 8) for sentence in some]
-    config = TokenizerConfig(kind="bpe", vocabulary_size=8192, byte_fallback=fallback)
+    config = TokenizerConfig.model_validate({"kind": kind, "vocabulary_size": 8192, "byte_fallback": fallback})
     tokenizer = Tokenizer(train(sample, config), "the test's tokenizer")
     assert tokenizer._fast is not None
     compared = 0
