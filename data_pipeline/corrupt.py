@@ -181,24 +181,30 @@ def _hidden(row: np.ndarray, starts: np.ndarray, config: CorruptConfig, draw: np
         return starts
     lengths = np.diff(starts, append=len(row))
     rows = row[starts]
-    # First by chance, then by row: a stable sort of 16-bit numbers is a radix sort, far faster than one by two keys.
-    by_chance = np.argsort(draw.integers(0, 2**16, len(starts), np.uint16), kind="stable")
-    narrow = rows.astype(np.uint16) if rows[-1] < 2**16 else rows
-    order = by_chance[np.argsort(narrow[by_chance], kind="stable")]
-    budget = _budget(np.bincount(row), config, draw)
+    left = budget = _budget(np.bincount(row), config, draw)
     counts = np.zeros(len(starts), np.int64)
-    counts[order] = _fitting(lengths[order], rows, budget)
+    chance = draw.integers(0, 2**16, len(starts), np.uint16)
+    # Those that come first by chance are nearly always enough, so that the others need not be put in order.
+    soon = chance < min(1.0, 2 * config.mask_probability + 0.1) * 2**16
+    for some in (np.flatnonzero(soon), np.flatnonzero(~soon)):
+        some = some[left[rows[some]] > 0]
+        some = some[_in_order(rows[some], chance[some])]
+        counts[some], left = _fitting(lengths[some], rows[some], left)
+    _hide_something(counts, lengths, rows, budget, left, chance)
     hidden = np.flatnonzero(counts)
     counts = counts[hidden]
     return np.repeat(starts[hidden] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
-def _fitting(lengths: np.ndarray, rows: np.ndarray, budget: np.ndarray) -> np.ndarray:
-    """[units] how many tokens of each unit are hidden, when the units of a row are taken in the order given.
+def _in_order(rows: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """The order by row, in each by chance. A stable sort of 16-bit numbers is a radix sort, far faster than others."""
+    by_chance = np.argsort(chance, kind="stable")
+    narrow = rows.astype(np.uint16) if len(rows) and rows[-1] < 2**16 else rows
+    return by_chance[np.argsort(narrow[by_chance], kind="stable")]
 
-    Where not one unit of a row fits, the first one is hidden as far as the budget goes, or text without spaces would
-    never be hidden.
-    """
+
+def _fitting(lengths: np.ndarray, rows: np.ndarray, budget: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """([units] how many tokens of each are hidden, [rows] what is left of the budget), in the order given."""
     taken, left, still = np.zeros(len(lengths), np.int64), budget.copy(), np.arange(len(lengths))
     # Every way through takes at least one unit of each row that has some left that fit.
     while len(still := still[lengths[still] <= left[rows[still]]]):
@@ -209,10 +215,23 @@ def _fitting(lengths: np.ndarray, rows: np.ndarray, budget: np.ndarray) -> np.nd
         taken[still[fits]] = sizes[fits]
         left -= np.bincount(owners[fits], sizes[fits], len(left)).astype(np.int64)
         still = still[~fits]
-    first = np.flatnonzero(np.diff(rows, prepend=~rows[:1]))
-    alone = first[left[rows[first]] == budget[rows[first]]]
-    taken[alone] = budget[rows[alone]]
-    return taken
+    return taken, left
+
+
+def _hide_something(
+    counts: np.ndarray,
+    lengths: np.ndarray,
+    rows: np.ndarray,
+    budget: np.ndarray,
+    left: np.ndarray,
+    chance: np.ndarray,
+) -> None:
+    """Where not one unit of a row fits, hide the head of one, or text without spaces would never be hidden."""
+    without = np.flatnonzero((left == budget)[rows])
+    if len(without):
+        some = without[_in_order(rows[without], chance[without])]
+        first = some[np.flatnonzero(np.diff(rows[some], prepend=~rows[some[:1]]))]
+        counts[first] = np.minimum(budget[rows[first]], lengths[first])
 
 
 UNITS: dict[str, Callable[[np.ndarray, np.ndarray, CorruptConfig, np.random.Generator], np.ndarray]] = {

@@ -27,7 +27,8 @@ SAID = f"[{IDEOGRAPHS}]{{0,6}}[{SPEECH}][\u9053\u7740\u8457]?[\u3002\uff0c\uff01
 """Who said what was quoted, up to the next mark; it belongs to the sentence of the quotation."""
 
 BOUNDARY = re.compile(
-    rf"""[.!?\u2026\u3002\uff01\uff1f\uff1b\uff61](?:
+    rf"""[\n.!?\u2026\u3002\uff01\uff1f\uff1b\uff61](?:
+    (?<=\n)|
     (?<=[.!?\u2026])(?P<more>[.!?\u2026]*+)(?P<closing>[{CLOSING}]*+)
         (?:\ (?=[{OPENING}]*+[{CAPITAL}])|(?<=[!?])(?=[{IDEOGRAPHS}])|(?<=[{IDEOGRAPHS}]\.)(?=[{IDEOGRAPHS}]))
     |(?<=[\u3002\uff01\uff1f\uff1b\uff61])[\u3002\uff01\uff1f\uff1b\uff61\u2026]*+(?![\u300b\uff0c\u3001])
@@ -35,8 +36,8 @@ BOUNDARY = re.compile(
     )""",
     re.VERBOSE,
 )
-"""Latin: marks, closing quotes, space, and something that can begin a sentence. Chinese: full-width marks and closing
-quotes, no space; not inside of a title in \u300a\u300b or of a question in parentheses."""
+"""The end of a block. Latin: marks, closing quotes, space, and something that can begin a sentence. Chinese: full-width
+marks and closing quotes, no space; not inside of a title in \u300a\u300b or of a question in parentheses."""
 
 STARTERS = re.compile(
     rf"[{OPENING}]*(?:The|He|She|It|They|We|You|This|That|These|Those|There|Then|In|On|At|But|And|So|If|When|As|His|Her"
@@ -50,31 +51,34 @@ QUOTES = ('"', "'", "\u201d", "\u2019")
 
 BLOCK = re.compile(r"\n\s*\n|\n(?=[^\S\n]*(?:[-*\u2022\u00b7]|\d{1,2}[.)])[^\S\n])")
 """A blank line, and the end of a line before an item of a list, always end a sentence."""
+SEPARATOR = "\x1f"
 
 
 def split(text: str) -> list[str]:
     """The sentences of ``text`` in order, each on one line, none empty."""
     sentences: list[str] = []
-    for block in BLOCK.split(text) if "\n" in text else (text,):
-        folded = " ".join(block.split())
-        if folded:
-            _split_block(folded, sentences)
+    start, blocks = 0, _folded(text)
+    for match in BOUNDARY.finditer(blocks):
+        stop = match.end()
+        more, closing = match.group("more", "closing")
+        if more is not None and not _ends(blocks, start, match.start(), stop, more, closing):
+            continue
+        if found := blocks[start:stop].strip():
+            sentences.append(found)
+        start = stop
+    if found := blocks[start:].strip():
+        sentences.append(found)
     return sentences
 
 
-def _split_block(block: str, sentences: list[str]) -> None:
-    """Append the sentences of ``block``, whose space is single spaces."""
-    start = 0
-    for match in BOUNDARY.finditer(block):
-        stop = match.end()
-        more, closing = match.group("more", "closing")
-        if more is not None and not _ends(block, start, match.start(), stop, more, closing):
-            continue
-        if found := block[start:stop].rstrip():
-            sentences.append(found)
-        start = stop
-    if start < len(block):
-        sentences.append(block[start:])
+def _folded(text: str) -> str:
+    """The blocks of ``text``, a line each, with single spaces."""
+    if text.replace("\n", " ").isprintable():
+        # No space but the plain one, and no separator of ours.
+        blocks = BLOCK.sub(SEPARATOR, text).replace("\n", " ").replace(SEPARATOR, "\n")
+        if "  " not in blocks:
+            return blocks
+    return "\n".join(" ".join(block.split()) for block in BLOCK.split(text))
 
 
 def _ends(block: str, start: int, mark: int, stop: int, more: str, closing: str) -> bool:

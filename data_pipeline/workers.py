@@ -3,6 +3,8 @@
 Token authentication on, no dashboard unless asked for, nothing sent home; results come back in the order of the jobs.
 """
 
+import functools
+import gc
 import importlib.util
 import logging
 import os
@@ -27,6 +29,9 @@ from data_pipeline.ledger import Ledger
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would make way for everything else on the machine
+# Large arrays come and go in every job: memory that is given back and asked for again costs a fifth of the time.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 << 20))
 if "ray" not in sys.modules:
     # Ray reads these once, when it is imported; set later, its servers would ask for a token that it does not send.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -117,7 +122,7 @@ class Workers:
         Raises:
             SesameError: as the function raised it, without Ray's wrapping.
         """
-        remote = ray.remote(max_retries=RETRIES)(function)
+        remote = ray.remote(max_retries=RETRIES)(_uncollected(function))
         results = [self.ledger.recall(title, number) for number in range(len(jobs))]
         left = [number for number, result in enumerate(results) if result is None]
         waiting = iter(left)
@@ -238,3 +243,17 @@ def _result(reference: Any) -> Any:
         if isinstance(error.cause, SesameError):
             raise error.cause from None
         raise
+
+
+def _uncollected(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` without the search for cycles: jobs make millions of small values and no cycles among them."""
+
+    @functools.wraps(function)
+    def job(*values: Any) -> Any:
+        gc.disable()
+        try:
+            return function(*values)
+        finally:
+            gc.enable()
+
+    return job
