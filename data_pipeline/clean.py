@@ -97,8 +97,12 @@ def repair(text: str) -> str:
 
 def normalise(text: str, form: Literal["NFC", "NFKC"]) -> str:
     """Normal form, no control characters, single spaces, paragraphs parted by one blank line."""
-    text = CONTROL.sub("", unicodedata.normalize(form, text.replace("\r\n", "\n").replace("\r", "\n")))
-    text = SPACES.sub(" ", OTHER_SPACE.sub(" ", text)).replace(" \n", "\n")
+    text = unicodedata.normalize(form, text)
+    if not text.replace("\n", " ").isprintable():
+        # Printable text, the usual case, has none of these.
+        text = CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+        text = OTHER_SPACE.sub(" ", text)
+    text = SPACES.sub(" ", text).replace(" \n", "\n")
     return BLANK_LINES.sub("\n\n", text).strip()
 
 
@@ -123,6 +127,6 @@ def letter_share(text: str) -> float:
     encoded = np.frombuffer(text.encode(), np.uint8)
     # One bit tells capital letters from small ones, and what lies before "a" becomes large by wrapping around.
     letters = int(np.count_nonzero((encoded | 32) - np.uint8(ord("a")) < 26))
-    letters += sum(map(str.isalpha, NOT_ASCII.findall(text)))
+    letters += 0 if text.isascii() else sum(map(str.isalpha, NOT_ASCII.findall(text)))
     spaces = np.count_nonzero(encoded == ord(" ")) + np.count_nonzero(encoded == ord("\n"))
     return letters / max(1, len(text) - int(spaces))
