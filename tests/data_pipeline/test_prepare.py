@@ -225,7 +225,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     kills = 0
     while not interrupted(values, 2.5 + 0.7 * kills):
         kills += 1
-        assert not output.exists()
+        if output.exists():
+            # Killed between the renaming, its last act, and its end.
+            break
         assert kills < 20
     assert kills >= 2
     assert content(output) == whole
