@@ -1,0 +1,90 @@
+"""Seconds that each step of `sesame prepare` takes of one core, from the bytes of a file to a shard.
+
+    taskset -c 0 .venv/bin/python benchmarks/where_the_time_goes.py TEXT.jsonl MODEL.model
+
+Runs in one process, without Ray, on the settings that workers have; the second of two rounds is shown.
+"""
+
+import argparse
+import gc
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.clean import CleanConfig, clean
+from data_pipeline.columns import Columns, boundaries
+from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
+from data_pipeline.draws import generator
+from data_pipeline.examples import laid_out
+from data_pipeline.parts import Wanted, write_parts
+from data_pipeline.segment import Example, SegmentConfig, Sentences, segment
+from data_pipeline.sentences import split
+from data_pipeline.shards import write_shard
+from data_pipeline.sources import SourceConfig, read, units
+from data_pipeline.tokenizer import loaded
+
+SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+
+
+def main() -> None:
+    """Two rounds, and a table of the second."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("text", type=Path)
+    parser.add_argument("model", type=Path)
+    arguments = parser.parse_args()
+    if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **SETTINGS})
+    gc.disable()
+    megabytes = arguments.text.stat().st_size / 1e6
+    with tempfile.TemporaryDirectory() as folder:
+        steps(arguments, Path(folder))
+        found = steps(arguments, Path(folder))
+    total = sum(found.values())
+    print(f"{arguments.model.name}, {megabytes:.0f} MB")
+    for name, seconds in found.items():
+        print(f"  {name:24s} {seconds:6.3f} s {seconds / total:6.1%} {megabytes / seconds:8.0f} MB/s")
+    print(f"  {'all':24s} {total:6.3f} s        {megabytes / total:8.1f} MB/s")
+    print(f"  the whole runs at {found['encode'] / total:.0%} of the tokenizer's own speed")
+
+
+def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Seconds by step."""
+    found: dict[str, float] = {}
+
+    def timed(name: str, step: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        result = step()
+        found[name] = time.perf_counter() - begin
+        return result
+
+    dropped: Counter[str] = Counter()
+    source = SourceConfig(kind="json_lines", paths=(str(arguments.text),))
+    documents = timed("read", lambda: [each for unit in units(source) for each in read(unit, source, dropped)])
+    cleaned = timed("clean", lambda: list(clean(documents, CleanConfig(), dropped)))
+    timed("write and read parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
+    tokenizer = loaded(arguments.model.read_bytes())
+    by_document = timed("split sentences", lambda: [split(document.text) for document in cleaned])
+    rows = timed("encode", lambda: tokenizer.encode_flat(list(chain.from_iterable(by_document))))
+    per_document = np.array([len(each) for each in by_document])
+    sentences = Sentences(rows.values, boundaries(rows.lengths), boundaries(per_document))
+    draw = generator(1, "benchmark")
+    examples = timed("segment", lambda: list(segment(sentences, SegmentConfig(), draw)))
+    spans = np.array(examples, np.int64).reshape(-1, len(Example._fields))
+    tokens = timed("lay out", lambda: laid_out(sentences.ids, spans, tokenizer.special, True))
+    config = CorruptConfig(kind="masked_words")
+    hidden = timed("hide words", lambda: corrupt(tokens, config, Vocabulary.of(tokenizer), draw))
+    columns: Columns = hidden.columns()
+    timed("write", lambda: write_shard(folder / "rows.arrow", columns))
+    return found
+
+
+if __name__ == "__main__":
+    main()
