@@ -128,3 +128,28 @@ def test_a_checkpoint_resumes_in_another_layout(
         largest = float(value.abs().max())
         difference = float((value - resumed[name]).abs().max())
         assert difference <= 1e-4 * largest + 1e-9, f"{name} differs by {difference} of {largest}"
+
+
+def test_a_second_phase_on_longer_rows_goes_on_from_the_first(
+    settings: Settings, corpus: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """BERT's recipe of short rows first and long ones last: the same corpus, tokenizer and run, another dataset."""
+    import configs
+    from data_pipeline.prepare import CorpusConfig, prepare
+
+    values = {
+        "output": str(tmp_path / "longer"),
+        "source": {"kind": "json_lines", "paths": [str(corpus)]},
+        "tokenizer": {"model": str(dataset / "tokenizer.model")},
+        "segment": {"sequence_length": 64},
+        "shards": {"validation_fraction": 0.1},
+        "workers": {"count": 1},
+    }
+    longer = prepare(configs.parse(values, CorpusConfig, "corpus.toml"), tmp_path / "longer")
+    assert start(settings(steps=4)).wait() == 0
+    assert start(settings(steps=6, data={"dataset": str(longer)})).wait() == 0
+    found = final(tmp_path / "run")
+    assert found["step"] == 6
+    assert [step for step, train, *_ in found["losses"] if train] == [2, 4, 6]
+    held_out = [(path / "validation_documents.jsonl").read_text() for path in (dataset, longer)]
+    assert held_out[0] == held_out[1], "what was held out of the first phase is not trained on in the second"
