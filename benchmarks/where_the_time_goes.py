@@ -30,8 +30,7 @@ from data_pipeline.sentences import split
 from data_pipeline.shards import write_shard
 from data_pipeline.sources import SourceConfig, read, units
 from data_pipeline.tokenizer import loaded
-
-SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+from data_pipeline.workers import KEEP_MEMORY
 
 
 def main() -> None:
@@ -39,9 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("text", type=Path)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--again", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **SETTINGS})
+    if not arguments.again:
+        # The C library reads its settings when a process starts.
+        os.execve(sys.executable, [sys.executable, *sys.argv, "--again"], {**os.environ, **KEEP_MEMORY})
     gc.disable()
     megabytes = arguments.text.stat().st_size / 1e6
     with tempfile.TemporaryDirectory() as folder:

@@ -104,26 +104,23 @@ def _lengths(axes: Axes, values: dict[str, float]) -> None:
     axes.set_ylabel("sequences")
 
 
-def _documents(axes: Axes, values: dict[str, float]) -> None:
-    bars = axes.barh(list(values), list(values.values()))
-    axes.bar_label(bars, [f" {int(count):,}" for count in values.values()], fontsize=8)
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    axes.set_xlabel("documents by what became of them")
+def _bars(form: str, label: str) -> Callable[[Axes, dict[str, float]], None]:
+    """Horizontal bars with their values written beside them."""
 
+    def draw(axes: Axes, values: dict[str, float]) -> None:
+        bars = axes.barh(list(values), list(values.values()))
+        axes.bar_label(bars, [form.format(value) for value in values.values()], fontsize=8)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set_xlabel(label)
 
-def _masking(axes: Axes, values: dict[str, float]) -> None:
-    bars = axes.barh(list(values), list(values.values()))
-    axes.bar_label(bars, [f" {share:.2f} %" for share in values.values()], fontsize=8)
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    axes.set_xlabel("% of the training tokens, and of those that are predicted")
+    return draw
 
 
 PICTURES: dict[str, Callable[[Axes, dict[str, float]], None]] = {
     "lengths": _lengths,
-    "documents": _documents,
-    "masking": _masking,
+    "documents": _bars(" {:,.0f}", "documents by what became of them"),
+    "masking": _bars(" {:.2f} %", "% of the training tokens, and of those that are predicted"),
 }
 
 

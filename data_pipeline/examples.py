@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concatenate, take
+from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concatenate
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.manifest import Shard, SplitRecord
@@ -71,24 +71,12 @@ def gather_shard(
     path: Path, order: np.ndarray, rows: Sequence[Rows], vocabulary_size: int, special: dict[str, int], folder: Path
 ) -> tuple[Shard, int, Counted]:
     """Write the rows ``order`` of all groups as one shard -> (its record, its tokens, its counts)."""
-    bounds = boundaries(np.array([each.count for each in rows], np.int64))
-    owners = np.searchsorted(bounds, order, side="right") - 1
-    by_owner = np.argsort(owners, kind="stable")
-    found = []
-    for owner in np.unique(owners):
-        # One file at a time, because pages of a memory map stay in memory for as long as it is open.
-        inside = order[owners == owner] - bounds[owner]
-        found.append(_split_of(rows[owner], folder).take(inside))
-    back = np.argsort(by_owner, kind="stable")
-    columns = {name: take(column, back) for name, column in concatenate(found).items()}
+    records = [Shard(file=each.file, rows=each.count, bytes=0, sha256="") for each in rows]
+    whole = SplitRecord(rows=sum(each.count for each in rows), tokens=0, predictions=0, shards=tuple(records))
+    columns = Split(folder, whole, rows[0].columns, stay_open=False).take(order)
     tokens = columns["tokens"]
     assert isinstance(tokens, Ragged)
     return write_shard(path, columns), len(tokens.values), count([columns], vocabulary_size, special)
-
-
-def _split_of(rows: Rows, folder: Path) -> Split:
-    shard = Shard(file=rows.file, rows=rows.count, bytes=0, sha256="")
-    return Split(folder, SplitRecord(rows=rows.count, tokens=0, predictions=0, shards=(shard,)), rows.columns)
 
 
 def _one_pass(

@@ -88,10 +88,15 @@ class FastEngine:
         return Ragged(ids, ends), np.flatnonzero(left)
 
 
-def fast_engine(model: bytes, processor: Any) -> FastEngine | None:
-    """The fast engine for a model, or None where numba is not installed, has no folder that it may keep compiled
-    functions in, or the model is of another make."""
-    proto: Any = sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
+def fast_engine(processor: Any) -> FastEngine | None:
+    """The fast engine for the model of a sentencepiece processor.
+
+    None where numba is not installed, has no folder that it may keep compiled functions in, or the model is of another
+    make.
+    """
+    proto: Any = sentencepiece_model_pb2.ModelProto.FromString(  # pyright: ignore[reportAttributeAccessIssue]
+        processor.serialized_model_proto()
+    )
     if not _fits(proto):
         return None
     try:

@@ -9,6 +9,8 @@ All in one file: numba keeps compiled functions on disk, and does not notice whe
 import numpy as np
 from numba import njit
 
+from data_pipeline.fast_encoding import UNIGRAM
+
 NONE = -1
 ONE, TWO, FOUR = np.uint32(1), np.uint32(2), np.uint32(4)
 """Numbers without a sign, so that no index is looked at for being negative."""
@@ -21,8 +23,6 @@ CACHED_BYTES = 48
 """Longer words are not remembered."""
 ROUNDED = 2 * CACHED_BYTES * 2.0**-24
 """Most that rounding changes between two ways to cut a word, as a share of the score of the text."""
-UNIGRAM = 1
-"""sentencepiece's number of the kind of model."""
 
 compiled = njit(cache=True, nogil=True)
 

@@ -147,7 +147,7 @@ def _write_part(held: list[Document], unit: str, stem: Path, number: int, wanted
     sources = [document.source for document in held]
     table = pa.table({"text": pa.array(texts, pa.large_string()), "source": pa.array(sources, pa.large_string())})
     write_arrow(path, table)
-    hashes = [_pieces(text, wanted) for text in texts]
+    hashes = [_hashes(text, wanted) for text in texts]
     return Part(
         path,
         unit,
@@ -160,7 +160,7 @@ def _write_part(held: list[Document], unit: str, stem: Path, number: int, wanted
     )
 
 
-def _pieces(text: str, wanted: Wanted) -> list[int]:
+def _hashes(text: str, wanted: Wanted) -> list[int]:
     """The hashes of the paragraphs or the lines of a text, as they are wanted."""
     if wanted.lines:
         return [_hash(line) if len(line) >= wanted.lines else NEVER_REPEATED for line in text.split("\n")]

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import DatasetError
-from data_pipeline.columns import COLUMNS, Column, Columns, Ragged, joined, take, write_arrow
+from data_pipeline.columns import COLUMNS, Column, Columns, Ragged, concatenate, take, write_arrow
 from data_pipeline.manifest import Manifest, Shard, SplitRecord, digest, read_manifest
 
 TOKENIZER = "tokenizer.model"
@@ -34,18 +34,24 @@ AGAIN = "prepare the dataset again or copy the file anew"
 class Split:
     """The rows of one split, over all of its shards, read by memory map."""
 
-    def __init__(self, folder: Path, record: SplitRecord, columns: tuple[str, ...]):
+    def __init__(self, folder: Path, record: SplitRecord, columns: tuple[str, ...], *, stay_open: bool = True):
+        """
+        Args:
+            stay_open: keep all shards mapped; otherwise one at a time, for the pages that were read of a map stay in
+                memory for as long as it is open.
+        """
         self.rows = record.rows
         self.columns = columns
         self._files = [folder / shard.file for shard in record.shards]
-        self._shards = [_map(folder / shard.file, shard.rows, columns) for shard in record.shards]
-        self._bounds = np.concatenate([[0], np.cumsum([shard.rows for shard in record.shards])]).astype(np.int64)
+        self._counts = [shard.rows for shard in record.shards]
+        self._open = [self._map(number) for number in range(len(self._files))] if stay_open else None
+        self._bounds = np.concatenate([[0], np.cumsum(self._counts)]).astype(np.int64)
         self._lengths: dict[str, np.ndarray] = {}
 
     def lengths(self, column: str) -> np.ndarray:
         """int32 [rows]: entries of each row (1 for a column that is not a list); values are not read."""
         if column not in self._lengths:
-            parts = [_row_lengths(shard[column]) for shard in self._shards]
+            parts = [_row_lengths(self._shard(number)[column]) for number in range(len(self._files))]
             self._lengths[column] = np.concatenate(parts) if parts else np.zeros(0, np.int32)
         return self._lengths[column]
 
@@ -54,7 +60,7 @@ class Split:
         owners = np.searchsorted(self._bounds, rows, side="right") - 1
         found = np.ones(len(rows), np.int32)
         for owner in np.unique(owners):
-            values = self._shards[owner][column]
+            values = self._shard(owner)[column]
             if isinstance(values, Ragged):
                 here = owners == owner
                 inside = rows[here] - self._bounds[owner]
@@ -64,25 +70,34 @@ class Split:
     def take(self, rows: np.ndarray) -> Columns:
         """Any rows, in the given order, as column name -> array or :class:`Ragged`."""
         rows = np.asarray(rows, np.int64)
-        if len(self._shards) == 1:
-            return {column: take(self._shards[0][column], rows) for column in self.columns}
+        if len(self._files) == 1:
+            return self._take_inside(0, rows)
         owners = np.searchsorted(self._bounds, rows, side="right") - 1
+        used = np.unique(owners) if len(rows) else np.arange(min(1, len(self._files)))
+        parts = [self._take_inside(int(owner), rows[owners == owner] - self._bounds[owner]) for owner in used]
+        if not parts:
+            return {}
         order = np.argsort(owners, kind="stable")
-        used = np.unique(owners) if len(rows) else np.arange(min(1, len(self._shards)))
-        inside = {owner: rows[owners == owner] - self._bounds[owner] for owner in used}
+        if np.array_equal(order, np.arange(len(rows))):
+            return concatenate(parts)
         back = np.argsort(order, kind="stable")
-        in_order = np.array_equal(order, np.arange(len(rows)))
-        found: Columns = {}
-        for column in self.columns:
-            parts = [take(self._shards[owner][column], inside[owner]) for owner in used]
-            if parts:
-                found[column] = joined(parts) if in_order else take(joined(parts), back)
-        return found
+        return {column: take(values, back) for column, values in concatenate(parts).items()}
 
     def place(self, row: int) -> tuple[Path, int]:
         """The file that holds a row, and its number there."""
         shard = int(np.searchsorted(self._bounds, row, side="right")) - 1
         return self._files[shard], row - int(self._bounds[shard])
+
+    def _shard(self, number: int) -> Columns:
+        return self._open[number] if self._open is not None else self._map(number)
+
+    def _map(self, number: int) -> Columns:
+        return _map(self._files[number], self._counts[number], self.columns)
+
+    def _take_inside(self, number: int, rows: np.ndarray) -> Columns:
+        """Rows by their places in one shard."""
+        shard = self._shard(number)
+        return {column: take(shard[column], rows) for column in self.columns}
 
     def blocks(self) -> Iterator[Columns]:
         """All rows in order, some at a time."""

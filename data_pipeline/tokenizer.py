@@ -18,7 +18,7 @@ from pydantic import Field
 from configs import Section
 from configs.errors import ConfigError, CorpusError
 from data_pipeline.columns import Ragged, boundaries
-from data_pipeline.fast_encoding import WORD_START, fast_engine
+from data_pipeline.fast_encoding import WORD_START, FastEngine, fast_engine
 from data_pipeline.vocabulary_files import (
     END_OF_TEXT,
     VocabularyProcessor,
@@ -102,7 +102,12 @@ class Tokenizer:
         self._processor: Any = VocabularyProcessor(model, name) if given else _sentencepiece(model, name)
         pad, unk, cls, sep = (self._special_id(role) for role in ("pad", "unk", "cls", "sep"))
         self.special = Special(pad, unk, cls, sep, self._mask())
-        self._fast = None if given else fast_engine(model, self._processor)
+
+    @cached_property
+    def _fast(self) -> FastEngine | None:
+        """Made when first needed: many who load a tokenizer encode nothing."""
+        given = isinstance(self._processor, VocabularyProcessor)
+        return None if given else fast_engine(self._processor)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

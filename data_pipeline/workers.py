@@ -29,9 +29,6 @@ from data_pipeline.ledger import Ledger
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would make way for everything else on the machine
-# Large arrays come and go in every job: memory that is given back and asked for again costs a fifth of the time.
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 << 20))
 if "ray" not in sys.modules:
     # Ray reads these once, when it is imported; set later, its servers would ask for a token that it does not send.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -42,6 +39,9 @@ import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+"""For the C library of the workers: large arrays come and go in every job, and memory that is given back and asked for
+again costs a fifth of the time."""
 OBJECT_STORE_BYTES = 256 << 20
 SECONDS_TO_ANSWER = 5
 LOST = (ObjectLostError, NodeDiedError)
@@ -82,6 +82,8 @@ class Workers:
 
     def _start(self) -> None:
         """A cluster of its own that nobody else can reach."""
+        for setting, value in KEEP_MEMORY.items():
+            os.environ.setdefault(setting, value)
         if self.config.dashboard and importlib.util.find_spec("aiohttp_cors") is None:
             raise ConfigError("workers.dashboard needs Ray's own extra; pip install 'ray[default]', or set it to false")
         ray.init(

@@ -56,7 +56,7 @@ def test_equal_columns_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_reading_copies_no_shard(dataset: Path) -> None:
     split = open_dataset(dataset, verify=False).split("train")
-    tokens = split._shards[0]["tokens"]
+    tokens = split._shard(0)["tokens"]
     assert isinstance(tokens, Ragged)
     assert not tokens.values.flags.owndata and not tokens.values.flags.writeable
 
