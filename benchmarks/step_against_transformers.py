@@ -25,6 +25,7 @@ from pretrain.initial import materialise, random_value
 from pretrain.interfaces import Batch
 from pretrain.learner import build
 from pretrain.models.bert import BertConfig
+from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OptimizerConfig
 from pretrain.parallel import ParallelConfig
 from pretrain.parallel.mesh import Mesh
@@ -39,8 +40,8 @@ WARM_UP = 2
 def ours(vocabulary_size: int, mesh: Mesh) -> Callable[[Batch], object]:
     """Our step, as ``sesame pretrain`` takes it."""
     config = BertConfig(**SHAPE, dropout=0.1, attention_dropout=0.1)
-    learner = build(config, {"masked_lm": 1.0}, vocabulary_size)
-    value = random_value(1, 0.02)
+    learner = build(config, {"masked_lm": 1.0}, Vocabulary(vocabulary_size))
+    value = random_value(1, config.deviation)
     materialise(learner, lambda name, parameter: value(name, parameter.shape))
     optimizer = OptimizerConfig(learning_rate=1e-4)
     engine = Engine(learner, optimizer, ParallelConfig(precision="bf16"), mesh, (SEQUENCES, 1))

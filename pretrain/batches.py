@@ -8,6 +8,10 @@
 | mask_positions | [P]   | mask_positions                | index into T of each token to predict               |
 | mask_labels    | [P]   | mask_labels                   | the original token there                            |
 | pair_labels    | [B]   | pair_labels                   | 0 as it was, 1 another document or swapped          |
+| next_positions | [P]   | tokens                        | index into T of each token that another one follows |
+| next_labels    | [P]   | tokens                        | the token that follows                              |
+| decoder_tokens | [U]   | target_tokens                 | what to write, moved by one behind the start token  |
+| target_labels  | [U]   | target_tokens                 | what to write                                       |
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,8 +37,15 @@ SOURCES: dict[str, str] = {
     "mask_positions": "mask_positions",
     "mask_labels": "mask_labels",
     "pair_labels": "pair_labels",
+    "next_positions": "tokens",
+    "next_labels": "tokens",
+    "decoder_tokens": "target_tokens",
+    "target_labels": "target_tokens",
 }
 """Batch column -> the shard column that it is made of."""
+
+FEWER_THAN_SOURCE = {"next_labels": 1}
+"""Batch column -> by how many entries each row has fewer of it than of the shard column."""
 
 PADDED_SHARE = 0.75
 """Sequences of at least this share of the longest one's length go through attention together, shorter ones apart."""
@@ -157,14 +168,15 @@ class Batches:
     def _denominators(
         self, split: Split, rows: np.ndarray, micro_batches: int, columns: Columns | None
     ) -> dict[str, float]:
-        def entries(source: str) -> float:
+        def entries(name: str) -> float:
+            source, fewer = SOURCES[name], FEWER_THAN_SOURCE.get(name, 0) * len(rows)
             if columns is None:
-                return float(split.lengths_of(source, rows).sum())
+                return float(split.lengths_of(source, rows).sum() - fewer)
             column = columns[source]
-            return float(len(column.values if isinstance(column, Ragged) else column))
+            return float(len(column.values if isinstance(column, Ragged) else column) - fewer)
 
-        labels = [column for column in self.reads if column.endswith("_labels")]
-        return {column: entries(SOURCES[column]) / micro_batches for column in labels}
+        counted = ["tokens", *(column for column in self.reads if column.endswith("_labels"))]
+        return {column: entries(column) / micro_batches for column in counted}
 
     def _batch(
         self,
@@ -181,7 +193,7 @@ class Batches:
             found = split.take(rows[by_length])
         else:
             found = {name: take(column, by_length) for name, column in columns.items()}
-        return assemble(found, self.reads, denominators)
+        return assemble(found, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
 
 
 def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
@@ -199,8 +211,14 @@ def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
         )
 
 
-def assemble(columns: dict[str, np.ndarray | Ragged], reads: Sequence[str], denominators: dict[str, float]) -> Batch:
-    """Shard rows -> one packed batch, without a loop over sequences."""
+def assemble(
+    columns: dict[str, np.ndarray | Ragged], reads: Sequence[str], denominators: dict[str, float], start_token: int = 0
+) -> Batch:
+    """Shard rows -> one packed batch, without a loop over sequences.
+
+    Args:
+        start_token: what a decoder reads before it writes its first token (T5: the padding token).
+    """
     tokens = _ragged(columns["tokens"])
     starts, lengths = tokens.offsets[:-1], np.diff(tokens.offsets)
     makers = {
@@ -212,9 +230,16 @@ def assemble(columns: dict[str, np.ndarray | Ragged], reads: Sequence[str], deno
         "mask_positions": lambda: _shifted(_ragged(columns["mask_positions"]), starts),
         "mask_labels": lambda: _ragged(columns["mask_labels"]).values,
         "pair_labels": lambda: columns["pair_labels"],
+        "next_positions": lambda: _not_last(tokens),
+        "next_labels": lambda: tokens.values[_not_last(tokens) + 1],
+        "decoder_tokens": lambda: _moved(_ragged(columns["target_tokens"]), start_token),
+        "target_labels": lambda: _ragged(columns["target_tokens"]).values,
     }
     tensors = {name: _int64(makers[name]()) for name in dict.fromkeys(("tokens", *reads))}
-    return Batch(layout(lengths), tensors, denominators)
+    place = layout(lengths)
+    writes = "decoder_tokens" in tensors
+    targets = layout_like(place, np.diff(_ragged(columns["target_tokens"]).offsets)) if writes else None
+    return Batch(place, tensors, denominators, targets)
 
 
 def pack(sequences: Sequence[np.ndarray], first_segment_lengths: Sequence[int], **columns: np.ndarray) -> Batch:
@@ -259,6 +284,17 @@ def _group_end(lengths: np.ndarray, first: int) -> int:
     return similar
 
 
+def layout_like(other: Layout, lengths: np.ndarray) -> Layout:
+    """The layout of sequences of other ``lengths`` in groups of the same sequences as ``other``'s."""
+    boundaries, groups, first = np.concatenate([[0], np.cumsum(lengths)]), [], 0
+    for group in other.groups:
+        last = first + len(group.lengths)
+        together = tuple(int(length) for length in lengths[first:last])
+        groups.append(LengthGroup(int(boundaries[first]), int(boundaries[last]), together))
+        first = last
+    return Layout(torch.from_numpy(boundaries.astype(np.int32)), int(lengths.max(initial=0)), tuple(groups))
+
+
 def _ragged(column: np.ndarray | Ragged) -> Ragged:
     if not isinstance(column, Ragged):
         raise TypeError("a list column was expected")
@@ -267,6 +303,20 @@ def _ragged(column: np.ndarray | Ragged) -> Ragged:
 
 def _shifted(positions: Ragged, starts: np.ndarray) -> np.ndarray:
     return positions.values.astype(np.int64) + np.repeat(starts, np.diff(positions.offsets))
+
+
+def _not_last(tokens: Ragged) -> np.ndarray:
+    """Index of each token that another one follows in its row."""
+    follows = np.ones(len(tokens.values), bool)
+    follows[tokens.offsets[1:] - 1] = False
+    return np.flatnonzero(follows)
+
+
+def _moved(targets: Ragged, start_token: int) -> np.ndarray:
+    """Each row one place to the right, behind the start token."""
+    moved = np.concatenate([[start_token], targets.values[:-1]])
+    moved[targets.offsets[:-1]] = start_token
+    return moved
 
 
 def _int64(values: np.ndarray) -> Tensor:

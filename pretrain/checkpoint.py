@@ -30,6 +30,7 @@ from configs import Section
 from configs.errors import CheckpointError
 from pretrain.initial import materialise, random_value
 from pretrain.models import FAMILIES
+from pretrain.models.family import Vocabulary
 
 FORMAT_VERSION = 1
 
@@ -218,11 +219,11 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
     family = FAMILIES[values["family"]]
     model = configs.parse(values, family.config, str(folder / "checkpoint.json"))
     with torch.device("meta"):
-        backbone: nn.Module = family.module(model, record.vocabulary_size)
+        backbone: nn.Module = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
     names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
     check_shapes(folder, record.model_copy(update={"shapes": {name: record.shapes.get(name) for name in names}}), names)
     with tensors(folder, record, "weights") as trained:
-        draw = random_value(seed or 0, model.initial_std)
+        draw = random_value(seed or 0, model.deviation)
         materialise(
             backbone,
             lambda name, parameter: (

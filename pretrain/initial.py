@@ -14,8 +14,12 @@ Value = Callable[[str, torch.Size], Tensor]
 """(parameter name, full shape) -> its fp32 value."""
 
 
-def random_value(seed: int, std: float) -> Value:
-    """Biases 0, norm weights 1, all else normal with ``std``, cut off at two deviations (BERT's published code)."""
+Deviation = Callable[[str, torch.Size], float]
+"""(parameter name, full shape) -> standard deviation of its values; a family's ``ModelConfig.deviation``."""
+
+
+def random_value(seed: int, deviation: Deviation) -> Value:
+    """Biases 0, norm weights 1, all else normal with its deviation, cut off at two of them (BERT's published code)."""
 
     def value(name: str, shape: torch.Size) -> Tensor:
         if name.endswith("bias"):
@@ -24,6 +28,7 @@ def random_value(seed: int, std: float) -> Value:
             return torch.ones(shape)
         digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        std = deviation(name, shape)
         return nn.init.trunc_normal_(torch.empty(shape), 0.0, std, -2 * std, 2 * std, generator=generator)
 
     return value

@@ -1,8 +1,8 @@
 """The roles of the pretraining stage, with their shapes.
 
 Shape suffixes, here and in every file of this stage:
-    T tokens of a packed batch, B sequences, D width, H heads, K head width, F feed-forward width, V vocabulary,
-    P predicted positions.
+    T tokens of a packed batch, S keys, U tokens of all targets, B sequences, L tokens of the longest one, D width,
+    H heads, K head width, F feed-forward width, V vocabulary, P predicted positions, E experts.
 
 A batch is packed: the tokens of whole sequences lie end to end in one axis T, and ``boundaries`` says where each
 sequence starts. No padding exists, so none is computed.
@@ -14,6 +14,8 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from pretrain.layers.style import Style
 
 
 class LengthGroup(NamedTuple):
@@ -47,6 +49,14 @@ class Layout:
         """int64 [B]: the position of each sequence's first token."""
         return self.boundaries_B1[:-1].long()
 
+    @property
+    def ends_B(self) -> Tensor:
+        """int64 [B]: the position of each sequence's last token."""
+        return self.boundaries_B1[1:].long() - 1
+
+    def to(self, device: torch.device) -> "Layout":
+        return Layout(self.boundaries_B1.to(device, non_blocking=True), self.longest, self.groups)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -60,6 +70,9 @@ class Batch:
 
     A loss summed over this micro-batch and divided by it is, after the mean over all micro-batches, the exact mean
     over the global batch, whatever the layout."""
+    targets: Layout | None = None
+    """Where the texts lie that a decoder writes, one for each sequence; its groups hold the same sequences as those of
+    ``layout``."""
 
     def __getitem__(self, column: str) -> Tensor:
         return self.columns[column]
@@ -69,10 +82,9 @@ class Batch:
         return len(self.columns["tokens"])
 
     def to(self, device: torch.device) -> "Batch":
-        boundaries_B1 = self.layout.boundaries_B1.to(device, non_blocking=True)
-        layout = Layout(boundaries_B1, self.layout.longest, self.layout.groups)
         columns = {name: column.to(device, non_blocking=True) for name, column in self.columns.items()}
-        return Batch(layout, columns, self.denominators)
+        targets = self.targets.to(device) if self.targets is not None else None
+        return Batch(self.layout.to(device), columns, self.denominators, targets)
 
 
 class Encoded(NamedTuple):
@@ -80,16 +92,53 @@ class Encoded(NamedTuple):
 
     hidden_TD: Tensor
     """The last layer's state of each token."""
+    decoded_UD: Tensor | None = None
+    """The decoder's last state before each token of the targets, where the family and the batch have them."""
+    layers: tuple[Tensor, ...] = ()
+    """All layers' states [T, D] of a family that is used through a mixture of them (ELMo), the embedding's first."""
+    balance: Tensor | None = None
+    """Load-balancing loss of all expert layers, a mean over the tokens of the micro-batch."""
 
 
 class Backbone(Protocol):
-    """A model family without a head: ``forward(batch) -> Encoded``."""
+    """A model family without a head: ``forward(batch) -> Encoded``. Built from (its Config, Vocabulary)."""
 
-    reads: ClassVar[tuple[str, ...]]
-    """Batch columns that forward reads."""
+    SHARDING: ClassVar[dict[str, str]]
+    """Pattern of module names -> word of the tensor-parallel plan (``pretrain/parallel/tensor.py``)."""
     width: int
+    """Size of a hidden state (D)."""
     token_embedding: nn.Embedding
-    """Objectives that predict tokens tie their projection to it."""
+    """Objectives that predict tokens may tie their projection to it."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Batch columns that forward reads."""
+        ...
+
+    @property
+    def positions(self) -> int | None:
+        """Longest sequence, in tokens; None: any length."""
+        ...
+
+    @property
+    def pooling(self) -> str:
+        """What stands for a whole sequence: its ``first`` token's state, its ``last`` one's, or the ``mean``."""
+        ...
+
+    @property
+    def style(self) -> Style:
+        """What a head shares with the layers: norm, activation, biases."""
+        ...
+
+    @property
+    def ties_output(self) -> bool:
+        """Whether the projection to the vocabulary is the token embedding."""
+        ...
+
+    @property
+    def output_scale(self) -> float:
+        """Of a hidden state before that projection."""
+        ...
 
     def __call__(self, batch: Batch) -> Encoded: ...
 
@@ -97,9 +146,12 @@ class Backbone(Protocol):
 class Objective(Protocol):
     """A head with its loss: ``forward(encoded, batch) -> loss``, the sum over entries of ``label_column``."""
 
+    SHARDING: ClassVar[dict[str, str]]
     reads: ClassVar[tuple[str, ...]]
     """Batch columns that forward reads."""
     label_column: ClassVar[str]
     """The column whose number of entries the summed loss is divided by."""
+    predicts_tokens: ClassVar[bool]
+    """Whether the loss is nats per token, to be compared with what counting gives."""
 
     def __call__(self, encoded: Encoded, batch: Batch) -> Tensor: ...

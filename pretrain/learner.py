@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pretrain.interfaces import Batch
 from pretrain.models import FAMILIES
-from pretrain.models.family import ModelConfig
+from pretrain.models.family import ModelConfig, Vocabulary
 from pretrain.objectives import OBJECTIVES
 
 
@@ -56,8 +56,8 @@ class Learner(nn.Module):
         return total, {name: loss.detach() for name, loss in losses.items()}
 
 
-def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary_size: int) -> Learner:
+def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary) -> Learner:
     """The learner on the meta device: shapes without memory; ``pretrain.initial`` gives the values."""
     with torch.device("meta"):
-        backbone = FAMILIES[model.family].module(model, vocabulary_size)
+        backbone = FAMILIES[model.family].module(model, vocabulary)
         return Learner(backbone, objectives)

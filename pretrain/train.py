@@ -15,6 +15,7 @@ from pretrain.batches import Batches, Share
 from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_value
 from pretrain.metrics import Reporter, Work
+from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
 from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
@@ -41,8 +42,8 @@ class Run:
         self.config, self.mesh = config, mesh
         cut = config.data.cut(mesh.data)
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
-        vocabulary_size = self.dataset.manifest.tokenizer.vocabulary_size
-        model = learner.build(config.model, config.objectives, vocabulary_size)
+        vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
+        model = learner.build(config.model, config.objectives, vocabulary)
         share = Share(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
         self.ahead = Ahead(self.batches, config.data.loader_processes, config.steps)
@@ -169,7 +170,7 @@ class Run:
 
     def _begin(self) -> int:
         """Initial weights, the same in every layout -> the first step."""
-        initial = random_value(self.config.seed, self.config.model.initial_std)
+        initial = random_value(self.config.seed, self.config.model.deviation)
         for name, shape in self.shapes.items():
             self.engine.set_state(None, name, initial(name, shape).to(self.mesh.device))
         return 0

@@ -1,6 +1,8 @@
-"""Multi-head self-attention over packed sequences (Vaswani et al. 2017, section 3.2)."""
+"""Multi-head attention over packed sequences (Vaswani et al. 2017, section 3.2)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -9,145 +11,190 @@ from torch import Tensor, nn
 
 from pretrain.interfaces import Layout
 from pretrain.layers.dropout import dropped
+from pretrain.layers.positions import Angles, turn
+from pretrain.layers.style import Style
 
 
-class Rotary(nn.Module):
-    """Rotary position embedding (Su et al. 2021, section 3.4.2): dimension pairs of query and key are turned by an
-    angle that grows with the position, so that their product depends on the distance alone."""
+@dataclass(frozen=True)
+class Sight:
+    """What each query may see, and where it stands: made once for a batch and shared by all layers that see alike."""
 
-    def __init__(self, head_width: int, base: float = 10_000.0):
-        super().__init__()
-        self.head_width, self.base = head_width, base
+    queries: Layout
+    keys: Layout
+    """Of the same sequences, in groups of the same ones; ``queries`` itself in self-attention."""
+    causal: bool = False
+    """Only what lies before a query, and itself."""
+    window: int = 0
+    """Only keys at most so many tokens away; 0: all (Sparse Transformer's local band, Child et al. 2019)."""
+    angles: Angles | None = None
+    """Rotary positions of queries and keys."""
+    bias_HLL: Tensor | None = None
+    """Added to the scores, by head, place of the query and place of the key; as long as the longest sequence."""
 
-    def angles(self, positions_T: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """(cosines, sines), each [T, 1, K / 2]; made once for a batch and shared by its layers."""
-        exponent = torch.arange(0, self.head_width, 2, device=positions_T.device) / self.head_width
-        angle = positions_T[:, None].float() * self.base**-exponent
-        return angle.cos().to(dtype)[:, None], angle.sin().to(dtype)[:, None]
+    @cached_property
+    def masks(self) -> list[Tensor | None]:
+        """For each group of sequences what is added to its scores, [B or 1, H or 1, L, S]; None: nothing."""
+        return [
+            self._mask(queries.lengths, keys.lengths)
+            for queries, keys in zip(self.queries.groups, self.keys.groups, strict=True)
+        ]
+
+    def _mask(self, query_lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> Tensor | None:
+        longest, device = (max(query_lengths), max(key_lengths)), self.queries.boundaries_B1.device
+        hidden = []
+        # Padding stands behind all that is real, so where nothing looks ahead nothing sees it.
+        if not self.causal and min(key_lengths) < longest[1]:
+            keys = torch.arange(longest[1]) >= torch.tensor(key_lengths)[:, None]
+            hidden.append(keys[:, None, None, :].to(device))
+        distance = torch.arange(longest[1], device=device) - torch.arange(longest[0], device=device)[:, None]
+        if self.causal:
+            hidden.append((distance > 0)[None, None])
+        if self.window and max(longest) > self.window + 1:
+            hidden.append((distance.abs() > self.window)[None, None])
+        if not hidden and self.bias_HLL is None:
+            return None
+        if self.bias_HLL is None:
+            scores = torch.zeros((), device=device)
+        else:
+            scores = self.bias_HLL[None, :, : longest[0], : longest[1]]
+        for places in hidden:
+            scores = torch.where(places, HIDDEN, scores)
+        return scores
 
 
-class Turn(torch.autograd.Function):
-    """Turn each pair (i, i + K / 2) of every head by its angle; the gradient is turned back by the same angle."""
-
-    @staticmethod
-    def forward(ctx: Any, states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-        ctx.save_for_backward(cosines, sines)
-        return _turned(states_THK, cosines, sines)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        cosines, sines = ctx.saved_tensors
-        return _turned(gradients[0], cosines, -sines), None, None
-
-
-def turn(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """[T, H, K] -> the same, each head turned by the angle of its token's position."""
-    return cast(Tensor, Turn.apply(states_THK, cosines, sines))
-
-
-def _turned(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    turned_THK = torch.empty_like(states_THK)
-    (left, right), (new_left, new_right) = states_THK.chunk(2, dim=-1), turned_THK.chunk(2, dim=-1)
-    torch.mul(left, cosines, out=new_left).addcmul_(right, sines, value=-1)
-    torch.mul(right, cosines, out=new_right).addcmul_(left, sines)
-    return turned_THK
+HIDDEN = -1e30
+"""Score of what is not to be seen. Not infinite: padding may see nothing at all, and its softmax must not be NaN."""
 
 
 class Attention(nn.Module):
-    """Self-attention within each sequence of a packed batch.
+    """Attention within each sequence of a packed batch; over ``memory`` where given, else over itself.
 
     Query, key and value are separate projections and heads are counted by ``view(T, -1, K)``: a split of their
     columns over processes then needs no knowledge of heads.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float):
+    def __init__(self, width: int, heads: int, style: Style, *, head_width: int = 0, scale: float | None = None):
+        """
+        Args:
+            head_width: K; 0 for width / heads.
+            scale: of the scores; None for 1 / sqrt(K) (T5 has 1).
+        """
         super().__init__()
-        self.head_width = width // heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.core = CoreAttention(heads, dropout)
-        self.output = nn.Linear(width, width)
+        self.head_width = head_width or width // heads
+        inner = heads * self.head_width
+        self.query = style.linear(width, inner)
+        self.key = style.linear(width, inner)
+        self.value = style.linear(width, inner)
+        self.core = CoreAttention(heads, self.head_width**-0.5 if scale is None else scale, style.attention_dropout)
+        self.output = style.linear(inner, width)
 
-    def forward(self, hidden_TD: Tensor, layout: Layout, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        split = (hidden_TD.shape[0], -1, self.head_width)
-        query_THK = self.query(hidden_TD).view(split)
-        key_THK = self.key(hidden_TD).view(split)
-        if angles is not None:
-            query_THK, key_THK = turn(query_THK, *angles), turn(key_THK, *angles)
-        value_THK = self.value(hidden_TD).view(split)
-        mixed_THK = self.core(query_THK, key_THK, value_THK, layout)
+    def forward(self, hidden_TD: Tensor, sight: Sight, memory_SD: Tensor | None = None) -> Tensor:
+        memory_SD = hidden_TD if memory_SD is None else memory_SD
+        query_THK = self.query(hidden_TD).view(len(hidden_TD), -1, self.head_width)
+        key_SHK = self.key(memory_SD).view(len(memory_SD), -1, self.head_width)
+        if sight.angles is not None:
+            query_THK, key_SHK = turn(query_THK, *sight.angles), turn(key_SHK, *sight.angles)
+        value_SHK = self.value(memory_SD).view(len(memory_SD), -1, self.head_width)
+        mixed_THK = self.core(query_THK, key_SHK, value_SHK, sight)
         return self.output(mixed_THK.flatten(1))
 
 
 class CoreAttention(nn.Module):
-    """softmax(q k^T / sqrt(K)) v within each sequence; a module of its own so that its dropout can be placed."""
+    """softmax(scale q k^T + mask) v within each sequence; a module of its own so that its dropout can be placed."""
 
-    def __init__(self, heads: int, dropout: float):
+    def __init__(self, heads: int, scale: float, dropout: float):
         super().__init__()
         self.heads = heads
+        self.scale = scale
         self.dropout = dropout
 
-    def forward(self, query_THK: Tensor, key_THK: Tensor, value_THK: Tensor, layout: Layout) -> Tensor:
+    def forward(self, query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, sight: Sight) -> Tensor:
         dropout = self.dropout if self.training else 0.0
         place = (query_THK.device.type, query_THK.dtype)
-        kernel = grouped if dropout else KERNELS.get(place, grouped)
-        return kernel(query_THK, key_THK, value_THK, layout, dropout)
+        # The kernels of a device have neither dropout nor a bias.
+        plain = not dropout and sight.bias_HLL is None
+        kernel = KERNELS.get(place, grouped) if plain else grouped
+        return kernel(query_THK, key_SHK, value_SHK, sight, self.scale, dropout)
 
 
-def grouped(query_THK: Tensor, key_THK: Tensor, value_THK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """One call for each run of sequences of similar length; the kernel that has dropout and runs everywhere."""
-    mixed = [
-        _group(query_THK[start:end], key_THK[start:end], value_THK[start:end], lengths, dropout)
-        for start, end, lengths in layout.groups
-    ]
+def grouped(
+    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, sight: Sight, scale: float, dropout: float
+) -> Tensor:
+    """One call for each run of sequences of similar length; the kernel that has everything and runs everywhere."""
+    mixed = []
+    for queries, keys, mask in zip(sight.queries.groups, sight.keys.groups, sight.masks, strict=True):
+        query, slots = _padded(query_THK[queries.start : queries.end], queries.lengths)
+        (key, _), (value, _) = (_padded(part[keys.start : keys.end], keys.lengths) for part in (key_SHK, value_SHK))
+        mixed_tHK = _dense(query, key, value, mask, scale, dropout).transpose(1, 2).flatten(0, 1)
+        mixed.append(mixed_tHK if slots is None else cast(Tensor, Pick.apply(mixed_tHK, slots)))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def variable_length(query_THK: Tensor, key_THK: Tensor, value_THK: Tensor, layout: Layout, dropout: float) -> Tensor:
+def variable_length(
+    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, sight: Sight, scale: float, dropout: float
+) -> Tensor:
     """All sequences in one call of the CUDA kernel that takes their boundaries."""
     from torch.nn.attention.varlen import varlen_attn
 
-    boundaries = layout.boundaries_B1
-    mixed = varlen_attn(query_THK, key_THK, value_THK, boundaries, boundaries, layout.longest, layout.longest)
+    queries, keys, reach = sight.queries, sight.keys, sight.window or -1
+    mixed = varlen_attn(
+        query_THK,
+        key_SHK,
+        value_SHK,
+        queries.boundaries_B1,
+        keys.boundaries_B1,
+        queries.longest,
+        keys.longest,
+        scale=scale,
+        window_size=(reach, 0 if sight.causal else reach),
+    )
     return cast(Tensor, mixed)
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor]
+Kernel = Callable[[Tensor, Tensor, Tensor, Sight, float, float], Tensor]
 KERNELS: dict[tuple[str, torch.dtype], Kernel] = {
     ("cuda", torch.bfloat16): variable_length,
     ("cuda", torch.float16): variable_length,
 }
-"""By device and number format; everywhere else, and with dropout, which it lacks, ``grouped`` is used."""
+"""By device and number format; everywhere else, and with dropout or a bias, which it lacks, ``grouped`` is used."""
 
 
-def _group(query_tHK: Tensor, key_tHK: Tensor, value_tHK: Tensor, lengths: tuple[int, ...], dropout: float) -> Tensor:
-    """Attention within sequences of ``lengths`` tokens, padded to the longest where they differ."""
-    longest, parts = max(lengths), (query_tHK, key_tHK, value_tHK)
-    mask = slots_t = None
+def _padded(states_tHK: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+    """([B, H, L, K] with zeros behind shorter sequences, where the real ones lie in B * L or None if they are all)."""
+    longest, slots = max(lengths), None
     if min(lengths) < longest:
-        real_BL = (torch.arange(longest) < torch.tensor(lengths)[:, None]).to(query_tHK.device)
-        mask, slots_t = real_BL[:, None, None, :], real_BL.flatten().nonzero()[:, 0]
-        parts = tuple(Spread.apply(part, slots_t, real_BL.numel()) for part in parts)
-    query, key, value = (part.unflatten(0, (-1, longest)).transpose(1, 2) for part in parts)
-    case = (query.device.type, query.dtype, dropout > 0)
-    dense = explicit if longest <= EXPLICIT_UP_TO and case in EXPLICIT else F.scaled_dot_product_attention
-    mixed_tHK = dense(query, key, value, mask, dropout).transpose(1, 2).flatten(0, 1)
-    return mixed_tHK if slots_t is None else cast(Tensor, Pick.apply(mixed_tHK, slots_t))
+        real_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        slots = real_BL.flatten().nonzero()[:, 0].to(states_tHK.device)
+        states_tHK = cast(Tensor, Spread.apply(states_tHK, slots, real_BL.numel()))
+    return states_tHK.unflatten(0, (-1, longest)).transpose(1, 2), slots
 
 
-def explicit(query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+def _dense(
+    query_BHLK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tensor | None, scale: float, dropout: float
+) -> Tensor:
+    if mask is not None:
+        mask = mask.to(query_BHLK.dtype)
+    case = (query_BHLK.device.type, query_BHLK.dtype, dropout > 0)
+    if max(query_BHLK.shape[2], key_BHSK.shape[2]) <= EXPLICIT_UP_TO and case in EXPLICIT:
+        return explicit(query_BHLK, key_BHSK, value_BHSK, mask, scale, dropout)
+    return F.scaled_dot_product_attention(query_BHLK, key_BHSK, value_BHSK, mask, dropout, scale=scale)
+
+
+def explicit(
+    query_BHLK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tensor | None, scale: float, dropout: float
+) -> Tensor:
     """What ``scaled_dot_product_attention`` computes, as two products with the softmax between them.
 
-    ``mask`` [B, 1, 1, L] is true at real keys.
+    ``mask`` [B or 1, H or 1, L or 1, S] is added to the scores.
     """
-    sequences, heads, length, head_width = query_BHLK.shape
-    query, key, value = (part.flatten(0, 1) for part in (query_BHLK, key_BHLK, value_BHLK))
-    bias = query.new_zeros(sequences, 1, 1, length)
-    if mask is not None:
-        bias = bias.masked_fill(~mask, -torch.inf)
-    bias = bias.expand(-1, heads, -1, -1).flatten(0, 1)
-    scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=head_width**-0.5)
+    sequences, heads = query_BHLK.shape[:2]
+    query, key, value = (part.flatten(0, 1) for part in (query_BHLK, key_BHSK, value_BHSK))
+    added = query.new_zeros(1, 1, 1) if mask is None else mask
+    if mask is not None and mask.shape[:2] == (1, 1):
+        added = mask[0]
+    elif mask is not None:
+        added = mask.expand(sequences, heads, -1, -1).flatten(0, 1)
+    scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=scale)
     return (dropped(scores.softmax(-1), dropout) @ value).unflatten(0, (sequences, heads))
 
 

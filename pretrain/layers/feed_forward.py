@@ -1,16 +1,21 @@
-"""The position-wise feed-forward layer (Vaswani et al. 2017, section 3.3) with BERT's GELU."""
+"""The position-wise feed-forward layer (Vaswani et al. 2017, section 3.3), with a gate where asked (Shazeer 2020)."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pretrain.layers.style import ACTIVATIONS, Style
 
 
 class FeedForward(nn.Module):
-    """width -> feed_forward_width -> GELU -> width."""
+    """width -> feed_forward_width -> activation -> width; gated: down(activation(gate(x)) * up(x))."""
 
-    def __init__(self, width: int, feed_forward_width: int):
+    def __init__(self, width: int, feed_forward_width: int, style: Style):
         super().__init__()
-        self.up = nn.Linear(width, feed_forward_width)
-        self.down = nn.Linear(feed_forward_width, width)
+        self.activation = ACTIVATIONS[style.activation]
+        self.up = style.linear(width, feed_forward_width)
+        self.gate = style.linear(width, feed_forward_width) if style.gated else None
+        self.down = style.linear(feed_forward_width, width)
 
     def forward(self, hidden_TD: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(hidden_TD)))
+        if self.gate is None:
+            return self.down(self.activation(self.up(hidden_TD)))
+        return self.down(self.activation(self.gate(hidden_TD)) * self.up(hidden_TD))

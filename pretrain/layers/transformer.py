@@ -1,38 +1,53 @@
-"""Transformer blocks: the same two parts, normalised after the residual sum (post) or before each part (pre)."""
+"""Transformer blocks: the same parts, normalised after the residual sum (post) or before each part (pre)."""
 
 from torch import Tensor, nn
 
-from pretrain.interfaces import Layout
-from pretrain.layers.attention import Attention
+from pretrain.layers.attention import Attention, Sight
 from pretrain.layers.dropout import Dropout
-from pretrain.layers.feed_forward import FeedForward
-
-Angles = tuple[Tensor, Tensor]
-"""Cosines and sines of rotary positions."""
+from pretrain.layers.style import Style
 
 
 class PostNormBlock(nn.Module):
     """norm(x + part(x)), as in Vaswani et al. 2017 and BERT."""
 
-    def __init__(self, attention: Attention, feed_forward: FeedForward, width: int, epsilon: float, dropout: float):
+    def __init__(self, attention: Attention, feed_forward: nn.Module, width: int, style: Style):
         super().__init__()
         self.attention = attention
-        self.attention_norm = nn.LayerNorm(width, epsilon)
+        self.attention_norm = style.normalisation(width)
         self.feed_forward = feed_forward
-        self.feed_forward_norm = nn.LayerNorm(width, epsilon)
-        self.dropout = Dropout(dropout)
+        self.feed_forward_norm = style.normalisation(width)
+        self.dropout = Dropout(style.dropout)
 
-    def forward(self, hidden_TD: Tensor, layout: Layout, angles: Angles | None = None) -> Tensor:
-        hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention(hidden_TD, layout, angles)))
+    def forward(self, hidden_TD: Tensor, sight: Sight) -> Tensor:
+        hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention(hidden_TD, sight)))
         return self.feed_forward_norm(hidden_TD + self.dropout(self.feed_forward(hidden_TD)))
 
 
 class PreNormBlock(PostNormBlock):
     """x + part(norm(x)) (Xiong et al. 2020): stable at higher learning rates; the stack needs a final norm."""
 
-    def forward(self, hidden_TD: Tensor, layout: Layout, angles: Angles | None = None) -> Tensor:
-        hidden_TD = hidden_TD + self.dropout(self.attention(self.attention_norm(hidden_TD), layout, angles))
+    def forward(self, hidden_TD: Tensor, sight: Sight) -> Tensor:
+        hidden_TD = hidden_TD + self.dropout(self.attention(self.attention_norm(hidden_TD), sight))
         return hidden_TD + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_TD)))
+
+
+class DecoderBlock(PreNormBlock):
+    """A pre-norm block that also looks at what an encoder made (Vaswani et al. 2017, section 3.1)."""
+
+    def __init__(
+        self, attention: Attention, cross_attention: Attention, feed_forward: nn.Module, width: int, style: Style
+    ):
+        super().__init__(attention, feed_forward, width, style)
+        self.cross_attention = cross_attention
+        self.cross_attention_norm = style.normalisation(width)
+
+    def forward(  # type: ignore[override]
+        self, hidden_UD: Tensor, sight: Sight, memory_TD: Tensor, memory_sight: Sight
+    ) -> Tensor:
+        hidden_UD = hidden_UD + self.dropout(self.attention(self.attention_norm(hidden_UD), sight))
+        seen_UD = self.cross_attention(self.cross_attention_norm(hidden_UD), memory_sight, memory_TD)
+        hidden_UD = hidden_UD + self.dropout(seen_UD)
+        return hidden_UD + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_UD)))
 
 
 BLOCKS: dict[str, type[PostNormBlock]] = {"post": PostNormBlock, "pre": PreNormBlock}

@@ -1,4 +1,4 @@
-"""From a hidden state to a loss over the vocabulary: the projection that is tied to the embedding, and the loss.
+"""From a hidden state to a loss over the vocabulary: the projection, often tied to the embedding, and the loss.
 
 Both are modules, because a vocabulary that is split over processes replaces them (``pretrain.parallel.tensor``).
 """
@@ -11,14 +11,21 @@ from torch import Tensor, nn
 
 
 class VocabularyProjection(nn.Module):
-    """hidden -> logits with the embedding's own weight (Press & Wolf 2017) and a bias for each token."""
+    """hidden -> logits; its weight may be the embedding's own (Press & Wolf 2017)."""
 
-    def __init__(self, vocabulary_size: int, width: int):
+    def __init__(self, vocabulary_size: int, width: int, *, bias: bool = True, scale: float = 1.0):
+        """
+        Args:
+            scale: of the hidden state (T5 with a tied embedding: width^-0.5).
+        """
         super().__init__()
+        self.scale = scale
         self.weight = nn.Parameter(torch.empty(vocabulary_size, width))
-        self.bias = nn.Parameter(torch.empty(vocabulary_size))
+        self.bias = nn.Parameter(torch.empty(vocabulary_size)) if bias else None
 
     def forward(self, hidden_PD: Tensor) -> Tensor:
+        if self.scale != 1.0:
+            hidden_PD = hidden_PD * self.scale
         return F.linear(hidden_PD, self.weight, self.bias)
 
 

@@ -4,8 +4,12 @@ from typing import NamedTuple
 
 from torch import nn
 
+from pretrain.models.albert import Albert, AlbertConfig
 from pretrain.models.bert import Bert, BertConfig
 from pretrain.models.family import ModelConfig
+from pretrain.models.gpt import Gpt, GptConfig
+from pretrain.models.switch import Switch, SwitchConfig
+from pretrain.models.t5 import T5, T5Config
 
 
 class Family(NamedTuple):
@@ -15,4 +19,8 @@ class Family(NamedTuple):
 
 FAMILIES: dict[str, Family] = {
     "bert": Family(BertConfig, Bert),
+    "albert": Family(AlbertConfig, Albert),
+    "gpt": Family(GptConfig, Gpt),
+    "t5": Family(T5Config, T5),
+    "switch": Family(SwitchConfig, Switch),
 }

@@ -1,16 +1,22 @@
-"""BERT (Devlin et al. 2019): a bidirectional Transformer encoder over token, position and segment embeddings."""
+"""BERT (Devlin et al. 2019): a bidirectional Transformer encoder over token, position and segment embeddings.
+
+RoBERTa (Liu et al. 2019) differs in defaults only, and so does a modern encoder (ModernBERT, Warner et al. 2024): norms
+before each part, rotary positions, gated feed-forward layers, no biases, local attention in two layers of three.
+"""
 
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from pretrain.interfaces import Batch, Encoded
-from pretrain.layers.attention import Attention, Rotary
+from pretrain.layers.attention import Attention, Sight
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
+from pretrain.layers.positions import Rotary
+from pretrain.layers.style import Style
 from pretrain.layers.transformer import BLOCKS
-from pretrain.models.family import ModelConfig
+from pretrain.models.family import ModelConfig, Vocabulary, check_heads
 
 
 class BertConfig(ModelConfig):
@@ -27,6 +33,10 @@ class BertConfig(ModelConfig):
     """Inner size of the feed-forward layer (F); four times the width in the paper."""
     positions: int = Field(default=512, gt=0)
     """Longest sequence, in tokens."""
+    first_position: int = Field(default=0, ge=0)
+    """Row of the position table that the first token takes (RoBERTa's published code: 2, with so many rows more)."""
+    segments: int = Field(default=2, ge=0, le=2)
+    """Rows of the segment table: 2, 1 where both segments share one (RoBERTa), 0 for no table."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state (appendix A.2)."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -36,20 +46,48 @@ class BertConfig(ModelConfig):
     position_kind: Literal["learned", "rotary"] = "learned"
     """A learned vector for each position as in the paper, or rotary positions (Su et al. 2021), which know from the
     start what is next to what: a model that sees little text then learns from context much sooner."""
+    rotary_base: float = Field(default=10_000.0, gt=0)
+    """Of the rotary angles; larger for longer sequences (ModernBERT: 160,000 in layers that see everything)."""
+    local_rotary_base: float = Field(default=10_000.0, gt=0)
+    """The same in layers with a local window (ModernBERT: 10,000)."""
+    local_window: int = Field(default=0, ge=0)
+    """Tokens to each side that a layer sees, but for every ``global_every``-th, which sees all (ModernBERT: 64);
+    0: every layer sees all."""
+    global_every: int = Field(default=3, gt=0)
+    """Layers from one that sees everything to the next; the first one does (ModernBERT: 3)."""
+    activation: Literal["gelu", "gelu_tanh", "relu", "silu"] = "gelu"
+    """Of the feed-forward layers and of the head."""
+    gated: bool = False
+    """Gated feed-forward layers (Shazeer 2020); their inner width then counts twice."""
+    bias: bool = True
+    """Linear layers and norms have biases."""
     norm_epsilon: float = Field(default=1e-12, gt=0)
     """Added to the variance in layer norm."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "BertConfig":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} does not divide by heads {self.heads}; change one of the two")
+        check_heads(self.width, self.heads)
         return self
+
+    @property
+    def style(self) -> Style:
+        return Style(
+            "layer",
+            self.norm_epsilon,
+            self.activation,
+            self.gated,
+            self.bias,
+            self.dropout,
+            self.attention_dropout,
+        )
 
 
 class Bert(nn.Module):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
-    reads: ClassVar[tuple[str, ...]] = ("tokens", "positions", "segments")
+    pooling: ClassVar[str] = "first"
+    ties_output: ClassVar[bool] = True
+    output_scale: ClassVar[float] = 1.0
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",
         "blocks.*.attention.core": "heads",
@@ -58,40 +96,63 @@ class Bert(nn.Module):
         "blocks.*.attention.value": "column",
         "blocks.*.attention.output": "row",
         "blocks.*.feed_forward.up": "column",
+        "blocks.*.feed_forward.gate": "column",
         "blocks.*.feed_forward.down": "row",
     }
 
-    def __init__(self, config: BertConfig, vocabulary_size: int):
+    def __init__(self, config: BertConfig, vocabulary: Vocabulary):
         super().__init__()
-        width, epsilon = config.width, config.norm_epsilon
-        self.width = width
-        self.positions = config.positions
-        self.token_embedding = nn.Embedding(config.padded(vocabulary_size), width)
+        width, style = config.width, config.style
+        self.config, self.style, self.width, self.positions = config, style, width, config.positions
+        self.reads = ("tokens", "positions") + (("segments",) if config.segments == 2 else ())
+        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
         learned = config.position_kind == "learned"
-        self.position_embedding = nn.Embedding(config.positions, width) if learned else None
-        self.rotary = None if learned else Rotary(width // config.heads)
-        self.segment_embedding = nn.Embedding(2, width)
-        self.embedding_norm = nn.LayerNorm(width, epsilon)
+        rows = config.positions + config.first_position
+        self.position_embedding = nn.Embedding(rows, width) if learned else None
+        self.segment_embedding = nn.Embedding(config.segments, width) if config.segments else None
+        self.embedding_norm = style.normalisation(width)
         self.dropout = Dropout(config.dropout)
         block = BLOCKS[config.norm_placement]
         self.blocks = nn.ModuleList(
             block(
-                Attention(width, config.heads, config.attention_dropout),
-                FeedForward(width, config.feed_forward_width),
+                Attention(width, config.heads, style),
+                FeedForward(width, config.feed_forward_width, style),
                 width,
-                epsilon,
-                config.dropout,
+                style,
             )
             for _ in range(config.layers)
         )
-        self.final_norm = nn.LayerNorm(width, epsilon) if config.norm_placement == "pre" else nn.Identity()
+        self.final_norm = style.normalisation(width) if config.norm_placement == "pre" else nn.Identity()
 
     def forward(self, batch: Batch) -> Encoded:
-        hidden_TD = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])
-        if self.position_embedding is not None:
-            hidden_TD = hidden_TD + self.position_embedding(batch["positions"])
-        angles = self.rotary.angles(batch["positions"], hidden_TD.dtype) if self.rotary is not None else None
-        hidden_TD = self.dropout(self.embedding_norm(hidden_TD))
-        for block in self.blocks:
-            hidden_TD = block(hidden_TD, batch.layout, angles)
+        hidden_TD = self.dropout(self.embedding_norm(self._embedded(batch)))
+        everywhere, nearby = self._sights(batch, hidden_TD)
+        for number, block in enumerate(self.blocks):
+            hidden_TD = block(hidden_TD, nearby if number % self.config.global_every else everywhere)
         return Encoded(self.final_norm(hidden_TD))
+
+    def _embedded(self, batch: Batch) -> Tensor:
+        hidden_TD = self.token_embedding(batch["tokens"])
+        if self.segment_embedding is not None:
+            both = self.config.segments == 2
+            hidden_TD = hidden_TD + (
+                self.segment_embedding(batch["segments"]) if both else self.segment_embedding.weight[0]
+            )
+        if self.position_embedding is not None:
+            hidden_TD = hidden_TD + self.position_embedding(batch["positions"] + self.config.first_position)
+        return hidden_TD
+
+    def _sights(self, batch: Batch, hidden_TD: Tensor) -> tuple[Sight, Sight]:
+        """What layers see that see everything, and what the others see."""
+        config, layout = self.config, batch.layout
+        angles = local_angles = None
+        if config.position_kind == "rotary":
+            head_width = config.width // config.heads
+            angles = Rotary(head_width, config.rotary_base).angles(batch["positions"], hidden_TD.dtype)
+        everywhere = Sight(layout, layout, angles=angles)
+        if not config.local_window:
+            return everywhere, everywhere
+        if config.position_kind == "rotary":
+            local = Rotary(config.width // config.heads, config.local_rotary_base)
+            local_angles = local.angles(batch["positions"], hidden_TD.dtype)
+        return everywhere, Sight(layout, layout, window=config.local_window, angles=local_angles)

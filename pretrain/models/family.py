@@ -1,8 +1,29 @@
-"""What the configuration of every model family has in common."""
+"""What every model family has in common: fields of its configuration, and what it is told of the vocabulary."""
 
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
 from pydantic import Field
 
 from configs import Section
+from data_pipeline.tokenizer import Tokenizer
+
+
+class Vocabulary(NamedTuple):
+    """What a family may know of the tokenizer."""
+
+    size: int
+    """Pieces."""
+    tokenizer: Path | None = None
+    """Its file; None where only shapes are wanted."""
+
+    def spelling(self, longest: int) -> np.ndarray:
+        """uint16 [V, ``longest``]: the bytes of every piece as ELMo numbers them; zeros without a tokenizer."""
+        if self.tokenizer is None:
+            return np.zeros((self.size, longest), np.uint16)
+        return Tokenizer.load(self.tokenizer).spelling(longest)
 
 
 class ModelConfig(Section):
@@ -21,3 +42,13 @@ class ModelConfig(Section):
     def padded(self, vocabulary_size: int) -> int:
         """Rows of the token embedding for a tokenizer of ``vocabulary_size`` pieces."""
         return -(-vocabulary_size // self.vocabulary_multiple) * self.vocabulary_multiple
+
+    def deviation(self, name: str, shape: torch.Size) -> float:
+        """Standard deviation of the initial values of the learner's parameter ``name`` of this whole shape."""
+        return self.initial_std
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raise a ValueError where a width does not split evenly among heads."""
+    if width % heads:
+        raise ValueError(f"width {width} does not divide by heads {heads}; change one of the two")

@@ -2,10 +2,16 @@
 
 from torch import nn
 
+from pretrain.objectives.causal_lm import CausalLM
+from pretrain.objectives.expert_balance import ExpertBalance
 from pretrain.objectives.masked_lm import MaskedLM
 from pretrain.objectives.sentence_pairs import SentencePairs
+from pretrain.objectives.span_corruption import SpanCorruption
 
 OBJECTIVES: dict[str, type[nn.Module]] = {
     "masked_lm": MaskedLM,
     "sentence_pairs": SentencePairs,
+    "causal_lm": CausalLM,
+    "span_corruption": SpanCorruption,
+    "expert_balance": ExpertBalance,
 }

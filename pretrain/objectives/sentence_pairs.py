@@ -17,6 +17,7 @@ class SentencePairs(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
     label_column: ClassVar[str] = "pair_labels"
+    predicts_tokens: ClassVar[bool] = False
     SHARDING: ClassVar[dict[str, str]] = {}
 
     def __init__(self, backbone: Backbone):

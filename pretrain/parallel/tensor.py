@@ -8,6 +8,7 @@
 | vocabulary | VocabularyProjection | logits of this process's part of the vocabulary               |
 | vocabulary | CrossEntropy         | the loss over logits that are split so                        |
 | heads      | CoreAttention        | nothing to swap; its dropout differs from process to process  |
+| heads      | RelativePositionBias | columns of the table                                          |
 """
 
 import fnmatch

@@ -15,6 +15,7 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor, nn
 
 from pretrain.layers.attention import CoreAttention
+from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from pretrain.parallel.mesh import Mesh
 
@@ -66,7 +67,12 @@ class OwnDropout:
 
 def _column(layer: nn.Linear, mesh: Mesh) -> nn.Module:
     column = Column(
-        layer.in_features, layer.out_features, config=_config(mesh), init_method=_keep, gather_output=False, bias=True
+        layer.in_features,
+        layer.out_features,
+        config=_config(mesh),
+        init_method=_keep,
+        gather_output=False,
+        bias=layer.bias is not None,
     )
     return _marked(column, weight=0, bias=0)
 
@@ -77,7 +83,7 @@ def _row(layer: nn.Linear, mesh: Mesh) -> nn.Module:
         layer.out_features,
         config=_config(mesh),
         init_method=_keep,
-        bias=True,
+        bias=layer.bias is not None,
         input_is_parallel=True,
         skip_bias_add=False,
     )
@@ -91,7 +97,13 @@ def _embedding(layer: nn.Embedding, mesh: Mesh) -> nn.Module:
 
 def _projection(layer: VocabularyProjection, mesh: Mesh) -> nn.Module:
     rows, width = layer.weight.shape
-    return _marked(Projection(rows // mesh.tensor, width), weight=0, bias=0)
+    split = Projection(rows // mesh.tensor, width, bias=layer.bias is not None, scale=layer.scale)
+    return _marked(split, weight=0, bias=0)
+
+
+def _position_bias(layer: RelativePositionBias, mesh: Mesh) -> nn.Module:
+    heads = layer.heads // mesh.tensor
+    return _marked(RelativePositionBias(layer.buckets, layer.longest_distance, heads, layer.bidirectional), weight=1)
 
 
 def _cross_entropy(_: CrossEntropy, __: Mesh) -> nn.Module:
@@ -110,6 +122,7 @@ SWAPS: dict[tuple[str, type[nn.Module]], Callable[[Any, Mesh], nn.Module]] = {
     ("vocabulary", VocabularyProjection): _projection,
     ("vocabulary", CrossEntropy): _cross_entropy,
     ("heads", CoreAttention): _core,
+    ("heads", RelativePositionBias): _position_bias,
 }
 """(word of the plan, plain layer) -> the layer that takes its place."""
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from pretrain.initial import materialise, random_value
 from pretrain.models.bert import Bert, BertConfig
+from pretrain.models.family import Vocabulary
 
 VOCABULARY = 128
 
@@ -49,8 +50,8 @@ def make_backbone() -> Callable[[int], nn.Module]:
 
     def make(seed: int) -> nn.Module:
         with torch.device("meta"):
-            module = Bert(config, VOCABULARY)
-        draw = random_value(seed, 0.02)
+            module = Bert(config, Vocabulary(VOCABULARY))
+        draw = random_value(seed, config.deviation)
         materialise(module, lambda name, parameter: draw(name, parameter.shape))
         return module
 

@@ -9,6 +9,7 @@ from pretrain.batches import assemble
 from pretrain.initial import materialise, random_value
 from pretrain.learner import Learner, build
 from pretrain.models.bert import BertConfig
+from pretrain.models.family import Vocabulary
 
 VOCABULARY = 128
 
@@ -16,8 +17,8 @@ VOCABULARY = 128
 def learner(**changes) -> Learner:
     shape = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, "positions": 64}
     config = BertConfig(**{**shape, "dropout": 0.0, "attention_dropout": 0.0, **changes})
-    model = build(config, {"masked_lm": 1.0, "sentence_pairs": 1.0}, VOCABULARY)
-    value = random_value(3, 0.2)
+    model = build(config, {"masked_lm": 1.0, "sentence_pairs": 1.0}, Vocabulary(VOCABULARY))
+    value = random_value(3, lambda name, shape: 0.2)
     materialise(model, lambda name, parameter: value(name, parameter.shape))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -134,7 +135,7 @@ def test_sequences_do_not_see_each_other(norm: str, positions: str) -> None:
 
 
 def test_rotary_attention_knows_distances_only() -> None:
-    from pretrain.layers.attention import Rotary, turn
+    from pretrain.layers.positions import Rotary, turn
 
     rotary = Rotary(8)
     query, key = torch.randn(2, 1, 1, 8).unbind(0)
@@ -149,11 +150,15 @@ def test_rotary_attention_knows_distances_only() -> None:
     torch.testing.assert_close(products[0], products[2], rtol=1e-4, atol=1e-5)
 
 
+def small(name: str, shape: torch.Size) -> float:
+    return 0.02
+
+
 def test_initial_values_follow_name_and_seed_only() -> None:
-    first, second = random_value(1, 0.02), random_value(1, 0.02)
+    first, second = random_value(1, small), random_value(1, small)
     shape = torch.Size([4, 4])
     second("another.weight", shape)
     assert torch.equal(first("a.weight", shape), second("a.weight", shape))
     assert not torch.equal(first("a.weight", shape), first("b.weight", shape))
-    assert not torch.equal(first("a.weight", shape), random_value(2, 0.02)("a.weight", shape))
+    assert not torch.equal(first("a.weight", shape), random_value(2, small)("a.weight", shape))
     assert float(first("big.weight", torch.Size([400, 400])).abs().max()) <= 0.04

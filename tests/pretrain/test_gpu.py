@@ -12,7 +12,7 @@ import torch
 import configs
 from pretrain.batches import layout
 from pretrain.config import RunConfig
-from pretrain.layers.attention import grouped, variable_length
+from pretrain.layers.attention import Sight, grouped, variable_length
 from pretrain.train import train
 
 pytestmark = [
@@ -21,7 +21,8 @@ pytestmark = [
 ]
 
 
-def test_variable_length_attention_equals_grouped() -> None:
+@pytest.mark.parametrize("changes", [{}, {"causal": True}, {"window": 9}, {"causal": True, "window": 9}], ids=str)
+def test_variable_length_attention_equals_grouped(changes: dict[str, Any]) -> None:
     lengths = np.array([5, 17, 17, 64, 128, 3])
     parts = layout(lengths)
     placed = type(parts)(parts.boundaries_B1.cuda(), parts.longest, parts.groups)
@@ -30,7 +31,7 @@ def test_variable_length_attention_equals_grouped() -> None:
         value.requires_grad_()
     outputs, gradients = [], []
     for kernel in (grouped, variable_length):
-        mixed = kernel(*inputs, placed, 0.0)
+        mixed = kernel(*inputs, Sight(placed, placed, **changes), 0.125, 0.0)
         outputs.append(mixed.detach().float())
         gradients.append([g.float() for g in torch.autograd.grad(mixed.square().sum(), inputs)])
     torch.testing.assert_close(outputs[0], outputs[1], rtol=2e-2, atol=2e-2)

@@ -1,38 +1,81 @@
 """Our own kernels against the plain formula: values and gradients, with and without padding, in fp32 and bf16."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from pretrain.batches import layout
+from pretrain.batches import layout, layout_like
 from pretrain.layers import attention, vocabulary
-from pretrain.layers.attention import Pick, Spread, explicit, grouped, turn
+from pretrain.layers.attention import Pick, Sight, Spread, explicit, grouped
 from pretrain.layers.dropout import dropped
+from pretrain.layers.positions import turn
 from pretrain.layers.vocabulary import CrossEntropy
 
 
-def sequence_by_sequence(query, key, value, lengths: list[int]) -> torch.Tensor:
-    mixed = []
-    for q, k, v in zip(*(part.split(lengths) for part in (query, key, value)), strict=True):
-        scores = torch.einsum("ihk,jhk->hij", q, k) / q.shape[-1] ** 0.5
-        mixed.append(torch.einsum("hij,jhk->ihk", scores.softmax(-1), v))
-    return torch.cat(mixed)
+def one_sequence(query, key, value, sight: Sight, scale: float) -> torch.Tensor:
+    scores = torch.einsum("ihk,jhk->hij", query, key) * scale
+    if sight.bias_HLL is not None:
+        scores = scores + sight.bias_HLL[:, : len(query), : len(key)]
+    distance = torch.arange(len(key)) - torch.arange(len(query))[:, None]
+    unseen = (distance > 0) & sight.causal
+    if sight.window:
+        unseen |= distance.abs() > sight.window
+    return torch.einsum("hij,jhk->ihk", scores.masked_fill(unseen, -torch.inf).softmax(-1), value)
+
+
+def sequence_by_sequence(query, key, value, sight: Sight, lengths: list[int], others: list[int]) -> torch.Tensor:
+    split = zip(query.split(lengths), key.split(others), value.split(others), strict=True)
+    return torch.cat([one_sequence(q, k, v, sight, 0.3) for q, k, v in split])
+
+
+LENGTHS = [[7], [9, 9, 9, 9], [8, 9, 9, 10], [3, 4, 20, 20, 20, 20, 21, 60]]
+SIGHTS = {
+    "all": {},
+    "causal": {"causal": True},
+    "window": {"window": 3},
+    "causal window": {"causal": True, "window": 5},
+    "bias": {"bias_HLL": True},
+    "causal bias": {"causal": True, "bias_HLL": True},
+}
+
+
+def compare(parts: list[torch.Tensor], sight: Sight, lengths: list[int], others: list[int]) -> None:
+    inputs = [*parts, *([sight.bias_HLL] if sight.bias_HLL is not None else [])]
+    ours = grouped(*parts, sight, 0.3, 0.0)
+    plain = sequence_by_sequence(*parts, sight, lengths, others)
+    torch.testing.assert_close(ours, plain)
+    upstream = torch.randn_like(plain)
+    pairs = [torch.autograd.grad(made, inputs, upstream) for made in (ours, plain)]
+    for mine, theirs in zip(*pairs, strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("kernel", ["explicit", "fused"])
-@pytest.mark.parametrize("lengths", [[7], [9, 9, 9, 9], [8, 9, 9, 10], [3, 4, 20, 20, 20, 20, 21, 60]])
-def test_attention_is_the_formula(lengths: list[int], kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", SIGHTS)
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_attention_is_the_formula(lengths: list[int], kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {("cpu", torch.float64, False)} if kernel == "explicit" else set()
     monkeypatch.setattr(attention, "EXPLICIT", chosen)
+    place = layout(np.array(lengths))
     parts = [torch.randn(sum(lengths), 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    ours = grouped(*parts, layout(torch.tensor(lengths).numpy()), 0.0)
-    plain = sequence_by_sequence(*parts, lengths)
-    torch.testing.assert_close(ours, plain)
-    upstream = torch.randn_like(plain)
-    for mine, theirs in zip(
-        torch.autograd.grad(ours, parts, upstream), torch.autograd.grad(plain, parts, upstream), strict=True
-    ):
-        torch.testing.assert_close(mine, theirs)
+    bias = torch.randn(3, max(lengths), max(lengths), dtype=torch.float64, requires_grad=True)
+    changes = {**SIGHTS[kind], **({"bias_HLL": bias} if "bias" in kind else {})}
+    compare(parts, Sight(place, place, **changes), lengths, lengths)
+
+
+@pytest.mark.parametrize("kernel", ["explicit", "fused"])
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_attention_to_another_text_is_the_formula(
+    lengths: list[int], kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {("cpu", torch.float64, False)} if kernel == "explicit" else set()
+    monkeypatch.setattr(attention, "EXPLICIT", chosen)
+    others = [1 + (7 * length) % 11 for length in lengths]
+    keys = layout(np.array(lengths))
+    query = torch.randn(sum(others), 3, 8, dtype=torch.float64, requires_grad=True)
+    key, value = (torch.randn(sum(lengths), 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    compare([query, key, value], Sight(layout_like(keys, np.array(others)), keys), others, lengths)
 
 
 def test_explicit_attention_in_bf16_is_as_exact_as_torchs() -> None:
@@ -42,7 +85,7 @@ def test_explicit_attention_in_bf16_is_as_exact_as_torchs() -> None:
         exact = [torch.randn(4, 2, 32, 16, dtype=torch.float64) for _ in range(3)]
         reference = F.scaled_dot_product_attention(*exact)
         rounded = [part.bfloat16() for part in exact]
-        ours += float((explicit(*rounded, None, 0.0).double() - reference).abs().max())
+        ours += float((explicit(*rounded, None, 16**-0.5, 0.0).double() - reference).abs().max())
         torchs += float((F.scaled_dot_product_attention(*rounded).double() - reference).abs().max())
     assert ours < 2 * torchs, "over many draws, because the largest error of one is a matter of chance"
 

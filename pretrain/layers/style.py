@@ -1,0 +1,49 @@
+"""What all layers of one model have in common: norm, activation, biases, dropout."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+}
+"""gelu: Hendrycks & Gimpel 2016, exact (BERT); gelu_tanh: its approximation (GPT-2's published code); silu: for SwiGLU."""
+
+
+class Style(NamedTuple):
+    """The choices that every layer of a model shares."""
+
+    norm: str = "layer"
+    """Row of ``NORMS``."""
+    epsilon: float = 1e-12
+    """Added to the variance (or mean square) in a norm."""
+    activation: str = "gelu"
+    """Row of ``ACTIVATIONS``."""
+    gated: bool = False
+    """Feed-forward layers multiply by a second projection (GLU: Shazeer 2020)."""
+    bias: bool = True
+    """Linear layers and layer norms have one."""
+    dropout: float = 0.0
+    """Of hidden states."""
+    attention_dropout: float = 0.0
+    """Of attention weights."""
+
+    def normalisation(self, width: int) -> nn.Module:
+        """A new norm over the last dimension."""
+        return NORMS[self.norm](width, self)
+
+    def linear(self, inputs: int, outputs: int) -> nn.Linear:
+        return nn.Linear(inputs, outputs, bias=self.bias)
+
+
+NORMS: dict[str, Callable[[int, Style], nn.Module]] = {
+    "layer": lambda width, style: nn.LayerNorm(width, style.epsilon, bias=style.bias),
+    "rms": lambda width, style: nn.RMSNorm(width, style.epsilon),
+}
+"""layer: Ba et al. 2016; rms: Zhang & Sennrich 2019, without centring (T5, section 2.1)."""

@@ -1,0 +1,96 @@
+"""ALBERT (Lan et al. 2020): one block used by every layer, behind a narrow token embedding."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+from torch import nn
+
+from pretrain.interfaces import Batch, Encoded
+from pretrain.layers.attention import Attention, Sight
+from pretrain.layers.dropout import Dropout
+from pretrain.layers.feed_forward import FeedForward
+from pretrain.layers.style import Style
+from pretrain.layers.transformer import PostNormBlock
+from pretrain.models.family import ModelConfig, Vocabulary, check_heads
+
+
+class AlbertConfig(ModelConfig):
+    """ALBERT-base unless said otherwise (table 1)."""
+
+    family: Literal["albert"] = "albert"
+    layers: int = Field(default=12, gt=0)
+    """Times that the one block is gone through."""
+    width: int = Field(default=768, gt=0)
+    """Size of a token's hidden state (D)."""
+    embedding_width: int = Field(default=128, gt=0)
+    """Size of a token's embedding, which is then projected to the width (section 3.1: 128)."""
+    heads: int = Field(default=12, gt=0)
+    """Attention heads; the width is split evenly among them."""
+    feed_forward_width: int = Field(default=3072, gt=0)
+    """Inner size of the feed-forward layer (F)."""
+    positions: int = Field(default=512, gt=0)
+    """Longest sequence, in tokens."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability of dropping an entry of a hidden state (section 4.8: none in the largest model)."""
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability of dropping an attention weight."""
+    activation: Literal["gelu", "gelu_tanh"] = "gelu_tanh"
+    """Of the feed-forward layer and of the head (the published code has the approximation)."""
+    norm_epsilon: float = Field(default=1e-12, gt=0)
+    """Added to the variance in layer norm."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "AlbertConfig":
+        check_heads(self.width, self.heads)
+        return self
+
+    @property
+    def style(self) -> Style:
+        return Style(
+            epsilon=self.norm_epsilon,
+            activation=self.activation,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+        )
+
+
+class Albert(nn.Module):
+    """The encoder without heads: batch -> hidden states [T, D]."""
+
+    pooling: ClassVar[str] = "first"
+    ties_output: ClassVar[bool] = True
+    output_scale: ClassVar[float] = 1.0
+    reads: ClassVar[tuple[str, ...]] = ("tokens", "positions", "segments")
+    SHARDING: ClassVar[dict[str, str]] = {
+        "token_embedding": "vocabulary",
+        "block.attention.core": "heads",
+        "block.attention.query": "column",
+        "block.attention.key": "column",
+        "block.attention.value": "column",
+        "block.attention.output": "row",
+        "block.feed_forward.up": "column",
+        "block.feed_forward.down": "row",
+    }
+
+    def __init__(self, config: AlbertConfig, vocabulary: Vocabulary):
+        super().__init__()
+        width, narrow, style = config.width, config.embedding_width, config.style
+        self.style, self.width, self.positions, self.layers = style, width, config.positions, config.layers
+        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), narrow)
+        self.position_embedding = nn.Embedding(config.positions, narrow)
+        self.segment_embedding = nn.Embedding(2, narrow)
+        self.embedding_norm = style.normalisation(narrow)
+        self.embedding_projection = nn.Linear(narrow, width)
+        self.dropout = Dropout(config.dropout)
+        self.block = PostNormBlock(
+            Attention(width, config.heads, style), FeedForward(width, config.feed_forward_width, style), width, style
+        )
+
+    def forward(self, batch: Batch) -> Encoded:
+        narrow_TE = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])
+        narrow_TE = narrow_TE + self.position_embedding(batch["positions"])
+        hidden_TD = self.embedding_projection(self.dropout(self.embedding_norm(narrow_TE)))
+        sight = Sight(batch.layout, batch.layout)
+        for _ in range(self.layers):
+            hidden_TD = self.block(hidden_TD, sight)
+        return Encoded(hidden_TD)

@@ -1,0 +1,115 @@
+"""GPT (Radford et al. 2019; Megatron 8.3B, Turing-NLG and GPT-3 are its larger shapes): a decoder that reads to the
+left, norms before each part and one more after the last."""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from pretrain.interfaces import Batch, Encoded
+from pretrain.layers.attention import Attention, Sight
+from pretrain.layers.dropout import Dropout
+from pretrain.layers.feed_forward import FeedForward
+from pretrain.layers.style import Style
+from pretrain.layers.transformer import PreNormBlock
+from pretrain.models.family import ModelConfig, Vocabulary, check_heads
+
+ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
+"""What adds to the residual stream, in each layer once."""
+
+
+class GptConfig(ModelConfig):
+    """GPT-2 small unless said otherwise (Radford et al. 2019, section 2.3)."""
+
+    family: Literal["gpt"] = "gpt"
+    layers: int = Field(default=12, gt=0)
+    """Transformer blocks."""
+    width: int = Field(default=768, gt=0)
+    """Size of a token's hidden state (D)."""
+    heads: int = Field(default=12, gt=0)
+    """Attention heads; the width is split evenly among them."""
+    feed_forward_width: int = Field(default=3072, gt=0)
+    """Inner size of the feed-forward layer (F); four times the width in all the papers."""
+    positions: int = Field(default=1024, gt=0)
+    """Longest sequence, in tokens (GPT-3: 2048)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability of dropping an entry of a hidden state."""
+    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability of dropping an attention weight."""
+    local_window: int = Field(default=0, ge=0)
+    """Tokens back that every second layer sees, the others seeing all: GPT-3's alternating dense and locally banded
+    sparse attention (Brown et al. 2020, section 2.1, which gives no number); 0: every layer sees all."""
+    activation: Literal["gelu_tanh", "gelu", "relu"] = "gelu_tanh"
+    """Of the feed-forward layers (GPT-2's published code)."""
+    norm_epsilon: float = Field(default=1e-5, gt=0)
+    """Added to the variance in layer norm."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "GptConfig":
+        check_heads(self.width, self.heads)
+        return self
+
+    @property
+    def style(self) -> Style:
+        return Style(
+            epsilon=self.norm_epsilon,
+            activation=self.activation,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+        )
+
+    def deviation(self, name: str, shape: torch.Size) -> float:
+        """Smaller by sqrt(2 layers) where a part adds to the residual stream (GPT-2, section 2.3)."""
+        parts = 2 * self.layers if name.endswith(ONTO_THE_RESIDUAL) else 1
+        return self.initial_std / math.sqrt(parts)
+
+
+class Gpt(nn.Module):
+    """The decoder without its head: batch -> hidden states [T, D], each of what stands up to its token."""
+
+    pooling: ClassVar[str] = "last"
+    ties_output: ClassVar[bool] = True
+    output_scale: ClassVar[float] = 1.0
+    reads: ClassVar[tuple[str, ...]] = ("tokens", "positions")
+    SHARDING: ClassVar[dict[str, str]] = {
+        "token_embedding": "vocabulary",
+        "blocks.*.attention.core": "heads",
+        "blocks.*.attention.query": "column",
+        "blocks.*.attention.key": "column",
+        "blocks.*.attention.value": "column",
+        "blocks.*.attention.output": "row",
+        "blocks.*.feed_forward.up": "column",
+        "blocks.*.feed_forward.down": "row",
+    }
+
+    def __init__(self, config: GptConfig, vocabulary: Vocabulary):
+        super().__init__()
+        width, style = config.width, config.style
+        self.style, self.width, self.positions = style, width, config.positions
+        self.local_window = config.local_window
+        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        self.position_embedding = nn.Embedding(config.positions, width)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            PreNormBlock(
+                Attention(width, config.heads, style),
+                FeedForward(width, config.feed_forward_width, style),
+                width,
+                style,
+            )
+            for _ in range(config.layers)
+        )
+        self.final_norm = style.normalisation(width)
+
+    def forward(self, batch: Batch) -> Encoded:
+        hidden_TD = self.token_embedding(batch["tokens"]) + self.position_embedding(batch["positions"])
+        hidden_TD = self.dropout(hidden_TD)
+        dense = Sight(batch.layout, batch.layout, causal=True)
+        banded = (
+            Sight(batch.layout, batch.layout, causal=True, window=self.local_window) if self.local_window else dense
+        )
+        for number, block in enumerate(self.blocks):
+            hidden_TD = block(hidden_TD, banded if number % 2 else dense)
+        return Encoded(self.final_norm(hidden_TD))

@@ -1,0 +1,60 @@
+"""Switch Transformer (Fedus et al. 2022): T5 whose feed-forward layers choose one of many experts for each token."""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from pretrain.interfaces import Batch, Encoded
+from pretrain.layers.experts import SparseFeedForward
+from pretrain.models.family import Vocabulary
+from pretrain.models.t5 import T5, T5Config
+
+
+class SwitchConfig(T5Config):
+    """Switch-Base with eight experts unless said otherwise (section 2.2, table 9)."""
+
+    family: Literal["switch"] = "switch"  # type: ignore[assignment]
+    experts: int = Field(default=8, gt=1)
+    """Feed-forward layers to choose from (E)."""
+    sparse_every: int = Field(default=2, gt=0)
+    """Every so many layers one is sparse, the first of them the ``sparse_every``-th (Switch-Base: 2, Switch-C: 1)."""
+    capacity_factor: float = Field(default=1.25, gt=0)
+    """Tokens that an expert takes, in shares of an even split; what is beyond passes by (section 2.2)."""
+    evaluation_capacity_factor: float = Field(default=2.0, gt=0)
+    """The same when nothing is trained."""
+
+    def deviation(self, name: str, shape: torch.Size) -> float:
+        """A tenth of T5's variance (section 2.4: smaller values train more steadily)."""
+        return super().deviation(name, shape) * 0.1**0.5
+
+
+class Switch(T5):
+    """T5 with sparse layers; ``Encoded.balance`` is their load-balancing loss."""
+
+    SHARDING: ClassVar[dict[str, str]] = {
+        **T5.SHARDING,
+        "*blocks.*.feed_forward.experts": "experts",
+        "*blocks.*.feed_forward.exchange": "experts",
+    }
+
+    config: SwitchConfig
+
+    def __init__(self, config: SwitchConfig, vocabulary: Vocabulary):
+        super().__init__(config, vocabulary)
+
+    def _feed_forward(self, layer: int) -> nn.Module:
+        config = self.config
+        if (layer + 1) % config.sparse_every:
+            return super()._feed_forward(layer)
+        capacities = config.capacity_factor, config.evaluation_capacity_factor
+        return SparseFeedForward(config.width, config.feed_forward_width, config.experts, capacities, config.style)
+
+    def forward(self, batch: Batch) -> Encoded:
+        encoded = super().forward(batch)
+        sparse = [part for part in self.modules() if isinstance(part, SparseFeedForward)]
+        used = [part.balance for part in sparse if part.balance is not None]
+        for part in sparse:
+            part.balance = None
+        return encoded._replace(balance=torch.stack(used).sum())

@@ -1,0 +1,132 @@
+"""T5 (Raffel et al. 2020): an encoder and a decoder with RMS norms before each part and learned biases by distance."""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pretrain.interfaces import Batch, Encoded
+from pretrain.layers.attention import Attention, Sight
+from pretrain.layers.dropout import Dropout
+from pretrain.layers.feed_forward import FeedForward
+from pretrain.layers.positions import RelativePositionBias
+from pretrain.layers.style import Style
+from pretrain.layers.transformer import DecoderBlock, PreNormBlock
+from pretrain.models.family import ModelConfig, Vocabulary
+
+
+class T5Config(ModelConfig):
+    """T5-base v1.0 unless said otherwise (section 3.1.1)."""
+
+    family: Literal["t5"] = "t5"
+    layers: int = Field(default=12, gt=0)
+    """Blocks of the encoder."""
+    decoder_layers: int = Field(default=12, gt=0)
+    """Blocks of the decoder."""
+    width: int = Field(default=768, gt=0)
+    """Size of a token's hidden state (D)."""
+    heads: int = Field(default=12, gt=0)
+    """Attention heads."""
+    head_width: int = Field(default=64, gt=0)
+    """Size of one head (K); heads x head_width need not be the width (T5-11B: 128 x 128 for 1024)."""
+    feed_forward_width: int = Field(default=3072, gt=0)
+    """Inner size of the feed-forward layer (F)."""
+    activation: Literal["relu", "gelu_tanh", "silu"] = "relu"
+    """Of the feed-forward layers (v1.1: gelu_tanh)."""
+    gated: bool = False
+    """Gated feed-forward layers (v1.1; Shazeer 2020)."""
+    tied: bool = True
+    """The output projection is the token embedding (v1.1: not)."""
+    position_buckets: int = Field(default=32, gt=3)
+    """Ranges of distances that have a bias of their own (section 2.1)."""
+    longest_distance: int = Field(default=128, gt=8)
+    """Tokens from which on all distances share a bias (section 2.1)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability of dropping an entry of a hidden state; none inside of feed-forward layers, unlike the paper."""
+    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability of dropping an attention weight."""
+    norm_epsilon: float = Field(default=1e-6, gt=0)
+    """Added to the mean square in RMS norm."""
+
+    @property
+    def style(self) -> Style:
+        return Style("rms", self.norm_epsilon, self.activation, self.gated, False, self.dropout, self.attention_dropout)
+
+    def deviation(self, name: str, shape: torch.Size) -> float:
+        """As in T5's published code (Mesh TensorFlow): by what a product sums over; ``initial_std`` has no effect."""
+        inner = self.heads * self.head_width
+        part = name.removesuffix(".weight").rpartition(".")[2]
+        sizes = {
+            "token_embedding": 1,
+            "query": self.width * self.head_width,
+            "output": inner,
+            "down": self.feed_forward_width,
+        }
+        return sizes.get(part, self.width) ** -0.5
+
+
+class T5(nn.Module):
+    """Encoder and decoder without the head: batch -> hidden states [T, D], and [U, D] where the batch has targets."""
+
+    pooling: ClassVar[str] = "mean"
+    positions: ClassVar[None] = None
+    """Any length: distances beyond the longest share a bias."""
+    reads: ClassVar[tuple[str, ...]] = ("tokens",)
+    SHARDING: ClassVar[dict[str, str]] = {
+        "token_embedding": "vocabulary",
+        "*position_bias": "heads",
+        "*blocks.*attention.core": "heads",
+        "*blocks.*attention.query": "column",
+        "*blocks.*attention.key": "column",
+        "*blocks.*attention.value": "column",
+        "*blocks.*attention.output": "row",
+        "*blocks.*.feed_forward.up": "column",
+        "*blocks.*.feed_forward.gate": "column",
+        "*blocks.*.feed_forward.down": "row",
+    }
+
+    def __init__(self, config: T5Config, vocabulary: Vocabulary):
+        super().__init__()
+        self.config, style, width = config, config.style, config.width
+        self.style, self.width, self.ties_output = style, width, config.tied
+        self.output_scale = width**-0.5 if config.tied else 1.0
+        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        buckets = (config.position_buckets, config.longest_distance, config.heads)
+        self.encoder_position_bias = RelativePositionBias(*buckets, bidirectional=True)
+        self.encoder_blocks = nn.ModuleList(
+            PreNormBlock(self._attention(), self._feed_forward(layer), width, style) for layer in range(config.layers)
+        )
+        self.encoder_norm = style.normalisation(width)
+        self.decoder_position_bias = RelativePositionBias(*buckets, bidirectional=False)
+        self.decoder_blocks = nn.ModuleList(
+            DecoderBlock(self._attention(), self._attention(), self._feed_forward(layer), width, style)
+            for layer in range(config.decoder_layers)
+        )
+        self.decoder_norm = style.normalisation(width)
+        self.dropout = Dropout(config.dropout)
+
+    def _attention(self) -> Attention:
+        config = self.config
+        return Attention(config.width, config.heads, config.style, head_width=config.head_width, scale=1.0)
+
+    def _feed_forward(self, layer: int) -> nn.Module:
+        return FeedForward(self.config.width, self.config.feed_forward_width, self.config.style)
+
+    def forward(self, batch: Batch) -> Encoded:
+        hidden_TD = self.dropout(self.token_embedding(batch["tokens"]))
+        sight = Sight(batch.layout, batch.layout, bias_HLL=self.encoder_position_bias(batch.layout.longest))
+        for block in self.encoder_blocks:
+            hidden_TD = block(hidden_TD, sight)
+        hidden_TD = self.dropout(self.encoder_norm(hidden_TD))
+        return Encoded(hidden_TD, decoded_UD=self._decode(batch, hidden_TD) if batch.targets else None)
+
+    def _decode(self, batch: Batch, memory_TD: Tensor) -> Tensor:
+        targets = batch.targets
+        assert targets is not None
+        hidden_UD = self.dropout(self.token_embedding(batch["decoder_tokens"]))
+        bias = self.decoder_position_bias(targets.longest)
+        sight, memory_sight = Sight(targets, targets, causal=True, bias_HLL=bias), Sight(targets, batch.layout)
+        for block in self.decoder_blocks:
+            hidden_UD = block(hidden_UD, sight, memory_TD, memory_sight)
+        return self.dropout(self.decoder_norm(hidden_UD))

@@ -1,0 +1,21 @@
+"""Causal language modelling: predict each token from all before it (GPT-2, section 2)."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.objectives.token_prediction import TokenPrediction
+
+
+class CausalLM(TokenPrediction):
+    """The embedding's own weight as projection, at every token but a sequence's last."""
+
+    reads: ClassVar[tuple[str, ...]] = ("next_positions", "next_labels")
+    label_column: ClassVar[str] = "next_labels"
+
+    def __init__(self, backbone: Backbone):
+        super().__init__(backbone, backbone.width, bias=False)
+
+    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
+        return self.projection(encoded.hidden_TD[batch["next_positions"]])

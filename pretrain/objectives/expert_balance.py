@@ -1,0 +1,23 @@
+"""Load balancing: experts that get an even share of the tokens (Switch Transformer, section 2.2, equations 4 to 6)."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from pretrain.interfaces import Backbone, Batch, Encoded
+
+
+class ExpertBalance(nn.Module):
+    """The family's own balance loss; its weight in the run is the paper's alpha (0.01)."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    label_column: ClassVar[str] = "tokens"
+    predicts_tokens: ClassVar[bool] = False
+    SHARDING: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+
+    def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
+        assert encoded.balance is not None, "the configuration pairs this objective with a family that has experts"
+        return encoded.balance * batch.tokens

@@ -1,0 +1,22 @@
+"""Span corruption: write out what the sentinels of the input stand for (T5, section 3.1.4)."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.objectives.token_prediction import TokenPrediction
+
+
+class SpanCorruption(TokenPrediction):
+    """A projection without bias, tied to the embedding (v1.0) or not (v1.1), at every token of the targets."""
+
+    reads: ClassVar[tuple[str, ...]] = ("decoder_tokens", "target_labels")
+    label_column: ClassVar[str] = "target_labels"
+
+    def __init__(self, backbone: Backbone):
+        super().__init__(backbone, backbone.width, bias=False)
+
+    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
+        assert encoded.decoded_UD is not None, "the configuration pairs this objective with a family that decodes"
+        return self.projection(encoded.decoded_UD)

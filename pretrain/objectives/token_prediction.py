@@ -1,0 +1,40 @@
+"""What all objectives that predict tokens have in common: the projection to the vocabulary and the loss."""
+
+from typing import ClassVar, cast
+
+from torch import Tensor, nn
+
+from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
+
+
+class TokenPrediction(nn.Module):
+    """Cross-entropy of the logits that a subclass makes against the labels that it names."""
+
+    label_column: ClassVar[str]
+    predicts_tokens: ClassVar[bool] = True
+    SHARDING: ClassVar[dict[str, str]] = {"projection": "vocabulary", "cross_entropy": "vocabulary"}
+
+    def __init__(self, backbone: Backbone, width: int, *, bias: bool):
+        """
+        Args:
+            width: of the states that are projected.
+            bias: the logits have one for each token of the vocabulary.
+        """
+        super().__init__()
+        size = backbone.token_embedding.num_embeddings
+        self.projection = VocabularyProjection(size, width, bias=bias, scale=backbone.output_scale)
+        self.cross_entropy = CrossEntropy()
+        self.tie(backbone)
+
+    def tie(self, backbone: Backbone) -> None:
+        """Share the embedding's weight where the family does; called again when a module was replaced."""
+        if backbone.ties_output:
+            self.projection.weight = cast(nn.Parameter, backbone.token_embedding.weight)
+
+    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
+        """[P, V], one row for each entry of the labels."""
+        raise NotImplementedError
+
+    def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
+        return self.cross_entropy(self.logits(encoded, batch), batch[self.label_column])
