@@ -116,6 +116,16 @@ def save(
     return final
 
 
+def write_weights(folder: Path, weights: dict[str, Tensor], tokenizer: bytes, facts: dict[str, Any]) -> None:
+    """Write a checkpoint without moments of an optimizer into a new ``folder``; ``facts`` as in :func:`save`."""
+    (folder / "tokenizer.model").write_bytes(tokenizer)
+    save_file(weights, folder / "weights-00000.safetensors")
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    files = {name: _durable_digest(folder / name) for name in ("tokenizer.model", "weights-00000.safetensors")}
+    record = Record(format_version=FORMAT_VERSION, shapes=shapes, files=files, **facts)
+    (folder / "checkpoint.json").write_text(json.dumps(configs.dump(record), indent=1), encoding="utf-8")
+
+
 def prune(output: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` checkpoints, and what an interrupted save left."""
     folder = output / "checkpoints"
