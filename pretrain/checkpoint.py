@@ -178,14 +178,20 @@ def restore(folder: Path, record: Record, owner: StateOwner, moments: tuple[str,
                 owner.set_state(key, name, value(name))
 
 
-def check_shapes(folder: Path, record: Record, shapes: dict[str, Any]) -> None:
-    """Raise a CheckpointError that names the first parameter in which a checkpoint and a model differ."""
+def check_shapes(
+    folder: Path, record: Record, shapes: dict[str, Any], otherwise: str = "choose another output folder"
+) -> None:
+    """Raise a CheckpointError that names the first parameter in which a checkpoint and a model differ.
+
+    Args:
+        otherwise: the way out if the model is as it should be.
+    """
     for name in {**record.shapes, **shapes}:
         here, there = shapes.get(name), record.shapes.get(name)
         if here is None or there is None or tuple(here) != tuple(there):
             raise CheckpointError(
                 f"{folder}: parameter {name} is {_shape(there)} in the checkpoint but {_shape(here)} in this run; give "
-                "the run the [model] and [objectives] of the checkpoint, or another output folder"
+                f"the run the [model] and [objectives] of the checkpoint, or {otherwise}"
             )
 
 

@@ -1,7 +1,7 @@
 """Exchange with Hugging Face transformers: the table from model family to its twins there, the nearest first.
 
-Each twin is rows of data in its family's file; ``weights.py`` and ``settings.py`` are the engines that apply them in both
-directions. Nothing here imports transformers: a model folder is ``config.json`` and safetensors.
+Each twin is rows of data in its family's file; ``weights.py`` and ``settings.py`` are the engines that apply them in
+both directions. Nothing here imports transformers: a model folder is ``config.json`` and safetensors.
 """
 
 from pretrain.exchange.albert import ALBERT

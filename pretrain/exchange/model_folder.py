@@ -52,7 +52,7 @@ class ModelFolder:
         """The file of each tensor."""
         if (self.path / WHOLE).is_file():
             file = self.path / WHOLE
-            return {name: file for name in _opened(file).keys()}  # noqa: SIM118 (safe_open is not a dict)
+            return dict.fromkeys(_opened(file).keys(), file)
         if (self.path / INDEX).is_file():
             files = _json(self.path / INDEX).get("weight_map", {})
             return {name: self.path / Path(file).name for name, file in files.items()}

@@ -32,7 +32,7 @@ def chosen(candidates: Sequence[Exchange], config: ModelConfig) -> Exchange:
 def there(exchange: Exchange, config: ModelConfig, rows: int) -> dict[str, Any]:
     """``config.json`` without class and special ids, for a vocabulary of so many rows."""
     values = {"model_type": exchange.model_type, "vocab_size": rows, "dtype": "float32"}
-    values |= exchange.fixed | {key: allowed[0] for key, allowed in exchange.theirs.items()}
+    values |= {**exchange.fixed} | {key: allowed[0] for key, allowed in exchange.theirs.items()}
     for setting in exchange.settings:
         value = getattr(config, setting.ours)
         values[setting.theirs] = setting.words[value][0] if setting.words is not None else value

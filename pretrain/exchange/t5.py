@@ -1,4 +1,4 @@
-"""The family t5 as transformers' T5: v1.0 (tied, plain) and v1.1 (untied, gated), which name feed-forward layers apart."""
+"""The family t5 as transformers' T5, plain (v1.0) and gated (v1.1): the two name their feed-forward layers apart."""
 
 from collections.abc import Mapping
 from dataclasses import replace
