@@ -47,9 +47,8 @@ def export(path: Path, folder: Path) -> Exported:
     config, twins = _model(source, record)
     twin = chosen(twins, config)
     with written_aside(folder) as partial:
-        special = write_tokenizer(
-            source / "tokenizer.model", partial, twin.model_type, getattr(config, "positions", None)
-        )
+        longest, segments = getattr(config, "positions", None), getattr(config, "segments", 2)
+        special = write_tokenizer(source / "tokenizer.model", partial, twin.model_type, longest, segments)
         config, changes = twin.fitted(config, special)
         architecture, rows = _class(twin, record.shapes)
         with checkpoint.tensors(source, record, "weights") as read:
