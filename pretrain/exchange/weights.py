@@ -33,7 +33,7 @@ def pairs(rows: Iterable[Row], shapes: Mapping[str, Shape]) -> list[Pair]:
     known = {name for pair in found for name in pair.ours}
     for name in shapes:
         if name not in known:
-            raise ExchangeError(f"parameter {name}: has no counterpart in transformers; leave its objective out")
+            raise ExchangeError(f"parameter {name}: has no place in transformers' classes for this kind of model")
     return found
 
 
