@@ -24,32 +24,12 @@ SENTENCES = [
     "北京 is the capital of China.",
 ]
 GOOD = [
-    "great",
-    "wonderful",
-    "lovely",
-    "charming",
-    "brilliant",
-    "delightful",
-    "superb",
-    "excellent",
-    "splendid",
-    "amazing",
-    "touching",
-    "funny",
+    *("great", "wonderful", "lovely", "charming", "brilliant", "delightful"),
+    *("superb", "excellent", "splendid", "amazing", "touching", "funny"),
 ]
 BAD = [
-    "awful",
-    "terrible",
-    "dull",
-    "boring",
-    "horrible",
-    "dreadful",
-    "poor",
-    "tedious",
-    "bland",
-    "stupid",
-    "annoying",
-    "painful",
+    *("awful", "terrible", "dull", "boring", "horrible", "dreadful"),
+    *("poor", "tedious", "bland", "stupid", "annoying", "painful"),
 ]
 
 

@@ -30,7 +30,7 @@ SWITCH = {**SMALL, "layers": 6, "decoder_layers": 6, "experts": 2}
             "bert",
             {"first_position": 2},
             "sentence_pairs",
-            "parameter objectives.sentence_pairs.classifier.weight: has no place",
+            r"sentence_pairs\.classifier\.weight: has no place",
         ),
         ("gpt", {"local_window": 4}, "causal_lm", "model.local_window = 4.*GPT2LMHeadModel"),
         ("switch", {"gated": True}, "span_corruption", "model.gated = True.*SwitchTransformers"),
