@@ -4,12 +4,16 @@ Text gets the same ids there as here, but for these known limits, which are the 
 
 - A special token's name in a text ("[MASK]") is that token there, which is what fill-mask needs; here it is text. The
   names of bytes ("<0x41>", with tokenizer.byte_fallback) are those bytes there.
-- Of a letter with two combining marks that sentencepiece replaces in part, the library keeps the replacement only.
+- Combining marks in an order that Unicode does not compose ("a", grave, dot below) are composed in another way there:
+  4326 of the 13824 pairs of marks (U+0300 to U+032F) on a, e, i, o, u and s, or only the first of the two stays. Of all
+  139453 characters one normalises otherwise (U+0344), and of the 13233 that can be written apart, one (U+11938).
 - Where two unigram segmentations score equally, sums of other precision may decide otherwise, and where a byte pair
   can be made of two pairs of pieces, another may come first.
+- ALBERT's own models are taken as they are; transformers' AlbertTokenizer also strips accents.
 
-Counted over 26388 paragraphs of English and Chinese books (2.2 million characters) with unigram and BPE models of 6000
-pieces, folded and not, with and without bytes: none differs.
+Counted over 33888 paragraphs of English and Chinese books (2.2 million characters), with four models of 6000 pieces:
+unigram and BPE, each folded without bytes and unfolded with them. Two paragraphs differ, both with the unfolded unigram
+model, in a near tie ("l" "op" here, "lo" "p" there).
 """
 
 import json

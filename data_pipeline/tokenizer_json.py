@@ -5,6 +5,7 @@ Written here and not by the library, so that its bytes do not depend on the libr
 
 import base64
 import json
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,14 @@ KNOWN = {
     BYTE_PAIR: (NORMAL, UNKNOWN, CONTROL, BYTE),
 }
 """Kind of model -> kinds of pieces that Hugging Face's library can be told of."""
+VOICED = {
+    kana + mark: whole
+    for kana in map(chr, range(0xFF66, 0xFF9E))
+    for mark in "\uff9e\uff9f"
+    if len(whole := unicodedata.normalize("NFKC", kana + mark)) == 1
+}
+"""Half-width kana with a mark -> one character. The library applies sentencepiece's table to whole characters with all
+their marks, and to a long one by parts, so what consists of several is put together before."""
 BYTES = ({"type": "ByteFallback"}, {"type": "Fuse"})
 
 
@@ -113,6 +122,8 @@ def _normalizers(settings: Any) -> list[dict[str, Any]]:
     """The characters' replacements, then what sentencepiece does to spaces."""
     steps: list[dict[str, Any]] = []
     if settings.precompiled_charsmap:
+        if "nfkc" in settings.name:
+            steps = [{"type": "NFC"}, *(_replace({"String": kana}, whole) for kana, whole in VOICED.items())]
         table = base64.b64encode(settings.precompiled_charsmap).decode()
         steps.append({"type": "Precompiled", "precompiled_charsmap": table})
     if settings.remove_extra_whitespaces:
