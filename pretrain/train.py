@@ -14,12 +14,13 @@ from pretrain.background import Ahead
 from pretrain.batches import Batches, Share
 from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_value
-from pretrain.metrics import Reporter, Work
+from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
 from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.zero import Engine
+from pretrain.work import Work
 
 
 def train(config: RunConfig) -> Path:
