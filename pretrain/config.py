@@ -13,8 +13,9 @@ from pretrain.metrics import ReportConfig
 from pretrain.models import FAMILIES
 from pretrain.models.family import ModelConfig
 from pretrain.objectives import OBJECTIVES
-from pretrain.optimizer import OptimizerConfig, ScheduleConfig
+from pretrain.optimizer import OptimizerConfig
 from pretrain.parallel import ParallelConfig
+from pretrain.schedule import ScheduleConfig
 
 
 class RunConfig(Section):
