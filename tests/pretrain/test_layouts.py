@@ -131,7 +131,7 @@ def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[s
 
 
 def _determined(recorded: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
-    """Without the key's bias under Adafactor: its gradient is noise, and that epsilon is too small to hold noise down."""
+    """Without the key's bias under Adafactor: its gradient is noise, which that epsilon does not hold."""
     return {name: value for name, value in recorded.items() if kind != "Adafactor" or "attention.key.bias" not in name}
 
 
