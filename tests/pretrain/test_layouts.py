@@ -130,12 +130,18 @@ def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[s
     assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
+def _determined(recorded: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    """Without the key's bias under Adafactor: its gradient is noise, which that epsilon does not hold."""
+    return {name: value for name, value in recorded.items() if kind != "Adafactor" or "attention.key.bias" not in name}
+
+
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 @pytest.mark.parametrize("layout", OTHER_LAYOUTS)
 def test_other_optimizers_update_alike_in_every_layout(
     layout: str, kind: str, computed: Callable[[str], dict[str, torch.Tensor]]
 ) -> None:
-    difference, worst = largest_difference(computed(f"one, {kind}"), computed(f"{layout}, {kind}"))
+    one, other = (_determined(computed(f"{place}, {kind}"), kind) for place in ("one", layout))
+    difference, worst = largest_difference(one, other)
     # They divide by the root of the second moment, so the bound is that of the noise they enlarge; a norm taken over a
     # flat buffer instead of a parameter would be off by more than 1.
     assert difference < 1e-3, f"{worst} differs by {difference:.2e} of its largest entry"
