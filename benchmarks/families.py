@@ -3,11 +3,11 @@
     .venv/bin/python benchmarks/families.py
 
 Corpora are prepared where they are missing, runs that are complete are taken as they are; the picture is
-``benchmarks/families.png``. Every curve shows how far the validation loss is below what counting gives: the cross-entropy
-of the labels under their frequencies in the training split.
+``benchmarks/families.png``. Every curve shows how far the validation loss is below what counting gives: the
+cross-entropy of the labels under their frequencies in the training split.
 
-In T5's targets every fourth token is a sentinel, whose order is fixed. So a second level is told for them: counting that
-knows where sentinels and ends stand, and guesses the text only.
+In T5's targets every fourth token is a sentinel, whose order is fixed. So a second level is told for them: counting
+that knows where sentinels and ends stand, and guesses the text only.
 """
 
 import argparse
