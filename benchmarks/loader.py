@@ -45,7 +45,9 @@ def synthetic(folder: Path, shards: int, rows: int) -> Any:
     record = SplitRecord(rows=total, tokens=total * LENGTH, predictions=total * PREDICTED, shards=tuple(records))
     split = Split(folder, record, tuple(columns))
     return SimpleNamespace(
-        path=folder, manifest=SimpleNamespace(columns=tuple(columns), recipe={}), split=lambda name: split
+        path=folder,
+        manifest=SimpleNamespace(columns=tuple(columns), recipe={}, tokenizer=SimpleNamespace(special={"pad": 0})),
+        split=lambda name: split,
     )
 
 

@@ -23,7 +23,8 @@ from evaluation.tasks.task import Task
 from pretrain.batches import pack
 from pretrain.interfaces import Backbone, Batch
 from pretrain.layers.attention import CoreAttention
-from pretrain.optimizer import ScheduleConfig, parameter_groups
+from pretrain.optimizer import parameter_groups
+from pretrain.schedule import ScheduleConfig
 
 BUCKET_BATCHES = 50
 """Batches whose rows are sorted by length together: similar lengths meet, and the order stays random enough."""

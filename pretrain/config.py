@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from configs import Section
 from configs.errors import ConfigError
@@ -13,8 +13,9 @@ from pretrain.metrics import ReportConfig
 from pretrain.models import FAMILIES
 from pretrain.models.family import ModelConfig
 from pretrain.objectives import OBJECTIVES
-from pretrain.optimizer import OptimizerConfig, ScheduleConfig
+from pretrain.optimizer import OptimizerConfig
 from pretrain.parallel import ParallelConfig
+from pretrain.schedule import ScheduleConfig
 
 
 class RunConfig(Section):
@@ -59,3 +60,15 @@ class RunConfig(Section):
         if unknown or not value:
             raise ValueError(f"{unknown or 'nothing'} is not in the table; the objectives are {', '.join(OBJECTIVES)}")
         return value
+
+    @model_validator(mode="after")
+    def _objectives_fit_the_family(self) -> "RunConfig":
+        provided = FAMILIES[self.model.family].module.provides
+        for name in self.objectives:
+            if OBJECTIVES[name].needs not in provided:
+                fitting = [each for each, objective in OBJECTIVES.items() if objective.needs in provided]
+                raise ValueError(
+                    f"objectives.{name} does not fit model.family '{self.model.family}'; those that do are "
+                    f"{', '.join(fitting)}"
+                )
+        return self

@@ -8,6 +8,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from pretrain.objectives import OBJECTIVES
+
 
 def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
     """Draw ``metrics`` (JSON lines) to ``picture`` (PNG): one panel for each objective; losses in nats."""
@@ -22,7 +24,7 @@ def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
             points = [(row["step"], row[part][name]) for row in rows if name in row.get(part, {})]
             if points:
                 panel.plot(*zip(*points, strict=True), label=part, **style)
-        if name == "masked_lm" and unigram_level is not None:
+        if OBJECTIVES[name].predicts_tokens and unigram_level is not None:
             panel.axhline(unigram_level, color="black", linestyle="--", linewidth=1)
             panel.annotate(
                 f"unigram level {unigram_level:.2f}: a model that only counts",

@@ -10,7 +10,7 @@ sequence starts. No padding exists, so none is computed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -100,11 +100,18 @@ class Encoded(NamedTuple):
     """Load-balancing loss of all expert layers, a mean over the tokens of the micro-batch."""
 
 
+Provision = Literal["both_sides", "left_side", "each_side", "decoded", "balance"]
+"""What a family's states are made of: a token's state knows all tokens, those to the left only, or each half of it
+those on one side (ELMo); a decoder writes targets; experts are to be balanced."""
+
+
 class Backbone(Protocol):
     """A model family without a head: ``forward(batch) -> Encoded``. Built from (its Config, Vocabulary)."""
 
     SHARDING: ClassVar[dict[str, str]]
     """Pattern of module names -> word of the tensor-parallel plan (``pretrain/parallel/tensor.py``)."""
+    provides: ClassVar[frozenset[Provision]]
+    """What objectives can build on."""
     width: int
     """Size of a hidden state (D)."""
     token_embedding: nn.Embedding
@@ -147,6 +154,8 @@ class Objective(Protocol):
     """A head with its loss: ``forward(encoded, batch) -> loss``, the sum over entries of ``label_column``."""
 
     SHARDING: ClassVar[dict[str, str]]
+    needs: ClassVar[Provision]
+    """What the backbone must provide."""
     reads: ClassVar[tuple[str, ...]]
     """Batch columns that forward reads."""
     label_column: ClassVar[str]

@@ -4,16 +4,15 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
 
 from configs import Section
 from pretrain.curve import draw
-from pretrain.interfaces import Batch
+from pretrain.objectives import OBJECTIVES
 
 
 class ReportConfig(Section):
@@ -27,31 +26,6 @@ class ReportConfig(Section):
     """Held-out rows that the validation loss is measured on."""
     tensorboard: bool = True
     """Write TensorBoard event files beside the JSON lines."""
-
-
-class Work(NamedTuple):
-    """Floating-point operations of a forward and backward pass: 6 for each weight and use, 12 L^2 D for attention
-    over L tokens in each layer (Kaplan et al. 2020, section 2.1; counted on real tokens and predicted positions)."""
-
-    per_token: float
-    per_prediction: float
-    per_squared_length: float
-
-    @classmethod
-    def of(cls, learner: Any) -> "Work":
-        """Count a learner that is not split over processes."""
-        embeddings = {id(part.weight) for part in learner.backbone.modules() if isinstance(part, nn.Embedding)}
-        dense = sum(p.numel() for p in learner.backbone.parameters() if p.ndim > 1 and id(p) not in embeddings)
-        layers = len(getattr(learner.backbone, "blocks", ()))
-        predicted = 0
-        if "masked_lm" in learner.objectives:
-            predicted = sum(p.numel() for p in learner.objectives["masked_lm"].parameters() if p.ndim > 1)
-        return cls(6.0 * dense, 6.0 * predicted, 12.0 * layers * learner.backbone.width)
-
-    def operations(self, batch: Batch) -> float:
-        squares = sum(length**2 for group in batch.layout.groups for length in group.lengths)
-        predictions = len(batch.columns.get("mask_labels", ()))
-        return self.per_token * batch.tokens + self.per_prediction * predictions + self.per_squared_length * squares
 
 
 class Reporter:
@@ -105,8 +79,9 @@ class Reporter:
             return
         self._write({"step": step, "validation": dict(losses)})
         below = ""
-        if self.level is not None and "masked_lm" in losses:
-            below = f" ({self.level - losses['masked_lm']:+.3f} nat below the unigram level {self.level:.3f})"
+        for name in losses:
+            if self.level is not None and OBJECTIVES[name].predicts_tokens:
+                below = f" ({self.level - losses[name]:+.3f} nat below the unigram level {self.level:.3f})"
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         self.say(f"step {step}: validation {told}{below}")
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.level)

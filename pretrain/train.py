@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from configs import dump
-from configs.errors import CheckpointError
+from configs.errors import CheckpointError, ConfigError
 from data_pipeline.shards import Dataset, open_dataset
 from pretrain import checkpoint, learner
 from pretrain.background import Ahead
@@ -15,12 +15,14 @@ from pretrain.batches import Batches, Share
 from pretrain.beginning import Beginning, beginning
 from pretrain.config import RunConfig
 from pretrain.initial import Value, materialise, random_value
-from pretrain.metrics import Reporter, Work
+from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
 from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
+from pretrain.parallel.recompute import recompute_blocks
 from pretrain.parallel.zero import Engine
+from pretrain.work import Work
 
 
 def train(config: RunConfig) -> Path:
@@ -162,6 +164,10 @@ class Run:
 
     def _start_engine(self, model: learner.Learner, batch: tuple[int, int]) -> Engine:
         tensor_parallel.shard(model, self.mesh)
+        if self.config.parallel.recompute and not recompute_blocks(model):
+            raise ConfigError(
+                f"parallel.recompute: model.family '{self.config.model.family}' has no Transformer blocks; remove it"
+            )
         self.shapes = {
             name: tensor_parallel.full_shape(parameter, self.mesh) for name, parameter in model.named_parameters()
         }

@@ -31,6 +31,11 @@ class Sight:
     bias_HLL: Tensor | None = None
     """Added to the scores, by head, place of the query and place of the key; as long as the longest sequence."""
 
+    def __post_init__(self) -> None:
+        if self.bias_HLL is not None:
+            # Not inside of the first block that asks: one that is computed twice must do the same both times.
+            _ = self.masks
+
     @cached_property
     def masks(self) -> list[Tensor | None]:
         """For each group of sequences what is added to its scores, [B or 1, H or 1, L, S]; None: nothing."""

@@ -13,7 +13,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "silu": F.silu,
 }
-"""gelu: Hendrycks & Gimpel 2016, exact (BERT); gelu_tanh: its approximation (GPT-2's published code); silu: for SwiGLU."""
+"""gelu: Hendrycks & Gimpel 2016, exact (BERT); gelu_tanh: its approximation (GPT-2's published code); silu: SwiGLU."""
 
 
 class Style(NamedTuple):

@@ -1,8 +1,6 @@
 """The table of model families. A family is one file: a typed Config, a module, and its SHARDING plan."""
 
-from typing import NamedTuple
-
-from torch import nn
+from typing import Any, NamedTuple
 
 from pretrain.models.albert import Albert, AlbertConfig
 from pretrain.models.bert import Bert, BertConfig
@@ -14,7 +12,8 @@ from pretrain.models.t5 import T5, T5Config
 
 class Family(NamedTuple):
     config: type[ModelConfig]
-    module: type[nn.Module]
+    module: Any
+    """In the role ``Backbone``."""
 
 
 FAMILIES: dict[str, Family] = {

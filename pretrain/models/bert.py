@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pretrain.interfaces import Batch, Encoded
+from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Attention, Sight
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
@@ -85,6 +85,7 @@ class BertConfig(ModelConfig):
 class Bert(nn.Module):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
+    provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
     pooling: ClassVar[str] = "first"
     ties_output: ClassVar[bool] = True
     output_scale: ClassVar[float] = 1.0

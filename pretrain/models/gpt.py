@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from pretrain.interfaces import Batch, Encoded
+from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Attention, Sight
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
@@ -69,6 +69,7 @@ class GptConfig(ModelConfig):
 class Gpt(nn.Module):
     """The decoder without its head: batch -> hidden states [T, D], each of what stands up to its token."""
 
+    provides: ClassVar[frozenset[Provision]] = frozenset({"left_side"})
     pooling: ClassVar[str] = "last"
     ties_output: ClassVar[bool] = True
     output_scale: ClassVar[float] = 1.0

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from pretrain.interfaces import Batch, Encoded
+from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.experts import SparseFeedForward
 from pretrain.models.family import Vocabulary
 from pretrain.models.t5 import T5, T5Config
@@ -33,6 +33,7 @@ class SwitchConfig(T5Config):
 class Switch(T5):
     """T5 with sparse layers; ``Encoded.balance`` is their load-balancing loss."""
 
+    provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides", "decoded", "balance"})
     SHARDING: ClassVar[dict[str, str]] = {
         **T5.SHARDING,
         "*blocks.*.feed_forward.experts": "experts",

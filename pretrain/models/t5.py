@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pretrain.interfaces import Batch, Encoded
+from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Attention, Sight
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
@@ -69,6 +69,7 @@ class T5Config(ModelConfig):
 class T5(nn.Module):
     """Encoder and decoder without the head: batch -> hidden states [T, D], and [U, D] where the batch has targets."""
 
+    provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides", "decoded"})
     pooling: ClassVar[str] = "mean"
     positions: ClassVar[None] = None
     """Any length: distances beyond the longest share a bias."""

@@ -1,6 +1,6 @@
 """The table of objectives. Each is a head with its loss, one file each."""
 
-from torch import nn
+from typing import Any
 
 from pretrain.objectives.causal_lm import CausalLM
 from pretrain.objectives.expert_balance import ExpertBalance
@@ -8,10 +8,11 @@ from pretrain.objectives.masked_lm import MaskedLM
 from pretrain.objectives.sentence_pairs import SentencePairs
 from pretrain.objectives.span_corruption import SpanCorruption
 
-OBJECTIVES: dict[str, type[nn.Module]] = {
+OBJECTIVES: dict[str, Any] = {
     "masked_lm": MaskedLM,
     "sentence_pairs": SentencePairs,
     "causal_lm": CausalLM,
     "span_corruption": SpanCorruption,
     "expert_balance": ExpertBalance,
 }
+"""In the role ``Objective``."""

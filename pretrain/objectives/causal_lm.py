@@ -4,13 +4,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.interfaces import Backbone, Batch, Encoded, Provision
 from pretrain.objectives.token_prediction import TokenPrediction
 
 
 class CausalLM(TokenPrediction):
     """The embedding's own weight as projection, at every token but a sequence's last."""
 
+    needs: ClassVar[Provision] = "left_side"
     reads: ClassVar[tuple[str, ...]] = ("next_positions", "next_labels")
     label_column: ClassVar[str] = "next_labels"
 

@@ -4,12 +4,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.interfaces import Backbone, Batch, Encoded, Provision
 
 
 class ExpertBalance(nn.Module):
     """The family's own balance loss; its weight in the run is the paper's alpha (0.01)."""
 
+    needs: ClassVar[Provision] = "balance"
     reads: ClassVar[tuple[str, ...]] = ()
     label_column: ClassVar[str] = "tokens"
     predicts_tokens: ClassVar[bool] = False

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.interfaces import Backbone, Batch, Encoded, Provision
 from pretrain.layers.style import ACTIVATIONS
 from pretrain.objectives.token_prediction import TokenPrediction
 
@@ -12,6 +12,7 @@ from pretrain.objectives.token_prediction import TokenPrediction
 class MaskedLM(TokenPrediction):
     """BERT's head: dense, activation, norm, then the embedding's own weight; predicted positions only."""
 
+    needs: ClassVar[Provision] = "both_sides"
     reads: ClassVar[tuple[str, ...]] = ("mask_positions", "mask_labels")
     label_column: ClassVar[str] = "mask_labels"
 

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.interfaces import Backbone, Batch, Encoded, Provision
 
 
 class SentencePairs(nn.Module):
     """First token -> dense, tanh (BERT's pooler) -> two classes: 0 as it was, 1 another document or swapped."""
 
+    needs: ClassVar[Provision] = "both_sides"
     reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
     label_column: ClassVar[str] = "pair_labels"
     predicts_tokens: ClassVar[bool] = False

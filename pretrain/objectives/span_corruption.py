@@ -4,13 +4,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.interfaces import Backbone, Batch, Encoded, Provision
 from pretrain.objectives.token_prediction import TokenPrediction
 
 
 class SpanCorruption(TokenPrediction):
     """A projection without bias, tied to the embedding (v1.0) or not (v1.1), at every token of the targets."""
 
+    needs: ClassVar[Provision] = "decoded"
     reads: ClassVar[tuple[str, ...]] = ("decoder_tokens", "target_labels")
     label_column: ClassVar[str] = "target_labels"
 

@@ -22,6 +22,9 @@ class ParallelConfig(Section):
     (ZeRO, Rajbhandari et al. 2020, section 5)."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Of weights and gradients in forward and backward; the optimizer's copy is always fp32."""
+    recompute: bool = False
+    """Compute Transformer blocks again on the way back instead of remembering what is inside of them: a fraction of
+    the memory for a third more computing (Chen et al. 2016; Megatron-LM trains its larger models so)."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of each process; 0 shares the cores among the processes of the machine."""
 

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from pretrain.interfaces import Batch
 from pretrain.learner import Learner
-from pretrain.optimizer import OPTIMIZERS, Lamb, OptimizerConfig, Segments, fresh_state, parameter_groups
+from pretrain.optimizer import (
+    OPTIMIZERS,
+    OptimizerConfig,
+    Segments,
+    WholeParameters,
+    fresh_state,
+    parameter_groups,
+)
 from pretrain.parallel import ParallelConfig
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.mesh import Mesh
@@ -63,8 +70,8 @@ class Engine:
         self.inner: torch.optim.Optimizer = getattr(self.wrapped, "optimizer", self.wrapped)
         self.fragments = {name: _FRAGMENTS[self.stage](self, parameter) for name, parameter in self.parameters.items()}
         self.set_steps(0)
-        if isinstance(self.inner, Lamb):
-            self._place_lamb(self.inner)
+        if isinstance(self.inner, WholeParameters):
+            self._place(self.inner)
 
     def accumulate(self, batch: Batch) -> dict[str, Tensor]:
         """Forward and backward of one micro-batch -> its named losses."""
@@ -118,7 +125,7 @@ class Engine:
             self._set_working_copy(parameter, local)
 
     def set_steps(self, steps: int) -> None:
-        """Give every flat tensor of the optimizer a state after ``steps`` updates, its moments zero."""
+        """Give every flat tensor of the optimizer a state after ``steps`` updates, its moments as they start."""
         # Not by the optimizer's groups: stage 3 fills those only while it steps, one part of the model at a time.
         owners = {id(fragment.owner): fragment.owner for fragment in self.fragments.values() if fragment is not None}
         for owner in owners.values():
@@ -165,8 +172,8 @@ class Engine:
                 gradient.mul_(scale)
         return norm
 
-    def _place_lamb(self, lamb: Lamb) -> None:
-        """Tell LAMB which parameters lie where in ZeRO's flat tensors, and how their norms are completed."""
+    def _place(self, optimizer: WholeParameters) -> None:
+        """Tell the optimizer which parameters lie where in ZeRO's flat tensors, and how their norms are completed."""
         pieces: dict[int, list[tuple[int, int, int]]] = {}
         split = torch.zeros(len(self.parameters), dtype=torch.bool, device=self.mesh.device)
         for slot, (name, parameter) in enumerate(self.parameters.items()):
@@ -180,7 +187,8 @@ class Engine:
             return torch.where(split, self.mesh.sum_over_tensor(whole.clone()), whole)
 
         segments = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in pieces.items()}
-        lamb.place(segments, len(self.parameters), complete)
+        entries = [tensor_parallel.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
+        optimizer.place(segments, entries, complete)
 
 
 def deepspeed_config(

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from configs.errors import ConfigError, DatasetError
+from data_pipeline.columns import Ragged
 from data_pipeline.shards import open_dataset
-from pretrain.batches import Batches, DataConfig, Share, check_columns, layout, pack
+from pretrain.batches import Batches, DataConfig, Share, assemble, check_columns, layout, pack
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
 
@@ -105,3 +106,37 @@ def test_a_missing_column_names_itself(dataset: Path) -> None:
     opened.manifest = opened.manifest.model_copy(update={"columns": ("tokens", "mask_positions", "mask_labels")})
     with pytest.raises(DatasetError, match="no column first_segment_length, pair_labels"):
         check_columns(opened, READS)
+
+
+def ragged(*rows: list[int]) -> Ragged:
+    return Ragged(np.concatenate(rows).astype(np.int64), np.concatenate([[0], np.cumsum([len(row) for row in rows])]))
+
+
+def test_what_follows_is_the_next_token_of_the_same_row() -> None:
+    columns = {"tokens": ragged([2, 7, 8, 3], [2, 3], [2, 9, 3])}
+    batch = assemble(columns, ("next_positions", "next_labels"), {})
+    assert batch["next_positions"].tolist() == [0, 1, 2, 4, 6, 7]
+    assert batch["next_labels"].tolist() == [7, 8, 3, 3, 9, 3]
+
+
+def test_a_decoder_reads_what_it_has_to_write_one_place_later() -> None:
+    columns = {"tokens": ragged([2, 7, 3], [2, 8, 9, 3]), "target_tokens": ragged([11, 5, 3], [11, 6, 4, 12, 3])}
+    batch = assemble(columns, ("decoder_tokens", "target_labels"), {}, start_token=0)
+    assert batch["target_labels"].tolist() == [11, 5, 3, 11, 6, 4, 12, 3]
+    assert batch["decoder_tokens"].tolist() == [0, 11, 5, 0, 11, 6, 4, 12]
+    assert batch.targets is not None
+    assert batch.targets.boundaries_B1.tolist() == [0, 3, 8]
+    assert [group.lengths for group in batch.targets.groups] == [(3, 5)], "grouped as the rows that they belong to are"
+
+
+def test_denominators_count_the_entries_of_the_global_batch(dataset: Path) -> None:
+    config = DataConfig(dataset=str(dataset), global_batch=16, micro_batch=4)
+    reads = ("tokens", "next_positions", "next_labels")
+    shares = [Batches(open_dataset(dataset, verify=False), config, reads, 7, Share(rank, 2)) for rank in (0, 1)]
+    parts = [part for share in shares for part in share.step(3)]
+    for column, entries in (
+        ("next_labels", lambda part: len(part["next_labels"])),
+        ("tokens", lambda part: part.tokens),
+    ):
+        mean = sum(entries(part) / part.denominators[column] for part in parts) / len(parts)
+        assert mean == pytest.approx(1.0), column

@@ -15,6 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pretrain import checkpoint
+from pretrain.optimizer import OPTIMIZERS
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -128,6 +129,17 @@ def test_a_checkpoint_resumes_in_another_layout(
         largest = float(value.abs().max())
         difference = float((value - resumed[name]).abs().max())
         assert difference <= 1e-4 * largest + 1e-9, f"{name} differs by {difference} of {largest}"
+
+
+@pytest.mark.parametrize("name", ["adafactor", "adagrad"])
+def test_the_moments_of_other_optimizers_come_back(name: str, settings: Settings, tmp_path: Path) -> None:
+    """Six steps at once, and three and three, end in the same bytes of weights and moments."""
+    changes = {"optimizer": {"name": name, "learning_rate": 0.02}, "schedule": {"decay": "constant"}}
+    for output, steps in (("whole", 6), ("parted", 3), ("parted", 6)):
+        told, _ = (process := start(settings(**changes, steps=steps, output=str(tmp_path / output)))).communicate()
+        assert process.returncode == 0, told[-3000:]
+    whole, parted = (final(tmp_path / output)["files"] for output in ("whole", "parted"))
+    assert whole == parted and f"{OPTIMIZERS[name].moments[0]}-00000.safetensors" in whole
 
 
 def test_a_second_phase_on_longer_rows_goes_on_from_the_first(

@@ -1,0 +1,71 @@
+"""Learning rate over time: a table of decays."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from configs import Section
+
+
+class ScheduleConfig(Section):
+    """Learning rate over time: a warm-up, then a decay to ``final_fraction`` of the peak."""
+
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps of the warm-up."""
+    warmup: Literal["linear", "constant"] = "linear"
+    """Linear from 0 to the peak, or the peak from the first step on (T5, section 3.1.2, before its 'rsqrt')."""
+    decay: Literal["linear", "cosine", "constant", "rsqrt", "wsd"] = "linear"
+    """Shape after the warm-up (BERT: linear). 'wsd' stays at the peak until the last ``decay_steps`` (ModernBERT)."""
+    decay_steps: int | None = Field(default=None, gt=0)
+    """How long the decay lasts. 'linear' and 'cosine': steps after the warm-up, then the rate stays at
+    ``final_fraction`` (GPT-3, appendix B); unset, to the end of the run. 'wsd': steps before the end of the run, which
+    must be set; in a run that is too short for it, all that follow the warm-up. The others have no length."""
+    final_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Share of the peak that is left at the end of the decay (GPT-3: 0.1)."""
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> "ScheduleConfig":
+        length = DECAYS[self.decay].length
+        if self.decay == "rsqrt" and self.warmup_steps == 0:
+            raise ValueError("decay 'rsqrt' scales by warmup_steps, which is 0; set it")
+        if self.warmup == "constant" and self.warmup_steps == 0:
+            raise ValueError("warmup 'constant' lasts warmup_steps, which is 0; set it or remove warmup")
+        if length == "needed" and self.decay_steps is None:
+            raise ValueError(f"decay '{self.decay}' lasts the last decay_steps, which is not set; set it")
+        if length == "none" and self.decay_steps is not None:
+            raise ValueError(f"decay '{self.decay}' does not read decay_steps {self.decay_steps}; remove it")
+        return self
+
+    def factor(self, step: int, steps: int) -> float:
+        """Share of the peak learning rate at optimizer step ``step`` (from 0) of ``steps``."""
+        if step < self.warmup_steps:
+            return 1.0 if self.warmup == "constant" else (step + 1) / self.warmup_steps
+        row = DECAYS[self.decay]
+        start, length = self.warmup_steps, self.decay_steps or steps - self.warmup_steps
+        if row.length == "needed":
+            start = max(start, steps - length)
+            length = steps - start
+        progress = min(max(0.0, (step - start) / max(1, length)), 1.0)
+        return self.final_fraction + (1 - self.final_fraction) * row.shape(progress, step, self.warmup_steps)
+
+
+class Decay(NamedTuple):
+    """A row of the table of decays."""
+
+    shape: Callable[[float, int, int], float]
+    """(progress of the decay in [0, 1], step, warm-up steps) -> share of the peak."""
+    length: Literal["optional", "needed", "none"]
+    """Whether it reads ``decay_steps``; a decay that needs it lies at the end of the run."""
+
+
+DECAYS: dict[str, Decay] = {
+    "linear": Decay(lambda progress, step, warmup: 1 - progress, "optional"),
+    "cosine": Decay(lambda progress, step, warmup: 0.5 * (1 + math.cos(math.pi * progress)), "optional"),
+    "constant": Decay(lambda progress, step, warmup: 1.0, "none"),
+    # T5, section 3.1.2.
+    "rsqrt": Decay(lambda progress, step, warmup: math.sqrt(warmup / (step + 1)), "none"),
+    # Warm-up, stable, decay; the shape 1 - sqrt of ModernBERT (Warner et al. 2024, section 2.2.2; Haegele et al. 2024).
+    "wsd": Decay(lambda progress, step, warmup: 1 - math.sqrt(progress), "needed"),
+}

@@ -1,0 +1,92 @@
+"""Every full-size run builds on the meta device and has the published number of parameters."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+import configs
+from pretrain.config import RunConfig
+from pretrain.learner import build
+from pretrain.models.family import Vocabulary
+
+FOLDER = Path(configs.__file__).parent / "pretrain"
+
+
+class Published(NamedTuple):
+    pieces: int
+    """Of the paper's vocabulary."""
+    parameters: float
+    """As published, or as the released weights have."""
+    counts: tuple[str, ...] = ("backbone", "objectives")
+    """What the publication counts: the whole learner, or parts of it by the start of their names."""
+
+
+PUBLISHED = {
+    # The released weights, with pooler and heads, hold 110.1 million; the paper rounds to 110M.
+    "bert_base": Published(30522, 110.1e6),
+    # The paper prints 340M; the released BertForPreTraining holds 336.2 million, of which the encoder is 335.1.
+    "bert_large": Published(30522, 335.1e6, ("backbone", "objectives.sentence_pairs.pooler")),
+    "roberta_large": Published(50265, 355.4e6),
+    # The paper prints 235M; the released weights hold 222.6 million with pooler and without the masked head.
+    "albert_xxlarge": Published(30000, 222.6e6, ("backbone", "objectives.sentence_pairs.pooler")),
+    # The paper prints 1542M, which is the count with GPT-1's 40,478 pieces (see below); the released weights hold more.
+    "gpt2_xl": Published(50257, 1557.6e6),
+    "megatron_8.3b": Published(50257, 8.3e9),
+    "turing_nlg_17b": Published(50257, 17.2e9),
+    "gpt3_175b": Published(50257, 174.6e9),
+    "t5_11b": Published(32100, 11.31e9),
+    "switch_c": Published(32100, 1.571e12),
+    "modern_base": Published(50368, 149.0e6),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_has_the_published_number_of_parameters(name: str) -> None:
+    run = configs.load(FOLDER / f"{name}.toml", RunConfig)
+    learner = build(run.model, run.objectives, Vocabulary(PUBLISHED[name].pieces))
+    assert all(parameter.is_meta for parameter in learner.parameters())
+    counted = sum(p.numel() for part, p in learner.named_parameters() if part.startswith(PUBLISHED[name].counts))
+    assert counted == pytest.approx(PUBLISHED[name].parameters, rel=0.005)
+
+
+def test_every_full_size_run_is_counted() -> None:
+    large = {path.stem for path in FOLDER.glob("*.toml") if not path.stem.endswith("_small")}
+    assert large - {"demo", "books"} == set(PUBLISHED)
+
+
+def plain_transformer(layers: int, width: int, inner: int) -> int:
+    """Weights, biases and norms of a Transformer's blocks, counted by hand."""
+    attention, feed_forward, norms = 4 * width * (width + 1), 2 * width * inner + inner + width, 4 * width
+    return layers * (attention + feed_forward + norms)
+
+
+def test_the_counts_are_those_of_the_formulas() -> None:
+    """The same numbers from the papers' shapes alone, so that a mistake in a module cannot hide in a tolerance."""
+    formulas = {
+        "gpt2_xl": plain_transformer(48, 1600, 6400) + (50257 + 1024 + 2) * 1600,
+        "megatron_8.3b": plain_transformer(72, 3072, 12288) + (51200 + 1024 + 2) * 3072,
+        "gpt3_175b": plain_transformer(96, 12288, 49152) + (50304 + 2048 + 2) * 12288,
+        "roberta_large": plain_transformer(24, 1024, 4096) + (50265 + 514 + 1 + 2) * 1024 + 1024 * 1027 + 50265,
+    }
+    for name, expected in formulas.items():
+        run = configs.load(FOLDER / f"{name}.toml", RunConfig)
+        learner = build(run.model, run.objectives, Vocabulary(PUBLISHED[name].pieces))
+        assert sum(parameter.numel() for parameter in learner.parameters()) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "printed"), [(12, 768, 117), (24, 1024, 345), (36, 1280, 762), (48, 1600, 1542)]
+)
+def test_gpt2s_printed_counts_are_those_of_gpt1s_vocabulary(layers: int, width: int, printed: int) -> None:
+    """Why paper and weights differ: all four sizes of table 2 come out with 40,478 pieces and none with 50,257."""
+    rest = plain_transformer(layers, width, 4 * width) + (1024 + 2) * width
+    assert round((rest + 40478 * width) / 1e6) == printed
+    assert round((rest + 50257 * width) / 1e6) > printed
+
+
+def test_the_meta_device_needs_no_memory_for_a_trillion() -> None:
+    run = configs.load(FOLDER / "switch_c.toml", RunConfig)
+    learner = build(run.model, run.objectives, Vocabulary(32100))
+    assert all(parameter.device == torch.device("meta") for parameter in learner.parameters())
