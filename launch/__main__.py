@@ -142,7 +142,7 @@ def export(
 ) -> None:
     """Write a checkpoint as a model folder that Hugging Face transformers loads: config, safetensors, tokenizer files.
 
-    Example: sesame export runs/demo/pretrain runs/demo/model
+    Example: sesame export runs/small/bert runs/small/bert-model
 
     What transformers has no class for is refused, with the setting that is in the way.
     """
@@ -159,7 +159,7 @@ def import_model(
 ) -> None:
     """Read a model folder of Hugging Face transformers as a checkpoint, to be evaluated or trained further.
 
-    Example: sesame import runs/demo/model runs/demo/imported
+    Example: sesame import runs/small/bert-model runs/small/bert-again
 
     To train it further, name it as initial_checkpoint in a run, and prepare the text with its tokenizer.model.
     """

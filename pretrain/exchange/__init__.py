@@ -8,11 +8,12 @@ from pretrain.exchange.albert import ALBERT
 from pretrain.exchange.bert import BERT, ROBERTA
 from pretrain.exchange.gpt import GPT2
 from pretrain.exchange.mapping import Exchange
+from pretrain.exchange.modernbert import MODERNBERT
 from pretrain.exchange.switch import SWITCH, SWITCH_UNTIED
 from pretrain.exchange.t5 import T5, T5_GATED
 
 EXCHANGES: dict[str, tuple[Exchange, ...]] = {
-    "bert": (BERT, ROBERTA),
+    "bert": (BERT, ROBERTA, MODERNBERT),
     "albert": (ALBERT,),
     "gpt": (GPT2,),
     "t5": (T5, T5_GATED),

@@ -25,6 +25,18 @@ Drawn = Callable[..., Learner]
 LENGTHS, TARGET_LENGTHS = [9, 9, 9, 9, 17, 18, 40], [5, 3, 8, 8, 8, 2, 11]
 SMALL = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, "dropout": 0.0, "attention_dropout": 0.0}
 ENCODER = {**SMALL, "positions": 64, "vocabulary_multiple": 7}
+MODERN = {
+    **ENCODER,
+    "norm_placement": "pre",
+    "position_kind": "rotary",
+    "gated": True,
+    "bias": False,
+    "segments": 0,
+    "first_attention_norm": False,
+    "local_window": 4,
+    "rotary_base": 160_000.0,
+    "norm_epsilon": 1e-5,
+}
 BOTH = {**SMALL, "decoder_layers": 2, "head_width": 16}
 SWITCH = {**BOTH, "experts": 3, "evaluation_capacity_factor": 100.0}
 PAIRS, MASKED = ("masked_lm", "sentence_pairs"), ("masked_lm",)
@@ -44,6 +56,7 @@ CASES = [
     Case("BertForMaskedLM", "bert", {**ENCODER, "segments": 1}, MASKED),
     Case("BertForNextSentencePrediction", "bert", ENCODER, ("sentence_pairs",)),
     Case("RobertaForMaskedLM", "bert", {**ENCODER, "first_position": 1, "segments": 1, "norm_epsilon": 1e-5}, MASKED),
+    Case("ModernBertForMaskedLM", "bert", MODERN, MASKED),
     Case("AlbertForPreTraining", "albert", {**ENCODER, "embedding_width": 16}, PAIRS),
     Case("AlbertForMaskedLM", "albert", {**ENCODER, "embedding_width": 16}, MASKED),
     Case("GPT2LMHeadModel", "gpt", {**ENCODER, "feed_forward_width": 96}, ("causal_lm",)),
@@ -221,7 +234,7 @@ def test_imported_again_it_is_the_same_bytes(case: Case, drawn: Drawn, tmp_path:
 
 
 def test_every_class_of_the_table_has_a_case() -> None:
-    untested = {"BertModel", "RobertaModel", "AlbertModel"}
+    untested = {"BertModel", "RobertaModel", "AlbertModel", "ModernBertModel"}
     classes = {name for twins in EXCHANGES.values() for twin in twins for name in twin.class_names}
     assert classes == {case.architecture for case in CASES} | untested
     twins = [twin for twins in EXCHANGES.values() for twin in twins]

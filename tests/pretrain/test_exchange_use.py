@@ -19,6 +19,16 @@ transformers = pytest.importorskip("transformers", reason="the exchange extra is
 Drawn = Callable[..., Learner]
 SMALL = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, "dropout": 0.0, "attention_dropout": 0.0}
 ENCODER = {**SMALL, "positions": 64}
+MODERN = {
+    **ENCODER,
+    "norm_placement": "pre",
+    "position_kind": "rotary",
+    "gated": True,
+    "bias": False,
+    "segments": 0,
+    "first_attention_norm": False,
+    "local_window": 4,
+}
 BOTH = {**SMALL, "decoder_layers": 2, "head_width": 16}
 TEXT = "The bada is not under fegu."
 
@@ -32,9 +42,10 @@ def ragged(ids: list[int]) -> Ragged:
     [
         ("bert", ENCODER),
         ("bert", {**ENCODER, "segments": 1, "first_position": 2}),
+        ("bert", MODERN),
         ("albert", {**ENCODER, "embedding_width": 16}),
     ],
-    ids=["bert", "roberta", "albert"],
+    ids=["bert", "roberta", "modernbert", "albert"],
 )
 def test_fill_mask(family: str, model: dict[str, Any], drawn: Drawn, tmp_path: Path) -> None:
     ours = drawn(tmp_path / "checkpoint", family, model, ("masked_lm",))
