@@ -114,8 +114,10 @@ class Backbone(Protocol):
     """What objectives can build on."""
     width: int
     """Size of a hidden state (D)."""
+    vocabulary_rows: int
+    """Tokens that can be predicted, padding of the vocabulary included (V)."""
     token_embedding: nn.Embedding
-    """Objectives that predict tokens may tie their projection to it."""
+    """Objectives that predict tokens tie their projection to it where ``ties_output`` says so; else it may be absent."""
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -77,7 +77,8 @@ class Albert(nn.Module):
         super().__init__()
         width, narrow, style = config.width, config.embedding_width, config.style
         self.style, self.width, self.positions, self.layers = style, width, config.positions, config.layers
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), narrow)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, narrow)
         self.position_embedding = nn.Embedding(config.positions, narrow)
         self.segment_embedding = nn.Embedding(2, narrow)
         self.embedding_norm = style.normalisation(narrow)

@@ -106,7 +106,8 @@ class Bert(nn.Module):
         width, style = config.width, config.style
         self.config, self.style, self.width, self.positions = config, style, width, config.positions
         self.reads = ("tokens", "positions") + (("segments",) if config.segments == 2 else ())
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         learned = config.position_kind == "learned"
         rows = config.positions + config.first_position
         self.position_embedding = nn.Embedding(rows, width) if learned else None

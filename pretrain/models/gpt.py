@@ -90,7 +90,8 @@ class Gpt(nn.Module):
         width, style = config.width, config.style
         self.style, self.width, self.positions = style, width, config.positions
         self.local_window = config.local_window
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         self.position_embedding = nn.Embedding(config.positions, width)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(

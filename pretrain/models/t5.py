@@ -92,7 +92,8 @@ class T5(nn.Module):
         self.config, style, width = config, config.style, config.width
         self.style, self.width, self.ties_output = style, width, config.tied
         self.output_scale = width**-0.5 if config.tied else 1.0
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         buckets = (config.position_buckets, config.longest_distance, config.heads)
         self.encoder_position_bias = RelativePositionBias(*buckets, bidirectional=True)
         self.encoder_blocks = nn.ModuleList(
