@@ -116,9 +116,11 @@ def test_the_loss_is_the_mean_of_both_directions() -> None:
     torch.testing.assert_close(total, loss / 8)
 
 
-def test_a_run_in_bf16_learns(settings: Callable[..., dict[str, Any]], tmp_path: Path, contiguous: Path) -> None:
+def test_a_run_in_bf16_learns(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, datasets: Callable[[str], Path]
+) -> None:
     values = settings(
-        data={"dataset": str(contiguous)},
+        data={"dataset": str(datasets("text"))},
         optimizer={"name": "adamw", "learning_rate": 5e-3},
         parallel={"precision": "bf16"},
         schedule={"warmup_steps": 5},
