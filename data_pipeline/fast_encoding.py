@@ -88,15 +88,18 @@ class FastEngine:
         return Ragged(ids, ends), np.flatnonzero(left)
 
 
+def model_proto(model: bytes) -> Any:
+    """The content of a sentencepiece model: its pieces, normalizer_spec and trainer_spec."""
+    return sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def fast_engine(processor: Any) -> FastEngine | None:
     """The fast engine for the model of a sentencepiece processor.
 
     None where numba is not installed, has no folder that it may keep compiled functions in, or the model is of another
     make.
     """
-    proto: Any = sentencepiece_model_pb2.ModelProto.FromString(  # pyright: ignore[reportAttributeAccessIssue]
-        processor.serialized_model_proto()
-    )
+    proto = model_proto(processor.serialized_model_proto())
     if not _fits(proto):
         return None
     try:

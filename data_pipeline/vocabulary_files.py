@@ -55,7 +55,11 @@ def described(path: Path, *, lowercase: bool, leading_space: bool) -> bytes:
     Raises:
         ConfigError: a file is missing or broken.
     """
-    parts = _byte_pairs(path, leading_space) if path.is_dir() else _word_pieces(path, lowercase)
+    return written(_byte_pairs(path, leading_space) if path.is_dir() else word_pieces(_rows(path), lowercase))
+
+
+def written(parts: dict[str, Any]) -> bytes:
+    """The bytes of a description, of what ``word_pieces`` or ``byte_pairs`` gives."""
     whole = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "post_processor": None, **parts}
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -135,7 +139,8 @@ KINDS = {("WordPiece", "BertPreTokenizer"): "word pieces", ("BPE", "ByteLevel"):
 """(model, what cuts the text before it) -> the kinds whose word starts are known."""
 
 
-def _word_pieces(path: Path, lowercase: bool) -> dict[str, Any]:
+def _rows(path: Path) -> dict[str, int]:
+    """The pieces of a ``vocab.txt`` and their ids."""
     # Only line feeds end a line: multilingual vocabularies have other line separators as pieces.
     pieces = [line.removesuffix("\r") for line in _text(path).removesuffix("\n").split("\n")]
     ids: dict[str, int] = {}
@@ -143,6 +148,11 @@ def _word_pieces(path: Path, lowercase: bool) -> dict[str, Any]:
         if not piece or ids.setdefault(piece, number) != number:
             what = f"repeats '{piece}' of row {ids[piece] + 1}" if piece else "is empty"
             raise ConfigError(f"{path}: row {number + 1} {what}; BERT's vocab.txt has one piece in each row")
+    return ids
+
+
+def word_pieces(ids: dict[str, int], lowercase: bool) -> dict[str, Any]:
+    """The parts of a description that makes BERT's WordPiece of these pieces."""
     return {
         "normalizer": {
             "type": "BertNormalizer",
@@ -175,6 +185,11 @@ def _byte_pairs(folder: Path, leading_space: bool) -> dict[str, Any]:
                 f"{merges_file}: row {number} is no merge of two pieces of {pieces_file.name}; copy both files anew"
             )
         merges.append(pair)
+    return byte_pairs(ids, merges, leading_space)
+
+
+def byte_pairs(ids: dict[str, int], merges: list[list[str]], leading_space: bool) -> dict[str, Any]:
+    """The parts of a description that makes GPT-2's byte-level byte pairs of these pieces, the first merge first."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": leading_space, "trim_offsets": True, "use_regex": True}
     return {
         "normalizer": None,
