@@ -11,7 +11,7 @@ from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import PostNormBlock
-from pretrain.models.family import ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
 
 
 class AlbertConfig(ModelConfig):
@@ -54,13 +54,10 @@ class AlbertConfig(ModelConfig):
         )
 
 
-class Albert(nn.Module):
+class Albert(FamilyModule):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
-    pooling: ClassVar[str] = "first"
-    ties_output: ClassVar[bool] = True
-    output_scale: ClassVar[float] = 1.0
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions", "segments")
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",

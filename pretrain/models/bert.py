@@ -16,7 +16,7 @@ from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import Rotary
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import BLOCKS
-from pretrain.models.family import ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
 
 
 class BertConfig(ModelConfig):
@@ -82,13 +82,10 @@ class BertConfig(ModelConfig):
         )
 
 
-class Bert(nn.Module):
+class Bert(FamilyModule):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
-    pooling: ClassVar[str] = "first"
-    ties_output: ClassVar[bool] = True
-    output_scale: ClassVar[float] = 1.0
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",
         "blocks.*.attention.core": "heads",

@@ -10,7 +10,7 @@ from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.recurrent import ProjectedLSTM, Steps
 from pretrain.layers.style import Style
-from pretrain.models.family import ModelConfig, Vocabulary
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary
 
 CHARACTERS = 261
 """256 bytes, and begin and end of text, begin and end of a word, padding (``Tokenizer.spelling``)."""
@@ -41,6 +41,11 @@ class ElmoConfig(ModelConfig):
     projection_clip: float = Field(default=3.0, gt=0)
     """Largest value of a recurrent layer's output, either sign."""
 
+    def deviation(self, name: str, shape: torch.Size) -> float:
+        """By what a product sums over, so that what is read through many layers stays as large as it was; characters as
+        numbers in [-1, 1] (the published code has other forms of much the same size). ``initial_std`` has no effect."""
+        return 3**-0.5 if name.endswith("embedding.weight") else shape[1:].numel() ** -0.5
+
     @model_validator(mode="after")
     def _shape_fits(self) -> "ElmoConfig":
         if self.width % 2:
@@ -52,7 +57,7 @@ class ElmoConfig(ModelConfig):
 
 
 class CharacterEncoder(nn.Module):
-    """Characters of tokens [N, characters] -> embeddings [N, projection]: filters, the largest answer of each, highways."""
+    """Characters of tokens [N, characters] -> embeddings [N, P]: filters, the largest answer of each, highways."""
 
     def __init__(self, config: ElmoConfig):
         super().__init__()
@@ -73,14 +78,12 @@ class CharacterEncoder(nn.Module):
         return self.projection(answers_NF)
 
 
-class Elmo(nn.Module):
+class Elmo(FamilyModule):
     """Batch -> hidden states [T, D]: left half from the tokens up to each one, right half from those after it."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"each_side"})
-    pooling: ClassVar[str] = "mean"
-    positions: ClassVar[None] = None
-    ties_output: ClassVar[bool] = False
-    output_scale: ClassVar[float] = 1.0
+    pooling = "mean"
+    ties_output = False
     reads: ClassVar[tuple[str, ...]] = ("tokens",)
     style: ClassVar[Style] = Style()
     SHARDING: ClassVar[dict[str, str]] = {

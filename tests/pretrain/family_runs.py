@@ -41,7 +41,7 @@ FAMILY_RUNS: dict[str, FamilyRun] = {
     "elmo": FamilyRun(
         "text",
         {"bidirectional_lm": 1.0},
-        {"family": "elmo", "width": 32, "cells": 24, "filters": [[1, 8], [3, 16]], "dropout": 0.0, "initial_std": 0.1},
+        {"family": "elmo", "width": 32, "cells": 24, "filters": [[1, 8], [3, 16]], "dropout": 0.0},
     ),
     "gpt": FamilyRun("text", {"causal_lm": 1.0}, {"family": "gpt", **ENCODER, "local_window": 6}),
     "t5": FamilyRun("spans", {"span_corruption": 1.0}, {"family": "t5", **TWO_STACKS}),
