@@ -46,6 +46,9 @@ TRAINING_THREADS = 2
 """Fixed, because sums over threads make the model depend on their number; the bytes must not depend on the machine."""
 
 
+BEGIN_OF_TEXT, END_OF_TEXT_CHARACTER, BEGIN_OF_WORD, END_OF_WORD, PADDING_CHARACTER = range(256, 261)
+"""What ELMo has behind the 256 bytes."""
+
 SENTINEL = "<extra_id_{}>"
 """What stands for a hidden span, by its number in the row; T5's names."""
 
@@ -191,6 +194,19 @@ class Tokenizer:
         processor = self._processor
         text = [i for i in range(len(self)) if not (processor.is_control(i) or processor.is_unknown(i))]
         return np.array([i for i in text if i not in self.special], np.int64)
+
+    def spelling(self, longest: int) -> np.ndarray:
+        """uint16 [V, ``longest``]: the characters of every piece as ELMo numbers them (Peters et al. 2018): its bytes
+        in UTF-8 between marks, a mark in front only where it begins a word; [CLS] and [SEP] are begin and end of text.
+        """
+        marks = {self.special.cls: [BEGIN_OF_TEXT], self.special.sep: [END_OF_TEXT_CHARACTER]}
+        spelled = np.full((len(self), longest), PADDING_CHARACTER, np.uint16)
+        for token in range(len(self)):
+            begins = [BEGIN_OF_WORD] if token in marks or self.shown(token)[0] else []
+            text = marks.get(token) or list(self.shown(token)[1].encode("utf-8"))
+            row = [*begins, *text[: longest - len(begins) - 1], END_OF_WORD]
+            spelled[token, : len(row)] = row
+        return spelled
 
     def _mask(self) -> int | None:
         try:

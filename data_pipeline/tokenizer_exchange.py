@@ -23,8 +23,17 @@ from typing import Any, NamedTuple
 
 from configs.errors import ConfigError
 from data_pipeline.tokenizer import OTHER_NAMES, PIECES, SENTINEL
+from data_pipeline.tokenizer_folder import (
+    ACCEPTED,
+    MODELS,
+    composed,
+    from_json,
+    json_object,
+    sentencepiece_model,
+    with_normalizer,
+)
 from data_pipeline.tokenizer_json import base, pieces, with_special
-from data_pipeline.vocabulary_files import FOLDERS, byte_pairs, described, is_description, word_pieces, written
+from data_pipeline.vocabulary_files import FOLDERS, described, is_description, written
 
 ENCODER = ("cls", "A", "sep", "B", "sep")
 """What stands around a pair of texts; the second has type 1."""
@@ -88,11 +97,7 @@ KINDS = {
 }
 KINDS["switch_transformers"] = KINDS["t5"]
 """By the model type of transformers. Rows of T5 begin with [CLS] here; T5's own model has no such piece, and no row of
-it begins so."""
-
-MODELS = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-"""Names of sentencepiece models in such folders."""
-ACCEPTED = "a sentencepiece model, vocab.txt, vocab.json with merges.txt, or a tokenizer.json of one of the last two"
+it begins so. Targets have no [CLS]: take it off what ``text_target`` gives."""
 
 
 def write_tokenizer(
@@ -162,22 +167,25 @@ def read_tokenizer(folder: Path) -> bytes:
     Raises:
         ConfigError: the folder has no tokenizer of a known kind.
     """
-    settings = _json(folder / "tokenizer_config.json")
-    whole = _json(folder / "tokenizer.json")
+    settings = json_object(folder / "tokenizer_config.json")
+    whole = json_object(folder / "tokenizer.json")
     for name in MODELS:
         if (folder / name).is_file():
-            return _sentencepiece(folder / name, whole)
+            return sentencepiece_model(folder / name, whole)
     normalizer, cut = whole.get("normalizer") or {}, whole.get("pre_tokenizer") or {}
     if (folder / "vocab.txt").is_file():
         parts = json.loads(described(folder / "vocab.txt", lowercase=True, leading_space=False))
-        return written(_with_normalizer(parts, normalizer, settings, folder))
+        return written(with_normalizer(parts, normalizer, settings, folder))
     leading = bool(settings.get("add_prefix_space", cut.get("add_prefix_space", False)))
     if any((folder / name).is_file() for names in FOLDERS for name in names):
         parts = json.loads(described(folder, lowercase=False, leading_space=leading))
-        return written(_composed(parts, normalizer, folder))
+        return written(composed(parts, normalizer, folder))
     if not whole:
         raise ConfigError(f"{folder}: has no tokenizer; add {ACCEPTED}")
-    return _from_json(whole, leading, settings, folder)
+    try:
+        return from_json(whole, leading, settings, folder)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{folder}: tokenizer.json is incomplete ({error!r}); copy it anew") from None
 
 
 def _named(ids: dict[str, int]) -> dict[str, str]:
@@ -237,78 +245,3 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """An object, empty where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not JSON ({error}); copy it anew") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: is not a JSON object; copy it anew")
-    return values
-
-
-def _sentencepiece(path: Path, whole: dict[str, Any]) -> bytes:
-    """A model whose pieces have the ids that transformers gives them."""
-    model = path.read_bytes()
-    names = pieces(base(model, str(path)))
-    # XLM-R and its kin count the pieces of this file from another number.
-    known = "model" in whole or path.name != MODELS[-1]
-    if not known or ("model" in whole and pieces(whole)[: len(names)] != names):
-        raise ConfigError(
-            f"{path}: numbers its pieces otherwise than transformers does for this model, so its ids would not fit the "
-            f"weights; give a folder with {ACCEPTED} that agrees with its tokenizer.json"
-        )
-    return model
-
-
-def _with_normalizer(
-    parts: dict[str, Any], normalizer: dict[str, Any], settings: dict[str, Any], folder: Path
-) -> dict[str, Any]:
-    """A vocab.txt's description with the folding of ``tokenizer.json``, or else of ``tokenizer_config.json``."""
-    if normalizer and normalizer.get("type") != "BertNormalizer":
-        raise ConfigError(f"{folder}: tokenizer.json normalises as '{normalizer.get('type')}'; give {ACCEPTED} as BERT")
-    given = normalizer or {
-        "lowercase": settings.get("do_lower_case", True),
-        "strip_accents": settings.get("strip_accents"),
-        "handle_chinese_chars": settings.get("tokenize_chinese_chars", True),
-    }
-    usual = parts["normalizer"]
-    return {**parts, "normalizer": {key: given.get(key, value) for key, value in usual.items()}}
-
-
-def _composed(parts: dict[str, Any], normalizer: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Byte pairs with their normalisation: none, or characters composed (ModernBERT)."""
-    if normalizer and normalizer.get("type") != "NFC":
-        raise ConfigError(f"{folder}: tokenizer.json normalises as '{normalizer.get('type')}', and only NFC is known")
-    return {**parts, "normalizer": normalizer or None}
-
-
-def _from_json(whole: dict[str, Any], leading: bool, settings: dict[str, Any], folder: Path) -> bytes:
-    """The description of a ``tokenizer.json`` that stands alone."""
-    model, cut = whole.get("model") or {}, whole.get("pre_tokenizer") or {}
-    normalizer = whole.get("normalizer") or {}
-    kind = model.get("type"), cut.get("type")
-    if kind == ("WordPiece", "BertPreTokenizer"):
-        return written(_with_normalizer(word_pieces(_whole(whole, folder), True), normalizer, settings, folder))
-    if kind == ("BPE", "ByteLevel") and cut.get("use_regex", True) and not model.get("ignore_merges"):
-        merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-        return written(_composed(byte_pairs(_whole(whole, folder), merges, leading), normalizer, folder))
-    raise ConfigError(
-        f"{folder}: tokenizer.json has the model '{kind[0]}' cut by '{kind[1]}', which has no counterpart here; give "
-        f"{ACCEPTED}"
-    )
-
-
-def _whole(whole: dict[str, Any], folder: Path) -> dict[str, int]:
-    """Pieces in the order of their ids, with the tokens that were added behind them."""
-    found = dict(whole["model"]["vocab"])
-    found |= {token["content"]: token["id"] for token in whole.get("added_tokens", [])}
-    ids = dict(sorted(found.items(), key=lambda item: item[1]))
-    if list(ids.values()) != list(range(len(ids))):
-        raise ConfigError(f"{folder}: tokenizer.json's ids are not 0 to {len(ids) - 1}, each once; copy it anew")
-    return ids

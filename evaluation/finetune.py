@@ -52,7 +52,7 @@ class Tuned(nn.Module):
     def __init__(self, backbone: nn.Module, task: Task, config: FinetuneConfig):
         super().__init__()
         self.backbone = backbone
-        self.head = Head(cast(Backbone, backbone).width, task.outputs, config)
+        self.head = Head(cast(Backbone, backbone), task.outputs, config)
         for module in backbone.modules():
             if isinstance(module, nn.Dropout):
                 module.p = config.dropout
@@ -60,7 +60,7 @@ class Tuned(nn.Module):
                 module.dropout = config.attention_dropout
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.head(self.backbone(batch).hidden_TD, batch)
+        return self.head(self.backbone(batch), batch)
 
 
 def finetune(

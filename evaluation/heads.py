@@ -9,12 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.finetune_config import FinetuneConfig
-from pretrain.interfaces import Batch
+from pretrain.interfaces import Backbone, Batch, Encoded
 
 
 def first(hidden_TD: Tensor, batch: Batch) -> Tensor:
     """The state of [CLS], [B, D]."""
     return hidden_TD[batch.layout.starts_B]
+
+
+def last(hidden_TD: Tensor, batch: Batch) -> Tensor:
+    """The state of each sequence's last token, [B, D]: the one that has seen all in a model that looks left."""
+    return hidden_TD[batch.layout.ends_B]
 
 
 def mean(hidden_TD: Tensor, batch: Batch) -> Tensor:
@@ -38,18 +43,35 @@ def _means(hidden_TD: Tensor, lengths: Tensor) -> Tensor:
 
 POOLINGS: dict[str, tuple[Callable[[Tensor, Batch], Tensor], int]] = {
     "first": (first, 1),
+    "last": (last, 1),
     "mean": (mean, 1),
     "pair": (pair, 4),
 }
 """Name -> (function, size of what it gives in widths)."""
 
 
-class Head(nn.Module):
-    """hidden states [T, D] -> outputs [B, C]."""
+class Mixture(nn.Module):
+    """All layers' states -> one: gamma times their mean with softmax(weights) (ELMo, Peters et al. 2018, eq. 1)."""
 
-    def __init__(self, width: int, outputs: int, config: FinetuneConfig):
+    def __init__(self, layers: int):
         super().__init__()
-        self.pool, widths = POOLINGS[config.pooling]
+        self.weights = nn.Parameter(torch.zeros(layers))
+        self.gamma = nn.Parameter(torch.ones(()))
+
+    def forward(self, layers: tuple[Tensor, ...]) -> Tensor:
+        """[T, D] of each layer -> [T, D]."""
+        mixed_TD = torch.stack([share * state for share, state in zip(self.weights.softmax(0), layers, strict=True)])
+        return self.gamma * mixed_TD.sum(0)
+
+
+class Head(nn.Module):
+    """What a backbone makes of a batch -> outputs [B, C]."""
+
+    def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig):
+        super().__init__()
+        width = backbone.width
+        self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
+        self.pool, widths = POOLINGS[backbone.pooling if config.pooling == "auto" else config.pooling]
         self.dropout = nn.Dropout(config.dropout)
         self.hidden = nn.Sequential(nn.Linear(widths * width, width), nn.Tanh(), self.dropout)
         if not config.hidden_layer:
@@ -60,5 +82,6 @@ class Head(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+    def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
+        hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)
         return self.output(self.hidden(self.dropout(self.pool(hidden_TD, batch)))).float()

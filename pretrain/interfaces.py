@@ -114,8 +114,10 @@ class Backbone(Protocol):
     """What objectives can build on."""
     width: int
     """Size of a hidden state (D)."""
+    vocabulary_rows: int
+    """Tokens that can be predicted, padding of the vocabulary included (V)."""
     token_embedding: nn.Embedding
-    """Objectives that predict tokens may tie their projection to it."""
+    """What objectives tie their projection to where ``ties_output`` says so; else it may be absent."""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -130,6 +132,11 @@ class Backbone(Protocol):
     @property
     def pooling(self) -> str:
         """What stands for a whole sequence: its ``first`` token's state, its ``last`` one's, or the ``mean``."""
+        ...
+
+    @property
+    def mixed_layers(self) -> int:
+        """How many layers' states (``Encoded.layers``) are mixed for a task; 0: the last one's is used."""
         ...
 
     @property

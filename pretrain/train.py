@@ -217,7 +217,7 @@ class Run:
         config, mesh = self.config, self.mesh
         self.reporter.say(
             f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-            f"(tensor {mesh.tensor} x data {mesh.data}, ZeRO {config.parallel.zero_stage}, "
+            f"(tensor {mesh.tensor} x data {mesh.data}, expert {mesh.expert}, ZeRO {config.parallel.zero_stage}, "
             f"{config.parallel.precision}); {self.batches.train.rows:,} training rows; "
             + (f"resuming at step {self.step} of {config.steps}" if self.step else f"{config.steps} steps")
         )

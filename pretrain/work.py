@@ -34,7 +34,7 @@ class Work(NamedTuple):
         for name, weight in backbone.named_parameters():
             if weight.ndim > 1 and id(weight) not in embeddings and not name.endswith("position_bias.weight"):
                 # Of stacked experts, [E, D, F], each token uses one.
-                size = weight.numel() / (weight.shape[0] if weight.ndim == 3 else 1)
+                size = weight.numel() / (weight.shape[0] if ".experts." in name else 1)
                 uses[name.startswith("decoder")] += 6.0 * size * _times(backbone, name)
         pairs = {"": 0.0, "decoder": 0.0, "cross": 0.0}
         for name, part in backbone.named_modules():

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from pretrain.models.albert import Albert, AlbertConfig
 from pretrain.models.bert import Bert, BertConfig
+from pretrain.models.elmo import Elmo, ElmoConfig
 from pretrain.models.family import ModelConfig
 from pretrain.models.gpt import Gpt, GptConfig
 from pretrain.models.switch import Switch, SwitchConfig
@@ -19,6 +20,7 @@ class Family(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "bert": Family(BertConfig, Bert),
     "albert": Family(AlbertConfig, Albert),
+    "elmo": Family(ElmoConfig, Elmo),
     "gpt": Family(GptConfig, Gpt),
     "t5": Family(T5Config, T5),
     "switch": Family(SwitchConfig, Switch),

@@ -11,7 +11,7 @@ from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import PostNormBlock
-from pretrain.models.family import ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
 
 
 class AlbertConfig(ModelConfig):
@@ -54,13 +54,10 @@ class AlbertConfig(ModelConfig):
         )
 
 
-class Albert(nn.Module):
+class Albert(FamilyModule):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
-    pooling: ClassVar[str] = "first"
-    ties_output: ClassVar[bool] = True
-    output_scale: ClassVar[float] = 1.0
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions", "segments")
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",
@@ -77,7 +74,8 @@ class Albert(nn.Module):
         super().__init__()
         width, narrow, style = config.width, config.embedding_width, config.style
         self.style, self.width, self.positions, self.layers = style, width, config.positions, config.layers
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), narrow)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, narrow)
         self.position_embedding = nn.Embedding(config.positions, narrow)
         self.segment_embedding = nn.Embedding(2, narrow)
         self.embedding_norm = style.normalisation(narrow)

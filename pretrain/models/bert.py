@@ -16,7 +16,7 @@ from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import Rotary
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import BLOCKS
-from pretrain.models.family import ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
 
 
 class BertConfig(ModelConfig):
@@ -85,13 +85,10 @@ class BertConfig(ModelConfig):
         )
 
 
-class Bert(nn.Module):
+class Bert(FamilyModule):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
-    pooling: ClassVar[str] = "first"
-    ties_output: ClassVar[bool] = True
-    output_scale: ClassVar[float] = 1.0
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",
         "blocks.*.attention.core": "heads",
@@ -109,7 +106,8 @@ class Bert(nn.Module):
         width, style = config.width, config.style
         self.config, self.style, self.width, self.positions = config, style, width, config.positions
         self.reads = ("tokens", "positions") + (("segments",) if config.segments == 2 else ())
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         learned = config.position_kind == "learned"
         rows = config.positions + config.first_position
         self.position_embedding = nn.Embedding(rows, width) if learned else None

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from pydantic import Field
+from torch import nn
 
 from configs import Section
 from data_pipeline.tokenizer import Tokenizer
@@ -46,6 +47,16 @@ class ModelConfig(Section):
     def deviation(self, name: str, shape: torch.Size) -> float:
         """Standard deviation of the initial values of the learner's parameter ``name`` of this whole shape."""
         return self.initial_std
+
+
+class FamilyModule(nn.Module):
+    """What most families answer in the role ``Backbone``; a family overrides what is different in it."""
+
+    pooling: str = "first"
+    positions: int | None = None
+    ties_output: bool = True
+    output_scale: float = 1.0
+    mixed_layers: int = 0
 
 
 def check_heads(width: int, heads: int) -> None:

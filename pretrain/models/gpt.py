@@ -14,7 +14,7 @@ from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import PreNormBlock
-from pretrain.models.family import ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
 
 ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
 """What adds to the residual stream, in each layer once."""
@@ -66,13 +66,11 @@ class GptConfig(ModelConfig):
         return self.initial_std / math.sqrt(parts)
 
 
-class Gpt(nn.Module):
+class Gpt(FamilyModule):
     """The decoder without its head: batch -> hidden states [T, D], each of what stands up to its token."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"left_side"})
-    pooling: ClassVar[str] = "last"
-    ties_output: ClassVar[bool] = True
-    output_scale: ClassVar[float] = 1.0
+    pooling = "last"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions")
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",
@@ -90,7 +88,8 @@ class Gpt(nn.Module):
         width, style = config.width, config.style
         self.style, self.width, self.positions = style, width, config.positions
         self.local_window = config.local_window
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         self.position_embedding = nn.Embedding(config.positions, width)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(

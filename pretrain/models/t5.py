@@ -13,7 +13,7 @@ from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import DecoderBlock, PreNormBlock
-from pretrain.models.family import ModelConfig, Vocabulary
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary
 
 
 class T5Config(ModelConfig):
@@ -66,13 +66,11 @@ class T5Config(ModelConfig):
         return sizes.get(part, self.width) ** -0.5
 
 
-class T5(nn.Module):
+class T5(FamilyModule):
     """Encoder and decoder without the head: batch -> hidden states [T, D], and [U, D] where the batch has targets."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides", "decoded"})
-    pooling: ClassVar[str] = "mean"
-    positions: ClassVar[None] = None
-    """Any length: distances beyond the longest share a bias."""
+    pooling = "mean"
     reads: ClassVar[tuple[str, ...]] = ("tokens",)
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",
@@ -92,7 +90,8 @@ class T5(nn.Module):
         self.config, style, width = config, config.style, config.width
         self.style, self.width, self.ties_output = style, width, config.tied
         self.output_scale = width**-0.5 if config.tied else 1.0
-        self.token_embedding = nn.Embedding(config.padded(vocabulary.size), width)
+        self.vocabulary_rows = config.padded(vocabulary.size)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         buckets = (config.position_buckets, config.longest_distance, config.heads)
         self.encoder_position_bias = RelativePositionBias(*buckets, bidirectional=True)
         self.encoder_blocks = nn.ModuleList(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pretrain.objectives.bidirectional_lm import BidirectionalLM
 from pretrain.objectives.causal_lm import CausalLM
 from pretrain.objectives.expert_balance import ExpertBalance
 from pretrain.objectives.masked_lm import MaskedLM
@@ -11,6 +12,7 @@ from pretrain.objectives.span_corruption import SpanCorruption
 OBJECTIVES: dict[str, Any] = {
     "masked_lm": MaskedLM,
     "sentence_pairs": SentencePairs,
+    "bidirectional_lm": BidirectionalLM,
     "causal_lm": CausalLM,
     "span_corruption": SpanCorruption,
     "expert_balance": ExpertBalance,

@@ -22,8 +22,8 @@ class TokenPrediction(nn.Module):
             bias: the logits have one for each token of the vocabulary.
         """
         super().__init__()
-        size = backbone.token_embedding.num_embeddings
-        self.projection = VocabularyProjection(size, width, bias=bias, scale=backbone.output_scale)
+        rows, scale = backbone.vocabulary_rows, backbone.output_scale
+        self.projection = VocabularyProjection(rows, width, bias=bias, scale=scale)
         self.cross_entropy = CrossEntropy()
         self.tie(backbone)
 

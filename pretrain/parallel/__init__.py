@@ -17,6 +17,9 @@ class ParallelConfig(Section):
 
     tensor: int = Field(default=1, gt=0)
     """Processes that split each layer between them (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+    expert: int = Field(default=1, gt=0)
+    """Processes among those of data parallelism that share the experts of a layer between them (GShard, Lepikhin et
+    al. 2021, section 2.2)."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What data-parallel processes split: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights
     (ZeRO, Rajbhandari et al. 2020, section 5)."""
@@ -27,6 +30,15 @@ class ParallelConfig(Section):
     the memory for a third more computing (Chen et al. 2016; Megatron-LM trains its larger models so)."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of each process; 0 shares the cores among the processes of the machine."""
+
+    @model_validator(mode="after")
+    def _experts_are_whole(self) -> "ParallelConfig":
+        if self.zero_stage == 3 and self.expert > 1:
+            raise ValueError(
+                "zero_stage 3 with expert > 1 is refused, because its weights are cut up over all data-parallel "
+                "processes, which hold different experts; use zero_stage 2, or expert 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _norm_is_right(self) -> "ParallelConfig":

@@ -9,7 +9,7 @@ import deepspeed
 import torch
 import torch.distributed
 from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
-from deepspeed.utils import logger
+from deepspeed.utils import groups, logger
 
 from configs.errors import ConfigError
 from pretrain.parallel import ParallelConfig
@@ -29,6 +29,12 @@ class Mesh:
                 "start a multiple of it or change it"
             )
         self.data = self.world // config.tensor
+        self.expert = config.expert
+        if self.data % config.expert:
+            raise ConfigError(
+                f"parallel.expert {config.expert} does not divide the {self.data} data-parallel processes; start a "
+                "multiple of it or change it"
+            )
         self.device = _device()
         _share_cores(config.threads)
         if config.tensor > 1:
@@ -42,6 +48,23 @@ class Mesh:
             self.data_group = torch.distributed.group.WORLD
         self.tensor_rank = torch.distributed.get_rank(self.tensor_group)
         self.data_rank = torch.distributed.get_rank(self.data_group)
+        self._group_experts()
+
+    def _group_experts(self) -> None:
+        """Of neighbouring data-parallel processes each holds other experts; ``expert_data_group`` holds the same."""
+        self.expert_group_name = f"ep_size_{self.expert}"
+        self.expert_rank = self.data_rank % self.expert
+        self.expert_group: Any = None
+        self.expert_data_group: Any = self.data_group
+        if self.expert == 1:
+            return
+        if self.tensor > 1:
+            groups.mpu = self
+            groups._create_expert_data_and_model_parallel(self.expert, mpu=self)
+        else:
+            groups._create_expert_and_data_parallel(self.expert)
+        self.expert_group = groups._get_expert_parallel_group(self.expert_group_name)
+        self.expert_data_group = groups._get_expert_data_parallel_group(self.expert_group_name)
 
     @property
     def leads(self) -> bool:
@@ -59,6 +82,12 @@ class Mesh:
         torch.distributed.all_reduce(tensor, group=self.tensor_group)
         return tensor
 
+    def sum_over_experts(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Over the processes that hold different experts."""
+        if self.expert > 1:
+            torch.distributed.all_reduce(tensor, group=self.expert_group)
+        return tensor
+
     def gather_objects(self, value: Any) -> list[Any]:
         """Every process's ``value``, in order of rank."""
         values: list[Any] = [None] * self.world
@@ -67,6 +96,13 @@ class Mesh:
 
     def close(self) -> None:
         """Give up this layout, so that another run can start in this process; the processes stay connected."""
+        for made in (
+            groups._EXPERT_PARALLEL_GROUP,
+            groups._EXPERT_PARALLEL_GROUP_RANKS,
+            groups._EXPERT_DATA_PARALLEL_GROUP,
+            groups._EXPERT_DATA_PARALLEL_GROUP_RANKS,
+        ):
+            made.clear()
         if self.tensor > 1:
             from megatron.core import parallel_state
 

@@ -1,7 +1,7 @@
 """Keep a block's input only, and compute the rest again on the way back (Chen et al. 2016).
 
-What a step must remember then grows with the number of blocks times the width, not with all that is inside of them, for a
-third more computing.
+What a step must remember then grows with the number of blocks times the width, not with all that is inside of them, for
+a third more computing.
 """
 
 from functools import partial

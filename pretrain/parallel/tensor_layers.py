@@ -15,8 +15,10 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor, nn
 
 from pretrain.layers.attention import CoreAttention
+from pretrain.layers.experts import Exchange, Experts
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
+from pretrain.parallel.experts import exchange, local_experts
 from pretrain.parallel.mesh import Mesh
 
 
@@ -123,6 +125,8 @@ SWAPS: dict[tuple[str, type[nn.Module]], Callable[[Any, Mesh], nn.Module]] = {
     ("vocabulary", CrossEntropy): _cross_entropy,
     ("heads", CoreAttention): _core,
     ("heads", RelativePositionBias): _position_bias,
+    ("experts", Experts): local_experts,
+    ("experts", Exchange): exchange,
 }
 """(word of the plan, plain layer) -> the layer that takes its place."""
 

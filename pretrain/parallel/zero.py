@@ -52,7 +52,7 @@ class Engine:
         self.lone_bf16 = parallel.zero_stage == 1 and parallel.precision == "bf16"
         self.clipping = optimizer.gradient_clipping
         self.pending = False
-        groups = parameter_groups(learner, optimizer.weight_decay)
+        groups = apart(parameter_groups(learner, optimizer.weight_decay), mesh)
         with contextlib.redirect_stdout(io.StringIO()):  # It prints a memory report for each parameter group.
             started: Any = deepspeed.initialize(
                 model=learner,
@@ -111,7 +111,9 @@ class Engine:
                 piece = self._values(fragment, key)
                 local.view(-1)[fragment.start : fragment.start + len(piece)].copy_(piece)
             if self.stage > 0:
-                self.mesh.sum_over_data(local)
+                spread = tensor_parallel.is_spread(parameter)
+                group = self.mesh.expert_data_group if spread else self.mesh.data_group
+                torch.distributed.all_reduce(local, group=group)
             yield name, tensor_parallel.gather(parameter, local, self.mesh)
 
     def set_state(self, key: str | None, name: str, full: Tensor) -> None:
@@ -158,13 +160,15 @@ class Engine:
 
     def _clip(self) -> Tensor:
         """Global gradient norm, split parameters counted once each; gradients are scaled down to the limit."""
-        squares = torch.zeros(2, device=self.mesh.device)
+        squares = torch.zeros(2, 2, device=self.mesh.device)
         gradients = [
             (parameter, parameter.grad) for parameter in self.parameters.values() if parameter.grad is not None
         ]
         for parameter, gradient in gradients:
-            squares[int(tensor_parallel.split_dimension(parameter) is None)] += gradient.float().square().sum()
-        squares[0] = self.mesh.sum_over_tensor(squares[:1].clone())[0]
+            split = tensor_parallel.split_dimension(parameter) is not None
+            squares[int(split), int(tensor_parallel.is_spread(parameter))] += gradient.float().square().sum()
+        squares[1] = self.mesh.sum_over_tensor(squares[1].clone())
+        squares[:, 1] = self.mesh.sum_over_experts(squares[:, 1].clone())
         norm = squares.sum().sqrt()
         if self.clipping:
             scale = (self.clipping / (norm + 1e-6)).clamp(max=1.0)
@@ -176,19 +180,38 @@ class Engine:
         """Tell the optimizer which parameters lie where in ZeRO's flat tensors, and how their norms are completed."""
         pieces: dict[int, list[tuple[int, int, int]]] = {}
         split = torch.zeros(len(self.parameters), dtype=torch.bool, device=self.mesh.device)
+        spread = torch.zeros_like(split)
         for slot, (name, parameter) in enumerate(self.parameters.items()):
             split[slot] = tensor_parallel.split_dimension(parameter) is not None
+            spread[slot] = tensor_parallel.is_spread(parameter)
             fragment = self.fragments[name]
             if fragment is not None:
                 pieces.setdefault(id(fragment.owner), []).append((slot, fragment.offset, fragment.length))
 
         def complete(squares: Tensor) -> Tensor:
-            whole = self.mesh.sum_over_data(squares) if self.stage > 0 else squares
+            if self.stage > 0:
+                # That of an expert's pieces, and at once that over the processes of other experts.
+                whole = self.mesh.sum_over_data(squares)
+            else:
+                whole = torch.where(spread, self.mesh.sum_over_experts(squares.clone()), squares)
             return torch.where(split, self.mesh.sum_over_tensor(whole.clone()), whole)
 
         segments = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in pieces.items()}
         entries = [tensor_parallel.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
         optimizer.place(segments, entries, complete)
+
+
+def apart(groups: list[dict[str, Any]], mesh: Mesh) -> list[dict[str, Any]]:
+    """Parameter groups with experts in groups of their own, marked as DeepSpeed wants it: it shares out the optimizer
+    state of a group over the processes that hold the same values."""
+    found = []
+    for group in groups:
+        here = [parameter for parameter in group["params"] if not tensor_parallel.is_spread(parameter)]
+        spread = [parameter for parameter in group["params"] if tensor_parallel.is_spread(parameter)]
+        found.append({**group, "params": here})
+        if spread:
+            found.append({**group, "params": spread, "moe": True, "name": mesh.expert_group_name})
+    return found
 
 
 def deepspeed_config(

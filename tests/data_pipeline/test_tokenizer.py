@@ -81,3 +81,20 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_too_little_text_for_the_vocabulary_is_said_so() -> None:
     with pytest.raises(CorpusError, match=r"too small for tokenizer\.vocabulary_size 8192"):
         train(["a few words only"], TokenizerConfig())
+
+
+def test_every_piece_is_spelled_by_its_bytes(tokenizer: Tokenizer) -> None:
+    spelled = tokenizer.spelling(12)
+    assert spelled.shape == (len(tokenizer), 12) and spelled.dtype == np.uint16 and spelled.max() == 260
+    assert spelled[tokenizer.special.cls, :4].tolist() == [258, 256, 259, 260]
+    assert spelled[tokenizer.special.sep, :4].tolist() == [258, 257, 259, 260]
+    for token in tokenizer.ordinary:
+        begins, text = tokenizer.shown(int(token))
+        row = [*([258] if begins else []), *text.encode("utf-8"), 259]
+        assert spelled[token].tolist() == row + [260] * (12 - len(row)) or len(row) > 12
+    assert len(np.unique(tokenizer.spelling(50)[tokenizer.ordinary], axis=0)) == len(tokenizer.ordinary)
+
+
+def test_a_long_piece_is_cut_and_still_ends(tokenizer: Tokenizer) -> None:
+    spelled = tokenizer.spelling(4)
+    assert ((spelled == 259).sum(1) == 1).all(), "every piece has one end"

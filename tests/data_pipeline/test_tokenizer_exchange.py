@@ -165,6 +165,32 @@ def test_one_segment_gives_no_types(model: Callable[..., Path], tmp_path: Path) 
     assert "token_type_ids" not in loaded(tmp_path, "roberta")("the cat")
 
 
+def test_a_model_as_t5s_own_has_nothing_before_a_text(sentences: list[str], tmp_path: Path) -> None:
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        vocab_size=300,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    path = tmp_path / "spiece.model"
+    path.write_bytes(model.getvalue())
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    assert write_tokenizer(path, tmp_path / "there", "t5", None) == ids
+    theirs = loaded(tmp_path / "there", "t5")
+    processor: Any = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())  # pyright: ignore
+    assert theirs.encode(sentences[0]) == [*processor.encode(sentences[0]), 1]
+    assert read_tokenizer(tmp_path / "there") == model.getvalue()
+    with pytest.raises(ConfigError, match=r"spiece\.model: has no cls token .* which a bert needs"):
+        write_tokenizer(path, tmp_path / "other", "bert", None)
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_word_pieces_go_there_and_back(words: Path, tmp_path: Path, lowercase: bool) -> None:
     given = given_model(TokenizerConfig(model=str(words), lowercase=lowercase))
@@ -236,6 +262,9 @@ def test_unknown_folders_are_refused(model: Callable[..., Path], tmp_path: Path)
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel"}, "pre_tokenizer": {"type": "Split"}}')
     with pytest.raises(ConfigError, match=r"tokenizer\.json has the model 'WordLevel' cut by 'Split'"):
         read_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "ByteLevel"}}')
+    with pytest.raises(ConfigError, match=r"tokenizer\.json is incomplete \(KeyError\('merges'\)\); copy it anew"):
+        read_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ConfigError, match=r"tokenizer\.json: is not JSON"):
         read_tokenizer(tmp_path)
@@ -257,6 +286,18 @@ def test_pieces_that_are_numbered_otherwise_are_refused(model: Callable[..., Pat
     (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
     with pytest.raises(ConfigError, match="numbers its pieces otherwise than transformers does"):
         read_tokenizer(tmp_path)
+    alone = tmp_path / "xlm-roberta"
+    alone.mkdir()
+    (alone / "sentencepiece.bpe.model").write_bytes(given.read_bytes())
+    with pytest.raises(ConfigError, match=r"sentencepiece\.bpe\.model: numbers its pieces otherwise"):
+        read_tokenizer(alone)
+
+
+def test_other_normalisation_is_refused(words: Path, byte_pairs: Path) -> None:
+    for folder in (words.parent, byte_pairs):
+        (folder / "tokenizer.json").write_text('{"normalizer": {"type": "Lowercase"}}')
+        with pytest.raises(ConfigError, match=r"tokenizer\.json normalises as 'Lowercase'"):
+            read_tokenizer(folder)
 
 
 def test_a_real_model_gets_its_own_ids(tmp_path: Path) -> None:

@@ -9,8 +9,12 @@ from evaluation.encoding import load_task
 from evaluation.finetune import Scale, Tuned, finetune, predict, score, shuffled_batches
 from evaluation.finetune_config import FinetuneConfig
 from evaluation.tasks import TASKS
+from pretrain.initial import materialise, random_value
+from pretrain.models import FAMILIES
+from pretrain.models.family import Vocabulary
 
 CPU = torch.device("cpu")
+VOCABULARY = 128
 EASY = FinetuneConfig(learning_rate=3e-3, epochs=3, batch_size=16, sequence_length=64, attention_dropout=0.0)
 
 
@@ -26,6 +30,30 @@ def test_an_easy_task_is_learned(data, backbone, precision, pooling):
     outcome = finetune(backbone, data, config, 1, CPU)
     assert outcome.scores["accuracy"] > 0.95
     assert outcome.epoch == 3 and len(outcome.predictions["SST-2"]) == 20
+
+
+SMALL = {"layers": 1, "width": 32, "heads": 2, "feed_forward_width": 64}
+SHAPES = {
+    "bert": {**SMALL, "positions": 64},
+    "albert": {**SMALL, "positions": 64, "embedding_width": 16},
+    "elmo": {"layers": 1, "width": 32, "cells": 24, "filters": ((1, 8), (3, 16))},
+    "gpt": {**SMALL, "positions": 64},
+    "t5": {**SMALL, "decoder_layers": 1, "head_width": 16},
+    "switch": {**SMALL, "decoder_layers": 1, "head_width": 16, "experts": 4, "sparse_every": 1},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns_an_easy_task(data, family):
+    config = FAMILIES[family].config(**SHAPES[family])
+    with torch.device("meta"):
+        backbone = FAMILIES[family].module(config, Vocabulary(VOCABULARY))
+    draw = random_value(1, config.deviation)
+    materialise(backbone, lambda name, parameter: draw(name, parameter.shape))
+    if family == "elmo":
+        # As a tokenizer of single letters spells them.
+        backbone.spelling_VC[:, 1] = torch.arange(len(backbone.spelling_VC))
+    assert finetune(backbone, data, EASY, 1, CPU).scores["accuracy"] > 0.95
 
 
 def test_a_regression_is_learned_in_its_own_unit(letters, tokenizer, backbone):

@@ -1,7 +1,8 @@
-"""A small BERT run as plain values, for tests to change."""
+"""Small runs as plain values, for tests to change, and the datasets that they read."""
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,46 @@ from pretrain.initial import materialise
 from pretrain.learner import Learner, build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
+from tests.pretrain.family_runs import FAMILY_RUNS
 
 Settings = Callable[..., dict[str, Any]]
 Drawn = Callable[..., Learner]
+Datasets = Callable[[str], Path]
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "text": {"segment": {"kind": "contiguous"}, "corrupt": {"kind": "nothing"}},
+    "spans": {
+        "segment": {"kind": "contiguous"},
+        "corrupt": {"kind": "masked_spans", "mask_probability": 0.3},
+        "tokenizer": {"sentinels": 16},
+    },
+}
+"""What is changed of a recipe, by the name of the dataset that it makes; ``pairs`` is the fixture ``dataset``."""
+
+
+@pytest.fixture(scope="session")
+def datasets(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Datasets:
+    """``datasets(name)``: the corpus prepared by a row of ``RECIPES`` when it is first asked for."""
+    from data_pipeline.prepare import CorpusConfig, prepare
+
+    @cache
+    def get(name: str) -> Path:
+        if name == "pairs":
+            return dataset
+        output, recipe = tmp_path_factory.mktemp(name) / "dataset", RECIPES[name]
+        values = {
+            "seed": 1,
+            "output": str(output),
+            "source": {"kind": "json_lines", "paths": [str(corpus)]},
+            "tokenizer": {"vocabulary_size": 320, "kind": "unigram", **recipe.get("tokenizer", {})},
+            "segment": {"sequence_length": 48, **recipe["segment"]},
+            "corrupt": recipe["corrupt"],
+            "shards": {"validation_fraction": 0.1},
+            "workers": {"count": 2},
+        }
+        return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), output)
+
+    return get
 
 
 @pytest.fixture
@@ -84,5 +122,14 @@ def drawn(dataset: Path) -> Drawn:
         weights = {name: value.detach() for name, value in learner.named_parameters()}
         checkpoint.write_weights(folder, weights, tokenizer.read_bytes(), facts)
         return learner.eval()
+
+
+def family_settings(settings: Settings, datasets: Datasets) -> Settings:
+    """``family_settings(name, section={key: value})``: the run of a row of ``FAMILY_RUNS`` with those changes."""
+
+    def make(name: str, **changes: Any) -> dict[str, Any]:
+        run = FAMILY_RUNS[name]
+        changes["data"] = {"dataset": str(datasets(run.dataset)), **changes.get("data", {})}
+        return settings(**changes) | {"model": dict(run.model), "objectives": dict(run.objectives)}
 
     return make

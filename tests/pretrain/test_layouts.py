@@ -15,10 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-PROCESS = Path(__file__).with_name("layout_process.py")
-STEPS = 4
-BOUND = 1e-6
+from pretrain.models import FAMILIES
+from tests.pretrain.family_runs import FAMILY_RUNS
 
+PROCESS = Path(__file__).with_name("layout_process.py")
+STEPS = 3
+BOUND = 1e-6
 
 SGD: dict[str, Any] = {"name": "sgd"}
 
@@ -27,6 +29,8 @@ class Case(NamedTuple):
     processes: int
     parallel: dict[str, Any]
     optimizer: dict[str, Any]
+    run: str = "bert"
+    """Row of ``FAMILY_RUNS``."""
 
 
 LAYOUTS = {
@@ -41,6 +45,9 @@ LAYOUTS = {
     "tensor 2 x data 2, ZeRO 2": Case(4, {"tensor": 2, "zero_stage": 2}, SGD),
     "tensor 2 x data 2, ZeRO 3": Case(4, {"tensor": 2, "zero_stage": 3}, SGD),
 }
+FAMILY_LAYOUTS = ["tensor 2, ZeRO 1", "tensor 2 x data 2, ZeRO 3"]
+OTHER_RUNS = [run for run in FAMILY_RUNS if run != "bert"]
+"""What BERT goes through in all layouts, the others go through in two."""
 LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 0.01}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.2}
@@ -55,6 +62,8 @@ CASES = {
         for layout in OTHER_LAYOUTS
         for kind, settings in OPTIMIZERS.items()
     },
+    **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in OTHER_RUNS},
+    **{f"{name}, {run}": LAYOUTS[name]._replace(run=run) for name in FAMILY_LAYOUTS for run in OTHER_RUNS},
     **{f"one, bf16, ZeRO {stage}": Case(1, {"precision": "bf16", "zero_stage": stage}, SGD) for stage in (1, 2, 3)},
     **{
         f"tensor 2, bf16, ZeRO {stage}": Case(2, {"precision": "bf16", "tensor": 2, "zero_stage": stage}, SGD)
@@ -74,7 +83,7 @@ def kept() -> Computed:
 
 @pytest.fixture
 def computed(
-    kept: Computed, world: Callable[..., list[str]], settings: Callable[..., dict[str, Any]], tmp_path: Path
+    kept: Computed, world: Callable[..., list[str]], family_settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> Callable[[str], dict[str, torch.Tensor]]:
     """``computed(case)``: what was written down in it; the first that asks for a world runs all that it shares."""
 
@@ -87,7 +96,9 @@ def computed(
                 if (case.processes, case.parallel.get("tensor")) == (asked.processes, asked.parallel.get("tensor"))
             ]
             targets = {other: tmp_path / f"{place}.safetensors" for place, other in enumerate(together)}
-            pairs = [(_settings(settings, CASES[other], target), str(target)) for other, target in targets.items()]
+            pairs = [
+                (_settings(family_settings, CASES[other], target), str(target)) for other, target in targets.items()
+            ]
             listed = tmp_path / "cases.json"
             listed.write_text(json.dumps(pairs))
             world(asked.processes, PROCESS, str(listed), str(STEPS))
@@ -97,9 +108,9 @@ def computed(
     return get
 
 
-def _settings(settings: Callable[..., dict[str, Any]], case: Case, target: Path) -> dict[str, Any]:
+def _settings(family_settings: Callable[..., dict[str, Any]], case: Case, target: Path) -> dict[str, Any]:
     parallel = {"precision": "fp32", "threads": 1, **case.parallel}
-    return settings(parallel=parallel, optimizer=case.optimizer, output=str(target.with_suffix("")))
+    return family_settings(case.run, parallel=parallel, optimizer=case.optimizer, output=str(target.with_suffix("")))
 
 
 def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -127,6 +138,17 @@ def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[s
     reference = computed("one")
     assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "clipping must have been at work"
     difference, worst = largest_difference(reference, computed(layout))
+    assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
+
+
+def test_every_family_has_a_run() -> None:
+    assert {run.model["family"] for run in FAMILY_RUNS.values()} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("layout", FAMILY_LAYOUTS)
+@pytest.mark.parametrize("run", OTHER_RUNS)
+def test_family_equals_one_process(run: str, layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    difference, worst = largest_difference(computed(f"one, {run}"), computed(f"{layout}, {run}"))
     assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
 
 

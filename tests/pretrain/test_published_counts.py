@@ -31,6 +31,8 @@ PUBLISHED = {
     "roberta_large": Published(50265, 355.4e6),
     # The paper prints 235M; the released weights hold 222.6 million with pooler and without the masked head.
     "albert_xxlarge": Published(30000, 222.6e6, ("backbone", "objectives.sentence_pairs.pooler")),
+    # Character filters 0.2, highways 16.8, their projection 1.0, four LSTMs of 18.9 million each; the softmax is apart.
+    "elmo": Published(32768, 93.6e6, ("backbone",)),
     # The paper prints 1542M, which is the count with GPT-1's 40,478 pieces (see below); the released weights hold more.
     "gpt2_xl": Published(50257, 1557.6e6),
     "megatron_8.3b": Published(50257, 8.3e9),
@@ -64,7 +66,11 @@ def plain_transformer(layers: int, width: int, inner: int) -> int:
 
 def test_the_counts_are_those_of_the_formulas() -> None:
     """The same numbers from the papers' shapes alone, so that a mistake in a module cannot hide in a tolerance."""
+    lstm = 2 * 512 * 4 * 4096 + 4 * 4096 + 4096 * 512
+    filters = sum(count * (16 * size + 1) for size, count in enumerate((32, 32, 64, 128, 256, 512, 1024), 1))
+    characters = 261 * 16 + filters + 2 * 2 * 2048 * 2049 + 2048 * 512 + 512
     formulas = {
+        "elmo": characters + 4 * lstm + 32768 * 513,
         "gpt2_xl": plain_transformer(48, 1600, 6400) + (50257 + 1024 + 2) * 1600,
         "megatron_8.3b": plain_transformer(72, 3072, 12288) + (51200 + 1024 + 2) * 3072,
         "gpt3_175b": plain_transformer(96, 12288, 49152) + (50304 + 2048 + 2) * 12288,

@@ -1,0 +1,30 @@
+"""Bidirectional language modelling: the next token from those before it, the previous one from those after it (ELMo,
+Peters et al. 2018, section 3.1)."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from pretrain.interfaces import Backbone, Batch, Encoded, Provision
+from pretrain.objectives.token_prediction import TokenPrediction
+
+
+class BidirectionalLM(TokenPrediction):
+    """Mean of both directions' losses over one softmax that they share.
+
+    The softmax is over all pieces; the paper, with 793,471 words, samples 8,192 of them.
+    """
+
+    needs: ClassVar[Provision] = "each_side"
+    reads: ClassVar[tuple[str, ...]] = ("tokens", "next_positions", "next_labels")
+    label_column: ClassVar[str] = "next_labels"
+
+    def __init__(self, backbone: Backbone):
+        super().__init__(backbone, backbone.width // 2, bias=True)
+
+    def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
+        forward_TP, backward_TP = encoded.hidden_TD.chunk(2, -1)
+        positions_P = batch["next_positions"]
+        following = self.cross_entropy(self.projection(forward_TP[positions_P]), batch["next_labels"])
+        previous = self.cross_entropy(self.projection(backward_TP[positions_P + 1]), batch["tokens"][positions_P])
+        return (following + previous) / 2

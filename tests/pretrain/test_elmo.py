@@ -1,0 +1,134 @@
+"""ELMo against torch's own LSTM, sequence by sequence, and that neither direction sees what the other one does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import configs
+from data_pipeline.columns import Ragged, boundaries
+from pretrain.batches import assemble, layout
+from pretrain.config import RunConfig
+from pretrain.initial import materialise, random_value
+from pretrain.layers.recurrent import FORGET_BIAS, ProjectedLSTM, Steps
+from pretrain.learner import Learner, build
+from pretrain.models.elmo import ElmoConfig
+from pretrain.models.family import Vocabulary
+from pretrain.train import train
+
+LENGTHS = [5, 1, 9, 9, 2]
+
+
+def torchs(ours: ProjectedLSTM) -> nn.LSTM:
+    """The same layer in torch's order of gates (enter, forget, new, leave), its forget bias folded in."""
+    cells = ours.output.in_features
+    theirs = nn.LSTM(ours.gates.in_features, cells, proj_size=ours.projection).to(torch.float64)
+
+    def by_gate(rows: torch.Tensor) -> torch.Tensor:
+        return rows.detach().unflatten(0, (cells, 4)).transpose(0, 1).flatten(0, 1)
+
+    bias = by_gate(ours.gates.bias)
+    bias[cells : 2 * cells] += FORGET_BIAS
+    values = {
+        "weight_ih_l0": by_gate(ours.gates.weight),
+        "weight_hh_l0": by_gate(ours.recurrent.weight),
+        "bias_ih_l0": bias,
+        "bias_hh_l0": torch.zeros_like(bias),
+        "weight_hr_l0": ours.output.weight.detach(),
+    }
+    theirs.load_state_dict(values)
+    return theirs
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_a_layer_is_torchs_lstm(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
+    torch.manual_seed(1)
+    ours = ProjectedLSTM(6, 10, 4, cell_clip=1e9, projection_clip=1e9).to(torch.float64)
+    inputs = torch.randn(sum(LENGTHS), 6, dtype=torch.float64, requires_grad=True)
+    found = ours(inputs, Steps.of(layout(np.array(LENGTHS)), backward=backward))
+    theirs = torchs(ours)
+    pieces = []
+    for piece in inputs.split(LENGTHS):
+        read = piece.flip(0) if backward else piece
+        pieces.append(theirs(read[:, None])[0][:, 0].flip(0) if backward else theirs(read[:, None])[0][:, 0])
+    expected = torch.cat(pieces)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    upstream = torch.randn_like(expected)
+    mine, other = (torch.autograd.grad(made, inputs, upstream)[0] for made in (found, expected))
+    torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_cells_and_outputs_are_clipped() -> None:
+    layer = ProjectedLSTM(2, 8, 2, cell_clip=0.5, projection_clip=0.1)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=3.0)
+    states = layer(torch.randn(40, 2), Steps.of(layout(np.array([40])), backward=False))
+    assert float(states.detach().abs().max()) == pytest.approx(0.1)
+
+
+def learner(layers: int = 2) -> Learner:
+    config = ElmoConfig(layers=layers, width=16, cells=12, filters=((1, 4), (3, 8)), dropout=0.0)
+    model = build(config, {"bidirectional_lm": 1.0}, Vocabulary(64))
+    spelling = np.random.default_rng(0).integers(0, 256, (64, 50))
+    model.backbone.spelling_VC.copy_(torch.from_numpy(spelling))
+    value = random_value(3, lambda name, shape: 0.3)
+    materialise(model, lambda name, parameter: value(name, parameter.shape))
+    return model
+
+
+def rows(*tokens: list[int]) -> dict[str, Any]:
+    lengths = np.array([len(row) for row in tokens])
+    return {"tokens": Ragged(np.concatenate(tokens), boundaries(lengths))}
+
+
+def test_each_half_sees_its_side_only() -> None:
+    model = learner()
+    reads = model.reads
+    before = model.backbone(assemble(rows([1, 2, 3, 4, 5, 6], [7, 8, 9]), reads, {})).layers
+    after = model.backbone(assemble(rows([1, 2, 3, 40, 5, 6], [7, 8, 9]), reads, {})).layers
+    for mine, other in zip(before[1:], after[1:], strict=True):
+        left, changed_left = mine.chunk(2, -1)[0], other.chunk(2, -1)[0]
+        right, changed_right = mine.chunk(2, -1)[1], other.chunk(2, -1)[1]
+        torch.testing.assert_close(left[:3], changed_left[:3], msg="the forward states of what stands before")
+        assert not torch.allclose(left[3:6], changed_left[3:6])
+        torch.testing.assert_close(right[4:6], changed_right[4:6], msg="the backward states of what stands behind")
+        assert not torch.allclose(right[:4], changed_right[:4])
+        torch.testing.assert_close(mine[6:], other[6:], msg="another sequence")
+
+
+def test_the_loss_is_the_mean_of_both_directions() -> None:
+    model = learner()
+    batch = assemble(rows([1, 2, 3, 4], [5, 6]), model.reads, {"next_labels": 4.0})
+    total, _ = model(batch)
+    states = model.backbone(batch).hidden_TD
+    ahead, behind = states.chunk(2, -1)
+    head = model.objectives["bidirectional_lm"]
+    loss = 0.0
+    for place, token, following in ((0, 1, 2), (1, 2, 3), (2, 3, 4), (4, 5, 6)):
+        loss -= head.projection(ahead[place]).log_softmax(-1)[following]
+        loss -= head.projection(behind[place + 1]).log_softmax(-1)[token]
+    torch.testing.assert_close(total, loss / 8)
+
+
+def test_a_run_in_bf16_learns(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, datasets: Callable[[str], Path]
+) -> None:
+    values = settings(
+        data={"dataset": str(datasets("text"))},
+        optimizer={"name": "adamw", "learning_rate": 5e-3},
+        parallel={"precision": "bf16"},
+        schedule={"warmup_steps": 5},
+        steps=60,
+    )
+    values["model"] = {"family": "elmo", "width": 64, "cells": 96, "filters": [[1, 16], [3, 32]], "dropout": 0.1}
+    values["objectives"] = {"bidirectional_lm": 1.0}
+    train(configs.parse(values, RunConfig, "run.toml"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train"]["bidirectional_lm"] for line in lines if "train" in line]
+    assert losses[-1] < losses[0] - 1.0
