@@ -124,6 +124,7 @@ def drawn(dataset: Path) -> Drawn:
         return learner.eval()
 
 
+@pytest.fixture
 def family_settings(settings: Settings, datasets: Datasets) -> Settings:
     """``family_settings(name, section={key: value})``: the run of a row of ``FAMILY_RUNS`` with those changes."""
 
