@@ -123,6 +123,8 @@ def drawn(dataset: Path) -> Drawn:
         checkpoint.write_weights(folder, weights, tokenizer.read_bytes(), facts)
         return learner.eval()
 
+    return make
+
 
 @pytest.fixture
 def family_settings(settings: Settings, datasets: Datasets) -> Settings:
