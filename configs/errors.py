@@ -5,6 +5,7 @@
     ├── CorpusError        text that is to be prepared
     ├── DatasetError       a folder of prepared shards
     ├── CheckpointError    a folder that a training run has written
+    ├── ExchangeError      a model folder in transformers' layout, or a model that has none
     └── TaskError          the files of an evaluation task
 
 Anything else that escapes is a defect of the program and shows its traceback.
@@ -29,6 +30,10 @@ class DatasetError(SesameError):
 
 class CheckpointError(SesameError):
     """A checkpoint is incomplete, damaged or does not fit the run."""
+
+
+class ExchangeError(SesameError):
+    """A model folder of transformers is incomplete or unknown here, or a model of ours has no class there."""
 
 
 class TaskError(SesameError):

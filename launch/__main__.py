@@ -133,6 +133,43 @@ def evaluate(
     evaluate(config, checkpoint, data_dir, output or Path("runs") / suite.stem)
 
 
+@app.command(short_help="Write a checkpoint for transformers.")
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint or a run written by pretrain.")
+    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the model folder is written.")],
+) -> None:
+    """Write a checkpoint as a model folder that Hugging Face transformers loads: config, safetensors, tokenizer files.
+
+    Example: sesame export runs/small/bert runs/small/bert-model
+
+    What transformers has no class for is refused, with the setting that is in the way.
+    """
+    from pretrain.exchange.export import export
+
+    written = export(checkpoint, directory)
+    print("\n".join((f"model: {written.folder} ({written.architecture})", *written.notes)))
+
+
+@app.command("import", short_help="Read a model of transformers.")
+def import_model(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder: config.json and safetensors.")],
+    output: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Where the checkpoint is written.")],
+) -> None:
+    """Read a model folder of Hugging Face transformers as a checkpoint, to be evaluated or trained further.
+
+    Example: sesame import runs/small/bert-model runs/small/bert-again
+
+    To train it further, name it as initial_checkpoint in a run, and prepare the text with its tokenizer.model.
+    """
+    from pretrain.exchange.importing import import_model
+
+    written = import_model(directory, output)
+    heads = ", ".join(written.objectives) or "no objective"
+    print(f"checkpoint: {written.folder} (family {written.family}, with {heads})")
+
+
 @app.command(short_help="Make small tasks from held-out documents.")
 def probe_tasks(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],

@@ -116,6 +116,16 @@ def save(
     return final
 
 
+def write_weights(folder: Path, weights: dict[str, Tensor], tokenizer: bytes, facts: dict[str, Any]) -> None:
+    """Write a checkpoint without moments of an optimizer into a new ``folder``; ``facts`` as in :func:`save`."""
+    (folder / "tokenizer.model").write_bytes(tokenizer)
+    save_file(weights, folder / "weights-00000.safetensors")
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    files = {name: _durable_digest(folder / name) for name in ("tokenizer.model", "weights-00000.safetensors")}
+    record = Record(format_version=FORMAT_VERSION, shapes=shapes, files=files, **facts)
+    (folder / "checkpoint.json").write_text(json.dumps(configs.dump(record), indent=1), encoding="utf-8")
+
+
 def prune(output: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` checkpoints, and what an interrupted save left."""
     folder = output / "checkpoints"
@@ -168,14 +178,20 @@ def restore(folder: Path, record: Record, owner: StateOwner, moments: tuple[str,
                 owner.set_state(key, name, value(name))
 
 
-def check_shapes(folder: Path, record: Record, shapes: dict[str, Any]) -> None:
-    """Raise a CheckpointError that names the first parameter in which a checkpoint and a model differ."""
+def check_shapes(
+    folder: Path, record: Record, shapes: dict[str, Any], otherwise: str = "choose another output folder"
+) -> None:
+    """Raise a CheckpointError that names the first parameter in which a checkpoint and a model differ.
+
+    Args:
+        otherwise: the way out if the model is as it should be.
+    """
     for name in {**record.shapes, **shapes}:
         here, there = shapes.get(name), record.shapes.get(name)
         if here is None or there is None or tuple(here) != tuple(there):
             raise CheckpointError(
                 f"{folder}: parameter {name} is {_shape(there)} in the checkpoint but {_shape(here)} in this run; give "
-                "the run the [model] and [objectives] of the checkpoint, or another output folder"
+                f"the run the [model] and [objectives] of the checkpoint, or {otherwise}"
             )
 
 

@@ -27,6 +27,9 @@ class RunConfig(Section):
     """Optimizer steps."""
     seed: int = Field(default=1, ge=0)
     """Initial weights, order of the data and dropout follow from it."""
+    initial_checkpoint: Path | None = None
+    """Checkpoint whose weights training begins with; optimizer state and step are new. A head that it lacks begins as
+    without it."""
     data: DataConfig
     model: SerializeAsAny[ModelConfig]
     objectives: dict[str, float]

@@ -12,8 +12,9 @@ from data_pipeline.shards import Dataset, open_dataset
 from pretrain import checkpoint, learner
 from pretrain.background import Ahead
 from pretrain.batches import Batches, Share
+from pretrain.beginning import Beginning, beginning
 from pretrain.config import RunConfig
-from pretrain.initial import materialise, random_value
+from pretrain.initial import Value, materialise, random_value
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
@@ -52,6 +53,7 @@ class Run:
         self.work = Work.of(model)
         resumed = self._find_checkpoint()
         self.engine = self._start_engine(model, cut)
+        self.begun_with: Beginning | None = None
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
         level = unigram_level(self.dataset)
@@ -176,10 +178,23 @@ class Run:
 
     def _begin(self) -> int:
         """Initial weights, the same in every layout -> the first step."""
-        initial = random_value(self.config.seed, self.config.model.deviation)
-        for name, shape in self.shapes.items():
-            self.engine.set_state(None, name, initial(name, shape).to(self.mesh.device))
+        config = self.config
+        initial = random_value(config.seed, config.model.deviation)
+        values = dict.fromkeys(self.shapes, initial)
+        if config.initial_checkpoint is None:
+            self._set_weights(values)
+            return 0
+        sha256 = self.dataset.manifest.tokenizer.sha256
+        self.begun_with = beginning(config.initial_checkpoint, sha256, config.model, self.shapes)
+        folder, record, _ = self.begun_with
+        with checkpoint.tensors(folder, record, "weights") as read:
+            taken = {name: lambda name, shape: read(name) for name in self.shapes if name in record.shapes}
+            self._set_weights(values | taken)
         return 0
+
+    def _set_weights(self, values: Mapping[str, Value]) -> None:
+        for name, shape in self.shapes.items():
+            self.engine.set_state(None, name, values[name](name, shape).to(self.mesh.device))
 
     def _find_checkpoint(self) -> tuple[Path, checkpoint.Record] | None:
         folder = checkpoint.latest(self.config.output)
@@ -206,6 +221,8 @@ class Run:
             f"{config.parallel.precision}); {self.batches.train.rows:,} training rows; "
             + (f"resuming at step {self.step} of {config.steps}" if self.step else f"{config.steps} steps")
         )
+        if self.begun_with is not None:
+            self.reporter.say(self.begun_with.said)
 
 
 def unigram_level(dataset: Dataset) -> float | None:

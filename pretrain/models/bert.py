@@ -43,6 +43,9 @@ class BertConfig(ModelConfig):
     """Probability of dropping an attention weight (appendix A.2)."""
     norm_placement: Literal["post", "pre"] = "post"
     """Where layer norm stands: after the residual sum as in the paper, or before each part (Xiong et al. 2020)."""
+    first_attention_norm: bool = True
+    """With norms before each part: the first layer's attention has one too, though the embedding has just been
+    normalised (ModernBERT: not)."""
     position_kind: Literal["learned", "rotary"] = "learned"
     """A learned vector for each position as in the paper, or rotary positions (Su et al. 2021), which know from the
     start what is next to what: a model that sees little text then learns from context much sooner."""
@@ -121,6 +124,8 @@ class Bert(FamilyModule):
             )
             for _ in range(config.layers)
         )
+        if config.norm_placement == "pre" and not config.first_attention_norm:
+            self.blocks[0].attention_norm = nn.Identity()
         self.final_norm = style.normalisation(width) if config.norm_placement == "pre" else nn.Identity()
 
     def forward(self, batch: Batch) -> Encoded:

@@ -12,7 +12,18 @@ from launch.__main__ import app, main
 
 SHIPPED = Path(configs.__file__).parent
 REPOSITORY = SHIPPED.parent
-COMMANDS = ("prepare", "inspect", "verify", "pretrain", "evaluate", "probe-tasks", "fetch-glue", "demo")
+COMMANDS = (
+    "prepare",
+    "inspect",
+    "verify",
+    "pretrain",
+    "evaluate",
+    "probe-tasks",
+    "export",
+    "import",
+    "fetch-glue",
+    "demo",
+)
 
 
 @pytest.fixture

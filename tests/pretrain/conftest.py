@@ -1,15 +1,25 @@
 """Small runs as plain values, for tests to change, and the datasets that they read."""
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import configs
+from data_pipeline.tokenizer import Tokenizer
+from pretrain import checkpoint
+from pretrain.initial import materialise
+from pretrain.learner import Learner, build
+from pretrain.models import FAMILIES
+from pretrain.models.family import Vocabulary
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 Settings = Callable[..., dict[str, Any]]
+Drawn = Callable[..., Learner]
 Datasets = Callable[[str], Path]
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -26,7 +36,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def datasets(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Datasets:
     """``datasets(name)``: the corpus prepared by a row of ``RECIPES`` when it is first asked for."""
-    import configs
     from data_pipeline.prepare import CorpusConfig, prepare
 
     @cache
@@ -83,6 +92,38 @@ def settings(dataset: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def drawn(dataset: Path) -> Drawn:
+    """``drawn(folder, family, model, objectives)``: a learner with weights as large as those of a trained model, biases
+    and norms too, and the same as a checkpoint in ``folder``."""
+    tokenizer = dataset / "tokenizer.model"
+
+    def make(
+        folder: Path, family: str, model: dict[str, Any], objectives: tuple[str, ...], deviation: float = 0.2
+    ) -> Learner:
+        config = configs.parse({"family": family, **model}, FAMILIES[family].config, "the test's model")
+        size = len(Tokenizer.load(tokenizer))
+        learner = build(config, dict.fromkeys(objectives, 1.0), Vocabulary(size, tokenizer))
+        draw = torch.Generator().manual_seed(3)
+
+        def value(name: str, parameter: torch.nn.Parameter) -> torch.Tensor:
+            middle = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            return middle + deviation * torch.randn(parameter.shape, generator=draw)
+
+        materialise(learner, value)
+        facts = {
+            "step": 7,
+            "samples": 7,
+            "seed": 1,
+            "vocabulary_size": size,
+            "tokenizer_sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
+            "config": {"model": configs.dump(config), "objectives": dict.fromkeys(objectives, 1.0)},
+        }
+        folder.mkdir()
+        weights = {name: value.detach() for name, value in learner.named_parameters()}
+        checkpoint.write_weights(folder, weights, tokenizer.read_bytes(), facts)
+        return learner.eval()
+
+
 def family_settings(settings: Settings, datasets: Datasets) -> Settings:
     """``family_settings(name, section={key: value})``: the run of a row of ``FAMILY_RUNS`` with those changes."""
 

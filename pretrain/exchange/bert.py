@@ -1,0 +1,160 @@
+"""The family bert as transformers' BERT and RoBERTa."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from configs.errors import ExchangeError
+from pretrain.exchange.mapping import ACTIVATIONS, Changes, Exchange, Part, Row, Setting, Special
+from pretrain.models.family import ModelConfig
+
+LAYER = {
+    "attention.query": "attention.self.query",
+    "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value",
+    "attention.output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "feed_forward.up": "intermediate.dense",
+    "feed_forward.down": "output.dense",
+    "feed_forward_norm": "output.LayerNorm",
+}
+EMBEDDINGS = {
+    "token_embedding": "word_embeddings",
+    "position_embedding": "position_embeddings",
+    "segment_embedding": "token_type_embeddings",
+    "embedding_norm": "LayerNorm",
+}
+
+
+def _backbone(name: str) -> Part:
+    return Part(
+        (
+            *(Row(f"backbone.{ours}", f"{name}.embeddings.{theirs}") for ours, theirs in EMBEDDINGS.items()),
+            *(Row(f"backbone.blocks.*.{ours}", f"{name}.encoder.layer.*.{theirs}") for ours, theirs in LAYER.items()),
+        )
+    )
+
+
+def _masked_lm(dense: str, norm: str, bias: str) -> Part:
+    return Part(
+        (
+            Row("objectives.masked_lm.dense", dense),
+            Row("objectives.masked_lm.norm", norm),
+            Row("objectives.masked_lm.projection.bias", bias),
+        ),
+        {"masked_lm": 1.0},
+    )
+
+
+SETTINGS = (
+    Setting("layers", "num_hidden_layers"),
+    Setting("width", "hidden_size"),
+    Setting("heads", "num_attention_heads"),
+    Setting("feed_forward_width", "intermediate_size"),
+    Setting("dropout", "hidden_dropout_prob", 0.1),
+    Setting("attention_dropout", "attention_probs_dropout_prob", 0.1),
+    Setting("activation", "hidden_act", "gelu", ACTIVATIONS),
+    Setting("norm_epsilon", "layer_norm_eps", 1e-12),
+    Setting("initial_std", "initializer_range", 0.02),
+    Setting("segments", "type_vocab_size", 2),
+)
+OURS = {
+    "norm_placement": ("post",),
+    "position_kind": ("learned",),
+    "gated": (False,),
+    "bias": (True,),
+    "local_window": (0,),
+    "segments": (1, 2),
+}
+THEIRS = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "tie_word_embeddings": (True,),
+}
+
+BERT = Exchange(
+    model_type="bert",
+    family="bert",
+    prefix="bert.",
+    bare="BertModel",
+    parts={
+        "backbone": _backbone("bert"),
+        "masked_lm": _masked_lm(
+            "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"
+        ),
+        "pooler": Part((Row("objectives.sentence_pairs.pooler", "bert.pooler.dense"),)),
+        "sentence_pairs": Part(
+            (Row("objectives.sentence_pairs.classifier", "cls.seq_relationship"),), {"sentence_pairs": 1.0}
+        ),
+    },
+    classes={
+        frozenset({"masked_lm", "pooler", "sentence_pairs"}): "BertForPreTraining",
+        frozenset({"masked_lm"}): "BertForMaskedLM",
+        frozenset({"pooler", "sentence_pairs"}): "BertForNextSentencePrediction",
+        frozenset({"pooler"}): "BertModel",
+        frozenset(): "BertModel",
+    },
+    settings=(*SETTINGS, Setting("positions", "max_position_embeddings")),
+    ours={**OURS, "first_position": (0,)},
+    theirs=THEIRS,
+    copies={
+        "bert.embeddings.word_embeddings.weight": ("cls.predictions.decoder.weight",),
+        "cls.predictions.bias": ("cls.predictions.decoder.bias",),
+    },
+    ignored=(r"(bert\.)?embeddings\.position_ids",),
+)
+
+
+def _fitted(config: Any, special: Special) -> tuple[ModelConfig, Changes]:
+    """Their first token takes the row behind the padding token's id; rows in front of ours are never read."""
+    if "pad_token_id" not in special:
+        raise ExchangeError("the tokenizer has no padding token, from whose id RoBERTa counts its positions")
+    first = special["pad_token_id"] + 1
+    if first == config.first_position:
+        return config, {}
+
+    def moved(table: Tensor) -> Tensor:
+        return torch.cat([table.new_zeros(first, table.shape[1]), table[config.first_position :]])
+
+    return config.model_copy(update={"first_position": first}), {"backbone.position_embedding.weight": moved}
+
+
+def _positions_there(config: Any) -> dict[str, Any]:
+    return {"max_position_embeddings": config.positions + config.first_position}
+
+
+def _positions_back(values: Mapping[str, Any]) -> dict[str, Any]:
+    first = values.get("pad_token_id", 1) + 1
+    return {"first_position": first, "positions": values["max_position_embeddings"] - first}
+
+
+ROBERTA = Exchange(
+    model_type="roberta",
+    family="bert",
+    prefix="roberta.",
+    bare="RobertaModel",
+    parts={
+        "backbone": _backbone("roberta"),
+        "masked_lm": _masked_lm("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+        "pooler": Part((Row("objectives.sentence_pairs.pooler", "roberta.pooler.dense"),)),
+    },
+    classes={
+        frozenset({"masked_lm"}): "RobertaForMaskedLM",
+        frozenset({"pooler"}): "RobertaModel",
+        frozenset(): "RobertaModel",
+    },
+    settings=SETTINGS,
+    ours={**OURS, "first_position": range(1, 2**31), "activation": ("gelu",)},
+    theirs=THEIRS,
+    further_there=_positions_there,
+    further_back=_positions_back,
+    fitted=_fitted,
+    copies={
+        "roberta.embeddings.word_embeddings.weight": ("lm_head.decoder.weight",),
+        "lm_head.bias": ("lm_head.decoder.bias",),
+    },
+    ignored=(r"(roberta\.)?embeddings\.position_ids",),
+)

@@ -1,0 +1,131 @@
+"""What a family's file says of its twin in transformers: rows of names, rows of settings, and what neither can say."""
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pretrain.models.family import ModelConfig
+
+Shapes = list[tuple[int, ...]]
+
+
+class How(NamedTuple):
+    """How tensors of ours become tensors of theirs, and back."""
+
+    there: Callable[[list[Tensor]], list[Tensor]]
+    back: Callable[[list[Tensor], Shapes], list[Tensor]]
+    """Told the shapes that ours have."""
+
+
+def _turned(value: Tensor) -> Tensor:
+    return value.T if value.dim() == 2 else value
+
+
+def _cut(value: Tensor, shapes: Shapes) -> list[Tensor]:
+    return list(value.split([shape[0] for shape in shapes]))
+
+
+SAME = How(lambda ours: ours, lambda theirs, shapes: theirs)
+TRANSPOSED = How(lambda ours: [_turned(ours[0])], lambda theirs, shapes: [_turned(theirs[0])])
+"""[out, in] here, [in, out] there (GPT-2's Conv1D)."""
+FUSED = How(lambda ours: [torch.cat(ours)], lambda theirs, shapes: _cut(theirs[0], shapes))
+"""Several of ours, one below the other, are one of theirs."""
+FUSED_TRANSPOSED = How(lambda ours: [_turned(torch.cat(ours))], lambda theirs, shapes: _cut(_turned(theirs[0]), shapes))
+EXPERTS = How(
+    lambda ours: [_turned(expert) for expert in ours[0]],
+    lambda theirs, shapes: [torch.stack([_turned(expert) for expert in theirs])],
+)
+"""One tensor [E, in, out] here, a tensor [out, in] for each expert there."""
+
+
+class Row(NamedTuple):
+    """Parameters of ours and what they are called there.
+
+    ``*`` is the number of a layer and is carried over, as is an ending ``.weight`` or ``.bias`` that a pattern leaves
+    open; ``#`` in theirs is the number of an expert.
+    """
+
+    ours: str | tuple[str, ...]
+    theirs: str
+    how: How = SAME
+
+
+class Part(NamedTuple):
+    """Parameters that a model has all of, or none."""
+
+    rows: tuple[Row, ...]
+    objectives: Mapping[str, float] = {}
+    """Objectives, with their weights, that a model with this part can go on training with."""
+
+
+class Setting(NamedTuple):
+    """A field of our configuration and its key in ``config.json``."""
+
+    ours: str
+    theirs: str
+    default: Any = ...
+    """What transformers takes where the key is absent; ``...``: the key must be there."""
+    words: Mapping[Any, tuple[Any, ...]] | None = None
+    """Our value -> theirs, the usual one first; None: the same."""
+
+
+ACTIVATIONS: dict[Any, tuple[Any, ...]] = {
+    "gelu": ("gelu",),
+    "gelu_tanh": ("gelu_new", "gelu_pytorch_tanh"),
+    "relu": ("relu",),
+    "silu": ("silu", "swish"),
+}
+"""Our names of activations and transformers' names."""
+
+Special = Mapping[str, int]
+"""Special ids by their key in ``config.json``: pad_token_id, decoder_start_token_id, ..."""
+Changes = Mapping[str, Callable[[Tensor], Tensor]]
+"""By parameter name, what is done to it before it is exported."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One model type of transformers."""
+
+    model_type: str
+    family: str
+    """Row of our table of families."""
+    prefix: str
+    """In front of the backbone's names in a class with a head; the bare class leaves it out."""
+    parts: Mapping[str, Part]
+    """By name; the first is the backbone, which is always there."""
+    classes: Mapping[frozenset[str], str]
+    """Class by the parts other than the backbone that a model has."""
+    settings: tuple[Setting, ...]
+    ours: Mapping[str, Container[Any]] = field(default_factory=dict)
+    """Our fields that only with these values can be said there."""
+    theirs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Keys of ``config.json`` that are known here only with these values, the first of which is written."""
+    further_there: Callable[[ModelConfig], dict[str, Any]] = lambda config: {}
+    """Keys of ``config.json`` that no single field gives.
+
+    Raises:
+        ExchangeError: they cannot say it.
+    """
+    further_back: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda values: {}
+    """Fields of ours that no single key gives."""
+    fitted: Callable[[ModelConfig, Special], tuple[ModelConfig, Changes]] = lambda config, special: (config, {})
+    """The same function of the text in the shape that their class has."""
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Their tensor -> names under which files may hold it again."""
+    ignored: tuple[str, ...] = ()
+    """Patterns of tensors in files that hold no weights."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of ``config.json`` that are written and, on the way back, have no meaning."""
+    notes: tuple[str, ...] = ()
+    """What somebody who exports such a model must know."""
+    bare: str = ""
+    """The class whose names have no prefix."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Each class once."""
+        return tuple(dict.fromkeys(self.classes.values()))

@@ -1,0 +1,116 @@
+"""The family bert in its modern form as transformers' ModernBERT: pre-norm, rotary, gated, local, without biases."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from configs.errors import ExchangeError
+from pretrain.exchange.mapping import ACTIVATIONS, FUSED, Exchange, Part, Row, Setting
+
+OURS, THEIRS = "backbone.blocks.*", "model.layers.*"
+PROJECTIONS = (f"{OURS}.attention.query", f"{OURS}.attention.key", f"{OURS}.attention.value")
+EVERYTHING, NEARBY = "full_attention", "sliding_attention"
+BASES = {
+    EVERYTHING: ("rotary_base", "global_rope_theta", 160_000.0),
+    NEARBY: ("local_rotary_base", "local_rope_theta", 10_000.0),
+}
+"""By kind of layer: our field, the key of older files, what transformers takes without one."""
+
+
+def _kinds(layers: int, every: int) -> list[str]:
+    return [NEARBY if number % every else EVERYTHING for number in range(layers)]
+
+
+def _further_there(config: Any) -> dict[str, Any]:
+    return {
+        "layer_types": _kinds(config.layers, config.global_every),
+        "local_attention": 2 * config.local_window,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": getattr(config, field)}
+            for kind, (field, _, _) in BASES.items()
+        },
+        "embedding_dropout": config.dropout,
+        "classifier_activation": ACTIVATIONS[config.activation][0],
+    }
+
+
+def _further_back(values: Mapping[str, Any]) -> dict[str, Any]:
+    layers, every = values["num_hidden_layers"], values.get("global_attn_every_n_layers", 3)
+    kinds = values.get("layer_types") or _kinds(layers, every)
+    every = next((number for number in range(1, layers) if kinds[number] == EVERYTHING), layers)
+    if kinds != _kinds(layers, every):
+        raise ExchangeError("config.json: 'layer_types' is no regular change between layers that see all and others")
+    fields: dict[str, Any] = {"global_every": every, "local_window": values.get("local_attention", 128) // 2}
+    for kind, (field, older, usual) in BASES.items():
+        rotary = (values.get("rope_parameters") or {}).get(kind) or {}
+        if rotary.get("rope_type", "default") != "default":
+            raise ExchangeError(
+                f"config.json: 'rope_parameters' of {kind} are {rotary['rope_type']}; only default ones fit"
+            )
+        fields[field] = float(rotary.get("rope_theta") or values.get(older) or usual)
+    return {**SHAPE, **fields}
+
+
+SHAPE = {
+    "norm_placement": "pre",
+    "position_kind": "rotary",
+    "gated": True,
+    "bias": False,
+    "segments": 0,
+    "first_attention_norm": False,
+}
+"""What every ModernBERT is in our fields."""
+
+MODERNBERT = Exchange(
+    model_type="modernbert",
+    family="bert",
+    prefix="model.",
+    bare="ModernBertModel",
+    parts={
+        "backbone": Part(
+            (
+                Row("backbone.token_embedding", "model.embeddings.tok_embeddings"),
+                Row("backbone.embedding_norm", "model.embeddings.norm"),
+                Row(f"{OURS}.attention_norm", f"{THEIRS}.attn_norm"),
+                Row(PROJECTIONS, f"{THEIRS}.attn.Wqkv", FUSED),
+                Row(f"{OURS}.attention.output", f"{THEIRS}.attn.Wo"),
+                Row(f"{OURS}.feed_forward_norm", f"{THEIRS}.mlp_norm"),
+                Row((f"{OURS}.feed_forward.gate", f"{OURS}.feed_forward.up"), f"{THEIRS}.mlp.Wi", FUSED),
+                Row(f"{OURS}.feed_forward.down", f"{THEIRS}.mlp.Wo"),
+                Row("backbone.final_norm", "model.final_norm"),
+            )
+        ),
+        "masked_lm": Part(
+            (
+                Row("objectives.masked_lm.dense", "head.dense"),
+                Row("objectives.masked_lm.norm", "head.norm"),
+                Row("objectives.masked_lm.projection.bias", "decoder.bias"),
+            ),
+            {"masked_lm": 1.0},
+        ),
+    },
+    classes={frozenset({"masked_lm"}): "ModernBertForMaskedLM", frozenset(): "ModernBertModel"},
+    settings=(
+        Setting("layers", "num_hidden_layers"),
+        Setting("width", "hidden_size"),
+        Setting("heads", "num_attention_heads"),
+        Setting("feed_forward_width", "intermediate_size"),
+        Setting("positions", "max_position_embeddings"),
+        Setting("dropout", "mlp_dropout", 0.0),
+        Setting("attention_dropout", "attention_dropout", 0.0),
+        Setting("activation", "hidden_activation", "gelu", ACTIVATIONS),
+        Setting("norm_epsilon", "norm_eps", 1e-5),
+        Setting("initial_std", "initializer_range", 0.02),
+    ),
+    ours={**{field: (value,) for field, value in SHAPE.items()}, "local_window": range(1, 2**31)},
+    theirs={
+        "norm_bias": (False,),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+        "classifier_bias": (False,),
+        "decoder_bias": (True,),
+        "tie_word_embeddings": (True,),
+    },
+    further_there=_further_there,
+    further_back=_further_back,
+    copies={"model.embeddings.tok_embeddings.weight": ("decoder.weight",)},
+)

