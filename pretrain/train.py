@@ -215,9 +215,10 @@ class Run:
 
     def _introduce(self, parameters: int) -> None:
         config, mesh = self.config, self.mesh
+        spread = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
         self.reporter.say(
             f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-            f"(tensor {mesh.tensor} x data {mesh.data}, expert {mesh.expert}, ZeRO {config.parallel.zero_stage}, "
+            f"(tensor {mesh.tensor} x data {mesh.data}{spread}, ZeRO {config.parallel.zero_stage}, "
             f"{config.parallel.precision}); {self.batches.train.rows:,} training rows; "
             + (f"resuming at step {self.step} of {config.steps}" if self.step else f"{config.steps} steps")
         )

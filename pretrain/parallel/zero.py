@@ -202,8 +202,11 @@ class Engine:
 
 
 def apart(groups: list[dict[str, Any]], mesh: Mesh) -> list[dict[str, Any]]:
-    """Parameter groups with experts in groups of their own, marked as DeepSpeed wants it: it shares out the optimizer
-    state of a group over the processes that hold the same values."""
+    """Parameter groups with spread experts in groups of their own, marked as DeepSpeed wants it.
+
+    It shares out the optimizer state of such a group over the processes that hold the same experts, and sums their
+    gradients over those, but divides by all data-parallel processes: right, for an expert has seen the tokens of all.
+    """
     found = []
     for group in groups:
         here = [parameter for parameter in group["params"] if not tensor_parallel.is_spread(parameter)]

@@ -53,6 +53,20 @@ ADAFACTOR = {"name": "adafactor", "learning_rate": 0.01}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.2}
 OPTIMIZERS = {"LAMB": LAMB, "Adafactor": ADAFACTOR, "Adagrad": ADAGRAD}
 OTHER_LAYOUTS = ["data 2, ZeRO 1", "data 2, ZeRO 3", "tensor 2 x data 2, ZeRO 2"]
+EXPERT_LAYOUTS = {
+    "expert 2, ZeRO 0": Case(2, {"expert": 2, "zero_stage": 0}, SGD, "switch"),
+    "expert 2, ZeRO 1": Case(2, {"expert": 2, "zero_stage": 1}, SGD, "switch"),
+    "expert 2, ZeRO 2": Case(2, {"expert": 2, "zero_stage": 2}, SGD, "switch"),
+    "expert 2 of data 4, ZeRO 0": Case(4, {"expert": 2, "zero_stage": 0}, SGD, "switch"),
+    "expert 2 of data 4, ZeRO 1": Case(4, {"expert": 2, "zero_stage": 1}, SGD, "switch"),
+    "expert 2 of data 4, ZeRO 2": Case(4, {"expert": 2, "zero_stage": 2}, SGD, "switch"),
+    "tensor 2 x expert 2, ZeRO 0": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 0}, SGD, "switch"),
+    "tensor 2 x expert 2, ZeRO 1": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 1}, SGD, "switch"),
+    "tensor 2 x expert 2, ZeRO 2": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 2}, SGD, "switch"),
+}
+"""Switch's experts over processes; the capacity is an even share, so that tokens are dropped."""
+EXPERT_LAMB_LAYOUTS = ["expert 2, ZeRO 0", "expert 2 of data 4, ZeRO 2"]
+EXPERT_BF16_LAYOUTS = ["expert 2 of data 4, ZeRO 1", "tensor 2 x expert 2, ZeRO 1", "tensor 2 x expert 2, ZeRO 2"]
 CASES = {
     "one": Case(1, {"zero_stage": 1}, SGD),
     **LAYOUTS,
@@ -64,6 +78,14 @@ CASES = {
     },
     **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in OTHER_RUNS},
     **{f"{name}, {run}": LAYOUTS[name]._replace(run=run) for name in FAMILY_LAYOUTS for run in OTHER_RUNS},
+    **EXPERT_LAYOUTS,
+    "one, switch, LAMB": Case(1, {"zero_stage": 0}, LAMB, "switch"),
+    **{f"{name}, LAMB": EXPERT_LAYOUTS[name]._replace(optimizer=LAMB) for name in EXPERT_LAMB_LAYOUTS},
+    "one, switch, bf16": Case(1, {"precision": "bf16"}, SGD, "switch"),
+    **{
+        f"{name}, bf16": EXPERT_LAYOUTS[name]._replace(parallel={**EXPERT_LAYOUTS[name].parallel, "precision": "bf16"})
+        for name in EXPERT_BF16_LAYOUTS
+    },
     **{f"one, bf16, ZeRO {stage}": Case(1, {"precision": "bf16", "zero_stage": stage}, SGD) for stage in (1, 2, 3)},
     **{
         f"tensor 2, bf16, ZeRO {stage}": Case(2, {"precision": "bf16", "tensor": 2, "zero_stage": stage}, SGD)
@@ -133,12 +155,15 @@ def largest_difference(reference: dict[str, torch.Tensor], other: dict[str, torc
     return differences[worst], worst
 
 
+def assert_equal(reference: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "clipping must have been at work"
+    difference, worst = largest_difference(reference, other)
+    assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
-    reference = computed("one")
-    assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "clipping must have been at work"
-    difference, worst = largest_difference(reference, computed(layout))
-    assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
+    assert_equal(computed("one"), computed(layout))
 
 
 def test_every_family_has_a_run() -> None:
@@ -148,8 +173,18 @@ def test_every_family_has_a_run() -> None:
 @pytest.mark.parametrize("layout", FAMILY_LAYOUTS)
 @pytest.mark.parametrize("run", OTHER_RUNS)
 def test_family_equals_one_process(run: str, layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
-    difference, worst = largest_difference(computed(f"one, {run}"), computed(f"{layout}, {run}"))
-    assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
+    assert_equal(computed(f"one, {run}"), computed(f"{layout}, {run}"))
+
+
+@pytest.mark.parametrize("layout", EXPERT_LAYOUTS)
+def test_spread_experts_equal_one_process(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    assert_equal(computed("one, switch"), computed(layout))
+
+
+@pytest.mark.parametrize("layout", EXPERT_LAMB_LAYOUTS)
+def test_lamb_scales_whole_experts(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    difference, worst = largest_difference(computed("one, switch, LAMB"), computed(f"{layout}, LAMB"))
+    assert difference < 1e-3, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
 def _determined(recorded: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
@@ -173,6 +208,14 @@ def test_other_optimizers_update_alike_in_every_layout(
 def test_bf16_norm_is_right_under_tensor_parallelism(
     stage: int, computed: Callable[[str], dict[str, torch.Tensor]]
 ) -> None:
-    one, two = computed(f"one, bf16, ZeRO {stage}"), computed(f"tensor 2, bf16, ZeRO {stage}")
+    assert_norms_near(computed(f"one, bf16, ZeRO {stage}"), computed(f"tensor 2, bf16, ZeRO {stage}"))
+
+
+@pytest.mark.parametrize("layout", EXPERT_BF16_LAYOUTS)
+def test_bf16_norm_counts_every_expert_once(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    assert_norms_near(computed("one, switch, bf16"), computed(f"{layout}, bf16"))
+
+
+def assert_norms_near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     for step in range(STEPS):
-        assert float(two[f"{step}/norm/all"]) == pytest.approx(float(one[f"{step}/norm/all"]), rel=0.02)
+        assert float(other[f"{step}/norm/all"]) == pytest.approx(float(one[f"{step}/norm/all"]), rel=0.02)

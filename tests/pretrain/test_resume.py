@@ -88,19 +88,22 @@ def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: P
 
 
 LAYOUTS = [
-    (2, {"zero_stage": 3}, 1, {"zero_stage": 0}),
-    (1, {"zero_stage": 1}, 2, {"zero_stage": 3}),
-    (1, {"zero_stage": 1}, 2, {"tensor": 2, "zero_stage": 2}),
+    ("bert", 2, {"zero_stage": 3}, 1, {"zero_stage": 0}),
+    ("bert", 1, {"zero_stage": 1}, 2, {"zero_stage": 3}),
+    ("bert", 1, {"zero_stage": 1}, 2, {"tensor": 2, "zero_stage": 2}),
+    ("switch", 2, {"expert": 2, "zero_stage": 2}, 1, {"zero_stage": 1}),
+    ("switch", 1, {"zero_stage": 1}, 2, {"expert": 2, "zero_stage": 1}),
 ]
 
 
-@pytest.mark.parametrize(("first", "first_parallel", "second", "second_parallel"), LAYOUTS)
+@pytest.mark.parametrize(("family_run", "first", "first_parallel", "second", "second_parallel"), LAYOUTS)
 def test_a_checkpoint_resumes_in_another_layout(
+    family_run: str,
     first: int,
     first_parallel: dict[str, Any],
     second: int,
     second_parallel: dict[str, Any],
-    settings: Settings,
+    family_settings: Settings,
     world: Callable[..., list[str]],
     tmp_path: Path,
 ) -> None:
@@ -108,7 +111,8 @@ def test_a_checkpoint_resumes_in_another_layout(
     program.write_text(PROGRAM)
 
     def run(processes: int, parallel: dict[str, Any], steps: int, output: str) -> dict[str, Any]:
-        values = settings(
+        values = family_settings(
+            family_run,
             parallel={"precision": "fp32", "threads": 1, **parallel},
             optimizer={"name": "adamw", "learning_rate": 1e-3, "epsilon": 1e-3},
         ) | {"steps": steps, "output": str(tmp_path / output), "schedule": {"decay": "constant"}}
