@@ -48,11 +48,13 @@ def beginning(path: Path, tokenizer_sha256: str, model: ModelConfig, shapes: dic
 
 def _said(folder: Path, record: checkpoint.Record, model: ModelConfig, shapes: dict[str, Any]) -> str:
     new = [name for name in shapes if name not in record.shapes]
-    there, here = record.config["model"], configs.dump(model)
+    here = configs.dump(model)
+    # A checkpoint from before a field was there has what is usual.
+    there = {name: field.default for name, field in type(model).model_fields.items()} | record.config["model"]
     changed = [
-        f"{name} {there.get(name)} -> {here.get(name)}"
-        for name in here
-        if name not in WITHOUT_SHAPE_OR_MEANING and here.get(name) != there.get(name)
+        f"{name} {there[name]} -> {value}"
+        for name, value in here.items()
+        if name not in WITHOUT_SHAPE_OR_MEANING and value != there[name]
     ]
     text = f"beginning with the weights of {folder} (step {record.step})"
     if new:
