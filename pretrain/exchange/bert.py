@@ -59,6 +59,7 @@ SETTINGS = (
     Setting("norm_epsilon", "layer_norm_eps", 1e-12),
     Setting("initial_std", "initializer_range", 0.02),
     Setting("segments", "type_vocab_size", 2),
+    Setting("positions", "max_position_embeddings"),
 )
 OURS = {
     "norm_placement": ("post",),
@@ -97,7 +98,7 @@ BERT = Exchange(
         frozenset({"pooler"}): "BertModel",
         frozenset(): "BertModel",
     },
-    settings=(*SETTINGS, Setting("positions", "max_position_embeddings")),
+    settings=SETTINGS,
     ours={**OURS, "first_position": (0,)},
     theirs=THEIRS,
     copies={
@@ -127,7 +128,8 @@ def _positions_there(config: Any) -> dict[str, Any]:
 
 
 def _positions_back(values: Mapping[str, Any]) -> dict[str, Any]:
-    first = values.get("pad_token_id", 1) + 1
+    padding = values.get("pad_token_id")
+    first = (1 if padding is None else padding) + 1
     return {"first_position": first, "positions": values["max_position_embeddings"] - first}
 
 

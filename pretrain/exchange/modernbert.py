@@ -36,7 +36,7 @@ def _further_there(config: Any) -> dict[str, Any]:
 def _further_back(values: Mapping[str, Any]) -> dict[str, Any]:
     layers, every = values["num_hidden_layers"], values.get("global_attn_every_n_layers", 3)
     kinds = values.get("layer_types") or _kinds(layers, every)
-    every = next((number for number in range(1, layers) if kinds[number] == EVERYTHING), layers)
+    every = next((number for number, kind in enumerate(kinds) if number and kind == EVERYTHING), layers)
     if kinds != _kinds(layers, every):
         raise ExchangeError("config.json: 'layer_types' is no regular change between layers that see all and others")
     fields: dict[str, Any] = {"global_every": every, "local_window": values.get("local_attention", 128) // 2}

@@ -33,7 +33,7 @@ def _experts() -> tuple[Row, ...]:
 def sparse_there(layers: int, sparse: int) -> list[int]:
     """Numbers of the layers that transformers makes sparse (its ``SwitchTransformersStack``)."""
     step = layers // sparse if sparse else layers
-    return [number for number in range(layers) if step == 1 or number % step == 1]
+    return [number for number in range(layers) if step == 1 or (step and number % step == 1)]
 
 
 def _sparse(name: str, layers: int, every: int) -> dict[str, int]:

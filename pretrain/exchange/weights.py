@@ -97,8 +97,12 @@ def imported(
 def normal_names(exchange: Exchange, names: Collection[str]) -> dict[str, str]:
     """Tensor's name as the rows have it -> its name in the file, without what is no weight."""
     kept = [name for name in names if not any(re.fullmatch(pattern, name) for pattern in exchange.ignored)]
-    bare = not any(name.startswith(exchange.prefix) for name in kept)
-    return {(f"{exchange.prefix}{name}" if bare else name): name for name in kept}
+    prefix = "" if any(name.startswith(exchange.prefix) for name in kept) else exchange.prefix
+    return {prefix + NORM.sub(lambda match: NORM_ENDINGS[match[1]], name): name for name in kept}
+
+
+NORM, NORM_ENDINGS = re.compile(r"\.(gamma|beta)$"), {"gamma": ".weight", "beta": ".bias"}
+"""What files made from TensorFlow's checkpoints call the parameters of a norm."""
 
 
 def without_copies(copies: Mapping[str, tuple[str, ...]], names: Collection[str], wanted: Collection[str], read: Read):

@@ -32,6 +32,7 @@ SWITCH = {**SMALL, "layers": 6, "decoder_layers": 6, "experts": 2}
             "sentence_pairs",
             r"sentence_pairs\.classifier\.weight: has no place",
         ),
+        ("albert", {"embedding_width": 8}, "sentence_pairs", "pooler, sentence_pairs beside .*AlbertForMaskedLM with"),
         ("gpt", {"local_window": 4}, "causal_lm", "model.local_window = 4.*GPT2LMHeadModel"),
         ("switch", {"gated": True}, "span_corruption", "model.gated = True.*SwitchTransformers"),
         ("switch", {"sparse_every": 3}, "span_corruption", "model.sparse_every = 3.*1 and 2"),
@@ -120,6 +121,45 @@ def test_settings_that_do_not_fit(key: str, value: Any, sentence: str, model: Pa
         import_model(model, tmp_path / "back")
 
 
+MODERN = {"norm_placement": "pre", "position_kind": "rotary", "gated": True, "bias": False, "segments": 0}
+ROTARY = {**BERT, **MODERN, "first_attention_norm": False, "local_window": 4, "layers": 6}
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "objective", "change", "sentence"),
+    [
+        ("bert", {**BERT, "first_position": 1}, "masked_lm", {"max_position_embeddings": None}, "has no 'max_position"),
+        ("bert", ROTARY, "masked_lm", {"layer_types": ["full_attention"] * 5}, "'layer_types' is no regular change"),
+        ("bert", ROTARY, "masked_lm", {"norm_bias": True}, "'norm_bias' is True; only False"),
+        ("gpt", BERT, "causal_lm", {"scale_attn_by_inverse_layer_idx": True}, "'scale_attn_by_inverse_layer_idx' is"),
+        ("switch", SWITCH, "span_corruption", {"num_sparse_encoder_layers": 9}, r"sparse layers are \[\] of the enc"),
+        ("t5", {**SMALL, "decoder_layers": 2}, "span_corruption", {"feed_forward_proj": "tanh"}, "'tanh'; only 'relu'"),
+        (
+            "t5",
+            {**SMALL, "decoder_layers": 2},
+            "span_corruption",
+            {"num_layers": 3},
+            "tensor encoder.block.2.* missing",
+        ),
+    ],
+    ids=["roberta", "modernbert", "biases", "gpt2", "switch", "t5", "layers"],
+)
+def test_settings_of_other_types_that_do_not_fit(
+    family: str,
+    shape: dict[str, Any],
+    objective: str,
+    change: dict[str, Any],
+    sentence: str,
+    drawn: Drawn,
+    tmp_path: Path,
+) -> None:
+    drawn(tmp_path / "checkpoint", family, shape, (objective,))
+    file = export(tmp_path / "checkpoint", tmp_path / "model").folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ExchangeError, match=sentence):
+        import_model(tmp_path / "model", tmp_path / "back")
+
+
 def test_folders_that_cannot_be_read(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ExchangeError, match=r"bert-base-uncased: is no folder.*hf download bert-base-uncased"):
         import_model(Path("bert-base-uncased"), tmp_path / "back")
@@ -144,11 +184,13 @@ def test_a_folder_without_tokenizer_is_refused(model: Path, tmp_path: Path) -> N
         import_model(model, tmp_path / "back")
 
 
-def test_weights_in_several_files_in_half_precision_with_copies_and_buffers(model: Path, tmp_path: Path) -> None:
+def test_older_files_with_copies_buffers_and_other_names_of_norms(model: Path, tmp_path: Path) -> None:
     tensors = {name: value.half() for name, value in load_file(model / "model.safetensors").items()}
     expected = {name: value.float() for name, value in tensors.items()}
     tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].clone()
     tensors["bert.embeddings.position_ids"] = torch.arange(64)[None]
+    for ours, older in (("weight", "gamma"), ("bias", "beta")):
+        tensors[f"bert.embeddings.LayerNorm.{older}"] = tensors.pop(f"bert.embeddings.LayerNorm.{ours}")
     half = len(tensors) // 2
     files = {f"model-0000{part}-of-00002.safetensors": list(tensors)[part * half :][: half + 1] for part in (0, 1)}
     for file, names in files.items():
