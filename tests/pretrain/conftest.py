@@ -123,7 +123,10 @@ def drawn(dataset: Path) -> Drawn:
         checkpoint.write_weights(folder, weights, tokenizer.read_bytes(), facts)
         return learner.eval()
 
+    return make
 
+
+@pytest.fixture
 def family_settings(settings: Settings, datasets: Datasets) -> Settings:
     """``family_settings(name, section={key: value})``: the run of a row of ``FAMILY_RUNS`` with those changes."""
 
