@@ -202,11 +202,27 @@ class Tokenizer:
         marks = {self.special.cls: [BEGIN_OF_TEXT], self.special.sep: [END_OF_TEXT_CHARACTER]}
         spelled = np.full((len(self), longest), PADDING_CHARACTER, np.uint16)
         for token in range(len(self)):
-            begins = [BEGIN_OF_WORD] if token in marks or self.shown(token)[0] else []
-            text = marks.get(token) or list(self.shown(token)[1].encode("utf-8"))
+            begins = [BEGIN_OF_WORD] if token in marks or self._marked(token) else []
+            text = marks.get(token) or list(self._bytes_of(token))
             row = [*begins, *text[: longest - len(begins) - 1], END_OF_WORD]
             spelled[token, : len(row)] = row
         return spelled
+
+    def _marked(self, token: int) -> bool:
+        """Whether a piece is written as the beginning of a word."""
+        piece = self.piece(token)
+        if isinstance(self._processor, VocabularyProcessor):
+            return self._processor.begins_word(piece)
+        return piece.startswith(WORD_START)
+
+    def _bytes_of(self, token: int) -> bytes:
+        """Of the text that a piece stands for, without its mark. Several pieces of lone bytes show as the same
+        character, so it is not taken from what they show."""
+        if isinstance(self._processor, VocabularyProcessor):
+            return self._processor.bytes_of(token)
+        if self._processor.is_byte(token):
+            return bytes([int(self.piece(token)[1:-1], 16)])
+        return self.shown(token)[1].encode()
 
     def _mask(self) -> int | None:
         try:

@@ -34,6 +34,14 @@ ENCODED_TOGETHER = 1024
 """Texts; the library's answer for each is far larger than its ids."""
 
 
+VISIBLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+"""Bytes that GPT-2's pieces show as themselves."""
+BYTE_OF_LETTER = {chr(byte): byte for byte in VISIBLE} | {
+    chr(256 + place): byte for place, byte in enumerate(sorted({*range(256)} - {*VISIBLE}))
+}
+"""Every letter of GPT-2's pieces -> its byte; the other bytes are moved to letters from 256 on."""
+
+
 def is_vocabulary(path: Path) -> bool:
     """Whether ``path`` names vocabulary files and not a model that is complete in itself."""
     return path.is_dir() or path.suffix == ".txt"
@@ -129,6 +137,12 @@ class VocabularyProcessor:
         if self._kind == "word pieces":
             return self.id_to_piece(token).removeprefix(CONTINUES)
         return self.decode_ids([token]).removeprefix(" ")
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes of the text that a piece stands for, without its mark."""
+        if self._kind == "word pieces":
+            return self.without_mark(token).encode()
+        return bytes(BYTE_OF_LETTER[letter] for letter in self.id_to_piece(token).removeprefix(SPACE))
 
     def begins_word(self, piece: str) -> bool:
         """WordPiece marks what continues a word (Chinese characters are words each), GPT-2 what begins one."""

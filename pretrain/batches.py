@@ -209,6 +209,25 @@ def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
             f"{dataset.path}: has no column {', '.join(missing)}, which this model and its objectives read; prepare "
             "the corpus with a [segment] and [corrupt] recipe that writes it, or drop the objective from [objectives]"
         )
+    if "next_labels" in reads and (drawn or {"mask_labels", "target_tokens"} & set(dataset.manifest.columns)):
+        raise DatasetError(
+            f"{dataset.path}: hides tokens of its text, but an objective of this run predicts every token from the "
+            "text as it is; prepare the corpus with corrupt.kind = 'nothing'"
+        )
+
+
+def check_lengths(dataset: Dataset, positions: int | None) -> None:
+    """Compare the longest row that the dataset's recipe allows with the longest that the model takes.
+
+    Raises:
+        DatasetError: rows may be too long.
+    """
+    longest = dataset.manifest.recipe.get("segment", {}).get("sequence_length", 0)
+    if positions is not None and longest > positions:
+        raise DatasetError(
+            f"{dataset.path}: has rows of up to {longest} tokens, but model.positions is {positions}; raise it, or "
+            f"prepare the corpus with segment.sequence_length = {positions}"
+        )
 
 
 def assemble(

@@ -11,7 +11,7 @@ from configs.errors import CheckpointError, ConfigError
 from data_pipeline.shards import Dataset, open_dataset
 from pretrain import checkpoint, learner
 from pretrain.background import Ahead
-from pretrain.batches import Batches, Share
+from pretrain.batches import Batches, Share, check_lengths
 from pretrain.beginning import Beginning, beginning
 from pretrain.config import RunConfig
 from pretrain.initial import Value, materialise, random_value
@@ -47,6 +47,7 @@ class Run:
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
         model = learner.build(config.model, config.objectives, vocabulary)
+        check_lengths(self.dataset, model.backbone.positions)
         share = Share(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
         self.ahead = Ahead(self.batches, config.data.loader_processes, config.steps)

@@ -98,3 +98,13 @@ def test_every_piece_is_spelled_by_its_bytes(tokenizer: Tokenizer) -> None:
 def test_a_long_piece_is_cut_and_still_ends(tokenizer: Tokenizer) -> None:
     spelled = tokenizer.spelling(4)
     assert ((spelled == 259).sum(1) == 1).all(), "every piece has one end"
+
+
+def test_a_piece_of_one_byte_is_spelled_by_that_byte() -> None:
+    text = ["caf\u00e9 na\u00efve", "na\u00efve caf\u00e9"] * 20
+    settings = TokenizerConfig(vocabulary_size=272, byte_fallback=True)
+    tokenizer = Tokenizer(train(text, settings), "the test's tokenizer")
+    table = tokenizer.spelling(20)
+    rows = {tokenizer.piece(token): row[row < 260].tolist() for token, row in enumerate(table)}
+    assert rows["<0xE4>"] == [0xE4, 259] and rows["\u00e9"] == [0xC3, 0xA9, 259]
+    assert [rows[f"<0x{byte:02X}>"] for byte in range(256)] == [[byte, 259] for byte in range(256)]

@@ -1,5 +1,6 @@
 """Packing and the global order of the data."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from configs.errors import ConfigError, DatasetError
 from data_pipeline.columns import Ragged
 from data_pipeline.shards import open_dataset
-from pretrain.batches import Batches, DataConfig, Share, assemble, check_columns, layout, pack
+from pretrain.batches import Batches, DataConfig, Share, assemble, check_columns, check_lengths, layout, pack
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
 
@@ -129,7 +130,8 @@ def test_a_decoder_reads_what_it_has_to_write_one_place_later() -> None:
     assert [group.lengths for group in batch.targets.groups] == [(3, 5)], "grouped as the rows that they belong to are"
 
 
-def test_denominators_count_the_entries_of_the_global_batch(dataset: Path) -> None:
+def test_denominators_count_the_entries_of_the_global_batch(datasets: Callable[[str], Path]) -> None:
+    dataset = datasets("text")
     config = DataConfig(dataset=str(dataset), global_batch=16, micro_batch=4)
     reads = ("tokens", "next_positions", "next_labels")
     shares = [Batches(open_dataset(dataset, verify=False), config, reads, 7, Share(rank, 2)) for rank in (0, 1)]
@@ -140,3 +142,17 @@ def test_denominators_count_the_entries_of_the_global_batch(dataset: Path) -> No
     ):
         mean = sum(entries(part) / part.denominators[column] for part in parts) / len(parts)
         assert mean == pytest.approx(1.0), column
+
+
+def test_a_model_that_reads_on_is_not_fed_text_with_holes(dataset: Path) -> None:
+    opened = open_dataset(dataset, verify=False)
+    with pytest.raises(DatasetError, match=r"hides tokens of its text.* corrupt\.kind = 'nothing'"):
+        check_columns(opened, ("tokens", "next_positions", "next_labels"))
+
+
+def test_rows_that_are_too_long_for_the_model_are_refused(dataset: Path) -> None:
+    opened = open_dataset(dataset, verify=False)
+    check_lengths(opened, 48)
+    check_lengths(opened, None)
+    with pytest.raises(DatasetError, match=r"rows of up to 48 tokens, but model\.positions is 47"):
+        check_lengths(opened, 47)

@@ -58,15 +58,13 @@ EXPERT_LAYOUTS = {
     "expert 2, ZeRO 1": Case(2, {"expert": 2, "zero_stage": 1}, SGD, "switch"),
     "expert 2, ZeRO 2": Case(2, {"expert": 2, "zero_stage": 2}, SGD, "switch"),
     "expert 2 of data 4, ZeRO 0": Case(4, {"expert": 2, "zero_stage": 0}, SGD, "switch"),
-    "expert 2 of data 4, ZeRO 1": Case(4, {"expert": 2, "zero_stage": 1}, SGD, "switch"),
     "expert 2 of data 4, ZeRO 2": Case(4, {"expert": 2, "zero_stage": 2}, SGD, "switch"),
     "tensor 2 x expert 2, ZeRO 0": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 0}, SGD, "switch"),
     "tensor 2 x expert 2, ZeRO 1": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 1}, SGD, "switch"),
-    "tensor 2 x expert 2, ZeRO 2": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 2}, SGD, "switch"),
 }
 """Switch's experts over processes; the capacity is an even share, so that tokens are dropped."""
 EXPERT_LAMB_LAYOUTS = ["expert 2, ZeRO 0", "expert 2 of data 4, ZeRO 2"]
-EXPERT_BF16_LAYOUTS = ["expert 2 of data 4, ZeRO 1", "tensor 2 x expert 2, ZeRO 1", "tensor 2 x expert 2, ZeRO 2"]
+EXPERT_BF16_LAYOUTS = ["expert 2, ZeRO 1", "expert 2 of data 4, ZeRO 2", "tensor 2 x expert 2, ZeRO 1"]
 CASES = {
     "one": Case(1, {"zero_stage": 1}, SGD),
     **LAYOUTS,

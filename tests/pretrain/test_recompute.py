@@ -1,18 +1,25 @@
 """Blocks that are computed twice give what blocks give that are remembered, dropout and experts included."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import configs
+from configs.errors import ConfigError
 from data_pipeline.columns import Ragged, boundaries
 from pretrain.batches import assemble
+from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_value
 from pretrain.learner import Learner, build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
 from pretrain.parallel.recompute import recompute_blocks
+from pretrain.train import train
 
 SHAPE = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 48, "dropout": 0.2, "attention_dropout": 0.2}
 RUNS: dict[str, tuple[dict[str, Any], dict[str, float], int]] = {
@@ -70,3 +77,31 @@ def test_gradients_are_the_same(family: str) -> None:
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
     assert len(calls) == 2 * (SHAPE["layers"] if family == "albert" else 1), "once forward and once on the way back"
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_run_is_the_same(stage: int, settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    losses = []
+    for recompute in (False, True):
+        output = tmp_path / str(recompute)
+        values = settings(
+            output=str(output),
+            steps=4,
+            model={"dropout": 0.1, "attention_dropout": 0.1},
+            parallel={"zero_stage": stage, "recompute": recompute},
+        )
+        train(configs.parse(values, RunConfig, "run.toml"))
+        rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+        losses.append([row["validation"] for row in rows if "validation" in row])
+    assert losses[0] == losses[1] and losses[0]
+
+
+def test_a_family_without_blocks_says_so(
+    settings: Callable[..., dict[str, Any]], datasets: Callable[[str], Path]
+) -> None:
+    values = settings(data={"dataset": str(datasets("text"))}, parallel={"recompute": True}) | {
+        "model": {"family": "elmo", "width": 32, "cells": 24, "filters": [[1, 8]]},
+        "objectives": {"bidirectional_lm": 1.0},
+    }
+    with pytest.raises(ConfigError, match=r"parallel\.recompute: model\.family 'elmo' has no Transformer blocks"):
+        train(configs.parse(values, RunConfig, "run.toml"))

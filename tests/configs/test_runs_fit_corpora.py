@@ -1,0 +1,45 @@
+"""Every shipped run fits the shipped corpus that writes its dataset: what it reads is written, and is not too long."""
+
+from pathlib import Path
+
+import pytest
+
+import configs
+from data_pipeline.prepare import CorpusConfig
+from data_pipeline.segment import PAIRS
+from pretrain.batches import SOURCES
+from pretrain.config import RunConfig
+from pretrain.learner import build
+from pretrain.models.family import Vocabulary
+
+FOLDER = Path(configs.__file__).parent
+CORPORA = {
+    str(corpus.output): corpus
+    for corpus in (configs.load(path, CorpusConfig) for path in sorted((FOLDER / "corpus").glob("*.toml")))
+}
+RUNS = sorted((FOLDER / "pretrain").glob("*.toml"))
+WRITTEN = {
+    "nothing": set(),
+    "masked_tokens": {"mask_positions", "mask_labels"},
+    "masked_words": {"mask_positions", "mask_labels"},
+    "masked_ngrams": {"mask_positions", "mask_labels"},
+    "masked_spans": {"target_tokens"},
+}
+"""Columns that a kind of hiding adds."""
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_a_run_fits_its_corpus(path: Path) -> None:
+    run = configs.load(path, RunConfig)
+    corpus = CORPORA[run.data.dataset]
+    learner = build(run.model, run.objectives, Vocabulary(corpus.tokenizer.vocabulary_size))
+    written = {"tokens", "first_segment_length", *WRITTEN[corpus.corrupt.kind]}
+    written |= {"pair_labels"} if corpus.segment.kind in PAIRS else set()
+    assert {SOURCES[column] for column in learner.reads} <= written
+    assert ("next_labels" in learner.reads) == (corpus.corrupt.kind == "nothing")
+    assert corpus.segment.sequence_length <= (learner.backbone.positions or corpus.segment.sequence_length)
+
+
+def test_every_full_size_run_has_a_twin_of_its_family() -> None:
+    twins = {configs.load(path, RunConfig).model.family for path in RUNS if path.stem.endswith("_small")}
+    assert {configs.load(path, RunConfig).model.family for path in RUNS} == twins
