@@ -12,12 +12,13 @@ import torch
 from data_pipeline.shards import Ragged
 from pretrain import checkpoint
 from pretrain.batches import assemble
-from pretrain.exchange import EXCHANGES
+from pretrain.exchange import EXCHANGES, WITHOUT_TWIN
 from pretrain.exchange.export import export
 from pretrain.exchange.importing import import_model
 from pretrain.exchange.mapping import Exchange
 from pretrain.exchange.weights import imported, normal_names
 from pretrain.learner import Learner
+from pretrain.models import FAMILIES
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 
@@ -234,6 +235,7 @@ def test_imported_again_it_is_the_same_bytes(case: Case, drawn: Drawn, tmp_path:
 
 
 def test_every_class_of_the_table_has_a_case() -> None:
+    assert FAMILIES.keys() == EXCHANGES.keys() | WITHOUT_TWIN.keys()
     untested = {"BertModel", "RobertaModel", "AlbertModel", "ModernBertModel"}
     classes = {name for twins in EXCHANGES.values() for twin in twins for name in twin.class_names}
     assert classes == {case.architecture for case in CASES} | untested
