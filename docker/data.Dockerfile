@@ -9,7 +9,7 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 WORKDIR /data
 COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools numpy scipy pyarrow pydantic ray rich sentencepiece tokenizers typer \
-    fsspec backports.zstd datasketch ftfy matplotlib numba py3langid
+    fsspec backports.zstd datasketch ftfy matplotlib numba protobuf py3langid
 COPY pyproject.toml README.md LICENSE ./
 COPY configs configs
 COPY data_pipeline data_pipeline
