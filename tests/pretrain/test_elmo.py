@@ -72,6 +72,37 @@ def test_cells_and_outputs_are_clipped() -> None:
     assert float(states.detach().abs().max()) == pytest.approx(0.1)
 
 
+def stepwise(layer: ProjectedLSTM, sequence: torch.Tensor) -> torch.Tensor:
+    """The layer over one sequence, token by token, as the paper's formulas have it."""
+    cell, state, states = torch.zeros(layer.output.in_features), torch.zeros(layer.projection), []
+    for vector in sequence:
+        gates = (layer.gates(vector) + layer.recurrent(state)).view(-1, 4)
+        enter, forget, leave = gates[:, 0].sigmoid(), (gates[:, 1] + FORGET_BIAS).sigmoid(), gates[:, 3].sigmoid()
+        cell = (forget * cell + enter * gates[:, 2].tanh()).clamp(-layer.cell_clip, layer.cell_clip)
+        state = layer.output(leave * cell.tanh()).clamp(-layer.projection_clip, layer.projection_clip)
+        states.append(state)
+    return torch.stack(states)
+
+
+@pytest.mark.parametrize(("cell_clip", "projection_clip"), [(1e9, 1e9), (0.3, 1e9), (1e9, 0.05), (0.3, 0.05)])
+def test_clipping_and_the_weights_gradients_are_those_of_a_plain_loop(cell_clip: float, projection_clip: float) -> None:
+    torch.manual_seed(1)
+    layer = ProjectedLSTM(4, 6, 3, cell_clip=cell_clip, projection_clip=projection_clip)
+    inputs, upstream = 2 * torch.randn(sum(LENGTHS), 4), torch.randn(sum(LENGTHS), 3)
+    found = layer(inputs, Steps.of(layout(np.array(LENGTHS)), backward=True))
+    expected = torch.cat([stepwise(layer, piece.flip(0)).flip(0) for piece in inputs.split(LENGTHS)])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    parameters = list(layer.parameters())
+    mine, other = (torch.autograd.grad(made, parameters, upstream) for made in (found, expected))
+    for gradient, wanted in zip(mine, other, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+    free = ProjectedLSTM(4, 6, 3, cell_clip=1e9, projection_clip=1e9)
+    free.load_state_dict(layer.state_dict())
+    unclipped = free(inputs, Steps.of(layout(np.array(LENGTHS)), backward=True))
+    clips = min(cell_clip, projection_clip) < 1e9
+    assert torch.allclose(found, unclipped, atol=1e-4) != clips, "each clip must have been at work"
+
+
 def learner(layers: int = 2) -> Learner:
     config = ElmoConfig(layers=layers, width=16, cells=12, filters=((1, 4), (3, 8)), dropout=0.0)
     model = build(config, {"bidirectional_lm": 1.0}, Vocabulary(64))
