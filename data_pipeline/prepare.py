@@ -166,7 +166,7 @@ def _check_given_tokenizer(config: CorpusConfig) -> None:
     if path is None:
         return
     given = Tokenizer(tokenizer.given_model(config.tokenizer), path)
-    if given.special.mask is None and config.corrupt.kind != "nothing":
+    if given.special.mask is None and config.corrupt.kind not in ("nothing", "masked_spans"):
         raise ConfigError(
             f"{path}: has no mask token, but corrupt.kind is '{config.corrupt.kind}'; set corrupt.kind to 'nothing', "
             "or give a tokenizer that has one"

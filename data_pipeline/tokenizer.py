@@ -89,7 +89,7 @@ class Special(NamedTuple):
     cls: int
     sep: int
     mask: int | None
-    """None in a vocabulary without one (GPT-2)."""
+    """None in a vocabulary without one (GPT-2, T5)."""
 
     def ids(self) -> dict[str, int]:
         """Role -> id, without a role that there is not."""
@@ -103,8 +103,8 @@ class Tokenizer:
         self.name = name
         given = is_description(model)
         self._processor: Any = VocabularyProcessor(model, name) if given else _sentencepiece(model, name)
-        pad, unk, cls, sep = (self._special_id(role) for role in ("pad", "unk", "cls", "sep"))
-        self.special = Special(pad, unk, cls, sep, self._mask())
+        pad, unk, sep = (self._special_id(role) for role in ("pad", "unk", "sep"))
+        self.special = Special(pad, unk, self._first(sep), sep, self._mask())
 
     @cached_property
     def _fast(self) -> FastEngine | None:
@@ -224,11 +224,21 @@ class Tokenizer:
             return bytes([int(self.piece(token)[1:-1], 16)])
         return self.shown(token)[1].encode()
 
+    def _first(self, sep: int) -> int:
+        """What a row begins with: a model with sentinels but nothing for that (T5's own) has its end of text there."""
+        try:
+            return self._special_id("cls")
+        except ConfigError:
+            if len(self.sentinels):
+                return sep
+            raise
+
     def _mask(self) -> int | None:
         try:
             return self._special_id("mask")
         except ConfigError:
-            if isinstance(self._processor, VocabularyProcessor) and self._processor.has_only_end_of_text:
+            given = isinstance(self._processor, VocabularyProcessor) and self._processor.has_only_end_of_text
+            if given or len(self.sentinels):
                 return None
             raise
 

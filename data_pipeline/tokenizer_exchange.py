@@ -171,7 +171,7 @@ def read_tokenizer(folder: Path) -> bytes:
     whole = json_object(folder / "tokenizer.json")
     for name in MODELS:
         if (folder / name).is_file():
-            return sentencepiece_model(folder / name, whole)
+            return sentencepiece_model(folder / name, whole, settings)
     normalizer, cut = whole.get("normalizer") or {}, whole.get("pre_tokenizer") or {}
     if (folder / "vocab.txt").is_file():
         parts = json.loads(described(folder / "vocab.txt", lowercase=True, leading_space=False))

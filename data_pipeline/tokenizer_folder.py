@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import ConfigError
+from data_pipeline.fast_encoding import CONTROL, model_proto
+from data_pipeline.tokenizer import SENTINEL
 from data_pipeline.tokenizer_json import base, pieces
 from data_pipeline.vocabulary_files import CONTINUES, byte_pairs, word_pieces, written
 
@@ -26,8 +28,8 @@ def json_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def sentencepiece_model(path: Path, whole: dict[str, Any]) -> bytes:
-    """A model whose pieces have the ids that transformers gives them."""
+def sentencepiece_model(path: Path, whole: dict[str, Any], settings: dict[str, Any]) -> bytes:
+    """A model whose pieces have the ids that transformers gives them, T5's sentinels among them."""
     model = path.read_bytes()
     names = pieces(base(model, str(path)))
     # XLM-R and its kin count the pieces of this file from another number.
@@ -37,7 +39,28 @@ def sentencepiece_model(path: Path, whole: dict[str, Any]) -> bytes:
             f"{path}: numbers its pieces otherwise than transformers does for this model, so its ids would not fit the "
             f"weights; give a folder with {ACCEPTED} that agrees with its tokenizer.json"
         )
-    return model
+    return _with_sentinels(model, names, pieces(whole)[len(names) :] if "model" in whole else _extra(settings))
+
+
+def _extra(settings: dict[str, Any]) -> list[str]:
+    """The sentinels that transformers puts behind the pieces of a T5 model, the last one first."""
+    count = settings.get("extra_ids") or sum(map(_is_sentinel, settings.get("additional_special_tokens") or []))
+    return [SENTINEL.format(number) for number in reversed(range(count))]
+
+
+def _is_sentinel(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith(SENTINEL.partition("{")[0])
+
+
+def _with_sentinels(model: bytes, names: list[str], behind: list[str]) -> bytes:
+    """``model`` with the sentinels among ``behind`` as control pieces; itself where it has them or there are none."""
+    new = [name for name in behind if _is_sentinel(name) and name not in names]
+    if not new:
+        return model
+    proto = model_proto(model)
+    for name in new:
+        proto.pieces.add(piece=name, score=0.0, type=CONTROL)
+    return proto.SerializeToString(deterministic=True)
 
 
 def with_normalizer(

@@ -165,7 +165,8 @@ def test_one_segment_gives_no_types(model: Callable[..., Path], tmp_path: Path) 
     assert "token_type_ids" not in loaded(tmp_path, "roberta")("the cat")
 
 
-def test_a_model_as_t5s_own_has_nothing_before_a_text(sentences: list[str], tmp_path: Path) -> None:
+def model_as_t5s(sentences: list[str]) -> bytes:
+    """A sentencepiece model with the special tokens of T5's, trained elsewhere than here."""
     import sentencepiece
 
     model = io.BytesIO()
@@ -179,6 +180,32 @@ def test_a_model_as_t5s_own_has_nothing_before_a_text(sentences: list[str], tmp_
         bos_id=-1,
         minloglevel=2,
     )
+    return model.getvalue()
+
+
+@pytest.mark.parametrize("with_json", [True, False])
+def test_t5s_sentinels_have_the_ids_that_transformers_puts_behind_its_pieces(
+    sentences: list[str], tmp_path: Path, with_json: bool
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
+    theirs = transformers.T5Tokenizer.from_pretrained(tmp_path, extra_ids=7)
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
+    if not with_json:
+        (tmp_path / "tokenizer.json").unlink()
+    ours = Tokenizer(read_tokenizer(tmp_path), "T5's own")
+    assert ours.sentinels.tolist() == theirs.convert_tokens_to_ids([f"<extra_id_{number}>" for number in range(7)])
+    assert len(ours) == 307 and ours.sentinels.tolist() == list(range(306, 299, -1))
+    assert ours.special.ids() == {"pad": 0, "unk": 2, "cls": 1, "sep": 1}
+    for text in sentences[:50]:
+        assert [*ours.encode(text), 1] == theirs.encode(text)
+
+
+def test_a_model_as_t5s_own_has_nothing_before_a_text(sentences: list[str], tmp_path: Path) -> None:
+    import sentencepiece
+
+    model = io.BytesIO(model_as_t5s(sentences))
     path = tmp_path / "spiece.model"
     path.write_bytes(model.getvalue())
     ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
