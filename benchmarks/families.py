@@ -7,7 +7,7 @@ Corpora are prepared where they are missing, runs that are complete are taken as
 cross-entropy of the labels under their frequencies in the training split.
 
 In T5's targets every fourth token is a sentinel, whose order is fixed. So a second level is told for them: counting
-that knows where sentinels and ends stand, and guesses the text only.
+that knows which sentinel is next, and guesses when it comes and the text between.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Curve(NamedTuple):
     level: float
     """What counting gives."""
     strict_level: float
-    """What counting gives that knows where sentinels stand; ``level`` where there are none."""
+    """What counting gives that knows the order of the sentinels; ``level`` where there are none."""
     minutes: float
 
 
@@ -88,7 +88,7 @@ def trained(file: Path) -> Curve:
 
 
 def _without_marks(dataset: Dataset) -> float | None:
-    """Cross-entropy of the targets (nats per token, marks included) when their sentinels and ends cost nothing."""
+    """Cross-entropy of the targets (nats per token) when it is only guessed whether one is a mark, not which."""
     if "target_tokens" not in dataset.manifest.columns:
         return None
     special = dataset.manifest.tokenizer.special
@@ -97,14 +97,11 @@ def _without_marks(dataset: Dataset) -> float | None:
     for name in ("train", "validation"):
         size = dataset.manifest.tokenizer.vocabulary_size
         targets = (block["target_tokens"] for block in dataset.split(name).blocks())
-        counts[name] = np.sum(
-            [np.bincount(rows.values, minlength=size) for rows in targets if isinstance(rows, Ragged)], axis=0
-        )
-    text = {name: counted.copy() for name, counted in counts.items()}
-    for counted in text.values():
-        counted[marks] = 0
-    probabilities = (text["train"] + 1) / (text["train"].sum() + len(text["train"]))
-    return float(-(text["validation"] * np.log(probabilities)).sum() / counts["validation"].sum())
+        found = [np.bincount(rows.values, minlength=size) for rows in targets if isinstance(rows, Ragged)]
+        counts[name] = np.sum(found, axis=0)
+    probabilities = (counts["train"] + 1) / (counts["train"] + 1).sum()
+    probabilities[marks] = probabilities[marks].sum()
+    return float(-(counts["validation"] * np.log(probabilities)).sum() / counts["validation"].sum())
 
 
 def draw(curves: list[Curve]) -> None:
@@ -120,7 +117,7 @@ def draw(curves: list[Curve]) -> None:
     panel.annotate("a model that only counts", (0.01, 0.0), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
     panel.set_xlabel("optimizer step")
     panel.set_ylabel("validation loss below counting (nats per token)")
-    panel.set_title("The small twin of every run, on the embedded corpus (dotted: counting that knows the sentinels)")
+    panel.set_title("The small twin of every run, on the embedded corpus (dotted: counting that knows their order)")
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8, loc="upper left")
     figure.tight_layout()
@@ -136,7 +133,7 @@ def main() -> None:
     if not curves:
         raise SesameError(f"--only {' '.join(chosen)}: no such twin; there are {', '.join(f.stem for f in twins())}")
     table = Table(
-        "twin", "family", "objective", "steps", "minutes", "loss", "counting", "counting, marks known", "below"
+        "twin", "family", "objective", "steps", "minutes", "loss", "counting", "counting, order known", "below"
     )
     for curve in curves:
         figures = (curve.losses[-1], curve.level, curve.strict_level, curve.level - curve.losses[-1])
