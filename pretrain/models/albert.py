@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
@@ -11,23 +11,17 @@ from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import PostNormBlock
-from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 
-class AlbertConfig(ModelConfig):
+class AlbertConfig(TransformerConfig):
     """ALBERT-base unless said otherwise (table 1)."""
 
     family: Literal["albert"] = "albert"
     layers: int = Field(default=12, gt=0)
     """Times that the one block is gone through."""
-    width: int = Field(default=768, gt=0)
-    """Size of a token's hidden state (D)."""
     embedding_width: int = Field(default=128, gt=0)
     """Size of a token's embedding, which is then projected to the width (section 3.1: 128)."""
-    heads: int = Field(default=12, gt=0)
-    """Attention heads; the width is split evenly among them."""
-    feed_forward_width: int = Field(default=3072, gt=0)
-    """Inner size of the feed-forward layer (F)."""
     positions: int = Field(default=512, gt=0)
     """Longest sequence, in tokens."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -38,11 +32,6 @@ class AlbertConfig(ModelConfig):
     """Of the feed-forward layer and of the head (the published code has the approximation)."""
     norm_epsilon: float = Field(default=1e-12, gt=0)
     """Added to the variance in layer norm."""
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> "AlbertConfig":
-        check_heads(self.width, self.heads)
-        return self
 
     @property
     def style(self) -> Style:
@@ -59,16 +48,7 @@ class Albert(FamilyModule):
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions", "segments")
-    SHARDING: ClassVar[dict[str, str]] = {
-        "token_embedding": "vocabulary",
-        "block.attention.core": "heads",
-        "block.attention.query": "column",
-        "block.attention.key": "column",
-        "block.attention.value": "column",
-        "block.attention.output": "row",
-        "block.feed_forward.up": "column",
-        "block.feed_forward.down": "row",
-    }
+    SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("block.")}
 
     def __init__(self, config: AlbertConfig, vocabulary: Vocabulary):
         super().__init__()

@@ -6,7 +6,7 @@ before each part, rotary positions, gated feed-forward layers, no biases, local 
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
@@ -16,31 +16,19 @@ from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import Rotary
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import BLOCKS
-from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 
-class BertConfig(ModelConfig):
+class BertConfig(TransformerConfig):
     """BERT-base unless said otherwise (section 3, "Model Architecture")."""
 
     family: Literal["bert"] = "bert"
-    layers: int = Field(default=12, gt=0)
-    """Transformer blocks."""
-    width: int = Field(default=768, gt=0)
-    """Size of a token's hidden state (D)."""
-    heads: int = Field(default=12, gt=0)
-    """Attention heads; the width is split evenly among them."""
-    feed_forward_width: int = Field(default=3072, gt=0)
-    """Inner size of the feed-forward layer (F); four times the width in the paper."""
     positions: int = Field(default=512, gt=0)
     """Longest sequence, in tokens."""
     first_position: int = Field(default=0, ge=0)
     """Row of the position table that the first token takes (RoBERTa's published code: 2, with so many rows more)."""
     segments: int = Field(default=2, ge=0, le=2)
     """Rows of the segment table: 2, 1 where both segments share one (RoBERTa), 0 for no table."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Probability of dropping an entry of a hidden state (appendix A.2)."""
-    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Probability of dropping an attention weight (appendix A.2)."""
     norm_placement: Literal["post", "pre"] = "post"
     """Where layer norm stands: after the residual sum as in the paper, or before each part (Xiong et al. 2020)."""
     first_attention_norm: bool = True
@@ -67,11 +55,6 @@ class BertConfig(ModelConfig):
     norm_epsilon: float = Field(default=1e-12, gt=0)
     """Added to the variance in layer norm."""
 
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> "BertConfig":
-        check_heads(self.width, self.heads)
-        return self
-
     @property
     def style(self) -> Style:
         return Style(
@@ -89,17 +72,7 @@ class Bert(FamilyModule):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
     provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
-    SHARDING: ClassVar[dict[str, str]] = {
-        "token_embedding": "vocabulary",
-        "blocks.*.attention.core": "heads",
-        "blocks.*.attention.query": "column",
-        "blocks.*.attention.key": "column",
-        "blocks.*.attention.value": "column",
-        "blocks.*.attention.output": "row",
-        "blocks.*.feed_forward.up": "column",
-        "blocks.*.feed_forward.gate": "column",
-        "blocks.*.feed_forward.down": "row",
-    }
+    SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
 
     def __init__(self, config: BertConfig, vocabulary: Vocabulary):
         super().__init__()

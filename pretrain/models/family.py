@@ -1,11 +1,11 @@
 """What every model family has in common: fields of its configuration, and what it is told of the vocabulary."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from configs import Section
@@ -59,7 +59,36 @@ class FamilyModule(nn.Module):
     mixed_layers: int = 0
 
 
-def check_heads(width: int, heads: int) -> None:
-    """Raise a ValueError where a width does not split evenly among heads."""
-    if width % heads:
-        raise ValueError(f"width {width} does not divide by heads {heads}; change one of the two")
+class TransformerConfig(ModelConfig):
+    """One stack of blocks, of BERT-base's and GPT-2 small's shape unless said otherwise."""
+
+    layers: int = Field(default=12, gt=0)
+    """Transformer blocks."""
+    width: int = Field(default=768, gt=0)
+    """Size of a token's hidden state (D)."""
+    heads: int = Field(default=12, gt=0)
+    """Attention heads; the width is split evenly among them."""
+    feed_forward_width: int = Field(default=3072, gt=0)
+    """Inner size of the feed-forward layer (F); four times the width in most papers."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability of dropping an entry of a hidden state (BERT, appendix A.2)."""
+    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability of dropping an attention weight (BERT, appendix A.2)."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by heads {self.heads}; change one of the two")
+        return self
+
+
+def block_sharding(start: str) -> dict[str, str]:
+    """The tensor-parallel plan of Transformer blocks whose parts have names that begin with the pattern ``start``
+    (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+    columns = ("attention.query", "attention.key", "attention.value", "feed_forward.up", "feed_forward.gate")
+    return {
+        f"{start}attention.core": "heads",
+        **{f"{start}{part}": "column" for part in columns},
+        f"{start}attention.output": "row",
+        f"{start}feed_forward.down": "row",
+    }

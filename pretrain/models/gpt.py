@@ -5,7 +5,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
@@ -14,30 +14,18 @@ from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import PreNormBlock
-from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, check_heads
+from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
 """What adds to the residual stream, in each layer once."""
 
 
-class GptConfig(ModelConfig):
+class GptConfig(TransformerConfig):
     """GPT-2 small unless said otherwise (Radford et al. 2019, section 2.3)."""
 
     family: Literal["gpt"] = "gpt"
-    layers: int = Field(default=12, gt=0)
-    """Transformer blocks."""
-    width: int = Field(default=768, gt=0)
-    """Size of a token's hidden state (D)."""
-    heads: int = Field(default=12, gt=0)
-    """Attention heads; the width is split evenly among them."""
-    feed_forward_width: int = Field(default=3072, gt=0)
-    """Inner size of the feed-forward layer (F); four times the width in all the papers."""
     positions: int = Field(default=1024, gt=0)
     """Longest sequence, in tokens (GPT-3: 2048)."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Probability of dropping an entry of a hidden state."""
-    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Probability of dropping an attention weight."""
     local_window: int = Field(default=0, ge=0)
     """Tokens back that every second layer sees, the others seeing all: GPT-3's alternating dense and locally banded
     sparse attention (Brown et al. 2020, section 2.1, which gives no number); 0: every layer sees all."""
@@ -45,11 +33,6 @@ class GptConfig(ModelConfig):
     """Of the feed-forward layers (GPT-2's published code)."""
     norm_epsilon: float = Field(default=1e-5, gt=0)
     """Added to the variance in layer norm."""
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> "GptConfig":
-        check_heads(self.width, self.heads)
-        return self
 
     @property
     def style(self) -> Style:
@@ -72,16 +55,7 @@ class Gpt(FamilyModule):
     provides: ClassVar[frozenset[Provision]] = frozenset({"left_side"})
     pooling = "last"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions")
-    SHARDING: ClassVar[dict[str, str]] = {
-        "token_embedding": "vocabulary",
-        "blocks.*.attention.core": "heads",
-        "blocks.*.attention.query": "column",
-        "blocks.*.attention.key": "column",
-        "blocks.*.attention.value": "column",
-        "blocks.*.attention.output": "row",
-        "blocks.*.feed_forward.up": "column",
-        "blocks.*.feed_forward.down": "row",
-    }
+    SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
 
     def __init__(self, config: GptConfig, vocabulary: Vocabulary):
         super().__init__()

@@ -13,7 +13,7 @@ from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import DecoderBlock, PreNormBlock
-from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary
+from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, block_sharding
 
 
 class T5Config(ModelConfig):
@@ -75,14 +75,7 @@ class T5(FamilyModule):
     SHARDING: ClassVar[dict[str, str]] = {
         "token_embedding": "vocabulary",
         "*position_bias": "heads",
-        "*blocks.*attention.core": "heads",
-        "*blocks.*attention.query": "column",
-        "*blocks.*attention.key": "column",
-        "*blocks.*attention.value": "column",
-        "*blocks.*attention.output": "row",
-        "*blocks.*.feed_forward.up": "column",
-        "*blocks.*.feed_forward.gate": "column",
-        "*blocks.*.feed_forward.down": "row",
+        **block_sharding("*blocks.*"),
     }
 
     def __init__(self, config: T5Config, vocabulary: Vocabulary):
