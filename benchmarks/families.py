@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 import configs
-from configs.errors import SesameError
 from data_pipeline.columns import Ragged
 from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.shards import Dataset, open_dataset
@@ -128,10 +127,11 @@ def draw(curves: list[Curve]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these twins, such as gpt2; without it all")
-    chosen = parser.parse_args().only
-    curves = [trained(file) for file in twins() if not chosen or file.stem.removesuffix("_small") in chosen]
-    if not curves:
-        raise SesameError(f"--only {' '.join(chosen)}: no such twin; there are {', '.join(f.stem for f in twins())}")
+    chosen: list[str] | None = parser.parse_args().only
+    known = {file.stem.removesuffix("_small"): file for file in twins()}
+    if unknown := [name for name in chosen or () if name not in known]:
+        parser.error(f"--only {' '.join(unknown)}: no such twin; there are {', '.join(known)}")
+    curves = [trained(file) for name, file in known.items() if not chosen or name in chosen]
     table = Table(
         "twin", "family", "objective", "steps", "minutes", "loss", "counting", "counting, order known", "below"
     )

@@ -225,7 +225,8 @@ class Tokenizer:
         return self.shown(token)[1].encode()
 
     def _first(self, sep: int) -> int:
-        """What a row begins with: a model with sentinels but nothing for that (T5's own) has its end of text there."""
+        """What a row begins with. A model with sentinels but nothing for that (T5's own) gets its end of text there,
+        which it has not met in that place: rows here always begin with something that fine-tuning can look at."""
         try:
             return self._special_id("cls")
         except ConfigError:

@@ -96,8 +96,9 @@ KINDS = {
     ),
 }
 KINDS["switch_transformers"] = KINDS["t5"]
-"""By the model type of transformers. Rows of T5 begin with [CLS] here; T5's own model has no such piece, and no row of
-it begins so. Targets have no [CLS]: take it off what ``text_target`` gives."""
+"""By the model type of transformers. Rows of T5 begin with [CLS] here; T5's own model has no such piece, so that rows
+made with it begin with its </s>, which it has not met in that place. Targets have no [CLS]: take it off what
+``text_target`` gives."""
 
 
 def write_tokenizer(

@@ -44,7 +44,9 @@ def sentencepiece_model(path: Path, whole: dict[str, Any], settings: dict[str, A
 
 def _extra(settings: dict[str, Any]) -> list[str]:
     """The sentinels that transformers puts behind the pieces of a T5 model, the last one first."""
-    count = settings.get("extra_ids") or sum(map(_is_sentinel, settings.get("additional_special_tokens") or []))
+    added = [*(settings.get("additional_special_tokens") or []), *(settings.get("added_tokens_decoder") or {}).values()]
+    names = {token.get("content") if isinstance(token, dict) else token for token in added}
+    count = settings.get("extra_ids") or sum(map(_is_sentinel, names))
     return [SENTINEL.format(number) for number in reversed(range(count))]
 
 
@@ -110,6 +112,12 @@ def from_json(whole: dict[str, Any], leading: bool, settings: dict[str, Any], fo
 def _whole(whole: dict[str, Any], folder: Path) -> dict[str, int]:
     """Pieces in the order of their ids, with the tokens that were added behind them."""
     found = dict(whole["model"]["vocab"])
+    for token in whole.get("added_tokens", []):
+        if not token.get("special") and token["content"] not in found:
+            raise ConfigError(
+                f"{folder}: tokenizer.json adds {token['content']!r} to its vocabulary, which is found in a text "
+                "before it is cut, and has no counterpart here; give a model whose added tokens are special ones"
+            )
     found |= {token["content"]: token["id"] for token in whole.get("added_tokens", [])}
     ids = dict(sorted(found.items(), key=lambda item: item[1]))
     if list(ids.values()) != list(range(len(ids))):

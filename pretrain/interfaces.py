@@ -169,5 +169,7 @@ class Objective(Protocol):
     """The column whose number of entries the summed loss is divided by."""
     predicts_tokens: ClassVar[bool]
     """Whether the loss is nats per token, to be compared with what counting gives."""
+    uses_per_label: ClassVar[int]
+    """How often the head is gone through for each label (ELMo: once in each direction)."""
 
     def __call__(self, encoded: Encoded, batch: Batch) -> Tensor: ...

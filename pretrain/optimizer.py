@@ -247,5 +247,6 @@ def fresh_state(name: str, tensor: Tensor, steps: int) -> dict[str, Tensor]:
     kind = OPTIMIZERS[name]
     state = {key: torch.full_like(tensor, kind.initial, dtype=torch.float32) for key in kind.moments}
     if kind.counts_steps:
-        state["step"] = torch.tensor(float(steps))
+        # Beside the moments: torch's fused kernel on a GPU looks for it there.
+        state["step"] = torch.tensor(float(steps), device=tensor.device)
     return state

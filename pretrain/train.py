@@ -173,7 +173,8 @@ class Run:
             name: tensor_parallel.full_shape(parameter, self.mesh) for name, parameter in model.named_parameters()
         }
         # Values come after the engine has cut the weights up: it would round them before it makes its master copy.
-        materialise(model, lambda name, parameter: torch.zeros(parameter.shape))
+        number_format = {"fp32": torch.float32, "bf16": torch.bfloat16}[self.config.parallel.precision]
+        materialise(model, lambda name, parameter: torch.zeros(parameter.shape, dtype=number_format))
         model.to(self.mesh.device)
         return Engine(model, self.config.optimizer, self.config.parallel, self.mesh, batch)
 
@@ -195,7 +196,7 @@ class Run:
 
     def _set_weights(self, values: Mapping[str, Value]) -> None:
         for name, shape in self.shapes.items():
-            self.engine.set_state(None, name, values[name](name, shape).to(self.mesh.device))
+            self.engine.set_state(None, name, values[name](name, shape))
 
     def _find_checkpoint(self) -> tuple[Path, checkpoint.Record] | None:
         folder = checkpoint.latest(self.config.output)

@@ -7,10 +7,14 @@ from torch import nn
 from pretrain.interfaces import Batch, Layout
 from pretrain.layers.attention import Attention
 
+READ_FROM_THE_ENCODER = ("cross_attention.key.weight", "cross_attention.value.weight")
+"""Parts of a decoder that are used for every token of the encoder."""
+
 
 class Work(NamedTuple):
     """6 operations for each weight and use, 12 L S H K for an attention of L queries over S keys (Kaplan et al. 2020,
-    section 2.1); counted on real tokens, predicted positions and chosen experts, and masks are not subtracted."""
+    section 2.1); counted on real tokens, predicted positions and chosen experts; masks are not subtracted, and ELMo's
+    filters are counted once a token."""
 
     per_token: float
     """Of the encoder, or of a model that is one stack."""
@@ -35,14 +39,17 @@ class Work(NamedTuple):
             if weight.ndim > 1 and id(weight) not in embeddings and not name.endswith("position_bias.weight"):
                 # Of stacked experts, [E, D, F], each token uses one.
                 size = weight.numel() / (weight.shape[0] if ".experts." in name else 1)
-                uses[name.startswith("decoder")] += 6.0 * size * _times(backbone, name)
+                by_targets = name.startswith("decoder") and not name.endswith(READ_FROM_THE_ENCODER)
+                uses[by_targets] += 6.0 * size * _times(backbone, name)
         pairs = {"": 0.0, "decoder": 0.0, "cross": 0.0}
         for name, part in backbone.named_modules():
             if isinstance(part, Attention):
                 kind = "cross" if "cross" in name else "decoder" if name.startswith("decoder") else ""
                 pairs[kind] += 12.0 * part.query.out_features * _times(backbone, name)
         labels = {
-            objective.label_column: 6.0 * sum(weight.numel() for weight in objective.parameters() if weight.ndim > 1)
+            objective.label_column: 6.0
+            * objective.uses_per_label
+            * sum(weight.numel() for weight in objective.parameters() if weight.ndim > 1)
             for objective in learner.objectives.values()
         }
         return cls(uses[False], uses[True], labels, pairs[""], pairs["decoder"], pairs["cross"])

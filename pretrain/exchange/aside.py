@@ -16,6 +16,7 @@ def written_aside(folder: Path) -> Iterator[Path]:
     Raises:
         ExchangeError: ``folder`` exists and is not an empty folder.
     """
+    folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExchangeError(f"{folder}: exists and is not empty; choose another folder or remove it")
     partial = folder.with_name(f"{folder.name}.partial")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,24 @@ from pretrain.interfaces import Layout
 from pretrain.layers.dropout import dropped
 from pretrain.layers.positions import Angles, turn
 from pretrain.layers.style import Style
+
+
+class Padding(NamedTuple):
+    """Where the tokens of sequences of unequal length lie in a block of B x L places."""
+
+    slots: Tensor
+    """int64, for each token."""
+    size: int
+    """B times L."""
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...], layout: Layout) -> "Padding | None":
+        """None where all are of one length."""
+        longest = max(lengths)
+        if min(lengths) == longest:
+            return None
+        real_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        return cls(real_BL.flatten().nonzero()[:, 0].to(layout.boundaries_B1.device), real_BL.numel())
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,14 @@ class Sight:
             self._mask(queries.lengths, keys.lengths)
             for queries, keys in zip(self.queries.groups, self.keys.groups, strict=True)
         ]
+
+    @cached_property
+    def paddings(self) -> tuple[list[Padding | None], list[Padding | None]]:
+        """For each group what lays its queries, and its keys, side by side; None where all are of one length."""
+        queries = [Padding.of(group.lengths, self.queries) for group in self.queries.groups]
+        if self.keys is self.queries:
+            return queries, queries
+        return queries, [Padding.of(group.lengths, self.keys) for group in self.keys.groups]
 
     def _mask(self, query_lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> Tensor | None:
         longest, device = (max(query_lengths), max(key_lengths)), self.queries.boundaries_B1.device
@@ -127,11 +153,13 @@ def grouped(
 ) -> Tensor:
     """One call for each run of sequences of similar length; the kernel that has everything and runs everywhere."""
     mixed = []
-    for queries, keys, mask in zip(sight.queries.groups, sight.keys.groups, sight.masks, strict=True):
-        query, slots = _padded(query_THK[queries.start : queries.end], queries.lengths)
-        (key, _), (value, _) = (_padded(part[keys.start : keys.end], keys.lengths) for part in (key_SHK, value_SHK))
+    groups = zip(sight.queries.groups, sight.keys.groups, *sight.paddings, sight.masks, strict=True)
+    for queries, keys, query_padding, key_padding, mask in groups:
+        query = _side_by_side(query_THK[queries.start : queries.end], queries.lengths, query_padding)
+        key = _side_by_side(key_SHK[keys.start : keys.end], keys.lengths, key_padding)
+        value = _side_by_side(value_SHK[keys.start : keys.end], keys.lengths, key_padding)
         mixed_tHK = _dense(query, key, value, mask, scale, dropout).transpose(1, 2).flatten(0, 1)
-        mixed.append(mixed_tHK if slots is None else cast(Tensor, Pick.apply(mixed_tHK, slots)))
+        mixed.append(mixed_tHK if query_padding is None else cast(Tensor, Pick.apply(mixed_tHK, query_padding.slots)))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
@@ -164,14 +192,11 @@ KERNELS: dict[tuple[str, torch.dtype], Kernel] = {
 """By device and number format; everywhere else, and with dropout or a bias, which it lacks, ``grouped`` is used."""
 
 
-def _padded(states_tHK: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-    """([B, H, L, K] with zeros behind shorter sequences, where the real ones lie in B * L or None if they are all)."""
-    longest, slots = max(lengths), None
-    if min(lengths) < longest:
-        real_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
-        slots = real_BL.flatten().nonzero()[:, 0].to(states_tHK.device)
-        states_tHK = cast(Tensor, Spread.apply(states_tHK, slots, real_BL.numel()))
-    return states_tHK.unflatten(0, (-1, longest)).transpose(1, 2), slots
+def _side_by_side(states_tHK: Tensor, lengths: tuple[int, ...], padding: Padding | None) -> Tensor:
+    """[B, H, L, K] with zeros behind shorter sequences."""
+    if padding is not None:
+        states_tHK = cast(Tensor, Spread.apply(states_tHK, padding.slots, padding.size))
+    return states_tHK.unflatten(0, (len(lengths), -1)).transpose(1, 2)
 
 
 def _dense(

@@ -71,7 +71,8 @@ class RelativePositionBias(nn.Module):
         """[H, L, L]: query position, then key position."""
         places = torch.arange(length, device=self.weight.device)
         buckets_LL = self.bucket(places[None, :] - places[:, None])
-        return self.weight[buckets_LL].permute(2, 0, 1)
+        # Contiguous, because fused kernels take a mask whose last dimension is dense.
+        return self.weight[buckets_LL].permute(2, 0, 1).contiguous()
 
     def bucket(self, distance: Tensor) -> Tensor:
         """int64 bucket of each distance (key position - query position), as in T5's published code."""

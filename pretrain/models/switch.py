@@ -3,12 +3,11 @@
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.experts import SparseFeedForward
-from pretrain.models.family import Vocabulary
 from pretrain.models.t5 import T5, T5Config
 
 
@@ -24,6 +23,12 @@ class SwitchConfig(T5Config):
     """Tokens that an expert takes, in shares of an even split; what is beyond passes by (section 2.2)."""
     evaluation_capacity_factor: float = Field(default=2.0, gt=0)
     """The same when nothing is trained."""
+
+    @model_validator(mode="after")
+    def _some_layer_is_sparse(self) -> "SwitchConfig":
+        if self.sparse_every > self.layers:
+            raise ValueError(f"sparse_every {self.sparse_every} makes none of {self.layers} layers sparse; lower it")
+        return self
 
     def deviation(self, name: str, shape: torch.Size) -> float:
         """A tenth of T5's variance (section 2.4: smaller values train more steadily)."""
@@ -42,9 +47,6 @@ class Switch(T5):
 
     config: SwitchConfig
 
-    def __init__(self, config: SwitchConfig, vocabulary: Vocabulary):
-        super().__init__(config, vocabulary)
-
     def _feed_forward(self, layer: int) -> nn.Module:
         config = self.config
         if (layer + 1) % config.sparse_every:
@@ -58,4 +60,4 @@ class Switch(T5):
         used = [part.balance for part in sparse if part.balance is not None]
         for part in sparse:
             part.balance = None
-        return encoded._replace(balance=torch.stack(used).sum())
+        return encoded._replace(balance=torch.stack(used).sum() if used else None)

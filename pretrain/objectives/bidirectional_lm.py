@@ -18,6 +18,7 @@ class BidirectionalLM(TokenPrediction):
     needs: ClassVar[Provision] = "each_side"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "next_positions", "next_labels")
     label_column: ClassVar[str] = "next_labels"
+    uses_per_label: ClassVar[int] = 2
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone, backbone.width // 2, bias=True)

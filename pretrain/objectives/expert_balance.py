@@ -14,6 +14,7 @@ class ExpertBalance(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ()
     label_column: ClassVar[str] = "tokens"
     predicts_tokens: ClassVar[bool] = False
+    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {}
 
     def __init__(self, backbone: Backbone):

@@ -19,6 +19,7 @@ class SentencePairs(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
     label_column: ClassVar[str] = "pair_labels"
     predicts_tokens: ClassVar[bool] = False
+    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {}
 
     def __init__(self, backbone: Backbone):

@@ -13,6 +13,7 @@ class TokenPrediction(nn.Module):
 
     label_column: ClassVar[str]
     predicts_tokens: ClassVar[bool] = True
+    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {"projection": "vocabulary", "cross_entropy": "vocabulary"}
 
     def __init__(self, backbone: Backbone, width: int, *, bias: bool):

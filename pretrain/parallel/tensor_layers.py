@@ -142,7 +142,8 @@ def _marked(module: nn.Module, **dimensions: int) -> nn.Module:
 def _config(mesh: Mesh) -> ModelParallelConfig:
     return ModelParallelConfig(
         tensor_model_parallel_size=mesh.tensor,
-        use_cpu_initialization=mesh.device.type == "cpu",
+        # Layers are made on the meta device; else megatron would take memory of the GPU for each of them.
+        use_cpu_initialization=True,
         perform_initialization=False,
         gradient_accumulation_fusion=False,
     )

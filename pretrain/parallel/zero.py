@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import deepspeed
 import torch
+from deepspeed.utils import set_z3_leaf_modules
 from torch import Tensor, nn
 
 from pretrain.interfaces import Batch
+from pretrain.layers.recurrent import ProjectedLSTM
 from pretrain.learner import Learner
 from pretrain.optimizer import (
     OPTIMIZERS,
@@ -53,6 +55,8 @@ class Engine:
         self.clipping = optimizer.gradient_clipping
         self.pending = False
         groups = apart(parameter_groups(learner, optimizer.weight_decay), mesh)
+        if self.stage == 3:
+            _keep_recurrent_layers_whole(learner)
         with contextlib.redirect_stdout(io.StringIO()):  # It prints a memory report for each parameter group.
             started: Any = deepspeed.initialize(
                 model=learner,
@@ -215,6 +219,13 @@ def apart(groups: list[dict[str, Any]], mesh: Mesh) -> list[dict[str, Any]]:
         if spread:
             found.append({**group, "params": spread, "moe": True, "name": mesh.expert_group_name})
     return found
+
+
+def _keep_recurrent_layers_whole(learner: nn.Module) -> None:
+    """Let stage 3 gather a recurrent layer once for a forward: step by step, processes whose rows have other lengths
+    would gather another number of times, and wait for each other for ever."""
+    if any(isinstance(part, ProjectedLSTM) for part in learner.modules()):
+        set_z3_leaf_modules(learner, [ProjectedLSTM])
 
 
 def deepspeed_config(

@@ -183,6 +183,31 @@ def model_as_t5s(sentences: list[str]) -> bytes:
     return model.getvalue()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"extra_ids": 3},
+        {"additional_special_tokens": [f"<extra_id_{number}>" for number in range(3)]},
+        {"additional_special_tokens": [{"content": f"<extra_id_{number}>"} for number in range(3)]},
+        {"added_tokens_decoder": {str(302 - number): {"content": f"<extra_id_{number}>"} for number in range(3)}},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_sentinels_are_found_where_a_folder_tells_of_them(sentences: list[str], tmp_path: Path, settings: dict) -> None:
+    (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert Tokenizer(read_tokenizer(tmp_path), "T5's own").sentinels.tolist() == [302, 301, 300]
+
+
+def test_an_added_token_that_is_text_is_refused(tmp_path: Path) -> None:
+    added = {"id": 3, "content": "    ", "special": False}
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+    whole = {"model": model, "pre_tokenizer": {"type": "ByteLevel"}, "added_tokens": [added]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
+    with pytest.raises(ConfigError, match=r"tokenizer\.json adds '    ' to its vocabulary.* special ones"):
+        read_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize("with_json", [True, False])
 def test_t5s_sentinels_have_the_ids_that_transformers_puts_behind_its_pieces(
     sentences: list[str], tmp_path: Path, with_json: bool
@@ -275,7 +300,9 @@ def test_a_trained_model_comes_back_byte_for_byte(model: Callable[..., Path], tm
 def test_added_tokens_of_a_lone_file_are_pieces(byte_pairs: Path, tmp_path: Path) -> None:
     given = json.loads(given_model(TokenizerConfig(model=str(byte_pairs), leading_space=False)))
     size = len(given["model"]["vocab"])
-    given["added_tokens"] = [{"id": size + number, "content": piece} for number, piece in enumerate(PIECES.values())]
+    given["added_tokens"] = [
+        {"id": size + number, "content": piece, "special": True} for number, piece in enumerate(PIECES.values())
+    ]
     given["normalizer"] = {"type": "NFC"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(given))
     ours = Tokenizer(read_tokenizer(tmp_path), "ModernBERT's kind")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import configs
@@ -163,3 +164,21 @@ def test_a_run_in_bf16_learns(
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train"]["bidirectional_lm"] for line in lines if "train" in line]
     assert losses[-1] < losses[0] - 1.0
+
+
+def test_processes_with_rows_of_other_lengths_do_not_wait_for_each_other_under_zero_3(
+    family_settings: Callable[..., dict[str, Any]], world: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    data = {"global_batch": 4, "micro_batch": 1}
+    recorded = []
+    for processes, stage in ((1, 1), (2, 3)):
+        target = tmp_path / f"{processes}.safetensors"
+        values = family_settings(
+            "elmo", data=data, output=str(tmp_path / str(processes)), parallel={"zero_stage": stage}
+        )
+        cases = tmp_path / f"{processes}.json"
+        cases.write_text(json.dumps([[values, str(target)]]))
+        world(processes, Path(__file__).with_name("layout_process.py"), str(cases), "3", timeout=120)
+        recorded.append(load_file(target))
+    for name, value in recorded[0].items():
+        torch.testing.assert_close(recorded[1][name], value, rtol=1e-5, atol=1e-6)

@@ -190,3 +190,9 @@ def test_adagrad_is_that_of_torch_and_its_sum_starts_at_one() -> None:
         torch.testing.assert_close(mine.data, other.data, rtol=1e-6, atol=1e-7)
     assert fresh_state("adagrad", weights[0], 7).keys() == {"sum"}
     assert torch.equal(fresh_state("adagrad", weights[0], 7)["sum"], torch.ones(4, 3))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_count_of_steps_is_where_the_moments_are(name: str) -> None:
+    state = fresh_state(name, torch.empty(3, device="meta"), 4)
+    assert all(value.is_meta for value in state.values()), "torch's fused AdamW refuses a count on another device"

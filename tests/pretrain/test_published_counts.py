@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 import configs
 from pretrain.config import RunConfig
@@ -90,9 +89,3 @@ def test_gpt2s_printed_counts_are_those_of_gpt1s_vocabulary(layers: int, width: 
     rest = plain_transformer(layers, width, 4 * width) + (1024 + 2) * width
     assert round((rest + 40478 * width) / 1e6) == printed
     assert round((rest + 50257 * width) / 1e6) > printed
-
-
-def test_the_meta_device_needs_no_memory_for_a_trillion() -> None:
-    run = configs.load(FOLDER / "switch_c.toml", RunConfig)
-    learner = build(run.model, run.objectives, Vocabulary(32100))
-    assert all(parameter.device == torch.device("meta") for parameter in learner.parameters())

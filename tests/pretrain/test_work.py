@@ -60,7 +60,15 @@ def test_a_decoder_projects_every_token_but_the_last() -> None:
 )
 def test_encoder_and_decoder_and_only_the_chosen_expert(family: str, changes: dict, router: int) -> None:
     blocks = 3 * (PROJECTIONS + FEED_FORWARD + router * 32)
-    encoder = 6 * 14 * blocks + attention(LENGTHS, LENGTHS)
-    decoder = 6 * 10 * (blocks + 3 * PROJECTIONS) + attention(TARGETS, TARGETS) + attention(TARGETS, LENGTHS)
+    encoder = 6 * 14 * (blocks + 3 * PROJECTIONS / 2) + attention(LENGTHS, LENGTHS)
+    decoder = 6 * 10 * (blocks + 3 * PROJECTIONS / 2) + attention(TARGETS, TARGETS) + attention(TARGETS, LENGTHS)
     expected = encoder + decoder + 6 * 10 * 64 * 32
     assert counted(family, "span_corruption", decoder_layers=3, head_width=8, **changes) == expected
+
+
+def test_elmo_projects_onto_the_vocabulary_in_both_directions() -> None:
+    config = FAMILIES["elmo"].config(width=32, cells=24, filters=((1, 8),), highways=0, character_width=4)
+    learner = build(config, {"bidirectional_lm": 1.0}, Vocabulary(64))
+    lstm = 2 * 16 * 4 * 24 + 24 * 16
+    expected = 6 * 14 * (4 * 8 + 8 * 16 + 2 * 2 * lstm) + 2 * 6 * 12 * 64 * 16
+    assert Work.of(learner).operations(batch(learner.reads)) == expected
