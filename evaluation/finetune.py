@@ -20,10 +20,10 @@ from evaluation.finetune_config import FinetuneConfig
 from evaluation.heads import Head
 from evaluation.scores import METRICS
 from evaluation.tasks.task import Task
-from pretrain.batches import pack
 from pretrain.interfaces import Backbone, Batch
 from pretrain.layers.attention import CoreAttention
 from pretrain.optimizer import parameter_groups
+from pretrain.packing import pack
 from pretrain.schedule import ScheduleConfig
 
 BUCKET_BATCHES = 50

@@ -8,8 +8,8 @@ import torch
 
 from evaluation.finetune_config import FinetuneConfig
 from evaluation.heads import POOLINGS, Head, Mixture
-from pretrain.batches import pack
 from pretrain.interfaces import Encoded
+from pretrain.packing import pack
 
 LENGTHS, FIRSTS = [3, 5, 4], [2, 2, 4]
 

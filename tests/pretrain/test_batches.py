@@ -11,7 +11,8 @@ import torch
 from configs.errors import ConfigError, DatasetError
 from data_pipeline.columns import Ragged
 from data_pipeline.shards import open_dataset
-from pretrain.batches import Batches, DataConfig, Share, assemble, check_columns, check_lengths, layout, pack
+from pretrain.batches import Batches, DataConfig, Share, check_columns, check_lengths
+from pretrain.packing import assemble, layout, pack
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from data_pipeline.shards import Ragged
-from pretrain.batches import assemble
 from pretrain.initial import materialise, random_value
 from pretrain.learner import Learner, build
 from pretrain.models.bert import BertConfig
 from pretrain.models.family import Vocabulary
+from pretrain.packing import assemble
 
 VOCABULARY = 128
 

@@ -13,13 +13,13 @@ from torch import nn
 
 import configs
 from data_pipeline.columns import Ragged, boundaries
-from pretrain.batches import assemble, layout
 from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_value
 from pretrain.layers.recurrent import FORGET_BIAS, ProjectedLSTM, Steps
 from pretrain.learner import Learner, build
 from pretrain.models.elmo import ElmoConfig
 from pretrain.models.family import Vocabulary
+from pretrain.packing import assemble, layout
 from pretrain.train import train
 
 LENGTHS = [5, 1, 9, 9, 2]

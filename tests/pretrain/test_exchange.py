@@ -11,7 +11,6 @@ import torch
 
 from data_pipeline.shards import Ragged
 from pretrain import checkpoint
-from pretrain.batches import assemble
 from pretrain.exchange import EXCHANGES, WITHOUT_TWIN
 from pretrain.exchange.export import export
 from pretrain.exchange.importing import import_model
@@ -19,6 +18,7 @@ from pretrain.exchange.mapping import Exchange
 from pretrain.exchange.weights import imported, normal_names
 from pretrain.learner import Learner
 from pretrain.models import FAMILIES
+from pretrain.packing import assemble
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 

@@ -10,9 +10,9 @@ import torch
 
 from data_pipeline.shards import Ragged
 from data_pipeline.tokenizer import Tokenizer
-from pretrain.batches import assemble
 from pretrain.exchange.export import export
 from pretrain.learner import Learner
+from pretrain.packing import assemble
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 

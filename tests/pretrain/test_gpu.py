@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import configs
-from pretrain.batches import layout
 from pretrain.config import RunConfig
 from pretrain.layers.attention import Sight, grouped, variable_length
+from pretrain.packing import layout
 from pretrain.train import train
 
 pytestmark = [

@@ -5,12 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pretrain.batches import layout, layout_like
 from pretrain.layers import attention, vocabulary
 from pretrain.layers.attention import Pick, Sight, Spread, explicit, grouped
 from pretrain.layers.dropout import dropped
 from pretrain.layers.positions import turn
 from pretrain.layers.vocabulary import CrossEntropy
+from pretrain.packing import layout, layout_like
 
 
 def one_sequence(query, key, value, sight: Sight, scale: float) -> torch.Tensor:

@@ -12,12 +12,12 @@ import torch
 import configs
 from configs.errors import ConfigError
 from data_pipeline.columns import Ragged, boundaries
-from pretrain.batches import assemble
 from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_value
 from pretrain.learner import Learner, build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
+from pretrain.packing import assemble
 from pretrain.parallel.recompute import recompute_blocks
 from pretrain.train import train
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from data_pipeline.columns import Ragged, boundaries
-from pretrain.batches import assemble
 from pretrain.interfaces import Batch
 from pretrain.learner import build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
+from pretrain.packing import assemble
 from pretrain.work import Work
 
 LENGTHS, TARGETS = [5, 9], [4, 6]
