@@ -64,7 +64,8 @@ def test_it_walks_the_road_in_order_and_ends_with_the_result(walked, tmp_path: P
     assert "undefined" in printed
     assert "+11.2" in printed
     assert str(tmp_path / "pretrain" / "loss.png") in printed
-    assert printed.rstrip().splitlines()[-1].startswith("next")
+    # A long path wraps, so that the last line may be the rest of the last row.
+    assert [line for line in printed.splitlines() if line[:1].strip()][-1].startswith("next")
 
 
 def test_it_says_when_the_loss_is_above_the_level(walked) -> None:

@@ -41,7 +41,7 @@ FAMILY_RUNS: dict[str, FamilyRun] = {
     "albert": FamilyRun("pairs", PAIRS, {"family": "albert", **ENCODER, "embedding_width": 16}),
     "elmo": FamilyRun(
         "text",
-        {"bidirectional_lm": 1.0},
+        {"bidirectional_lm": 8.0},
         {"family": "elmo", "width": 32, "cells": 24, "filters": [[1, 8], [3, 16]], "dropout": 0.0},
     ),
     "gpt": FamilyRun("text", {"causal_lm": 1.0}, {"family": "gpt", **ENCODER, "local_window": 6}),
