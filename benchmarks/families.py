@@ -118,7 +118,7 @@ def draw(curves: list[Curve]) -> None:
     panel.set_ylabel("validation loss below counting (nats per token)")
     panel.set_title("The small twin of every run (dotted, t5 and switch: counting that knows the sentinels)")
     panel.grid(alpha=0.25)
-    panel.legend(fontsize=8, loc="lower right")
+    panel.legend(fontsize=8, loc="upper right")
     figure.tight_layout()
     figure.savefig(PICTURE, dpi=110)
     pyplot.close(figure)
