@@ -23,6 +23,7 @@ def assemble(
     """
     tokens = _ragged(columns["tokens"])
     starts, lengths = tokens.offsets[:-1], np.diff(tokens.offsets)
+    following = _not_last(tokens) if {"next_positions", "next_labels"} & {*reads} else starts[:0]
     makers = {
         "tokens": lambda: tokens.values,
         "positions": lambda: np.arange(tokens.offsets[-1]) - np.repeat(starts, lengths),
@@ -32,8 +33,8 @@ def assemble(
         "mask_positions": lambda: _shifted(_ragged(columns["mask_positions"]), starts),
         "mask_labels": lambda: _ragged(columns["mask_labels"]).values,
         "pair_labels": lambda: columns["pair_labels"],
-        "next_positions": lambda: _not_last(tokens),
-        "next_labels": lambda: tokens.values[_not_last(tokens) + 1],
+        "next_positions": lambda: following,
+        "next_labels": lambda: tokens.values[following + 1],
         "decoder_tokens": lambda: _moved(_ragged(columns["target_tokens"]), start_token),
         "target_labels": lambda: _ragged(columns["target_tokens"]).values,
     }

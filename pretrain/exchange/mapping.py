@@ -104,7 +104,7 @@ class Exchange:
     """Our fields that only with these values can be said there."""
     theirs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Keys of ``config.json`` that are known here only with these values, the first of which is written."""
-    further_there: Callable[[ModelConfig], dict[str, Any]] = lambda config: {}
+    further_there: Callable[[Any], dict[str, Any]] = lambda config: {}
     """Keys of ``config.json`` that no single field gives.
 
     Raises:

@@ -69,7 +69,6 @@ T5 = Exchange(
     model_type="t5",
     family="t5",
     prefix="",
-    bare="",
     parts={
         "backbone": Part(
             (*SHARED, *feed_forward("DenseReluDense", {"up": "wi", "down": "wo"})), {"span_corruption": 1.0}
@@ -79,7 +78,7 @@ T5 = Exchange(
     settings=(*SETTINGS, TIED, Setting("activation", "feed_forward_proj", "relu", PLAIN)),
     ours={"gated": (False,)},
     theirs={"is_encoder_decoder": (True,), "feed_forward_proj": tuple(word for word in WORDS if "-" not in word)},
-    further_there=lambda config: {"num_decoder_layers": config.decoder_layers},  # type: ignore[attr-defined]
+    further_there=lambda config: {"num_decoder_layers": config.decoder_layers},
     further_back=decoder_layers,
     copies={"shared.weight": ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")},
     ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),

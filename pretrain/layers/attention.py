@@ -77,11 +77,11 @@ class Sight:
         if not self.causal and min(key_lengths) < longest[1]:
             keys = torch.arange(longest[1]) >= torch.tensor(key_lengths)[:, None]
             hidden.append(keys[:, None, None, :].to(device))
-        distance = torch.arange(longest[1], device=device) - torch.arange(longest[0], device=device)[:, None]
-        if self.causal:
-            hidden.append((distance > 0)[None, None])
-        if self.window and max(longest) > self.window + 1:
-            hidden.append((distance.abs() > self.window)[None, None])
+        banded = self.window > 0 and max(longest) > self.window + 1
+        if self.causal or banded:
+            distance = torch.arange(longest[1], device=device) - torch.arange(longest[0], device=device)[:, None]
+            unseen = (distance > 0) & self.causal
+            hidden.append((unseen | (distance.abs() > self.window) if banded else unseen)[None, None])
         if not hidden and self.bias_HLL is None:
             return None
         if self.bias_HLL is None:

@@ -13,19 +13,15 @@ Angles = tuple[Tensor, Tensor]
 """Cosines and sines of rotary positions."""
 
 
-class Rotary(nn.Module):
+def rotary(positions_T: Tensor, head_width: int, base: float, dtype: torch.dtype) -> Angles:
     """Rotary position embedding (Su et al. 2021, section 3.4.2): dimension pairs of query and key are turned by an
-    angle that grows with the position, so that their product depends on the distance alone."""
+    angle that grows with the position, so that their product depends on the distance alone.
 
-    def __init__(self, head_width: int, base: float = 10_000.0):
-        super().__init__()
-        self.head_width, self.base = head_width, base
-
-    def angles(self, positions_T: Tensor, dtype: torch.dtype) -> Angles:
-        """(cosines, sines), each [T, 1, K / 2]; made once for a batch and shared by its layers."""
-        exponent = torch.arange(0, self.head_width, 2, device=positions_T.device) / self.head_width
-        angle = positions_T[:, None].float() * self.base**-exponent
-        return angle.cos().to(dtype)[:, None], angle.sin().to(dtype)[:, None]
+    (cosines, sines), each [T, 1, K / 2]; made once for a batch and shared by its layers.
+    """
+    exponent = torch.arange(0, head_width, 2, device=positions_T.device) / head_width
+    angle = positions_T[:, None].float() * base**-exponent
+    return angle.cos().to(dtype)[:, None], angle.sin().to(dtype)[:, None]
 
 
 class Turn(torch.autograd.Function):

@@ -6,11 +6,8 @@ from pydantic import Field
 from torch import nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
-from pretrain.layers.attention import Attention, Sight
+from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
-from pretrain.layers.feed_forward import FeedForward
-from pretrain.layers.style import Style
-from pretrain.layers.transformer import PostNormBlock
 from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 
@@ -30,17 +27,6 @@ class AlbertConfig(TransformerConfig):
     """Probability of dropping an attention weight."""
     activation: Literal["gelu", "gelu_tanh"] = "gelu_tanh"
     """Of the feed-forward layer and of the head (the published code has the approximation)."""
-    norm_epsilon: float = Field(default=1e-12, gt=0)
-    """Added to the variance in layer norm."""
-
-    @property
-    def style(self) -> Style:
-        return Style(
-            epsilon=self.norm_epsilon,
-            activation=self.activation,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-        )
 
 
 class Albert(FamilyModule):
@@ -61,9 +47,7 @@ class Albert(FamilyModule):
         self.embedding_norm = style.normalisation(narrow)
         self.embedding_projection = nn.Linear(narrow, width)
         self.dropout = Dropout(config.dropout)
-        self.block = PostNormBlock(
-            Attention(width, config.heads, style), FeedForward(width, config.feed_forward_width, style), width, style
-        )
+        self.block = config.block("post")
 
     def forward(self, batch: Batch) -> Encoded:
         narrow_TE = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])

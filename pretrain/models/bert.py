@@ -10,12 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
-from pretrain.layers.attention import Attention, Sight
+from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
-from pretrain.layers.feed_forward import FeedForward
-from pretrain.layers.positions import Rotary
+from pretrain.layers.positions import Angles, rotary
 from pretrain.layers.style import Style
-from pretrain.layers.transformer import BLOCKS
 from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 
@@ -46,26 +44,14 @@ class BertConfig(TransformerConfig):
     0: every layer sees all."""
     global_every: int = Field(default=3, gt=0)
     """Layers from one that sees everything to the next; the first one does (ModernBERT: 3)."""
-    activation: Literal["gelu", "gelu_tanh", "relu", "silu"] = "gelu"
-    """Of the feed-forward layers and of the head."""
     gated: bool = False
     """Gated feed-forward layers (Shazeer 2020); their inner width then counts twice."""
     bias: bool = True
     """Linear layers and norms have biases."""
-    norm_epsilon: float = Field(default=1e-12, gt=0)
-    """Added to the variance in layer norm."""
 
     @property
     def style(self) -> Style:
-        return Style(
-            "layer",
-            self.norm_epsilon,
-            self.activation,
-            self.gated,
-            self.bias,
-            self.dropout,
-            self.attention_dropout,
-        )
+        return super().style._replace(gated=self.gated, bias=self.bias)
 
 
 class Bert(FamilyModule):
@@ -87,16 +73,7 @@ class Bert(FamilyModule):
         self.segment_embedding = nn.Embedding(config.segments, width) if config.segments else None
         self.embedding_norm = style.normalisation(width)
         self.dropout = Dropout(config.dropout)
-        block = BLOCKS[config.norm_placement]
-        self.blocks = nn.ModuleList(
-            block(
-                Attention(width, config.heads, style),
-                FeedForward(width, config.feed_forward_width, style),
-                width,
-                style,
-            )
-            for _ in range(config.layers)
-        )
+        self.blocks = nn.ModuleList(config.block(config.norm_placement) for _ in range(config.layers))
         if config.norm_placement == "pre" and not config.first_attention_norm:
             self.blocks[0].attention_norm = nn.Identity()
         self.final_norm = style.normalisation(width) if config.norm_placement == "pre" else nn.Identity()
@@ -122,14 +99,13 @@ class Bert(FamilyModule):
     def _sights(self, batch: Batch, hidden_TD: Tensor) -> tuple[Sight, Sight]:
         """What layers see that see everything, and what the others see."""
         config, layout = self.config, batch.layout
-        angles = local_angles = None
-        if config.position_kind == "rotary":
-            head_width = config.width // config.heads
-            angles = Rotary(head_width, config.rotary_base).angles(batch["positions"], hidden_TD.dtype)
-        everywhere = Sight(layout, layout, angles=angles)
+
+        def angles(base: float) -> Angles | None:
+            if config.position_kind == "learned":
+                return None
+            return rotary(batch["positions"], config.width // config.heads, base, hidden_TD.dtype)
+
+        everywhere = Sight(layout, layout, angles=angles(config.rotary_base))
         if not config.local_window:
             return everywhere, everywhere
-        if config.position_kind == "rotary":
-            local = Rotary(config.width // config.heads, config.local_rotary_base)
-            local_angles = local.angles(batch["positions"], hidden_TD.dtype)
-        return everywhere, Sight(layout, layout, window=config.local_window, angles=local_angles)
+        return everywhere, Sight(layout, layout, window=config.local_window, angles=angles(config.local_rotary_base))

@@ -1,7 +1,7 @@
 """What every model family has in common: fields of its configuration, and what it is told of the vocabulary."""
 
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -10,6 +10,10 @@ from torch import nn
 
 from configs import Section
 from data_pipeline.tokenizer import Tokenizer
+from pretrain.layers.attention import Attention
+from pretrain.layers.feed_forward import FeedForward
+from pretrain.layers.style import Style
+from pretrain.layers.transformer import BLOCKS, PostNormBlock
 
 
 class Vocabulary(NamedTuple):
@@ -74,6 +78,27 @@ class TransformerConfig(ModelConfig):
     """Probability of dropping an entry of a hidden state (BERT, appendix A.2)."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight (BERT, appendix A.2)."""
+
+    activation: Literal["gelu", "gelu_tanh", "relu", "silu"] = "gelu"
+    """Of the feed-forward layers and of the head."""
+    norm_epsilon: float = Field(default=1e-12, gt=0)
+    """Added to the variance in layer norm."""
+
+    @property
+    def style(self) -> Style:
+        """What all layers share."""
+        return Style(
+            epsilon=self.norm_epsilon,
+            activation=self.activation,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+        )
+
+    def block(self, norm_placement: str) -> PostNormBlock:
+        """A new block of self-attention and feed-forward; ``norm_placement`` is a row of ``BLOCKS``."""
+        attention = Attention(self.width, self.heads, self.style)
+        feed_forward = FeedForward(self.width, self.feed_forward_width, self.style)
+        return BLOCKS[norm_placement](attention, feed_forward, self.width, self.style)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

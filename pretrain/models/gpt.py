@@ -9,11 +9,8 @@ from pydantic import Field
 from torch import nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
-from pretrain.layers.attention import Attention, Sight
+from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
-from pretrain.layers.feed_forward import FeedForward
-from pretrain.layers.style import Style
-from pretrain.layers.transformer import PreNormBlock
 from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
@@ -33,15 +30,6 @@ class GptConfig(TransformerConfig):
     """Of the feed-forward layers (GPT-2's published code)."""
     norm_epsilon: float = Field(default=1e-5, gt=0)
     """Added to the variance in layer norm."""
-
-    @property
-    def style(self) -> Style:
-        return Style(
-            epsilon=self.norm_epsilon,
-            activation=self.activation,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-        )
 
     def deviation(self, name: str, shape: torch.Size) -> float:
         """Smaller by sqrt(2 layers) where a part adds to the residual stream (GPT-2, section 2.3)."""
@@ -66,15 +54,7 @@ class Gpt(FamilyModule):
         self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         self.position_embedding = nn.Embedding(config.positions, width)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            PreNormBlock(
-                Attention(width, config.heads, style),
-                FeedForward(width, config.feed_forward_width, style),
-                width,
-                style,
-            )
-            for _ in range(config.layers)
-        )
+        self.blocks = nn.ModuleList(config.block("pre") for _ in range(config.layers))
         self.final_norm = style.normalisation(width)
 
     def forward(self, batch: Batch) -> Encoded:

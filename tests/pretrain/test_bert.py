@@ -60,15 +60,14 @@ def test_sequences_do_not_see_each_other(norm: str, positions: str) -> None:
 
 
 def test_rotary_attention_knows_distances_only() -> None:
-    from pretrain.layers.positions import Rotary, turn
+    from pretrain.layers.positions import rotary, turn
 
-    rotary = Rotary(8)
     query, key = torch.randn(2, 1, 1, 8).unbind(0)
     products = []
     for shift in (0, 5, 40):
         angles = (
-            rotary.angles(torch.tensor([3 + shift]), torch.float32),
-            rotary.angles(torch.tensor([7 + shift]), torch.float32),
+            rotary(torch.tensor([3 + shift]), 8, 10_000.0, torch.float32),
+            rotary(torch.tensor([7 + shift]), 8, 10_000.0, torch.float32),
         )
         products.append((turn(query, *angles[0]) * turn(key, *angles[1])).sum())
     torch.testing.assert_close(products[0], products[1])
