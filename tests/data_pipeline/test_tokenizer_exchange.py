@@ -3,7 +3,7 @@
 import io
 import json
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from configs.errors import ConfigError
 from data_pipeline.tokenizer import PIECES, Tokenizer, TokenizerConfig, given_model, train
 from data_pipeline.tokenizer_exchange import KINDS, read_tokenizer, write_tokenizer
+from tests.data_pipeline.given_texts import LETTERS, MERGES, real_texts
 
 TEXTS = [
     "",
@@ -53,14 +54,11 @@ def model(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Cal
 @pytest.fixture
 def byte_pairs(tmp_path: Path) -> Path:
     """A folder of RoBERTa's two files: its special tokens, all bytes, three merges."""
-    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(byte) for byte in kept] + [chr(256 + number) for number in range(256 - len(kept))]
-    merges = [("\u0120", "t"), ("h", "e"), ("\u0120t", "he")]
-    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", *letters, *map("".join, merges), "<mask>"]
+    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", *LETTERS, *map("".join, MERGES), "<mask>"]
     folder = tmp_path / "roberta"
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(vocabulary)}))
-    rows = ["#version: 0.2", *map(" ".join, merges), ""]
+    rows = ["#version: 0.2", *map(" ".join, MERGES), ""]
     (folder / "merges.txt").write_text("\n".join(rows), encoding="utf-8")
     return folder
 
@@ -367,18 +365,6 @@ def test_a_real_model_gets_its_own_ids(tmp_path: Path) -> None:
     assert given == given_model(TokenizerConfig(model=str(folder / "vocab.txt")))
     assert written_again(given, tmp_path, "bert") == given
     assert_equal_ids(ours, loaded(tmp_path / "there", "bert"), TEXTS)
-
-
-def real_texts(path: Path, characters: int) -> Iterator[str]:
-    """Paragraphs from the start of a compressed file of JSON lines."""
-    zstd = pytest.importorskip("backports.zstd", reason="needs a zstd reader")
-    with zstd.open(path) as file:
-        for line in io.TextIOWrapper(file, encoding="utf-8"):
-            for paragraph in json.loads(line)["text"].split("\n"):
-                yield paragraph
-                characters -= len(paragraph)
-                if characters < 0:
-                    return
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])

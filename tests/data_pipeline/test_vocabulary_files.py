@@ -1,9 +1,7 @@
 """BERT's and GPT-2's vocabulary files: the ids of their own tokenizers, in datasets as everywhere else."""
 
-import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.shards import open_dataset
 from data_pipeline.tokenizer import Special, Tokenizer, TokenizerConfig, given_model
 from data_pipeline.verification import verify
+from tests.data_pipeline.given_texts import LETTERS, MERGES, real_texts
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*"abcdefghijklmnopqrstuvwxyz.,!?'-\u00e9", "the", "quick", "un", "\u4eca", "\u5929", "A", "\u2028"]
@@ -48,14 +47,11 @@ def vocabulary(tmp_path: Path) -> Path:
 @pytest.fixture
 def byte_pairs(tmp_path: Path) -> Path:
     """A folder of GPT-2's two files: all bytes and three merges."""
-    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(byte) for byte in kept] + [chr(256 + number) for number in range(256 - len(kept))]
-    merges = [("\u0120", "t"), ("h", "e"), ("\u0120t", "he")]
-    pieces = [*letters, *map("".join, merges), "<|endoftext|>"]
+    pieces = [*LETTERS, *map("".join, MERGES), "<|endoftext|>"]
     folder = tmp_path / "gpt2"
     folder.mkdir()
     (folder / "encoder.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
-    rows = ["#version: 0.2", *map(" ".join, merges), ""]
+    rows = ["#version: 0.2", *map(" ".join, MERGES), ""]
     (folder / "vocab.bpe").write_text("\n".join(rows), encoding="utf-8")
     return folder
 
@@ -73,18 +69,6 @@ def gpt2(folder: Path, leading_space: bool) -> Any:
     transformers = pytest.importorskip("transformers", reason="needs transformers to compare with")
     files = {"vocab": str(folder / "encoder.json"), "merges": str(folder / "vocab.bpe")}
     return transformers.GPT2Tokenizer(**files, add_prefix_space=leading_space)
-
-
-def real_texts(path: Path, characters: int) -> Iterator[str]:
-    """Paragraphs from the start of a compressed file of JSON lines."""
-    zstd = pytest.importorskip("backports.zstd", reason="needs a zstd reader")
-    with zstd.open(path) as file:
-        for line in io.TextIOWrapper(file, encoding="utf-8"):
-            for paragraph in json.loads(line)["text"].split("\n"):
-                yield paragraph
-                characters -= len(paragraph)
-                if characters < 0:
-                    return
 
 
 def assert_equal_ids(ours: Tokenizer, theirs: Any, texts: list[str]) -> None:

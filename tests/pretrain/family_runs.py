@@ -5,6 +5,8 @@ Layers are few, but each kind is there: near and far attention, dense and sparse
 
 from typing import Any, NamedTuple
 
+from pretrain.exchange import modernbert
+
 # Large enough for attention to matter: near zero its gradients are mostly rounding.
 SHAPE: dict[str, Any] = {"width": 32, "heads": 4, "feed_forward_width": 64, "initial_std": 0.05}
 STILL: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0}
@@ -19,6 +21,13 @@ MODERN: dict[str, Any] = {
     "gated": True,
     "bias": False,
 }
+
+
+EXCHANGED_STACK: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, **STILL}
+EXCHANGED: dict[str, Any] = {**EXCHANGED_STACK, "positions": 64}
+EXCHANGED_STACKS: dict[str, Any] = {**EXCHANGED_STACK, "decoder_layers": 2, "head_width": 16}
+"""Shapes of what is compared with transformers, of one stack and of two; its weights are drawn by the fixture."""
+MODERNBERT: dict[str, Any] = {**modernbert.SHAPE, "local_window": 4}
 
 
 class FamilyRun(NamedTuple):

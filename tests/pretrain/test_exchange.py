@@ -19,26 +19,15 @@ from pretrain.exchange.weights import imported, normal_names
 from pretrain.learner import Learner
 from pretrain.models import FAMILIES
 from pretrain.packing import assemble
+from tests.pretrain import family_runs
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 
 Drawn = Callable[..., Learner]
 LENGTHS, TARGET_LENGTHS = [9, 9, 9, 9, 17, 18, 40], [5, 3, 8, 8, 8, 2, 11]
-SMALL = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, "dropout": 0.0, "attention_dropout": 0.0}
-ENCODER = {**SMALL, "positions": 64, "vocabulary_multiple": 7}
-MODERN = {
-    **ENCODER,
-    "norm_placement": "pre",
-    "position_kind": "rotary",
-    "gated": True,
-    "bias": False,
-    "segments": 0,
-    "first_attention_norm": False,
-    "local_window": 4,
-    "rotary_base": 160_000.0,
-    "norm_epsilon": 1e-5,
-}
-BOTH = {**SMALL, "decoder_layers": 2, "head_width": 16}
+ENCODER = {**family_runs.EXCHANGED, "vocabulary_multiple": 7}
+MODERN = {**ENCODER, **family_runs.MODERNBERT, "rotary_base": 160_000.0, "norm_epsilon": 1e-5}
+BOTH = family_runs.EXCHANGED_STACKS
 SWITCH = {**BOTH, "experts": 3, "evaluation_capacity_factor": 100.0}
 PAIRS, MASKED = ("masked_lm", "sentence_pairs"), ("masked_lm",)
 SPARSE = ("span_corruption", "expert_balance")

@@ -13,23 +13,14 @@ from data_pipeline.tokenizer import Tokenizer
 from pretrain.exchange.export import export
 from pretrain.learner import Learner
 from pretrain.packing import assemble
+from tests.pretrain import family_runs
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 
 Drawn = Callable[..., Learner]
-SMALL = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, "dropout": 0.0, "attention_dropout": 0.0}
-ENCODER = {**SMALL, "positions": 64}
-MODERN = {
-    **ENCODER,
-    "norm_placement": "pre",
-    "position_kind": "rotary",
-    "gated": True,
-    "bias": False,
-    "segments": 0,
-    "first_attention_norm": False,
-    "local_window": 4,
-}
-BOTH = {**SMALL, "decoder_layers": 2, "head_width": 16}
+ENCODER = family_runs.EXCHANGED
+MODERN = {**ENCODER, **family_runs.MODERNBERT}
+BOTH = family_runs.EXCHANGED_STACKS
 TEXT = "The bada is not under fegu."
 
 
