@@ -74,6 +74,8 @@ class Run:
         finally:
             self.ahead.close()
             self.reporter.close()
+        # Who leaves while another still works can take its own background threads down with an abort.
+        self.mesh.barrier()
         if self.last_saved is None:
             raise CheckpointError(f"{config.output}: nothing was trained and nothing saved")
         return self.last_saved

@@ -41,6 +41,8 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
     if mesh.leads:
         save_file({name: value.contiguous() for name, value in recorded.items()}, target)
     run.reporter.close()
+    # Who leaves while another still works can take its own background threads down with an abort.
+    mesh.barrier()
     mesh.close()
 
 
