@@ -13,6 +13,8 @@ import numpy as np
 from sentencepiece import sentencepiece_model_pb2
 
 from data_pipeline.columns import Ragged, boundaries
+from data_pipeline.compiled import encoding
+from data_pipeline.compiled.trie import build_trie
 
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
@@ -46,20 +48,17 @@ SLOTS, WORD_BYTES, WORD_IDS = 1 << 18, 4 << 20, 1 << 20
 
 
 class FastEngine:
-    """A sentencepiece model in arrays, for the compiled loops of ``native.py``."""
+    """A sentencepiece model in arrays, for the compiled loops of ``compiled/encoding.py``."""
 
     def __init__(self, proto: Any, processor: Any):
-        from data_pipeline import native
-
-        self._native = native
-        mark = chr(native.MARK)
+        mark = chr(encoding.MARK)
         normal = sorted(
             (piece.piece.replace(WORD_START, mark).encode(), token)
             for token, piece in enumerate(proto.pieces)
             if piece.type == NORMAL
         )
         pieces, starts = _end_to_end(text for text, _ in normal)
-        self._trie = native.build_trie(pieces, starts, np.array([token for _, token in normal], np.int32))
+        self._trie = build_trie(pieces, starts, np.array([token for _, token in normal], np.int32))
         self._scores = np.array([piece.score for piece in proto.pieces], np.float32)
         self._normal = _replacements(processor)
         least = np.float32(min(piece.score for piece in proto.pieces if piece.type == NORMAL))
@@ -82,7 +81,7 @@ class FastEngine:
             # A text with a newline of its own becomes one that is left for a character without an entry.
             joined = "\n".join("\0" if "\n" in text else text for text in texts)
         data = np.frombuffer(joined.encode("utf-8", "surrogatepass"), np.uint8)
-        ids, ends, left = self._native.encode(
+        ids, ends, left = encoding.encode(
             self._kind, data, self._normal, self._trie, self._scores, self._unknown, self._cache
         )
         return Ragged(ids, ends), np.flatnonzero(left)
@@ -94,18 +93,9 @@ def model_proto(model: bytes) -> Any:
 
 
 def fast_engine(processor: Any) -> FastEngine | None:
-    """The fast engine for the model of a sentencepiece processor.
-
-    None where numba is not installed, has no folder that it may keep compiled functions in, or the model is of another
-    make.
-    """
+    """The fast engine for the model of a sentencepiece processor; None where the model is of another make."""
     proto = model_proto(processor.serialized_model_proto())
-    if not _fits(proto):
-        return None
-    try:
-        return FastEngine(proto, processor)
-    except (ImportError, RuntimeError):
-        return None
+    return FastEngine(proto, processor) if _fits(proto) else None
 
 
 def _fits(proto: Any) -> bool:

@@ -72,7 +72,7 @@ def code_version() -> str:
         known = version("sesame")
     except PackageNotFoundError:
         known = "unknown"
-    code = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+    code = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))))
     return f"{known}+{code.hexdigest()[:12]}"
 
 

@@ -49,7 +49,7 @@ RULES = (
         ("",),
         ("data_pipeline/tokenizer.py", "data_pipeline/fast_encoding.py"),
     ),
-    Rule("only native is compiled", ("numba",), ("",), ("data_pipeline/native.py",)),
+    Rule("only data_pipeline/compiled knows numba", ("numba",), ("",), ("data_pipeline/compiled/",)),
     Rule("only vocabulary_files knows tokenizers", ("tokenizers",), ("",), ("data_pipeline/vocabulary_files.py",)),
     Rule(
         "the mathematics knows one process only",

@@ -16,8 +16,6 @@ from data_pipeline import fast_encoding
 from data_pipeline.sentences import split
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
 
-native = pytest.importorskip("data_pipeline.native", reason="needs numba: pip install 'sesame[fast]'")
-
 TINY = TokenizerConfig(vocabulary_size=16 + 14)
 ADVERSARIAL = [
     "",

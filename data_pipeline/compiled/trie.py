@@ -1,0 +1,77 @@
+"""A trie of byte strings in one array."""
+
+import numpy as np
+
+from data_pipeline.compiled import compiled
+
+NONE = -1
+
+
+@compiled
+def build_trie(pieces, starts, values):
+    """Double array (Aoe 1989) of byte strings -> uint32 [4 x nodes]: base, parent and value + 1 of each node, the root
+    first; four numbers to a node, so that one look into memory is enough.
+
+    Args:
+        pieces: uint8, the strings end to end, sorted.
+        starts: int64 [strings + 1].
+        values: int32 [strings], 0 or more.
+    """
+    size = 1024
+    base, check, value = np.zeros(size, np.int32), np.full(size, NONE, np.int32), np.full(size, NONE, np.int32)
+    check[0] = 0
+    # Each entry of the stack is a node with the strings [first, last) below it, equal up to ``depth``.
+    stack = [(np.int64(0), 0, len(starts) - 1, 0)]
+    # Slots below a byte's range are never reached, so that places are never below 1.
+    free = roomy = 256
+    while len(stack):
+        node, first, last, depth = stack.pop()
+        if starts[first + 1] - starts[first] == depth:
+            value[node] = values[first]
+            first += 1
+        if first == last:
+            continue
+        groups = [first]
+        for string in range(first + 1, last):
+            if pieces[starts[string] + depth] != pieces[starts[string - 1] + depth]:
+                groups.append(string)
+        groups.append(last)
+        while free < size and check[free] != NONE:
+            free += 1
+        lowest, probes = np.int64(pieces[starts[first] + depth]), 0
+        place = (free if len(groups) == 2 else max(free, roomy)) - lowest
+        while True:
+            if place + 256 >= size:
+                grown = 2 * size
+                base, check, value = grow(base, grown, 0), grow(check, grown, NONE), grow(value, grown, NONE)
+                size = grown
+            fits = True
+            for group in groups[:-1]:
+                if check[place + pieces[starts[group] + depth]] != NONE:
+                    fits = False
+                    break
+            if fits:
+                break
+            place += 1
+            probes += 1
+        if probes > 64:
+            # What lies before is too full for nodes of several children; gaps there are left to those of one.
+            roomy = place + lowest
+        base[node] = place
+        for number in range(len(groups) - 1):
+            child = place + np.int64(pieces[starts[groups[number]] + depth])
+            check[child] = node
+            stack.append((child, groups[number], groups[number + 1], depth + 1))
+    nodes = np.zeros(4 * size, np.uint32)
+    for node in range(size):
+        nodes[4 * node] = base[node]
+        nodes[4 * node + 1] = check[node]
+        nodes[4 * node + 2] = value[node] + 1
+    return nodes
+
+
+@compiled
+def grow(old, size, rest):
+    new = np.full(size, rest, old.dtype)
+    new[: len(old)] = old
+    return new
