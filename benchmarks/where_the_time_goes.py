@@ -13,20 +13,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_pipeline.clean import CleanConfig, clean
-from data_pipeline.columns import Columns, boundaries
+from data_pipeline.columns import Columns, joined
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.examples import laid_out
 from data_pipeline.parts import Wanted, write_parts
 from data_pipeline.segment import Example, SegmentConfig, Sentences, segment
-from data_pipeline.sentences import split
+from data_pipeline.sentences import find_sentences
 from data_pipeline.shards import write_shard
 from data_pipeline.sources import SourceConfig, read, units
 from data_pipeline.tokenizer import loaded
@@ -70,12 +69,12 @@ def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     source = SourceConfig(kind="json_lines", paths=(str(arguments.text),))
     documents = timed("read", lambda: [each for unit in units(source) for each in read(unit, source, dropped)])
     cleaned = timed("clean", lambda: list(clean(documents, CleanConfig(), dropped)))
-    timed("write and read parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
+    parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
+    texts = timed("read parts", lambda: joined([part.texts(np.ones(part.documents, bool)) for part in parts]))
     tokenizer = loaded(arguments.model.read_bytes())
-    by_document = timed("split sentences", lambda: [split(document.text) for document in cleaned])
-    rows = timed("encode", lambda: tokenizer.encode_flat(list(chain.from_iterable(by_document))))
-    per_document = np.array([len(each) for each in by_document])
-    sentences = Sentences(rows.values, boundaries(rows.lengths), boundaries(per_document))
+    places = timed("split sentences", lambda: find_sentences(texts))
+    rows = timed("encode", lambda: tokenizer.encode_sentences(texts.values, places.values))
+    sentences = Sentences(rows.values, rows.offsets, places.offsets)
     draw = generator(1, "benchmark")
     examples = timed("segment", lambda: list(segment(sentences, SegmentConfig(), draw)))
     spans = np.array(examples, np.int64).reshape(-1, len(Example._fields))

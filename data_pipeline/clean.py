@@ -1,28 +1,22 @@
 """Normalise documents and drop those that teach nothing, each for a counted reason."""
 
 import hashlib
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import ftfy
 import numpy as np
 from pydantic import Field, model_validator
 
 from configs import Section
+from data_pipeline.characters import kinds
+from data_pipeline.compiled.text import tidied
 from data_pipeline.document import Document
 from data_pipeline.language import language
 from data_pipeline.overlap import Overlap
 from data_pipeline.quality import QUALITY, REPETITION, Rule, broken_rule
-
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
-OTHER_SPACE = re.compile(r"[\t\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
-"""White space that is neither a plain space nor the end of a line; a class that names its members is fast."""
-SPACES = re.compile(r"  +")
-NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-BLANK_LINES = re.compile(r"\n\s*\n\s*")
 
 RULES: dict[str, tuple[Rule, ...]] = {"gopher_quality": QUALITY, "gopher_repetition": REPETITION}
 
@@ -76,8 +70,8 @@ def clean(
     of those that stay."""
     for document in documents:
         repaired = repair(document.text) if config.repair_unicode else document.text
-        text = normalise(repaired, config.unicode_form)
-        reason = _reason(text, config)
+        tidy = normalise(repaired, config.unicode_form)
+        text, reason = tidy.text, _reason(tidy, config)
         if reason is None and config.languages and (found := language(text)) not in config.languages:
             reason = f"language: {found}"
         if reason is None and overlap is not None and overlap.meets(text):
@@ -95,15 +89,25 @@ def repair(text: str) -> str:
     return text if text.isascii() else ftfy.fix_encoding(text)
 
 
-def normalise(text: str, form: Literal["NFC", "NFKC"]) -> str:
+class Tidy(NamedTuple):
+    """A text in order, and what was counted on the way."""
+
+    text: str
+    letters: int
+    visible: int
+    """Characters that are not white space."""
+
+    @property
+    def letter_share(self) -> float:
+        """Letters of any script among the visible characters."""
+        return self.letters / max(1, self.visible)
+
+
+def normalise(text: str, form: Literal["NFC", "NFKC"]) -> Tidy:
     """Normal form, no control characters, single spaces, paragraphs parted by one blank line."""
-    text = unicodedata.normalize(form, text)
-    if not text.replace("\n", " ").isprintable():
-        # Printable text, the usual case, has none of these.
-        text = CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-        text = OTHER_SPACE.sub(" ", text)
-    text = SPACES.sub(" ", text).replace(" \n", "\n")
-    return BLANK_LINES.sub("\n\n", text).strip()
+    data = np.frombuffer(unicodedata.normalize(form, text).encode(), np.uint8)
+    found, letters, visible = tidied(data, kinds())
+    return Tidy(found.tobytes().decode(), letters, visible)
 
 
 def fingerprint(text: str) -> bytes:
@@ -111,22 +115,12 @@ def fingerprint(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def _reason(text: str, config: CleanConfig) -> str | None:
-    if len(text) < config.minimum_characters:
+def _reason(tidy: Tidy, config: CleanConfig) -> str | None:
+    if len(tidy.text) < config.minimum_characters:
         return "short"
-    if letter_share(text) < config.minimum_letter_share:
+    if tidy.letter_share < config.minimum_letter_share:
         return "not prose"
     if config.rules:
-        broken = broken_rule(text, [rule for name in config.rules for rule in RULES[name]])
+        broken = broken_rule(tidy.text, [rule for name in config.rules for rule in RULES[name]])
         return f"gopher: {broken}" if broken else None
     return None
-
-
-def letter_share(text: str) -> float:
-    """Letters of any script among the characters that are not space; bytes are counted, because that is fast."""
-    encoded = np.frombuffer(text.encode(), np.uint8)
-    # One bit tells capital letters from small ones, and what lies before "a" becomes large by wrapping around.
-    letters = int(np.count_nonzero((encoded | 32) - np.uint8(ord("a")) < 26))
-    letters += 0 if text.isascii() else sum(map(str.isalpha, NOT_ASCII.findall(text)))
-    spaces = np.count_nonzero(encoded == ord(" ")) + np.count_nonzero(encoded == ord("\n"))
-    return letters / max(1, len(text) - int(spaces))

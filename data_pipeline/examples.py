@@ -1,20 +1,19 @@
 """What one worker does with one group of documents, and with one shard. Plain functions of values and files."""
 
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concatenate
+from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concatenate, joined
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.manifest import Shard, SplitRecord
 from data_pipeline.parts import Part
 from data_pipeline.segment import PAIRS, Example, SegmentConfig, Sentences, segment
 from data_pipeline.selection import Choice, Fate
-from data_pipeline.sentences import split as split_sentences
+from data_pipeline.sentences import find_sentences
 from data_pipeline.shards import Split, write_shard
 from data_pipeline.spans import hide_spans
 from data_pipeline.statistics import Counted, count
@@ -115,13 +114,14 @@ def _one_pass(
 def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarray, np.ndarray]:
     """The group's documents as ids with boundaries, their numbers in the split, and how often each is gone through;
     empty ones are left out."""
-    texts = (part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts)
-    split = [split_sentences(document.text) for document in chain.from_iterable(texts)]
-    rows = tokenizer.encode_flat(list(chain.from_iterable(split)))
-    lengths = rows.lengths
-    owners = np.repeat(np.arange(len(split)), [len(each) for each in split])[lengths > 0]
-    per_document = np.bincount(owners, minlength=len(split))
-    bounds = [boundaries(counts[counts > 0]) for counts in (lengths, per_document)]
+    texts = joined([part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts])
+    assert isinstance(texts, Ragged)
+    found = find_sentences(texts)
+    rows = tokenizer.encode_sentences(texts.values, found.values)
+    documents = len(found.lengths)
+    owners = np.repeat(np.arange(documents), found.lengths)[rows.lengths > 0]
+    per_document = np.bincount(owners, minlength=documents)
+    bounds = [boundaries(counts[counts > 0]) for counts in (rows.lengths, per_document)]
     times = np.concatenate([choice.turns(group.fate) for _, choice in group.parts])
     places = np.flatnonzero(per_document)
     return Sentences(rows.values, *bounds), group.first_document + places, times[places]

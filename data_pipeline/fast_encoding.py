@@ -5,7 +5,7 @@ characters that no piece covers are left to sentencepiece.
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -43,8 +43,12 @@ PLAIN = (
 )
 """Code points that are looked at: Latin, Greek and Cyrillic letters, punctuation, signs, kana, ideographs, Hangul."""
 
-SLOTS, WORD_BYTES, WORD_IDS = 1 << 18, 4 << 20, 1 << 20
-"""Room of the cache of words, 16 MB in all."""
+CACHED_WORDS = 1 << 18
+"""Rows of the cache of words, 12 MB in all; a power of two."""
+MOST_PIECES = 1 << int(encoding.ID_BITS)
+"""Pieces whose ids fit the cache."""
+READ_AHEAD = 40
+"""Bytes behind a text that are looked at with its last word."""
 
 
 class FastEngine:
@@ -58,33 +62,42 @@ class FastEngine:
             if piece.type == NORMAL
         )
         pieces, starts = _end_to_end(text for text, _ in normal)
-        self._trie = build_trie(pieces, starts, np.array([token for _, token in normal], np.int32))
-        self._scores = np.array([piece.score for piece in proto.pieces], np.float32)
+        values = np.array([token for _, token in normal], np.int32)
+        trie = build_trie(pieces, starts, values)
+        scores = np.array([piece.score for piece in proto.pieces], np.float32)
+        self._model = trie, scores, encoding.build_pairs(pieces, starts, values, trie)
         self._normal = _replacements(processor)
         least = np.float32(min(piece.score for piece in proto.pieces if piece.type == NORMAL))
         spelled = {int(piece.piece[1:-1], 16): token for token, piece in enumerate(proto.pieces) if piece.type == BYTE}
         byte_ids = np.array([spelled.get(byte, -1) for byte in range(256)], np.int32)
         self._unknown = (np.float32(least - UNKNOWN_PENALTY), proto.trainer_spec.unk_id, byte_ids)
-        self._cache = (
-            np.zeros((SLOTS, 4), np.int64),
-            np.zeros(WORD_BYTES, np.uint8),
-            np.zeros(WORD_IDS, np.uint32),
-            np.zeros(3, np.int64),
-            np.zeros((SLOTS, 2)),
-        )
+        self._cache = np.zeros(CACHED_WORDS * encoding.ROW, np.uint64), np.zeros((CACHED_WORDS, 2))
         self._kind = proto.trainer_spec.model_type
 
-    def encode(self, texts: Sequence[str]) -> tuple[Ragged, np.ndarray]:
-        """Ids of ``texts`` -> (uint32 rows, int64 numbers of the rows that sentencepiece must encode instead)."""
-        joined = "\n".join(texts)
-        if joined.count("\n") != len(texts) - 1:
-            # A text with a newline of its own becomes one that is left for a character without an entry.
-            joined = "\n".join("\0" if "\n" in text else text for text in texts)
-        data = np.frombuffer(joined.encode("utf-8", "surrogatepass"), np.uint8)
-        ids, ends, left = encoding.encode(
-            self._kind, data, self._normal, self._trie, self._scores, self._unknown, self._cache
+    def encode(self, data: np.ndarray, spans: np.ndarray, dtype: type[np.unsignedinteger]) -> tuple[Ragged, np.ndarray]:
+        """Ids of texts -> (rows, int64 numbers of the rows that sentencepiece must encode instead).
+
+        Args:
+            data: uint8 UTF-8; a newline counts as a space.
+            spans: int64 [texts, 2]: first byte of each text, and the one after the last.
+            dtype: of the ids.
+        """
+        blocks = np.zeros((len(data) + READ_AHEAD) // 8 + 1, np.uint64)
+        padded = blocks.view(np.uint8)
+        padded[: len(data)] = data
+        ids = np.empty(int((spans[:, 1] - spans[:, 0]).sum()) + len(spans) + encoding.KEPT_IDS, dtype)
+        ends, left = encoding.encode(
+            self._kind,
+            padded,
+            blocks,
+            spans,
+            self._normal,
+            self._model,
+            self._unknown,
+            self._cache,
+            ids,
         )
-        return Ragged(ids, ends), np.flatnonzero(left)
+        return Ragged(ids[: ends[-1]], ends), np.flatnonzero(left)
 
 
 def model_proto(model: bytes) -> Any:
@@ -110,9 +123,19 @@ def _fits(proto: Any) -> bool:
         and not trainer.treat_whitespace_as_suffix
         and all(piece.type in (NORMAL, UNKNOWN, CONTROL, BYTE) for piece in proto.pieces)
         and any(piece.piece == WORD_START for piece in proto.pieces)
+        and _has_each_character(proto)
+        and len(proto.pieces) <= MOST_PIECES
         and not any(WORD_START in piece.piece[1:] for piece in proto.pieces)
         and not any(set(piece.piece) & CONTROLS for piece in proto.pieces)
     )
+
+
+def _has_each_character(proto: Any) -> bool:
+    """Whether each character of a piece is a piece, so that byte pairs are always made of two pieces."""
+    normal = [piece.piece for piece in proto.pieces if piece.type == NORMAL]
+    return proto.trainer_spec.model_type == UNIGRAM or set("".join(normal)) <= {
+        each for each in normal if len(each) == 1
+    }
 
 
 def _replacements(processor: Any) -> tuple[np.ndarray, np.ndarray]:

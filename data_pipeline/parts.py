@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from data_pipeline.balance import GROUP_DOCUMENTS
 from data_pipeline.clean import CleanConfig, clean, fingerprint
-from data_pipeline.columns import boundaries, write_arrow
+from data_pipeline.columns import Ragged, boundaries, write_arrow
 from data_pipeline.document import Document
 from data_pipeline.near_duplicates import bands
 from data_pipeline.overlap import Overlap
@@ -27,7 +27,7 @@ ENDS = ("\n\n", "\n", ". ", "\u3002", " ")
 """Where a document is cut, the first of them that is found in the last tenth of a piece."""
 
 PARAGRAPH_END = "\n\n"
-GAP = re.compile(r"\n{3,}")
+GAP = re.compile(rb"\n{3,}")
 """What lines that do not stay leave behind."""
 NEVER_REPEATED = 0
 """In place of the hash of a line that always stays."""
@@ -59,19 +59,38 @@ class Part(NamedTuple):
     def documents(self) -> int:
         return len(self.fingerprints)
 
-    def texts(self, keep: np.ndarray, paragraphs: np.ndarray | None = None) -> Iterator[Document]:
-        """The documents under ``keep`` (bool [documents]), with only the ``paragraphs`` (bool, all) that stay."""
+    def texts(self, keep: np.ndarray, paragraphs: np.ndarray | None = None) -> Ragged:
+        """The texts of the documents under ``keep`` (bool [documents]), with only the ``paragraphs`` (bool, all) that
+        stay: uint8 rows of UTF-8."""
         with pa.memory_map(str(self.path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-            texts, sources = table.column("text"), table.column("source")
-            for number in np.flatnonzero(keep):
-                text = texts[int(number)].as_py()
-                if paragraphs is not None:
-                    first, last = self.paragraph_bounds[number : number + 2]
-                    pieces = zip(text.split(self.piece_end), paragraphs[first:last], strict=True)
-                    text = self.piece_end.join(piece for piece, stays in pieces if stays)
-                    text = GAP.sub(PARAGRAPH_END, text).strip("\n")
-                yield Document(text, sources[int(number)].as_py())
+            column = pa.ipc.open_file(file).read_all().column("text").chunk(0)
+            _, offsets, values = column.buffers()
+            bounds, content = np.frombuffer(offsets, np.int64), memoryview(values)
+            each = [content[bounds[number] : bounds[number + 1]] for number in np.flatnonzero(keep)]
+            if paragraphs is not None:
+                rows = zip(each, np.flatnonzero(keep), strict=True)
+                each = [self._staying(bytes(text), number, paragraphs) for text, number in rows]
+            data = np.frombuffer(b"".join(each), np.uint8)
+            return Ragged(data, boundaries(np.fromiter(map(len, each), np.int64, len(each))))
+
+    def _staying(self, text: bytes, number: int, paragraphs: np.ndarray) -> bytes:
+        """What stays of the text of one document."""
+        first, last = self.paragraph_bounds[number : number + 2]
+        end = self.piece_end.encode()
+        pieces = zip(text.split(end), paragraphs[first:last], strict=True)
+        return GAP.sub(PARAGRAPH_END.encode(), end.join(piece for piece, stays in pieces if stays)).strip(b"\n")
+
+    def sources(self, keep: np.ndarray) -> list[str]:
+        """File and place of the documents under ``keep``."""
+        with pa.memory_map(str(self.path)) as file:
+            return pa.ipc.open_file(file).read_all().column("source").take(pa.array(np.flatnonzero(keep))).to_pylist()
+
+    def read(self, keep: np.ndarray, paragraphs: np.ndarray | None = None) -> Iterator[Document]:
+        """The documents under ``keep`` one by one."""
+        texts = self.texts(keep, paragraphs)
+        for number, source in enumerate(self.sources(keep)):
+            text = texts.values[texts.offsets[number] : texts.offsets[number + 1]]
+            yield Document(text.tobytes().decode(), source)
 
 
 class Wanted(NamedTuple):

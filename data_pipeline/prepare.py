@@ -222,7 +222,7 @@ def _sample(parts: Sequence[Part], choices: Sequence[Choice], share: float, seed
     """Sentences of a ``share`` of the paragraphs, of long ones of a share of their stretches."""
     for number, (part, choice) in enumerate(zip(parts, choices, strict=True)):
         draw = generator(seed, "tokenizer sample", number)
-        for document in part.texts(choice.keep(Fate.TRAIN), choice.paragraphs):
+        for document in part.read(choice.keep(Fate.TRAIN), choice.paragraphs):
             for paragraph in document.text.split(PARAGRAPH_END):
                 for start in range(0, len(paragraph), SAMPLED_CHARACTERS):
                     if draw.random() < share:
@@ -237,7 +237,7 @@ def _write_held_out(
     def documents() -> Iterator[Any]:
         with path.open("w", encoding="utf-8") as file:
             for part, choice in zip(parts, choices, strict=True):
-                for document in part.texts(choice.keep(Fate.VALIDATION), choice.paragraphs):
+                for document in part.read(choice.keep(Fate.VALIDATION), choice.paragraphs):
                     file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
                     yield document
 

@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from fsspec.core import url_to_fs
 
@@ -78,10 +77,7 @@ def code_version() -> str:
 
 def _places(parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[str]:
     for part, choice in zip(parts, choices, strict=True):
-        rows = np.flatnonzero(choice.keep(Fate.TRAIN))
-        if len(rows):
-            with pa.memory_map(str(part.path)) as file:
-                yield from pa.ipc.open_file(file).read_all().column("source").take(pa.array(rows)).to_pylist()
+        yield from part.sources(choice.keep(Fate.TRAIN))
 
 
 def _stored(path: str) -> str:

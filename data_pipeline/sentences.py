@@ -1,8 +1,8 @@
 """Sentence splitting for English, Chinese and Japanese by marks, by what stands beside them, and by lists of words.
 
 Latin: marks, closing quotes, space, and something that can begin a sentence. Chinese: full-width marks and closing
-quotes, no space; not inside of a title in \u300a\u300b or of a question in parentheses, and not before who said it. A blank
-line, and the end of a line before an item of a list, always end a sentence. ``compiled/text.py`` has the rules.
+quotes, no space; not inside of a title in \u300a\u300b or of a question in parentheses, and not before who said it. A
+blank line, and the end of a line before an item of a list, always end a sentence. ``compiled/text.py`` has the rules.
 """
 
 import re
@@ -32,20 +32,21 @@ WORDS: dict[int, str] = {
     compiled.STARTER: STARTERS,
     compiled.VERB: VERBS,
 }
-"""Words, the first three in lower case and without their last full stop: after which no sentence begins; after which one
-begins only with a starter, as after initials and words such as U.S.; that are abbreviations before a number, and words of
-their own before anything else; that begin a sentence; that say who spoke, after a quotation that ends in ! or ?."""
+"""Words, the first three in lower case and without their last full stop: after which no sentence begins; after which
+one begins only with a starter, as after initials and words such as U.S.; that are abbreviations before a number, and
+words of their own before anything else; that begin a sentence; that say who spoke, after a quotation that ends in an
+exclamation or question mark."""
 OTHER_SPACE = re.compile(r"[^\S\n]")
 
 
 def split(text: str) -> list[str]:
     """The sentences of ``text`` in order, each on one line, none empty."""
     data = np.frombuffer(OTHER_SPACE.sub(" ", text).encode("utf-8", "surrogatepass"), np.uint8)
-    found = places(Ragged(data, boundaries(np.array([len(data)]))))
+    found = find_sentences(Ragged(data, boundaries(np.array([len(data)]))))
     return as_text(data, found.values)
 
 
-def places(texts: Ragged) -> Ragged:
+def find_sentences(texts: Ragged) -> Ragged:
     """Where the sentences of each text lie.
 
     Args:

@@ -5,7 +5,7 @@ Knows sentencepiece, as does fast_encoding.py.
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from configs import Section
 from configs.errors import ConfigError, CorpusError
 from data_pipeline.columns import Ragged, boundaries
 from data_pipeline.fast_encoding import WORD_START, FastEngine, fast_engine
+from data_pipeline.sentences import as_text
 from data_pipeline.vocabulary_files import (
     END_OF_TEXT,
     VocabularyProcessor,
@@ -146,13 +147,29 @@ class Tokenizer:
         """
         if self._fast is None:
             return self._reference(texts)
-        rows, left = self._fast.encode(texts)
-        rows = Ragged(rows.values.astype(self.dtype), rows.offsets)
+        each = [text.encode("utf-8", "surrogatepass") for text in texts]
+        ends = boundaries(np.fromiter(map(len, each), np.int64, len(each)))
+        data, spans = np.frombuffer(b"".join(each), np.uint8), np.stack([ends[:-1], ends[1:]], axis=1)
+        return self._completed(*self._fast.encode(data, spans, self.dtype), lambda rows: [texts[row] for row in rows])
+
+    def encode_sentences(self, data: np.ndarray, spans: np.ndarray) -> Ragged:
+        """Ids of sentences that lie in a longer text, as :meth:`encode_flat` has them.
+
+        Args:
+            data: uint8 UTF-8.
+            spans: int64 [sentences, 2]: first byte of each, and the one after the last.
+        """
+        if self._fast is None:
+            return self._reference(as_text(data, spans))
+        return self._completed(*self._fast.encode(data, spans, self.dtype), lambda rows: as_text(data, spans[rows]))
+
+    def _completed(self, rows: Ragged, left: np.ndarray, texts: Callable[[np.ndarray], Sequence[str]]) -> Ragged:
+        """The rows with those that the fast engine ``left``, whose ``texts`` are asked for only then."""
         if not len(left):
             return rows
-        other = self._reference([texts[int(row)] for row in left])
-        order = np.arange(len(texts))
-        order[left] = len(texts) + np.arange(len(left))
+        other = self._reference(texts(left))
+        order = np.arange(len(rows.offsets) - 1)
+        order[left] = len(order) + np.arange(len(left))
         both = Ragged(
             np.concatenate([rows.values, other.values]),
             np.concatenate([rows.offsets, rows.offsets[-1] + other.offsets[1:]]),

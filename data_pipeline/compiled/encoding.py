@@ -6,7 +6,7 @@ its ids, ties and rounding included; ``tests/data_pipeline/test_fast_encoding.py
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
+from data_pipeline.compiled import compiled, inlined
 
 UNIGRAM = 1
 """Number of that kind of model, as sentencepiece has it; the other kind is byte pairs."""
@@ -18,13 +18,26 @@ MARK = 1
 """The byte that stands for U+2581, the mark before a word, in texts and pieces: one byte is read where three were."""
 SYMBOLS = 512
 """Most characters of a word that byte pairs are merged in."""
-CACHED_BYTES = 48
-"""Longer words are not remembered."""
-ROUNDED = 2 * CACHED_BYTES * 2.0**-24
+SHORT_BYTES = 48
+"""Longest word that a unigram model cuts for itself."""
+ROUNDED = 2 * SHORT_BYTES * 2.0**-24
 """Most that rounding changes between two ways to cut a word, as a share of the score of the text."""
 
+KEPT_BYTES, KEPT_IDS = 15, 6
+"""Longest word, and most ids of one, that are kept."""
+ROW = 4
+"""Numbers of 64 bits in a row of the cache: two of the word's bytes, with its length in the highest; two of its ids,
+with their count in the lowest bits."""
+COUNT_BITS, ID_BITS, LENGTH_AT = np.uint64(4), np.uint64(20), np.uint64(56)
+HALF = KEPT_IDS // 2
+PROBES = 8
+"""Neighbouring rows that a word may lie in."""
+EACH_BYTE, HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+SPREAD, SPREAD_AGAIN = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+"""Odd numbers that mix bits well."""
 
-@compiled
+
+@inlined
 def normalise(data, start, stop, replaced, replacements, buffer):
     """Write the normalised bytes of one text, a mark before each word -> their number, or NONE where a character has
     no entry.
@@ -37,7 +50,7 @@ def normalise(data, start, stop, replaced, replacements, buffer):
     end, place, begun = 0, start, False
     while place < stop:
         byte = np.int64(data[place])
-        if byte == SPACE:
+        if byte in (SPACE, NEWLINE):
             begun = False
             place += 1
             continue
@@ -64,13 +77,13 @@ def normalise(data, start, stop, replaced, replacements, buffer):
     return end
 
 
-@compiled
+@inlined
 def length_of_character(byte):
     return 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
 
 
 @compiled
-def best_path(buffer, size, trie, scores, unknown, path, ids, end):
+def best_path(buffer, size, model, unknown, path, ids, end):
     """Unigram: the most probable pieces (Viterbi; Kudo 2018, section 3.2) -> the new end of ``ids``.
 
     Args:
@@ -78,6 +91,7 @@ def best_path(buffer, size, trie, scores, unknown, path, ids, end):
             to here, and room for the path.
         unknown: score, id, and the ids of bytes (int32 [256], NONE where unknown characters are not spelled so).
     """
+    trie, scores, _ = model
     unknown_score, unknown_id, _ = unknown
     starts, pieces, best, steps = path
     best[: size + 1] = -np.inf
@@ -119,7 +133,7 @@ def best_path(buffer, size, trie, scores, unknown, path, ids, end):
     return end
 
 
-@compiled
+@inlined
 def emit(piece, buffer, start, stop, unknown, ids, first, end):
     """Write one id, for an unknown character its bytes or, once for neighbours, the unknown id -> the new end."""
     _, unknown_id, byte_ids = unknown
@@ -138,6 +152,52 @@ def emit(piece, buffer, start, stop, unknown, ids, first, end):
 
 
 @compiled
+def build_pairs(pieces, starts, values, trie):
+    """Which two pieces make which: uint64 [2 x rows] of open addressing, the two as one number and the piece of each.
+
+    Args:
+        pieces, starts, values: as in :func:`build_trie`.
+    """
+    table = np.zeros(1 << 12, np.uint64)
+    used = 0
+    for number in range(len(starts) - 1):
+        start, stop = starts[number], starts[number + 1]
+        place = start + length_of_character(pieces[start])
+        while place < stop:
+            left, right = piece_of(pieces, start, place, trie), piece_of(pieces, place, stop, trie)
+            place += length_of_character(pieces[place])
+            if left == NONE or right == NONE:
+                continue
+            if 4 * used > len(table):
+                old, table = table, np.zeros(2 * len(table), np.uint64)
+                for row in range(0, len(old), 2):
+                    if old[row] != 0:
+                        free = row_of_pair(table, old[row])
+                        table[free], table[free + 1] = old[row], old[row + 1]
+            key = pair_of(left, right)
+            row = row_of_pair(table, key)
+            table[row], table[row + 1] = key, np.uint64(values[number])
+            used += 1
+    return table
+
+
+@inlined
+def pair_of(left, right):
+    return np.uint64(left) << ID_BITS | np.uint64(right) | np.uint64(1) << (ID_BITS + ID_BITS)
+
+
+@inlined
+def row_of_pair(table, key):
+    """Where a pair stands in the table, or the free row that it belongs in."""
+    last = np.uint64(len(table) - 1)
+    code = key * SPREAD
+    row = (code ^ code >> np.uint64(32)) << np.uint64(1) & last
+    while table[row] != 0 and table[row] != key:
+        row = (row + np.uint64(2)) & last
+    return row
+
+
+@inlined
 def piece_of(buffer, start, stop, trie):
     node = np.uint32(0)
     for place in range(start, stop):
@@ -148,130 +208,176 @@ def piece_of(buffer, start, stop, trie):
     return np.int64(trie[FOUR * node + TWO]) - 1
 
 
-@compiled
-def merged(buffer, start, stop, trie, scores, unknown, symbols, ids, first, end):
+@inlined
+def weigh_pair(symbol, count, following, symbols, table, scores):
+    """Note what a symbol and the next one make together, and its score."""
+    pieces, pairs, gains = symbols
+    gains[symbol] = -np.inf
+    after = following[symbol]
+    if after == count or pieces[symbol] == NONE or pieces[after] == NONE:
+        return
+    row = row_of_pair(table, pair_of(pieces[symbol], pieces[after]))
+    if table[row] != 0:
+        pairs[symbol] = np.int64(table[row + np.uint64(1)])
+        gains[symbol] = scores[pairs[symbol]]
+
+
+@inlined
+def merged(buffer, size, model, unknown, places, symbols, ids, first, end):
     """Byte pairs of one word (Sennrich et al. 2016): the best pair first, of equal ones the leftmost -> the new end of
     ``ids``, or NONE where there are too many characters.
 
     Args:
-        symbols: int64 [4, SYMBOLS + 1] to work in: starts of the symbols, the piece that each makes with the next, and
-            the neighbours of each.
+        places: int64 [3, SYMBOLS + 2] to work in: where each symbol starts, and its neighbours.
+        symbols: [SYMBOLS + 2] each: the symbol's piece, that which it makes with the next one, and the score of that.
     """
-    begins, pairs, following, before = symbols[0], symbols[1], symbols[2], symbols[3]
-    count, place = 0, start
-    while place < stop:
+    trie, scores, table = model
+    begins, following, before = places
+    pieces, pairs, gains = symbols
+    count, place = 0, 0
+    while place < size:
         if count == SYMBOLS:
             return NONE
+        width = length_of_character(buffer[place])
         begins[count], following[count], before[count] = place, count + 1, count - 1
-        count += 1
-        place += length_of_character(buffer[place])
-    begins[count] = stop
-    for symbol in range(count - 1):
-        pairs[symbol] = piece_of(buffer, begins[symbol], begins[symbol + 2], trie)
-    pairs[count - 1] = NONE
+        pieces[count] = piece_of(buffer, place, place + width, trie)
+        count, place = count + 1, place + width
+    begins[count] = size
+    for symbol in range(count):
+        weigh_pair(symbol, count, following, symbols, table, scores)
     while True:
         best, chosen, symbol = np.float32(-np.inf), NONE, 0
         while symbol < count:
-            if pairs[symbol] != NONE and (chosen == NONE or scores[pairs[symbol]] > best):
-                best, chosen = scores[pairs[symbol]], symbol
+            if gains[symbol] > best:
+                best, chosen = gains[symbol], symbol
             symbol = following[symbol]
         if chosen == NONE:
             break
         after = following[following[chosen]]
-        following[chosen] = after
-        if after < count:
-            before[after] = chosen
-            stops = begins[following[after]]
-            pairs[chosen] = piece_of(buffer, begins[chosen], stops, trie)
-        else:
-            pairs[chosen] = NONE
+        following[chosen], pieces[chosen] = after, pairs[chosen]
+        before[after] = chosen
+        weigh_pair(chosen, count, following, symbols, table, scores)
         if chosen > 0:
-            left = before[chosen]
-            pairs[left] = piece_of(buffer, begins[left], begins[following[chosen]], trie)
+            weigh_pair(before[chosen], count, following, symbols, table, scores)
     symbol = 0
     while symbol < count:
-        last = begins[following[symbol]]
-        piece = piece_of(buffer, begins[symbol], last, trie)
-        piece = unknown[1] if piece == NONE else piece
-        end = emit(piece, buffer, begins[symbol], last, unknown, ids, first, end)
+        piece = unknown[1] if pieces[symbol] == NONE else pieces[symbol]
+        end = emit(piece, buffer, begins[symbol], begins[following[symbol]], unknown, ids, first, end)
         symbol = following[symbol]
     return end
 
 
 @compiled
-def encode(kind, data, normal, trie, scores, unknown, cache):
-    """Ids of texts that are parted by newlines -> (uint32 ids, int64 [texts + 1] ends, bool [texts] left out)."""
-    texts, longest = count_texts(data)
-    buffer, symbols = np.empty(2 * longest + 2, np.uint8), np.empty((4, SYMBOLS + 2), np.int64)
-    room = len(buffer) + 1
+def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
+    """Ids of texts -> (int64 [texts + 1] where each ends in ``ids``, bool [texts] left out).
+
+    Args:
+        kind: of the model.
+        data: uint8 UTF-8; a newline is a space.
+        blocks: uint64, the same bytes, and at least 32 more.
+        spans: int64 [texts, 2]: first byte of each, and the one after the last.
+        normal: what :func:`normalise` needs of characters.
+        model: its trie, scores and pairs.
+        cache: of :func:`find`, and float64 [rows, 2]: the score of each word, and how much less the second best way to
+            cut it has.
+        ids: of at least as many entries as bytes and texts, and KEPT_IDS more.
+    """
+    longest = 0
+    for text in range(len(spans)):
+        longest = max(longest, spans[text, 1] - spans[text, 0])
+    room = 2 * longest + 2
+    buffer = np.empty(room, np.uint8)
     path = (np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int32))
-    ids = np.empty(3 * len(data) + 3 * texts, np.uint32)
-    ends, left = np.zeros(texts + 1, np.int64), np.zeros(texts, np.bool_)
-    start, end = 0, 0
-    for text in range(texts):
-        stop = end_of_text(data, start)
-        size, found = normalise(data, start, stop, normal[0], normal[1], buffer), NONE
-        if size != NONE:
-            found = by_words(kind, buffer, size, trie, scores, unknown, symbols, cache, ids, end)
-            if found == NONE and kind == UNIGRAM:
-                found = best_path(buffer, size, trie, scores, unknown, path, ids, end)
+    places = (np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.int64))
+    symbols = (np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.float32))
+    ways = (np.empty(room), np.empty(room))
+    work = (buffer, path, places, symbols, ways)
+    ends, left = np.zeros(len(spans) + 1, np.int64), np.zeros(len(spans), np.bool_)
+    end = 0
+    for text in range(len(spans)):
+        start, stop = spans[text, 0], spans[text, 1]
+        found = by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cache, ids, end)
+        if found == NONE and kind == UNIGRAM:
+            size = normalise(data, start, stop, normal[0], normal[1], buffer)
+            if size != NONE:
+                found = best_path(buffer, size, model, unknown, path, ids, end)
         left[text] = found == NONE
         end = end if found == NONE else found
         ends[text + 1] = end
-        start = stop + 1
-    return ids[:end], ends, left
+    return ends, left
 
 
 @compiled
-def by_words(kind, buffer, size, trie, scores, unknown, symbols, cache, ids, end):
+def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cache, ids, end):
     """The words of one text, from the cache or cut -> the new end of ``ids``, or NONE where words are not enough.
 
     With a unigram model they are not where two ways to cut a word are so close that rounding may decide between them:
     sentencepiece adds scores up from the start of the text, in 32 bits, so that each sum of a word's pieces is off by
     half of the last digit of at most the text's whole score.
     """
-    text, word, total, closest = end, 0, 0.0, np.inf
-    while word < size:
-        after, slot, known = find(buffer, word, size, cache)
+    slots, facts = cache
+    text, place, total, closest = end, start, 0.0, np.inf
+    while place < stop:
+        if data[place] in (SPACE, NEWLINE):
+            place += 1
+            continue
+        word, length = first_bytes(blocks, place, stop)
+        row, known = NONE, False
+        if length <= KEPT_BYTES:
+            row, known = find(slots, word)
         if known:
-            end = recall(slot, cache, ids, end)
+            end = recall(slots, row, ids, end)
             if kind == UNIGRAM:
-                total += cache[4][slot, 0]
-                closest = min(closest, cache[4][slot, 1])
-        else:
-            first, score, margin = end, 0.0, np.inf
-            if kind == UNIGRAM:
-                if after - word > CACHED_BYTES:
-                    return NONE
-                end, score, margin = best_two(buffer, word, after, trie, scores, unknown, ids, end)
-            else:
-                end = merged(buffer, word, after, trie, scores, unknown, symbols, ids, text, end)
-            if end == NONE:
-                return NONE
-            # What an unknown character gives depends on the one before.
-            if after - word <= CACHED_BYTES and end > first and not (ids[first:end] == unknown[1]).any():
-                remember(slot, buffer, word, after, cache, ids, first, end, score, margin)
-            total += score
-            closest = min(closest, margin)
-        word = after
+                total += facts[row, 0]
+                closest = min(closest, facts[row, 1])
+            place += length
+            continue
+        if length > KEPT_BYTES:
+            length = length_of_word(data, place, stop)
+        first = end
+        end, score, margin = cut(kind, data, place, length, normal, model, unknown, work, ids, text, end)
+        if end == NONE:
+            return NONE
+        total += score
+        closest = min(closest, margin)
+        if row != NONE:
+            remember(cache, row, word, ids, first, end, unknown[1], score, margin)
+        place += length
     return end if closest > ROUNDED * -total else NONE
 
 
-@compiled
-def best_two(buffer, start, stop, trie, scores, unknown, ids, end):
+@inlined
+def cut(kind, data, place, length, normal, model, unknown, work, ids, text, end):
+    """Cut one word -> (the new end of ``ids``, its score, how much less the second best way has); NONE for the end
+    where it cannot be cut for itself."""
+    buffer, _, places, symbols, ways = work
+    size = normalise(data, place, place + length, normal[0], normal[1], buffer)
+    if size == NONE:
+        return NONE, 0.0, 0.0
+    if kind != UNIGRAM:
+        return merged(buffer, size, model, unknown, places, symbols, ids, text, end), 0.0, np.inf
+    if size > SHORT_BYTES:
+        return NONE, 0.0, 0.0
+    return best_two(buffer, size, model, unknown, work[1], ways, ids, end)
+
+
+@inlined
+def best_two(buffer, size, model, unknown, path, ways, ids, end):
     """Unigram, one word: the best pieces -> (the new end of ``ids``, their score, how much less the second best has);
     NONE for the end where they leave a character unknown."""
-    size = stop - start
-    best, second = np.full(size + 1, -np.inf), np.full(size + 1, -np.inf)
-    begins, pieces = np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
+    trie, scores, _ = model
+    begins, pieces, _, _ = path
+    best, second = ways
+    best[: size + 1] = -np.inf
+    second[: size + 1] = -np.inf
     best[0] = 0.0
     for place in range(size):
         if best[place] == -np.inf:
             continue
-        width, single = length_of_character(buffer[start + place]), False
+        width, single = length_of_character(buffer[place]), False
         node, key = np.uint32(0), place
         while key < size:
-            child = trie[FOUR * node] + np.uint32(buffer[start + key])
+            child = trie[FOUR * node] + np.uint32(buffer[key])
             if trie[FOUR * child + ONE] != node:
                 break
             node = child
@@ -289,7 +395,7 @@ def best_two(buffer, start, stop, trie, scores, unknown, ids, end):
             return NONE, 0.0, 0.0
         count += 1
         place = begins[place]
-    place, slot = size, end + count
+    place, slot = np.int64(size), end + count
     while place > 0:
         slot -= 1
         ids[slot] = pieces[place]
@@ -297,7 +403,7 @@ def best_two(buffer, start, stop, trie, scores, unknown, ids, end):
     return end + count, best[size], best[size] - second[size]
 
 
-@compiled
+@inlined
 def weigh(best, second, begins, pieces, place, key, piece, score):
     """Let the ways to ``key`` through a piece from ``place`` compete with the two best so far."""
     if best[place] + score > best[key]:
@@ -307,73 +413,102 @@ def weigh(best, second, begins, pieces, place, key, piece, score):
         second[key] = max(second[key], best[place] + score)
 
 
-@compiled
-def count_texts(data):
-    """(texts, bytes of the longest)."""
-    texts, longest, start = 1, 0, 0
-    for place in range(len(data)):
-        if data[place] == NEWLINE:
-            longest, start = max(longest, place - start), place + 1
-            texts += 1
-    return texts, max(longest, len(data) - start)
+@inlined
+def length_of_word(data, place, stop):
+    after = place
+    while after < stop and data[after] not in (SPACE, NEWLINE):
+        after += 1
+    return after - place
 
 
-@compiled
-def end_of_text(data, start):
-    place = start
-    while place < len(data) and data[place] != NEWLINE:
-        place += 1
-    return place
+@inlined
+def first_bytes(blocks, place, stop):
+    """The word at ``place`` as two numbers of its bytes, with its length in the highest, and its length, which is too
+    large where it is longer than KEPT_BYTES."""
+    left = stop - place
+    first, length = of_word(eight(blocks, place), left)
+    second = np.uint64(0)
+    if length == 8:
+        second, more = of_word(eight(blocks, place + 8), left - 8)
+        length += more
+    return (first, second | np.uint64(length) << LENGTH_AT), length
 
 
-@compiled
-def find(buffer, start, size, cache):
-    """(end of the word, its slot in the cache, whether it is there): open addressing, compared byte by byte."""
-    slots, words = cache[0], cache[1]
-    code, stop = np.uint64(0xCBF29CE484222325), start
-    while True:
-        code = (code ^ np.uint64(buffer[stop])) * np.uint64(0x100000001B3)
-        stop += 1
-        if stop == size or buffer[stop] == MARK:
-            break
-    slot = np.int64((code ^ (code >> np.uint64(29))) & np.uint64(len(slots) - 1))
-    while slots[slot, 1] != 0:
-        if slots[slot, 1] == stop - start:
-            first, equal = slots[slot, 0], True
-            for place in range(stop - start):
-                if words[first + place] != buffer[start + place]:
-                    equal = False
-                    break
-            if equal:
-                return stop, slot, True
-        slot = (slot + 1) & (len(slots) - 1)
-    return stop, slot, False
+@inlined
+def eight(blocks, place):
+    """The eight bytes from ``place`` on as one number, the first lowest."""
+    block, bits = place >> 3, np.uint64((place & 7) << 3)
+    return blocks[block] >> bits | (blocks[block + 1] << np.uint64(1)) << (np.uint64(63) - bits)
 
 
-@compiled
-def recall(slot, cache, ids, end):
-    slots, remembered = cache[0], cache[2]
-    for place in range(slots[slot, 2], slots[slot, 2] + slots[slot, 3]):
-        ids[end] = remembered[place]
-        end += 1
-    return end
+@inlined
+def of_word(found, left):
+    """(eight bytes with zeros from the first space on, and behind the last of ``left``; how many lie before)."""
+    spaces = of_byte(found, np.uint64(SPACE)) | of_byte(found, np.uint64(NEWLINE))
+    if left < 8:
+        spaces |= np.uint64(0x80) << np.uint64(8 * left)
+    if spaces == 0:
+        return found, 8
+    below = ((spaces & (~spaces + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
+    return found & below, np.int64((below & EACH_BYTE) * EACH_BYTE >> np.uint64(56))
 
 
-@compiled
-def remember(slot, buffer, start, stop, cache, ids, first, last, score, margin):
-    """Put a word into its free slot; all are forgotten first where there is no room."""
-    slots, words, remembered, used, facts = cache
-    if 2 * used[0] >= len(slots) or used[1] + stop - start > len(words) or used[2] + last - first > len(remembered):
-        slots[:] = 0
-        used[:] = 0
-        _, slot, _ = find(buffer, start, stop, cache)
-    slots[slot, 0], slots[slot, 1] = used[1], stop - start
-    slots[slot, 2], slots[slot, 3] = used[2], last - first
-    facts[slot, 0], facts[slot, 1] = score, margin
-    for place in range(stop - start):
-        words[used[1] + place] = buffer[start + place]
-    for place in range(last - first):
-        remembered[used[2] + place] = ids[first + place]
-    used[0] += 1
-    used[1] += stop - start
-    used[2] += last - first
+@inlined
+def of_byte(found, byte):
+    """The high bit of each of eight bytes that is ``byte``; what lies above the lowest of them is not sure."""
+    differs = found ^ (EACH_BYTE * byte)
+    return (differs - EACH_BYTE) & ~differs & HIGH_BITS
+
+
+@inlined
+def find(slots, word):
+    """(the row of a word in the cache, whether it is there); the row to put it in where it is not."""
+    code = word[0] * SPREAD ^ word[1] * SPREAD_AGAIN
+    code = (code ^ code >> np.uint64(29)) * SPREAD
+    last = len(slots) // ROW - 1
+    home = np.int64(code >> np.uint64(33)) & last
+    for probe in range(PROBES):
+        row = (home + probe) & last
+        if slots[ROW * row] == word[0] and slots[ROW * row + 1] == word[1]:
+            return row, True
+        if slots[ROW * row + 1] == 0:
+            return row, False
+    return home, False
+
+
+@inlined
+def recall(slots, row, ids, end):
+    """Write the ids of a word -> the new end of ``ids``; what is written behind it does not count."""
+    held = slots[ROW * row + 2]
+    count = np.int64(held & np.uint64((1 << 4) - 1))
+    write_half(held >> COUNT_BITS, ids, end)
+    if count > HALF:
+        write_half(slots[ROW * row + 3], ids, end + HALF)
+    return end + count
+
+
+@inlined
+def write_half(held, ids, end):
+    for each in range(HALF):
+        ids[end + each] = held >> np.uint64(each) * ID_BITS & np.uint64((1 << 20) - 1)
+
+
+@inlined
+def remember(cache, row, word, ids, first, end, unknown_id, score, margin):
+    """Put a word into its row, in place of what was there; but not one with an unknown character, whose id depends on
+    what stands before it."""
+    slots, facts = cache
+    if not 0 < end - first <= KEPT_IDS:
+        return
+    for each in range(first, end):
+        if ids[each] == unknown_id:
+            return
+    slots[ROW * row], slots[ROW * row + 1] = word
+    held, more = np.uint64(0), np.uint64(0)
+    for each in range(end - first - 1, -1, -1):
+        if each >= HALF:
+            more = more << ID_BITS | np.uint64(ids[first + each])
+        else:
+            held = held << ID_BITS | np.uint64(ids[first + each])
+    slots[ROW * row + 2], slots[ROW * row + 3] = held << COUNT_BITS | np.uint64(end - first), more
+    facts[row, 0], facts[row, 1] = score, margin

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipeline.compiled import compiled
 
-SPACE, NEWLINE, STOP = 32, 10, 46
+SPACE, NEWLINE, RETURN, STOP = 32, 10, 13, 46
 EXCLAMATION, QUESTION = 33, 63
 ELLIPSIS, CLOSING_PARENTHESIS = 0x2026, 0xFF09
 WORD_BYTES = 9
@@ -60,7 +60,7 @@ def before(data, place, start):
 
 @compiled
 def is_space(byte):
-    return byte == SPACE or byte == NEWLINE
+    return byte in (SPACE, NEWLINE)
 
 
 @compiled
@@ -73,10 +73,10 @@ def tidied(data, kinds):
         kinds: uint32 [code points]: bits of each character.
 
     Returns:
-        (uint8, characters, letters, characters that are white space).
+        (uint8, its letters, its characters that are not white space).
     """
     out = np.empty(len(data) + 1, np.uint8)
-    end = characters = letters = white = 0
+    end = letters = visible = 0
     place, spaces, newlines, since = 0, 0, 0, 0
     while place < len(data):
         byte = data[place]
@@ -86,9 +86,9 @@ def tidied(data, kinds):
         elif byte == SPACE:
             place, spaces, since = place + 1, spaces + 1, since + 1
             continue
-        elif byte == NEWLINE or byte == 13:
+        elif byte in (NEWLINE, RETURN):
             # A carriage return ends a line, alone or together with the newline after it.
-            place += 2 if byte == 13 and place + 1 < len(data) and data[place + 1] == NEWLINE else 1
+            place += 2 if byte == RETURN and place + 1 < len(data) and data[place + 1] == NEWLINE else 1
             newlines, since = newlines + 1, 0
             continue
         else:
@@ -102,20 +102,17 @@ def tidied(data, kinds):
             letters += (kind & LETTER) != 0
         if spaces + newlines:
             if end:
-                if newlines:
+                for _ in range(min(newlines, 2)):
                     out[end] = NEWLINE
-                    end, white = end + 1, white + 1
-                if newlines > 1:
-                    out[end] = NEWLINE
-                    end, white = end + 1, white + 1
-                elif since or not newlines:
+                    end += 1
+                if newlines == 0 or (newlines == 1 and since):
                     out[end] = SPACE
-                    end, white = end + 1, white + 1
+                    end += 1
             spaces = newlines = since = 0
         for each in range(width):
             out[end + each] = data[place + each]
-        end, place, characters = end + width, place + width, characters + 1
-    return out[:end], characters + white, letters, white
+        end, place, visible = end + width, place + width, visible + 1
+    return out[:end], letters, visible
 
 
 @compiled
@@ -256,7 +253,7 @@ def latin(data, start, place, stop, kinds, words):
     if following > closed:
         opened = run_of(data, following, stop, kinds, OPENING)
         fits = kind_at(data, opened, stop, kinds)[0] & CAPITAL
-    elif ideograph and closed == marked and (last == EXCLAMATION or last == QUESTION):
+    elif ideograph and closed == marked and last in (EXCLAMATION, QUESTION):
         fits = ideograph
     elif ideograph and closed == marked and last == STOP and marked - 1 > start:
         fits = kind_at(data, before(data, marked - 1, start), stop, kinds)[0] & IDEOGRAPH

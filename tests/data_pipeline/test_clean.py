@@ -7,7 +7,7 @@ import pytest
 from configs import parse
 from configs.errors import ConfigError, CorpusError
 from data_pipeline import language
-from data_pipeline.clean import CleanConfig, clean, fingerprint, letter_share, normalise
+from data_pipeline.clean import CleanConfig, clean, fingerprint, normalise
 from data_pipeline.document import Document
 
 
@@ -22,12 +22,12 @@ from data_pipeline.document import Document
     ],
 )
 def test_it_normalises(text: str, expected: str) -> None:
-    assert normalise(text, "NFC") == expected
+    assert normalise(text, "NFC").text == expected
 
 
 def test_normalising_twice_changes_nothing() -> None:
-    once = normalise(" a \u00a0 b\x0c\n \n\n c\t\n", "NFKC")
-    assert normalise(once, "NFKC") == once
+    once = normalise(" a \u00a0 b\x0c\n \n\n c\t\n", "NFKC").text
+    assert normalise(once, "NFKC").text == once
 
 
 def test_each_dropped_document_is_counted_under_its_reason() -> None:
@@ -47,8 +47,10 @@ def test_letters_of_every_script_are_prose() -> None:
     "text", ["plain words", "a 1 + 2\n= 3!", "\u4eca\u5929\uff0c caf\u00e9 \u2014 \u041f\u0440", "", "\n "]
 )
 def test_letters_are_counted_in_every_script(text: str) -> None:
-    visible = len(text) - text.count(" ") - text.count("\n")
-    assert letter_share(text) == sum(map(str.isalpha, text)) / max(1, visible)
+    tidy = normalise(text, "NFC")
+    visible = len(tidy.text) - tidy.text.count(" ") - tidy.text.count("\n")
+    assert tidy.visible == visible
+    assert tidy.letter_share == sum(map(str.isalpha, tidy.text)) / max(1, visible)
 
 
 def test_only_equal_texts_share_a_fingerprint() -> None:

@@ -77,7 +77,7 @@ def test_the_first_of_equal_paragraphs_stays(parts) -> None:
     texts = [
         document.text
         for part, choice in zip(written, choices, strict=True)
-        for document in part.texts(choice.fates >= Fate.TRAIN, choice.paragraphs)
+        for document in part.read(choice.fates >= Fate.TRAIN, choice.paragraphs)
     ]
     assert texts == ["licence\n\none", "two", "", "three"]
 
@@ -126,7 +126,7 @@ def test_the_first_of_equal_lines_stays_and_short_ones_always(tmp_path: Path) ->
     documents = (Document(text, "a") for text in texts)
     written = write_parts(documents, "unit", tmp_path / "part", Wanted(lines=8))
     choices = chosen(written, paragraphs=True)
-    found = [document.text for document in written[0].texts(choices[0].keep(Fate.TRAIN), choices[0].paragraphs)]
+    found = [document.text for document in written[0].read(choices[0].keep(Fate.TRAIN), choices[0].paragraphs)]
     assert found == ["a long footer\none\n--", "two\n--\n\nthree", ""]
     table = counts([Reading(written, 3, Counter(), Counter(repaired=1))], choices)
     assert table == {"read": 3, "kept for training": 3, "held out": 0, "repaired": 1, "repeated pieces left out": 2}
