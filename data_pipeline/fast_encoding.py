@@ -19,7 +19,7 @@ from data_pipeline.compiled.trie import build_trie
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 """Kinds of pieces in a sentencepiece model."""
-UNIGRAM, BYTE_PAIR = 1, 2
+UNIGRAM, BYTE_PAIR = encoding.UNIGRAM, 2
 """Kinds of models, as sentencepiece numbers them."""
 CONTROLS = frozenset(map(chr, range(32)))
 UNKNOWN_PENALTY = np.float32(10)
@@ -71,7 +71,8 @@ class FastEngine:
         spelled = {int(piece.piece[1:-1], 16): token for token, piece in enumerate(proto.pieces) if piece.type == BYTE}
         byte_ids = np.array([spelled.get(byte, -1) for byte in range(256)], np.int32)
         self._unknown = (np.float32(least - UNKNOWN_PENALTY), proto.trainer_spec.unk_id, byte_ids)
-        self._cache = np.zeros(CACHED_WORDS * encoding.ROW, np.uint64), np.zeros((CACHED_WORDS, 2))
+        facts = np.zeros((CACHED_WORDS if proto.trainer_spec.model_type == UNIGRAM else 0, 2))
+        self._cache = np.zeros(CACHED_WORDS * encoding.ROW, np.uint64), facts
         self._kind = proto.trainer_spec.model_type
 
     def encode(self, data: np.ndarray, spans: np.ndarray, dtype: type[np.unsignedinteger]) -> tuple[Ragged, np.ndarray]:

@@ -279,7 +279,7 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
         normal: what :func:`normalise` needs of characters.
         model: its trie, scores and pairs.
         cache: of :func:`find`, and float64 [rows, 2]: the score of each word, and how much less the second best way to
-            cut it has.
+            cut it has; [0, 2] where there are no scores.
         ids: of at least as many entries as bytes and texts, and KEPT_IDS more.
     """
     longest = 0
@@ -511,4 +511,5 @@ def remember(cache, row, word, ids, first, end, unknown_id, score, margin):
         else:
             held = held << ID_BITS | np.uint64(ids[first + each])
     slots[ROW * row + 2], slots[ROW * row + 3] = held << COUNT_BITS | np.uint64(end - first), more
-    facts[row, 0], facts[row, 1] = score, margin
+    if len(facts):
+        facts[row, 0], facts[row, 1] = score, margin

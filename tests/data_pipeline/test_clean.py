@@ -1,6 +1,10 @@
 """Normalising and dropping documents."""
 
+import random
+import re
+import unicodedata
 from collections import Counter
+from typing import Literal
 
 import pytest
 
@@ -28,6 +32,29 @@ def test_it_normalises(text: str, expected: str) -> None:
 def test_normalising_twice_changes_nothing() -> None:
     once = normalise(" a \u00a0 b\x0c\n \n\n c\t\n", "NFKC").text
     assert normalise(once, "NFKC").text == once
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
+
+
+def by_rules(text: str, form: Literal["NFC", "NFKC"]) -> str:
+    """The same, one rule after the other."""
+    text = unicodedata.normalize(form, text).replace("\r\n", "\n").replace("\r", "\n")
+    text = re.sub(r"[^\S\n]+", " ", CONTROL.sub("", text)).replace(" \n", "\n")
+    return re.sub(r"\n\s*\n\s*", "\n\n", text).strip()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_any_text_becomes_what_the_rules_say(form: Literal["NFC", "NFKC"]) -> None:
+    draw = random.Random(0)
+    letters = [*" \n\r\t\x00\x0b\x0c\x1c\x7f\x85\u00a0\u200b\u2003\u2028\u2060\u3000\ufeff", "\r\n", "\n\n", " \n"]
+    letters += [*"ab1-.\u00e9\u0301\u4e2d\u0435\ud7a4", "\U0001f600", "\U00020000"]
+    for _ in range(20000):
+        text = "".join(draw.choices(letters, k=draw.randint(0, 20)))
+        tidy = normalise(text, form)
+        assert tidy.text == by_rules(text, form), repr(text)
+        assert tidy.letters == sum(map(str.isalpha, tidy.text)), repr(text)
+        assert tidy.visible == len("".join(tidy.text.split())), repr(text)
 
 
 def test_each_dropped_document_is_counted_under_its_reason() -> None:

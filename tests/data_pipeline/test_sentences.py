@@ -1,10 +1,13 @@
 """Sentence splitting."""
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from data_pipeline.sentences import split
+from data_pipeline.columns import Ragged, boundaries
+from data_pipeline.sentences import as_text, find_sentences, split
 
 HARD = [
     line.replace("\u23ce", "\n")
@@ -45,6 +48,29 @@ def test_hard_cases_are_right(case: str) -> None:
 def test_sentences_split_again_stay_whole() -> None:
     for case in HARD:
         assert all(split(sentence) == [sentence] for sentence in split(case.replace("|", "")))
+
+
+MARKS = "aA.!?\u2026\u3002\uff01\uff1f\uff1b\uff61 \n\"'\u201c\u201d\u2019\u300d\u300a\u300b\uff08\uff09()[]19-*\u2022,\uff0c\u3001"
+WORDS = "\u8bf4 \u9053 \u4ed6 I Mr. Dr e.g. U.S. The said John no. \u00e9 \U0001f600 \u00b2".split()
+
+
+def mixtures(count: int) -> list[str]:
+    """Random strings of everything that the rules look at."""
+    draw = random.Random(0)
+    return ["".join(draw.choices([*MARKS, *WORDS], k=draw.randint(0, 40))) for _ in range(count)]
+
+
+def test_each_text_is_split_for_itself_in_order_and_whole() -> None:
+    """Whatever the texts beside it are; white space alone is left out."""
+    texts = [text.encode() for text in mixtures(5000)]
+    whole = Ragged(np.frombuffer(b"".join(texts), np.uint8), boundaries(np.array([len(text) for text in texts])))
+    found = find_sentences(whole)
+    for number, text in enumerate(texts):
+        places = found.values[found.offsets[number] : found.offsets[number + 1]]
+        sentences = as_text(whole.values, places)
+        assert sentences == split(text.decode()), text
+        assert all(sentences) and (np.diff(places.reshape(-1)) >= 0).all(), text
+        assert "".join("".join(sentences).split()) == "".join(text.decode().split()), text
 
 
 def test_no_character_is_lost() -> None:
