@@ -50,8 +50,27 @@ def test_sentences_split_again_stay_whole() -> None:
         assert all(split(sentence) == [sentence] for sentence in split(case.replace("|", "")))
 
 
-MARKS = "aA.!?\u2026\u3002\uff01\uff1f\uff1b\uff61 \n\"'\u201c\u201d\u2019\u300d\u300a\u300b\uff08\uff09()[]19-*\u2022,\uff0c\u3001"
-WORDS = "\u8bf4 \u9053 \u4ed6 I Mr. Dr e.g. U.S. The said John no. \u00e9 \U0001f600 \u00b2".split()
+MARKS = (
+    "aA.!?\u2026 \n\"'()[]19-*,"
+    + "\u3002\uff01\uff1f\uff1b\uff61\u201c\u201d\u2019\u300d\u300a\u300b\uff08\uff09\u2022\uff0c\u3001"
+)
+WORDS = [
+    "\u8bf4",
+    "\u9053",
+    "\u4ed6",
+    "I",
+    "Mr.",
+    "Dr",
+    "e.g.",
+    "U.S.",
+    "The",
+    "said",
+    "John",
+    "no.",
+    "\u00e9",
+    "\U0001f600",
+    "\u00b2",
+]
 
 
 def mixtures(count: int) -> list[str]:
