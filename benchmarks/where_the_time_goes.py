@@ -25,7 +25,7 @@ from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.examples import laid_out
 from data_pipeline.parts import Wanted, write_parts
-from data_pipeline.segment import Example, SegmentConfig, Sentences, segment
+from data_pipeline.segment import SegmentConfig, Sentences, segment
 from data_pipeline.sentences import split
 from data_pipeline.shards import write_shard
 from data_pipeline.sources import SourceConfig, read, units
@@ -77,8 +77,7 @@ def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     per_document = np.array([len(each) for each in by_document])
     sentences = Sentences(rows.values, boundaries(rows.lengths), boundaries(per_document))
     draw = generator(1, "benchmark")
-    examples = timed("segment", lambda: list(segment(sentences, SegmentConfig(), draw)))
-    spans = np.array(examples, np.int64).reshape(-1, len(Example._fields))
+    spans = timed("segment", lambda: segment(sentences, SegmentConfig(), draw))
     tokens = timed("lay out", lambda: laid_out(sentences.ids, spans, tokenizer.special, True))
     config = CorruptConfig(kind="masked_words")
     hidden = timed("hide words", lambda: corrupt(tokens, config, Vocabulary.of(tokenizer), draw))
