@@ -134,5 +134,4 @@ UNITS: dict[str, Callable[[np.ndarray, CorruptConfig], tuple[np.ndarray, int]]] 
     "masked_words": lambda starts_word, config: (starts_word, 1),
     "masked_ngrams": lambda starts_word, config: (starts_word, config.maximum_ngram),
 }
-"""(bool [V] pieces that begin a word, config) -> (bool [V] those that may begin a unit, most of them in one): a token is
-a word by itself, and a word a run of one."""
+"""(bool [V] pieces that begin a word, config) -> (bool [V] those that do for this kind, most words of a unit)."""

@@ -18,11 +18,7 @@ NO_LIMIT = 2**62
 
 @compiled
 def bits(state):
-    """64 random bits (SplitMix64, Steele et al. 2014).
-
-    Args:
-        state: uint64 [1], moved on.
-    """
+    """64 random bits (SplitMix64, Steele et al. 2014); ``state`` is uint64 [1] and moves on."""
     state[0] += STEP
     mixed = state[0]
     mixed = (mixed ^ (mixed >> np.uint64(30))) * FIRST
@@ -83,14 +79,14 @@ def next_sentence(sentences, documents, taken, room, short, seed):
                 begin, close = documents[other], documents[other + 1]
                 begin = between(begin, close, state)
                 close = reaching(sentences, begin, close, target - (stop - start))
-                put(found, count, (start, stop, sentences[begin], sentences[close], 1, document))
-                fit(found, count, room, state)
+                found[count] = (start, stop, sentences[begin], sentences[close], 1, document)
+                fit(found[count], room, state)
                 count += 1
                 first = middle
                 continue
             if not lonely:
-                put(found, count, (start, stop, stop, sentences[last], 0, document))
-                fit(found, count, room, state)
+                found[count] = (start, stop, stop, sentences[last], 0, document)
+                fit(found[count], room, state)
                 count += 1
             first = last
     return found[:count]
@@ -106,11 +102,11 @@ def sentence_order(sentences, documents, taken, room, short, seed):
             last = reaching(sentences, first, end, aim(room, short, state))
             if last - first > 1:
                 middle = sentences[between(first + 1, last, state)]
-                put(found, count, (sentences[first], middle, middle, sentences[last], 0, document))
-                fit(found, count, room, state)
+                found[count] = (sentences[first], middle, middle, sentences[last], 0, document)
+                fit(found[count], room, state)
                 if share(state) < 0.5:
                     start, stop, begin, close = found[count, 0], found[count, 1], found[count, 2], found[count, 3]
-                    put(found, count, (begin, close, start, stop, 1, document))
+                    found[count] = (begin, close, start, stop, 1, document)
                 count += 1
             first = last
     return found[:count]
@@ -128,7 +124,7 @@ def full_sentences(sentences, documents, taken, room, short, seed):
             while last < end and sentences[last + 1] <= most:
                 last += 1
             # Only a single sentence can be longer than the room; its end is left out.
-            put(found, count, (start, min(sentences[last], start + room), 0, 0, 0, document))
+            found[count] = (start, min(sentences[last], start + room), 0, 0, 0, document)
             count += 1
             first = last
     return found[:count]
@@ -143,7 +139,7 @@ def contiguous(sentences, documents, taken, room, short, seed):
     for document in taken:
         end = sentences[documents[document + 1]]
         for start in range(sentences[documents[document]], end, room):
-            put(found, count, (start, min(end, start + room), 0, 0, 0, document))
+            found[count] = (start, min(end, start + room), 0, 0, 0, document)
             count += 1
     return found
 
@@ -172,26 +168,20 @@ def reaching(sentences, first, end, length):
 
 
 @compiled
-def put(found, row, values):
-    for column in range(6):
-        found[row, column] = values[column]
-
-
-@compiled
-def fit(found, row, room, state):
+def fit(pair, room, state):
     """Cut the longer span, token by token from a random end, until both fit (BERT's published code)."""
-    first, second = found[row, 1] - found[row, 0], found[row, 3] - found[row, 2]
+    first, second = pair[1] - pair[0], pair[3] - pair[2]
     excess = max(0, first + second - room)
     # The longer one is cut down to the other, and from there on both in turn.
     alone = min(excess, abs(first - second))
     cut = (excess - alone + 1) // 2 + (alone if first >= second else 0)
     front = heads(cut, state)
-    found[row, 0] += front
-    found[row, 1] -= cut - front
+    pair[0] += front
+    pair[1] -= cut - front
     cut = excess - cut
     front = heads(cut, state)
-    found[row, 2] += front
-    found[row, 3] -= cut - front
+    pair[2] += front
+    pair[3] -= cut - front
 
 
 @compiled
@@ -207,13 +197,10 @@ def lay_out(ids, spans, begin, separator, paired):
         values[end] = begin
         end += 1
         for segment in range(2 if paired else 1):
-            start = spans[row, 2 * segment]
-            length = spans[row, 2 * segment + 1] - start
-            for place in range(length):
-                values[end + place] = ids[start + place]
-            end += length
-            values[end] = separator
-            end += 1
+            span = ids[spans[row, 2 * segment] : spans[row, 2 * segment + 1]]
+            values[end : end + len(span)] = span
+            values[end + len(span)] = separator
+            end += len(span) + 1
     return values, offsets
 
 
@@ -229,66 +216,67 @@ def hide(tokens, offsets, kinds, runs, budgets, fates, ordinary, seed):
         fates: id of [MASK], share that becomes it, share that becomes it or a random one of the ids ``ordinary``.
     """
     state, rows, longest = np.full(1, seed, np.uint64), len(offsets) - 1, 0
-    for row in range(rows):
-        longest = max(longest, offsets[row + 1] - offsets[row])
+    for number in range(rows):
+        longest = max(longest, offsets[number + 1] - offsets[number])
     # Rounding up adds less than one to each row.
     most = np.int64(len(tokens) * budgets[0]) + rows + 1
     positions, labels, ends = np.empty(most, np.uint16), np.empty(most, tokens.dtype), np.zeros(rows + 1, np.int64)
-    starts, lengths = np.empty(longest, np.int32), np.empty(longest, np.int32)
+    starts, stops = np.empty(longest + 1, np.int32), np.empty(longest + 1, np.int32)
     order, taken, end = np.empty(longest, np.int32), np.empty(longest, np.int32), 0
-    for row in range(rows):
-        start = offsets[row]
-        count, text = find_units(tokens, start, offsets[row + 1], kinds, runs, starts, lengths, state)
+    for number in range(rows):
+        row = tokens[offsets[number] : offsets[number + 1]]
+        count, text = find_words(row, kinds, starts, stops)
+        if len(runs) > 1:
+            count = join_words(starts, stops, count, runs, state)
         if count > 0:
             # Rounded up or down by chance, so that the mean is what was asked for also where most rows have one length.
             budget = min(max(1, np.int64(text * budgets[0] + share(state))), budgets[1])
-            choose(lengths, count, budget, order, taken, state)
+            choose(starts, stops, count, budget, order, taken, state)
         for unit in range(count):
             for place in range(starts[unit], starts[unit] + taken[unit]):
-                token = tokens[start + place]
-                positions[end], labels[end] = place, token
+                positions[end], labels[end] = place, row[place]
                 end += 1
-                tokens[start + place] = shown(token, fates, ordinary, state)
-        ends[row + 1] = end
+                row[place] = shown(row[place], fates, ordinary, state)
+        ends[number + 1] = end
     return positions[:end], labels[:end], ends
 
 
 @compiled
-def find_units(tokens, start, stop, kinds, runs, starts, lengths, state):
-    """(units of the row, its text tokens); ``starts`` and ``lengths`` get where each unit lies in the row.
+def find_words(row, kinds, starts, stops):
+    """(words of a row, its text tokens); ``starts`` and ``stops`` get where each word lies.
 
-    A segment begins with a row and after a special token; neither words nor runs step over that.
+    A segment begins with a row and after a special token; no word steps over that. There are no branches, for no
+    processor can guess where words begin.
     """
-    count, text, words, begins = 0, 0, 0, True
-    for place in range(stop - start):
-        kind = kinds[tokens[start + place]]
-        if kind == SPECIAL:
-            begins = True
-            continue
-        if begins or kind == BEGINS:
-            if begins or words == 0:
-                starts[count], lengths[count] = place, 0
-                count += 1
-                words = run_length(runs, state)
-            words -= 1
-            begins = False
-        lengths[count - 1] += 1
-        text += 1
+    count, text, begins = 0, 0, 1
+    for place in range(len(row)):
+        kind = np.int64(kinds[row[place]])
+        special = kind >> 1
+        starts[count] = place
+        count += (kind | begins) & ~special & 1
+        # Behind a special token this is the place of the next word, which is written again.
+        stops[count - 1 + special] = place + 1
+        text += 1 - special
+        begins = special
     return count, text
 
 
 @compiled
-def run_length(runs, state):
-    length = 1
-    if len(runs) > 1:
-        chance = share(state)
-        while length < len(runs) and chance >= runs[length - 1]:
-            length += 1
-    return length
+def join_words(starts, stops, count, runs, state):
+    """Runs of neighbouring words in the place of words -> how many."""
+    joined, word = 0, 0
+    while word < count:
+        chance, last = share(state), word
+        while last + 1 < count and starts[last + 1] == stops[last] and chance >= runs[last - word]:
+            last += 1
+        starts[joined], stops[joined] = starts[word], stops[last]
+        joined += 1
+        word = last + 1
+    return joined
 
 
 @compiled
-def choose(lengths, count, budget, order, taken, state):
+def choose(starts, stops, count, budget, order, taken, state):
     """Units in random order, each if all of it fits what is left of the budget; a longer one is passed over (BERT's
     published code). ``taken`` gets how many tokens of each are hidden."""
     for unit in range(count):
@@ -299,9 +287,10 @@ def choose(lengths, count, budget, order, taken, state):
         unit = order[other]
         order[other] = order[place]
         order[place] = unit
-        if lengths[unit] <= left:
-            taken[unit] = lengths[unit]
-            left -= lengths[unit]
+        length = stops[unit] - starts[unit]
+        if length <= left:
+            taken[unit] = length
+            left -= length
             if left == 0:
                 return
     if left == budget:
