@@ -68,6 +68,12 @@ def test_about_half_of_the_pairs_are_random() -> None:
     assert np.mean([found.pair_label for found in examples]) == pytest.approx(0.55, abs=0.025)
 
 
+def test_a_sentence_alone_always_has_a_partner_from_elsewhere() -> None:
+    text = Sentences(np.arange(200), np.arange(51) * 4, np.arange(51))
+    found = spans("next_sentence", text)
+    assert found[:, 4].tolist() == [1] * 50 and found[:, 5].tolist() == list(range(50))
+
+
 def test_a_single_document_gives_true_pairs_only() -> None:
     _, examples = made("next_sentence", part(documents=1, seed=3))
     assert examples
