@@ -24,7 +24,7 @@ from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.examples import laid_out
 from data_pipeline.parts import Wanted, write_parts
-from data_pipeline.segment import Example, SegmentConfig, Sentences, segment
+from data_pipeline.segment import SegmentConfig, Sentences, segment
 from data_pipeline.sentences import find_sentences
 from data_pipeline.shards import write_shard
 from data_pipeline.sources import SourceConfig, read, units
@@ -76,8 +76,7 @@ def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     rows = timed("encode", lambda: tokenizer.encode_sentences(texts.values, places.values))
     sentences = Sentences(rows.values, rows.offsets, places.offsets)
     draw = generator(1, "benchmark")
-    examples = timed("segment", lambda: list(segment(sentences, SegmentConfig(), draw)))
-    spans = np.array(examples, np.int64).reshape(-1, len(Example._fields))
+    spans = timed("segment", lambda: segment(sentences, SegmentConfig(), draw))
     tokens = timed("lay out", lambda: laid_out(sentences.ids, spans, tokenizer.special, True))
     config = CorruptConfig(kind="masked_words")
     hidden = timed("hide words", lambda: corrupt(tokens, config, Vocabulary.of(tokenizer), draw))

@@ -1,4 +1,4 @@
-"""Segments -> examples: which tokens are hidden, and behind what. Pure numpy over a whole part at once.
+"""Segments -> examples: which tokens are hidden, and behind what.
 
 80 % of the chosen tokens become [MASK], 10 % a random token, 10 % stay (BERT, section 3.1, task 1).
 """
@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from configs import Section
-from data_pipeline.columns import Columns, Ragged, boundaries
+from data_pipeline.columns import Columns, Ragged
+from data_pipeline.compiled import rows
 from data_pipeline.draws import generator
 from data_pipeline.tokenizer import Special, Tokenizer
 
@@ -107,136 +108,30 @@ def drawn_each_epoch(recipe: dict[str, Any]) -> bool:
 
 def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw: np.random.Generator) -> Corrupted:
     """Hide tokens of every row; special tokens are never hidden."""
-    assert vocabulary.special.mask is not None, "prepare refuses a tokenizer without a mask"
-    rows = np.repeat(np.arange(len(tokens.lengths), dtype=np.uint32), tokens.lengths)
-    is_special = np.zeros(len(vocabulary.starts_word), bool)
-    is_special[[vocabulary.special.cls, vocabulary.special.sep, vocabulary.special.pad]] = True
-    special = is_special[tokens.values]
-    # A segment begins with a row and after a special token; neither words nor runs step over that.
-    begins = np.zeros(len(special) + 1, bool)
-    begins[1:] = special
-    begins[tokens.offsets] = True
-    candidates = np.flatnonzero(~special)
-    segments = begins[candidates]
-    words = vocabulary.starts_word[tokens.values[candidates]] | segments
-    units = UNITS[config.kind](words, segments, config, draw)
-    chosen = candidates[_hidden(rows[candidates], np.flatnonzero(units), config, draw)]
-    labels = tokens.values[chosen]
-    fate = draw.random(len(chosen))
-    replaced = np.where(fate < config.mask_share, vocabulary.special.mask, labels)
-    at_random = (fate >= config.mask_share) & (fate < config.mask_share + config.random_share)
-    replaced[at_random] = draw.choice(vocabulary.ordinary, int(at_random.sum()))
+    special = vocabulary.special
+    assert special.mask is not None, "prepare refuses a tokenizer without a mask"
+    begins, longest = UNITS[config.kind](vocabulary.starts_word, config)
+    kinds = np.where(begins, rows.BEGINS, rows.CONTINUES).astype(np.uint8)
+    kinds[[special.cls, special.sep, special.pad]] = rows.SPECIAL
+    runs = np.cumsum(1 / np.arange(1, longest + 1))
     values = tokens.values.copy()
-    values[chosen] = replaced
-    offsets = boundaries(np.bincount(rows[chosen], minlength=len(tokens.lengths)))
-    positions = (chosen - tokens.offsets[rows[chosen]]).astype(np.uint16)
+    assert values.max(initial=0) < len(kinds), "ids beyond the vocabulary"
+    positions, labels, offsets = rows.hide(
+        values,
+        tokens.offsets,
+        kinds,
+        runs / runs[-1],
+        (config.mask_probability, config.maximum_predictions or rows.NO_LIMIT),
+        (special.mask, config.mask_share, config.mask_share + config.random_share),
+        vocabulary.ordinary,
+        draw.integers(2**64, dtype=np.uint64),
+    )
     return Corrupted(Ragged(values, tokens.offsets), Ragged(positions, offsets), Ragged(labels, offsets))
 
 
-def _budget(counts: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """[rows] how many predictions each row may have, of so many text tokens; at least one.
-
-    Rounded up or down by chance, so that the mean is the probability that was asked for also where most rows have
-    one length.
-    """
-    budget = np.maximum(1, np.floor(counts * config.mask_probability + draw.random(len(counts)))).astype(np.int64)
-    return np.minimum(budget, config.maximum_predictions) if config.maximum_predictions else budget
-
-
-def _tokens(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """Each token for itself."""
-    return np.ones(len(words), bool)
-
-
-def _words(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """All pieces of a word together."""
-    return words
-
-
-def _ngrams(words: np.ndarray, segments: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """Runs of one to ``maximum_ngram`` words."""
-    count = int(words.sum())
-    sizes = np.arange(1, config.maximum_ngram + 1)
-    weights = 1 / sizes
-    drawn = draw.choice(sizes, count, p=weights / weights.sum())
-    first_words = np.zeros(count + 1, bool)
-    first_words[np.minimum(np.cumsum(drawn) - drawn, count)] = True
-    begins = words.copy()
-    begins[words] = first_words[:count]
-    return begins | segments
-
-
-def _hidden(row: np.ndarray, starts: np.ndarray, config: CorruptConfig, draw: np.random.Generator) -> np.ndarray:
-    """Units (tokens, words or runs of words) in random order within their row, each if all of it fits what is left of
-    the budget; a longer one is passed over (BERT's published code).
-
-    Args:
-        row: uint32 [candidates] the row of each, ascending.
-        starts: [units] the first candidate of each unit.
-
-    Returns:
-        The candidates that are hidden, ascending.
-    """
-    if not len(starts):
-        return starts
-    lengths = np.diff(starts, append=len(row))
-    rows = row[starts]
-    left = budget = _budget(np.bincount(row), config, draw)
-    counts = np.zeros(len(starts), np.int64)
-    chance = draw.integers(0, 2**16, len(starts), np.uint16)
-    # Those that come first by chance are nearly always enough, so that the others need not be put in order.
-    soon = chance < min(1.0, 2 * config.mask_probability + 0.1) * 2**16
-    for some in (np.flatnonzero(soon), np.flatnonzero(~soon)):
-        some = some[left[rows[some]] > 0]
-        some = some[_in_order(rows[some], chance[some])]
-        counts[some], left = _fitting(lengths[some], rows[some], left)
-    _hide_something(counts, lengths, rows, budget, left, chance)
-    hidden = np.flatnonzero(counts)
-    counts = counts[hidden]
-    return np.repeat(starts[hidden] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-
-
-def _in_order(rows: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """The order by row, in each by chance. A stable sort of 16-bit numbers is a radix sort, far faster than others."""
-    by_chance = np.argsort(chance, kind="stable")
-    narrow = rows.astype(np.uint16) if len(rows) and rows[-1] < 2**16 else rows
-    return by_chance[np.argsort(narrow[by_chance], kind="stable")]
-
-
-def _fitting(lengths: np.ndarray, rows: np.ndarray, budget: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """([units] how many tokens of each are hidden, [rows] what is left of the budget), in the order given."""
-    taken, left, still = np.zeros(len(lengths), np.int64), budget.copy(), np.arange(len(lengths))
-    # Every way through takes at least one unit of each row that has some left that fit.
-    while len(still := still[lengths[still] <= left[rows[still]]]):
-        sizes, owners = lengths[still], rows[still]
-        first = np.flatnonzero(np.diff(owners, prepend=~owners[:1]))
-        before = np.repeat((np.cumsum(sizes) - sizes)[first], np.diff(first, append=len(owners)))
-        fits = np.cumsum(sizes) - before <= left[owners]
-        taken[still[fits]] = sizes[fits]
-        left -= np.bincount(owners[fits], sizes[fits], len(left)).astype(np.int64)
-        still = still[~fits]
-    return taken, left
-
-
-def _hide_something(
-    counts: np.ndarray,
-    lengths: np.ndarray,
-    rows: np.ndarray,
-    budget: np.ndarray,
-    left: np.ndarray,
-    chance: np.ndarray,
-) -> None:
-    """Where not one unit of a row fits, hide the head of one, or text without spaces would never be hidden."""
-    without = np.flatnonzero((left == budget)[rows])
-    if len(without):
-        some = without[_in_order(rows[without], chance[without])]
-        first = some[np.flatnonzero(np.diff(rows[some], prepend=~rows[some[:1]]))]
-        counts[first] = np.minimum(budget[rows[first]], lengths[first])
-
-
-UNITS: dict[str, Callable[[np.ndarray, np.ndarray, CorruptConfig, np.random.Generator], np.ndarray]] = {
-    "masked_tokens": _tokens,
-    "masked_words": _words,
-    "masked_ngrams": _ngrams,
+UNITS: dict[str, Callable[[np.ndarray, CorruptConfig], tuple[np.ndarray, int]]] = {
+    "masked_tokens": lambda starts_word, config: (np.ones_like(starts_word), 1),
+    "masked_words": lambda starts_word, config: (starts_word, 1),
+    "masked_ngrams": lambda starts_word, config: (starts_word, config.maximum_ngram),
 }
-"""(where words begin, where segments begin, config, draw) -> where units begin, each bool [candidates]."""
+"""(bool [V] pieces that begin a word, config) -> (bool [V] those that do for this kind, most words of a unit)."""

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concatenate, joined
+from data_pipeline.compiled.rows import lay_out
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.manifest import Shard, SplitRecord
 from data_pipeline.parts import Part
-from data_pipeline.segment import PAIRS, Example, SegmentConfig, Sentences, segment
+from data_pipeline.segment import PAIRS, SegmentConfig, Sentences, segment
 from data_pipeline.selection import Choice, Fate
 from data_pipeline.sentences import find_sentences
 from data_pipeline.shards import Split, write_shard
@@ -56,7 +57,7 @@ def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     sentences, documents, times = _tokenised(group, tokenizer)
     passes = times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(times, 1)
     made = [
-        _one_pass(group, recipe, sentences, documents, tokenizer, number, np.flatnonzero(passes > number).tolist())
+        _one_pass(group, recipe, sentences, documents, tokenizer, number, np.flatnonzero(passes > number))
         for number in range(int(passes.max(initial=0)))
     ]
     if not (made := [columns for columns in made if columns]):
@@ -85,28 +86,27 @@ def _one_pass(
     documents: np.ndarray,
     tokenizer: Tokenizer,
     number: int,
-    taken: Sequence[int],
+    taken: np.ndarray,
 ) -> Columns:
     """The examples of one way through the ``taken`` documents, in columns; none where the text gives none."""
     draw = generator(recipe.seed, f"examples of {group.split}", group.number, number)
-    examples = list(segment(sentences, recipe.segment, draw, taken))
-    if not examples:
+    spans = segment(sentences, recipe.segment, draw, taken)
+    if not len(spans):
         return {}
-    spans = np.array(examples, np.int64).reshape(-1, len(Example._fields))
+    first_start, first_end, second_start, _, pair_labels, document = spans.T
     paired = recipe.segment.kind in PAIRS
     tokens = laid_out(sentences.ids, spans, tokenizer.special, paired)
-    first_lengths = spans[:, 1] - spans[:, 0] + 2
-    columns: Columns = {"tokens": tokens, "first_segment_length": first_lengths.astype(np.uint16)}
+    columns: Columns = {"tokens": tokens, "first_segment_length": (first_end - first_start + 2).astype(np.uint16)}
     if recipe.corrupt.kind == "masked_spans":
         columns |= hide_spans(tokens, recipe.corrupt, tokenizer.sentinels, tokenizer.special.sep, draw).columns()
     elif recipe.corrupt.kind != "nothing" and recipe.corrupt.drawn == "once":
         columns |= corrupt(tokens, recipe.corrupt, Vocabulary.of(tokenizer), draw).columns()
     if paired:
-        columns["pair_labels"] = spans[:, 4].astype(np.uint8)
-    columns["document"] = documents[spans[:, 5]].astype(np.uint32)
+        columns["pair_labels"] = pair_labels.astype(np.uint8)
+    columns["document"] = documents[document].astype(np.uint32)
     if recipe.segment.kind == "next_sentence":
         starts = sentences.sentences[sentences.documents]
-        second = np.searchsorted(starts, spans[:, 2], side="right") - 1
+        second = np.searchsorted(starts, second_start, side="right") - 1
         columns["second_document"] = documents[second].astype(np.uint32)
     return {name: columns[name] for name in COLUMNS if name in columns}
 
@@ -128,20 +128,10 @@ def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarra
 
 
 def laid_out(ids: np.ndarray, spans: np.ndarray, special: Special, paired: bool) -> Ragged:
-    """[CLS] first [SEP] (second [SEP]) of every example end to end, without a loop over examples.
+    """[CLS] first [SEP] (second [SEP]) of every example end to end.
 
     Args:
         ids: [tokens] of the group's text.
-        spans: int64 [examples, 6]: the fields of :class:`Example`.
+        spans: int64 [examples, 6]: the fields of :class:`~data_pipeline.segment.Example`.
     """
-    first, second = spans[:, 1] - spans[:, 0], spans[:, 3] - spans[:, 2]
-    offsets = boundaries(first + second + (3 if paired else 2))
-    values = np.full(offsets[-1], special.sep, ids.dtype)
-    values[offsets[:-1]] = special.cls
-    for starts, counts, places in (
-        (spans[:, 0], first, offsets[:-1] + 1),
-        (spans[:, 2], second, offsets[:-1] + first + 2),
-    ):
-        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        values[np.repeat(places, counts) + inside] = ids[np.repeat(starts, counts) + inside]
-    return Ragged(values, offsets)
+    return Ragged(*lay_out(ids, spans, special.cls, special.sep, paired))

@@ -8,17 +8,22 @@
 | contiguous     | one stretch of tokens, cut wherever it is full                    | GPT-2                    |
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from configs import Section
+from data_pipeline.compiled import rows
 
-DRAWS = 4096
-"""Random numbers that are drawn together."""
+KINDS: dict[str, Callable[..., np.ndarray]] = {
+    "next_sentence": rows.next_sentence,
+    "sentence_order": rows.sentence_order,
+    "full_sentences": rows.full_sentences,
+    "contiguous": rows.contiguous,
+}
+PAIRS = ("next_sentence", "sentence_order")
 
 
 class SegmentConfig(Section):
@@ -42,7 +47,7 @@ class Sentences(NamedTuple):
     sentences: np.ndarray
     """int64 [sentences + 1]: where each sentence starts in ``ids``."""
     documents: np.ndarray
-    """int64 [documents + 1]: where each document starts in ``sentences``."""
+    """int64 [documents + 1]: where each document starts in ``sentences``; each has at least one."""
 
 
 class Example(NamedTuple):
@@ -56,149 +61,20 @@ class Example(NamedTuple):
     document: int
 
 
-class Draw:
-    """Random numbers one by one, at the cost of a step of an iterator and not of a call into numpy."""
-
-    def __init__(self, generator: np.random.Generator):
-        self._generator = generator
-        self._numbers = self._endless()
-
-    def share(self) -> float:
-        """Uniform in [0, 1)."""
-        return next(self._numbers)
-
-    def between(self, first: int, last: int) -> int:
-        """Uniform among first ... last - 1; a 53-bit fraction is even enough for any number of tokens."""
-        return first + int(next(self._numbers) * (last - first))
-
-    def heads(self, tosses: int) -> int:
-        """How many of so many fair tosses are heads."""
-        return int(self._generator.binomial(tosses, 0.5)) if tosses else 0
-
-    def _endless(self) -> Iterator[float]:
-        while True:
-            yield from self._generator.random(DRAWS).tolist()
-
-
-class Bounds(NamedTuple):
-    """The boundaries of :class:`Sentences` as lists, whose entries are reached faster one by one."""
-
-    sentences: list[int]
-    documents: list[int]
-
-
 def segment(
-    part: Sentences, config: SegmentConfig, generator: np.random.Generator, documents: Iterable[int] | None = None
-) -> Iterator[Example]:
-    """The examples of every document of ``part``, or of some; partners come from all of them."""
-    bounds = Bounds(part.sentences.tolist(), part.documents.tolist())
-    draw, cut = Draw(generator), KINDS[config.kind]
-    for document in range(len(bounds.documents) - 1) if documents is None else documents:
-        yield from cut(bounds, document, config, draw)
+    part: Sentences, config: SegmentConfig, draw: np.random.Generator, documents: np.ndarray | None = None
+) -> np.ndarray:
+    """The examples of every document of ``part``, or of some; partners come from all of them.
 
+    Args:
+        documents: int64 numbers of documents.
 
-def _target(config: SegmentConfig, room: int, draw: Draw) -> int:
-    return draw.between(2, room + 1) if draw.share() < config.short_sequence_probability else room
-
-
-def _reaching(sentences: list[int], first: int, end: int, length: int) -> int:
-    """One past the last of the sentences that reach ``length`` tokens from ``first`` on; at least one of them."""
-    return bisect_left(sentences, sentences[first] + length, first + 1, end)
-
-
-def _chunks(bounds: Bounds, document: int, target: Callable[[], int]) -> Iterator[tuple[int, int]]:
-    """Runs of whole sentences [first, last) that reach the target; ``target`` is asked anew for each run."""
-    first, end = bounds.documents[document : document + 2]
-    while first < end:
-        last = _reaching(bounds.sentences, first, end, target())
-        yield first, last
-        first = last
-
-
-def _next_sentence(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
-    room = config.sequence_length - 3
-    sentences, others = bounds.sentences, len(bounds.documents) - 1
-    first, end = bounds.documents[document : document + 2]
-    while first < end:
-        target = _target(config, room, draw)
-        last = _reaching(sentences, first, end, target)
-        middle = first + 1 if last - first < 3 else draw.between(first + 1, last)
-        lonely = last - first == 1
-        if others > 1 and (lonely or draw.share() < 0.5):
-            # Always another document, so that every label is true; the sentences not used come again.
-            second = _elsewhere(bounds, document, target - (sentences[middle] - sentences[first]), draw)
-            yield _fit((sentences[first], sentences[middle]), second, 1, document, room, draw)
-            first = middle
-        else:
-            if not lonely:
-                spans = (sentences[first], sentences[middle]), (sentences[middle], sentences[last])
-                yield _fit(*spans, 0, document, room, draw)
-            first = last
-
-
-def _elsewhere(bounds: Bounds, document: int, length: int, draw: Draw) -> tuple[int, int]:
-    """A span of at least one sentence and about ``length`` tokens from a random place in another document."""
-    other = draw.between(0, len(bounds.documents) - 2)
-    other += other >= document
-    start, end = bounds.documents[other : other + 2]
-    first = draw.between(start, end)
-    return bounds.sentences[first], bounds.sentences[_reaching(bounds.sentences, first, end, length)]
-
-
-def _sentence_order(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
-    room = config.sequence_length - 3
-    sentences = bounds.sentences
-    for first, last in _chunks(bounds, document, lambda: _target(config, room, draw)):
-        if last - first > 1:
-            middle = draw.between(first + 1, last)
-            spans = (sentences[first], sentences[middle]), (sentences[middle], sentences[last])
-            pair = _fit(*spans, 0, document, room, draw)
-            swap = draw.share() < 0.5
-            yield Example(*pair[2:4], *pair[:2], 1, document) if swap else pair
-
-
-def _full_sentences(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
-    room = config.sequence_length - 2
-    first, end = bounds.documents[document : document + 2]
-    while first < end:
-        start = bounds.sentences[first]
-        last = bisect_right(bounds.sentences, start + _target(config, room, draw), first + 1, end + 1) - 1
-        last = max(last, first + 1)
-        # Only a single sentence can be longer than the room; its end is left out.
-        yield Example(start, min(bounds.sentences[last], start + room), 0, 0, 0, document)
-        first = last
-
-
-def _contiguous(bounds: Bounds, document: int, config: SegmentConfig, draw: Draw) -> Iterator[Example]:
-    room = config.sequence_length - 2
-    start, end = (bounds.sentences[place] for place in bounds.documents[document : document + 2])
-    for first in range(start, end, room):
-        yield Example(first, min(end, first + room), 0, 0, 0, document)
-
-
-KINDS: dict[str, Callable[[Bounds, int, SegmentConfig, Draw], Iterator[Example]]] = {
-    "next_sentence": _next_sentence,
-    "sentence_order": _sentence_order,
-    "full_sentences": _full_sentences,
-    "contiguous": _contiguous,
-}
-PAIRS = ("next_sentence", "sentence_order")
-
-
-def _fit(first: tuple[int, int], second: tuple[int, int], label: int, document: int, room: int, draw: Draw) -> Example:
-    """Cut the longer span, token by token from a random end, until both fit (BERT's published code)."""
-    lengths = first[1] - first[0], second[1] - second[0]
-    excess = max(0, lengths[0] + lengths[1] - room)
-    # The longer one is cut down to the other, and from there on both in turn.
-    alone = min(excess, abs(lengths[0] - lengths[1]))
-    cuts = [(excess - alone + 1) // 2, (excess - alone) // 2]
-    cuts[lengths[1] > lengths[0]] += alone
-    fronts = draw.heads(cuts[0]), draw.heads(cuts[1])
-    return Example(
-        first[0] + fronts[0],
-        first[1] - (cuts[0] - fronts[0]),
-        second[0] + fronts[1],
-        second[1] - (cuts[1] - fronts[1]),
-        label,
-        document,
-    )
+    Returns:
+        int64 [examples, 6]: the fields of :class:`Example`.
+    """
+    sentences, bounds = part.sentences, part.documents
+    assert np.all(np.diff(bounds) > 0), "a document without sentences"
+    taken = np.arange(len(bounds) - 1) if documents is None else documents
+    room = config.sequence_length - (3 if config.kind in PAIRS else 2)
+    seed = draw.integers(2**64, dtype=np.uint64)
+    return KINDS[config.kind](sentences, bounds, taken, room, config.short_sequence_probability, seed)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from configs import parse
 from configs.errors import ConfigError
 from data_pipeline.columns import Ragged, boundaries
-from data_pipeline.corrupt import CorruptConfig, Corrupted, Vocabulary, corrupt
+from data_pipeline.corrupt import UNITS, CorruptConfig, Corrupted, Vocabulary, corrupt
 from data_pipeline.tokenizer import Special
 
 SPECIAL = Special(0, 1, 2, 3, 4)
@@ -34,7 +35,7 @@ def masked(tokens: Ragged, seed: int = 1, **values: object) -> Corrupted:
     return corrupt(tokens, config(**values), VOCABULARY, np.random.Generator(np.random.PCG64DXSM(seed)))
 
 
-@pytest.mark.parametrize("kind", ["masked_tokens", "masked_words", "masked_ngrams"])
+@pytest.mark.parametrize("kind", UNITS)
 def test_labels_restore_the_original(kind: str) -> None:
     tokens = examples()
     found = masked(tokens, kind=kind)
@@ -43,7 +44,7 @@ def test_labels_restore_the_original(kind: str) -> None:
     restored[absolute] = found.labels.values
     assert np.array_equal(restored, tokens.values)
     assert np.all(np.diff(absolute) > 0), "ascending inside of rows, rows in order"
-    assert not np.isin(found.labels.values, SPECIAL).any()
+    assert found.labels.values.min() > max(filter(None, SPECIAL)), "special tokens stay"
     assert found.labels.values.dtype == tokens.values.dtype
     assert found.positions.lengths.min() >= 1
 
@@ -116,15 +117,99 @@ def test_text_without_spaces_is_hidden_as_far_as_the_budget_goes() -> None:
     assert 9 <= len(found.labels.values) <= 11
 
 
-@pytest.mark.parametrize("kind", ["masked_tokens", "masked_words", "masked_ngrams"])
+@pytest.mark.parametrize("kind", UNITS)
 def test_the_limit_holds(kind: str) -> None:
     assert masked(examples(), kind=kind, mask_probability=0.5, maximum_predictions=7).positions.lengths.max() == 7
 
 
-def test_only_the_seed_decides() -> None:
+@pytest.mark.parametrize("kind", UNITS)
+def test_only_the_seed_decides(kind: str) -> None:
     tokens = examples(50)
-    assert np.array_equal(masked(tokens).tokens.values, masked(tokens).tokens.values)
-    assert not np.array_equal(masked(tokens).tokens.values, masked(tokens, seed=2).tokens.values)
+    first, again, other = (masked(tokens, seed, kind=kind) for seed in (1, 1, 2))
+    for one, same in zip(first, again, strict=True):
+        assert np.array_equal(one.values, same.values) and np.array_equal(one.offsets, same.offsets)
+    assert not np.array_equal(first.tokens.values, other.tokens.values)
+
+
+def test_the_rows_that_were_given_stay_as_they_are() -> None:
+    tokens = examples(50)
+    before = tokens.values.copy()
+    masked(tokens)
+    assert np.array_equal(tokens.values, before)
+
+
+def rows_of(row: list[int], count: int) -> Ragged:
+    return Ragged(np.tile(np.array(row, np.uint16), count), np.arange(count + 1) * len(row))
+
+
+def test_random_tokens_are_any_ordinary_ones_alike() -> None:
+    found = masked(rows_of([2, *([7] * 100), 3], 5000), random_share=1.0, mask_share=0.0)
+    drawn = found.tokens.values[found.tokens.values > SPECIAL.mask]
+    counts = np.bincount(drawn, minlength=SIZE)[5:]
+    counts[7 - 5] -= (100 * 5000) - len(found.labels.values)
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_word_is_chosen_equally_often_and_beside_any_other(size: int) -> None:
+    """Words of one length: each is hidden whole, in about 40 % of rows; so is each pair of two of them."""
+    words, rows = 10, 20_000
+    row = [2, *([7, *([6] * (size - 1))] * words), 3]
+    found = masked(rows_of(row, rows), kind="masked_words", mask_probability=0.4)
+    counts = found.positions.lengths
+    assert set(counts) == {4 * size}
+    chosen = np.zeros((rows, words * size), bool)
+    chosen[np.repeat(np.arange(rows), counts), found.positions.values - 1] = True
+    by_word = chosen.reshape(rows, words, size)
+    assert np.array_equal(by_word.all(2), by_word.any(2))
+    # Without replacement the counts vary less than a multinomial would, and those of pairs too.
+    together = by_word[:, :, 0].astype(int).T @ by_word[:, :, 0]
+    singles, pairs = np.diag(together), together[np.triu_indices(words, 1)]
+    assert stats.chisquare(singles).pvalue > 1e-3
+    assert stats.chisquare(pairs).pvalue > 1e-3
+
+
+def test_budgets_are_rounded_by_chance() -> None:
+    counts = masked(rows_of([2, *([7] * 15), 3], 20_000)).positions.lengths
+    assert set(counts) == {2, 3}
+    assert counts.mean() == pytest.approx(0.15 * 15, abs=0.015)
+
+
+def test_neither_words_nor_runs_step_over_a_separator() -> None:
+    """Pieces that continue a word begin one behind [SEP]; units on both sides are hidden each for itself."""
+    rows = 4000
+    for kind, more in (("masked_words", {}), ("masked_ngrams", {"maximum_ngram": 1000})):
+        found = masked(rows_of([2, 7, 6, 6, 3, 6, 6, 6, 3], rows), kind=kind, mask_probability=0.5, **more)
+        shares = np.bincount(found.positions.values, minlength=9) / rows
+        assert set(found.positions.lengths) == {3}
+        assert shares[[0, 4, 8]].tolist() == [0, 0, 0]
+        assert shares[1] == shares[2] == shares[3] == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_rows_without_text_and_no_rows_hide_nothing(kind: str) -> None:
+    nothing = masked(Ragged(np.array([], np.uint16), np.array([0])), kind=kind)
+    assert [each.offsets.tolist() for each in nothing] == [[0], [0], [0]]
+    bare = masked(Ragged(np.array([2, 3, 2, 7, 3], np.uint16), np.array([0, 2, 2, 5])), kind=kind)
+    assert bare.positions.lengths.tolist() == [0, 0, 1] and bare.labels.values.tolist() == [7]
+
+
+@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_the_longest_rows_are_hidden_to_their_last_token(kind: str, dtype: type) -> None:
+    length = 65535
+    values = np.random.default_rng(0).integers(5, SIZE, length).astype(dtype)
+    values[0], values[-1] = SPECIAL.cls, SPECIAL.sep
+    found = masked(Ragged(values, np.array([0, length])), kind=kind, mask_probability=0.9)
+    assert len(found.labels.values) == pytest.approx(0.9 * (length - 2), abs=3)
+    assert found.positions.values.dtype == np.uint16 and found.labels.values.dtype == dtype
+    assert found.positions.values.max() > length - 20
+    assert np.array_equal(values[found.positions.values], found.labels.values)
+
+
+def test_ids_beyond_the_vocabulary_are_refused() -> None:
+    with pytest.raises(AssertionError, match="beyond the vocabulary"):
+        masked(rows_of([2, SIZE, 3], 1))
 
 
 def test_shares_beyond_one_are_refused() -> None:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from data_pipeline.columns import boundaries
 from data_pipeline.examples import laid_out
-from data_pipeline.segment import KINDS, Example, SegmentConfig, Sentences, segment
+from data_pipeline.segment import KINDS, PAIRS, Example, SegmentConfig, Sentences, segment
 from data_pipeline.tokenizer import Special
 
 LENGTH = 64
@@ -19,10 +20,14 @@ def part(documents: int = 30, longest: int = 25, seed: int = 0) -> Sentences:
     return Sentences(np.arange(lengths.sum()), boundaries(lengths), boundaries(per_document))
 
 
-def made(kind: str, text: Sentences | None = None, **more: object) -> tuple[Sentences, list[Example]]:
-    text = text or part()
+def spans(kind: str, text: Sentences, seed: int = 5, documents: np.ndarray | None = None, **more: float) -> np.ndarray:
     config = SegmentConfig.model_validate({"kind": kind, "sequence_length": LENGTH, **more})
-    return text, list(segment(text, config, np.random.Generator(np.random.PCG64DXSM(5))))
+    return segment(text, config, np.random.Generator(np.random.PCG64DXSM(seed)), documents)
+
+
+def made(kind: str, text: Sentences | None = None, **more: float) -> tuple[Sentences, list[Example]]:
+    text = text or part()
+    return text, [Example(*row) for row in spans(kind, text, 5, None, **more).tolist()]
 
 
 def owner(text: Sentences, token: int) -> int:
@@ -63,6 +68,12 @@ def test_about_half_of_the_pairs_are_random() -> None:
     assert np.mean([found.pair_label for found in examples]) == pytest.approx(0.55, abs=0.025)
 
 
+def test_a_sentence_alone_always_has_a_partner_from_elsewhere() -> None:
+    text = Sentences(np.arange(200), np.arange(51) * 4, np.arange(51))
+    found = spans("next_sentence", text)
+    assert found[:, 4].tolist() == [1] * 50 and found[:, 5].tolist() == list(range(50))
+
+
 def test_a_single_document_gives_true_pairs_only() -> None:
     _, examples = made("next_sentence", part(documents=1, seed=3))
     assert examples
@@ -96,16 +107,91 @@ def test_long_sentences_are_cut(kind: str) -> None:
 
 
 def test_short_examples_are_as_frequent_as_asked() -> None:
-    text = part(documents=300, longest=4)
+    text = part(documents=3000, longest=4)
     _, examples = made("full_sentences", text, short_sequence_probability=0.5)
     _, long_ones = made("full_sentences", text, short_sequence_probability=0.0)
     assert len(examples) > 1.2 * len(long_ones)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_seed_decides(kind: str) -> None:
+    text = part()
+    first, again, other = (spans(kind, text, seed, short_sequence_probability=0.3) for seed in (1, 1, 2))
+    assert first.dtype == np.int64 and first.shape[1] == len(Example._fields)
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, other) == (kind == "contiguous"), "where nothing is drawn"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_asked_documents_are_gone_through(kind: str) -> None:
+    text = part()
+    asked = np.array([2, 3, 11])
+    assert set(spans(kind, text, documents=asked)[:, 5]) == set(asked)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_documents_give_no_examples(kind: str) -> None:
+    none = np.array([], np.int64)
+    empty = Sentences(none, boundaries(none), boundaries(none))
+    for found in (spans(kind, empty), spans(kind, part(), documents=none)):
+        assert found.shape == (0, 6)
+        assert laid_out(none, found, Special(0, 1, 2, 3, 4), paired=True).offsets.tolist() == [0]
+
+
+def test_documents_without_sentences_are_refused() -> None:
+    with pytest.raises(AssertionError, match="without sentences"):
+        spans("next_sentence", Sentences(np.arange(4), np.array([0, 2, 4]), np.array([0, 1, 1, 2])))
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("next_sentence", 0), ("sentence_order", 0), ("full_sentences", 1)])
+def test_one_sentence_in_all_is_an_example_where_no_pair_is_asked_for(kind: str, expected: int) -> None:
+    assert len(spans(kind, Sentences(np.arange(5), np.array([0, 5]), np.array([0, 1])))) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("length", "longest_sentence"), [(8, 4), (65535, 20_000)])
+def test_the_shortest_and_the_longest_rows_are_filled(kind: str, length: int, longest_sentence: int) -> None:
+    text = part(documents=4, longest=longest_sentence, seed=2)
+    found = spans(kind, text, sequence_length=length, short_sequence_probability=0.0)
+    longest = (found[:, 1] - found[:, 0] + found[:, 3] - found[:, 2]).max()
+    assert longest == length - (3 if kind in PAIRS else 2) or (kind == "full_sentences" and longest > 0.8 * length)
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_tokens_are_cut_from_either_end_by_chance(kind: str) -> None:
+    """Of two sentences of 60 tokens each, 30 and 31 stay in a row that has room for 61."""
+    documents = 2000
+    text = Sentences(np.arange(120 * documents), np.arange(2 * documents + 1) * 60, np.arange(documents + 1) * 2)
+    found = spans(kind, text, short_sequence_probability=0.0)
+    assert len(found) >= documents
+    for first in (0, 2):
+        front, length = found[:, first] % 60, found[:, first + 1] - found[:, first]
+        assert set(length) <= {30, 31}
+        assert front.mean() == pytest.approx(29.5 / 2, abs=0.4)
+        assert front.var() == pytest.approx(29.5 / 4, rel=0.15)
+
+
+def test_every_place_is_as_likely_as_another() -> None:
+    """Partners from all other documents and sentences, and middles of pairs, by a test of chi squared."""
+    documents, per_document = 11, 6
+    sentences = np.arange(documents * per_document + 1) * 2
+    text = Sentences(np.arange(sentences[-1]), sentences, np.arange(documents + 1) * per_document)
+    asked = np.full(20_000, 4)
+    found = spans("next_sentence", text, documents=asked, sequence_length=512, short_sequence_probability=0.0)
+    strangers = found[found[:, 4] == 1]
+    counts = np.bincount(strangers[:, 2] // 2, minlength=documents * per_document)
+    assert counts[4 * per_document : 5 * per_document].sum() == 0
+    assert stats.chisquare(np.delete(counts, np.s_[4 * per_document : 5 * per_document])).pvalue > 1e-4
+    whole = spans("sentence_order", text, documents=asked, sequence_length=512, short_sequence_probability=0.0)
+    middles = np.where(whole[:, 4] == 0, whole[:, 2], whole[:, 0]) - 4 * 2 * per_document
+    assert stats.chisquare(np.bincount(middles // 2, minlength=per_document)[1:]).pvalue > 1e-4
+    assert whole[:, 4].mean() == pytest.approx(0.5, abs=0.015)
+
+
 def test_tokens_are_laid_out_as_bert_wants_them() -> None:
     ids = np.arange(10, 30, dtype=np.uint16)
-    spans = np.array([Example(0, 3, 5, 7, 0, 0), Example(7, 8, 8, 12, 1, 0)])
-    found = laid_out(ids, spans, Special(0, 1, 2, 3, 4), paired=True)
+    pairs = np.array([Example(0, 3, 5, 7, 0, 0), Example(7, 8, 8, 12, 1, 0)])
+    found = laid_out(ids, pairs, Special(0, 1, 2, 3, 4), paired=True)
     assert found.values.tolist() == [2, 10, 11, 12, 3, 15, 16, 3, 2, 17, 3, 18, 19, 20, 21, 3]
     assert found.offsets.tolist() == [0, 8, 16]
     single = laid_out(ids, np.array([Example(0, 3, 0, 0, 0, 0)]), Special(0, 1, 2, 3, 4), paired=False)

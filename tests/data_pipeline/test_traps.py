@@ -16,7 +16,7 @@ from data_pipeline.corrupt import CorruptConfig, Corrupted, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.manifest import SplitRecord
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.segment import SegmentConfig, Sentences, segment
+from data_pipeline.segment import Example, SegmentConfig, Sentences, segment
 from data_pipeline.shards import Split, open_dataset, write_shard
 from data_pipeline.tokenizer import WORD_START, Tokenizer, TokenizerConfig, train
 
@@ -131,8 +131,9 @@ def text(documents: int, per_document: int = 30) -> Sentences:
     return Sentences(np.arange(lengths.sum()), boundaries(lengths), np.arange(documents + 1) * per_document)
 
 
-def pairs(part: Sentences) -> list:
-    return list(segment(part, SegmentConfig(kind="next_sentence", sequence_length=48), generator(3, "a test")))
+def pairs(part: Sentences) -> list[Example]:
+    found = segment(part, SegmentConfig(kind="next_sentence", sequence_length=48), generator(3, "a test"))
+    return [Example(*row) for row in found.tolist()]
 
 
 def test_a_pair_that_is_no_pair_is_never_the_same_two_segments_swapped() -> None:

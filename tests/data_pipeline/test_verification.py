@@ -167,7 +167,9 @@ def every_second(positions: Ragged) -> np.ndarray:
 
 def ends_of_runs(positions: Ragged) -> np.ndarray:
     """Of neighbours only the last one stays, so that words of several pieces lose some."""
-    return ~np.append(np.diff(positions.values.astype(np.int64)) == 1, False)
+    inside = np.append(np.diff(positions.values.astype(np.int64)) == 1, False)
+    inside[positions.offsets[1:] - 1] = False
+    return ~inside
 
 
 def rounded_down(columns: Columns) -> None:
