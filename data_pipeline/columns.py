@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from data_pipeline.compiled import rows as compiled
+
 COLUMNS: dict[str, str] = {
     "tokens": "list: ids as the model sees them, [CLS] a [SEP] or [CLS] a [SEP] b [SEP], corrupted by the recipe",
     "first_segment_length": "tokens of the first segment with its [CLS] and [SEP]",
@@ -34,9 +36,10 @@ class Ragged(NamedTuple):
 
     def take(self, rows: np.ndarray) -> "Ragged":
         """The given rows in the given order."""
-        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        offsets = boundaries(lengths)
-        return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)
+        rows = np.asarray(rows, np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.offsets) - 1:
+            raise IndexError(f"row {rows.min()} or {rows.max()} of {len(self.offsets) - 1} rows")
+        return Ragged(*compiled.take(self.values, self.offsets, rows))
 
 
 Column = np.ndarray | Ragged

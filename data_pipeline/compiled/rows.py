@@ -205,6 +205,20 @@ def lay_out(ids, spans, begin, separator, paired):
 
 
 @compiled
+def take(values, offsets, rows):
+    """The given rows of unequal length in the given order -> (values end to end, int64 [rows + 1] where each starts)."""
+    bounds = np.zeros(len(rows) + 1, np.int64)
+    for number in range(len(rows)):
+        bounds[number + 1] = bounds[number] + offsets[rows[number] + 1] - offsets[rows[number]]
+    found = np.empty(bounds[-1], values.dtype)
+    for number in range(len(rows)):
+        start = offsets[rows[number]]
+        for place in range(bounds[number + 1] - bounds[number]):
+            found[bounds[number] + place] = values[start + place]
+    return found, bounds
+
+
+@compiled
 def hide(tokens, offsets, kinds, runs, budgets, fates, ordinary, seed):
     """Hide some tokens of every row, in ``tokens`` itself -> (uint16 positions, labels, int64 [rows + 1] offsets).
 

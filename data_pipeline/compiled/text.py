@@ -5,7 +5,7 @@ The rules and the sets of words and characters are those of ``clean.py`` and ``s
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
+from data_pipeline.compiled import compiled, inlined
 
 SPACE, NEWLINE, RETURN, STOP = 32, 10, 13, 46
 EXCLAMATION, QUESTION = 33, 63
@@ -63,6 +63,42 @@ def is_space(byte):
     return byte in (SPACE, NEWLINE)
 
 
+@inlined
+def is_plain(byte):
+    """Is it an ASCII character that is seen?"""
+    return np.uint8(byte - 0x21) < 0x5E
+
+
+@inlined
+def write_space(out, end, newlines, since):
+    """What a run of white space becomes: nothing at the start of a text -> the new end of ``out``."""
+    if end == 0:
+        return end
+    for _ in range(min(newlines, 2)):
+        out[end] = NEWLINE
+        end += 1
+    if newlines == 0 or (newlines == 1 and since):
+        out[end] = SPACE
+        end += 1
+    return end
+
+
+@inlined
+def copy_plain(data, place, out, end):
+    """Copy plain characters and single spaces between them -> (where they end, their letters, the spaces)."""
+    letters = gaps = 0
+    while place < len(data):
+        byte = data[place]
+        gap = byte == SPACE and place + 1 < len(data) and is_plain(data[place + 1])
+        if not (gap or is_plain(byte)):
+            break
+        out[end] = byte
+        letters += np.uint8((byte | 32) - 97) < 26
+        gaps += gap
+        end, place = end + 1, place + 1
+    return place, letters, gaps
+
+
 @compiled
 def tidied(data, kinds):
     """White space in order: single spaces, none at the end of a line, one blank line between paragraphs, none at the
@@ -80,35 +116,29 @@ def tidied(data, kinds):
     place, spaces, newlines, since = 0, 0, 0, 0
     while place < len(data):
         byte = data[place]
-        if 0x21 <= byte < 0x7F:
-            width, kind = 1, np.uint32(0)
-            letters += np.uint8((byte | 32) - 97) < 26
-        elif byte == SPACE:
-            place, spaces, since = place + 1, spaces + 1, since + 1
-            continue
+        kind, width = np.uint32(0), 1
+        if byte == SPACE:
+            kind = np.uint32(WHITE)
         elif byte in (NEWLINE, RETURN):
             # A carriage return ends a line, alone or together with the newline after it.
             place += 2 if byte == RETURN and place + 1 < len(data) and data[place + 1] == NEWLINE else 1
             newlines, since = newlines + 1, 0
             continue
-        else:
+        elif not is_plain(byte):
             kind, width = kind_at(data, place, len(data), kinds)
-            if kind & REMOVED:
-                place += width
-                continue
-            if kind & WHITE:
-                place, spaces, since = place + width, spaces + 1, since + 1
-                continue
-            letters += (kind & LETTER) != 0
+        if kind & (WHITE | REMOVED):
+            seen = not kind & REMOVED
+            place, spaces, since = place + width, spaces + seen, since + seen
+            continue
         if spaces + newlines:
-            if end:
-                for _ in range(min(newlines, 2)):
-                    out[end] = NEWLINE
-                    end += 1
-                if newlines == 0 or (newlines == 1 and since):
-                    out[end] = SPACE
-                    end += 1
+            end = write_space(out, end, newlines, since)
             spaces = newlines = since = 0
+        if is_plain(byte):
+            before_it = place
+            place, found, gaps = copy_plain(data, place, out, end)
+            end, letters, visible = end + place - before_it, letters + found, visible + place - before_it - gaps
+            continue
+        letters += (kind & LETTER) != 0
         for each in range(width):
             out[end + each] = data[place + each]
         end, place, visible = end + width, place + width, visible + 1
