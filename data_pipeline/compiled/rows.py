@@ -206,7 +206,7 @@ def lay_out(ids, spans, begin, separator, paired):
 
 @compiled
 def take(values, offsets, rows):
-    """The given rows of unequal length in the given order -> (values end to end, int64 [rows + 1] where each starts)."""
+    """Rows of unequal length in the order given -> (values end to end, int64 [rows + 1] where each starts)."""
     bounds = np.zeros(len(rows) + 1, np.int64)
     for number in range(len(rows)):
         bounds[number + 1] = bounds[number] + offsets[rows[number] + 1] - offsets[rows[number]]

@@ -8,6 +8,8 @@ import numpy as np
 from data_pipeline.compiled import compiled, inlined
 
 SPACE, NEWLINE, RETURN, STOP = 32, 10, 13, 46
+BLOCK = 32
+"""Bytes that are looked at together, in a loop without branches."""
 EXCLAMATION, QUESTION = 33, 63
 ELLIPSIS, CLOSING_PARENTHESIS = 0x2026, 0xFF09
 WORD_BYTES = 9
@@ -66,7 +68,7 @@ def is_space(byte):
 @inlined
 def is_plain(byte):
     """Is it an ASCII character that is seen?"""
-    return np.uint8(byte - 0x21) < 0x5E
+    return np.uint8(byte - np.uint8(0x21)) < np.uint8(0x5E)
 
 
 @inlined
@@ -84,9 +86,44 @@ def write_space(out, end, newlines, since):
 
 
 @inlined
-def copy_plain(data, place, out, end):
-    """Copy plain characters and single spaces between them -> (where they end, their letters, the spaces)."""
+def is_regular(data, place):
+    """Are the bytes of a block plain characters, and white space that stays as it is?"""
+    wrong = 0
+    for each in range(BLOCK):
+        # Numbers without a sign: only then are several bytes compared at once.
+        here = np.uint64(place + each)
+        byte, last, one_before = data[here], data[here - np.uint64(1)], data[here - np.uint64(2)]
+        space, newline = byte == np.uint8(SPACE), byte == np.uint8(NEWLINE)
+        wrong += not (is_plain(byte) | space | newline)
+        wrong += (last == np.uint8(SPACE)) & (space | newline)
+        wrong += (last == np.uint8(NEWLINE)) & (space | (newline & (one_before == np.uint8(NEWLINE))))
+    return wrong == 0
+
+
+@inlined
+def copy_block(data, place, out, end):
+    """Copy a block -> (its letters, its white space)."""
     letters = gaps = 0
+    for each in range(BLOCK):
+        byte = data[np.uint64(place + each)]
+        out[np.uint64(end + each)] = byte
+        letters += np.uint8((byte | np.uint8(32)) - np.uint8(97)) < np.uint8(26)
+        gaps += not is_plain(byte)
+    return letters, gaps
+
+
+@inlined
+def copy_plain(data, place, out, end):
+    """Copy plain characters and white space between them that stays as it is -> (where they end, their letters, the
+    white space)."""
+    letters = gaps = 0
+    while 2 <= place <= len(data) - BLOCK and is_regular(data, place):
+        last = place + BLOCK
+        while not is_plain(data[last - 1]):
+            last -= 1
+        found, white = copy_block(data, place, out, end)
+        letters, gaps = letters + found, gaps + white - (place + BLOCK - last)
+        end, place = end + last - place, last
     while place < len(data):
         byte = data[place]
         gap = byte == SPACE and place + 1 < len(data) and is_plain(data[place + 1])
@@ -111,7 +148,7 @@ def tidied(data, kinds):
     Returns:
         (uint8, its letters, its characters that are not white space).
     """
-    out = np.empty(len(data) + 1, np.uint8)
+    out = np.empty(len(data) + BLOCK, np.uint8)
     end = letters = visible = 0
     place, spaces, newlines, since = 0, 0, 0, 0
     while place < len(data):

@@ -51,6 +51,10 @@ def test_any_text_becomes_what_the_rules_say(form: Literal["NFC", "NFKC"]) -> No
     letters += [*"ab1-.\u00e9\u0301\u4e2d\u0435\ud7a4", "\U0001f600", "\U00020000"]
     for _ in range(20000):
         text = "".join(draw.choices(letters, k=draw.randint(0, 20)))
+        if draw.random() < 0.5:
+            # Long enough for what is looked at together.
+            words = draw.choices(["word", "of", "many-letters,", "1", " ", "\n", "\n\n"], k=draw.randint(10, 60))
+            text += draw.choice(["", " "]).join(words) + text
         tidy = normalise(text, form)
         assert tidy.text == by_rules(text, form), repr(text)
         assert tidy.letters == sum(map(str.isalpha, tidy.text)), repr(text)
