@@ -69,7 +69,7 @@ class Part(NamedTuple):
             each = [content[bounds[number] : bounds[number + 1]] for number in np.flatnonzero(keep)]
             if paragraphs is not None:
                 rows = zip(each, np.flatnonzero(keep), strict=True)
-                each = [self._staying(bytes(text), number, paragraphs) for text, number in rows]
+                each = [self._staying(bytes(text), int(number), paragraphs) for text, number in rows]
             data = np.frombuffer(b"".join(each), np.uint8)
             return Ragged(data, boundaries(np.fromiter(map(len, each), np.int64, len(each))))
 

@@ -150,7 +150,9 @@ class Tokenizer:
         each = [text.encode("utf-8", "surrogatepass") for text in texts]
         ends = boundaries(np.fromiter(map(len, each), np.int64, len(each)))
         data, spans = np.frombuffer(b"".join(each), np.uint8), np.stack([ends[:-1], ends[1:]], axis=1)
-        return self._completed(*self._fast.encode(data, spans, self.dtype), lambda rows: [texts[row] for row in rows])
+        return self._completed(
+            *self._fast.encode(data, spans, self.dtype), lambda rows: [texts[int(row)] for row in rows]
+        )
 
     def encode_sentences(self, data: np.ndarray, spans: np.ndarray) -> Ragged:
         """Ids of sentences that lie in a longer text, as :meth:`encode_flat` has them.
