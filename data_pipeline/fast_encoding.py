@@ -47,8 +47,6 @@ CACHED_WORDS = 1 << 18
 """Rows of the cache of words, 12 MB in all; a power of two."""
 MOST_PIECES = 1 << int(encoding.ID_BITS)
 """Pieces whose ids fit the cache."""
-READ_AHEAD = 40
-"""Bytes behind a text that are looked at with its last word."""
 
 
 class FastEngine:
@@ -83,7 +81,7 @@ class FastEngine:
             spans: int64 [texts, 2]: first byte of each text, and the one after the last.
             dtype: of the ids.
         """
-        blocks = np.zeros((len(data) + READ_AHEAD) // 8 + 1, np.uint64)
+        blocks = np.zeros((len(data) + encoding.READ_AHEAD) // 8 + 1, np.uint64)
         padded = blocks.view(np.uint8)
         padded[: len(data)] = data
         ids = np.empty(int((spans[:, 1] - spans[:, 0]).sum()) + len(spans) + encoding.KEPT_IDS, dtype)

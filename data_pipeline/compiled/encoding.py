@@ -29,6 +29,9 @@ ROW = 4
 """Numbers of 64 bits in a row of the cache: two of the word's bytes, with its length in the highest; two of its ids,
 with their count in the lowest bits."""
 COUNT_BITS, ID_BITS, LENGTH_AT = np.uint64(4), np.uint64(20), np.uint64(56)
+COUNT_MASK, ID_MASK = np.uint64((1 << 4) - 1), np.uint64((1 << 20) - 1)
+READ_AHEAD = 24
+"""Bytes behind a text that are looked at with its last word."""
 HALF = KEPT_IDS // 2
 PROBES = 8
 """Neighbouring rows that a word may lie in."""
@@ -78,6 +81,19 @@ def normalise(data, start, stop, replaced, replacements, buffer):
 
 
 @inlined
+def child_of(trie, node, byte):
+    """The node that a byte leads to, 0 (the root, which is no child) where there is none."""
+    child = trie[FOUR * node] + np.uint32(byte)
+    return child if trie[FOUR * child + ONE] == node else np.uint32(0)
+
+
+@inlined
+def piece_at(trie, node):
+    """The piece that ends at a node, or NONE."""
+    return np.int64(trie[FOUR * node + TWO]) - 1
+
+
+@inlined
 def length_of_character(byte):
     return 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
 
@@ -103,12 +119,11 @@ def best_path(buffer, size, model, unknown, path, ids, end):
         single = False
         node, key = np.uint32(0), place
         while key < size:
-            child = trie[FOUR * node] + np.uint32(buffer[key])
-            if trie[FOUR * child + ONE] != node:
+            node = child_of(trie, node, buffer[key])
+            if node == 0:
                 break
-            node = child
             key += 1
-            piece = np.int64(trie[FOUR * node + TWO]) - 1
+            piece = piece_at(trie, node)
             if piece >= 0:
                 score = scores[piece] + here
                 if score > best[key]:
@@ -201,11 +216,10 @@ def row_of_pair(table, key):
 def piece_of(buffer, start, stop, trie):
     node = np.uint32(0)
     for place in range(start, stop):
-        child = trie[FOUR * node] + np.uint32(buffer[place])
-        if trie[FOUR * child + ONE] != node:
+        node = child_of(trie, node, buffer[place])
+        if node == 0:
             return NONE
-        node = child
-    return np.int64(trie[FOUR * node + TWO]) - 1
+    return piece_at(trie, node)
 
 
 @inlined
@@ -228,8 +242,8 @@ def merged(buffer, size, model, unknown, places, symbols, ids, first, end):
     ``ids``, or NONE where there are too many characters.
 
     Args:
-        places: int64 [3, SYMBOLS + 2] to work in: where each symbol starts, and its neighbours.
-        symbols: [SYMBOLS + 2] each: the symbol's piece, that which it makes with the next one, and the score of that.
+        places: int64 [3, SYMBOLS + 1] to work in: where each symbol starts, and its neighbours.
+        symbols: [SYMBOLS + 1] each: the symbol's piece, that which it makes with the next one, and the score of that.
     """
     trie, scores, table = model
     begins, following, before = places
@@ -274,7 +288,7 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
     Args:
         kind: of the model.
         data: uint8 UTF-8; a newline is a space.
-        blocks: uint64, the same bytes, and at least 32 more.
+        blocks: uint64, the same bytes, and READ_AHEAD more.
         spans: int64 [texts, 2]: first byte of each, and the one after the last.
         normal: what :func:`normalise` needs of characters.
         model: its trie, scores and pairs.
@@ -288,8 +302,8 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
     room = 2 * longest + 2
     buffer = np.empty(room, np.uint8)
     path = (np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int32))
-    places = (np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.int64))
-    symbols = (np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.int64), np.empty(SYMBOLS + 2, np.float32))
+    places = (np.empty(SYMBOLS + 1, np.int64), np.empty(SYMBOLS + 1, np.int64), np.empty(SYMBOLS + 1, np.int64))
+    symbols = (np.empty(SYMBOLS + 1, np.int64), np.empty(SYMBOLS + 1, np.int64), np.empty(SYMBOLS + 1, np.float32))
     ways = (np.empty(room), np.empty(room))
     work = (buffer, path, places, symbols, ways)
     ends, left = np.zeros(len(spans) + 1, np.int64), np.zeros(len(spans), np.bool_)
@@ -377,12 +391,11 @@ def best_two(buffer, size, model, unknown, path, ways, ids, end):
         width, single = length_of_character(buffer[place]), False
         node, key = np.uint32(0), place
         while key < size:
-            child = trie[FOUR * node] + np.uint32(buffer[key])
-            if trie[FOUR * child + ONE] != node:
+            node = child_of(trie, node, buffer[key])
+            if node == 0:
                 break
-            node = child
             key += 1
-            piece = np.int64(trie[FOUR * node + TWO]) - 1
+            piece = piece_at(trie, node)
             if piece < 0:
                 continue
             weigh(best, second, begins, pieces, place, key, piece, scores[piece])
@@ -480,7 +493,7 @@ def find(slots, word):
 def recall(slots, row, ids, end):
     """Write the ids of a word -> the new end of ``ids``; what is written behind it does not count."""
     held = slots[ROW * row + 2]
-    count = np.int64(held & np.uint64((1 << 4) - 1))
+    count = np.int64(held & COUNT_MASK)
     write_half(held >> COUNT_BITS, ids, end)
     if count > HALF:
         write_half(slots[ROW * row + 3], ids, end + HALF)
@@ -490,7 +503,7 @@ def recall(slots, row, ids, end):
 @inlined
 def write_half(held, ids, end):
     for each in range(HALF):
-        ids[end + each] = held >> np.uint64(each) * ID_BITS & np.uint64((1 << 20) - 1)
+        ids[end + each] = held >> np.uint64(each) * ID_BITS & ID_MASK
 
 
 @inlined

@@ -11,7 +11,6 @@ SPACE, NEWLINE, RETURN, STOP = 32, 10, 13, 46
 BLOCK = 32
 """Bytes that are looked at together, in a loop without branches."""
 EXCLAMATION, QUESTION = 33, 63
-ELLIPSIS, CLOSING_PARENTHESIS = 0x2026, 0xFF09
 WORD_BYTES = 9
 """Longest word of the sets, as many characters of 7 bits as a number of 63 bits holds."""
 
@@ -21,6 +20,7 @@ OPENING, CLOSING, QUOTE, BRACKET, CAPITAL, IDEOGRAPH = 16, 32, 64, 128, 256, 512
 EASTERN_MARK, EASTERN_CLOSING, SPEECH, AFTER_SPEECH, AFTER_SAID = 1024, 2048, 4096, 8192, 16384
 GOES_ON, BULLET, LATIN_MARK = 32768, 65536, 131072
 REMOVED, WHITE = 262144, 524288
+EASTERN_RUN, ASKS, CLOSES_ASIDE = 1048576, 2097152, 4194304
 
 NEVER_LAST, SOMETIMES_LAST, BEFORE_NUMBERS, STARTER, VERB = 1, 2, 4, 8, 16
 """What a word is, as bits."""
@@ -267,9 +267,7 @@ def parts_blocks(data, place, stop, kinds):
     after = place + 1
     while after < stop and data[after] == SPACE:
         after += 1
-    if after == stop:
-        return True
-    if data[after] == NEWLINE:
+    if after == stop or data[after] == NEWLINE:
         return True
     kind, width = kind_at(data, after, stop, kinds)
     if kind & BULLET:
@@ -337,18 +335,15 @@ def latin(data, start, place, stop, kinds, words):
 def eastern(data, place, stop, kinds):
     """After a full-width mark: closing quotes, and no space; not inside of a title or of a question in parentheses, and
     not where who said it follows."""
-    kind, width = kind_at(data, place, stop, kinds)
-    asks, after = False, place
-    while kind & EASTERN_MARK or (after > place and kind & LATIN_MARK and width == 3):
-        point, _ = decoded(data, after)
-        asks = point == 0xFF01 or point == 0xFF1F
-        after += width
-        kind, width = kind_at(data, after, stop, kinds)
+    going_on = place + kind_at(data, place, stop, kinds)[1]
+    after = run_of(data, place, stop, kinds, EASTERN_RUN)
     closed = run_of(data, after, stop, kinds, EASTERN_CLOSING)
-    if kind & GOES_ON or (asks and kind and decoded(data, after)[0] == CLOSING_PARENTHESIS):
-        return -1, place + 3
+    kind, _ = kind_at(data, after, stop, kinds)
+    asks = kind_at(data, before(data, after, place), stop, kinds)[0] & ASKS
+    if kind & GOES_ON or (asks and kind & CLOSES_ASIDE):
+        return -1, going_on
     if closed > after and is_said(data, closed, stop, kinds):
-        return -1, place + 3
+        return -1, going_on
     return closed, closed
 
 
