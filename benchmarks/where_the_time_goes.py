@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.clean import CleanConfig, clean
-from data_pipeline.columns import Columns, joined
+from data_pipeline.columns import Columns, Ragged
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.examples import laid_out
@@ -70,7 +70,7 @@ def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     documents = timed("read", lambda: [each for unit in units(source) for each in read(unit, source, dropped)])
     cleaned = timed("clean", lambda: list(clean(documents, CleanConfig(), dropped)))
     parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
-    texts = timed("read parts", lambda: joined([part.texts(np.ones(part.documents, bool)) for part in parts]))
+    texts = timed("read parts", lambda: Ragged.joined([part.texts(np.ones(part.documents, bool)) for part in parts]))
     tokenizer = loaded(arguments.model.read_bytes())
     places = timed("split sentences", lambda: find_sentences(texts))
     rows = timed("encode", lambda: tokenizer.encode_sentences(texts.values, places.values))

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,24 @@ class Ragged(NamedTuple):
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    @property
+    def spans(self) -> np.ndarray:
+        """int64 [rows, 2]: where each row starts in ``values``, and where it ends."""
+        return np.stack([self.offsets[:-1], self.offsets[1:]], axis=1)
+
+    @classmethod
+    def of_bytes(cls, strings: Iterable[bytes | memoryview]) -> "Ragged":
+        """uint8 rows, one for each string."""
+        held = list(strings)
+        lengths = np.fromiter(map(len, held), np.int64, len(held))
+        return cls(np.frombuffer(b"".join(held), np.uint8), boundaries(lengths))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """The rows of several, one after the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.values for part in parts]), boundaries(lengths))
+
     def take(self, rows: np.ndarray) -> "Ragged":
         """The given rows in the given order."""
         rows = np.asarray(rows, np.int64)
@@ -58,11 +77,9 @@ def take(column: Column, rows: np.ndarray) -> Column:
 
 def joined(parts: list[Column]) -> Column:
     """The rows of several parts one after the other."""
-    ragged = [part for part in parts if isinstance(part, Ragged)]
-    if not ragged:
-        return np.concatenate([part for part in parts if not isinstance(part, Ragged)])
-    lengths = np.concatenate([part.lengths for part in ragged])
-    return Ragged(np.concatenate([part.values for part in ragged]), boundaries(lengths))
+    if ragged := [part for part in parts if isinstance(part, Ragged)]:
+        return Ragged.joined(ragged)
+    return np.concatenate([part for part in parts if not isinstance(part, Ragged)])
 
 
 def concatenate(parts: list[Columns]) -> Columns:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concatenate, joined
+from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concatenate
 from data_pipeline.compiled.rows import lay_out
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
@@ -114,8 +114,7 @@ def _one_pass(
 def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarray, np.ndarray]:
     """The group's documents as ids with boundaries, their numbers in the split, and how often each is gone through;
     empty ones are left out."""
-    texts = joined([part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts])
-    assert isinstance(texts, Ragged)
+    texts = Ragged.joined([part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts])
     found = find_sentences(texts)
     rows = tokenizer.encode_sentences(texts.values, found.values)
     documents = len(found.lengths)

@@ -5,14 +5,13 @@ characters that no piece covers are left to sentencepiece.
 """
 
 import unicodedata
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from sentencepiece import sentencepiece_model_pb2
 
-from data_pipeline.columns import Ragged, boundaries
+from data_pipeline.columns import Ragged
 from data_pipeline.compiled import encoding
 from data_pipeline.compiled.trie import build_trie
 
@@ -59,7 +58,7 @@ class FastEngine:
             for token, piece in enumerate(proto.pieces)
             if piece.type == NORMAL
         )
-        pieces, starts = _end_to_end(text for text, _ in normal)
+        pieces, starts = Ragged.of_bytes(text for text, _ in normal)
         values = np.array([token for _, token in normal], np.int32)
         trie = build_trie(pieces, starts, values)
         scores = np.array([piece.score for piece in proto.pieces], np.float32)
@@ -147,19 +146,12 @@ def _replacements(processor: Any) -> tuple[np.ndarray, np.ndarray]:
         for point, text in zip(points, found, strict=True)
         if text[:2] == WORD_START + "a" and text[-1] == "a" and _stands_alone(chr(point), text[2:-1])
     ]
-    values, starts = _end_to_end(text for _, text in good)
-    rows = [point for point, _ in good]
-    places[rows, 0], places[rows, 1] = starts[:-1], starts[1:]
-    return places, values
+    normal = Ragged.of_bytes(text for _, text in good)
+    places[[point for point, _ in good]] = normal.spans
+    return places, normal.values
 
 
 def _stands_alone(character: str, normal: str) -> bool:
     """Whether nothing beside a character changes what it becomes; and that is not longer, for buffers are made so."""
     marks = any(unicodedata.combining(each) for each in character + normal)
     return bool(normal) and WORD_START not in normal and not marks and len(normal.encode()) <= len(character.encode())
-
-
-def _end_to_end(strings: Iterable[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 of all strings, int64 [strings + 1] where each starts)."""
-    held = list(strings)
-    return np.frombuffer(b"".join(held), np.uint8), boundaries(np.array([len(each) for each in held], np.int64))

@@ -70,8 +70,7 @@ class Part(NamedTuple):
             if paragraphs is not None:
                 rows = zip(each, np.flatnonzero(keep), strict=True)
                 each = [self._staying(bytes(text), int(number), paragraphs) for text, number in rows]
-            data = np.frombuffer(b"".join(each), np.uint8)
-            return Ragged(data, boundaries(np.fromiter(map(len, each), np.int64, len(each))))
+            return Ragged.of_bytes(each)
 
     def _staying(self, text: bytes, number: int, paragraphs: np.ndarray) -> bytes:
         """What stays of the text of one document."""

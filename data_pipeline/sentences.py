@@ -41,9 +41,8 @@ OTHER_SPACE = re.compile(r"[^\S\n]")
 
 def split(text: str) -> list[str]:
     """The sentences of ``text`` in order, each on one line, none empty."""
-    data = np.frombuffer(OTHER_SPACE.sub(" ", text).encode("utf-8", "surrogatepass"), np.uint8)
-    found = find_sentences(Ragged(data, boundaries(np.array([len(data)]))))
-    return as_text(data, found.values)
+    row = Ragged.of_bytes([OTHER_SPACE.sub(" ", text).encode("utf-8", "surrogatepass")])
+    return as_text(row.values, find_sentences(row).values)
 
 
 def find_sentences(texts: Ragged) -> Ragged:

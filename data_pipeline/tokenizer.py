@@ -147,12 +147,9 @@ class Tokenizer:
         """
         if self._fast is None:
             return self._reference(texts)
-        each = [text.encode("utf-8", "surrogatepass") for text in texts]
-        ends = boundaries(np.fromiter(map(len, each), np.int64, len(each)))
-        data, spans = np.frombuffer(b"".join(each), np.uint8), np.stack([ends[:-1], ends[1:]], axis=1)
-        return self._completed(
-            *self._fast.encode(data, spans, self.dtype), lambda rows: [texts[int(row)] for row in rows]
-        )
+        given = Ragged.of_bytes(text.encode("utf-8", "surrogatepass") for text in texts)
+        encoded = self._fast.encode(given.values, given.spans, self.dtype)
+        return self._completed(*encoded, lambda rows: [texts[int(row)] for row in rows])
 
     def encode_sentences(self, data: np.ndarray, spans: np.ndarray) -> Ragged:
         """Ids of sentences that lie in a longer text, as :meth:`encode_flat` has them.
@@ -169,14 +166,9 @@ class Tokenizer:
         """The rows with those that the fast engine ``left``, whose ``texts`` are asked for only then."""
         if not len(left):
             return rows
-        other = self._reference(texts(left))
-        order = np.arange(len(rows.offsets) - 1)
+        order = np.arange(len(rows.lengths))
         order[left] = len(order) + np.arange(len(left))
-        both = Ragged(
-            np.concatenate([rows.values, other.values]),
-            np.concatenate([rows.offsets, rows.offsets[-1] + other.offsets[1:]]),
-        )
-        return both.take(order)
+        return Ragged.joined([rows, self._reference(texts(left))]).take(order)
 
     def _reference(self, texts: Sequence[str]) -> Ragged:
         """Ids as sentencepiece itself, or the engine of the vocabulary files, gives them."""

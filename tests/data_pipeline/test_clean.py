@@ -13,6 +13,7 @@ from configs.errors import ConfigError, CorpusError
 from data_pipeline import language
 from data_pipeline.clean import CleanConfig, clean, fingerprint, normalise
 from data_pipeline.document import Document
+from tests.data_pipeline.given_texts import mixtures
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,7 @@ def test_any_text_becomes_what_the_rules_say(form: Literal["NFC", "NFKC"]) -> No
     draw = random.Random(0)
     letters = [*" \n\r\t\x00\x0b\x0c\x1c\x7f\x85\u00a0\u200b\u2003\u2028\u2060\u3000\ufeff", "\r\n", "\n\n", " \n"]
     letters += [*"ab1-.\u00e9\u0301\u4e2d\u0435\ud7a4", "\U0001f600", "\U00020000"]
-    for _ in range(20000):
-        text = "".join(draw.choices(letters, k=draw.randint(0, 20)))
+    for text in mixtures(letters, 20000, 0, 20):
         if draw.random() < 0.5:
             # Long enough for what is looked at together.
             words = draw.choices(["word", "of", "many-letters,", "1", " ", "\n", "\n\n"], k=draw.randint(10, 60))

@@ -13,8 +13,10 @@ import pytest
 from sentencepiece import sentencepiece_model_pb2
 
 from data_pipeline import fast_encoding
+from data_pipeline.columns import Ragged
 from data_pipeline.sentences import split
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
+from tests.data_pipeline.given_texts import mixtures
 
 TINY = TokenizerConfig(vocabulary_size=16 + 14)
 ADVERSARIAL = [
@@ -45,11 +47,8 @@ ADVERSARIAL = [
 ]
 
 
-def mixtures(count: int) -> list[str]:
-    """Random strings: characters of every kind beside each other, with spaces in odd places."""
-    draw = random.Random(0)
-    letters = sorted(set("".join(ADVERSARIAL))) + [chr(code) for code in range(32, 592)]
-    return ["".join(draw.choices(letters, k=draw.randint(1, 40))) for _ in range(count)]
+LETTERS = sorted(set("".join(ADVERSARIAL))) + [chr(code) for code in range(32, 592)]
+"""Characters of every kind, with spaces in odd places."""
 
 
 def prose(shared: Path, megabytes: float) -> Iterator[list[str]]:
@@ -77,10 +76,8 @@ def assert_equal_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
 def left_out(tokenizer: Tokenizer, texts: list[str]) -> int:
     """Texts that the fast engine leaves to sentencepiece."""
     assert tokenizer._fast is not None
-    data = [text.encode() for text in texts]
-    ends = np.cumsum([0, *map(len, data)])
-    spans = np.stack([ends[:-1], ends[1:]], axis=1)
-    return len(tokenizer._fast.encode(np.frombuffer(b"".join(data), np.uint8), spans, tokenizer.dtype)[1])
+    rows = Ragged.of_bytes(text.encode() for text in texts)
+    return len(tokenizer._fast.encode(rows.values, rows.spans, tokenizer.dtype)[1])
 
 
 @pytest.fixture(
@@ -95,7 +92,7 @@ def tokenizer(request: pytest.FixtureRequest, sentences: list[str]) -> Tokenizer
 
 
 def test_adversarial_strings_have_the_ids_of_sentencepiece(tokenizer: Tokenizer) -> None:
-    assert_equal_ids(tokenizer, [*ADVERSARIAL, *mixtures(4000)])
+    assert_equal_ids(tokenizer, [*ADVERSARIAL, *mixtures(LETTERS, 4000, 1, 40)])
 
 
 def test_strings_of_plain_characters_are_encoded_fast_and_right(tokenizer: Tokenizer) -> None:

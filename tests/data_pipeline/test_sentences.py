@@ -1,13 +1,13 @@
 """Sentence splitting."""
 
-import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_pipeline.columns import Ragged, boundaries
+from data_pipeline.columns import Ragged
 from data_pipeline.sentences import as_text, find_sentences, split
+from tests.data_pipeline.given_texts import mixtures
 
 HARD = [
     line.replace("\u23ce", "\n")
@@ -50,39 +50,19 @@ def test_sentences_split_again_stay_whole() -> None:
         assert all(split(sentence) == [sentence] for sentence in split(case.replace("|", "")))
 
 
-MARKS = (
-    "aA.!?\u2026 \n\"'()[]19-*,"
-    + "\u3002\uff01\uff1f\uff1b\uff61\u201c\u201d\u2019\u300d\u300a\u300b\uff08\uff09\u2022\uff0c\u3001"
-)
-WORDS = [
-    "\u8bf4",
-    "\u9053",
-    "\u4ed6",
-    "I",
-    "Mr.",
-    "Dr",
-    "e.g.",
-    "U.S.",
-    "The",
-    "said",
-    "John",
-    "no.",
-    "\u00e9",
-    "\U0001f600",
-    "\u00b2",
+MARKS = [
+    *"aA.!?\u2026 \n\"'()[]19-*,",
+    *"\u3002\uff01\uff1f\uff1b\uff61\u201c\u201d\u2019\u300d\u300a\u300b\uff08\uff09\u2022\uff0c\u3001",
+    *("\u8bf4", "\u9053", "\u4ed6", "I", "Mr.", "Dr", "e.g.", "U.S.", "The", "said", "John", "no."),
+    *("\u00e9", "\U0001f600", "\u00b2"),
 ]
-
-
-def mixtures(count: int) -> list[str]:
-    """Random strings of everything that the rules look at."""
-    draw = random.Random(0)
-    return ["".join(draw.choices([*MARKS, *WORDS], k=draw.randint(0, 40))) for _ in range(count)]
+"""Everything that the rules look at."""
 
 
 def test_each_text_is_split_for_itself_in_order_and_whole() -> None:
     """Whatever the texts beside it are; white space alone is left out."""
-    texts = [text.encode() for text in mixtures(5000)]
-    whole = Ragged(np.frombuffer(b"".join(texts), np.uint8), boundaries(np.array([len(text) for text in texts])))
+    texts = [text.encode() for text in mixtures(MARKS, 5000, 0, 40)]
+    whole = Ragged.of_bytes(texts)
     found = find_sentences(whole)
     for number, text in enumerate(texts):
         places = found.values[found.offsets[number] : found.offsets[number + 1]]
