@@ -6,7 +6,6 @@ blank line, and the end of a line before an item of a list, always end a sentenc
 """
 
 import re
-from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -36,7 +35,7 @@ WORDS: dict[int, str] = {
 one begins only with a starter, as after initials and words such as U.S.; that are abbreviations before a number, and
 words of their own before anything else; that begin a sentence; that say who spoke, after a quotation that ends in an
 exclamation or question mark."""
-OTHER_SPACE = re.compile(r"[^\S\n]")
+OTHER_SPACE = re.compile(r"[^\S\n ]")
 
 
 def split(text: str) -> list[str]:
@@ -58,9 +57,10 @@ def find_sentences(texts: Ragged) -> Ragged:
     return Ragged(found, boundaries(counts))
 
 
-def as_text(data: np.ndarray, places: Iterable[np.ndarray]) -> list[str]:
-    """The sentences at ``places`` in ``data``, each on one line."""
-    return [" ".join(data[start:stop].tobytes().decode("utf-8", "surrogatepass").split()) for start, stop in places]
+def as_text(data: np.ndarray, places: np.ndarray) -> list[str]:
+    """The sentences at ``places`` (int64 [sentences, 2]) in ``data``, each on one line."""
+    content = data.tobytes()
+    return [" ".join(content[start:stop].decode("utf-8", "surrogatepass").split()) for start, stop in places.tolist()]
 
 
 @cache

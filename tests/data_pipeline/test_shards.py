@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from data_pipeline.columns import Columns, Ragged, boundaries
+from data_pipeline.columns import WORTH_COMPILING, Columns, Ragged, boundaries
 from data_pipeline.manifest import SplitRecord, read_manifest, write_manifest
 from data_pipeline.shards import Split, open_dataset, write_shard
 
@@ -47,6 +47,25 @@ def test_any_rows_come_back_in_the_order_asked_for(tmp_path: Path, sizes: tuple[
     assert split.lengths("tokens").tolist() == [len(row(part["tokens"], number)) for part, number in flat]
     assert split.lengths("tokens").dtype == np.int32
     assert sum(len(block["pair_labels"]) for block in split.blocks()) == len(flat)  # pyright: ignore
+
+
+@pytest.mark.parametrize("count", [0, 5, 2 * WORTH_COMPILING])
+def test_few_rows_and_many_are_taken_alike(count: int) -> None:
+    draw = np.random.default_rng(0)
+    rows = Ragged(draw.integers(0, 9, 300).astype(np.uint16), np.sort(np.append(draw.integers(0, 301, 99), [0, 300])))
+    asked = draw.integers(0, 100, count)
+    found = rows.take(asked)
+    assert found.values.dtype == np.uint16
+    assert found.offsets.tolist() == [0, *np.cumsum(rows.lengths[asked]).tolist()]
+    expected = [rows.values[rows.offsets[row] : rows.offsets[row + 1]] for row in asked]
+    assert np.array_equal(found.values, np.concatenate([[], *expected]))
+
+
+@pytest.mark.parametrize("row", [-1, 100])
+def test_a_row_that_is_not_there_is_not_taken(row: int) -> None:
+    rows = Ragged(np.zeros(100, np.uint16), np.arange(101))
+    with pytest.raises(IndexError, match="of 100 rows"):
+        rows.take(np.array([3, row]))
 
 
 def test_equal_columns_give_equal_bytes(tmp_path: Path) -> None:
