@@ -23,16 +23,18 @@ SHORT_BYTES = 48
 ROUNDED = 2 * SHORT_BYTES * 2.0**-24
 """Most that rounding changes between two ways to cut a word, as a share of the score of the text."""
 
-KEPT_BYTES, KEPT_IDS = 15, 6
+KEPT_BYTES, KEPT_IDS = 15, 8
 """Longest word, and most ids of one, that are kept."""
-ROW = 4
-"""Numbers of 64 bits in a row of the cache: two of the word's bytes, with its length in the highest; two of its ids,
-with their count in the lowest bits."""
-COUNT_BITS, ID_BITS, LENGTH_AT = np.uint64(4), np.uint64(20), np.uint64(56)
-COUNT_MASK, ID_MASK = np.uint64((1 << 4) - 1), np.uint64((1 << 20) - 1)
+ROW_BYTES = 64
+"""A row of the cache is one line of the processor's: 16 bytes of the word, with its length in the last, its ids of 32
+bits, their count, the score of the word and how much less the second best way to cut it has."""
+WORDS, NUMBERS = ROW_BYTES // 8, ROW_BYTES // 4
+"""Numbers of 64 and of 32 bits in a row."""
+IDS_AT, COUNT_AT, SCORE_AT, MARGIN_AT = 4, 12, 13, 14
+"""Where they are among the numbers of 32 bits."""
+ID_BITS, LENGTH_AT = np.uint64(20), np.uint64(56)
 READ_AHEAD = 24
 """Bytes behind a text that are looked at with its last word."""
-HALF = KEPT_IDS // 2
 PROBES = 8
 """Neighbouring rows that a word may lie in."""
 EACH_BYTE, HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
@@ -292,8 +294,7 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
         spans: int64 [texts, 2]: first byte of each, and the one after the last.
         normal: what :func:`normalise` needs of characters.
         model: its trie, scores and pairs.
-        cache: of :func:`find`, and float64 [rows, 2]: the score of each word, and how much less the second best way to
-            cut it has; [0, 2] where there are no scores.
+        cache: the same rows of ROW_BYTES as uint64, uint32 and float32.
         ids: of at least as many entries as bytes and texts, and KEPT_IDS more.
     """
     longest = 0
@@ -321,7 +322,7 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
     return ends, left
 
 
-@compiled
+@inlined
 def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cache, ids, end):
     """The words of one text, from the cache or cut -> the new end of ``ids``, or NONE where words are not enough.
 
@@ -329,7 +330,7 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
     sentencepiece adds scores up from the start of the text, in 32 bits, so that each sum of a word's pieces is off by
     half of the last digit of at most the text's whole score.
     """
-    slots, facts = cache
+    words, numbers, facts = cache
     text, place, total, closest = end, start, 0.0, np.inf
     while place < stop:
         if data[place] in (SPACE, NEWLINE):
@@ -338,12 +339,12 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
         word, length = first_bytes(blocks, place, stop)
         row, known = NONE, False
         if length <= KEPT_BYTES:
-            row, known = find(slots, word)
+            row, known = find(words, word)
         if known:
-            end = recall(slots, row, ids, end)
+            end = recall(numbers, row, ids, end)
             if kind == UNIGRAM:
-                total += facts[row, 0]
-                closest = min(closest, facts[row, 1])
+                total += facts[NUMBERS * row + SCORE_AT]
+                closest = min(closest, facts[NUMBERS * row + MARGIN_AT])
             place += length
             continue
         if length > KEPT_BYTES:
@@ -355,12 +356,12 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
         total += score
         closest = min(closest, margin)
         if row != NONE:
-            remember(cache, row, word, ids, first, end, unknown[1], score, margin)
+            remember(cache, row, word, ids, first, end, score, margin)
         place += length
     return end if closest > ROUNDED * -total else NONE
 
 
-@inlined
+@compiled
 def cut(kind, data, place, length, normal, model, unknown, work, ids, text, end):
     """Cut one word -> (the new end of ``ids``, its score, how much less the second best way has); NONE for the end
     where it cannot be cut for itself."""
@@ -377,18 +378,22 @@ def cut(kind, data, place, length, normal, model, unknown, work, ids, text, end)
 
 @inlined
 def best_two(buffer, size, model, unknown, path, ways, ids, end):
-    """Unigram, one word: the best pieces -> (the new end of ``ids``, their score, how much less the second best has);
-    NONE for the end where they leave a character unknown."""
+    """Unigram, one word: the best pieces -> (the new end of ``ids``, their score, how much less the second best has).
+
+    The second best way leaves the best one for the last time at some place, and from there on is the best: so at each
+    place the best way but one into it is all that must be known.
+    """
     trie, scores, _ = model
-    begins, pieces, _, _ = path
+    begins, pieces, _, steps = path
     best, second = ways
-    best[: size + 1] = -np.inf
-    second[: size + 1] = -np.inf
+    for place in range(size + 1):
+        best[place] = second[place] = -np.inf
     best[0] = 0.0
     for place in range(size):
-        if best[place] == -np.inf:
+        here = best[place]
+        if here == -np.inf:
             continue
-        width, single = length_of_character(buffer[place]), False
+        after, single = place + length_of_character(buffer[place]), False
         node, key = np.uint32(0), place
         while key < size:
             node = child_of(trie, node, buffer[key])
@@ -396,34 +401,33 @@ def best_two(buffer, size, model, unknown, path, ways, ids, end):
                 break
             key += 1
             piece = piece_at(trie, node)
-            if piece < 0:
-                continue
-            weigh(best, second, begins, pieces, place, key, piece, scores[piece])
-            single = single or key - place == width
+            weigh(best, second, begins, pieces, place, key, piece, here + scores[piece])
+            single |= (key == after) & (piece != NONE)
         if not single:
-            weigh(best, second, begins, pieces, place, place + width, unknown[1], unknown[0])
-    count, place = 0, size
+            weigh(best, second, begins, pieces, place, after, unknown[1], here + unknown[0])
+    count, place, margin = 0, size, np.inf
     while place > 0:
-        if pieces[place] == unknown[1]:
-            return NONE, 0.0, 0.0
+        steps[count] = place
         count += 1
+        margin = min(margin, best[place] - second[place])
         place = begins[place]
-    place, slot = np.int64(size), end + count
-    while place > 0:
-        slot -= 1
-        ids[slot] = pieces[place]
-        place = begins[place]
-    return end + count, best[size], best[size] - second[size]
+    first = end
+    for step in range(count - 1, -1, -1):
+        place = np.int64(steps[step])
+        end = emit(pieces[place], buffer, begins[place], place, unknown, ids, first, end)
+    return end, best[size], margin
 
 
 @inlined
 def weigh(best, second, begins, pieces, place, key, piece, score):
-    """Let the ways to ``key`` through a piece from ``place`` compete with the two best so far."""
-    if best[place] + score > best[key]:
-        second[key] = max(best[key], second[place] + score)
-        best[key], begins[key], pieces[key] = best[place] + score, place, piece
-    else:
-        second[key] = max(second[key], best[place] + score)
+    """Let the way to ``key`` through a piece from ``place`` compete with the two best so far; without branches, which
+    no processor could foresee."""
+    before = best[key]
+    better = score > before
+    second[key] = max(second[key], min(before, score))
+    best[key] = score if better else before
+    begins[key] = place if better else begins[key]
+    pieces[key] = piece if better else pieces[key]
 
 
 @inlined
@@ -474,55 +478,37 @@ def of_byte(found, byte):
 
 
 @inlined
-def find(slots, word):
+def find(words, word):
     """(the row of a word in the cache, whether it is there); the row to put it in where it is not."""
     code = word[0] * SPREAD ^ word[1] * SPREAD_AGAIN
     code = (code ^ code >> np.uint64(29)) * SPREAD
-    last = len(slots) // ROW - 1
+    last = len(words) // WORDS - 1
     home = np.int64(code >> np.uint64(33)) & last
     for probe in range(PROBES):
         row = (home + probe) & last
-        if slots[ROW * row] == word[0] and slots[ROW * row + 1] == word[1]:
+        if words[WORDS * row] == word[0] and words[WORDS * row + 1] == word[1]:
             return row, True
-        if slots[ROW * row + 1] == 0:
+        if words[WORDS * row + 1] == 0:
             return row, False
     return home, False
 
 
 @inlined
-def recall(slots, row, ids, end):
+def recall(numbers, row, ids, end):
     """Write the ids of a word -> the new end of ``ids``; what is written behind it does not count."""
-    held = slots[ROW * row + 2]
-    count = np.int64(held & COUNT_MASK)
-    write_half(held >> COUNT_BITS, ids, end)
-    if count > HALF:
-        write_half(slots[ROW * row + 3], ids, end + HALF)
-    return end + count
+    for each in range(KEPT_IDS):
+        ids[end + each] = numbers[NUMBERS * row + IDS_AT + each]
+    return end + np.int64(numbers[NUMBERS * row + COUNT_AT])
 
 
 @inlined
-def write_half(held, ids, end):
-    for each in range(HALF):
-        ids[end + each] = held >> np.uint64(each) * ID_BITS & ID_MASK
-
-
-@inlined
-def remember(cache, row, word, ids, first, end, unknown_id, score, margin):
-    """Put a word into its row, in place of what was there; but not one with an unknown character, whose id depends on
-    what stands before it."""
-    slots, facts = cache
-    if not 0 < end - first <= KEPT_IDS:
+def remember(cache, row, word, ids, first, end, score, margin):
+    """Put a word into its row, in place of what was there."""
+    words, numbers, facts = cache
+    if end - first > KEPT_IDS:
         return
-    for each in range(first, end):
-        if ids[each] == unknown_id:
-            return
-    slots[ROW * row], slots[ROW * row + 1] = word
-    held, more = np.uint64(0), np.uint64(0)
-    for each in range(end - first - 1, -1, -1):
-        if each >= HALF:
-            more = more << ID_BITS | np.uint64(ids[first + each])
-        else:
-            held = held << ID_BITS | np.uint64(ids[first + each])
-    slots[ROW * row + 2], slots[ROW * row + 3] = held << COUNT_BITS | np.uint64(end - first), more
-    if len(facts):
-        facts[row, 0], facts[row, 1] = score, margin
+    words[WORDS * row], words[WORDS * row + 1] = word
+    for each in range(end - first):
+        numbers[NUMBERS * row + IDS_AT + each] = ids[first + each]
+    numbers[NUMBERS * row + COUNT_AT] = end - first
+    facts[NUMBERS * row + SCORE_AT], facts[NUMBERS * row + MARGIN_AT] = score, margin
