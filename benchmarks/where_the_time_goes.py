@@ -28,7 +28,7 @@ from data_pipeline.segment import SegmentConfig, Sentences, segment
 from data_pipeline.sentences import find_sentences
 from data_pipeline.shards import write_shard
 from data_pipeline.sources import SourceConfig, read, units
-from data_pipeline.tokenizer import loaded
+from data_pipeline.tokenizer import Tokenizer
 from data_pipeline.workers import KEEP_MEMORY
 
 
@@ -71,7 +71,7 @@ def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     cleaned = timed("clean", lambda: list(clean(documents, CleanConfig(), dropped)))
     parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
     texts = timed("read parts", lambda: Ragged.joined([part.texts(np.ones(part.documents, bool)) for part in parts]))
-    tokenizer = loaded(arguments.model.read_bytes())
+    tokenizer = Tokenizer.load(arguments.model)
     places = timed("split sentences", lambda: find_sentences(texts))
     rows = timed("encode", lambda: tokenizer.encode_sentences(texts.values, places.values))
     sentences = Sentences(rows.values, rows.offsets, places.offsets)

@@ -105,14 +105,15 @@ class Tidy(NamedTuple):
 
 def normalise(text: str, form: Literal["NFC", "NFKC"]) -> Tidy:
     """Normal form, no control characters, single spaces, paragraphs parted by one blank line."""
-    data = np.frombuffer(unicodedata.normalize(form, text).encode(), np.uint8)
+    normal = text if text.isascii() else unicodedata.normalize(form, text)
+    data = np.frombuffer(normal.encode(), np.uint8)
     found, letters, visible = tidied(data, kinds())
     return Tidy(found.tobytes().decode(), letters, visible)
 
 
 def fingerprint(text: str) -> bytes:
     """16 bytes that equal texts share: what duplicates and held-out documents are told by."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def _reason(tidy: Tidy, config: CleanConfig) -> str | None:

@@ -27,8 +27,9 @@ class Recipe(NamedTuple):
     seed: int
     segment: SegmentConfig
     corrupt: CorruptConfig
-    model: bytes
-    """The tokenizer's file."""
+    tokenizer: Path
+    """Its file; a path, for the bytes would travel with every task."""
+    tokenizer_sha256: str
 
 
 class Group(NamedTuple):
@@ -53,7 +54,7 @@ class Rows(NamedTuple):
 
 def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     """Tokenise, segment and corrupt one group into a file under ``folder``."""
-    tokenizer = loaded(recipe.model)
+    tokenizer = loaded(recipe.tokenizer, recipe.tokenizer_sha256)
     sentences, documents, times = _tokenised(group, tokenizer)
     passes = times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(times, 1)
     made = [

@@ -86,10 +86,11 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     work = folder / WORK
     parts, choices, readings = _read_and_choose(config, inputs, work, workers)
     model = _tokenizer(config, parts, choices, workers)
-    (folder / shards.TOKENIZER).write_bytes(model)
+    model_path = folder / shards.TOKENIZER
+    model_path.write_bytes(model)
     held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
     provenance.write_places(folder / shards.PLACES, parts, choices)
-    recipe = Recipe(config.seed, config.segment, config.corrupt, model)
+    recipe = Recipe(config.seed, config.segment, config.corrupt, model_path, digest(model_path))
     jobs = [*_groups("train", Fate.TRAIN, parts, choices), *_groups("validation", Fate.VALIDATION, *held_out)]
     by_split = _make_examples(jobs, recipe, work, workers)
     vocabulary = Tokenizer(model, "the tokenizer model")
@@ -101,7 +102,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         seed=config.seed,
         columns=columns,
         recipe=config.recipe(),
-        tokenizer=_tokenizer_record(folder / shards.TOKENIZER, vocabulary),
+        tokenizer=_tokenizer_record(recipe.tokenizer_sha256, vocabulary),
         splits=splits,
         documents_sha256=digest(folder / shards.DOCUMENTS),
         places_sha256=digest(folder / shards.PLACES),
@@ -180,8 +181,8 @@ def _given_digest(config: CorpusConfig) -> str | None:
     return hashlib.sha256(tokenizer.given_model(config.tokenizer)).hexdigest()
 
 
-def _tokenizer_record(path: Path, vocabulary: Tokenizer) -> TokenizerRecord:
-    return TokenizerRecord(sha256=digest(path), vocabulary_size=len(vocabulary), special=special_ids(vocabulary))
+def _tokenizer_record(sha256: str, vocabulary: Tokenizer) -> TokenizerRecord:
+    return TokenizerRecord(sha256=sha256, vocabulary_size=len(vocabulary), special=special_ids(vocabulary))
 
 
 def _choose(config: CorpusConfig, parts: Sequence[Part], owners: Sequence[Unit]) -> list[Choice]:

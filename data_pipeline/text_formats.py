@@ -31,7 +31,8 @@ def read_json_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> 
             continue
         found = row.get(config.text_field) if isinstance(row, dict) else None
         if isinstance(found, str):
-            yield Document(_without_half_pairs(found) if "\\u" in text else found, _place(unit, line))
+            whole = found.isascii() or "\\u" not in text
+            yield Document(found if whole else _without_half_pairs(found), _place(unit, line))
             continue
         keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
         said = f"has no text under '{config.text_field}' (keys: {keys}); set source.text_field"

@@ -3,6 +3,7 @@
 Knows sentencepiece, as does fast_encoding.py.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ import sentencepiece
 from pydantic import Field
 
 from configs import Section
-from configs.errors import ConfigError, CorpusError
+from configs.errors import ConfigError, CorpusError, DatasetError
 from data_pipeline.columns import Ragged, boundaries
 from data_pipeline.fast_encoding import WORD_START, FastEngine, fast_engine
 from data_pipeline.sentences import as_text
@@ -300,9 +301,12 @@ def _sentencepiece(model: bytes, name: str) -> sentencepiece.SentencePieceProces
 
 
 @lru_cache(maxsize=2)
-def loaded(model: bytes) -> Tokenizer:
-    """The tokenizer of these bytes, made once in a process; its engine then remembers the words it has met."""
-    return Tokenizer(model, "the tokenizer model")
+def loaded(path: Path, sha256: str) -> Tokenizer:
+    """The tokenizer in a file, made once in a process for each digest; its engine then remembers the words it has met."""
+    model = path.read_bytes()
+    if hashlib.sha256(model).hexdigest() != sha256:
+        raise DatasetError(f"{path}: has changed since this run wrote it; run the same command again")
+    return Tokenizer(model, str(path))
 
 
 def train(sentences: Iterable[str], config: TokenizerConfig) -> bytes:

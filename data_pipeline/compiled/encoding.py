@@ -239,7 +239,7 @@ def weigh_pair(symbol, count, following, symbols, table, scores):
 
 
 @inlined
-def merged(buffer, size, model, unknown, places, symbols, ids, first, end):
+def merged(buffer, size, model, unknown, places, symbols, ids, end):
     """Byte pairs of one word (Sennrich et al. 2016): the best pair first, of equal ones the leftmost -> the new end of
     ``ids``, or NONE where there are too many characters.
 
@@ -275,7 +275,7 @@ def merged(buffer, size, model, unknown, places, symbols, ids, first, end):
         weigh_pair(chosen, count, following, symbols, table, scores)
         if chosen > 0:
             weigh_pair(before[chosen], count, following, symbols, table, scores)
-    symbol = 0
+    first, symbol = end, 0
     while symbol < count:
         piece = unknown[1] if pieces[symbol] == NONE else pieces[symbol]
         end = emit(piece, buffer, begins[symbol], begins[following[symbol]], unknown, ids, first, end)
@@ -331,7 +331,7 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
     half of the last digit of at most the text's whole score.
     """
     words, numbers, facts = cache
-    text, place, total, closest = end, start, 0.0, np.inf
+    place, total, closest = start, 0.0, np.inf
     while place < stop:
         if data[place] in (SPACE, NEWLINE):
             place += 1
@@ -345,24 +345,25 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
             if kind == UNIGRAM:
                 total += facts[NUMBERS * row + SCORE_AT]
                 closest = min(closest, facts[NUMBERS * row + MARGIN_AT])
-            place += length
+            # What stands behind a word is a space or the end.
+            place += length + 1
             continue
         if length > KEPT_BYTES:
             length = length_of_word(data, place, stop)
         first = end
-        end, score, margin = cut(kind, data, place, length, normal, model, unknown, work, ids, text, end)
+        end, score, margin = cut(kind, data, place, length, normal, model, unknown, work, ids, end)
         if end == NONE:
             return NONE
         total += score
         closest = min(closest, margin)
         if row != NONE:
             remember(cache, row, word, ids, first, end, score, margin)
-        place += length
+        place += length + 1
     return end if closest > ROUNDED * -total else NONE
 
 
 @compiled
-def cut(kind, data, place, length, normal, model, unknown, work, ids, text, end):
+def cut(kind, data, place, length, normal, model, unknown, work, ids, end):
     """Cut one word -> (the new end of ``ids``, its score, how much less the second best way has); NONE for the end
     where it cannot be cut for itself."""
     buffer, _, places, symbols, ways = work
@@ -370,7 +371,7 @@ def cut(kind, data, place, length, normal, model, unknown, work, ids, text, end)
     if size == NONE:
         return NONE, 0.0, 0.0
     if kind != UNIGRAM:
-        return merged(buffer, size, model, unknown, places, symbols, ids, text, end), 0.0, np.inf
+        return merged(buffer, size, model, unknown, places, symbols, ids, end), 0.0, np.inf
     if size > SHORT_BYTES:
         return NONE, 0.0, 0.0
     return best_two(buffer, size, model, unknown, work[1], ways, ids, end)
@@ -480,8 +481,7 @@ def of_byte(found, byte):
 @inlined
 def find(words, word):
     """(the row of a word in the cache, whether it is there); the row to put it in where it is not."""
-    code = word[0] * SPREAD ^ word[1] * SPREAD_AGAIN
-    code = (code ^ code >> np.uint64(29)) * SPREAD
+    code = (word[0] ^ word[1] * SPREAD_AGAIN) * SPREAD
     last = len(words) // WORDS - 1
     home = np.int64(code >> np.uint64(33)) & last
     for probe in range(PROBES):
