@@ -45,8 +45,9 @@ def main() -> None:
     gc.disable()
     megabytes = arguments.text.stat().st_size / 1e6
     with tempfile.TemporaryDirectory() as folder:
-        steps(arguments, Path(folder))
-        found = steps(arguments, Path(folder))
+        tokenizer = Tokenizer.load(arguments.model)
+        steps(arguments, tokenizer, Path(folder))
+        found = steps(arguments, tokenizer, Path(folder))
     total = sum(found.values())
     print(f"{arguments.model.name}, {megabytes:.0f} MB")
     for name, seconds in found.items():
@@ -55,7 +56,7 @@ def main() -> None:
     print(f"  the whole runs at {found['encode'] / total:.0%} of the tokenizer's own speed")
 
 
-def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
+def steps(arguments: argparse.Namespace, tokenizer: Tokenizer, folder: Path) -> dict[str, float]:
     """Seconds by step."""
     found: dict[str, float] = {}
 
@@ -71,7 +72,6 @@ def steps(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     cleaned = timed("clean", lambda: list(clean(documents, CleanConfig(), dropped)))
     parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
     texts = timed("read parts", lambda: Ragged.joined([part.texts(np.ones(part.documents, bool)) for part in parts]))
-    tokenizer = Tokenizer.load(arguments.model)
     places = timed("split sentences", lambda: find_sentences(texts))
     rows = timed("encode", lambda: tokenizer.encode_sentences(texts.values, places.values))
     sentences = Sentences(rows.values, rows.offsets, places.offsets)
