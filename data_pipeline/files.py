@@ -6,6 +6,7 @@ A line belongs to the byte range in which it begins, so ranges can be read apart
 import bz2
 import glob
 import gzip
+import io
 import lzma
 import os
 import sys
@@ -96,8 +97,11 @@ def ranges(file: File) -> list[Range]:
 
 def open_stored(path: str) -> Any:
     """Open the bytes as they are stored."""
-    remote: Any = fsspec.open(path, "rb") if "://" in path else None
-    return remote.open() if remote is not None else open(path, "rb", buffering=BLOCK_BYTES)
+    if "://" not in path:
+        return open(path, "rb", buffering=BLOCK_BYTES)
+    remote: Any = fsspec.open(path, "rb")
+    # The files of most stores read no more than whole lines, however long.
+    return io.BufferedReader(remote.open(), BLOCK_BYTES)
 
 
 def open_binary(path: str) -> IO[bytes]:
@@ -185,4 +189,11 @@ def _remote(pattern: str) -> list[File]:
         urls = [store.unstrip_protocol(path) for path in paths]
     except (ImportError, ValueError) as error:
         raise CorpusError(f"{pattern}: {error}; pip install 'sesame[s3]' or 'sesame[gcs]', or correct it") from None
+    except Exception as error:
+        # Every store has errors of its own, and what they say is for the user: the address, the rights, the network.
+        said = " ".join(str(error).split())
+        raise CorpusError(
+            f"{pattern}: the store does not answer ({type(error).__name__}: {said}); check its address, your "
+            "credentials and the network"
+        ) from None
     return [File(url, url, size) for url, size in sorted(zip(urls, sizes, strict=True))]

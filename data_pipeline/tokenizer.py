@@ -302,7 +302,7 @@ def _sentencepiece(model: bytes, name: str) -> sentencepiece.SentencePieceProces
 
 @lru_cache(maxsize=2)
 def loaded(path: Path, sha256: str) -> Tokenizer:
-    """The tokenizer in a file, made once in a process for each digest; its engine then remembers the words it has met."""
+    """The tokenizer in a file, made once in a process; its engine remembers the words it has met."""
     model = path.read_bytes()
     if hashlib.sha256(model).hexdigest() != sha256:
         raise DatasetError(f"{path}: has changed since this run wrote it; run the same command again")

@@ -7,11 +7,13 @@ import lzma
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any, ClassVar
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from configs import parse
 from configs.errors import CorpusError
@@ -195,6 +197,49 @@ def test_files_in_a_store_are_read_like_local_ones(monkeypatch: pytest.MonkeyPat
         assert {text for text, _ in found} == {"first", "second \u00e9"}
     with pytest.raises(CorpusError, match=r"memory://corpus/none\.jsonl: no such file"):
         units(config("json_lines", "memory://corpus/none.jsonl"))
+
+
+class Bucket(AbstractFileSystem):
+    """A store as S3's and Google's are: what is opened is no file of Python's own, and ``readline`` takes no limit."""
+
+    protocol = "bucket"
+    held: ClassVar[dict[str, bytes]] = {}
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        if path.startswith("locked"):
+            raise RuntimeError("no credentials\nfound")
+        inside = [name for name in self.held if name.startswith(path.rstrip("/"))]
+        found = [{"name": name, "size": len(self.held[name]), "type": "file"} for name in inside]
+        return found if detail else inside
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> "BucketFile":
+        return BucketFile(self, path, mode, block_size=1000)
+
+
+class BucketFile(AbstractBufferedFile):
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return Bucket.held[self.path][start:end]
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    fsspec.register_implementation("bucket", Bucket, clobber=True)
+    monkeypatch.setattr(Bucket, "held", {})
+    return Bucket.held
+
+
+def test_files_of_a_bucket_are_read_in_ranges(bucket: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "RANGE_BYTES", 500)
+    texts = [f"text {number} " + "word " * (number % 40) for number in range(100)]
+    content = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+    bucket |= {"corpus/a.jsonl": content, "corpus/b.jsonl.gz": gzip.compress(content)}
+    assert len(units(config("json_lines", "bucket://corpus/a.jsonl"))) > 10
+    assert [text for text, _ in documents(config("json_lines", "bucket://corpus/*"))] == [*texts, *texts]
+
+
+def test_a_store_that_does_not_answer_is_named(bucket: dict[str, bytes]) -> None:
+    with pytest.raises(CorpusError, match=r"bucket://locked/a: the store .* \(RuntimeError: no credentials found\)"):
+        units(config("json_lines", "bucket://locked/a"))
 
 
 @pytest.mark.parametrize(
