@@ -9,9 +9,10 @@
 | parquet              | some row groups             | one row's text column                            |
 | arrow                | some record batches         | one row's text column                            |
 | warc                 | a file                      | a page's main text, or an extracted text         |
-| mediawiki            | a file                      | an article without markup                        |
+| mediawiki            | a file, a range, bz2 streams| an article without markup                        |
 
-Line and XML formats may be compressed (.gz, .bz2, .xz, .zst); a compressed file is one unit.
+Line and XML formats may be compressed (.gz, .bz2, .xz, .zst); a compressed file is one unit, but
+for MediaWiki dumps of many bz2 streams.
 """
 
 import os
@@ -21,9 +22,10 @@ from typing import NamedTuple
 
 from configs.errors import CorpusError
 from data_pipeline import python_documentation
-from data_pipeline.archives import read_mediawiki, read_warc
+from data_pipeline.archives import read_warc
 from data_pipeline.document import Document
 from data_pipeline.files import File, Range, matching, ranges
+from data_pipeline.mediawiki import mediawiki_ranges, read_mediawiki
 from data_pipeline.tables import arrow_ranges, parquet_ranges, read_arrow, read_parquet
 from data_pipeline.text_formats import read_json_lines, read_lines, read_text
 from data_pipeline.unit import SourceConfig, Unit
@@ -89,5 +91,5 @@ READERS: dict[str, Kind] = {
     "parquet": Kind(parquet_ranges, read_parquet),
     "arrow": Kind(arrow_ranges, read_arrow),
     "warc": Kind(_whole, read_warc),
-    "mediawiki": Kind(_whole, read_mediawiki),
+    "mediawiki": Kind(mediawiki_ranges, read_mediawiki),
 }

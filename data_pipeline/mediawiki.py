@@ -1,0 +1,158 @@
+"""Articles of MediaWiki's XML dumps, in parts that are read apart.
+
+A dump that is not compressed is parted by bytes, and one of many bz2 streams by streams: Wikipedia's "multistream"
+dumps have one for every hundred pages. A page belongs to the part in which its ``<page>`` begins; text cannot hold that
+tag, for there it is written ``&lt;page&gt;``. The parser of the markup is optional: ``pip install 'sesame[wiki]'``.
+"""
+
+import bz2
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from data_pipeline.archives import needed, until_broken
+from data_pipeline.document import Document
+from data_pipeline.files import BLOCK_BYTES, RANGE_BYTES, File, Range, open_binary, open_stored, ranges
+from data_pipeline.unit import SourceConfig, Unit
+
+BLANK_LINES = re.compile(r"\n\s*\n\s*")
+PAGE, PAGE_END, DUMP_END = b"<page>", b"</page>", b"</mediawiki>"
+STREAM = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+"""How a bz2 stream begins, with content or without."""
+STREAM_BYTES = 10
+COMPRESSED_RANGE_BYTES = RANGE_BYTES // 4
+"""bz2 makes about a quarter of such text."""
+
+
+class Chunk(NamedTuple):
+    """Some text of a dump, in order."""
+
+    content: bytes
+    ours: bool
+    """Whether it lies in the part that is read; what follows it is there to end the last page."""
+
+
+def mediawiki_ranges(file: File) -> list[Range]:
+    """The ranges of stored bytes that a dump is read in; of a compressed one only bz2 can be entered in the middle."""
+    if not file.compressed or not file.name.endswith(".bz2"):
+        return ranges(file)
+    starts = range(0, max(1, file.size), COMPRESSED_RANGE_BYTES)
+    return [Range(start, min(start + COMPRESSED_RANGE_BYTES, file.size)) for start in starts]
+
+
+def read_mediawiki(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
+    """The text of each article, without markup; redirects, talk and other pages about pages are passed over."""
+    parser = needed("mwparserfromhell", "wiki")
+    pages = (content and ElementTree.fromstring(content) for content in _pages(unit, config.maximum_bytes))
+    for page in until_broken(unit, config, dropped, pages):
+        if page is None:
+            dropped["too large"] += 1
+        elif page.findtext("ns") != "0" or page.find("redirect") is not None:
+            dropped["not an article"] += 1
+        else:
+            text = parser.parse(page.findtext("revision/text") or "").strip_code(keep_template_params=False)
+            yield Document(BLANK_LINES.sub("\n\n", text).strip(), f"{unit.file}#{page.findtext('title')}")
+
+
+def _pages(unit: Unit, limit: int) -> Iterator[bytes | None]:
+    """Each page that begins in the part, from its first tag to its last; None for one of more than ``limit`` bytes.
+
+    Raises:
+        EOFError: the dump ends within a page, or without the tag that ends it.
+    """
+    held, begun, large, ended = b"", False, False, False
+    ours_until: int | None = None
+    passed = searched = 0
+    for content, ours in _chunks(unit):
+        if not ours and ours_until is None:
+            ours_until = passed + len(held)
+        held += content
+        while (at := held.find(PAGE_END if begun else PAGE, searched)) >= 0:
+            if not begun and ours_until is not None and passed + at >= ours_until:
+                return
+            stop = at + len(PAGE_END) if begun else at
+            if begun:
+                yield None if large or stop > limit else held[:stop]
+            held, passed, searched, begun, large = held[stop:], passed + stop, 0, not begun, False
+        if begun and len(held) <= limit:
+            searched = max(0, len(held) - len(PAGE_END))
+            continue
+        # What may be the beginning of a tag is kept.
+        ended = ended or (not begun and DUMP_END in held)
+        large, kept = large or begun, max(0, len(held) - len(DUMP_END))
+        held, passed, searched = held[kept:], passed + kept, 0
+        if not begun and ours_until is not None and passed >= ours_until:
+            return
+    # The last part may be no more than the rest of that tag, or hold no stream at all.
+    enough = unit.part.start == 0 or passed + len(held) > 2 * len(DUMP_END)
+    if begun or (enough and not ended and DUMP_END not in held):
+        raise EOFError("it ends within a page" if begun else f"it ends without {DUMP_END.decode()}")
+
+
+def _chunks(unit: Unit) -> Iterator[Chunk]:
+    """The text of a part from its beginning, and on to the end of the dump."""
+    path, (start, stop) = unit.paths[0], unit.part
+    if path.endswith(".bz2"):
+        yield from _of_streams(path, start, stop if stop is not None else unit.bytes)
+        return
+    with open_binary(path) as stream:
+        if start:
+            stream.seek(start)
+        left = stop - start if stop is not None else None
+        while block := stream.read(BLOCK_BYTES if not left else min(left, BLOCK_BYTES)):
+            yield Chunk(block, left is None or left > 0)
+            left = None if left is None else max(0, left - len(block))
+
+
+def _of_streams(path: str, start: int, stop: int) -> Iterator[Chunk]:
+    """The text of the bz2 streams that begin in [start, stop), and of those behind them.
+
+    Raises:
+        OSError, EOFError: a stream is damaged or cut short.
+    """
+    with open_stored(path) as file:
+        begin = _first_stream(file, start, stop)
+        if begin is None:
+            return
+        file.seek(begin)
+        place, stream, block = begin, bz2.BZ2Decompressor(), b""
+        while True:
+            block = block or file.read(BLOCK_BYTES)
+            if not block and not stream.eof:
+                raise EOFError("its last bz2 stream is cut short")
+            ours = begin < stop
+            content = stream.decompress(block)
+            place, block = place + len(block) - len(stream.unused_data), stream.unused_data
+            if content:
+                yield Chunk(content, ours)
+            if stream.eof:
+                block = block or file.read(BLOCK_BYTES)
+                if not STREAM.match(block + _peeked(file, block)):
+                    return
+                begin, stream = place, bz2.BZ2Decompressor()
+
+
+def _peeked(file: Any, block: bytes) -> bytes:
+    """What follows a block that is too short to tell whether a stream begins with it; the file stays where it is."""
+    if len(block) >= STREAM_BYTES:
+        return b""
+    more = file.read(STREAM_BYTES - len(block))
+    file.seek(-len(more), 1)
+    return more
+
+
+def _first_stream(file: Any, start: int, stop: int) -> int | None:
+    """Where the first bz2 stream in [start, stop) begins."""
+    if start == 0:
+        return 0
+    file.seek(start)
+    place, held = start, b""
+    while place - len(held) < stop and (block := file.read(BLOCK_BYTES)):
+        held, place = held + block, place + len(block)
+        if found := STREAM.search(held):
+            at = place - len(held) + found.start()
+            return at if at < stop else None
+        held = held[-STREAM_BYTES:]
+    return None
