@@ -49,7 +49,7 @@ def until_broken(unit: Unit, config: SourceConfig, dropped: Counter[str], record
             yield record
             count += 1
     except (*BROKEN, ElementTree.ParseError) as error:
-        said = f"{unit.file}: breaks off after record {count} ({error}); copy it anew, or set source.damaged = 'count'"
+        said = f"{unit.name}: breaks off after record {count} ({error}); copy it anew, or set source.damaged = 'count'"
         config.leave_out("file breaks off", lambda: said, dropped)
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from data_pipeline.compiled import rows as compiled
 
-WORTH_COMPILING = 4096
+WORTH_COMPILING = 1024
 """Rows to be taken: loading the compiled loop takes a third of a second, which the first batch of a training need not
-wait for; a process that has it uses it for fewer too."""
+wait for."""
 
 COLUMNS: dict[str, str] = {
     "tokens": "list: ids as the model sees them, [CLS] a [SEP] or [CLS] a [SEP] b [SEP], corrupted by the recipe",
@@ -62,7 +62,7 @@ class Ragged(NamedTuple):
         rows = np.asarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.offsets) - 1:
             raise IndexError(f"row {rows.min()} or {rows.max()} of {len(self.offsets) - 1} rows")
-        if len(rows) < WORTH_COMPILING and not compiled.take.signatures:
+        if len(rows) < WORTH_COMPILING:
             starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
             offsets = boundaries(lengths)
             return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)

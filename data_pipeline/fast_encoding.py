@@ -1,7 +1,7 @@
 """A faster engine for sentencepiece's models, used only where its ids are shown to be sentencepiece's own.
 
-It encodes texts whose characters normalise each for itself; combining marks, joiners, emoji, control characters and
-characters that no piece covers are left to sentencepiece.
+It encodes texts whose characters normalise each for itself; combining marks, joiners, emoji and control characters are
+left to sentencepiece.
 """
 
 import unicodedata
@@ -45,7 +45,7 @@ PLAIN = (
 CACHED_WORDS = 1 << 20
 """Rows of the cache of words, 64 MB in all; a power of two."""
 MOST_PIECES = 1 << int(encoding.ID_BITS)
-"""Pieces whose ids fit the cache."""
+"""Pieces whose ids fit the table of pairs."""
 
 
 class FastEngine:

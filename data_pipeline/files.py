@@ -27,7 +27,7 @@ else:
     from backports import zstd
 
 RANGE_BYTES = 64 << 20
-"""A larger file that is not compressed is read in ranges of this size, by several workers."""
+"""A larger file is read in ranges of this size, by several workers, where it can be entered in the middle."""
 BLOCK_BYTES = 1 << 20
 
 DECOMPRESS: dict[str, Callable[[Any], Any]] = {
@@ -99,9 +99,12 @@ def open_stored(path: str) -> Any:
     """Open the bytes as they are stored."""
     if "://" not in path:
         return open(path, "rb", buffering=BLOCK_BYTES)
-    remote: Any = fsspec.open(path, "rb")
-    # The files of most stores read no more than whole lines, however long.
-    return io.BufferedReader(remote.open(), BLOCK_BYTES)
+    try:
+        remote: Any = fsspec.open(path, "rb")
+        # The files of most stores read no more than whole lines, however long.
+        return io.BufferedReader(remote.open(), BLOCK_BYTES)
+    except Exception as error:
+        raise _unanswered(path, error) from None
 
 
 def open_binary(path: str) -> IO[bytes]:
@@ -176,6 +179,15 @@ def _hidden(path: Path, folder: str) -> bool:
     return any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
 
 
+def _unanswered(path: str, error: Exception) -> CorpusError:
+    """Every store has errors of its own, and what they say is for the user: the address, the rights, the network."""
+    said = " ".join(str(error).split())
+    return CorpusError(
+        f"{path}: the store does not answer ({type(error).__name__}: {said}); check its address, your credentials and "
+        "the network"
+    )
+
+
 def _remote(pattern: str) -> list[File]:
     try:
         store, root = url_to_fs(pattern)
@@ -190,10 +202,5 @@ def _remote(pattern: str) -> list[File]:
     except (ImportError, ValueError) as error:
         raise CorpusError(f"{pattern}: {error}; pip install 'sesame[s3]' or 'sesame[gcs]', or correct it") from None
     except Exception as error:
-        # Every store has errors of its own, and what they say is for the user: the address, the rights, the network.
-        said = " ".join(str(error).split())
-        raise CorpusError(
-            f"{pattern}: the store does not answer ({type(error).__name__}: {said}); check its address, your "
-            "credentials and the network"
-        ) from None
+        raise _unanswered(pattern, error) from None
     return [File(url, url, size) for url, size in sorted(zip(urls, sizes, strict=True))]

@@ -59,12 +59,15 @@ def read_mediawiki(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> I
 def _pages(unit: Unit, limit: int) -> Iterator[bytes | None]:
     """Each page that begins in the part, from its first tag to its last; None for one of more than ``limit`` bytes.
 
+    The part with the last page reads on to the tag that ends the dump, so that a dump cut short is noticed once.
+
     Raises:
-        EOFError: the dump ends within a page, or without the tag that ends it.
+        EOFError: the dump ends within a page, or without that tag.
     """
-    held, begun, large, ended = b"", False, False, False
+    held, begun, large, ended = bytearray(), False, False, False
     ours_until: int | None = None
     passed = searched = 0
+    responsible = unit.part.start == 0
     for content, ours in _chunks(unit):
         if not ours and ours_until is None:
             ours_until = passed + len(held)
@@ -74,20 +77,22 @@ def _pages(unit: Unit, limit: int) -> Iterator[bytes | None]:
                 return
             stop = at + len(PAGE_END) if begun else at
             if begun:
-                yield None if large or stop > limit else held[:stop]
-            held, passed, searched, begun, large = held[stop:], passed + stop, 0, not begun, False
+                yield None if large or stop > limit else bytes(held[:stop])
+            del held[:stop]
+            passed, searched, begun, large = passed + stop, 0, not begun, False
+            responsible, ended = True, False
         if begun and len(held) <= limit:
             searched = max(0, len(held) - len(PAGE_END))
             continue
-        # What may be the beginning of a tag is kept.
         ended = ended or (not begun and DUMP_END in held)
-        large, kept = large or begun, max(0, len(held) - len(DUMP_END))
-        held, passed, searched = held[kept:], passed + kept, 0
-        if not begun and ours_until is not None and passed >= ours_until:
+        looked_at = ours_until is not None and passed + len(held) >= ours_until + len(PAGE)
+        if not begun and looked_at and (ended or not responsible):
             return
-    # The last part may be no more than the rest of that tag, or hold no stream at all.
-    enough = unit.part.start == 0 or passed + len(held) > 2 * len(DUMP_END)
-    if begun or (enough and not ended and DUMP_END not in held):
+        # What may be the beginning of a tag is kept.
+        large, gone = large or begun, max(0, len(held) - len(DUMP_END))
+        del held[:gone]
+        passed, searched = passed + gone, 0
+    if begun or (responsible and not ended):
         raise EOFError("it ends within a page" if begun else f"it ends without {DUMP_END.decode()}")
 
 
@@ -119,28 +124,22 @@ def _of_streams(path: str, start: int, stop: int) -> Iterator[Chunk]:
         file.seek(begin)
         place, stream, block = begin, bz2.BZ2Decompressor(), b""
         while True:
-            block = block or file.read(BLOCK_BYTES)
-            if not block and not stream.eof:
-                raise EOFError("its last bz2 stream is cut short")
-            ours = begin < stop
-            content = stream.decompress(block)
-            place, block = place + len(block) - len(stream.unused_data), stream.unused_data
-            if content:
-                yield Chunk(content, ours)
+            if stream.needs_input and not block:
+                block = file.read(BLOCK_BYTES)
+                place += len(block)
+                if not block:
+                    raise EOFError("its last bz2 stream is cut short")
+            if content := stream.decompress(block, BLOCK_BYTES):
+                yield Chunk(content, begin < stop)
+            block = b""
             if stream.eof:
-                block = block or file.read(BLOCK_BYTES)
-                if not STREAM.match(block + _peeked(file, block)):
+                block = stream.unused_data
+                if len(block) < STREAM_BYTES:
+                    more = file.read(BLOCK_BYTES + STREAM_BYTES)
+                    block, place = block + more, place + len(more)
+                if not STREAM.match(block):
                     return
-                begin, stream = place, bz2.BZ2Decompressor()
-
-
-def _peeked(file: Any, block: bytes) -> bytes:
-    """What follows a block that is too short to tell whether a stream begins with it; the file stays where it is."""
-    if len(block) >= STREAM_BYTES:
-        return b""
-    more = file.read(STREAM_BYTES - len(block))
-    file.seek(-len(more), 1)
-    return more
+                begin, stream = place - len(block), bz2.BZ2Decompressor()
 
 
 def _first_stream(file: Any, start: int, stop: int) -> int | None:

@@ -302,8 +302,15 @@ def _sentencepiece(model: bytes, name: str) -> sentencepiece.SentencePieceProces
 
 @lru_cache(maxsize=2)
 def loaded(path: Path, sha256: str) -> Tokenizer:
-    """The tokenizer in a file, made once in a process; its engine remembers the words it has met."""
-    model = path.read_bytes()
+    """The tokenizer in a file, made once in a process; its engine remembers the words it has met.
+
+    Raises:
+        DatasetError: the file is gone, or is another than that of this digest.
+    """
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); run the same command again") from None
     if hashlib.sha256(model).hexdigest() != sha256:
         raise DatasetError(f"{path}: has changed since this run wrote it; run the same command again")
     return Tokenizer(model, str(path))

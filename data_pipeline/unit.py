@@ -60,7 +60,7 @@ class Unit(NamedTuple):
     bytes: int
     """Size of the files; of all of the file for a part of it."""
     part: Range = Range()
-    """What of the file: bytes of a text, row groups or record batches of a table."""
+    """What of the file: stored bytes of a text, row groups or record batches of a table."""
     file: str = ""
     """The file as the user named it, where documents and messages say where they are from."""
     source: int = 0

@@ -32,7 +32,10 @@ WORDS, NUMBERS = ROW_BYTES // 8, ROW_BYTES // 4
 """Numbers of 64 and of 32 bits in a row."""
 IDS_AT, COUNT_AT, SCORE_AT, MARGIN_AT = 4, 12, 13, 14
 """Where they are among the numbers of 32 bits."""
-ID_BITS, LENGTH_AT = np.uint64(20), np.uint64(56)
+LENGTH_AT = np.uint64(56)
+"""Lowest bit of the length in the second number of a word."""
+ID_BITS = np.uint64(20)
+"""Bits of each of two pieces in the number of a pair."""
 READ_AHEAD = 24
 """Bytes behind a text that are looked at with its last word."""
 PROBES = 8
@@ -359,7 +362,7 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
         if row != NONE:
             remember(cache, row, word, ids, first, end, score, margin)
         place += length + 1
-    return end if closest > ROUNDED * -total else NONE
+    return end if closest > ROUNDED * abs(total) else NONE
 
 
 @compiled
@@ -483,7 +486,8 @@ def find(words, word):
     """(the row of a word in the cache, whether it is there); the row to put it in where it is not."""
     code = (word[0] ^ word[1] * SPREAD_AGAIN) * SPREAD
     last = len(words) // WORDS - 1
-    home = np.int64(code >> np.uint64(33)) & last
+    # Only the highest bits of a product depend on every bit of what was multiplied.
+    home = np.int64(code >> np.uint64(44)) & last
     for probe in range(PROBES):
         row = (home + probe) & last
         if words[WORDS * row] == word[0] and words[WORDS * row + 1] == word[1]:

@@ -6,7 +6,7 @@ import json
 import lzma
 import random
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -186,7 +186,7 @@ def dump(pages: int) -> list[bytes]:
         f"&lt;page&gt; {chr(233) * draw.choice((0, 7, 300))}</text></revision></page>\n".encode()
         for number in range(pages)
     ]
-    return [b"<mediawiki>\n<siteinfo/>\n", *made, b"</mediawiki>\n"]
+    return [b"<mediawiki>\n<siteinfo/>\n", *made, b"</mediawiki>\n" + b"\n" * 200]
 
 
 @pytest.mark.parametrize("streams", [0, 1, 3, 10_000])
@@ -205,15 +205,26 @@ def test_every_page_of_a_large_dump_is_read_by_one_of_many_parts(
     stored = {0: [whole], 1: [bz2.compress(whole)]}.get(streams, [*map(bz2.compress, groups), bz2.compress(b"")])
     path.write_bytes(b"".join(stored))
     source = config("mediawiki", path)
-    for size in (37, 100, 1000, 100_000):
+    for size, block in product((37, 100, 1000, 100_000), (1, 64)):
         monkeypatch.setattr(files, "RANGE_BYTES", size)
         monkeypatch.setattr(mediawiki, "COMPRESSED_RANGE_BYTES", size)
-        monkeypatch.setattr(mediawiki, "BLOCK_BYTES", 64)
+        monkeypatch.setattr(mediawiki, "BLOCK_BYTES", block)
         dropped: Counter[str] = Counter()
         assert len(units(source)) == -(-path.stat().st_size // size)
         found = [place for _, place in documents(source, dropped)]
         assert found == [f"{path.name}#T{number}" for number in range(200) if number % 5 != 4]
         assert dropped == {"not an article": 40}
+
+
+def test_a_dump_cut_short_is_noticed_once_however_it_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, whole = tmp_path / "wiki.xml", b"".join(dump(20))
+    for length in (len(whole) // 2, whole.index(b"</mediawiki>") - 1, whole.index(b"</mediawiki>") + 5):
+        path.write_bytes(whole[:length])
+        for size in (16, 100, 1000):
+            monkeypatch.setattr(files, "RANGE_BYTES", size)
+            dropped: Counter[str] = Counter()
+            documents(config("mediawiki", path, damaged="count"), dropped)
+            assert dropped["file breaks off"] == 1
 
 
 def test_a_damaged_dump_is_named_and_a_page_too_large_is_counted(tmp_path: Path) -> None:
