@@ -113,7 +113,7 @@ def normalise(text: str, form: Literal["NFC", "NFKC"]) -> Tidy:
 
 def fingerprint(text: str) -> bytes:
     """16 bytes that equal texts share: what duplicates and held-out documents are told by."""
-    return hashlib.sha256(text.encode()).digest()[:16]
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def _reason(tidy: Tidy, config: CleanConfig) -> str | None:
