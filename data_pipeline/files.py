@@ -91,8 +91,12 @@ def ranges(file: File) -> list[Range]:
     """The ranges that a file is read in: one, unless it is large and not compressed."""
     if file.compressed or file.size <= RANGE_BYTES:
         return [Range()]
-    starts = range(0, file.size, RANGE_BYTES)
-    return [Range(start, min(start + RANGE_BYTES, file.size)) for start in starts]
+    return parted(file, RANGE_BYTES)
+
+
+def parted(file: File, size: int) -> list[Range]:
+    """Ranges of ``size`` stored bytes, the last one shorter; one of an empty file."""
+    return [Range(start, min(start + size, file.size)) for start in range(0, max(1, file.size), size)]
 
 
 def open_stored(path: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from data_pipeline.archives import needed, until_broken
 from data_pipeline.document import Document
-from data_pipeline.files import BLOCK_BYTES, RANGE_BYTES, File, Range, open_binary, open_stored, ranges
+from data_pipeline.files import BLOCK_BYTES, RANGE_BYTES, File, Range, open_binary, open_stored, parted, ranges
 from data_pipeline.unit import SourceConfig, Unit
 
 BLANK_LINES = re.compile(r"\n\s*\n\s*")
@@ -36,10 +36,7 @@ class Chunk(NamedTuple):
 
 def mediawiki_ranges(file: File) -> list[Range]:
     """The ranges of stored bytes that a dump is read in; of a compressed one only bz2 can be entered in the middle."""
-    if not file.compressed or not file.name.endswith(".bz2"):
-        return ranges(file)
-    starts = range(0, max(1, file.size), COMPRESSED_RANGE_BYTES)
-    return [Range(start, min(start + COMPRESSED_RANGE_BYTES, file.size)) for start in starts]
+    return parted(file, COMPRESSED_RANGE_BYTES) if file.name.endswith(".bz2") else ranges(file)
 
 
 def read_mediawiki(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
