@@ -1,5 +1,6 @@
 """ELMo against torch's own LSTM, sequence by sequence, and that neither direction sees what the other one does."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,13 @@ from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_value
 from pretrain.layers.recurrent import FORGET_BIAS, ProjectedLSTM, Steps
 from pretrain.learner import Learner, build
-from pretrain.models.elmo import ElmoConfig
+from pretrain.models.elmo import CharacterEncoder, ElmoConfig
 from pretrain.models.family import Vocabulary
 from pretrain.packing import assemble, layout
 from pretrain.train import train
 
 LENGTHS = [5, 1, 9, 9, 2]
+PADDING = 260
 
 
 def torchs(ours: ProjectedLSTM) -> nn.LSTM:
@@ -44,6 +46,23 @@ def torchs(ours: ProjectedLSTM) -> nn.LSTM:
     }
     theirs.load_state_dict(values)
     return theirs
+
+
+def test_padding_does_not_blur_the_gradients_of_filters() -> None:
+    """Many equal windows of padding can be the largest answer; sharing a gradient among them would sum thousands of
+    crumbs, ten times as far from the truth as the layouts of a run may be from each other."""
+    torch.manual_seed(1)
+    encoder = CharacterEncoder(ElmoConfig(width=32, cells=24, filters=((1, 8), (3, 16))))
+    characters = torch.full((200, 50), PADDING)
+    characters[:, :6] = torch.randint(256, (200, 6))
+    upstream = torch.randn(200, 16)
+    exact = copy.deepcopy(encoder).to(torch.float64)
+    encoder(characters).backward(upstream)
+    exact(characters).backward(upstream.double())
+    for (name, found), expected in zip(encoder.filters.named_parameters(), exact.filters.parameters(), strict=True):
+        assert found.grad is not None and expected.grad is not None
+        difference = float((found.grad - expected.grad).abs().max() / expected.grad.abs().max())
+        assert difference < 1e-6, f"{name} differs by {difference:.2e} of its largest entry"
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
