@@ -21,8 +21,10 @@ class Beginning(NamedTuple):
     """What of the run is not from the checkpoint, for people."""
 
 
-def beginning(path: Path, tokenizer_sha256: str, model: ModelConfig, shapes: dict[str, Any]) -> Beginning:
-    """Check the checkpoint at ``path`` against a run whose parameters have the whole ``shapes``.
+def beginning(
+    path: Path, tokenizer_sha256: str, model: ModelConfig, shapes: dict[str, Any], process: checkpoint.Process
+) -> Beginning:
+    """Check the checkpoint at ``path`` against a run whose parameters have the whole ``shapes``; a collective.
 
     Raises:
         CheckpointError: there is none, or its tokenizer or the shape of a parameter is another one.
@@ -32,7 +34,7 @@ def beginning(path: Path, tokenizer_sha256: str, model: ModelConfig, shapes: dic
         raise CheckpointError(
             f"{path}: holds no checkpoint; initial_checkpoint is a folder of `sesame pretrain` or `sesame import`"
         )
-    record = checkpoint.read(folder)
+    record = checkpoint.read(folder, process)
     if record.tokenizer_sha256 != tokenizer_sha256:
         raise CheckpointError(
             f"{folder}: has another tokenizer than the dataset; prepare the corpus with --set "

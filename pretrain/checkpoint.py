@@ -1,10 +1,12 @@
 """Checkpoints that know nothing of the layout that wrote them: whole tensors by parameter name, as safetensors.
 
     OUTPUT/checkpoints/step-00001000/
-        checkpoint.json             format, step, samples, seed, resolved config, and every file with size and SHA-256
-        tokenizer.model             the tokenizer that made the dataset
-        weights-00000.safetensors   fp32 master weights; each process writes its share of the parameters
-        exp_avg-00000.safetensors   one set of files for each moment of the optimizer
+        checkpoint.json                 format, step, samples, seed, resolved config, and every file with its SHA-256
+        tokenizer.model                 the tokenizer that made the dataset
+        weights-00000-000.safetensors   fp32 master weights; each process writes its share, in files of a few gigabytes
+        exp_avg-00000-000.safetensors   one set of files for each moment of the optimizer
+
+A tensor of which nobody should have more than some rows in memory is stored in pieces (``stored.py``).
 
 A checkpoint is written aside and renamed, so that one that can be seen is complete. The position in the data and the
 random states are functions of seed and step (``batches.py``, ``train.py``), so these two numbers are all they need.
@@ -14,25 +16,25 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import configs
 from configs import Section
 from configs.errors import CheckpointError
-from pretrain.initial import materialise, random_value
+from pretrain.initial import Rows, materialise, random_value
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
+from pretrain.stored import Slab, Stored, shares
 
 FORMAT_VERSION = 1
+WEIGHTS = "weights-00000-000.safetensors"
 
 
 class CheckpointConfig(Section):
@@ -65,10 +67,10 @@ class Record(Section):
 
 
 class StateOwner(Protocol):
-    """What a checkpoint asks of the engine: whole tensors by name; the key None is the master weights."""
+    """What a checkpoint asks of the engine: rows of tensors by name; the key None is the master weights."""
 
-    def state(self, key: str | None) -> Iterator[tuple[str, Tensor]]: ...
-    def set_state(self, key: str | None, name: str, full: Tensor) -> None: ...
+    def state(self, key: str | None) -> Iterable[Slab]: ...
+    def set_state(self, key: str | None, name: str, whole: Rows) -> None: ...
     def set_steps(self, steps: int) -> None: ...
 
 
@@ -79,6 +81,9 @@ class Process(NamedTuple):
     world: int
     gather: Callable[[Any], list[Any]]
     """A collective: every process's value, in order of rank."""
+
+
+ALONE = Process(0, 1, lambda value: [value])
 
 
 def save(
@@ -92,20 +97,16 @@ def save(
         partial.mkdir(parents=True)
         shutil.copyfile(tokenizer, partial / "tokenizer.model")
     process.gather(None)
-    written, shapes = {}, {}
+    written = {}
     for key in (None, *moments):
-        mine = {}
-        for number, (name, full) in enumerate(owner.state(key)):
-            shapes[name] = tuple(full.shape)
-            if number % process.world == process.rank:
-                mine[name] = full.cpu().contiguous()
-        file = partial / f"{key or 'weights'}-{process.rank:05d}.safetensors"
-        save_file(mine, file)
-        written[file.name] = _durable_digest(file)
+        for number, tensors in enumerate(shares(owner.state(key), facts["shapes"])):
+            file = partial / f"{key or 'weights'}-{process.rank:05d}-{number:03d}.safetensors"
+            save_file(tensors, file)
+            written[file.name] = _durable_digest(file)
     files = {name: digest for part in process.gather(written) for name, digest in part.items()}
     if process.rank == 0:
         files["tokenizer.model"] = _durable_digest(partial / "tokenizer.model")
-        record = Record(format_version=FORMAT_VERSION, shapes=shapes, files=files, **facts)
+        record = Record(format_version=FORMAT_VERSION, files=files, **facts)
         (partial / "checkpoint.json").write_text(json.dumps(configs.dump(record), indent=1), encoding="utf-8")
         _durable_digest(partial / "checkpoint.json")
         if final.exists():
@@ -119,9 +120,9 @@ def save(
 def write_weights(folder: Path, weights: dict[str, Tensor], tokenizer: bytes, facts: dict[str, Any]) -> None:
     """Write a checkpoint without moments of an optimizer into a new ``folder``; ``facts`` as in :func:`save`."""
     (folder / "tokenizer.model").write_bytes(tokenizer)
-    save_file(weights, folder / "weights-00000.safetensors")
+    save_file(weights, folder / WEIGHTS)
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    files = {name: _durable_digest(folder / name) for name in ("tokenizer.model", "weights-00000.safetensors")}
+    files = {name: _durable_digest(folder / name) for name in ("tokenizer.model", WEIGHTS)}
     record = Record(format_version=FORMAT_VERSION, shapes=shapes, files=files, **facts)
     (folder / "checkpoint.json").write_text(json.dumps(configs.dump(record), indent=1), encoding="utf-8")
 
@@ -143,8 +144,9 @@ def latest(path: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def read(folder: Path) -> Record:
-    """Read and check a checkpoint's record and the checksum of every file.
+def read(folder: Path, process: Process = ALONE) -> Record:
+    """Read and check a checkpoint's record and the checksum of every file; each ``process`` checks its share of them,
+    which makes it a collective.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
@@ -156,12 +158,17 @@ def read(folder: Path) -> Record:
         raise CheckpointError(f"{folder}/checkpoint.json: cannot be read ({error}); use another checkpoint") from None
     except configs.ConfigError as error:
         raise CheckpointError(str(error)) from None
-    for name, digest in record.files.items():
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name}: is missing; use another checkpoint")
-        if _digest(folder / name) != digest:
-            raise CheckpointError(f"{folder / name}: differs from its checksum; use another checkpoint")
+    share = sorted(record.files)[process.rank :: process.world]
+    faults = [fault for name in share if (fault := _fault(folder / name, record.files[name]))]
+    for fault in (fault for found in process.gather(faults) for fault in found):
+        raise CheckpointError(f"{fault}; use another checkpoint")
     return record
+
+
+def _fault(file: Path, digest: str) -> str | None:
+    if not file.is_file():
+        return f"{file}: is missing"
+    return None if _digest(file) == digest else f"{file}: differs from its checksum"
 
 
 def restore(folder: Path, record: Record, owner: StateOwner, moments: tuple[str, ...], shapes: dict[str, Any]) -> None:
@@ -173,9 +180,9 @@ def restore(folder: Path, record: Record, owner: StateOwner, moments: tuple[str,
     check_shapes(folder, record, shapes)
     owner.set_steps(record.step)
     for key in (None, *moments):
-        with tensors(folder, record, key or "weights") as value:
-            for name in shapes:
-                owner.set_state(key, name, value(name))
+        kept = stored(folder, record, key or "weights")
+        for name in shapes:
+            owner.set_state(key, name, kept.rows(name))
 
 
 def check_shapes(
@@ -195,18 +202,16 @@ def check_shapes(
             )
 
 
-@contextmanager
-def tensors(folder: Path, record: Record, kind: str) -> Iterator[Callable[[str], Tensor]]:
-    """A function from parameter name to the tensor of ``kind``, read when it is asked for."""
+def stored(folder: Path, record: Record, kind: str) -> Stored:
+    """The tensors of a checkpoint: "weights", or a moment of the optimizer.
+
+    Raises:
+        CheckpointError: there are none of this kind, or they are no safetensors.
+    """
     files = [name for name in sorted(record.files) if name.startswith(f"{kind}-")]
     if not files:
         raise CheckpointError(f"{folder}: has no '{kind}'; it was written with another optimizer")
-    try:
-        opened = [safe_open(folder / name, framework="pt") for name in files]
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder}: cannot be read as safetensors ({error}); use another checkpoint") from None
-    where = {key: file for file in opened for key in file.keys()}  # noqa: SIM118 (safe_open is not a dict)
-    yield lambda name: where[name].get_tensor(name)
+    return Stored(folder, files, record.shapes)
 
 
 class Loaded(NamedTuple):
@@ -238,14 +243,13 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
         backbone: nn.Module = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
     names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
     check_shapes(folder, record.model_copy(update={"shapes": {name: record.shapes.get(name) for name in names}}), names)
-    with tensors(folder, record, "weights") as trained:
-        draw = random_value(seed or 0, model.deviation)
-        materialise(
-            backbone,
-            lambda name, parameter: (
-                trained(f"backbone.{name}") if seed is None else draw(f"backbone.{name}", parameter.shape)
-            ),
-        )
+    trained, draw = stored(folder, record, "weights"), random_value(seed or 0, model.deviation)
+    materialise(
+        backbone,
+        lambda name, parameter: (
+            trained.whole(f"backbone.{name}") if seed is None else draw(f"backbone.{name}", parameter.shape)
+        ),
+    )
     return Loaded(backbone.eval(), folder / "tokenizer.model", model, record.step if seed is None else 0)
 
 

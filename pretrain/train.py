@@ -14,7 +14,7 @@ from pretrain.background import Ahead
 from pretrain.batches import Batches, Share, check_lengths
 from pretrain.beginning import Beginning, beginning
 from pretrain.config import RunConfig
-from pretrain.initial import Value, materialise, random_value
+from pretrain.initial import materialise, random_rows
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
@@ -43,6 +43,7 @@ class Run:
 
     def __init__(self, config: RunConfig, mesh: meshes.Mesh):
         self.config, self.mesh = config, mesh
+        self.process = checkpoint.Process(mesh.rank, mesh.world, mesh.gather_objects)
         cut = config.data.cut(mesh.data)
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
@@ -120,7 +121,7 @@ class Run:
             config.output,
             self.engine,
             OPTIMIZERS[config.optimizer.name].moments,
-            checkpoint.Process(self.mesh.rank, self.mesh.world, self.mesh.gather_objects),
+            self.process,
             self.dataset.tokenizer_path,
             {
                 "step": self.step,
@@ -129,6 +130,7 @@ class Run:
                 "vocabulary_size": manifest.tokenizer.vocabulary_size,
                 "tokenizer_sha256": manifest.tokenizer.sha256,
                 "config": dump(config),
+                "shapes": self.shapes,
             },
         )
         if self.mesh.leads:
@@ -176,35 +178,31 @@ class Run:
         }
         # Values come after the engine has cut the weights up: it would round them before it makes its master copy.
         number_format = {"fp32": torch.float32, "bf16": torch.bfloat16}[self.config.parallel.precision]
-        materialise(model, lambda name, parameter: torch.zeros(parameter.shape, dtype=number_format))
-        model.to(self.mesh.device)
+        device = self.mesh.device
+        materialise(model, lambda name, parameter: torch.zeros(parameter.shape, dtype=number_format, device=device))
+        model.to(device)
         return Engine(model, self.config.optimizer, self.config.parallel, self.mesh, batch)
 
     def _begin(self) -> int:
         """Initial weights, the same in every layout -> the first step."""
         config = self.config
-        initial = random_value(config.seed, config.model.deviation)
-        values = dict.fromkeys(self.shapes, initial)
-        if config.initial_checkpoint is None:
-            self._set_weights(values)
-            return 0
-        sha256 = self.dataset.manifest.tokenizer.sha256
-        self.begun_with = beginning(config.initial_checkpoint, sha256, config.model, self.shapes)
-        folder, record, _ = self.begun_with
-        with checkpoint.tensors(folder, record, "weights") as read:
-            taken = {name: lambda name, shape: read(name) for name in self.shapes if name in record.shapes}
-            self._set_weights(values | taken)
+        rows = {
+            name: random_rows(config.seed, name, shape, config.model.deviation) for name, shape in self.shapes.items()
+        }
+        if config.initial_checkpoint is not None:
+            sha256 = self.dataset.manifest.tokenizer.sha256
+            self.begun_with = beginning(config.initial_checkpoint, sha256, config.model, self.shapes, self.process)
+            stored = checkpoint.stored(self.begun_with.folder, self.begun_with.record, "weights")
+            rows |= {name: stored.rows(name) for name in self.shapes if name in stored.shapes}
+        for name, whole in rows.items():
+            self.engine.set_state(None, name, whole)
         return 0
-
-    def _set_weights(self, values: Mapping[str, Value]) -> None:
-        for name, shape in self.shapes.items():
-            self.engine.set_state(None, name, values[name](name, shape))
 
     def _find_checkpoint(self) -> tuple[Path, checkpoint.Record] | None:
         folder = checkpoint.latest(self.config.output)
         if folder is None:
             return None
-        record = checkpoint.read(folder)
+        record = checkpoint.read(folder, self.process)
         if record.tokenizer_sha256 != self.dataset.manifest.tokenizer.sha256:
             raise CheckpointError(
                 f"{self.dataset.path}: was made with another tokenizer than the checkpoint {folder}; prepare the "

@@ -51,8 +51,8 @@ def export(path: Path, folder: Path) -> Exported:
         special = write_tokenizer(source / "tokenizer.model", partial, twin.model_type, longest, segments)
         config, changes = twin.fitted(config, special)
         architecture, rows = _class(twin, record.shapes)
-        with checkpoint.tensors(source, record, "weights") as read:
-            tensors = exported(rows, record.shapes, lambda name: changes.get(name, lambda value: value)(read(name)))
+        stored = checkpoint.stored(source, record, "weights")
+        tensors = exported(rows, record.shapes, lambda name: changes.get(name, lambda value: value)(stored.whole(name)))
         if architecture == twin.bare:
             tensors = {name.removeprefix(twin.prefix): tensor for name, tensor in tensors.items()}
         save_file(tensors, partial / WHOLE, metadata={"format": "pt"})

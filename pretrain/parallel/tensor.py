@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
+from pretrain.initial import Rows
 from pretrain.learner import Learner
 from pretrain.parallel.mesh import Mesh
 
@@ -65,9 +66,14 @@ def is_spread(parameter: nn.Parameter) -> bool:
     return not getattr(parameter, "allreduce", True)
 
 
+def local_shape(parameter: nn.Parameter) -> torch.Size:
+    """Shape of this process's part before ZeRO cut it up; stage 3 keeps it in ds_shape."""
+    return torch.Size(getattr(parameter, "ds_shape", parameter.shape))
+
+
 def full_shape(parameter: nn.Parameter, mesh: Mesh) -> torch.Size:
-    """Shape of the whole of which ``parameter`` is this process's part; ZeRO 3 keeps its own shape in ds_shape."""
-    shape = list(getattr(parameter, "ds_shape", parameter.shape))
+    """Shape of the whole of which ``parameter`` is this process's part."""
+    shape = list(local_shape(parameter))
     dimension = split_dimension(parameter)
     if dimension is not None:
         shape[dimension] *= mesh.tensor
@@ -76,22 +82,33 @@ def full_shape(parameter: nn.Parameter, mesh: Mesh) -> torch.Size:
     return torch.Size(shape)
 
 
-def local_part(parameter: nn.Parameter, full: Tensor, mesh: Mesh) -> Tensor:
-    """This process's part of the ``full`` value of ``parameter``."""
-    if is_spread(parameter):
-        full = full.chunk(mesh.expert)[mesh.expert_rank]
+def first_expert(parameter: nn.Parameter, mesh: Mesh) -> int:
+    """Which row of the whole is the first of this process's experts; 0 where all processes have the same rows."""
+    return mesh.expert_rank * local_shape(parameter)[0] if is_spread(parameter) else 0
+
+
+def local_rows(parameter: nn.Parameter, whole: Rows, mesh: Mesh) -> Rows:
+    """Rows of this process's part from rows of the ``whole``."""
     dimension = split_dimension(parameter)
-    if dimension is not None:
-        full = full.chunk(mesh.tensor, dim=dimension)[mesh.tensor_rank]
-    return full.contiguous()
+    before = mesh.tensor_rank * local_shape(parameter)[0] if dimension == 0 else first_expert(parameter, mesh)
+
+    def rows(first: int, last: int) -> Tensor:
+        found = whole(before + first, before + last)
+        return found.chunk(mesh.tensor, dim=dimension)[mesh.tensor_rank] if dimension else found
+
+    return rows
+
+
+def gather_split(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
+    """What tensor-parallel processes have ``local`` parts of, made one; a collective over them."""
+    dimension = split_dimension(parameter)
+    return local if dimension is None else _joined(local, dimension, mesh.tensor_group, mesh.tensor)
 
 
 def gather(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
     """The full value from every process's ``local`` part; a collective over the groups that split it."""
-    dimension = split_dimension(parameter)
-    if dimension is not None:
-        local = _joined(local, dimension, mesh.tensor_group, mesh.tensor)
-    return _joined(local, 0, mesh.expert_group, mesh.expert) if is_spread(parameter) else local
+    joined = gather_split(parameter, local, mesh)
+    return _joined(joined, 0, mesh.expert_group, mesh.expert) if is_spread(parameter) else joined
 
 
 def _joined(part: Tensor, dimension: int, group: Any, processes: int) -> Tensor:

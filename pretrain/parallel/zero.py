@@ -1,20 +1,21 @@
 """Typed configuration -> DeepSpeed's dict -> engine; and access by parameter name to what ZeRO has cut up.
 
 The rest of the project never sees a DeepSpeed dict. Master weights and optimizer moments are read and written here as
-whole tensors under the parameter's name, whatever the ZeRO stage and the tensor-parallel split, so that a checkpoint
-knows nothing of the layout that wrote it.
+rows of whole tensors under the parameter's name, whatever the ZeRO stage and the tensor-parallel split, so that a
+checkpoint knows nothing of the layout that wrote it.
 """
 
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import deepspeed
 import torch
 from deepspeed.utils import set_z3_leaf_modules
 from torch import Tensor, nn
 
+from pretrain.initial import Rows
 from pretrain.interfaces import Batch
 from pretrain.layers.recurrent import ProjectedLSTM
 from pretrain.learner import Learner
@@ -28,19 +29,8 @@ from pretrain.optimizer import (
 )
 from pretrain.parallel import ParallelConfig
 from pretrain.parallel import tensor as tensor_parallel
+from pretrain.parallel.fragments import FRAGMENTS, SLAB, Fragment, Slab, copy_overlap
 from pretrain.parallel.mesh import Mesh
-
-
-class Fragment(NamedTuple):
-    """The piece of one parameter that this process's optimizer updates."""
-
-    owner: Tensor
-    """The flat tensor that the optimizer was given."""
-    offset: int
-    """Where the piece starts in ``owner``."""
-    start: int
-    """Where the piece starts in the flattened parameter (this process's tensor-parallel part)."""
-    length: int
 
 
 class Engine:
@@ -72,7 +62,7 @@ class Engine:
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
         self.inner: torch.optim.Optimizer = getattr(self.wrapped, "optimizer", self.wrapped)
-        self.fragments = {name: _FRAGMENTS[self.stage](self, parameter) for name, parameter in self.parameters.items()}
+        self.fragments = {name: FRAGMENTS[self.stage](self, parameter) for name, parameter in self.parameters.items()}
         self.set_steps(0)
         if isinstance(self.inner, WholeParameters):
             self._place(self.inner)
@@ -105,30 +95,43 @@ class Engine:
     def train(self, mode: bool = True) -> None:
         self.deepspeed.train(mode)
 
-    def state(self, key: str | None) -> Iterator[tuple[str, Tensor]]:
-        """(name, whole fp32 tensor) of the master weights (``key`` None) or of a moment; a collective call."""
+    def state(self, key: str | None) -> Iterator[Slab]:
+        """The fp32 master weights (``key`` None) or a moment, slab by slab; a collective call."""
         for name, parameter in self.parameters.items():
-            shape = tuple(getattr(parameter, "ds_shape", parameter.shape))
-            local = torch.zeros(shape, dtype=torch.float32, device=self.mesh.device)
-            fragment = self.fragments[name]
-            if fragment is not None:
-                piece = self._values(fragment, key)
-                local.view(-1)[fragment.start : fragment.start + len(piece)].copy_(piece)
-            if self.stage > 0:
-                spread = tensor_parallel.is_spread(parameter)
-                group = self.mesh.expert_data_group if spread else self.mesh.data_group
-                torch.distributed.all_reduce(local, group=group)
-            yield name, tensor_parallel.gather(parameter, local, self.mesh)
+            spread = tensor_parallel.is_spread(parameter)
+            group = self.mesh.expert_data_group if spread else self.mesh.data_group
+            shape, fragment = tensor_parallel.local_shape(parameter), self.fragments[name]
+            before = tensor_parallel.first_expert(parameter, self.mesh)
+            # Of a tensor whose rows are split every process has others: those can be joined only all at once.
+            together = shape[0] if tensor_parallel.split_dimension(parameter) == 0 else self._rows_of_a_slab(parameter)
+            for first in range(0, shape[0], together):
+                rows = min(together, shape[0] - first)
+                local = torch.zeros(rows, *shape[1:], dtype=torch.float32, device=self.mesh.device)
+                if fragment is not None:
+                    begin = first * shape[1:].numel()
+                    copy_overlap(local.view(-1), begin, self._values(fragment, key), fragment.start)
+                if self.stage > 0:
+                    torch.distributed.all_reduce(local, group=group)
+                whole = tensor_parallel.gather_split(parameter, local, self.mesh)
+                yield Slab(name, before + first, whole, *self.mesh.holders(spread))
 
-    def set_state(self, key: str | None, name: str, full: Tensor) -> None:
-        """Write the whole tensor ``full`` as the master weight or moment of parameter ``name``; no collective."""
-        parameter = self.parameters[name]
-        local = tensor_parallel.local_part(parameter, full, self.mesh).reshape(-1)
-        fragment = self.fragments[name]
+    def set_state(self, key: str | None, name: str, whole: Rows) -> None:
+        """Write the master weight or moment of parameter ``name``, of which only the rows are asked for that this
+        process has a part of; no collective."""
+        parameter, fragment = self.parameters[name], self.fragments[name]
+        shape = tensor_parallel.local_shape(parameter)
+        kept = [self._working_copy(parameter)] if key is None else []
         if fragment is not None:
-            self._values(fragment, key).copy_(local[fragment.start : fragment.start + fragment.length])
-        if key is None:
-            self._set_working_copy(parameter, local)
+            kept.append((self._values(fragment, key), fragment.start))
+        if not kept:
+            return
+        rows = tensor_parallel.local_rows(parameter, whole, self.mesh)
+        size, together = shape[1:].numel(), self._rows_of_a_slab(parameter)
+        last = min(shape[0], -(-max(start + len(values) for values, start in kept) // size))
+        for first in range(min(start for _, start in kept) // size, last, together):
+            found = rows(first, min(first + together, last)).reshape(-1)
+            for values, start in kept:
+                copy_overlap(values, start, found, first * size)
 
     def set_steps(self, steps: int) -> None:
         """Give every flat tensor of the optimizer a state after ``steps`` updates, its moments as they start."""
@@ -153,14 +156,16 @@ class Engine:
         flat = fragment.owner.data if key is None else self.inner.state[fragment.owner][key]
         return flat.view(-1).narrow(0, fragment.offset, fragment.length)
 
-    def _set_working_copy(self, parameter: nn.Parameter, local: Tensor) -> None:
-        """The rounded copy that forward and backward use follows the master weight."""
-        if hasattr(parameter, "ds_tensor"):
-            start = parameter.ds_tensor.ds_numel * self.mesh.data_rank  # type: ignore[attr-defined]
-            piece = local[start : start + parameter.ds_tensor.ds_numel]  # type: ignore[attr-defined]
-            parameter.ds_tensor.data.view(-1)[: len(piece)].copy_(piece)  # type: ignore[attr-defined]
-        if parameter.numel() == local.numel():
-            parameter.data.view(-1).copy_(local)
+    def _working_copy(self, parameter: Any) -> tuple[Tensor, int]:
+        """(the rounded copy that forward and backward use, flat; where it starts in this process's part)."""
+        if self.stage == 3:
+            kept = parameter.ds_tensor
+            return kept.data.view(-1), kept.ds_numel * self.mesh.data_rank
+        return parameter.data.view(-1), 0
+
+    def _rows_of_a_slab(self, parameter: nn.Parameter) -> int:
+        """How many whole rows are handled at once."""
+        return max(1, SLAB // tensor_parallel.full_shape(parameter, self.mesh)[1:].numel())
 
     def _clip(self) -> Tensor:
         """Global gradient norm, split parameters counted once each; gradients are scaled down to the limit."""
@@ -251,32 +256,3 @@ def deepspeed_config(
         "communication_data_type": "fp32",
         "steps_per_print": None,
     }
-
-
-def _whole(engine: Engine, parameter: nn.Parameter) -> Fragment | None:
-    return Fragment(parameter, 0, 0, parameter.numel())
-
-
-def _flat(engine: Engine, parameter: Any) -> Fragment | None:
-    """Stages 1 and 2: a process owns one stretch of each parameter group, laid end to end."""
-    mapping = parameter._hp_mapping
-    if mapping is None:
-        return None
-    zero = engine.wrapped
-    # Stage 1 in bf16 is a class of its own in DeepSpeed, with a name of its own for the same thing.
-    owners = zero.fp32_groups_flat_partition if engine.lone_bf16 else zero.single_partition_of_fp32_groups
-    hp, lp = mapping.hp_fragment_address, mapping.lp_fragment_address
-    return Fragment(owners[mapping.param_group_index], hp.start, lp.start, hp.numel)
-
-
-def _partitioned(engine: Engine, parameter: Any) -> Fragment | None:
-    """Stage 3: a process owns an equal stretch of each parameter; the last one may reach beyond its end."""
-    zero = parameter._z3_optimizer
-    group, offset, length = zero.grad_position[zero.get_param_id(parameter)]
-    start = length * engine.mesh.data_rank
-    real = min(length, parameter.ds_numel - start)
-    return Fragment(zero.fp32_partitioned_groups_flat[group], offset, start, real) if real > 0 else None
-
-
-_FRAGMENTS = {0: _whole, 1: _flat, 2: _flat, 3: _partitioned}
-"""ZeRO stage -> where it keeps its piece of a parameter."""

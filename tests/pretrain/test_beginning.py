@@ -35,11 +35,11 @@ def test_training_begins_with_the_weights(
     assert "beginning with the weights of" in said and "(step 7)" in said
     assert "not in it, so new: objectives.sentence_pairs.pooler.weight" in said
     assert "other settings than its model: activation gelu_tanh -> gelu" in said
-    weights = load_file(folder / "weights-00000.safetensors")
+    weights = load_file(folder / "weights-00000-000.safetensors")
     for name, value in first.named_parameters():
         torch.testing.assert_close(weights[name], value.detach(), rtol=0, atol=1e-6)
     alone = settings(**{**still, "initial_checkpoint": None}) | {"output": str(tmp_path / "alone")}
-    random = load_file(run(alone) / "weights-00000.safetensors")
+    random = load_file(run(alone) / "weights-00000-000.safetensors")
     name = "objectives.sentence_pairs.classifier.weight"
     torch.testing.assert_close(weights[name], random[name], rtol=0, atol=1e-6)
     assert not torch.equal(weights["backbone.token_embedding.weight"], random["backbone.token_embedding.weight"])

@@ -81,7 +81,7 @@ def test_another_tokenizer_is_refused(copied: dict[str, Any], corpus: Path, tmp_
         run(copied)
 
 
-@pytest.mark.parametrize("file", ["weights-00000.safetensors", "exp_avg-00000.safetensors", "tokenizer.model"])
+@pytest.mark.parametrize("file", ["weights-00000-000.safetensors", "exp_avg-00000-000.safetensors", "tokenizer.model"])
 def test_a_flipped_byte_in_a_checkpoint_is_caught(file: str, copied: dict[str, Any]) -> None:
     path = Path(copied["output"]) / "checkpoints" / "step-00000002" / file
     content = bytearray(path.read_bytes())

@@ -215,7 +215,7 @@ def test_imported_again_it_is_the_same_bytes(case: Case, drawn: Drawn, tmp_path:
     assert names == sorted(file.name for file in (tmp_path / "again").iterdir())
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes(), name
-    weights = "weights-00000.safetensors"
+    weights = "weights-00000-000.safetensors"
     assert (tmp_path / "back" / weights).read_bytes() == (tmp_path / "checkpoint" / weights).read_bytes()
     loaded = checkpoint.load_backbone(tmp_path / "back")
     assert loaded.step == 0 and loaded.model.family == case.family

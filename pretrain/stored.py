@@ -1,0 +1,103 @@
+"""The tensors in the files of a checkpoint: by name, and in pieces where no process should have the whole.
+
+``NAME[8:16]`` are rows 8 to 15 of a tensor that is large, or whose experts lie on several processes. On the way out and
+on the way back a process has only some rows of such a tensor in memory.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from configs.errors import CheckpointError
+from pretrain.initial import Rows
+
+FILE = 2**30
+"""Values (4 GiB in fp32) after which a process begins its next file: what it has in memory until they are written."""
+
+Shapes = Mapping[str, Sequence[int]]
+"""Whole shape of every tensor."""
+
+
+class Slab(Protocol):
+    """Some rows of a whole tensor, which ``holders`` processes have, this one as number ``holder``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def rows(self) -> Tensor: ...
+    @property
+    def holder(self) -> int: ...
+    @property
+    def holders(self) -> int: ...
+
+
+def shares(slabs: Iterable[Slab], shapes: Shapes) -> Iterator[dict[str, Tensor]]:
+    """What this process writes of the slabs, a file's content at a time; those who hold a slab take turns."""
+    mine: dict[str, Tensor] = {}
+    size = 0
+    for number, slab in enumerate(slabs):
+        if number % slab.holders != slab.holder:
+            continue
+        whole = len(slab.rows) == shapes[slab.name][0]
+        key = slab.name if whole else f"{slab.name}[{slab.first}:{slab.first + len(slab.rows)}]"
+        mine[key] = slab.rows.cpu().contiguous()
+        size += slab.rows.numel()
+        if size >= FILE:
+            yield mine
+            mine, size = {}, 0
+    if mine:
+        yield mine
+
+
+class Stored:
+    """The tensors in some files, read when they are asked for."""
+
+    def __init__(self, folder: Path, files: Iterable[str], shapes: Shapes):
+        """
+        Raises:
+            CheckpointError: a file is no safetensors.
+        """
+        self.folder, self.shapes = folder, shapes
+        self._pieces: dict[str, list[tuple[int, int, Any]]] = {}
+        for file in files:
+            try:
+                opened = safe_open(folder / file, framework="pt")
+            except SafetensorError as error:
+                raise CheckpointError(
+                    f"{folder / file}: cannot be read as safetensors ({error}); use another checkpoint"
+                ) from None
+            for key in opened.keys():  # noqa: SIM118 (safe_open is not a dict)
+                name, _, bounds = key.removesuffix("]").partition("[")
+                first, last = map(int, bounds.split(":")) if bounds else (0, shapes[name][0])
+                self._pieces.setdefault(name, []).append((first, last, opened.get_slice(key)))
+
+    def whole(self, name: str) -> Tensor:
+        return self.rows(name)(0, self.shapes[name][0])
+
+    def rows(self, name: str) -> Rows:
+        """
+        Raises:
+            CheckpointError: when some of the rows that are asked for are in no file.
+        """
+        pieces = sorted(self._pieces.get(name, ()), key=itemgetter(0))
+
+        def read(first: int, last: int) -> Tensor:
+            parts = [
+                piece[max(first, begin) - begin : min(last, end) - begin]
+                for begin, end, piece in pieces
+                if begin < last and first < end
+            ]
+            if sum(map(len, parts)) != last - first:
+                raise CheckpointError(
+                    f"{self.folder}: rows {first} to {last - 1} of {name} are not all there; use another checkpoint"
+                )
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+        return read
