@@ -3,7 +3,7 @@
     OUTPUT/checkpoints/step-00001000/
         checkpoint.json                 format, step, samples, seed, resolved config, and every file with its SHA-256
         tokenizer.model                 the tokenizer that made the dataset
-        weights-00000-000.safetensors   fp32 master weights; each process writes its share, in files of a few gigabytes
+        weights-00000-000.safetensors   fp32 master weights; each process writes its share, in files of about a gigabyte
         exp_avg-00000-000.safetensors   one set of files for each moment of the optimizer
 
 A tensor of which nobody should have more than some rows in memory is stored in pieces (``stored.py``).

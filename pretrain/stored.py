@@ -16,8 +16,8 @@ from torch import Tensor
 from configs.errors import CheckpointError
 from pretrain.initial import Rows
 
-FILE = 2**30
-"""Values (4 GiB in fp32) after which a process begins its next file: what it has in memory until they are written."""
+FILE = 2**28
+"""Values (1 GiB in fp32) after which a process begins its next file: what it has in memory until they are written."""
 
 Shapes = Mapping[str, Sequence[int]]
 """Whole shape of every tensor."""

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-SLAB = 2**28
-"""Values (1 GiB in fp32) of a parameter that are in memory at once while its state is read or written."""
+SLAB = 2**26
+"""Values (256 MiB in fp32) of a parameter that are in memory at once while its state is read or written."""
 
 
 class Slab(NamedTuple):
