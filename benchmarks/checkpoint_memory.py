@@ -94,11 +94,17 @@ def start(settings: dict[str, Any], steps: int, processes: int) -> None:
         )
         for rank in range(processes)
     ]
-    for process in started:
-        told = process.communicate()[0]
-        if process.returncode:
-            raise SystemExit(told[-2000:])
-        print(*(line.removeprefix("RESULT ") for line in told.splitlines() if line.startswith("RESULT")), sep="\n")
+    try:
+        for process in started:
+            told = process.communicate()[0]
+            if process.returncode:
+                raise SystemExit(told[-2000:])
+            for line in told.splitlines():
+                if line.startswith("RESULT"):
+                    print(line.removeprefix("RESULT "), flush=True)
+    finally:
+        for process in started:
+            process.kill()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints that know nothing of the layout that wrote them: whole tensors by parameter name, as safetensors.
+"""Checkpoints that know nothing of the layout that wrote them: tensors by name and whole shape, as safetensors.
 
     OUTPUT/checkpoints/step-00001000/
         checkpoint.json                 format, step, samples, seed, resolved config, and every file with its SHA-256
@@ -151,24 +151,36 @@ def read(folder: Path, process: Process = ALONE) -> Record:
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
     """
-    try:
-        values = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
-        record = configs.parse(values, Record, str(folder / "checkpoint.json"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}/checkpoint.json: cannot be read ({error}); use another checkpoint") from None
-    except configs.ConfigError as error:
-        raise CheckpointError(str(error)) from None
-    share = sorted(record.files)[process.rank :: process.world]
-    faults = [fault for name in share if (fault := _fault(folder / name, record.files[name]))]
-    for fault in (fault for found in process.gather(faults) for fault in found):
-        raise CheckpointError(f"{fault}; use another checkpoint")
+    record, faults = _record(folder)
+    if record is not None:
+        share = sorted(record.files)[process.rank :: process.world]
+        faults = [fault for name in share if (fault := _fault(folder / name, record.files[name]))]
+    # Who has found something tells the others, who would wait for it.
+    told = [fault for found in process.gather(faults) for fault in found]
+    if record is None or told:
+        raise CheckpointError(told[0])
     return record
 
 
+def _record(folder: Path) -> tuple[Record | None, list[str]]:
+    """What ``checkpoint.json`` says, or what is wrong with it."""
+    file = folder / "checkpoint.json"
+    try:
+        return configs.parse(json.loads(file.read_text(encoding="utf-8")), Record, str(file)), []
+    except configs.ConfigError as error:
+        return None, [str(error)]
+    except (OSError, ValueError) as error:
+        return None, [f"{file}: cannot be read ({error}); use another checkpoint"]
+
+
 def _fault(file: Path, digest: str) -> str | None:
-    if not file.is_file():
-        return f"{file}: is missing"
-    return None if _digest(file) == digest else f"{file}: differs from its checksum"
+    try:
+        same = _digest(file) == digest
+    except FileNotFoundError:
+        return f"{file}: is missing; use another checkpoint"
+    except OSError as error:
+        return f"{file}: cannot be read ({error}); use another checkpoint"
+    return None if same else f"{file}: differs from its checksum; use another checkpoint"
 
 
 def restore(folder: Path, record: Record, owner: StateOwner, moments: tuple[str, ...], shapes: dict[str, Any]) -> None:

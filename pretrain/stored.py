@@ -7,7 +7,7 @@ on the way back a process has only some rows of such a tensor in memory.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,35 +23,33 @@ Shapes = Mapping[str, Sequence[int]]
 """Whole shape of every tensor."""
 
 
-class Slab(Protocol):
-    """Some rows of a whole tensor, which ``holders`` processes have, this one as number ``holder``."""
+class Slab(NamedTuple):
+    """Some rows of a whole tensor."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def rows(self) -> Tensor: ...
-    @property
-    def holder(self) -> int: ...
-    @property
-    def holders(self) -> int: ...
+    name: str
+    first: int
+    """Which row of the whole the first one is."""
+    rows: Tensor
+    """fp32."""
+    holder: int
+    """This process's number among those that have them."""
+    holders: int
 
 
 def shares(slabs: Iterable[Slab], shapes: Shapes) -> Iterator[dict[str, Tensor]]:
     """What this process writes of the slabs, a file's content at a time; those who hold a slab take turns."""
     mine: dict[str, Tensor] = {}
-    size = 0
+    size = 0.0
     for number, slab in enumerate(slabs):
-        if number % slab.holders != slab.holder:
-            continue
-        whole = len(slab.rows) == shapes[slab.name][0]
-        key = slab.name if whole else f"{slab.name}[{slab.first}:{slab.first + len(slab.rows)}]"
-        mine[key] = slab.rows.cpu().contiguous()
-        size += slab.rows.numel()
+        if number % slab.holders == slab.holder:
+            whole = len(slab.rows) == shapes[slab.name][0]
+            key = slab.name if whole else f"{slab.name}[{slab.first}:{slab.first + len(slab.rows)}]"
+            mine[key] = slab.rows.cpu().contiguous()
+        # A share, the same in every process: all write at once, for who writes alone has all others wait for its slabs.
+        size += slab.rows.numel() / slab.holders
         if size >= FILE:
             yield mine
-            mine, size = {}, 0
+            mine, size = {}, 0.0
     if mine:
         yield mine
 

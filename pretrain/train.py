@@ -199,7 +199,8 @@ class Run:
         return 0
 
     def _find_checkpoint(self) -> tuple[Path, checkpoint.Record] | None:
-        folder = checkpoint.latest(self.config.output)
+        # The leader's, for a file system may show a new folder to one process earlier than to another.
+        folder = self.mesh.gather_objects(checkpoint.latest(self.config.output))[0]
         if folder is None:
             return None
         record = checkpoint.read(folder, self.process)

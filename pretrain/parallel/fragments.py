@@ -8,19 +8,6 @@ SLAB = 2**26
 """Values (256 MiB in fp32) of a parameter that are in memory at once while its state is read or written."""
 
 
-class Slab(NamedTuple):
-    """Some rows of a whole parameter or moment, on every process that holds a part of them."""
-
-    name: str
-    first: int
-    """Which row of the whole the first one is."""
-    rows: Tensor
-    """fp32."""
-    holder: int
-    """This process's number among those that have it."""
-    holders: int
-
-
 class Fragment(NamedTuple):
     """The piece of one parameter that this process's optimizer updates."""
 

@@ -88,12 +88,6 @@ class Mesh:
             torch.distributed.all_reduce(tensor, group=self.expert_group)
         return tensor
 
-    def holders(self, spread: bool) -> tuple[int, int]:
-        """(this process's number, how many) among those that hold the same parameters; ``spread``: the same experts."""
-        if not spread:
-            return self.rank, self.world
-        return self.data_rank // self.expert * self.tensor + self.tensor_rank, self.world // self.expert
-
     def gather_objects(self, value: Any) -> list[Any]:
         """Every process's ``value``, in order of rank."""
         values: list[Any] = [None] * self.world

@@ -82,15 +82,24 @@ def full_shape(parameter: nn.Parameter, mesh: Mesh) -> torch.Size:
     return torch.Size(shape)
 
 
-def first_expert(parameter: nn.Parameter, mesh: Mesh) -> int:
-    """Which row of the whole is the first of this process's experts; 0 where all processes have the same rows."""
-    return mesh.expert_rank * local_shape(parameter)[0] if is_spread(parameter) else 0
+def first_row(parameter: nn.Parameter, mesh: Mesh) -> int:
+    """Which row of the whole is the first that this process has; 0 where all processes have the same rows."""
+    rows = local_shape(parameter)[0]
+    if is_spread(parameter):
+        return mesh.expert_rank * rows
+    return mesh.tensor_rank * rows if split_dimension(parameter) == 0 else 0
+
+
+def holders(parameter: nn.Parameter, mesh: Mesh) -> tuple[int, int]:
+    """(this process's number, how many) among those that have the same rows of ``parameter``, or a part of them."""
+    if is_spread(parameter):
+        return mesh.data_rank // mesh.expert * mesh.tensor + mesh.tensor_rank, mesh.world // mesh.expert
+    return (mesh.data_rank, mesh.data) if split_dimension(parameter) == 0 else (mesh.rank, mesh.world)
 
 
 def local_rows(parameter: nn.Parameter, whole: Rows, mesh: Mesh) -> Rows:
     """Rows of this process's part from rows of the ``whole``."""
-    dimension = split_dimension(parameter)
-    before = mesh.tensor_rank * local_shape(parameter)[0] if dimension == 0 else first_expert(parameter, mesh)
+    dimension, before = split_dimension(parameter), first_row(parameter, mesh)
 
     def rows(first: int, last: int) -> Tensor:
         found = whole(before + first, before + last)
@@ -99,16 +108,18 @@ def local_rows(parameter: nn.Parameter, whole: Rows, mesh: Mesh) -> Rows:
     return rows
 
 
-def gather_split(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
-    """What tensor-parallel processes have ``local`` parts of, made one; a collective over them."""
+def whole_rows(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
+    """Some of this process's rows, of which it has a ``local`` part, whole; a collective of those who split them."""
     dimension = split_dimension(parameter)
-    return local if dimension is None else _joined(local, dimension, mesh.tensor_group, mesh.tensor)
+    return _joined(local, dimension, mesh.tensor_group, mesh.tensor) if dimension else local
 
 
 def gather(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
-    """The full value from every process's ``local`` part; a collective over the groups that split it."""
-    joined = gather_split(parameter, local, mesh)
-    return _joined(joined, 0, mesh.expert_group, mesh.expert) if is_spread(parameter) else joined
+    """The whole value, experts of all processes included, from every process's ``local`` part; a collective."""
+    joined = whole_rows(parameter, local, mesh)
+    if is_spread(parameter):
+        return _joined(joined, 0, mesh.expert_group, mesh.expert)
+    return _joined(joined, 0, mesh.tensor_group, mesh.tensor) if split_dimension(parameter) == 0 else joined
 
 
 def _joined(part: Tensor, dimension: int, group: Any, processes: int) -> Tensor:

@@ -29,8 +29,9 @@ from pretrain.optimizer import (
 )
 from pretrain.parallel import ParallelConfig
 from pretrain.parallel import tensor as tensor_parallel
-from pretrain.parallel.fragments import FRAGMENTS, SLAB, Fragment, Slab, copy_overlap
+from pretrain.parallel.fragments import FRAGMENTS, SLAB, Fragment, copy_overlap
 from pretrain.parallel.mesh import Mesh
+from pretrain.stored import Slab
 
 
 class Engine:
@@ -101,9 +102,9 @@ class Engine:
             spread = tensor_parallel.is_spread(parameter)
             group = self.mesh.expert_data_group if spread else self.mesh.data_group
             shape, fragment = tensor_parallel.local_shape(parameter), self.fragments[name]
-            before = tensor_parallel.first_expert(parameter, self.mesh)
-            # Of a tensor whose rows are split every process has others: those can be joined only all at once.
-            together = shape[0] if tensor_parallel.split_dimension(parameter) == 0 else self._rows_of_a_slab(parameter)
+            before = tensor_parallel.first_row(parameter, self.mesh)
+            holders = tensor_parallel.holders(parameter, self.mesh)
+            together = self._rows_of_a_slab(parameter)
             for first in range(0, shape[0], together):
                 rows = min(together, shape[0] - first)
                 local = torch.zeros(rows, *shape[1:], dtype=torch.float32, device=self.mesh.device)
@@ -112,8 +113,7 @@ class Engine:
                     copy_overlap(local.view(-1), begin, self._values(fragment, key), fragment.start)
                 if self.stage > 0:
                     torch.distributed.all_reduce(local, group=group)
-                whole = tensor_parallel.gather_split(parameter, local, self.mesh)
-                yield Slab(name, before + first, whole, *self.mesh.holders(spread))
+                yield Slab(name, before + first, tensor_parallel.whole_rows(parameter, local, self.mesh), *holders)
 
     def set_state(self, key: str | None, name: str, whole: Rows) -> None:
         """Write the master weight or moment of parameter ``name``, of which only the rows are asked for that this

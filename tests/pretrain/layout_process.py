@@ -37,13 +37,22 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
             mean = mesh.sum_over_data(loss.detach().clone().double()) / mesh.data
             recorded[f"{number}/loss/{name}"] = mean.reshape(1)
         recorded[f"{number}/norm/all"] = torch.tensor([norm], dtype=torch.float64)
-        recorded.update({f"{number}/weight/{name}": value.clone() for name, value in run.engine.state(None)})
+        recorded.update({f"{number}/weight/{name}": value for name, value in weights(run).items()})
     if mesh.leads:
         save_file({name: value.contiguous() for name, value in recorded.items()}, target)
     run.reporter.close()
     # Who leaves while another still works can take its own background threads down with an abort.
     mesh.barrier()
     mesh.close()
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    """The whole master weights by name, from what each process has of them; a collective."""
+    mine = [(slab.name, slab.first, slab.rows.clone()) for slab in run.engine.state(None)]
+    rows: dict[str, dict[int, torch.Tensor]] = {}
+    for name, first, part in (slab for slabs in run.mesh.gather_objects(mine) for slab in slabs):
+        rows.setdefault(name, {})[first] = part
+    return {name: torch.cat([parts[first] for first in sorted(parts)]) for name, parts in rows.items()}
 
 
 if __name__ == "__main__":

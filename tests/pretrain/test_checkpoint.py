@@ -57,6 +57,22 @@ def test_backbone_loads_trained_and_random(trained: dict[str, Any]) -> None:
     assert loaded.tokenizer_path.is_file()
 
 
+def test_files_of_before_there_were_several_for_a_process_are_read(copied: dict[str, Any]) -> None:
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    (folder / "weights-00000-000.safetensors").rename(folder / "weights-00000.safetensors")
+    record = folder / "checkpoint.json"
+    record.write_text(record.read_text().replace("weights-00000-000", "weights-00000"))
+    assert checkpoint.load_backbone(folder).step == 2
+
+
+def test_a_fault_that_another_process_finds_is_raised_here(copied: dict[str, Any]) -> None:
+    """Each process reads its share of the files, and none goes on alone."""
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    told = ["a.safetensors: differs from its checksum; use another checkpoint"]
+    with pytest.raises(CheckpointError, match=told[0]):
+        checkpoint.read(folder, checkpoint.Process(0, 2, lambda mine: [mine, told]))
+
+
 def test_another_shape_is_refused(copied: dict[str, Any]) -> None:
     copied["model"] = {**copied["model"], "feed_forward_width": 48}
     with pytest.raises(
