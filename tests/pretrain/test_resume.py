@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+import configs
 from pretrain import checkpoint
+from pretrain.config import RunConfig
 from pretrain.optimizer import OPTIMIZERS
+from pretrain.train import train
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -95,6 +98,10 @@ class Move(NamedTuple):
     after: tuple[int, dict[str, Any]]
     precision: str = "fp32"
 
+    def __str__(self) -> str:
+        (first, before), (second, after) = self.before, self.after
+        return f"{self.family_run} {self.precision}, {first} {before} to {second} {after}".replace("'", "")
+
 
 ALONE = (1, {"zero_stage": 1})
 MOVES = [
@@ -106,56 +113,76 @@ MOVES = [
     Move("switch", (4, {"tensor": 2, "expert": 2, "zero_stage": 2}), ALONE),
 ]
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
-IN_PIECES = """
+SEVERAL = """
+import json, sys, configs
 from pretrain import stored
+from pretrain.config import RunConfig
 from pretrain.parallel import zero
-zero.SLAB, stored.FILE = 100, 1000
+from pretrain.train import train
+for settings, slab in json.loads(open(sys.argv[1]).read()):
+    zero.SLAB, stored.FILE = slab, 10 * slab
+    train(configs.parse(settings, RunConfig, "the test's run"))
 """
-"""As if every tensor was too large for one process."""
+"""Runs one after the other, with so many values in a slab."""
+WHOLE, PIECES = 2**26, 100
+"""Slabs that hold every tensor, and slabs as if each was too large for one process."""
+
+Ended = dict[str, dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> dict[tuple[str, str], dict[str, torch.Tensor]]:
-    """What runs that were not moved ended with, by family and precision."""
+def kept() -> Ended:
+    """What runs ended with, by their name."""
     return {}
 
 
-@pytest.mark.parametrize("move", MOVES, ids=str)
-def test_a_checkpoint_resumes_in_another_layout(
-    move: Move,
-    undisturbed: dict[tuple[str, str], dict[str, torch.Tensor]],
-    family_settings: Settings,
-    world: Callable[..., list[str]],
-    tmp_path: Path,
-) -> None:
-    def run(layout: tuple[int, dict[str, Any]], steps: int, output: str, program: str) -> dict[str, torch.Tensor]:
-        processes, parallel = layout
-        values = family_settings(
-            move.family_run,
-            parallel={"precision": move.precision, "threads": 1, **parallel},
+@pytest.fixture
+def ended(kept: Ended, family_settings: Settings, world: Callable[..., list[str]], tmp_path: Path) -> Ended:
+    """What every run of ``MOVES`` ended with, and each that was not moved; layouts that can share a world do."""
+    if kept:
+        return kept
+    program = tmp_path / "program.py"
+    program.write_text(SEVERAL)
+
+    def settings(run: Move, layout: tuple[int, dict[str, Any]], steps: int, output: str) -> dict[str, Any]:
+        return family_settings(
+            run.family_run,
+            parallel={"precision": run.precision, "threads": 1, **layout[1]},
             optimizer={"name": "adamw", "learning_rate": 1e-3, "epsilon": 1e-3},
         ) | {"steps": steps, "output": str(tmp_path / output), "schedule": {"decay": "constant"}}
-        file = tmp_path / "program.py"
-        file.write_text(program)
-        world(processes, file, json.dumps(values))
-        folder = checkpoint.latest(tmp_path / output)
+
+    first = [(move.before, settings(move, move.before, 3, str(move)), PIECES) for move in MOVES]
+    first += [(ALONE, settings(move, ALONE, 6, undisturbed(move)), WHOLE) for move in MOVES]
+    second = [(move.after, settings(move, move.after, 6, str(move)), PIECES) for move in MOVES]
+    for phase in (first, second):
+        together: dict[tuple[int, int], dict[str, tuple[dict[str, Any], int]]] = {}
+        for (processes, parallel), values, slab in phase:
+            together.setdefault((processes, parallel.get("tensor", 1)), {})[values["output"]] = values, slab
+        for (processes, _), runs in together.items():
+            listed = tmp_path / "runs.json"
+            listed.write_text(json.dumps(list(runs.values())))
+            world(processes, program, str(listed))
+    for name in {name for move in MOVES for name in (str(move), undisturbed(move))}:
+        folder = checkpoint.latest(tmp_path / name)
         assert folder is not None
         record = checkpoint.read(folder)
-        return {
-            f"{kind}/{name}": checkpoint.stored(folder, record, kind).whole(name)
-            for kind in ("weights", *OPTIMIZERS["adamw"].moments)
-            for name in record.shapes
-        }
+        for kind in ("weights", *OPTIMIZERS["adamw"].moments):
+            there = checkpoint.stored(folder, record, kind)
+            kept.setdefault(name, {}).update({f"{kind}/{key}": there.whole(key) for key in record.shapes})
+    return kept
 
-    kind = move.family_run, move.precision
-    if kind not in undisturbed:
-        undisturbed[kind] = run(ALONE, 6, "whole", PROGRAM)
-    run(move.before, 3, "changed", IN_PIECES + PROGRAM)
-    resumed = run(move.after, 6, "changed", IN_PIECES + PROGRAM)
-    assert undisturbed[kind].keys() == resumed.keys()
-    for name, value in undisturbed[kind].items():
+
+def undisturbed(move: Move) -> str:
+    return f"{move.family_run} {move.precision}"
+
+
+@pytest.mark.parametrize("move", MOVES, ids=str)
+def test_a_checkpoint_resumes_in_another_layout(move: Move, ended: Ended) -> None:
+    whole, moved = ended[undisturbed(move)], ended[str(move)]
+    assert whole.keys() == moved.keys()
+    for name, value in whole.items():
         largest = float(value.abs().max())
-        difference = float((value - resumed[name]).abs().max())
+        difference = float((value - moved[name]).abs().max())
         assert difference <= TOLERANCE[move.precision] * largest + 1e-9, f"{name} differs by {difference} of {largest}"
 
 
@@ -164,8 +191,7 @@ def test_the_moments_of_other_optimizers_come_back(name: str, settings: Settings
     """Six steps at once, and three and three, end in the same bytes of weights and moments."""
     changes = {"optimizer": {"name": name, "learning_rate": 0.02}, "schedule": {"decay": "constant"}}
     for output, steps in (("whole", 6), ("parted", 3), ("parted", 6)):
-        told, _ = (process := start(settings(**changes, steps=steps, output=str(tmp_path / output)))).communicate()
-        assert process.returncode == 0, told[-3000:]
+        train(configs.parse(settings(**changes, steps=steps, output=str(tmp_path / output)), RunConfig, "run.toml"))
     whole, parted = (final(tmp_path / output)["files"] for output in ("whole", "parted"))
     assert whole == parted and f"{OPTIMIZERS[name].moments[0]}-00000-000.safetensors" in whole
 
@@ -174,7 +200,6 @@ def test_a_second_phase_on_longer_rows_goes_on_from_the_first(
     settings: Settings, corpus: Path, dataset: Path, tmp_path: Path
 ) -> None:
     """BERT's recipe of short rows first and long ones last: the same corpus, tokenizer and run, another dataset."""
-    import configs
     from data_pipeline.prepare import CorpusConfig, prepare
 
     values = {
@@ -186,8 +211,8 @@ def test_a_second_phase_on_longer_rows_goes_on_from_the_first(
         "workers": {"count": 1},
     }
     longer = prepare(configs.parse(values, CorpusConfig, "corpus.toml"), tmp_path / "longer")
-    assert start(settings(steps=4)).wait() == 0
-    assert start(settings(steps=6, data={"dataset": str(longer)})).wait() == 0
+    for values in (settings(steps=4), settings(steps=6, data={"dataset": str(longer)})):
+        train(configs.parse(values, RunConfig, "run.toml"))
     found = final(tmp_path / "run")
     assert found["step"] == 6
     assert [step for step, train, *_ in found["losses"] if train] == [2, 4, 6]
