@@ -171,7 +171,7 @@ def test_a_run_in_bf16_learns(
     settings: Callable[..., dict[str, Any]], tmp_path: Path, datasets: Callable[[str], Path]
 ) -> None:
     values = settings(
-        data={"dataset": str(datasets("text"))},
+        data={"dataset": str(datasets("text")), "global_batch": 8, "micro_batch": 8},
         optimizer={"name": "adamw", "learning_rate": 5e-3},
         parallel={"precision": "bf16"},
         schedule={"warmup_steps": 5},
