@@ -1,0 +1,74 @@
+"""The papers' runs as they stand take steps: whole where they fit into the memory of a laptop, else with fewer of
+their layers and experts, but of full width. Only the dataset and the batch are small. See ``make check-slow``."""
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import configs
+from pretrain.config import RunConfig
+from pretrain.parallel.mesh import Mesh
+from pretrain.train import Run
+
+FOLDER = Path(configs.__file__).parent / "pretrain"
+FITTING: dict[str, tuple[str, list[str]]] = {
+    "bert_base": ("pairs", []),
+    "bert_large": ("pairs", []),
+    "roberta_large": ("pairs", []),
+    "albert_xxlarge": ("pairs", []),
+    "modern_base": ("pairs", []),
+    "elmo": ("text", []),
+    "gpt2_xl": ("text", ["model.layers=8"]),
+    "megatron_8.3b": ("text", ["model.layers=4"]),
+    "turing_nlg_17b": ("text", ["model.layers=3"]),
+    "t5_11b": ("spans", ["model.layers=1", "model.decoder_layers=1"]),
+    "switch_c": ("spans", ["model.layers=1", "model.decoder_layers=1", "model.experts=8"]),
+}
+"""By run: which of the tests' datasets, and what is taken away. One layer of GPT-3 asks for more than 24 GB."""
+ALONE = [
+    "parallel.tensor=1",
+    "parallel.expert=1",
+    "data.global_batch=4",
+    "data.micro_batch=2",
+    "report.tensorboard=false",
+]
+
+
+@pytest.fixture
+def mesh() -> Iterator[Callable[[Any], Mesh]]:
+    """A process alone, whose memory is given back."""
+    made: list[Mesh] = []
+
+    def make(parallel: Any) -> Mesh:
+        made.append(Mesh(parallel))
+        return made[0]
+
+    yield make
+    made[0].close()
+    gc.collect()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FITTING)
+def test_a_full_size_run_takes_steps(
+    name: str, datasets: Callable[[str], Path], mesh: Callable[[Any], Mesh], tmp_path: Path
+) -> None:
+    dataset, smaller = FITTING[name]
+    changes = [f"data.dataset={datasets(dataset)}", f"output={tmp_path / 'run'}", *ALONE, *smaller]
+    config = configs.load(FOLDER / f"{name}.toml", RunConfig, changes)
+    run = Run(config, mesh(config.parallel))
+    losses, norms = [], []
+    for _ in range(2):
+        found, norm, *_ = run.train_step()
+        losses.append(sum(float(loss) for loss in found.values()))
+        norms.append(norm)
+    run.ahead.close()
+    run.reporter.close()
+    parameters = sum(shape.numel() for shape in run.shapes.values())
+    print(f"\n{name}: {parameters:,} parameters, losses {losses}, norms {norms}")
+    assert all(0 < value < 100 for value in losses) and all(0 < norm < 1e4 for norm in norms)
+    assert torch.isfinite(torch.tensor(losses + norms)).all()
