@@ -31,8 +31,7 @@ class FinetuneConfig(Section):
     pooling: Literal["auto", "first", "last", "mean", "pair"] = "auto"
     """What the head sees: the state of [CLS] (BERT), of the last token (GPT), the mean over tokens, or the means u, v
     of both segments as (u, v, |u-v|, u*v) (Conneau et al. 2017), which is a stronger probe than the standard ones.
-    auto: what fits the family: first for bert and albert, last for gpt, mean for elmo and the encoder of t5 and
-    switch."""
+    auto: what the family itself names (``Backbone.pooling``)."""
     hidden_layer: bool = True
     """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head); its values are new."""
     precision: Literal["fp32", "bf16"] = "bf16"

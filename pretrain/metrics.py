@@ -81,7 +81,9 @@ class Reporter:
         below = ""
         for name in losses:
             if self.level is not None and OBJECTIVES[name].predicts_tokens:
-                below = f" ({self.level - losses[name]:+.3f} nat below the unigram level {self.level:.3f})"
+                distance = self.level - losses[name]
+                side = "below" if distance >= 0 else "above"
+                below = f" ({abs(distance):.3f} nat {side} the unigram level {self.level:.3f})"
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         self.say(f"step {step}: validation {told}{below}")
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.level)

@@ -88,7 +88,11 @@ def world() -> World:
             started.append(
                 subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             )
-        outputs = [process.communicate(timeout=timeout)[0] for process in started]
+        try:
+            outputs = [process.communicate(timeout=timeout)[0] for process in started]
+        finally:
+            for process in started:
+                process.kill()
         for process, output in zip(started, outputs, strict=True):
             assert process.returncode == 0, output[-3000:]
         return outputs

@@ -131,9 +131,10 @@ def _joined(part: Tensor, dimension: int, group: Any, processes: int) -> Tensor:
 def _check_divides(name: str, word: str, module: nn.Module, processes: int) -> None:
     size = getattr(module, COUNTED[word], None)
     if size is not None and size % processes:
+        shape = "model.vocabulary_multiple, which pads the vocabulary" if word == "vocabulary" else "the model's shape"
         raise ConfigError(
             f"parallel.tensor {processes} does not divide the {COUNTED[word]} {size} of {name}; choose a divisor, or "
-            "change the model's shape (model.vocabulary_multiple pads the vocabulary)"
+            f"change {shape}"
         )
 
 

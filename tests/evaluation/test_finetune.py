@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import configs
 from configs.errors import TaskError
 from evaluation.encoding import load_task
 from evaluation.finetune import Scale, Tuned, finetune, predict, score, shuffled_batches
@@ -12,6 +13,7 @@ from evaluation.tasks import TASKS
 from pretrain.initial import materialise, random_value
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
+from tests.pretrain.family_runs import FAMILY_RUNS
 
 CPU = torch.device("cpu")
 VOCABULARY = 128
@@ -32,20 +34,10 @@ def test_an_easy_task_is_learned(data, backbone, precision, pooling):
     assert outcome.epoch == 3 and len(outcome.predictions["SST-2"]) == 20
 
 
-SMALL = {"layers": 1, "width": 32, "heads": 2, "feed_forward_width": 64}
-SHAPES = {
-    "bert": {**SMALL, "positions": 64},
-    "albert": {**SMALL, "positions": 64, "embedding_width": 16},
-    "elmo": {"layers": 1, "width": 32, "cells": 24, "filters": ((1, 8), (3, 16))},
-    "gpt": {**SMALL, "positions": 64},
-    "t5": {**SMALL, "decoder_layers": 1, "head_width": 16},
-    "switch": {**SMALL, "decoder_layers": 1, "head_width": 16, "experts": 4, "sparse_every": 1},
-}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns_an_easy_task(data, family):
-    config = FAMILIES[family].config(**SHAPES[family])
+    values = next(run.model for run in FAMILY_RUNS.values() if run.model["family"] == family)
+    config = configs.parse(values, FAMILIES[family].config, "the test's model")
     with torch.device("meta"):
         backbone = FAMILIES[family].module(config, Vocabulary(VOCABULARY))
     draw = random_value(1, config.deviation)
