@@ -101,9 +101,21 @@ def kept() -> Computed:
     return {}
 
 
+@pytest.fixture(scope="module")
+def selected(request: pytest.FixtureRequest) -> frozenset[str]:
+    """The runs that are compared: all, or those of ``pytest -k FAMILY``."""
+    here = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    runs = {item.callspec.params.get("run") for item in here}
+    return frozenset(FAMILY_RUNS if None in runs else runs)
+
+
 @pytest.fixture
 def computed(
-    kept: Computed, world: Callable[..., list[str]], family_settings: Callable[..., dict[str, Any]], tmp_path: Path
+    kept: Computed,
+    selected: frozenset[str],
+    world: Callable[..., list[str]],
+    family_settings: Callable[..., dict[str, Any]],
+    tmp_path: Path,
 ) -> Callable[[str], dict[str, torch.Tensor]]:
     """``computed(case)``: what was written down in it; the first that asks for a world runs all that it shares."""
 
@@ -114,6 +126,7 @@ def computed(
                 other
                 for other, case in CASES.items()
                 if (case.processes, case.parallel.get("tensor")) == (asked.processes, asked.parallel.get("tensor"))
+                and case.run in selected
             ]
             targets = {other: tmp_path / f"{place}.safetensors" for place, other in enumerate(together)}
             pairs = [
