@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +33,23 @@ def resident(field: str) -> float:
     return float(next(line for line in lines if line.startswith(field)).split()[1]) * 1024 / GIGABYTE
 
 
-def extra(work: Callable[[], Any]) -> float:
-    """Gigabytes that ``work`` takes for a while."""
+def extra(work: Callable[[], Any]) -> tuple[float, Any]:
+    """(gigabytes that ``work`` takes for a while, what it returns)."""
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
-    work()
-    return resident("VmHWM") - before
+    result = work()
+    return resident("VmHWM") - before, result
 
 
 class Watched(Run):
     """A run that notes what its beginning took."""
 
     def _begin(self) -> int:
-        self.took = extra(lambda: super(Watched, self)._begin())
-        return 0
+        self.took, step = extra(super()._begin)
+        return step
 
     def _restore(self, *found: Any) -> int:
-        step = 0
-
-        def restore() -> None:
-            nonlocal step
-            step = super(Watched, self)._restore(*found)
-
-        self.took = extra(restore)
+        self.took, step = extra(partial(super()._restore, *found))
         return step
 
 
@@ -63,17 +58,15 @@ def work(settings: dict[str, Any], steps: int) -> None:
     config = configs.parse(settings, RunConfig, "the benchmark's run")
     mesh = Mesh(config.parallel)
     run = Watched(config, mesh)
-    begun = run.took
     held = resident("VmRSS")
     while run.step < steps:
         run.train_step()
-    saved = extra(run.save)
-    run.ahead.close()
-    run.reporter.close()
+    saved, _ = extra(run.save)
+    run.close()
     if mesh.leads:
         whole = max(shape.numel() for shape in run.shapes.values()) * 4 / GIGABYTE
         print(
-            f"RESULT {'drawing' if steps == 1 else 'reading'} took {begun:.2f} GB on top of {held:.2f} held, "
+            f"RESULT {'drawing' if steps == 1 else 'reading'} took {run.took:.2f} GB on top of {held:.2f} held, "
             f"saving {saved:.2f}; the largest tensor has {whole:.2f} GB in fp32",
             flush=True,
         )

@@ -29,7 +29,7 @@ def beginning(
     Raises:
         CheckpointError: there is none, or its tokenizer or the shape of a parameter is another one.
     """
-    folder = process.gather(checkpoint.latest(path))[0]
+    folder = checkpoint.latest(path, process)
     if folder is None:
         raise CheckpointError(
             f"{path}: holds no checkpoint; initial_checkpoint is a folder of `sesame pretrain` or `sesame import`"

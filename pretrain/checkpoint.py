@@ -136,12 +136,12 @@ def prune(output: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
-def latest(path: Path) -> Path | None:
-    """The newest complete checkpoint in a run's folder; ``path`` itself when it is a checkpoint."""
-    if (path / "checkpoint.json").is_file():
-        return path
-    found = sorted((path / "checkpoints").glob("step-????????"))
-    return found[-1] if found else None
+def latest(path: Path, process: Process = ALONE) -> Path | None:
+    """The newest complete checkpoint in a run's folder; ``path`` itself when it is a checkpoint. Each ``process`` is
+    told what the first one sees, which makes it a collective."""
+    found = [path] if (path / "checkpoint.json").is_file() else sorted((path / "checkpoints").glob("step-????????"))
+    # A file system may show a new folder to one process earlier than to another.
+    return process.gather(found[-1] if found else None)[0]
 
 
 def read(folder: Path, process: Process = ALONE) -> Record:

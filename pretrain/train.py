@@ -73,13 +73,17 @@ class Run:
                 if self.step % config.checkpoint.save_every_steps == 0 or self.step == config.steps:
                     self.save()
         finally:
-            self.ahead.close()
-            self.reporter.close()
+            self.close()
         # Who leaves while another still works can take its own background threads down with an abort.
         self.mesh.barrier()
         if self.last_saved is None:
             raise CheckpointError(f"{config.output}: nothing was trained and nothing saved")
         return self.last_saved
+
+    def close(self) -> None:
+        """Let go of what works beside the loop."""
+        self.ahead.close()
+        self.reporter.close()
 
     def train_step(self) -> tuple[dict[str, torch.Tensor], float, float, float]:
         """One optimizer step -> (mean losses of this process, gradient norm, tokens, operations)."""
@@ -199,8 +203,7 @@ class Run:
         return 0
 
     def _find_checkpoint(self) -> tuple[Path, checkpoint.Record] | None:
-        # The leader's, for a file system may show a new folder to one process earlier than to another.
-        folder = self.mesh.gather_objects(checkpoint.latest(self.config.output))[0]
+        folder = checkpoint.latest(self.config.output, self.process)
         if folder is None:
             return None
         record = checkpoint.read(folder, self.process)

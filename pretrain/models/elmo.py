@@ -70,6 +70,7 @@ class CharacterEncoder(nn.Module):
 
     def forward(self, characters_NC: Tensor) -> Tensor:
         spelled_NEC = self.embedding(characters_NC).transpose(1, 2)
+        # Not amax: that shares a gradient among equal windows, of which padding has many, and adds up crumbs.
         answers_NF = torch.cat([each(spelled_NEC).max(-1).values for each in self.filters], -1).relu()
         for highway, carry in zip(self.highways, self.carries, strict=True):
             # A new layer passes on most of what it gets.

@@ -40,7 +40,7 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
         recorded.update({f"{number}/weight/{name}": value for name, value in weights(run).items()})
     if mesh.leads:
         save_file({name: value.contiguous() for name, value in recorded.items()}, target)
-    run.reporter.close()
+    run.close()
     # Who leaves while another still works can take its own background threads down with an abort.
     mesh.barrier()
     mesh.close()

@@ -2,9 +2,9 @@
 their layers and experts, but of full width. Only the dataset and the batch are small. See ``make check-slow``."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -38,36 +38,19 @@ ALONE = [
 ]
 
 
-@pytest.fixture
-def mesh() -> Iterator[Callable[[Any], Mesh]]:
-    """A process alone, whose memory is given back."""
-    made: list[Mesh] = []
-
-    def make(parallel: Any) -> Mesh:
-        made.append(Mesh(parallel))
-        return made[0]
-
-    yield make
-    made[0].close()
-    gc.collect()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FITTING)
-def test_a_full_size_run_takes_steps(
-    name: str, datasets: Callable[[str], Path], mesh: Callable[[Any], Mesh], tmp_path: Path
-) -> None:
+def test_a_full_size_run_takes_steps(name: str, datasets: Callable[[str], Path], tmp_path: Path) -> None:
+    gc.collect()  # The run before this one lies in cycles.
     dataset, smaller = FITTING[name]
     changes = [f"data.dataset={datasets(dataset)}", f"output={tmp_path / 'run'}", *ALONE, *smaller]
     config = configs.load(FOLDER / f"{name}.toml", RunConfig, changes)
-    run = Run(config, mesh(config.parallel))
     losses, norms = [], []
-    for _ in range(2):
-        found, norm, *_ = run.train_step()
-        losses.append(sum(float(loss) for loss in found.values()))
-        norms.append(norm)
-    run.ahead.close()
-    run.reporter.close()
+    with closing(Mesh(config.parallel)) as mesh, closing(Run(config, mesh)) as run:
+        for _ in range(2):
+            found, norm, *_ = run.train_step()
+            losses.append(sum(float(loss) for loss in found.values()))
+            norms.append(norm)
     parameters = sum(shape.numel() for shape in run.shapes.values())
     print(f"\n{name}: {parameters:,} parameters, losses {losses}, norms {norms}")
     assert all(0 < value < 100 for value in losses) and all(0 < norm < 1e4 for norm in norms)
