@@ -42,13 +42,22 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def dataset_folder(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the dataset ``name`` of the tests is prepared, or already stands: below ``SESAME_TEST_DATASETS`` if that is
+    set, for machines that have no Ray."""
+    given = os.environ.get("SESAME_TEST_DATASETS")
+    return Path(given).absolute() / name if given else tmp_path_factory.mktemp(name) / "dataset"
+
+
 @pytest.fixture(scope="session")
 def dataset(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The corpus prepared for BERT: next-sentence pairs, masked tokens, a vocabulary of 320 pieces."""
+    output = dataset_folder("pairs", tmp_path_factory)
+    if output.exists():
+        return output
     import configs
     from data_pipeline.prepare import CorpusConfig, prepare
 
-    output = tmp_path_factory.mktemp("dataset") / "dataset"
     values = {
         "seed": 1,
         "output": str(output),

@@ -16,6 +16,7 @@ from pretrain.initial import materialise
 from pretrain.learner import Learner, build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
+from tests.conftest import dataset_folder
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 Settings = Callable[..., dict[str, Any]]
@@ -36,13 +37,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def datasets(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Datasets:
     """``datasets(name)``: the corpus prepared by a row of ``RECIPES`` when it is first asked for."""
-    from data_pipeline.prepare import CorpusConfig, prepare
 
     @cache
     def get(name: str) -> Path:
         if name == "pairs":
             return dataset
-        output, recipe = tmp_path_factory.mktemp(name) / "dataset", RECIPES[name]
+        output, recipe = dataset_folder(name, tmp_path_factory), RECIPES[name]
+        if output.exists():
+            return output
+        from data_pipeline.prepare import CorpusConfig, prepare
+
         values = {
             "seed": 1,
             "output": str(output),

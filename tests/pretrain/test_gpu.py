@@ -1,4 +1,4 @@
-"""What only a CUDA device can show: the variable-length kernel, and a run in bf16 over nccl."""
+"""What only a CUDA device can show: its kernels, every family on it, and runs in bf16 over nccl."""
 
 import json
 from collections.abc import Callable
@@ -10,10 +10,17 @@ import pytest
 import torch
 
 import configs
+from data_pipeline.shards import open_dataset
+from pretrain.batches import Batches, Share
 from pretrain.config import RunConfig
+from pretrain.initial import materialise, random_value
+from pretrain.interfaces import Batch
 from pretrain.layers.attention import Sight, grouped, variable_length
+from pretrain.learner import Learner, build
+from pretrain.models.family import Vocabulary
 from pretrain.packing import layout
 from pretrain.train import train
+from tests.pretrain.family_runs import FAMILY_RUNS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -37,6 +44,41 @@ def test_variable_length_attention_equals_grouped(changes: dict[str, Any]) -> No
     torch.testing.assert_close(outputs[0], outputs[1], rtol=2e-2, atol=2e-2)
     for left, right in zip(*gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("name", FAMILY_RUNS)
+def test_every_family_computes_the_same_on_cuda(
+    name: str, family_settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    config = configs.parse(family_settings(name), RunConfig, "run.toml")
+    data = open_dataset(config.data.dataset, verify=False)
+    size = data.manifest.tokenizer.vocabulary_size
+    learner = build(config.model, config.objectives, Vocabulary(size, data.tokenizer_path)).eval()
+    value = random_value(1, config.model.deviation)
+    materialise(learner, lambda name, parameter: value(name, parameter.shape))
+    batch = next(iter(Batches(data, config.data, learner.reads, 1, Share(0, 1)).step(0)))
+    expected, gradients = loss_and_gradients(learner, batch)
+    learner.cuda()
+    found, on_cuda = loss_and_gradients(learner, batch.to(torch.device("cuda")))
+    assert found == pytest.approx(expected, rel=1e-5)
+    for key, gradient in gradients.items():
+        distance = (on_cuda[key] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-6)
+        assert distance < 1e-4, f"{key}: {distance:.1e}"
+    rounded, _ = loss_and_gradients(learner.bfloat16(), batch.to(torch.device("cuda")))
+    assert rounded == pytest.approx(expected, rel=3e-2)
+
+
+def loss_and_gradients(learner: Learner, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+    learner.zero_grad()
+    total, _ = learner(batch)
+    total.backward()
+    gradients = {
+        name: parameter.grad.float().cpu()
+        for name, parameter in learner.named_parameters()
+        if parameter.grad is not None
+    }
+    return float(total), gradients
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
