@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from data_pipeline.compiled import read_only
 from data_pipeline.compiled import rows as compiled
 
 WORTH_COMPILING = 1024
@@ -66,7 +67,7 @@ class Ragged(NamedTuple):
             starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
             offsets = boundaries(lengths)
             return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)
-        return Ragged(*compiled.take(self.values, self.offsets, rows))
+        return Ragged(*compiled.take(read_only(self.values), read_only(self.offsets), read_only(rows)))
 
 
 Column = np.ndarray | Ragged
