@@ -43,7 +43,7 @@ def precompile() -> Path:
         ConfigError: there is no such folder and none can be made.
     """
     folders, kept = cache.folders()
-    if kept is None and (reason := cache.news()):
+    if kept is None and (reason := cache.trouble()):
         raise ConfigError(reason)
     with tempfile.TemporaryDirectory() as folder:
         _run_loops(Path(folder))

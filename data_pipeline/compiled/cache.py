@@ -84,19 +84,21 @@ def _can_be_written(folder: Path) -> bool:
     return True
 
 
-def news() -> str | None:
-    """A sentence on where compiled code is kept, or None if there is nothing to say."""
-    read, written = folders()
-    candidates = list(parents())
-    is_known = any(next(folder.glob("*.nbi"), None) for folder in read)
-    if is_known and (not os.environ.get(CHOSEN) or (written and written.parent == candidates[0])):
+def has_code() -> bool:
+    """Whether something has been compiled for this processor."""
+    return any(next(folder.glob("*.nbi"), None) for folder in folders()[0])
+
+
+def trouble() -> str | None:
+    """A sentence on folders that cannot be written, or None if no one has to know."""
+    written, candidates = folders()[1], list(parents())
+    is_first = written is not None and written.parent == candidates[0]
+    if is_first or (has_code() and not os.environ.get(CHOSEN)):
         return None
     if written is None:
         refused = " and ".join(map(str, candidates))
         return f"compiled loops cannot be kept ({refused} cannot be written); set {CHOSEN} to a folder that can be"
-    if written.parent != candidates[0]:
-        return f"{candidates[0]} cannot be written; compiled loops are kept in {written.parent}"
-    return "compiling loops for this processor; this is done once and takes about a minute"
+    return f"{candidates[0]} cannot be written; compiled loops are kept in {written.parent}"
 
 
 def share(folder: Path) -> None:
@@ -108,10 +110,13 @@ def share(folder: Path) -> None:
 
 @cache
 def announce() -> None:
-    """Print :func:`news`: once, and only in the process that talks to a person."""
-    is_first = multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0"
-    if is_first and (sentence := news()):
+    """Say what a person should know: once, and only in the process that talks to one."""
+    if multiprocessing.parent_process() is not None or os.environ.get("RANK", "0") != "0":
+        return
+    if sentence := trouble():
         print(f"sesame: {sentence}", file=sys.stderr, flush=True)
+    elif not has_code():
+        print("compiling loops for this processor: once, before their first use", flush=True)
 
 
 class Loop(CPUDispatcher):
