@@ -97,7 +97,10 @@ def trouble() -> str | None:
         return None
     if written is None:
         refused = " and ".join(map(str, candidates))
-        return f"compiled loops cannot be kept ({refused} cannot be written); set {CHOSEN} to a folder that can be"
+        return (
+            f"compiled loops cannot be kept for the next run, because {refused} cannot be written; set {CHOSEN} to a "
+            "folder that can be"
+        )
     return f"{candidates[0]} cannot be written; compiled loops are kept in {written.parent}"
 
 
