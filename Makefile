@@ -32,4 +32,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools torch
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@.venv/bin/sesame compile
 	@touch $@

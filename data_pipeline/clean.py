@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-import ftfy
 import numpy as np
 from pydantic import Field, model_validator
 
@@ -86,7 +85,11 @@ def clean(
 
 def repair(text: str) -> str:
     """``text`` with what a wrong decoding made of it undone, and nothing else changed."""
-    return text if text.isascii() else ftfy.fix_encoding(text)
+    if text.isascii():
+        return text
+    import ftfy
+
+    return ftfy.fix_encoding(text)
 
 
 class Tidy(NamedTuple):

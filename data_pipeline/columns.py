@@ -9,11 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.compiled import rows as compiled
-
 WORTH_COMPILING = 1024
-"""Rows to be taken: loading the compiled loop takes a third of a second, which the first batch of a training need not
-wait for."""
+"""Rows to be taken: loading numba and the compiled loop takes half a second, which `sesame inspect` and the first batch
+of a training need not wait for."""
 
 COLUMNS: dict[str, str] = {
     "tokens": "list: ids as the model sees them, [CLS] a [SEP] or [CLS] a [SEP] b [SEP], corrupted by the recipe",
@@ -66,7 +64,10 @@ class Ragged(NamedTuple):
             starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
             offsets = boundaries(lengths)
             return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)
-        return Ragged(*compiled.take(self.values, self.offsets, rows))
+        from data_pipeline.compiled import read_only
+        from data_pipeline.compiled import rows as compiled
+
+        return Ragged(*compiled.take(read_only(self.values), read_only(self.offsets), read_only(rows)))
 
 
 Column = np.ndarray | Ragged

@@ -7,24 +7,30 @@ Two documents meet when one of their 14 bands of 8 minima over 5-word sequences 
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
-from datasketch import MinHash
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from data_pipeline.tokenizer import IDEOGRAPHS
 
 BANDS, MINIMA, WORDS = 14, 8, 5
 WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
-EMPTY = MinHash(num_perm=BANDS * MINIMA, seed=1)
+
+
+@cache
+def _empty() -> Any:
+    """The minima of no sequences. datasketch loads half of scipy, which most runs need not wait for."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=BANDS * MINIMA, seed=1)
 
 
 def bands(text: str) -> np.ndarray:
     """uint64 [BANDS]: a hash of the minima of each band."""
     words = WORD.findall(text.lower())
     sequences = {" ".join(words[first : first + WORDS]) for first in range(max(1, len(words) - WORDS + 1))}
-    minima = EMPTY.copy()
+    minima = _empty().copy()
     minima.update_batch([sequence.encode() for sequence in sorted(sequences)])
     rows = minima.hashvalues.astype("<u8").reshape(BANDS, MINIMA)
     hashes = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
@@ -40,6 +46,9 @@ def first_of_alike(by_part: Sequence[np.ndarray]) -> list[np.ndarray]:
     Returns:
         bool [documents] for each part.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     if not by_part:
         return []
     whole = np.concatenate(by_part)

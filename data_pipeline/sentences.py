@@ -12,6 +12,7 @@ import numpy as np
 
 from data_pipeline.characters import kinds
 from data_pipeline.columns import Ragged, boundaries
+from data_pipeline.compiled import read_only
 from data_pipeline.compiled import text as compiled
 
 TITLES = "mr mrs ms dr prof st rev hon gen col capt cpt lieut lt maj sgt gov sen rep pres messrs mme mlle"
@@ -53,7 +54,7 @@ def find_sentences(texts: Ragged) -> Ragged:
     Returns:
         int64 [sentences, 2], a row of them for each text: first byte, and the one after the last.
     """
-    found, counts = compiled.sentences(texts.values, texts.offsets, kinds(), _words())
+    found, counts = compiled.sentences(read_only(texts.values), texts.offsets, kinds(), _words())
     return Ragged(found, boundaries(counts))
 
 

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from configs import Section
 from configs.errors import ConfigError, DatasetError, SesameError
+from data_pipeline.compiled import cache
 from data_pipeline.ledger import Ledger
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -84,6 +85,7 @@ class Workers:
         """A cluster of its own that nobody else can reach."""
         for setting, value in KEEP_MEMORY.items():
             os.environ.setdefault(setting, value)
+        cache.share(self.ledger.folder.with_name("loops"))
         if self.config.dashboard and importlib.util.find_spec("aiohttp_cors") is None:
             raise ConfigError("workers.dashboard needs Ray's own extra; pip install 'ray[default]', or set it to false")
         ray.init(

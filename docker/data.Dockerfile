@@ -9,7 +9,7 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 WORKDIR /data
 COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools numpy scipy pyarrow pydantic ray rich sentencepiece tokenizers typer \
-    fsspec backports.zstd datasketch ftfy matplotlib numba protobuf py3langid
+    fsspec backports.zstd datasketch filelock ftfy matplotlib numba protobuf py3langid
 COPY pyproject.toml README.md LICENSE ./
 COPY configs configs
 COPY data_pipeline data_pipeline
@@ -18,6 +18,9 @@ COPY evaluation evaluation
 COPY launch launch
 # Without its requirements: those of this stage are installed above, and the rest is never imported here.
 RUN pip install --no-deps --no-build-isolation -e .
+# Beside the package, where every user can read it. On another kind of processor the loops are compiled once more, and
+# kept if NUMBA_CACHE_DIR or ~/.cache can be written.
+RUN sesame compile
 
 ENTRYPOINT ["sesame"]
 CMD ["--help"]

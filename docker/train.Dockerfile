@@ -23,6 +23,9 @@ COPY pretrain pretrain
 COPY evaluation evaluation
 COPY launch launch
 RUN pip install -c constraints.txt -e .
+# Beside the package, where every user can read it. On another kind of processor the loops are compiled once more, and
+# kept if NUMBA_CACHE_DIR or ~/.cache can be written.
+RUN sesame compile
 
 ENTRYPOINT ["sesame"]
 CMD ["--help"]

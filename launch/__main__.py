@@ -208,6 +208,19 @@ def fetch_glue(
     print(f"tasks: {fetch(directory)}")
 
 
+@app.command("compile", short_help="Compile ahead what prepare needs.")
+def precompile() -> None:
+    """Compile the loops that prepare text for this processor, so that no run has to do it.
+
+    Example: sesame compile
+
+    `make` and the images do this. Without it the first run compiles what it needs and keeps it.
+    """
+    from data_pipeline.precompile import precompile
+
+    print(f"compiled loops: {precompile()}")
+
+
 @app.command(short_help="Walk the whole road in a few minutes.")
 def demo(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all that the demo writes.")] = Path(

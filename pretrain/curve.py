@@ -3,10 +3,7 @@
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from pretrain.objectives import OBJECTIVES
 
@@ -15,7 +12,8 @@ def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
     """Draw ``metrics`` (JSON lines) to ``picture`` (PNG): one panel for each objective; losses in nats."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     names = list(dict.fromkeys(name for row in rows for part in ("train", "validation") for name in row.get(part, {})))
-    figure, panels = pyplot.subplots(1, len(names), figsize=(6.4 * len(names), 4.2), squeeze=False)
+    figure = Figure(figsize=(6.4 * len(names), 4.2))
+    panels = figure.subplots(1, len(names), squeeze=False)
     for name, panel in zip(names, panels[0], strict=True):
         for part, style in (
             ("train", {"alpha": 0.55, "linewidth": 1}),
@@ -39,5 +37,4 @@ def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
     figure.tight_layout()
     partial = picture.with_suffix(".partial.png")
     figure.savefig(partial, dpi=110)
-    pyplot.close(figure)
     partial.replace(picture)

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from configs import Section
-from pretrain.curve import draw
 from pretrain.objectives import OBJECTIVES
 
 
@@ -86,6 +85,9 @@ class Reporter:
                 below = f" ({abs(distance):.3f} nat {side} the unigram level {self.level:.3f})"
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         self.say(f"step {step}: validation {told}{below}")
+        # Only the leading process draws, and not before its first step: matplotlib takes half a second to load.
+        from pretrain.curve import draw
+
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.level)
         self.last = time.perf_counter()
 

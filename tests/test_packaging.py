@@ -7,6 +7,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("configs", "data_pipeline", "pretrain", "evaluation", "launch")
 DISTRIBUTIONS = {
@@ -72,6 +74,12 @@ def test_every_file_has_its_phrase_in_the_readme() -> None:
     files = [path for room in ROOMS for path in (REPOSITORY / room).rglob("*.py") if path.name != "__init__.py"]
     named = set(re.findall(r"(?<!benchmarks/)\b\w+\.py\b", readme))
     assert named == {path.name for path in files} | {"__init__.py"}
+
+
+@pytest.mark.parametrize("path", ["Makefile", "docker/data.Dockerfile", "docker/train.Dockerfile"])
+def test_loops_are_compiled_where_sesame_is_installed(path: str) -> None:
+    text = (REPOSITORY / path).read_text(encoding="utf-8")
+    assert re.search(r"pip install .*-e .*\n(#.*\n)*.*sesame compile\n", text)
 
 
 def test_the_data_image_installs_what_the_data_side_imports() -> None:

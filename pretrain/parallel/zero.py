@@ -6,12 +6,14 @@ checkpoint knows nothing of the layout that wrote it.
 """
 
 import contextlib
+import gc
 import io
 from collections.abc import Iterator
 from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.runtime import compiler
 from deepspeed.utils import set_z3_leaf_modules
 from torch import Tensor, nn
 
@@ -48,7 +50,9 @@ class Engine:
         groups = apart(parameter_groups(learner, optimizer.weight_decay), mesh)
         if self.stage == 3:
             _keep_recurrent_layers_whole(learner)
-        with contextlib.redirect_stdout(io.StringIO()):  # It prints a memory report for each parameter group.
+        _import_muon_uncompiled()
+        with contextlib.redirect_stdout(io.StringIO()), _quick_garbage_collection():
+            # It prints a memory report for each parameter group.
             started: Any = deepspeed.initialize(
                 model=learner,
                 optimizer=OPTIMIZERS[optimizer.name].make(groups, optimizer),
@@ -208,6 +212,27 @@ class Engine:
         segments = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in pieces.items()}
         entries = [tensor_parallel.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
         optimizer.place(segments, entries, complete)
+
+
+@contextlib.contextmanager
+def _quick_garbage_collection() -> Iterator[None]:
+    """DeepSpeed collects garbage before each memory report: leave out the million objects that are there before."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _import_muon_uncompiled() -> None:
+    """DeepSpeed compares each optimizer with its Muon, which is not offered here. Importing Muon decorates functions
+    with torch.compile, which loads torch's compiler back end: more than a second."""
+    compile_, compiler.compile = compiler.compile, lambda: lambda function: function
+    try:
+        with contextlib.suppress(ImportError):
+            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+    finally:
+        compiler.compile = compile_
 
 
 def apart(groups: list[dict[str, Any]], mesh: Mesh) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ COMMANDS = (
     "export",
     "import",
     "fetch-glue",
+    "compile",
     "demo",
 )
 

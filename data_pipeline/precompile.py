@@ -1,0 +1,103 @@
+"""Compile the loops ahead of their first use, for an installation or an image.
+
+A small text goes through the functions of the workers, once for each kind of arrays that they may meet, so that the
+compiled signatures are those of real runs.
+"""
+
+import builtins
+import json
+import tempfile
+from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import ConfigError
+from data_pipeline.clean import CleanConfig
+from data_pipeline.compiled import cache
+from data_pipeline.corrupt import CorruptConfig
+from data_pipeline.examples import Group, Recipe, gather_shard, make_examples
+from data_pipeline.fast_encoding import NORMAL, model_proto
+from data_pipeline.manifest import digest
+from data_pipeline.parts import Part, read_unit
+from data_pipeline.segment import KINDS, SegmentConfig
+from data_pipeline.selection import Choice, Fate
+from data_pipeline.sentences import split
+from data_pipeline.sources import SourceConfig, units
+from data_pipeline.spans import special_ids
+from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
+
+DOCUMENTS, SENTENCES = 40, 12
+"""Of the small text."""
+VOCABULARY = 100
+KINDS_OF_MODEL = ("unigram", "bpe")
+PIECES_OF_WIDE_IDS = 2**16
+"""A larger vocabulary has ids of 32 bits, for which the loops are compiled again."""
+
+
+def precompile() -> Path:
+    """Compile what is not yet compiled for this processor; the folder that holds the machine code.
+
+    Raises:
+        ConfigError: there is no such folder and none can be made.
+    """
+    folders, kept = cache.folders()
+    if kept is None and (reason := cache.trouble()):
+        raise ConfigError(reason)
+    with tempfile.TemporaryDirectory() as folder:
+        _run_loops(Path(folder))
+    return folders[-1]
+
+
+def _run_loops(folder: Path) -> None:
+    path = folder / "text.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in _texts()), encoding="utf-8")
+    source = SourceConfig(kind="json_lines", paths=(str(path),))
+    (unit,) = units(source)
+    rules = CleanConfig(minimum_characters=0, minimum_letter_share=0)
+    parts = read_unit(0, unit, source, rules, folder).parts
+    for number, recipe in enumerate(_recipes(folder, parts)):
+        choices = [Choice(np.full(part.documents, Fate.TRAIN, np.int8), None) for part in parts]
+        group = Group("train", number, 0, tuple(zip(parts, choices, strict=True)), Fate.TRAIN)
+        rows = make_examples(group, recipe, folder)
+        tokenizer = Tokenizer(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
+        order, special = np.arange(rows.count), special_ids(tokenizer)
+        gather_shard(folder / f"{number}.arrow", order, [rows], len(tokenizer), special, folder)
+
+
+def _texts() -> Iterator[str]:
+    """Documents of a hundred different words."""
+    words = [word for word in dir(builtins) if word.isalpha()]
+    for document in range(DOCUMENTS):
+        places = range(document, document + 7 * SENTENCES, 7)
+        pairs = [(words[place % len(words)], words[place * place % len(words)]) for place in places]
+        yield " ".join(f"{first.title()} is not {second}." for first, second in pairs)
+
+
+def _recipes(folder: Path, parts: list[Part]) -> Iterator[Recipe]:
+    """Each way to cut the text into rows, and each kind of tokenizer."""
+    every = [np.ones(part.documents, bool) for part in parts]
+    texts = [document.text for part, keep in zip(parts, every, strict=True) for document in part.read(keep)]
+    sentences = [sentence for text in texts for sentence in split(text)]
+    models = {kind: train(sentences, TokenizerConfig(vocabulary_size=VOCABULARY, kind=kind)) for kind in KINDS_OF_MODEL}
+    models["wide"] = _widened(models["unigram"])
+    for name, model in models.items():
+        path = folder / f"{name}.model"
+        path.write_bytes(model)
+        for kind in KINDS if name == "unigram" else ("next_sentence",):
+            # Several times through the text: loops take over from numpy where rows are many.
+            cut = SegmentConfig.model_validate({"kind": kind, "sequence_length": 16, "dupe_factor": 4})
+            yield Recipe(1, cut, CorruptConfig(kind="masked_tokens"), path, digest(path))
+
+
+def _widened(model: bytes) -> bytes:
+    """The model with so many more pieces that its ids are wide."""
+    proto = model_proto(model)
+    known = {piece.piece for piece in proto.pieces}
+    letters = sorted(piece for piece in known if piece in set("abcdefghijklmnopqrstuvwxyz"))
+    least = min(piece.score for piece in proto.pieces)
+    spelled = map("".join, product(letters[:16], repeat=5))
+    for piece in islice((each for each in spelled if each not in known), PIECES_OF_WIDE_IDS):
+        proto.pieces.add(piece=piece, score=least, type=NORMAL)
+    return proto.SerializeToString()
