@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import CorpusError
 from data_pipeline.document import Document
-from data_pipeline.files import BROKEN, open_stored
+from data_pipeline.streams import BROKEN, open_stored
 from data_pipeline.unit import SourceConfig, Unit
 
 HTML = ("text/html", "application/xhtml+xml")

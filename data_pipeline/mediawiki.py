@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from data_pipeline.archives import needed, until_broken
 from data_pipeline.document import Document
-from data_pipeline.files import BLOCK_BYTES, RANGE_BYTES, File, Range, open_binary, open_stored, parted, ranges
+from data_pipeline.files import RANGE_BYTES, File, Range, parted, ranges
+from data_pipeline.streams import BLOCK_BYTES, open_stored, open_text
 from data_pipeline.unit import SourceConfig, Unit
 
 BLANK_LINES = re.compile(r"\n\s*\n\s*")
@@ -99,7 +100,7 @@ def _chunks(unit: Unit) -> Iterator[Chunk]:
     if path.endswith(".bz2"):
         yield from _of_streams(path, start, stop if stop is not None else unit.bytes)
         return
-    with open_binary(path) as stream:
+    with open_text(path) as stream:
         if start:
             stream.seek(start)
         left = stop - start if stop is not None else None

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from configs.errors import CorpusError
-from data_pipeline.files import BROKEN, File, matching, open_binary
+from data_pipeline.files import File
 from data_pipeline.near_duplicates import WORD
+from data_pipeline.paths import matching
+from data_pipeline.streams import BROKEN, open_binary
 from data_pipeline.word_runs import hashed_runs
 
 SETTING = "clean.evaluation_paths"

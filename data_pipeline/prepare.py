@@ -23,7 +23,6 @@ from data_pipeline.balance import groups, orders
 from data_pipeline.corpus import CorpusConfig
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
-from data_pipeline.files import matching
 from data_pipeline.ledger import Ledger, close_folder, open_folder
 from data_pipeline.manifest import (
     FORMAT_VERSION,
@@ -35,6 +34,7 @@ from data_pipeline.manifest import (
     write_manifest,
 )
 from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
+from data_pipeline.paths import matching
 from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 from data_pipeline.sentences import split as split_sentences
 from data_pipeline.sources import Unit, units

@@ -24,8 +24,9 @@ from configs.errors import CorpusError
 from data_pipeline import python_documentation
 from data_pipeline.archives import read_warc
 from data_pipeline.document import Document
-from data_pipeline.files import File, Range, matching, ranges
+from data_pipeline.files import File, Range, ranges
 from data_pipeline.mediawiki import mediawiki_ranges, read_mediawiki
+from data_pipeline.paths import matching
 from data_pipeline.tables import arrow_ranges, parquet_ranges, read_arrow, read_parquet
 from data_pipeline.text_formats import read_json_lines, read_lines, read_text
 from data_pipeline.unit import SourceConfig, Unit

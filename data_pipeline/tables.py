@@ -10,7 +10,8 @@ import pyarrow.parquet
 
 from configs.errors import CorpusError
 from data_pipeline.document import Document
-from data_pipeline.files import RANGE_BYTES, File, Range, open_binary
+from data_pipeline.files import RANGE_BYTES, File, Range
+from data_pipeline.streams import open_binary
 from data_pipeline.unit import SourceConfig, Unit
 
 ROWS_AT_ONCE = 1024
