@@ -38,15 +38,23 @@ def units(config: SourceConfig) -> list[Unit]:
     """The units of a source, in their fixed order.
 
     Raises:
-        CorpusError: a path or a glob matches no file.
+        CorpusError: a path or a glob matches no file, a file is not of that kind, or none of them holds anything.
     """
     if config.kind == "python_documentation":
         packages = python_documentation.packages()
         return [Unit(config.kind, name, files, sum(map(os.path.getsize, files))) for name, files in packages]
-    found = [unit for pattern in config.paths for file in matching(pattern) for unit in _of_file(file, config)]
-    if not found:
+    if not config.paths:
         raise CorpusError("source.paths is empty; name the files, for instance --set source.paths='[\"corpus.jsonl\"]'")
+    found = [unit for pattern in config.paths for file in matching(pattern) for unit in _of_file(file, config)]
+    if all(map(_holds_nothing, found)):
+        what = "is empty (0 bytes)" if found[0].bytes == 0 else "has no rows"
+        more = f", as the other {len(found) - 1} files of its source" if len(found) > 1 else ""
+        raise CorpusError(f"{found[0].name}: {what}{more}; correct source.paths")
     return found
+
+
+def _holds_nothing(unit: Unit) -> bool:
+    return unit.bytes == 0 or unit.part.start == unit.part.stop
 
 
 def read(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
@@ -59,7 +67,7 @@ def read(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Do
 
 
 def _of_file(file: File, config: SourceConfig) -> list[Unit]:
-    whole = config.kind == "text" and not config.blank_line_separates
+    whole = file.size == 0 or (config.kind == "text" and not config.blank_line_separates)
     parts = [Range()] if whole else READERS[config.kind].ranges(file)
     return [
         Unit(config.kind, _named(file, part, len(parts)), (file.path,), file.size, part, file.name) for part in parts
