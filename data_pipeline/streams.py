@@ -77,11 +77,14 @@ class GzipDecompressor:
 
 BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 """How the first block of a bz2 stream begins, and how a stream without content ends."""
+GZIP_MARK, ZSTD_MARK = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
+ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"
+"""How a WARC archive begins that is compressed with a dictionary of its own."""
 COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
-    b"\x1f\x8b\x08": (".gz", GzipDecompressor),
+    GZIP_MARK: (".gz", GzipDecompressor),
     **{b"BZh%d" % level + block: (".bz2", bz2.BZ2Decompressor) for level in range(1, 10) for block in BZ2_BLOCKS},
     b"\xfd7zXZ\0": (".xz", lzma.LZMADecompressor),
-    b"\x28\xb5\x2f\xfd": (".zst", zstd.ZstdDecompressor),
+    ZSTD_MARK: (".zst", zstd.ZstdDecompressor),
     **{bytes([0x50 + kind]) + b"\x2a\x4d\x18": (".zst", zstd.ZstdDecompressor) for kind in range(16)},
 }
 """How a file begins -> usual suffix, decompressor of one stream. zstd's frames to be skipped may come first."""
@@ -113,6 +116,9 @@ class Decompressed(io.RawIOBase):
         self._left = content[size:]
         self._given += size
         return size
+
+    def tell(self) -> int:
+        return self._given
 
     def close(self) -> None:
         self._stored.close()
