@@ -20,6 +20,7 @@ from rich.console import Console
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
 from data_pipeline import language, overlap, provenance, shards, tokenizer
 from data_pipeline.balance import groups, orders
+from data_pipeline.clean import normal_text
 from data_pipeline.corpus import CorpusConfig
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
@@ -119,7 +120,8 @@ def _read_and_choose(
 ) -> tuple[list[Part], list[Choice], list[Reading]]:
     """The cleaned documents, which of them stay, and what came of each unit."""
     if config.clean.evaluation_paths:
-        overlap.Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
+        form = bound(normal_text, rules=config.clean)
+        overlap.Overlap.of(config.clean.evaluation_paths, form).save(work / OVERLAP)
     numbered = [(number, unit, config.source[unit.source], config.clean, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
