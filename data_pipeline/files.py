@@ -15,6 +15,10 @@ RANGE_BYTES = 64 << 20
 """A larger file is read in ranges of this size, by several workers, where it can be entered in the middle."""
 
 
+LOOK_BACK_BYTES = 1 << 20
+"""How far back a blank line is looked for; a longer line is not blank, if it is not all white space."""
+
+
 class File(NamedTuple):
     name: str
     """As written in the configuration, or as a folder or a glob gave it, in Unicode."""
@@ -103,10 +107,10 @@ def begins_after_blank(path: str, start: int) -> bool:
     if start == 0:
         return True
     with open_text(path) as file:
-        place = max(0, start - BLOCK_BYTES)
+        place = max(0, start - LOOK_BACK_BYTES)
         file.seek(place)
         last = b""
-        for last in file.read(start - place + BLOCK_BYTES).splitlines(keepends=True):
+        for last in file.read(start - place + LOOK_BACK_BYTES).splitlines(keepends=True):
             place += len(last)
             if place >= start:
                 break
