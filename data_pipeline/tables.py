@@ -13,7 +13,7 @@ import pyarrow.parquet
 from configs.errors import CorpusError
 from data_pipeline.document import Document
 from data_pipeline.files import RANGE_BYTES, File, Range
-from data_pipeline.streams import BROKEN, compression, open_binary, open_stored
+from data_pipeline.streams import BROKEN, compression, open_binary
 from data_pipeline.unit import SourceConfig, Unit
 
 ROWS_AT_ONCE = 1024
@@ -27,13 +27,13 @@ SET_FIELD = "set source.text_field"
 class Format(NamedTuple):
     name: str
     mark: bytes
-    """How a file begins, and ends if it is whole."""
+    """How a file begins."""
     open: Callable[[Any], Any]
 
 
 PARQUET = Format("Parquet", b"PAR1", pyarrow.parquet.ParquetFile)
 ARROW = Format("Arrow", b"ARROW1", pa.ipc.open_file)
-STREAM = Format("Arrow", b"", pa.ipc.open_stream)
+STREAM = Format("Arrow", b"\xff\xff\xff\xff", pa.ipc.open_stream)
 
 
 def parquet_ranges(file: File) -> list[Range]:
@@ -45,8 +45,7 @@ def arrow_ranges(file: File) -> list[Range]:
     """Record batches of a file; the stream format cannot be entered in the middle and is one unit."""
     if _begins(file.path, ARROW):
         return _spans(file, ARROW, lambda opened: opened.num_record_batches)
-    _opened(file.path, file.name, STREAM)
-    return [Range()]
+    return _spans(file, STREAM, lambda _: 1)
 
 
 def read_parquet(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
@@ -166,7 +165,8 @@ def _check_column(unit: Unit, config: SourceConfig, schema: pa.Schema) -> None:
 
 
 def _spans(file: File, kind: Format, count: Callable[[Any], int]) -> list[Range]:
-    """The groups of a file in runs of about RANGE_BYTES; what cannot be read is said when it is."""
+    """The groups of a file in runs of about RANGE_BYTES; a damaged file is one unit, and what is wrong is reported when
+    it is read."""
     try:
         groups = count(_opened(file.path, file.name, kind))
     except UNREADABLE:
@@ -188,14 +188,18 @@ def _opened(path: str, name: str, kind: Format) -> Any:
     try:
         return kind.open(_source(path))
     except UNREADABLE as error:
-        if kind.mark and _begins(path, kind):
+        if _begins(path, kind):
             raise
         raise CorpusError(f"{name}: cannot be read as {kind.name} ({error}); check source.kind") from None
 
 
 def _begins(path: str, kind: Format) -> bool:
-    with open_stored(path) as file:
-        return file.read(len(kind.mark)) == kind.mark
+    """Is the file of that format, as far as its first bytes say?"""
+    try:
+        with open_binary(path) as file:
+            return file.read(len(kind.mark)) == kind.mark
+    except BROKEN:
+        return False
 
 
 def _source(path: str) -> Any:
