@@ -161,7 +161,10 @@ def _deflated(body: bytes, limit: int) -> tuple[bytes, bool]:
 
 
 def _unbrotlied(body: bytes, limit: int) -> tuple[bytes, bool]:
-    brotli: Any = importlib.import_module("brotli")
+    try:
+        brotli: Any = importlib.import_module("brotli")
+    except ImportError:
+        raise ValueError("needs brotli; pip install 'sesame[web]'") from None
     stream = brotli.Decompressor()
     try:
         content = stream.process(body)

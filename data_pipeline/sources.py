@@ -9,10 +9,10 @@
 | parquet              | some row groups             | one row's text column                            |
 | arrow                | some record batches         | one row's text column                            |
 | warc                 | a file                      | a page's main text, or an extracted text         |
-| mediawiki            | a file, bytes, bz2 streams  | an article without markup                        |
+| mediawiki            | a file, bytes, bz2 streams  | an article in its newest revision, no markup     |
 
-Line and XML formats may be compressed (.gz, .bz2, .xz, .zst); a compressed file is one unit, but for MediaWiki dumps of
-many bz2 streams.
+All but tables may be compressed (gz, bz2, xz, zst); a compressed file is one unit, but for MediaWiki dumps of many bz2
+streams.
 """
 
 import os
