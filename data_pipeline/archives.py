@@ -33,19 +33,30 @@ class Record(NamedTuple):
 def read_warc(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
     """The main text of each HTML page (WARC), or each extracted text (WET)."""
     kinds = needed("fastwarc.warc", "web").WarcRecordType
+    parsers = Parsers(needed("resiliparse.parse.encoding", "web"), needed("resiliparse.extract.html2text", "web"))
     for record in until_broken(unit, config, dropped, _records(unit, config.maximum_bytes)):
         place = f"{unit.file}@{record.place} {record.headers.get('WARC-Target-URI', '')}".rstrip()
         if record.kind not in (kinds.response, kinds.conversion):
             continue
         if record.content is None:
             dropped["too large"] += 1
-        elif record.kind == kinds.conversion:
-            yield Document(record.content.decode("utf-8", "replace"), place)
-        elif text := _page_text(record, place, config, dropped):
+            continue
+        if record.kind == kinds.conversion:
+            text = record.content.decode("utf-8", "replace")
+        else:
+            text = _page_text(record, place, config, dropped, parsers)
+        if text:
             yield Document(text, place)
 
 
-def _page_text(record: Record, place: str, config: SourceConfig, dropped: Counter[str]) -> str | None:
+class Parsers(NamedTuple):
+    """Modules of resiliparse."""
+
+    encoding: Any
+    html: Any
+
+
+def _page_text(record: Record, place: str, config: SourceConfig, dropped: Counter[str], parsers: Parsers) -> str | None:
     answer = Answer.of(record.content or b"")
     if answer.content_type not in HTML:
         dropped["not HTML"] += 1
@@ -62,8 +73,7 @@ def _page_text(record: Record, place: str, config: SourceConfig, dropped: Counte
         said = f"{place}: cannot be decoded ({error}); remove the record, or set source.damaged = 'count'"
         config.leave_out("undecodable page", lambda: said, dropped)
         return None
-    page = answer.text(content, needed("resiliparse.parse.encoding", "web"))
-    return needed("resiliparse.extract.html2text", "web").extract_plain_text(page, main_content=True)
+    return parsers.html.extract_plain_text(answer.text(content, parsers.encoding), main_content=True)
 
 
 def _records(unit: Unit, limit: int) -> Iterator[Record]:

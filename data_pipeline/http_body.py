@@ -7,9 +7,7 @@ begins as it makes them.
 import importlib
 import re
 import zlib
-from collections.abc import Callable
-from email import message_from_bytes
-from email.message import Message
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from data_pipeline.streams import GZIP_MARK, MARKS, UTF8_MARK, ZSTD_MARK, zstd
@@ -18,6 +16,11 @@ END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 META = re.compile(rb"(?:<meta[^>]*?charset|<\?xml[^>]*?encoding)\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
 META_BYTES = 4096
 """Where a page says what its encoding is, if it does."""
+HEADER = re.compile(
+    rb"^(Content-Type|Content-Encoding|Transfer-Encoding)[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE | re.MULTILINE
+)
+"""A line that begins with white space goes on with the one before it."""
+CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';,]+)")
 STATUS = re.compile(rb"HTTP\S*\s+(\d{3})")
 CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(;[^\r\n]*)?\r?\n")
 IDENTITY = frozenset({"", "identity", "none", "binary", "7bit", "8bit", "utf-8"})
@@ -36,18 +39,21 @@ class Answer(NamedTuple):
 
     status: bytes
     """Its first line."""
-    headers: Message
+    headers: dict[str, list[str]]
+    """Name -> values of the headers that say how the body was sent, in lower case."""
     body: bytes
 
     @classmethod
     def of(cls, content: bytes) -> "Answer":
         """Part what was received; what does not begin as an answer does has no headers."""
         if not content.startswith(b"HTTP"):
-            return cls(b"", Message(), content)
+            return cls(b"", {}, content)
         end = END_OF_HEADERS.search(content)
         head, body = (content[: end.start()], content[end.end() :]) if end else (content, b"")
-        status, _, headers = head.partition(b"\n")
-        return cls(status, message_from_bytes(headers), body)
+        headers: dict[str, list[str]] = {}
+        for found in HEADER.finditer(head):
+            headers.setdefault(found[1].decode().lower(), []).append(found[2].decode("latin-1").lower())
+        return cls(head.partition(b"\n")[0], headers, body)
 
     @property
     def is_error(self) -> bool:
@@ -56,8 +62,8 @@ class Answer(NamedTuple):
         return found is not None and not found[1].startswith(b"2")
 
     @property
-    def content_type(self) -> str | None:
-        return self.headers.get_content_type() if "Content-Type" in self.headers else None
+    def content_type(self) -> str:
+        return self.headers.get("content-type", [""])[0].partition(";")[0].strip()
 
     def text(self, page: bytes, library: Any) -> str:
         """The page decoded as its byte order mark, the headers or the page itself say, if most of it can be; else as
@@ -67,17 +73,29 @@ class Answer(NamedTuple):
             page: the body without its encodings.
             library: ``resiliparse.parse.encoding``.
         """
-        marked = [name for mark, name in (*MARKS.items(), (UTF8_MARK, "utf-8")) if page.startswith(mark)]
-        declared = [self.headers.get_content_charset() or ""]
-        within = META.search(page[:META_BYTES])
-        meant = [within[1].decode()] if within and not within[1].lower().startswith(b"utf-16") else []
-        for name in (*marked[:1], *declared, *meant, "utf-8", library.detect_encoding(page)):
-            # Pages that say Latin-1 are Windows-1252, and browsers read them so.
-            codec = name if name in marked else library.map_encoding_to_html5(name.strip("'\" "), fallback_utf8=False)
-            text = _read_as(page, codec)
+        for name in self._encodings(page, library):
+            text = _read_as(page, name)
             if text is not None:
                 return text
         return page.decode("utf-8", "replace")
+
+    def _encodings(self, page: bytes, library: Any) -> Iterator[str]:
+        """Names of encodings that the page may have, the likeliest first."""
+        yield from (name for mark, name in (*MARKS.items(), (UTF8_MARK, "utf-8")) if page.startswith(mark))
+        for name in self._names(page):
+            # Pages that say Latin-1 are Windows-1252, and browsers read them so.
+            known = library.map_encoding_to_html5(name, fallback_utf8=False)
+            yield from [known] if known else []
+        yield "utf-8"
+        yield library.detect_encoding(page)
+
+    def _names(self, page: bytes) -> Iterator[str]:
+        """What the headers and the page call the encoding."""
+        yield from (found[1] for value in self.headers.get("content-type", []) if (found := CHARSET.search(value)))
+        within = META.search(page[:META_BYTES])
+        # A page whose tags can be read is not in UTF-16, whatever they say.
+        if within and not within[1].lower().startswith(b"utf-16"):
+            yield within[1].decode()
 
     def decoded(self, limit: int, cut: bool) -> bytes:
         """The body without its encodings.
@@ -90,8 +108,8 @@ class Answer(NamedTuple):
             Undecodable: the body is not what one of the encodings makes.
             TooLong: it has more than ``limit`` bytes.
         """
-        names = [*self.headers.get_all("Content-Encoding", []), *self.headers.get_all("Transfer-Encoding", [])]
-        return _undone(self.body, [each.strip().lower() for name in names for each in str(name).split(",")], limit, cut)
+        values = [*self.headers.get("content-encoding", []), *self.headers.get("transfer-encoding", [])]
+        return _undone(self.body, [name.strip() for value in values for name in value.split(",")], limit, cut)
 
 
 def _undone(body: bytes, encodings: list[str], limit: int, cut: bool) -> bytes:
@@ -112,14 +130,16 @@ def _undone(body: bytes, encodings: list[str], limit: int, cut: bool) -> bytes:
     return body
 
 
-def _read_as(page: bytes, codec: str | None) -> str | None:
+def _read_as(page: bytes, codec: str) -> str | None:
     """The text of ``page``; None if more of it cannot be decoded than is beyond ASCII and can."""
     try:
-        text = page.decode(codec or "", "replace")
+        text = page.decode(codec, "replace")
     except LookupError:
         return None
-    foreign = len(text) - len(text.encode("ascii", "ignore"))
-    return text.removeprefix("\ufeff") if 2 * text.count("\ufffd") <= foreign else None
+    lost = text.count("\ufffd")
+    if lost and 2 * lost > len(text) - len(text.encode("ascii", "ignore")):
+        return None
+    return text.removeprefix("\ufeff")
 
 
 def _without_chunks(body: bytes, _: int) -> tuple[bytes, bool]:

@@ -103,14 +103,14 @@ class Decompressed(io.RawIOBase):
         """Place of the first byte of each stream, decompressed -> as it is stored."""
         self._stored, self._suffix, self._make = stored, suffix, decompressor
         self._stream: Any = None
-        self._unused = self._left = b""
+        self._unused, self._left = b"", memoryview(b"")
         self._read = self._given = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = self._left or self._decompressed(len(buffer))
+        content = self._left or memoryview(self._decompressed(len(buffer)))
         size = min(len(buffer), len(content))
         buffer[:size] = content[:size]
         self._left = content[size:]
