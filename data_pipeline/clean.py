@@ -114,6 +114,11 @@ def normalise(text: str, form: Literal["NFC", "NFKC"]) -> Tidy:
     return Tidy(found.tobytes().decode(), letters, visible)
 
 
+def normal_text(text: str, rules: CleanConfig) -> str:
+    """``text`` as a document with that text is kept, to compare other texts with documents."""
+    return normalise(repair(text) if rules.repair_unicode else text, rules.unicode_form).text
+
+
 def fingerprint(text: str) -> bytes:
     """16 bytes that equal texts share: what duplicates and held-out documents are told by."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -1,62 +1,37 @@
-"""The bytes of a corpus, wherever they lie: local files or any store that fsspec knows, plain or compressed.
+"""The lines of files, whole or in byte ranges that are read apart.
 
-A line belongs to the byte range in which it begins, so ranges can be read apart and together give every line once.
+A line ends with \\n, \\r\\n or \\r, as in cleaning. It belongs to the byte range in which it begins, so ranges can be
+read apart and together give every line once.
 """
 
-import bz2
-import glob
-import gzip
-import io
-import lzma
-import os
-import sys
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
-import fsspec
-from fsspec.core import url_to_fs
-
-from configs.errors import CorpusError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from data_pipeline.streams import BLOCK_BYTES, SUFFIXES, UTF8_MARK, is_plain, open_text
 
 RANGE_BYTES = 64 << 20
 """A larger file is read in ranges of this size, by several workers, where it can be entered in the middle."""
-BLOCK_BYTES = 1 << 20
 
-DECOMPRESS: dict[str, Callable[[Any], Any]] = {
-    ".gz": lambda raw: gzip.GzipFile(fileobj=raw),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zst": zstd.ZstdFile,
-}
-"""By suffix. Each reads files of several members or frames to their end and says when the last one is cut short."""
-BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
-"""What reading damaged bytes raises."""
+
+LOOK_BACK_BYTES = 1 << 20
+"""How far back a blank line is looked for; a longer line is not blank, if it is not all white space."""
 
 
 class File(NamedTuple):
     name: str
-    """As written in the configuration, or as a glob gave it."""
+    """As written in the configuration, or as a folder or a glob gave it, in Unicode."""
     path: str
     """For workers that may run elsewhere: absolute, or a URL."""
     size: int
     """Bytes, compressed ones where it is compressed."""
 
     @property
-    def compressed(self) -> bool:
-        return Path(self.name).suffix in DECOMPRESS
-
-    @property
     def kind(self) -> str:
         """Suffix of what it holds, without that of a compression."""
-        return Path(Path(self.name).stem if self.compressed else self.name).suffix
+        path = Path(self.name)
+        return Path(path.stem).suffix if path.suffix in SUFFIXES else path.suffix
 
 
 class Range(NamedTuple):
@@ -74,22 +49,9 @@ class Line(NamedTuple):
     content: bytes
 
 
-def matching(pattern: str, setting: str = "source.paths") -> list[File]:
-    """The files of a path, a folder (all below it but hidden ones) or a glob, sorted; ``setting`` is where it stands.
-
-    Raises:
-        CorpusError: nothing matches, or the store needs a package that is not installed.
-    """
-    found = _remote(pattern) if "://" in pattern else _local(pattern)
-    if not found:
-        what = "matches no file" if glob.has_magic(pattern) else "no such file"
-        raise CorpusError(f"{pattern}: {what}; correct {setting}")
-    return found
-
-
 def ranges(file: File) -> list[Range]:
-    """The ranges that a file is read in: one, unless it is large and not compressed."""
-    if file.compressed or file.size <= RANGE_BYTES:
+    """The ranges that a file is read in: one, unless it is large and can be entered in the middle."""
+    if file.size <= RANGE_BYTES or not is_plain(file.path):
         return [Range()]
     return parted(file, RANGE_BYTES)
 
@@ -99,112 +61,96 @@ def parted(file: File, size: int) -> list[Range]:
     return [Range(start, min(start + size, file.size)) for start in range(0, max(1, file.size), size)]
 
 
-def open_stored(path: str) -> Any:
-    """Open the bytes as they are stored."""
-    if "://" not in path:
-        return open(path, "rb", buffering=BLOCK_BYTES)
-    try:
-        remote: Any = fsspec.open(path, "rb")
-        # The files of most stores read no more than whole lines, however long.
-        return io.BufferedReader(remote.open(), BLOCK_BYTES)
-    except Exception as error:
-        raise _unanswered(path, error) from None
-
-
-def open_binary(path: str) -> IO[bytes]:
-    """Open for reading, decompressed by suffix; seekable where it is not compressed."""
-    raw = open_stored(path)
-    decompress = DECOMPRESS.get(Path(path).suffix)
-    return decompress(raw) if decompress else raw
-
-
 def lines(path: str, part: Range, limit: int, dropped: Counter[str]) -> Iterator[Line]:
     """The lines that begin in ``part`` and all that follow it, for a document may need more; the reader stops.
 
-    A line of more than ``limit`` bytes is passed over without being held, and counted in ``dropped``.
+    A line of more than ``limit`` bytes is passed over without being held, and counted in ``dropped``. A byte order mark
+    at the beginning of a line is left out: files that begin with one are put together, too.
     """
-    with open_binary(path) as file:
+    with open_text(path) as file:
         offset = part.start
-        if part.start:
-            file.seek(part.start - 1)
-            offset += _skip_line(file) - 1
-        while line := file.readline(limit + 1):
-            if len(line) > limit and not line.endswith(b"\n"):
-                dropped["too large"] += 1
-                offset += len(line) + _skip_line(file)
-                continue
-            yield Line(offset, line.rstrip(b"\r\n"))
-            offset += len(line)
+        earlier = part.start > 0
+        if earlier:
+            offset -= 1
+            file.seek(offset)
+        for passed, whole, end in _whole_lines(file, limit):
+            if passed:
+                dropped["too large"] += not earlier and (part.stop is None or offset < part.stop)
+                offset, earlier = offset + passed, False
+            if earlier and whole:
+                # The line that the range begins in, or the end of the one before it.
+                offset, earlier = offset + len(whole.pop(0)) + end, False
+            for line in whole:
+                content = line if end else line.rstrip(b"\r\n")
+                if len(content) > limit:
+                    dropped["too large"] += part.stop is None or offset < part.stop
+                else:
+                    yield Line(offset, content.removeprefix(UTF8_MARK))
+                offset += len(line) + end
 
 
 def line_number(path: str, offset: int) -> int:
     """Number (from 1) of the line that begins at ``offset``; reads the file up to there."""
-    newlines, left = 0, offset
-    with open_binary(path) as file:
-        while left and (block := file.read(min(left, BLOCK_BYTES))):
-            newlines += block.count(b"\n")
-            left -= len(block)
-    return newlines + 1
+    number, place = 1, 0
+    with open_text(path) as file:
+        for block in _whole_lines(file, BLOCK_BYTES):
+            sizes = [len(line) + block.end for line in block.lines]
+            for size in [block.passed, *sizes] if block.passed else sizes:
+                if place >= offset:
+                    return number
+                number, place = number + 1, place + size
+    return number
 
 
 def begins_after_blank(path: str, start: int) -> bool:
     """Is the line before the first one that begins at or after ``start`` blank? True at the start of a file."""
     if start == 0:
         return True
-    with open_binary(path) as file:
-        first = max(0, start - BLOCK_BYTES)
-        file.seek(first)
-        before = file.read(start - first)
-        before += b"" if before.endswith(b"\n") else file.readline(BLOCK_BYTES)
-    return not before.removesuffix(b"\n").rpartition(b"\n")[2].strip()
+    with open_text(path) as file:
+        place = max(0, start - LOOK_BACK_BYTES)
+        file.seek(place)
+        last = b""
+        for last in file.read(start - place + LOOK_BACK_BYTES).splitlines(keepends=True):
+            place += len(last)
+            if place >= start:
+                break
+    return not last.removeprefix(UTF8_MARK).strip()
 
 
-def _skip_line(file: IO[bytes]) -> int:
-    """Read past the end of the line that the file stands in; the bytes passed."""
+class Block(NamedTuple):
+    """Some lines in a row."""
+
+    passed: int
+    """Bytes of a longer line before them that was passed over; 0 for none."""
+    lines: list[bytes]
+    end: int
+    """1 if the ends of the lines, of one byte each, were cut off; 0 if they are there."""
+
+
+def _whole_lines(file: IO[bytes], limit: int) -> Iterator[Block]:
+    """All lines of a file; one is passed over when more than ``limit`` bytes of it have been read without its end."""
+    held: list[bytes] = []
     passed = 0
-    while piece := file.readline(BLOCK_BYTES):
-        passed += len(piece)
-        if piece.endswith(b"\n"):
-            break
-    return passed
-
-
-def _local(pattern: str) -> list[File]:
-    if os.path.isfile(pattern):
-        names = [pattern]
-    elif glob.has_magic(pattern):
-        names = sorted(name for name in glob.glob(pattern, recursive=True) if os.path.isfile(name))
-    else:
-        names = sorted(str(path) for path in Path(pattern).rglob("*") if path.is_file() and not _hidden(path, pattern))
-    return [File(name, os.path.abspath(name), os.path.getsize(name)) for name in names]
-
-
-def _hidden(path: Path, folder: str) -> bool:
-    return any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-
-
-def _unanswered(path: str, error: Exception) -> CorpusError:
-    """Every store has errors of its own, and what they say is for the user: the address, the rights, the network."""
-    said = " ".join(str(error).split())
-    return CorpusError(
-        f"{path}: the store does not answer ({type(error).__name__}: {said}); check its address, your credentials and "
-        "the network"
-    )
-
-
-def _remote(pattern: str) -> list[File]:
-    try:
-        store, root = url_to_fs(pattern)
-        if glob.has_magic(pattern):
-            paths = store.glob(root)
-        elif store.isdir(root):
-            paths = [path for path in store.find(root) if not _hidden(Path(path), root)]
+    # One call of the raw reader at a time: what it gave before it fails is not lost.
+    while content := file.read1(BLOCK_BYTES):  # type: ignore[attr-defined]
+        returns = b"\r" in content or (held and held[-1].endswith(b"\r"))
+        held.append(content)
+        if not returns and b"\n" not in content:
+            size = sum(map(len, held))
+            if passed or size > limit:
+                passed, held = passed + size, []
+            continue
+        if returns:
+            whole = b"".join(held).splitlines(keepends=True)
+            # A carriage return at the end may be half of a line's end.
+            held = [] if whole[-1].endswith(b"\n") else [whole.pop()]
         else:
-            paths = [root] if store.isfile(root) else []
-        sizes = [store.info(path)["size"] for path in paths]
-        urls = [store.unstrip_protocol(path) for path in paths]
-    except (ImportError, ValueError) as error:
-        raise CorpusError(f"{pattern}: {error}; pip install 'sesame[s3]' or 'sesame[gcs]', or correct it") from None
-    except Exception as error:
-        raise _unanswered(pattern, error) from None
-    return [File(url, url, size) for url, size in sorted(zip(urls, sizes, strict=True))]
+            first, *whole = content.split(b"\n")
+            whole.insert(0, b"".join([*held[:-1], first]))
+            held = [last] if (last := whole.pop()) else []
+        if whole:
+            yield Block(passed and passed + len(whole.pop(0)) + (not returns), whole, int(not returns))
+            passed = 0
+    rest = b"".join(held)
+    if rest or passed:
+        yield Block(passed and passed + len(rest), [] if passed else [rest], 0)

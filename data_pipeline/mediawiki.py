@@ -10,18 +10,26 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial as bound
+from html import unescape
 from typing import Any, NamedTuple
 
 from data_pipeline.archives import needed, until_broken
 from data_pipeline.document import Document
-from data_pipeline.files import BLOCK_BYTES, RANGE_BYTES, File, Range, open_binary, open_stored, parted, ranges
+from data_pipeline.files import RANGE_BYTES, File, Range, parted, ranges
+from data_pipeline.streams import BLOCK_BYTES, BROKEN, compression, open_stored, open_text
 from data_pipeline.unit import SourceConfig, Unit
+from data_pipeline.wiki_text import Names, is_redirect, visible_text
 
-BLANK_LINES = re.compile(r"\n\s*\n\s*")
 PAGE, PAGE_END, DUMP_END = b"<page>", b"</page>", b"</mediawiki>"
 STREAM = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 """How a bz2 stream begins, with content or without."""
 STREAM_BYTES = 10
+WIKITEXT = "wikitext"
+TITLE = re.compile(rb"<title>([^<]*)")
+NAMESPACE = re.compile(r"<namespace key=\"(-?\d+)\"[^>]*>([^<]+)</namespace>")
+HEAD_BYTES = 1 << 16
+"""Where a dump names its namespaces."""
 COMPRESSED_RANGE_BYTES = RANGE_BYTES // 4
 """bz2 makes about a quarter of such text."""
 
@@ -36,21 +44,72 @@ class Chunk(NamedTuple):
 
 def mediawiki_ranges(file: File) -> list[Range]:
     """The ranges of stored bytes that a dump is read in; of a compressed one only bz2 can be entered in the middle."""
-    return parted(file, COMPRESSED_RANGE_BYTES) if file.name.endswith(".bz2") else ranges(file)
+    if file.size > COMPRESSED_RANGE_BYTES and compression(file.path) == ".bz2":
+        return parted(file, COMPRESSED_RANGE_BYTES)
+    return ranges(file)
 
 
 def read_mediawiki(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
-    """The text of each article, without markup; redirects, talk and other pages about pages are passed over."""
-    parser = needed("mwparserfromhell", "wiki")
-    pages = (content and ElementTree.fromstring(content) for content in _pages(unit, config.maximum_bytes))
-    for page in until_broken(unit, config, dropped, pages):
-        if page is None:
+    """The text of each article in its newest revision, as a reader sees it; redirects, talk and other pages about pages
+    are passed over."""
+    parse = needed("mwparserfromhell", "wiki").parse
+    names = _names(unit.paths[0])
+    for content in until_broken(unit, config, dropped, _pages(unit, config.maximum_bytes)):
+        if content is None:
             dropped["too large"] += 1
-        elif page.findtext("ns") != "0" or page.find("redirect") is not None:
+            continue
+        try:
+            page = ElementTree.fromstring(content)
+        except ElementTree.ParseError as error:
+            config.leave_out("not XML", bound(_not_xml, unit, content, error), dropped)
+            continue
+        markup = _article(page, names)
+        if markup is None:
             dropped["not an article"] += 1
         else:
-            text = parser.parse(page.findtext("revision/text") or "").strip_code(keep_template_params=False)
-            yield Document(BLANK_LINES.sub("\n\n", text).strip(), f"{unit.file}#{page.findtext('title')}")
+            yield Document(visible_text(markup, names, parse), f"{unit.file}#{page.findtext('title')}")
+
+
+def _article(page: ElementTree.Element, names: Names) -> str | None:
+    """The markup of a page's newest revision; None where it is no article."""
+    space, title = page.findtext("ns"), page.findtext("title") or ""
+    if space is None:  # as in dumps of before 2012
+        prefix, colon, _ = title.partition(":")
+        space = "1" if colon and prefix.strip().lower() in names.all else "0"
+    if space != "0" or page.find("redirect") is not None:
+        return None
+    revisions = [each for each in page.iter("revision") if not _is_deleted(each)]
+    if not revisions:
+        return None
+    newest = max(enumerate(revisions), key=lambda each: (each[1].findtext("timestamp") or "", each[0]))[1]
+    markup = newest.findtext("text") or ""
+    if (newest.findtext("model") or WIKITEXT) != WIKITEXT or is_redirect(markup):
+        return None
+    return markup
+
+
+def _is_deleted(revision: ElementTree.Element) -> bool:
+    text = revision.find("text")
+    return text is not None and "deleted" in text.attrib
+
+
+def _names(path: str) -> Names:
+    """What the head of a dump says of the names of its namespaces."""
+    try:
+        with open_text(path) as file:
+            head = file.read(HEAD_BYTES).decode("utf-8", "replace")
+    except BROKEN:
+        head = ""  # which is said when the pages are read
+    found: dict[str, set[str]] = {}
+    for key, name in NAMESPACE.findall(head):
+        found.setdefault(key, set()).add(unescape(name).strip().lower())
+    return Names.of(found)
+
+
+def _not_xml(unit: Unit, content: bytes, error: Exception) -> str:
+    title = TITLE.search(content)
+    name = title[1].decode("utf-8", "replace") if title else "without a title"
+    return f"{unit.file}: the page {name!r} is not XML ({error}); correct or remove it, or set source.damaged = 'count'"
 
 
 def _pages(unit: Unit, limit: int) -> Iterator[bytes | None]:
@@ -96,10 +155,10 @@ def _pages(unit: Unit, limit: int) -> Iterator[bytes | None]:
 def _chunks(unit: Unit) -> Iterator[Chunk]:
     """The text of a part from its beginning, and on to the end of the dump."""
     path, (start, stop) = unit.paths[0], unit.part
-    if path.endswith(".bz2"):
+    if compression(path) == ".bz2":
         yield from _of_streams(path, start, stop if stop is not None else unit.bytes)
         return
-    with open_binary(path) as stream:
+    with open_text(path) as stream:
         if start:
             stream.seek(start)
         left = stop - start if stop is not None else None

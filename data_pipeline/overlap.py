@@ -1,22 +1,26 @@
 """Text of evaluation sets inside of documents: shared word sequences, as GPT-3 looked for them (Brown et al. 2020,
 appendix C). A document that holds 13 words of an evaluation text in a row, or all of a shorter one, is left out."""
 
-import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from configs.errors import CorpusError
-from data_pipeline.files import BROKEN, File, matching, open_binary
+from data_pipeline.files import File, Range, lines
 from data_pipeline.near_duplicates import WORD
+from data_pipeline.paths import matching
+from data_pipeline.streams import BROKEN, UTF8_MARK, open_text
+from data_pipeline.text_formats import JSON
 from data_pipeline.word_runs import hashed_runs
 
 SETTING = "clean.evaluation_paths"
 LONGEST = 13
 """Words of a sequence (GPT-3: 13)."""
+LONGEST_LINE = 1 << 40
 SHORTEST = 6
 """Evaluation texts of fewer words say too little to be told from chance, and are not looked for."""
 
@@ -28,8 +32,11 @@ class Overlap:
         self.sequences = sequences
 
     @classmethod
-    def of(cls, paths: tuple[str, ...]) -> "Overlap":
+    def of(cls, paths: tuple[str, ...], normal: Callable[[str], str]) -> "Overlap":
         """Read the texts of files: the cells of .tsv, all strings of .json and .jsonl, the lines of anything else.
+
+        Args:
+            normal: what cleaning makes of the text of a document.
 
         Raises:
             CorpusError: a file is missing or cannot be read.
@@ -38,7 +45,7 @@ class Overlap:
         for pattern in paths:
             for file in matching(pattern, SETTING):
                 for text in _texts(file):
-                    words = _words(text)
+                    words = _words(normal(text))
                     if len(words) >= SHORTEST:
                         length = min(len(words), LONGEST)
                         found.setdefault(length, []).append(hashed_runs(words, length))
@@ -68,13 +75,13 @@ def _words(text: str) -> np.ndarray:
 def _texts(file: File) -> Iterator[str]:
     split = {".tsv": _cells, ".jsonl": _row}.get(file.kind, _line)
     try:
-        with open_binary(file.path) as content:
-            if file.kind == ".json":
-                yield from _strings(json.loads(content.read()))
-                return
-            for line in content:
-                yield from split(line.decode("utf-8-sig").rstrip("\r\n"))
-    except (*BROKEN, ValueError) as error:
+        if file.kind == ".json":
+            with open_text(file.path) as content:
+                yield from _strings(JSON.decode(content.read().removeprefix(UTF8_MARK).decode()))
+            return
+        for line in lines(file.path, Range(), LONGEST_LINE, Counter()):
+            yield from split(line.content.decode())
+    except (*BROKEN, ValueError, RecursionError) as error:
         raise CorpusError(f"{file.name}: cannot be read ({error}); correct {SETTING}") from None
 
 
@@ -83,7 +90,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _row(line: str) -> list[str]:
-    return list(_strings(json.loads(line))) if line.strip() else []
+    return list(_strings(JSON.decode(line))) if line.strip() else []
 
 
 def _line(line: str) -> list[str]:

@@ -20,10 +20,10 @@ from rich.console import Console
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
 from data_pipeline import language, overlap, provenance, shards, tokenizer
 from data_pipeline.balance import groups, orders
+from data_pipeline.clean import normal_text
 from data_pipeline.corpus import CorpusConfig
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
-from data_pipeline.files import matching
 from data_pipeline.ledger import Ledger, close_folder, open_folder
 from data_pipeline.manifest import (
     FORMAT_VERSION,
@@ -35,6 +35,7 @@ from data_pipeline.manifest import (
     write_manifest,
 )
 from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
+from data_pipeline.paths import matching
 from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 from data_pipeline.sentences import split as split_sentences
 from data_pipeline.sources import Unit, units
@@ -119,7 +120,8 @@ def _read_and_choose(
 ) -> tuple[list[Part], list[Choice], list[Reading]]:
     """The cleaned documents, which of them stay, and what came of each unit."""
     if config.clean.evaluation_paths:
-        overlap.Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
+        form = bound(normal_text, rules=config.clean)
+        overlap.Overlap.of(config.clean.evaluation_paths, form).save(work / OVERLAP)
     numbered = [(number, unit, config.source[unit.source], config.clean, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]

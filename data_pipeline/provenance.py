@@ -15,6 +15,7 @@ from data_pipeline.manifest import digest
 from data_pipeline.parts import Part
 from data_pipeline.selection import Choice, Fate
 from data_pipeline.shards import AGAIN, Dataset
+from data_pipeline.streams import shown
 
 DOCUMENTS_AT_ONCE = 65536
 """Places of one record batch; neighbours are so alike that compressed together they take a few bytes each."""
@@ -61,7 +62,8 @@ def checksum(paths: tuple[str, ...]) -> str:
     try:
         found = [_stored(path) if "://" in path else digest(Path(path)) for path in paths]
     except OSError as error:
-        raise CorpusError(f"{error.filename or paths[0]}: cannot be read ({error.strerror or error})") from None
+        name = shown(str(error.filename or paths[0]))
+        raise CorpusError(f"{name}: cannot be read ({error.strerror or error})") from None
     return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 

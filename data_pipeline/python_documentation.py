@@ -11,6 +11,7 @@ import sysconfig
 import textwrap
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from data_pipeline.document import Document
@@ -26,6 +27,14 @@ LEFT_OUT = frozenset(f"{NO_FOLDERS} {NO_PROSE}".split())
 TEXTS = frozenset({".txt", ".rst", ".md"})
 KINDS = TEXTS | {".py"}
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+STARTS = r"(?:(?:async def|def|class)\b|@)"
+DEFINITION = re.compile(rf"^(?={STARTS})", re.MULTILINE)
+CLASS = re.compile(r"class [^\n]*:[ \t]*\n(?:[ \t]*\n)*(?P<indent> +)\S")
+NOT_INDENTED = re.compile(r"^[^\s#]", re.MULTILINE)
+DOCSTRING = re.compile(r":(?<=[\w)\]]:)[ \t]*(?:#[^\n]*)?(?:\n[ \t]*(?:#[^\n]*)?)*\(*[rRuU]?[\"']")
+"""How the docstring of a class or function begins; some other strings begin like that, too."""
+TRIPLE_QUOTES = ('"""', "'''")
 
 UNDERLINE = re.compile(r"^\s*([=\-~^\"'`#*+:.])\1{2,}\s*$")
 CODE = re.compile(r"^\s*(>>>|\.\.\.( |$)|\.\. |\$ |:\w+:|@\w|\||#!)|[{}\\<>|]|\w\(|[=_*/]{2,}|==|://|\w=\w|\[\w+\]")
@@ -75,25 +84,37 @@ def prose(text: str) -> Iterator[str]:
             continue
         flat = MARKUP.sub("", " ".join(" ".join(block).split()))
         words = flat.split()
-        english = sum(bool(WORD.match(word)) for word in words)
-        common = sum(word.lower() in COMMON for word in words)
-        if len(words) >= 6 and english >= 0.85 * len(words) and common >= 2:
+        if len(words) < 6:
+            continue
+        english, common = (sum(each) for each in zip(*map(_judged, words), strict=True))
+        if english >= 0.85 * len(words) and common >= 2:
             yield flat
+
+
+@lru_cache(maxsize=1 << 16)
+def _judged(word: str) -> tuple[bool, bool]:
+    """(Is it written like an English word? Is it a common one?)"""
+    return WORD.match(word) is not None, word.lower() in COMMON
 
 
 def _blocks(text: str) -> Iterator[list[str]]:
     """Lines that belong together: parted by blank lines, by underlined headings and by the heads of entries."""
     block: list[str] = []
     for line in text.splitlines():
-        head = FIELD.match(line)
-        if UNDERLINE.match(line):
+        stripped = line.strip()
+        marked = stripped and not stripped[0].isalpha()
+        # Most lines are plain words, for which the patterns need not be tried.
+        head = FIELD.match(line) if marked or ":" in line else None
+        underline = UNDERLINE.match(line) if marked else None
+        if underline:
             block = block[:-1]
-        if head or not line.strip() or UNDERLINE.match(line):
+        if head or underline or not stripped:
             if block:
                 yield block
             block = []
             line = line[head.end() :] if head else ""
-        if line.strip():
+            stripped = line.strip()
+        if stripped:
             block.append(line)
     if block:
         yield block
@@ -120,19 +141,76 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def _docstrings(source: str) -> Iterator[str]:
-    if '"""' not in source and "'''" not in source:
+    if not any(quotes in source for quotes in TRIPLE_QUOTES):
         return
+    for tree in _parsed(source):
+        for node in _definitions(tree):
+            text = ast.get_docstring(node, clean=False)
+            if text:
+                first, _, rest = text.expandtabs().partition("\n")
+                yield f"{first.strip()}\n{textwrap.dedent(rest)}"
+
+
+def _parsed(source: str) -> list[ast.Module]:
+    """Syntax trees with every docstring of ``source``, in order; none where it is not Python.
+
+    Most of a file is code without docstrings, and parsing it takes most of the time of reading it. So the definitions
+    are parsed one by one, and what holds no docstring is left out; where that fails, the file is parsed as it is.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        for parse in (_parsed_by_piece, lambda source: [ast.parse(source)]):
+            try:
+                return parse(source)
+            except (SyntaxError, ValueError, RecursionError):
+                continue
+    return []
+
+
+def _parsed_by_piece(source: str) -> list[ast.Module]:
+    trees = []
+    for before, piece in _pieces(source):
+        end = _end_of_docstrings(piece)
+        if end is None:
+            continue
         try:
-            tree = ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError):
-            return
-    for node in _definitions(tree):
-        text = ast.get_docstring(node, clean=False)
-        if text:
-            first, _, rest = text.expandtabs().partition("\n")
-            yield f"{first.strip()}\n{textwrap.dedent(rest)}"
+            trees.append(ast.parse(before + piece[:end]))
+        except SyntaxError:
+            trees.append(ast.parse(before + piece))
+    return trees
+
+
+def _pieces(source: str) -> Iterator[tuple[str, str]]:
+    """(what must stand before it, piece): the source parted before its definitions and before those of its classes.
+
+    A line without indentation that begins with ``def``, ``class`` or ``@`` begins a statement, unless it lies in a
+    string. In that case the piece before it ends within a string, which is a SyntaxError. The same holds for lines of
+    the indentation of a class.
+    """
+    first, *others = DEFINITION.split(source)
+    yield "", first
+    for piece in others:
+        head = CLASS.match(piece)
+        if head is None:
+            yield "", piece
+            continue
+        after = NOT_INDENTED.search(piece, head.end())
+        end = after.start() if after else len(piece)
+        begin, *members = re.split(rf"^(?={head['indent']}{STARTS})", piece[:end], flags=re.MULTILINE)
+        yield "", begin
+        yield from (("if True:\n", member) for member in members)
+        # A string that comes first would be taken for the docstring of a module.
+        yield "pass\n", piece[end:]
+
+
+def _end_of_docstrings(piece: str) -> int | None:
+    """Where the last line ends in which a docstring can begin or end; None without one."""
+    last = max(piece.rfind(quotes) for quotes in TRIPLE_QUOTES)
+    for match in DOCSTRING.finditer(piece):
+        last = max(last, match.end() - 1)
+    if last < 0:
+        return None
+    return piece.find("\n", last) + 1 or len(piece)
 
 
 def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -9,10 +9,10 @@
 | parquet              | some row groups             | one row's text column                            |
 | arrow                | some record batches         | one row's text column                            |
 | warc                 | a file                      | a page's main text, or an extracted text         |
-| mediawiki            | a file, bytes, bz2 streams  | an article without markup                        |
+| mediawiki            | a file, bytes, bz2 streams  | an article in its newest revision, no markup     |
 
-Line and XML formats may be compressed (.gz, .bz2, .xz, .zst); a compressed file is one unit, but for MediaWiki dumps of
-many bz2 streams.
+All but tables may be compressed (gz, bz2, xz, zst); a compressed file is one unit, but for MediaWiki dumps of many bz2
+streams.
 """
 
 import os
@@ -24,8 +24,9 @@ from configs.errors import CorpusError
 from data_pipeline import python_documentation
 from data_pipeline.archives import read_warc
 from data_pipeline.document import Document
-from data_pipeline.files import File, Range, matching, ranges
+from data_pipeline.files import File, Range, ranges
 from data_pipeline.mediawiki import mediawiki_ranges, read_mediawiki
+from data_pipeline.paths import matching
 from data_pipeline.tables import arrow_ranges, parquet_ranges, read_arrow, read_parquet
 from data_pipeline.text_formats import read_json_lines, read_lines, read_text
 from data_pipeline.unit import SourceConfig, Unit
@@ -37,15 +38,23 @@ def units(config: SourceConfig) -> list[Unit]:
     """The units of a source, in their fixed order.
 
     Raises:
-        CorpusError: a path or a glob matches no file.
+        CorpusError: a path or a glob matches no file, a file is not of that kind, or none of them holds anything.
     """
     if config.kind == "python_documentation":
         packages = python_documentation.packages()
         return [Unit(config.kind, name, files, sum(map(os.path.getsize, files))) for name, files in packages]
-    found = [unit for pattern in config.paths for file in matching(pattern) for unit in _of_file(file, config)]
-    if not found:
+    if not config.paths:
         raise CorpusError("source.paths is empty; name the files, for instance --set source.paths='[\"corpus.jsonl\"]'")
+    found = [unit for pattern in config.paths for file in matching(pattern) for unit in _of_file(file, config)]
+    if all(map(_holds_nothing, found)):
+        what = "is empty (0 bytes)" if found[0].bytes == 0 else "has no rows"
+        more = f", as the other {len(found) - 1} files of its source" if len(found) > 1 else ""
+        raise CorpusError(f"{found[0].name}: {what}{more}; correct source.paths")
     return found
+
+
+def _holds_nothing(unit: Unit) -> bool:
+    return unit.bytes == 0 or unit.part.start == unit.part.stop
 
 
 def read(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
@@ -58,7 +67,7 @@ def read(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Do
 
 
 def _of_file(file: File, config: SourceConfig) -> list[Unit]:
-    whole = config.kind == "text" and not config.blank_line_separates
+    whole = file.size == 0 or (config.kind == "text" and not config.blank_line_separates)
     parts = [Range()] if whole else READERS[config.kind].ranges(file)
     return [
         Unit(config.kind, _named(file, part, len(parts)), (file.path,), file.size, part, file.name) for part in parts

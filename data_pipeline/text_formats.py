@@ -1,13 +1,28 @@
 """Text by lines: plain text, one document a line, JSON lines; in byte ranges, damaged lines named or counted."""
 
 import json
+import math
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial as bound
 from typing import Any
 
 from data_pipeline.document import Document
-from data_pipeline.files import BROKEN, Line, begins_after_blank, line_number, lines
+from data_pipeline.files import Line, begins_after_blank, line_number, lines
+from data_pipeline.streams import BROKEN, SUFFIXES, compression
 from data_pipeline.unit import SourceConfig, Unit
+
+JSON = json.JSONDecoder(parse_int=float)
+"""No number is used, and Python makes no integers of more than 4,300 digits."""
+JSON_NAMES: dict[type, str] = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 def read_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
@@ -25,18 +40,30 @@ def read_json_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> 
         if text is None or not text.strip():
             continue
         try:
-            row: Any = json.loads(text)
+            row: Any = JSON.decode(text)
         except (ValueError, RecursionError) as error:
-            _report(unit, line, config, dropped, "not JSON", f"is not JSON ({error}); mend or remove the line")
+            _report(unit, line, config, dropped, "not JSON", bound(_not_json, error))
             continue
         found = row.get(config.text_field) if isinstance(row, dict) else None
         if isinstance(found, str):
             whole = found.isascii() or "\\u" not in text
             yield Document(found if whole else _without_half_pairs(found), _place(unit, line))
             continue
-        keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        said = f"has no text under '{config.text_field}' (keys: {keys}); set source.text_field"
-        _report(unit, line, config, dropped, "no text", said)
+        _report(unit, line, config, dropped, "no text", bound(_without_text, row, config.text_field))
+
+
+def _not_json(error: Exception) -> str:
+    why = "nested too deeply" if isinstance(error, RecursionError) else error
+    return f"is not JSON ({why}); correct or remove the line"
+
+
+def _without_text(row: Any, field: str) -> str:
+    """What is wrong with a JSON value that has no text."""
+    if not isinstance(row, dict):
+        return f"is {JSON_NAMES[type(row)]}, not an object with a key '{field}'; correct or remove the line"
+    if field in row:
+        return f"has {JSON_NAMES[type(row[field])]} under '{field}', not a string; set source.text_field"
+    return f"has no key '{field}' (keys: {', '.join(row)}); set source.text_field"
 
 
 def read_text(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
@@ -81,22 +108,21 @@ def _without_half_pairs(text: str) -> str:
 
 def _own_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Line]:
     """The lines that begin in the unit's range."""
-    for line in _guarded_lines(unit, config, dropped):
-        if _beyond(unit, line):
-            return
-        yield line
+    return _guarded_lines(unit, config, dropped, math.inf if unit.part.stop is None else unit.part.stop)
 
 
-def _guarded_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Line]:
-    """Lines up to the end of the file, or to where it breaks off."""
+def _guarded_lines(unit: Unit, config: SourceConfig, dropped: Counter[str], stop: float = math.inf) -> Iterator[Line]:
+    """The lines that begin before ``stop``, up to where the file breaks off."""
     last = 0
     try:
         for line in lines(unit.paths[0], unit.part, config.maximum_bytes, dropped):
             last = line.offset
+            if last >= stop:
+                return
             yield line
     except BROKEN as error:
         said = (
-            f"{unit.file}: breaks off after byte {last} of its text ({error}); copy or compress the file anew, or set "
+            f"{unit.file}: breaks off after byte {last} of its text ({error}); copy or compress the file again, or set "
             "source.damaged = 'count' to do without the rest"
         )
         config.leave_out("file breaks off", lambda: said, dropped)
@@ -106,17 +132,25 @@ def _decoded(line: Line, unit: Unit, config: SourceConfig, dropped: Counter[str]
     try:
         return line.content.decode("utf-8")
     except UnicodeDecodeError as error:
-        said = f"is not UTF-8 (byte {error.start} of the line); convert the file to UTF-8"
-        _report(unit, line, config, dropped, "not UTF-8", said)
+        _report(unit, line, config, dropped, "not UTF-8", bound(_not_utf8, unit, error.start))
         return None
 
 
-def _report(unit: Unit, line: Line, config: SourceConfig, dropped: Counter[str], reason: str, said: str) -> None:
+def _not_utf8(unit: Unit, start: int) -> str:
+    suffix = os.path.splitext(unit.paths[0])[1]
+    renamed = suffix in SUFFIXES and compression(unit.paths[0]) is None
+    way_out = f"the file does not begin as a {suffix} file; copy it again" if renamed else "convert the file to UTF-8"
+    return f"is not UTF-8 (byte {start} of the line); {way_out}"
+
+
+def _report(
+    unit: Unit, line: Line, config: SourceConfig, dropped: Counter[str], reason: str, said: Callable[[], str]
+) -> None:
     """Count a damaged line, or stop with its number."""
 
     def sentence() -> str:
         number = line_number(unit.paths[0], line.offset)
-        return f"{unit.file}:{number}: {said}, or set source.damaged = 'count'"
+        return f"{unit.file}:{number}: {said()}, or set source.damaged = 'count'"
 
     config.leave_out(reason, sentence, dropped)
 

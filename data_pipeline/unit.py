@@ -17,15 +17,16 @@ class SourceConfig(Section):
     kind: Literal["python_documentation", "text", "lines", "json_lines", "parquet", "arrow", "warc", "mediawiki"]
     """Row of the table of sources."""
     paths: tuple[str, ...] = ()
-    """Files, folders (all files below) or globs, here or in a store (s3://, gs://), in the order in which they are
-    read; what a folder or a glob gives is sorted. None for the documentation."""
+    """Files, folders (all files below but hidden ones, and those of linked folders) or globs, here or in a store (s3://,
+    gs://), in the order in which they are read; what a folder or a glob gives is sorted. A name that is there is no
+    glob. None for the documentation."""
     text_field: str = "text"
     """Key of a JSON line, or column of a Parquet or Arrow file, that holds the text."""
     blank_line_separates: bool = True
     """In plain text files a blank line parts documents; otherwise each file is one document."""
     damaged: Literal["stop", "count"] = "stop"
-    """At a line that is not UTF-8 or not JSON, or a file that breaks off: stop and name it, or leave it out and count
-    it among the reasons."""
+    """At a line, row or page that cannot be decoded or parsed, or a file that is cut short or damaged: stop and name
+    it, or leave it out and count it among the reasons."""
     maximum_document_megabytes: float = Field(default=100.0, gt=0)
     """A longer line or document is left out, counted, and never held in memory."""
     limit_megabytes: float = Field(default=0.0, ge=0)

@@ -12,6 +12,7 @@ from configs.errors import CorpusError
 from data_pipeline import files, mediawiki
 from data_pipeline.sources import units
 from tests.data_pipeline.test_sources import config, documents
+from tests.data_pipeline.test_streams import COMPRESS
 
 WIKI = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">
   <siteinfo><sitename>Wiki</sitename></siteinfo>
@@ -84,6 +85,18 @@ def test_a_dump_cut_short_is_noticed_once_however_it_is_parted(tmp_path: Path, m
             dropped: Counter[str] = Counter()
             documents(config("mediawiki", path, damaged="count"), dropped)
             assert dropped["file breaks off"] == 1
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_a_compressed_dump_cut_anywhere_stops_or_is_counted(tmp_path: Path, compression: str) -> None:
+    path, stored = tmp_path / "wiki.xml", COMPRESS[compression](b"".join(dump(20)))
+    for length in range(14, len(stored) - 1, 31):
+        path.write_bytes(stored[:length])
+        dropped: Counter[str] = Counter()
+        documents(config("mediawiki", path, damaged="count"), dropped)
+        assert dropped["file breaks off"] == 1
+        with pytest.raises(CorpusError, match=r"wiki.xml: breaks off after record \d+ .*source.damaged = 'count'"):
+            documents(config("mediawiki", path))
 
 
 def test_a_damaged_dump_is_named_and_a_page_too_large_is_counted(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """Documents that hold text of an evaluation set are found, whatever the case and the punctuation."""
 
+import gzip
 import json
+import unicodedata
 from collections import Counter
+from functools import partial as bound
 from pathlib import Path
 
 import pytest
 
 from configs import parse
 from configs.errors import CorpusError
-from data_pipeline.clean import CleanConfig, clean
+from data_pipeline.clean import CleanConfig, clean, normal_text
 from data_pipeline.document import Document
 from data_pipeline.overlap import Overlap
 
@@ -24,7 +27,7 @@ def overlap(tmp_path: Path) -> Overlap:
         json.dumps({"passage": {"text": LONG}, "question": ["too short to count"]}) + "\n"
     )
     (tmp_path / "test.json").write_text(json.dumps([{"sentence": CHINESE}]), encoding="utf-8")
-    found = Overlap.of((str(tmp_path),))
+    found = Overlap.of((str(tmp_path),), str)
     found.save(tmp_path / "overlap.npz")
     return Overlap.load(tmp_path / "overlap.npz")
 
@@ -58,4 +61,41 @@ def test_such_documents_are_dropped_for_that_reason(overlap: Overlap) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl").write_text("{")
     with pytest.raises(CorpusError, match=r"dev.jsonl: cannot be read .*clean.evaluation_paths"):
-        Overlap.of((str(tmp_path / "dev.jsonl"),))
+        Overlap.of((str(tmp_path / "dev.jsonl"),), str)
+
+
+WORDS = "caf\u00e9 d\u00e9j\u00e0 vu \u2126 na\u00efve \ufb01ne fa\u00e7ade \u00fcber \u00c5ngstr\u00f6m"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+@pytest.mark.parametrize("given", ["NFC", "NFD", "invisible", "mojibake"])
+def test_evaluation_texts_are_compared_in_the_form_of_the_documents(tmp_path: Path, form: str, given: str) -> None:
+    made = {"invisible": WORDS.replace("e", "e\u200b"), "mojibake": WORDS.encode().decode("latin-1")}
+    text = made[given] if given in made else unicodedata.normalize(given, WORDS)
+    (tmp_path / "dev.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")
+    rules = parse({"minimum_characters": 0, "unicode_form": form, "repair_unicode": True}, CleanConfig, "a.toml")
+    overlap = Overlap.of((str(tmp_path / "dev.jsonl"),), bound(normal_text, rules=rules))
+    assert [*clean([Document(f"Before. {WORDS} After.", "a")], rules, Counter(), overlap)] == []
+
+
+@pytest.mark.parametrize("name", ["dev.tsv", "dev.jsonl", "dev.json", "dev.txt"])
+@pytest.mark.parametrize("form", ["gz", "plain", "utf-16", "mark", "returns"])
+def test_evaluation_files_are_read_as_sources_are(tmp_path: Path, name: str, form: str) -> None:
+    rows = {
+        "dev.tsv": f"1\tx\t{LONG}\n2\ty\t{SHORT}\n",
+        "dev.jsonl": f'{{"n": {"9" * 5000}, "a": "{LONG}"}}\n\n["{SHORT}"]\n',
+        "dev.json": json.dumps([LONG, {"a": SHORT, "n": None}]),
+        "dev.txt": f"{LONG}\n{SHORT}",
+    }
+    text = rows[name]
+    content = {
+        "gz": gzip.compress(text.encode()),
+        "plain": text.encode(),
+        "utf-16": text.encode("utf-16"),
+        "mark": text.encode("utf-8-sig"),
+        "returns": text.replace("\n", "\r").encode(),
+    }
+    (tmp_path / name).write_bytes(content[form])
+    # Only the bytes say how a file is compressed.
+    overlap = Overlap.of((str((tmp_path / name).rename(tmp_path / f"{name}.gz")),), str)
+    assert overlap.meets(LONG) and overlap.meets(SHORT)

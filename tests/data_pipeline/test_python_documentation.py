@@ -1,5 +1,9 @@
 """The embedded corpus."""
 
+import argparse
+import ast
+import functools
+import importlib
 import textwrap
 from pathlib import Path
 
@@ -80,3 +84,65 @@ def test_this_installation_has_plenty_in_a_fixed_order() -> None:
     found = list(python_documentation.documents(name, files))
     assert sum(len(document.text) for document in found) > 10_000
     assert any("message" in document.text for document in found)
+
+
+HIDDEN = '''
+"""The first line of this text looks like code.
+
+def example():
+    """
+
+
+if True:
+    def chosen():
+        """The branch that is looked into has a docstring."""
+else:
+    def other():
+        """The branch that is not looked into has one as well."""
+
+class One(
+    object
+): "A docstring of a single line, in single quotes."
+
+class Two:
+    # This comment is before the docstring of the class.
+    \'\'\'A docstring
+def not_a_definition(): of two lines.\'\'\'
+
+    def first(self): return """no docstring"""
+
+    @property
+    async def second(self):
+        (r"An inner docstring in "
+         "brackets.")
+
+        def inner():
+            "This one is inside of a method."
+
+    third = """neither
+class NotAClass:
+    \'\'\'Not a docstring at all.\'\'\'
+    """
+
+"This string follows a class and is no docstring."
+def last(): u\'\'\'The last one\'\'\'; """is followed by a string."""
+'''
+
+
+def test_docstrings_are_those_of_the_whole_syntax_tree() -> None:
+    """Files are parsed by pieces, to save time."""
+    misleading = ("def example", "def not_a_definition", "class NotAClass")
+    plain = functools.reduce(lambda text, line: text.replace(f"\n{line}", f"\n    {line}"), misleading, HIDDEN)
+    # One misleading line at a time, for with one of them no piece is used.
+    sources = [HIDDEN, plain, *(plain.replace(f"\n    {line}", f"\n{line}") for line in misleading)]
+    for module in (ast, textwrap, importlib, argparse):
+        sources.append(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    for source in sources:
+        whole = docstrings([ast.parse(source)])
+        assert docstrings(python_documentation._parsed(source)) == whole
+        assert len(whole) > 4
+
+
+def docstrings(trees: list[ast.Module]) -> list[str]:
+    found = [ast.get_docstring(node, clean=False) for tree in trees for node in python_documentation._definitions(tree)]
+    return [text for text in found if text]

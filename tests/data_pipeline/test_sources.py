@@ -17,11 +17,11 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from configs import parse
 from configs.errors import CorpusError
-from data_pipeline import files
+from data_pipeline import files, streams
 from data_pipeline.sources import SourceConfig, read, units
 
 LINES = '{"text": "first"}\n\n{"text": "second \\u00e9", "more": 1}\n'
-COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": files.zstd.compress}
+COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": streams.zstd.compress}
 
 
 def config(kind: str, *paths: Path | str, **more: object) -> SourceConfig:
@@ -226,7 +226,9 @@ def test_a_store_that_does_not_answer_is_named(bucket: dict[str, bytes]) -> None
         ("json_lines", "a.jsonl", b'{"text": "x"}\n{"body": "x"}', r"a.jsonl:2: .*'text' \(keys: body\).*text_field"),
         ("json_lines", "a.jsonl", b'{"text": "x"}\n["x"]', r"a.jsonl:2: .*'text'"),
         ("json_lines", "a.jsonl", b'{"text": "x"}\n{"text": "\xff"}', r"a.jsonl:2: is not UTF-8 \(byte 10"),
-        ("json_lines", "a.jsonl.gz", b"no gzip", r"a.jsonl.gz: breaks off after byte 0"),
+        ("json_lines", "a.jsonl.gz", b"no gzip", r"a.jsonl.gz:1: is not JSON"),
+        ("json_lines", "a.jsonl.gz", b"\x1e\x8b\x08", r"a.jsonl.gz:1: is not UTF-8 .*does not begin as a .gz file"),
+        ("json_lines", "a.jsonl.gz", b"\x1f\x8b\x08\0", r"a.jsonl.gz: breaks off after byte 0"),
         ("text", "a.txt", b"fine\n\xc3(", r"a.txt:2: is not UTF-8 \(byte 0"),
         ("parquet", "a.parquet", b"no parquet", r"a.parquet: cannot be read as Parquet"),
         ("arrow", "a.arrow", b"no arrow", r"a.arrow: cannot be read as Arrow"),
