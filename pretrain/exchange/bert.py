@@ -75,17 +75,15 @@ THEIRS = {
     "tie_word_embeddings": (True,),
 }
 
-INERT = dict.fromkeys(
-    (
-        "directionality",
-        "pooler_fc_size",
-        "pooler_num_attention_heads",
-        "pooler_num_fc_layers",
-        "pooler_size_per_head",
-        "pooler_type",
-    ),
-    "is in old files, and was never read",
+OLD_KEYS = (
+    "directionality",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
 )
+INERT = dict.fromkeys(OLD_KEYS, "is in old files, and was never read")
 HEAD_ACTIVATION = {"head_activation": "activation"}
 
 BERT = Exchange(

@@ -98,6 +98,6 @@ def _check(folder: Path, named: Tokenizer, token: Token) -> None:
         )
     if not token.special and (folder / WORD_PIECES).is_file():
         raise ExchangeError(
-            f"{folder}: {token.origin} finds {shown(token.name)} in a text before it is cut into word pieces, which has "
-            "no counterpart here; remove it from the added tokens"
+            f"{folder}: {token.origin} finds {shown(token.name)} in a text before it is cut into word pieces, which "
+            "has no counterpart here; remove it from the added tokens"
         )
