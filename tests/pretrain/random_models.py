@@ -40,7 +40,8 @@ def _shape(draw: random.Random) -> Values:
     return {
         "vocab_size": len(PIECES) + draw.choice((0, 0, 1, 3, 35)),
         "heads": heads,
-        "width": heads * draw.randint(1, 8) * 2,
+        # Not narrower: a norm over a few numbers turns rounding into anything.
+        "width": heads * draw.randint(-(-12 // heads), 14),
         "inner": draw.randint(1, 48),
         "layers": draw.randint(1, 3),
         "epsilon": 10 ** draw.uniform(-12, -2),
@@ -82,7 +83,7 @@ def _roberta(draw: random.Random) -> Drawn:
 
 
 def _albert(draw: random.Random) -> Drawn:
-    values = {**_encoder(draw), "type_vocab_size": 2, "embedding_size": draw.randint(1, 24)}
+    values = {**_encoder(draw), "type_vocab_size": 2, "embedding_size": draw.randint(12, 24)}
     refusals = {
         "num_hidden_groups": {"num_hidden_groups": 2, "num_hidden_layers": 2},
         "inner_group_num": {"inner_group_num": 2},
@@ -103,6 +104,7 @@ def _modernbert(draw: random.Random) -> Drawn:
     ):
         del values[key]
     values |= {
+        "hidden_size": 2 * values["hidden_size"],
         "num_hidden_layers": layers,
         "norm_eps": 10 ** draw.uniform(-12, -2),
         "hidden_activation": draw.choice(ACTIVATIONS),
@@ -159,7 +161,7 @@ def _two_stacks(draw: random.Random) -> Values:
     return {
         "vocab_size": shape["vocab_size"],
         "num_heads": shape["heads"],
-        "d_model": draw.randint(2, 40),
+        "d_model": draw.randint(12, 40),
         "d_kv": draw.randint(1, 12),
         "d_ff": shape["inner"],
         "num_layers": shape["layers"],

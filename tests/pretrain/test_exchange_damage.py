@@ -1,4 +1,4 @@
-"""A model folder that is damaged, or means something else than it says, is refused in one sentence and leaves nothing."""
+"""A model folder that is damaged or means something else than it says is refused in a sentence, and leaves nothing."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def test_keys_that_change_nothing_are_not_read(model: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "sentence"),
     [
-        ("Bert", {"num_hidden_layers": 10**9}, "'num_hidden_layers' is 1000000000, but the model has .* tensors"),
+        ("Bert", {"num_hidden_layers": 10**6}, "'num_hidden_layers' is 1000000, but the model has .* tensors"),
         ("Bert", {"num_hidden_layers": True}, "'num_hidden_layers' is True; input should be a valid integer"),
         ("Bert", {"hidden_size": 10**40}, r"'hidden_size' is 10+\.*, more than"),
         ("Bert", {"layer_norm_eps": "1e-5"}, "'layer_norm_eps' is '1e-5'; input should be a valid number"),
@@ -205,7 +205,7 @@ def test_shards_are_read(model: Path) -> None:
         (lambda files: files.update({QUERY: ".."}), "which is not one beside it"),
         (lambda files: files.update({QUERY: "sub/part-0.safetensors"}), "which is not one beside it"),
         (
-            lambda files: files.update({QUERY: "part-7.safetensors"}),
+            lambda files: files.update({"x": "part-7.safetensors"}),
             "part-7.safetensors: is missing or no regular file",
         ),
         (lambda files: files.update({QUERY: 3}), "'weight_map' is no table"),
@@ -299,7 +299,7 @@ def test_outputs_that_cannot_be_written(command: Any, output: str, sentence: str
 def test_models_that_cannot_be_read(source: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(ExchangeError, match="is no folder|cannot be read|is no path"):
+    with pytest.raises(ExchangeError, match=r"is no folder|cannot be read|is no path"):
         import_model(tmp_path / source, tmp_path / "checkpoint")
 
 
