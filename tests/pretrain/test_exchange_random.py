@@ -25,7 +25,7 @@ random_models = pytest.importorskip("tests.pretrain.random_models")
 
 FEW, MANY = 14, 500
 TOLERANCE = 1e-5
-"""Of the largest value. Both compute in fp64, but for the rotary angles, the routers and the mean squares of RMS norm."""
+"""Of the largest value."""
 LENGTHS, TARGET_LENGTHS = [19, 7, 12], [5, 9, 3]
 SPECIAL = 5
 """Ids that no text has."""
@@ -51,7 +51,7 @@ def learner(folder: Path) -> Learner:
         return stored.whole(name) if name in record.shapes else torch.zeros(parameter.shape)
 
     materialise(made, value)
-    return made.double().eval()
+    return made.eval()
 
 
 def ragged(draw: np.random.Generator, lengths: list[int]) -> Ragged:
@@ -136,7 +136,7 @@ def compare(seed: int, folder: Path) -> None:
         return
     import_model(folder / "model", folder / "checkpoint")
     given = columns(seed)
-    wanted, found = theirs(case.model.double(), given), ours(learner(folder / "checkpoint"), given)
+    wanted, found = theirs(case.model, given), ours(learner(folder / "checkpoint"), given)
     assert wanted.keys() <= found.keys()
     for name, value in wanted.items():
         same(found[name], value)
@@ -144,7 +144,7 @@ def compare(seed: int, folder: Path) -> None:
     kind = getattr(transformers, exported.architecture)
     again, report = kind.from_pretrained(folder / "again", output_loading_info=True, attn_implementation="eager")
     assert not any(report.values()), report
-    repeated = theirs(again.double().eval(), given)
+    repeated = theirs(again.eval(), given)
     for name in wanted.keys() & repeated.keys():
         same(repeated[name], wanted[name])
     # Its head is its embedding, so every one has it here.
