@@ -83,7 +83,7 @@ OLD_KEYS = (
     "pooler_size_per_head",
     "pooler_type",
 )
-INERT = dict.fromkeys(OLD_KEYS, "is in old files, and was never read")
+INERT: dict[str, str] = dict.fromkeys(OLD_KEYS, "is in old files, and was never read")
 HEAD_ACTIVATION = {"head_activation": "activation"}
 
 BERT = Exchange(
@@ -144,8 +144,8 @@ def _positions_back(source: Source) -> dict[str, Any]:
     padding, rows = source.values.get("pad_token_id", 1), source.values["max_position_embeddings"]
     if rows <= padding + 1:
         raise ExchangeError(
-            f"config.json: 'max_position_embeddings' is {rows}, of which those up to 'pad_token_id' = {padding} are "
-            "for no token; correct one of them"
+            f"{source.origin}: 'max_position_embeddings' is {rows}, of which those up to 'pad_token_id' = {padding} "
+            "are for no token; correct one of them"
         )
     return {"first_position": padding + 1, "positions": rows - padding - 1, "head_activation": "gelu"}
 

@@ -78,10 +78,10 @@ def _read(folder: ModelFolder, twin: Exchange, pieces: int) -> Read:
         def value(name: str) -> Tensor:
             return read(names[name])
 
-        config = back(twin, Source(values, names, value), len(names), pieces, folder.origin)
+        config = back(twin, Source(values, names, value, folder.origin), len(names), pieces)
         weights = imported(rows, _shapes(twin, rows, config, pieces, folder.origin), names, value, twin.copies)
     objectives = {key: weight for part in present for key, weight in twin.parts[part].objectives.items()}
-    notes = [*twin.remarks(values), *folder.notes(names.values())]
+    notes = [*twin.remarks(values), *folder.notes(list(names.values()))]
     if "pooler" in present and "sentence_pairs" not in present:
         notes.append("the pooler is kept, for fine-tuning; it has no objective of its own")
     return Read(config, objectives, weights, notes)

@@ -99,6 +99,8 @@ class Source(NamedTuple):
     names: Container[str]
     """Of its tensors, as the rows have them."""
     read: Callable[[str], Tensor]
+    origin: str
+    """The file of ``values``, for messages."""
 
 
 class Setting(NamedTuple):

@@ -1,6 +1,6 @@
 """A folder in transformers' layout: ``config.json`` and safetensors, in one file or in several with an index."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +72,7 @@ class ModelFolder:
 
         yield read
 
-    def notes(self, names: Iterator[str]) -> list[str]:
+    def notes(self, names: Iterable[str]) -> list[str]:
         """What reading the tensors of these names changes."""
         changed: dict[str, list[str]] = {}
         for name in names:

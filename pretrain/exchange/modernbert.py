@@ -56,28 +56,31 @@ def _further_back(source: Source) -> dict[str, Any]:
     kinds = _kinds(layers, every) if kinds is None else kinds
     every = next((number for number, kind in enumerate(kinds) if number and kind == EVERYTHING), layers)
     if kinds != _kinds(layers, every):
-        raise ExchangeError("config.json: 'layer_types' is no regular change between layers that see all and others")
+        raise ExchangeError(
+            f"{source.origin}: 'layer_types' is no regular change between layers that see all and others"
+        )
     fields: dict[str, Any] = {"global_every": every, "local_window": values.get("local_attention", 128) // 2}
     rotary = values.get("rope_parameters") or {}
     if not rotary.keys() <= BASES.keys():
         raise ExchangeError(
-            f"config.json: 'rope_parameters' are {shown(rotary)}; only those of {EVERYTHING} and {NEARBY} fit"
+            f"{source.origin}: 'rope_parameters' are {shown(rotary)}; only those of {EVERYTHING} and {NEARBY} fit"
         )
     for kind, (field, older, usual) in BASES.items():
-        fields[field] = _base(rotary.get(kind), kind, float(values.get(older, usual)))
+        fields[field] = _base(source, kind, float(values.get(older, usual)))
     return {**SHAPE, **fields}
 
 
-def _base(rotary: Any, kind: str, usual: float) -> float:
+def _base(source: Source, kind: str, usual: float) -> float:
     """The base of one kind of layer, whose ``rope_parameters`` may be absent."""
+    rotary = (source.values.get("rope_parameters") or {}).get(kind)
     given = {"rope_type": "default", "rope_theta": usual, **(rotary or {})} if isinstance(rotary, dict | None) else {}
     if given.keys() != {"rope_type", "rope_theta"} or given["rope_type"] != "default":
         raise ExchangeError(
-            f"config.json: 'rope_parameters' of {kind} are {shown(rotary)}; only default ones with a rope_theta fit"
+            f"{source.origin}: 'rope_parameters' of {kind} are {shown(rotary)}; only default ones with a rope_theta fit"
         )
     if not RATIO.fits(given["rope_theta"]):
         raise ExchangeError(
-            f"config.json: 'rope_theta' of {kind} is {shown(given['rope_theta'])}; it has to be {RATIO.what}"
+            f"{source.origin}: 'rope_theta' of {kind} is {shown(given['rope_theta'])}; it has to be {RATIO.what}"
         )
     return float(given["rope_theta"])
 

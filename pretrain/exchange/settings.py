@@ -50,8 +50,8 @@ def there(exchange: Exchange, config: ModelConfig, rows: int) -> dict[str, Any]:
     return values | exchange.further_there(config)
 
 
-def back(exchange: Exchange, source: Source, tensors: int, vocabulary_size: int, origin: str) -> ModelConfig:
-    """Our configuration from ``config.json``, for a tokenizer of so many pieces; ``origin`` names the file.
+def back(exchange: Exchange, source: Source, tensors: int, vocabulary_size: int) -> ModelConfig:
+    """Our configuration from ``config.json``, for a tokenizer of so many pieces.
 
     Args:
         tensors: how many the model has.
@@ -59,6 +59,7 @@ def back(exchange: Exchange, source: Source, tensors: int, vocabulary_size: int,
     Raises:
         ExchangeError: a key is missing, unknown, or has a value that means another model.
     """
+    origin = source.origin
     keys.check(exchange, source.values, origin)
     fields = {setting.ours: _ours(exchange, setting, source.values, origin) for setting in exchange.settings}
     _check_counts(exchange, source.values, tensors, origin)
@@ -122,7 +123,8 @@ def _checked(exchange: Exchange, setting: Setting, value: Any, origin: str) -> A
     """A value that is what our field may be, and of a size that a model can have."""
     field = FAMILIES[exchange.family].config.model_fields[setting.ours]
     try:
-        TypeAdapter(Annotated[field.annotation, field]).validate_python(value, strict=True)
+        kind: Any = Annotated[field.annotation, field]  # type: ignore[valid-type]
+        TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"]
         raise ExchangeError(

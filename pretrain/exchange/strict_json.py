@@ -10,6 +10,8 @@ from pretrain.exchange.aside import sentences
 
 LARGEST = 2**26
 """Bytes of a file; the index of a thousand shards has a hundredth of it."""
+DIGITS = 1000
+"""Of a number."""
 
 
 def json_object(file: Path) -> dict[str, Any]:
@@ -31,7 +33,9 @@ def json_object(file: Path) -> dict[str, Any]:
             )
         content = file.read_bytes()
     try:
-        values = json.loads(content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        values = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_number
+        )
     except RecursionError:
         raise ExchangeError(f"{file}: is nested too deeply to be read as JSON; copy it anew") from None
     except ValueError as error:
@@ -56,6 +60,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in values if keys.count(key) > 1)!r} is there twice")
     return values
+
+
+def _number(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
 
 
 def _no_constant(name: str) -> NoReturn:

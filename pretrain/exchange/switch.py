@@ -74,35 +74,36 @@ def _further_there(config: Any) -> dict[str, Any]:
 
 
 def _further_back(source: Source) -> dict[str, Any]:
-    values = source.values
     fields = {
         **two_stacks(source),
-        "sequence_capacity": values.get("expert_capacity", 64),
-        "tied": values.get("tie_word_embeddings", True),
+        "sequence_capacity": source.values.get("expert_capacity", 64),
+        "tied": source.values.get("tie_word_embeddings", True),
     }
-    layers = {"encoder": values["num_layers"], "decoder": fields["decoder_layers"]}
-    counts = {name: values.get(f"num_sparse_{name}_layers", 3) for name in STACKS}
-    found = {name: sparse_there(layers[name], counts[name]) for name in STACKS}
-    for name, step in STEPS.items():
-        derived = layers[name] // counts[name] if counts[name] else layers[name]
-        if values.get(step, derived) != derived:
-            raise ExchangeError(
-                f"config.json: '{step}' is {values[step]}, but {layers[name]} {name} layers, of which "
-                f"{counts[name]} are sparse, make it {derived}; remove the wrong one"
-            )
-    activation = values.get("dense_act_fn", "relu")
-    if values.get("feed_forward_proj", activation) != activation:
-        raise ExchangeError(
-            f"config.json: 'feed_forward_proj' is {shown(values['feed_forward_proj'])}, but 'dense_act_fn' "
-            f"{activation!r}; remove the wrong one"
+    layers = {"encoder": source.values["num_layers"], "decoder": fields["decoder_layers"]}
+    counts = {name: source.values.get(f"num_sparse_{name}_layers", 3) for name in STACKS}
+    for name, key in STEPS.items():
+        _agrees(
+            source, key, layers[name] // (counts[name] or 1), f"{counts[name]} sparse ones of {layers[name]} layers"
         )
+    activation = source.values.get("dense_act_fn", "relu")
+    _agrees(source, "feed_forward_proj", activation, f"'dense_act_fn' = {activation!r}")
+    found = {name: sparse_there(layers[name], counts[name]) for name in STACKS}
     for every in (1, 2):
         if all(found[name] == list(range(every - 1, layers[name], every)) for name in STACKS):
             return {**fields, "sparse_every": every}
     raise ExchangeError(
-        f"config.json: the sparse layers are {found['encoder']} of the encoder and {found['decoder']} of the decoder; "
-        "only every layer or every second one of both can be imported"
+        f"{source.origin}: the sparse layers are {found['encoder']} of the encoder and {found['decoder']} of the "
+        "decoder; only every layer or every second one of both can be imported"
     )
+
+
+def _agrees(source: Source, key: str, value: Any, because: str) -> None:
+    """A key that says again what another one says."""
+    if source.values.get(key, value) != value:
+        raise ExchangeError(
+            f"{source.origin}: '{key}' is {shown(source.values[key])}, but {because} make it {value!r}; remove the "
+            "wrong one"
+        )
 
 
 ROWS = (*SHARED, *feed_forward(INSIDE, {"up": "wi", "down": "wo"}), *_experts())

@@ -91,13 +91,11 @@ def two_stacks(source: Source) -> dict[str, Any]:
     values = source.values
     layers = values.get("num_decoder_layers")
     fields = {"decoder_layers": values["num_layers"] if layers is None else layers}
-    longest, exact = (
-        values.get("relative_attention_max_distance", 128),
-        values.get("relative_attention_num_buckets", 32) // 2,
-    )
+    longest = values.get("relative_attention_max_distance", 128)
+    exact = values.get("relative_attention_num_buckets", 32) // 2
     if longest <= exact:
         raise ExchangeError(
-            f"config.json: 'relative_attention_max_distance' is {longest}, but the decoder's first {exact} buckets "
+            f"{source.origin}: 'relative_attention_max_distance' is {longest}, but the decoder's first {exact} buckets "
             "have one distance each; correct one of the two"
         )
     # One key for both, there.
@@ -122,8 +120,8 @@ def _further_back(source: Source) -> dict[str, Any]:
     for key, value in derived.items():
         if values.get(key, value) != value:
             raise ExchangeError(
-                f"config.json: '{key}' is {shown(values[key])}, but 'feed_forward_proj' = {word!r} makes it {value!r}; "
-                "remove the wrong one"
+                f"{source.origin}: '{key}' is {shown(values[key])}, but 'feed_forward_proj' = {word!r} makes it "
+                f"{value!r}; remove the wrong one"
             )
     said = values.get("tie_word_embeddings", True)
     scaled = values.get("scale_decoder_outputs", said)

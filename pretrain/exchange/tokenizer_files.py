@@ -56,7 +56,7 @@ def special_ids(values: Mapping[str, Any], special: Special, origin: str) -> lis
         )
     ids = special.ids()
     return [
-        f"the tokenizer's {role} token {ids[role]} is used, not '{key}' = {values[key]} of config.json"
+        f"the tokenizer's {role} token {ids[role]} is used, not '{key}' = {shown(values[key])} of config.json"
         for key, role in ROLES.items()
         if values.get(key) is not None and role in ids and values[key] != ids[role]
     ]

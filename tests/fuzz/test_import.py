@@ -53,7 +53,7 @@ def _sentencepiece(folder: Path) -> None:
     sentencepiece.SentencePieceTrainer.train(  # type: ignore[attr-defined]
         sentence_iterator=iter(["abcdefghij klmnop", "ponml kjihg fedcba"]),
         model_writer=written,
-        model_type="char",
+        model_type="bpe",
         vocab_size=len(random_models.PIECES),
         hard_vocab_limit=False,
         control_symbols=["[MASK]"],
