@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from configs import Section
 from data_pipeline.tokenizer import Tokenizer
@@ -74,6 +75,7 @@ class FamilyModule(nn.Module):
     ties_output: bool = True
     output_scale: float = 1.0
     mixed_layers: int = 0
+    pooler: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class TransformerConfig(ModelConfig):
