@@ -254,4 +254,4 @@ def _fill(model: torch.nn.Module, draw: torch.Generator) -> None:
             middle = 1.0 if ("norm" in name.lower() and name.endswith("weight")) or ".ln_" in name else 0.0
             value.copy_(middle + 0.2 * torch.randn(value.shape, generator=draw))
         else:
-            value.copy_(torch.randn(value.shape, generator=draw) * 0.8 / min(value.shape) ** 0.5)
+            value.copy_(torch.randn(value.shape, generator=draw) / max(value.shape) ** 0.5)
