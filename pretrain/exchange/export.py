@@ -12,7 +12,7 @@ from configs.errors import CheckpointError, ExchangeError
 from data_pipeline.tokenizer_exchange import write_tokenizer
 from pretrain import checkpoint
 from pretrain.exchange import EXCHANGES, WITHOUT_TWIN
-from pretrain.exchange.aside import written_aside
+from pretrain.exchange.aside import sentences, written_aside
 from pretrain.exchange.mapping import Exchange, Row
 from pretrain.exchange.model_folder import WHOLE
 from pretrain.exchange.settings import chosen, there
@@ -40,7 +40,8 @@ def export(path: Path, folder: Path) -> Exported:
         CheckpointError: ``path`` holds no complete checkpoint.
         ExchangeError: transformers has no class for the model, or ``folder`` holds something.
     """
-    source = checkpoint.latest(path)
+    with sentences(path, "read"):
+        source = checkpoint.latest(path)
     if source is None:
         raise CheckpointError(f"{path}: holds no checkpoint; give a folder that `sesame pretrain` wrote")
     record = checkpoint.read(source)
