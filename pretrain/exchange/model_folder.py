@@ -14,6 +14,7 @@ from pretrain.exchange.aside import sentences
 from pretrain.exchange.strict_json import json_object, shown
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 READ_AS_FP32 = {"F32": None, "F16": None, "BF16": None, "F64": "rounded to fp32"}
 """Number formats of weights, and what reading them changes. Others are no weights as they stand: integers and fp8 are
@@ -45,6 +46,11 @@ class ModelFolder:
             raise ExchangeError(
                 f"{path}: is no folder; a model of the Hugging Face hub is downloaded first, where there is a network, "
                 f"with: hf download {path} --local-dir DIR"
+            )
+        if (path / ADAPTER).exists():
+            raise ExchangeError(
+                f"{path / ADAPTER}: the folder has an adapter, which transformers adds to the weights; merge the two "
+                "with peft's merge_and_unload, or remove its files"
             )
         self.origin = str(path / "config.json")
         self.values = json_object(path / "config.json")

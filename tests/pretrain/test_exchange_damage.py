@@ -22,7 +22,7 @@ from pretrain.exchange.model_folder import INDEX, WHOLE
 
 random_models = pytest.importorskip("tests.pretrain.random_models", reason="the exchange extra is not installed")
 
-SEEDS = {"Bert": 7, "Roberta": 1, "ModernBert": 2, "Albert": 3, "GPT2": 4, "T5": 5, "SwitchTransformers": 6}
+SEEDS = {"Bert": 14, "Roberta": 1, "ModernBert": 2, "Albert": 3, "GPT2": 4, "T5": 5, "SwitchTransformers": 6}
 QUERY, NORM = "bert.encoder.layer.0.attention.self.query.weight", "bert.embeddings.LayerNorm"
 
 
@@ -242,6 +242,32 @@ def test_files_that_are_none(name: str, kind: str, model: Path) -> None:
     }
     makers[kind](model / name)
     refused(model, "regular file|cannot be read|has no|is missing")
+
+
+def test_adapters_are_not_left_out(model: Path) -> None:
+    (model / "adapter_config.json").write_text("{}")
+    refused(model, "adapter_config.json: the folder has an adapter")
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta"])
+def test_a_pooler_that_no_class_has_beside_its_heads(kind: str, saved: Callable[[str], Path], tmp_path: Path) -> None:
+    """roberta-base is published so: it is kept here, for fine-tuning, and left out again when it is exported."""
+    model, name = Path(shutil.copytree(saved(kind), tmp_path / "model")), kind.lower()
+
+    def only_masked(tensors: dict[str, torch.Tensor]) -> None:
+        width = tensors[f"{name}.embeddings.LayerNorm.weight"].shape[0]
+        tensors.pop("cls.seq_relationship.weight", None), tensors.pop("cls.seq_relationship.bias", None)
+        tensors |= {
+            f"{name}.pooler.dense.weight": torch.ones(width, width),
+            f"{name}.pooler.dense.bias": torch.ones(width),
+        }
+
+    made = accepted(changed(model, only_masked))
+    assert list(made.objectives) == ["masked_lm"] and any("pooler is kept" in note for note in made.notes)
+    assert checkpoint.load_backbone(made.folder).backbone.pooler["bias"].eq(1).all()
+    written = export(made.folder, tmp_path / "again")
+    assert written.architecture == f"{kind}ForMaskedLM"
+    assert f"the pooler is left out: {kind}ForMaskedLM has none" in written.notes
 
 
 def test_links_to_files_are_read(model: Path) -> None:
