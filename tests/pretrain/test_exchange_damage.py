@@ -244,6 +244,24 @@ def test_files_that_are_none(name: str, kind: str, model: Path) -> None:
     refused(model, "regular file|cannot be read|has no|is missing")
 
 
+def test_special_tokens_that_the_tokenizer_numbers_otherwise_are_said(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(saved("Roberta"), tmp_path / "model"))
+    padding = json.loads((model / "config.json").read_text())["pad_token_id"]
+    assert padding != 0
+    assert (
+        f"the tokenizer's pad token 0 is used, not 'pad_token_id' = {padding} of config.json" in accepted(model).notes
+    )
+
+
+def test_dropout_that_differs_is_said(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    model = configured(Path(shutil.copytree(saved("GPT2"), tmp_path / "model")), embd_pdrop=0.25, resid_pdrop=0.5)
+    assert (
+        "dropout is 0.5 everywhere in further training; there it is 0.25 behind the embedding" in accepted(model).notes
+    )
+
+
 def test_adapters_are_not_left_out(model: Path) -> None:
     (model / "adapter_config.json").write_text("{}")
     refused(model, "adapter_config.json: the folder has an adapter")

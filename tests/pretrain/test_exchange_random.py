@@ -1,11 +1,14 @@
 """Random models of transformers are the same function when they are imported, and again when they are exported."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import configs
@@ -160,3 +163,39 @@ def test_a_model_is_the_same_function(seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(FEW, FEW + MANY))
 def test_many_models_are_the_same_function(seed: int, tmp_path: Path) -> None:
     compare(seed, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 whose output is not tied."""
+    root = tmp_path_factory.mktemp("t5")
+    for seed in range(5, 500, 7):
+        case = random_models.drawn(seed, root / str(seed))
+        if not case.refused and "lm_head.weight" in load_file(root / str(seed) / "model.safetensors"):
+            return root / str(seed)
+    raise AssertionError("none of these is untied")
+
+
+@pytest.mark.parametrize("output", ["absent", "same", "other"])
+@pytest.mark.parametrize("scaled", [None, True, False])
+@pytest.mark.parametrize("tied", [None, True, False])
+def test_outputs_of_t5(tied: bool | None, scaled: bool | None, output: str, t5: Path, tmp_path: Path) -> None:
+    """Old and new versions say in different ways whether the output is the embedding, and whether it is scaled."""
+    model = Path(shutil.copytree(t5, tmp_path / "model"))
+    values, tensors = json.loads((model / "config.json").read_text()), load_file(model / "model.safetensors")
+    for key, value in (("tie_word_embeddings", tied), ("scale_decoder_outputs", scaled)):
+        values.pop(key)
+        values |= {} if value is None else {key: value}
+    made = {"absent": None, "same": tensors["shared.weight"].clone(), "other": tensors["shared.weight"].flip(1).clone()}
+    del tensors["lm_head.weight"]
+    tensors |= {} if made[output] is None else {"lm_head.weight": made[output]}
+    (model / "config.json").write_text(json.dumps(values))
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    other = transformers.T5ForConditionalGeneration.from_pretrained(model, attn_implementation="eager").eval()
+    import_model(model, tmp_path / "checkpoint")
+    written = export(tmp_path / "checkpoint", tmp_path / "again")
+    again = transformers.T5ForConditionalGeneration.from_pretrained(written.folder, attn_implementation="eager").eval()
+    given = columns(1)
+    wanted = theirs(other, given)["span_corruption"]
+    same(ours(learner(tmp_path / "checkpoint"), given)["span_corruption"], wanted)
+    same(theirs(again, given)["span_corruption"], wanted)
