@@ -33,7 +33,8 @@ class FinetuneConfig(Section):
     of both segments as (u, v, |u-v|, u*v) (Conneau et al. 2017), which is a stronger probe than the standard ones.
     auto: what the family itself names (``Backbone.pooling``)."""
     hidden_layer: bool = True
-    """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head); its values are new."""
+    """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head); over [CLS] it starts from
+    the checkpoint's pooler where it has one, else its values are new."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Number format of the products; weights and AdamW's moments are always fp32."""
     select: Literal["last", "best"] = "last"

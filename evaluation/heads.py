@@ -65,13 +65,17 @@ class Mixture(nn.Module):
 
 
 class Head(nn.Module):
-    """What a backbone makes of a batch -> outputs [B, C]."""
+    """What a backbone makes of a batch -> outputs [B, C].
+
+    Over the first token's state the hidden layer is BERT's pooler, and starts from the pretrained one if there is one.
+    """
 
     def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig):
         super().__init__()
         width = backbone.width
         self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
-        self.pool, widths = POOLINGS[backbone.pooling if config.pooling == "auto" else config.pooling]
+        pooling = backbone.pooling if config.pooling == "auto" else config.pooling
+        self.pool, widths = POOLINGS[pooling]
         self.dropout = nn.Dropout(config.dropout)
         self.hidden = nn.Sequential(nn.Linear(widths * width, width), nn.Tanh(), self.dropout)
         if not config.hidden_layer:
@@ -81,6 +85,8 @@ class Head(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
                 nn.init.zeros_(module.bias)
+        if config.hidden_layer and pooling == "first" and backbone.pooler:
+            self.hidden[0].load_state_dict(dict(backbone.pooler))
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)

@@ -71,7 +71,8 @@ def file_digest(path: Path) -> str:
 def fingerprint(backbone: nn.Module, tokenizer_path: Path) -> str:
     """SHA-256 of a backbone's weights and its tokenizer: the same for the same model, wherever and however saved."""
     digest = hashlib.sha256(tokenizer_path.read_bytes())
-    for name, tensor in sorted(backbone.state_dict().items()):
+    pooler = {f"pooler.{name}": tensor for name, tensor in getattr(backbone, "pooler", {}).items()}
+    for name, tensor in sorted({**backbone.state_dict(), **pooler}.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()

@@ -167,7 +167,7 @@ def import_model(
 
     written = import_model(directory, output)
     heads = ", ".join(written.objectives) or "no objective"
-    print(f"checkpoint: {written.folder} (family {written.family}, with {heads})")
+    print("\n".join((f"checkpoint: {written.folder} (family {written.family}, with {heads})", *written.notes)))
 
 
 @app.command(short_help="Make small tasks from held-out documents.")

@@ -35,6 +35,8 @@ from pretrain.stored import Slab, Stored, shares
 
 FORMAT_VERSION = 1
 WEIGHTS = "weights-00000-000.safetensors"
+POOLER = "objectives.sentence_pairs.pooler"
+"""Of the head for pairs of sentences, which later stages use as well."""
 
 
 class CheckpointConfig(Section):
@@ -230,7 +232,7 @@ class Loaded(NamedTuple):
     """A backbone for whoever comes after pretraining."""
 
     backbone: Any
-    """Module of the family, fp32, on the CPU, in evaluation mode."""
+    """Module of the family, fp32, on the CPU, in evaluation mode, with its pretrained ``pooler``."""
     tokenizer_path: Path
     model: Any
     """Its configuration."""
@@ -262,6 +264,9 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
             trained.whole(f"backbone.{name}") if seed is None else draw(f"backbone.{name}", parameter.shape)
         ),
     )
+    if seed is None:
+        names = {ending: f"{POOLER}.{ending}" for ending in ("weight", "bias")}
+        backbone.pooler = {ending: trained.whole(name) for ending, name in names.items() if name in record.shapes}
     return Loaded(backbone.eval(), folder / "tokenizer.model", model, record.step if seed is None else 0)
 
 

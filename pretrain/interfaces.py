@@ -140,6 +140,12 @@ class Backbone(Protocol):
         ...
 
     @property
+    def pooler(self) -> Mapping[str, Tensor]:
+        """Pretrained ``weight`` and ``bias`` of a dense layer with tanh over the first token's state, which are no part
+        of the backbone: a head for a task may start from them. Empty: there are none."""
+        ...
+
+    @property
     def style(self) -> Style:
         """What a head shares with the layers: norm, activation, biases."""
         ...

@@ -69,6 +69,14 @@ ALBERT = Exchange(
         "position_embedding_type": ("absolute", None),
         "tie_word_embeddings": (True,),
     },
+    unwritten={
+        "down_scale_factor": (1,),
+        "gap_size": (0,),
+        "layers_to_keep": ([],),
+        "net_structure_type": (0,),
+        "num_memory_blocks": (0,),
+    },
+    inert={"classifier_dropout_prob": "is of heads for tasks, whose tensors are refused"},
     copies={
         "albert.embeddings.word_embeddings.weight": ("predictions.decoder.weight",),
         "predictions.bias": ("predictions.decoder.bias",),

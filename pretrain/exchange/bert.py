@@ -1,13 +1,12 @@
 """The family bert as transformers' BERT and RoBERTa."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from configs.errors import ExchangeError
-from pretrain.exchange.mapping import ACTIVATIONS, Changes, Exchange, Part, Row, Setting, Special
+from pretrain.exchange.mapping import ACTIVATIONS, COUNT, Changes, Exchange, Part, Row, Setting, Source, Special
 from pretrain.models.family import ModelConfig
 
 LAYER = {
@@ -76,6 +75,17 @@ THEIRS = {
     "tie_word_embeddings": (True,),
 }
 
+OLD_KEYS = (
+    "directionality",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+)
+INERT: dict[str, str] = dict.fromkeys(OLD_KEYS, "is in old files, and was never read")
+HEAD_ACTIVATION = {"head_activation": "activation"}
+
 BERT = Exchange(
     model_type="bert",
     family="bert",
@@ -100,7 +110,9 @@ BERT = Exchange(
     },
     settings=SETTINGS,
     ours={**OURS, "first_position": (0,)},
+    same=HEAD_ACTIVATION,
     theirs=THEIRS,
+    inert=INERT,
     copies={
         "bert.embeddings.word_embeddings.weight": ("cls.predictions.decoder.weight",),
         "cls.predictions.bias": ("cls.predictions.decoder.bias",),
@@ -127,10 +139,15 @@ def _positions_there(config: Any) -> dict[str, Any]:
     return {"max_position_embeddings": config.positions + config.first_position}
 
 
-def _positions_back(values: Mapping[str, Any]) -> dict[str, Any]:
-    padding = values.get("pad_token_id")
-    first = (1 if padding is None else padding) + 1
-    return {"first_position": first, "positions": values["max_position_embeddings"] - first}
+def _positions_back(source: Source) -> dict[str, Any]:
+    """Positions count from the padding token's id, and the head's activation is no setting."""
+    padding, rows = source.values.get("pad_token_id", 1), source.values["max_position_embeddings"]
+    if rows <= padding + 1:
+        raise ExchangeError(
+            f"{source.origin}: 'max_position_embeddings' is {rows}, of which those up to 'pad_token_id' = {padding} "
+            "are for no token; correct one of them"
+        )
+    return {"first_position": padding + 1, "positions": rows - padding - 1, "head_activation": "gelu"}
 
 
 ROBERTA = Exchange(
@@ -149,8 +166,9 @@ ROBERTA = Exchange(
         frozenset(): "RobertaModel",
     },
     settings=SETTINGS,
-    ours={**OURS, "first_position": range(1, 2**31), "activation": ("gelu",)},
+    ours={**OURS, "first_position": range(1, 2**31), "head_activation": ("gelu",)},
     theirs=THEIRS,
+    further={"pad_token_id": COUNT},
     further_there=_positions_there,
     further_back=_positions_back,
     fitted=_fitted,

@@ -12,7 +12,7 @@ from configs.errors import CheckpointError, ExchangeError
 from data_pipeline.tokenizer_exchange import write_tokenizer
 from pretrain import checkpoint
 from pretrain.exchange import EXCHANGES, WITHOUT_TWIN
-from pretrain.exchange.aside import written_aside
+from pretrain.exchange.aside import sentences, written_aside
 from pretrain.exchange.mapping import Exchange, Row
 from pretrain.exchange.model_folder import WHOLE
 from pretrain.exchange.settings import chosen, there
@@ -40,7 +40,8 @@ def export(path: Path, folder: Path) -> Exported:
         CheckpointError: ``path`` holds no complete checkpoint.
         ExchangeError: transformers has no class for the model, or ``folder`` holds something.
     """
-    source = checkpoint.latest(path)
+    with sentences(path, "read"):
+        source = checkpoint.latest(path)
     if source is None:
         raise CheckpointError(f"{path}: holds no checkpoint; give a folder that `sesame pretrain` wrote")
     record = checkpoint.read(source)
@@ -50,20 +51,24 @@ def export(path: Path, folder: Path) -> Exported:
         longest, segments = getattr(config, "positions", None), getattr(config, "segments", 2)
         special = write_tokenizer(source / "tokenizer.model", partial, twin.model_type, longest, segments)
         config, changes = twin.fitted(config, special)
-        architecture, rows = _class(twin, record.shapes)
+        found = _class(twin, record.shapes)
         stored = checkpoint.stored(source, record, "weights")
-        tensors = exported(rows, record.shapes, lambda name: changes.get(name, lambda value: value)(stored.whole(name)))
-        if architecture == twin.bare:
+        tensors = exported(
+            found.rows, found.shapes, lambda name: changes.get(name, lambda value: value)(stored.whole(name))
+        )
+        if found.architecture == twin.bare:
             tensors = {name.removeprefix(twin.prefix): tensor for name, tensor in tensors.items()}
         save_file(tensors, partial / WHOLE, metadata={"format": "pt"})
-        values = {"architectures": [architecture], **there(twin, config, record.shapes[EMBEDDING][0]), **special}
+        values = {"architectures": [found.architecture], **there(twin, config, record.shapes[EMBEDDING][0]), **special}
         _write(partial / "config.json", values)
-    return Exported(folder, architecture, twin.notes)
+    return Exported(folder, found.architecture, (*twin.notes(config), *found.notes))
 
 
 def _model(source: Path, record: checkpoint.Record) -> tuple[ModelConfig, tuple[Exchange, ...]]:
-    values = record.config["model"]
-    family = values["family"]
+    values = record.config.get("model")
+    family = values.get("family") if isinstance(values, dict) else None
+    if not isinstance(values, dict) or not isinstance(family, str):
+        raise CheckpointError(f"{source / 'checkpoint.json'}: says no model; use another checkpoint")
     if family in WITHOUT_TWIN:
         raise ExchangeError(f"{source}: cannot be exported; {WITHOUT_TWIN[family]}")
     if family not in EXCHANGES:
@@ -71,10 +76,31 @@ def _model(source: Path, record: checkpoint.Record) -> tuple[ModelConfig, tuple[
     return configs.parse(values, FAMILIES[family].config, str(source / "checkpoint.json")), EXCHANGES[family]
 
 
-def _class(twin: Exchange, shapes: Mapping[str, Shape]) -> tuple[str, tuple[Row, ...]]:
-    """The class that has just the parts of a checkpoint, and their rows."""
+class Chosen(NamedTuple):
+    """A class that has the parts of a checkpoint."""
+
+    architecture: str
+    rows: tuple[Row, ...]
+    shapes: dict[str, Shape]
+    """Of the parameters that it has."""
+    notes: list[str]
+    """What it does not have."""
+
+
+def _class(twin: Exchange, shapes: Mapping[str, Shape]) -> Chosen:
+    """The class that has just the parts of a checkpoint, or all but a pooler that no objective reads.
+
+    Raises:
+        ExchangeError: there is none.
+    """
     backbone, *heads = twin.parts
     present = frozenset(name for name in heads if taken(twin.parts[name].rows, shapes))
+    notes, kept = [], dict(shapes)
+    if present not in twin.classes and "sentence_pairs" not in present and present - {"pooler"} in twin.classes:
+        present -= {"pooler"}
+        for name in taken(twin.parts["pooler"].rows, shapes):
+            del kept[name]
+        notes.append(f"the pooler is left out: {twin.classes[present]} has none")
     if present not in twin.classes:
         there_are = "; ".join(
             f"{name} with {', '.join(sorted(parts)) or 'no head'}" for parts, name in twin.classes.items()
@@ -83,7 +109,8 @@ def _class(twin: Exchange, shapes: Mapping[str, Shape]) -> tuple[str, tuple[Row,
             f"the checkpoint has {', '.join(sorted(present))} beside the backbone, which no class of transformers has: "
             f"{there_are}"
         )
-    return twin.classes[present], tuple(row for name in (backbone, *present) for row in twin.parts[name].rows)
+    rows = tuple(row for name in (backbone, *present) for row in twin.parts[name].rows)
+    return Chosen(twin.classes[present], rows, kept, notes)
 
 
 def _write(file: Path, values: dict[str, Any]) -> None:

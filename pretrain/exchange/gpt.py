@@ -3,18 +3,41 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pretrain.exchange.mapping import ACTIVATIONS, FUSED_TRANSPOSED, TRANSPOSED, Exchange, Part, Row, Setting
+from pretrain.exchange.mapping import (
+    ACTIVATIONS,
+    FUSED_TRANSPOSED,
+    SHARE,
+    SIZE,
+    TRANSPOSED,
+    Exchange,
+    Part,
+    Row,
+    Setting,
+    Source,
+    optional,
+)
 
 OURS, THEIRS = "backbone.blocks.*", "transformer.h.*"
 PROJECTIONS = (f"{OURS}.attention.query", f"{OURS}.attention.key", f"{OURS}.attention.value")
 
 
+HEADS = "is of heads for tasks, whose tensors are refused"
+
+
 def _further_there(config: Any) -> dict[str, Any]:
-    return {"embd_pdrop": config.dropout}
+    return {"n_inner": config.feed_forward_width, "embd_pdrop": config.dropout}
 
 
-def _further_back(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {"feed_forward_width": values.get("n_inner") or 4 * values["n_embd"]}
+def _further_back(source: Source) -> dict[str, Any]:
+    inner = source.values.get("n_inner")
+    return {"feed_forward_width": 4 * source.values["n_embd"] if inner is None else inner}
+
+
+def _remarks(values: Mapping[str, Any]) -> list[str]:
+    embedding, rest = values.get("embd_pdrop", 0.1), values.get("resid_pdrop", 0.1)
+    if embedding == rest:
+        return []
+    return [f"dropout is {rest} everywhere in further training; there it is {embedding} behind the embedding"]
 
 
 GPT2 = Exchange(
@@ -43,7 +66,6 @@ GPT2 = Exchange(
         Setting("layers", "n_layer"),
         Setting("width", "n_embd"),
         Setting("heads", "n_head"),
-        Setting("feed_forward_width", "n_inner", 0),
         Setting("positions", "n_positions"),
         Setting("dropout", "resid_pdrop", 0.1),
         Setting("attention_dropout", "attn_pdrop", 0.1),
@@ -58,6 +80,23 @@ GPT2 = Exchange(
         "add_cross_attention": (False,),
         "tie_word_embeddings": (True,),
     },
+    inert={
+        "n_ctx": "is an old name of n_positions, which is read",
+        "reorder_and_upcast_attn": "says in which order the same product is computed",
+        "summary_activation": HEADS,
+        "summary_first_dropout": HEADS,
+        "summary_proj_to_labels": HEADS,
+        "summary_type": HEADS,
+        "summary_use_proj": HEADS,
+    },
+    aliases={
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    },
+    further={"n_inner": optional(SIZE), "embd_pdrop": SHARE},
+    remarks=_remarks,
     further_there=_further_there,
     further_back=_further_back,
     copies={"transformer.wte.weight": ("lm_head.weight", "transformer.lm_head.weight")},

@@ -61,6 +61,48 @@ class Part(NamedTuple):
     """Objectives, with their weights, that a model with this part can go on training with."""
 
 
+class Kind(NamedTuple):
+    """What a key of ``config.json`` may hold."""
+
+    what: str
+    fits: Callable[[Any], bool]
+
+
+LARGEST = 2**24
+"""Of every size and number in ``config.json``; the largest published model has a thousandth of it."""
+
+
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value <= LARGEST
+
+
+def optional(kind: Kind) -> Kind:
+    """The same or null."""
+    return Kind(f"{kind.what} or null", lambda value: value is None or kind.fits(value))
+
+
+SIZE = Kind(f"a whole number from 1 to {LARGEST}", lambda value: _whole(value, 1))
+COUNT = Kind(f"a whole number from 0 to {LARGEST}", lambda value: _whole(value, 0))
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+WORD = Kind("a word", lambda value: isinstance(value, str))
+SHARE = Kind("a number from 0 to below 1", lambda value: type(value) in (int, float) and 0 <= value < 1)
+RATIO = Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value <= 1e12)
+WORDS = Kind("a list of words", lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value))
+TABLE = Kind("a table", lambda value: isinstance(value, dict))
+
+
+class Source(NamedTuple):
+    """The model that is imported, for what no single key says."""
+
+    values: Mapping[str, Any]
+    """``config.json``."""
+    names: Container[str]
+    """Of its tensors, as the rows have them."""
+    read: Callable[[str], Tensor]
+    origin: str
+    """The file of ``values``, for messages."""
+
+
 class Setting(NamedTuple):
     """A field of our configuration and its key in ``config.json``."""
 
@@ -73,8 +115,8 @@ class Setting(NamedTuple):
 
 
 ACTIVATIONS: dict[Any, tuple[Any, ...]] = {
-    "gelu": ("gelu",),
-    "gelu_tanh": ("gelu_new", "gelu_pytorch_tanh"),
+    "gelu": ("gelu", "gelu_python"),
+    "gelu_tanh": ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"),
     "relu": ("relu",),
     "silu": ("silu", "swish"),
 }
@@ -102,16 +144,32 @@ class Exchange:
     settings: tuple[Setting, ...]
     ours: Mapping[str, Container[Any]] = field(default_factory=dict)
     """Our fields that only with these values can be said there."""
+    same: Mapping[str, str] = field(default_factory=dict)
+    """Our fields that there have the value of another one."""
     theirs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Keys of ``config.json`` that are known here only with these values, the first of which is written."""
+    unwritten: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Keys of older or other files that are known here only with these values."""
+    inert: Mapping[str, str] = field(default_factory=dict)
+    """Keys that cannot change what is computed here, and why; those of every model type are in ``keys.py``."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of keys (transformers' ``attribute_map``)."""
+    further: Mapping[str, Kind] = field(default_factory=dict)
+    """Keys that ``further_back`` reads."""
     further_there: Callable[[Any], dict[str, Any]] = lambda config: {}
     """Keys of ``config.json`` that no single field gives.
 
     Raises:
         ExchangeError: they cannot say it.
     """
-    further_back: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda values: {}
-    """Fields of ours that no single key gives."""
+    further_back: Callable[[Source], dict[str, Any]] = lambda source: {}
+    """Fields of ours that no single key gives.
+
+    Raises:
+        ExchangeError: what the keys say is no model of ours.
+    """
+    remarks: Callable[[Mapping[str, Any]], list[str]] = lambda values: []
+    """What of ``config.json`` counts in training alone and is not kept."""
     fitted: Callable[[ModelConfig, Special], tuple[ModelConfig, Changes]] = lambda config, special: (config, {})
     """The same function of the text in the shape that their class has."""
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -119,11 +177,16 @@ class Exchange:
     ignored: tuple[str, ...] = ()
     """Patterns of tensors in files that hold no weights."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of ``config.json`` that are written and, on the way back, have no meaning."""
-    notes: tuple[str, ...] = ()
-    """What somebody who exports such a model must know."""
+    """Keys of ``config.json`` that are written and, when they are read, have no meaning."""
+    notes: Callable[[Any], list[str]] = lambda config: []
+    """What somebody who exports a model of this configuration must know."""
     bare: str = ""
     """The class whose names have no prefix."""
+
+    @property
+    def settings_keys(self) -> tuple[str, ...]:
+        """The keys of ``config.json`` that a single field gives."""
+        return tuple(setting.theirs for setting in self.settings)
 
     @property
     def class_names(self) -> tuple[str, ...]:

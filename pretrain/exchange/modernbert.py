@@ -4,7 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs.errors import ExchangeError
-from pretrain.exchange.mapping import ACTIVATIONS, FUSED, Exchange, Part, Row, Setting
+from pretrain.exchange.mapping import (
+    ACTIVATIONS,
+    FUSED,
+    LARGEST,
+    RATIO,
+    SHARE,
+    SIZE,
+    TABLE,
+    WORDS,
+    Exchange,
+    Kind,
+    Part,
+    Row,
+    Setting,
+    Source,
+    optional,
+)
+from pretrain.exchange.strict_json import shown
 
 OURS, THEIRS = "backbone.blocks.*", "model.layers.*"
 PROJECTIONS = (f"{OURS}.attention.query", f"{OURS}.attention.key", f"{OURS}.attention.value")
@@ -29,25 +46,50 @@ def _further_there(config: Any) -> dict[str, Any]:
             for kind, (field, _, _) in BASES.items()
         },
         "embedding_dropout": config.dropout,
-        "classifier_activation": ACTIVATIONS[config.activation][0],
     }
 
 
-def _further_back(values: Mapping[str, Any]) -> dict[str, Any]:
+def _further_back(source: Source) -> dict[str, Any]:
+    values = source.values
     layers, every = values["num_hidden_layers"], values.get("global_attn_every_n_layers", 3)
-    kinds = values.get("layer_types") or _kinds(layers, every)
+    kinds = values.get("layer_types")
+    kinds = _kinds(layers, every) if kinds is None else kinds
     every = next((number for number, kind in enumerate(kinds) if number and kind == EVERYTHING), layers)
     if kinds != _kinds(layers, every):
-        raise ExchangeError("config.json: 'layer_types' is no regular change between layers that see all and others")
+        raise ExchangeError(
+            f"{source.origin}: 'layer_types' is no regular change between layers that see all and others"
+        )
     fields: dict[str, Any] = {"global_every": every, "local_window": values.get("local_attention", 128) // 2}
+    rotary = values.get("rope_parameters") or {}
+    if not rotary.keys() <= BASES.keys():
+        raise ExchangeError(
+            f"{source.origin}: 'rope_parameters' are {shown(rotary)}; only those of {EVERYTHING} and {NEARBY} fit"
+        )
     for kind, (field, older, usual) in BASES.items():
-        rotary = (values.get("rope_parameters") or {}).get(kind) or {}
-        if rotary.get("rope_type", "default") != "default":
-            raise ExchangeError(
-                f"config.json: 'rope_parameters' of {kind} are {rotary['rope_type']}; only default ones fit"
-            )
-        fields[field] = float(rotary.get("rope_theta") or values.get(older) or usual)
+        fields[field] = _base(source, kind, float(values.get(older, usual)))
     return {**SHAPE, **fields}
+
+
+def _base(source: Source, kind: str, usual: float) -> float:
+    """The base of one kind of layer, whose ``rope_parameters`` may be absent."""
+    rotary = (source.values.get("rope_parameters") or {}).get(kind)
+    given = {"rope_type": "default", "rope_theta": usual, **(rotary or {})} if isinstance(rotary, dict | None) else {}
+    if given.keys() != {"rope_type", "rope_theta"} or given["rope_type"] != "default":
+        raise ExchangeError(
+            f"{source.origin}: 'rope_parameters' of {kind} are {shown(rotary)}; only default ones with a rope_theta fit"
+        )
+    if not RATIO.fits(given["rope_theta"]):
+        raise ExchangeError(
+            f"{source.origin}: 'rope_theta' of {kind} is {shown(given['rope_theta'])}; it has to be {RATIO.what}"
+        )
+    return float(given["rope_theta"])
+
+
+def _remarks(values: Mapping[str, Any]) -> list[str]:
+    embedding, rest = values.get("embedding_dropout", 0.0), values.get("mlp_dropout", 0.0)
+    if embedding == rest:
+        return []
+    return [f"dropout is {rest} everywhere in further training; there it is {embedding} behind the embedding"]
 
 
 SHAPE = {
@@ -98,6 +140,7 @@ MODERNBERT = Exchange(
         Setting("dropout", "mlp_dropout", 0.0),
         Setting("attention_dropout", "attention_dropout", 0.0),
         Setting("activation", "hidden_activation", "gelu", ACTIVATIONS),
+        Setting("head_activation", "classifier_activation", "gelu", ACTIVATIONS),
         Setting("norm_epsilon", "norm_eps", 1e-5),
         Setting("initial_std", "initializer_range", 0.02),
     ),
@@ -110,6 +153,25 @@ MODERNBERT = Exchange(
         "decoder_bias": (True,),
         "tie_word_embeddings": (True,),
     },
+    unwritten={"position_embedding_type": ("absolute",)},
+    inert={
+        "classifier_pooling": "is of heads for tasks, whose tensors are refused",
+        "deterministic_flash_attn": "says how the same values are computed",
+        "layer_norm_eps": "is in old files; norm_eps is what is read",
+        "repad_logits_with_grad": "says how the same values are computed",
+        "sparse_pred_ignore_index": "says which of the computed values are returned",
+        "sparse_prediction": "says which of the computed values are returned",
+    },
+    further={
+        "embedding_dropout": SHARE,
+        "global_attn_every_n_layers": SIZE,
+        "global_rope_theta": RATIO,
+        "layer_types": optional(WORDS),
+        "local_attention": Kind(f"a whole number from 2 to {LARGEST}", lambda value: SIZE.fits(value) and value > 1),
+        "local_rope_theta": RATIO,
+        "rope_parameters": optional(TABLE),
+    },
+    remarks=_remarks,
     further_there=_further_there,
     further_back=_further_back,
     copies={"model.embeddings.tok_embeddings.weight": ("decoder.weight",)},

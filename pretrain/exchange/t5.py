@@ -4,7 +4,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pretrain.exchange.mapping import Exchange, Part, Row, Setting
+import torch
+
+from configs.errors import ExchangeError
+from pretrain.exchange.mapping import (
+    ACTIVATIONS,
+    COUNT,
+    FLAG,
+    SIZE,
+    WORD,
+    Exchange,
+    Part,
+    Row,
+    Setting,
+    Source,
+    optional,
+)
+from pretrain.exchange.strict_json import shown
 
 PROJECTIONS = {"query": "q", "key": "k", "value": "v", "output": "o"}
 
@@ -53,16 +69,79 @@ SETTINGS = (
     Setting("dropout", "dropout_rate", 0.1),
     Setting("norm_epsilon", "layer_norm_epsilon", 1e-6),
 )
-TIED = Setting("tied", "tie_word_embeddings", True)
-"""Where a file does not say it: v1.0's do not."""
-PLAIN = {"relu": ("relu",), "gelu_tanh": ("gelu_new",), "silu": ("silu",)}
-GATED = {"relu": ("gated-relu",), "gelu_tanh": ("gated-gelu", "gated-gelu_new"), "silu": ("gated-silu",)}
+PLAIN = ACTIVATIONS
+GATED = {
+    "relu": ("gated-relu",),
+    # Not the exact one, whatever the name says.
+    "gelu_tanh": ("gated-gelu", "gated-gelu_new", "gated-gelu_pytorch_tanh", "gated-gelu_fast", "gated-gelu_accurate"),
+    "silu": ("gated-silu", "gated-swish"),
+}
 WORDS = tuple(word for table in (PLAIN, GATED) for words in table.values() for word in words)
+OUTPUT, EMBEDDING = "lm_head.weight", "shared.weight"
+FURTHER = {"num_decoder_layers": optional(SIZE)}
+ALIASES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
+INERT = {
+    "n_positions": "is in old files; there is no table of positions",
+    "output_past": "says which of the computed values are returned",
+}
 
 
-def decoder_layers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Files of models with as many layers in both stacks may leave theirs out."""
-    return {"decoder_layers": values.get("num_decoder_layers") or values["num_layers"]}
+def two_stacks(source: Source) -> dict[str, Any]:
+    """What T5 and Switch have in common."""
+    values = source.values
+    layers = values.get("num_decoder_layers")
+    fields = {"decoder_layers": values["num_layers"] if layers is None else layers}
+    longest = values.get("relative_attention_max_distance", 128)
+    exact = values.get("relative_attention_num_buckets", 32) // 2
+    if longest <= exact:
+        raise ExchangeError(
+            f"{source.origin}: 'relative_attention_max_distance' is {longest}, but the decoder's first {exact} buckets "
+            "have one distance each; correct one of the two"
+        )
+    # One key for both, there.
+    return {**fields, "attention_dropout": values.get("dropout_rate", 0.1)}
+
+
+def _further_there(config: Any) -> dict[str, Any]:
+    # transformers 5 ties what is not in the file, and reads from tie_word_embeddings, or else from the second key,
+    # whether states are scaled.
+    return {
+        "num_decoder_layers": config.decoder_layers,
+        "tie_word_embeddings": config.tied,
+        "scale_decoder_outputs": config.resolved("scaled_output"),
+    }
+
+
+def _further_back(source: Source) -> dict[str, Any]:
+    values = source.values
+    word = values.get("feed_forward_proj", "relu")
+    gated, _, activation = word.rpartition("-")
+    derived = {"is_gated_act": bool(gated), "dense_act_fn": "gelu_new" if word == "gated-gelu" else activation}
+    for key, value in derived.items():
+        if values.get(key, value) != value:
+            raise ExchangeError(
+                f"{source.origin}: '{key}' is {shown(values[key])}, but 'feed_forward_proj' = {word!r} makes it "
+                f"{value!r}; remove the wrong one"
+            )
+    said = values.get("tie_word_embeddings", True)
+    scaled = values.get("scale_decoder_outputs", said)
+    own = OUTPUT in source.names
+    tied = not own or (said and scaled and _same(source))
+    return {
+        **two_stacks(source),
+        "gated": bool(gated),
+        "tied": tied,
+        "scaled_output": None if scaled == tied else scaled,
+    }
+
+
+def _same(source: Source) -> bool:
+    """Whether the output's weight is the embedding, which files may hold twice."""
+    embedding = next((name for name in (EMBEDDING, *COPIES) if name in source.names and name != OUTPUT), None)
+    return embedding is None or torch.equal(source.read(OUTPUT), source.read(embedding))
+
+
+COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", OUTPUT)
 
 
 T5 = Exchange(
@@ -75,12 +154,22 @@ T5 = Exchange(
         )
     },
     classes={frozenset(): "T5ForConditionalGeneration"},
-    settings=(*SETTINGS, TIED, Setting("activation", "feed_forward_proj", "relu", PLAIN)),
+    settings=(*SETTINGS, Setting("activation", "feed_forward_proj", "relu", PLAIN)),
     ours={"gated": (False,)},
     theirs={"is_encoder_decoder": (True,), "feed_forward_proj": tuple(word for word in WORDS if "-" not in word)},
-    further_there=lambda config: {"num_decoder_layers": config.decoder_layers},
-    further_back=decoder_layers,
-    copies={"shared.weight": ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")},
+    inert=INERT,
+    aliases={**ALIASES, "head_dim": "d_kv"},
+    further={
+        **FURTHER,
+        "dense_act_fn": WORD,
+        "is_gated_act": FLAG,
+        "scale_decoder_outputs": FLAG,
+        "tie_word_embeddings": FLAG,
+        "decoder_start_token_id": optional(COUNT),
+    },
+    further_there=_further_there,
+    further_back=_further_back,
+    copies={EMBEDDING: COPIES},
     ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
 )
 T5_GATED = replace(
@@ -91,8 +180,7 @@ T5_GATED = replace(
             {"span_corruption": 1.0},
         )
     },
-    settings=(*SETTINGS, TIED, Setting("activation", "feed_forward_proj", "relu", GATED)),
+    settings=(*SETTINGS, Setting("activation", "feed_forward_proj", "relu", GATED)),
     ours={"gated": (True,)},
     theirs={"is_encoder_decoder": (True,), "feed_forward_proj": tuple(word for word in WORDS if "-" in word)},
-    further_back=lambda values: {**decoder_layers(values), "gated": True},
 )

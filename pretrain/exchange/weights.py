@@ -83,7 +83,7 @@ def imported(
     parameters: dict[str, Tensor] = {}
     for pair in found:
         expected = [tuple(shapes[name]) for name in pair.ours]
-        read_in = [read(kept[name]).float() for name in pair.theirs]
+        read_in = [read(kept[name]) for name in pair.theirs]
         _check(pair, expected, read_in)
         for name, value in zip(pair.ours, pair.how.back(read_in, expected), strict=True):
             if name in parameters and not torch.equal(parameters[name], value):
@@ -95,10 +95,19 @@ def imported(
 
 
 def normal_names(exchange: Exchange, names: Collection[str]) -> dict[str, str]:
-    """Tensor's name as the rows have it -> its name in the file, without what is no weight."""
+    """Tensor's name as the rows have it -> its name in the file, without what is no weight.
+
+    Raises:
+        ExchangeError: a tensor is there under two names.
+    """
     kept = [name for name in names if not any(re.fullmatch(pattern, name) for pattern in exchange.ignored)]
     prefix = "" if any(name.startswith(exchange.prefix) for name in kept) else exchange.prefix
-    return {prefix + NORM.sub(lambda match: NORM_ENDINGS[match[1]], name): name for name in kept}
+    found: dict[str, str] = {}
+    for name in kept:
+        usual = prefix + NORM.sub(lambda match: NORM_ENDINGS[match[1]], name)
+        if found.setdefault(usual, name) != name:
+            raise ExchangeError(f"tensors {found[usual]} and {name}: are two names of one tensor; remove the wrong one")
+    return found
 
 
 NORM, NORM_ENDINGS = re.compile(r"\.(gamma|beta)$"), {"gamma": ".weight", "beta": ".bias"}

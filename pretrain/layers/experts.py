@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain.interfaces import Layout
 from pretrain.layers.style import ACTIVATIONS, Style
 
 
@@ -57,17 +58,27 @@ class SparseFeedForward(nn.Module):
     ``capacity`` tokens of a micro-batch, and what is beyond adds nothing to the residual stream."""
 
     def __init__(
-        self, width: int, feed_forward_width: int, experts: int, capacities: tuple[float, float], style: Style
+        self,
+        width: int,
+        feed_forward_width: int,
+        experts: int,
+        capacities: tuple[float, float],
+        style: Style,
+        sequence_capacity: int = 0,
     ):
         """
         Args:
             capacities: capacity factors in training and evaluation.
+            sequence_capacity: tokens of each sequence that an expert takes, in place of the factors; 0: those count.
         """
         super().__init__()
         self.router = Router(width, experts)
         self.exchange = Exchange()
         self.experts = Experts(experts, width, feed_forward_width, style)
         self.capacities = capacities
+        self.sequence_capacity = sequence_capacity
+        self.layout: Layout | None = None
+        """Where the sequences of the next forward lie, given by the family; read with a ``sequence_capacity``."""
         self.balance: Tensor | None = None
         """Load-balancing loss of the last forward, for the family to collect."""
 
@@ -82,14 +93,26 @@ class SparseFeedForward(nn.Module):
         share_T, expert_T = probabilities_TE.max(-1)
         chosen_TE = F.one_hot(expert_T, experts)
         self.balance = balance(chosen_TE, probabilities_TE)
+        if self.sequence_capacity:
+            chosen_TE = chosen_TE * self._first_of_sequences(chosen_TE)
+            capacity = max(1, int(chosen_TE.sum(0).max()))
+        else:
+            capacity = self.capacity(tokens)
         place_T = (chosen_TE.cumsum(0) - 1).gather(1, expert_T[:, None])[:, 0]
-        capacity = self.capacity(tokens)
-        taken = (place_T < capacity).nonzero()[:, 0]
+        taken = (chosen_TE.any(1) & (place_T < capacity)).nonzero()[:, 0]
         slots = (expert_T * capacity + place_T)[taken]
         sent = hidden_TD.new_zeros(experts * capacity, hidden_TD.shape[1]).index_copy(0, slots, hidden_TD[taken])
         back = self.exchange.to_tokens(self.experts(self.exchange.to_experts(sent.unflatten(0, (experts, capacity)))))
         computed = back.flatten(0, 1)[slots] * share_T[taken, None].to(back.dtype)
         return torch.zeros_like(hidden_TD, dtype=computed.dtype).index_copy(0, taken, computed)
+
+    def _first_of_sequences(self, chosen_TE: Tensor) -> Tensor:
+        """bool [T, E]: fewer than ``sequence_capacity`` tokens of the same sequence chose the expert before."""
+        assert self.layout is not None, "the family gives the layout"
+        counts_TE = chosen_TE.cumsum(0)
+        boundaries_B1 = self.layout.boundaries_B1.long()
+        before_BE = torch.cat([torch.zeros_like(counts_TE[:1]), counts_TE[boundaries_B1[1:-1] - 1]])
+        return counts_TE - before_BE.repeat_interleave(boundaries_B1.diff(), 0) <= self.sequence_capacity
 
 
 def balance(chosen_TE: Tensor, probabilities_TE: Tensor) -> Tensor:

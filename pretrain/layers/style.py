@@ -33,6 +33,8 @@ class Style(NamedTuple):
     """Of hidden states."""
     attention_dropout: float = 0.0
     """Of attention weights."""
+    head_activation: str | None = None
+    """Row of ``ACTIVATIONS`` of the masked-token head; None: ``activation``."""
 
     def normalisation(self, width: int) -> nn.Module:
         """A new norm over the last dimension."""

@@ -8,7 +8,7 @@ from torch import nn
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
-from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 
 class AlbertConfig(TransformerConfig):
@@ -25,7 +25,7 @@ class AlbertConfig(TransformerConfig):
     """Probability of dropping an entry of a hidden state (section 4.8: none in the largest model)."""
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Probability of dropping an attention weight."""
-    activation: Literal["gelu", "gelu_tanh"] = "gelu_tanh"
+    activation: Activation = "gelu_tanh"
     """Of the feed-forward layer and of the head (the published code has the approximation)."""
 
 

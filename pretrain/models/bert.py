@@ -4,9 +4,10 @@ RoBERTa (Liu et al. 2019) differs in defaults only, and so does a modern encoder
 before each part, rotary positions, gated feed-forward layers, no biases, local attention in two layers of three.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pretrain.interfaces import Batch, Encoded, Provision
@@ -14,7 +15,7 @@ from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.positions import Angles, rotary
 from pretrain.layers.style import Style
-from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 
 class BertConfig(TransformerConfig):
@@ -48,10 +49,22 @@ class BertConfig(TransformerConfig):
     """Gated feed-forward layers (Shazeer 2020); their inner width then counts twice."""
     bias: bool = True
     """Linear layers and norms have biases."""
+    head_activation: Activation | None = None
+    """Of the masked-token head; unset: ``activation``, as in BERT (RoBERTa's published code: always gelu)."""
+
+    follows: ClassVar[Mapping[str, str]] = {"head_activation": "activation"}
+
+    @model_validator(mode="after")
+    def _heads_are_turned_in_pairs(self) -> Self:
+        if self.position_kind == "rotary" and (self.width // self.heads) % 2:
+            raise ValueError(
+                f"width {self.width} / heads {self.heads} is odd, but rotary positions turn pairs; change one of them"
+            )
+        return self
 
     @property
     def style(self) -> Style:
-        return super().style._replace(gated=self.gated, bias=self.bias)
+        return super().style._replace(gated=self.gated, bias=self.bias, head_activation=self.head_activation)
 
 
 class Bert(FamilyModule):

@@ -1,12 +1,14 @@
 """What every model family has in common: fields of its configuration, and what it is told of the vocabulary."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from configs import Section
 from data_pipeline.tokenizer import Tokenizer
@@ -31,6 +33,10 @@ class Vocabulary(NamedTuple):
         return Tokenizer.load(self.tokenizer).spelling(longest)
 
 
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+"""Rows of ``pretrain.layers.style.ACTIVATIONS``."""
+
+
 class ModelConfig(Section):
     """Shape of a backbone."""
 
@@ -43,6 +49,14 @@ class ModelConfig(Section):
     vocabulary_multiple: int = Field(default=64, gt=0)
     """The vocabulary is padded to a multiple of this, so that it splits evenly over tensor-parallel processes and
     its products have a shape that hardware likes. Part of the model, so that every layout has the same one."""
+
+    follows: ClassVar[Mapping[str, str]] = {}
+    """Fields that have the value of another field while they are None."""
+
+    def resolved(self, name: str) -> Any:
+        """The value of a field, or of the one that it follows."""
+        value = getattr(self, name)
+        return self.resolved(self.follows[name]) if value is None and name in self.follows else value
 
     def padded(self, vocabulary_size: int) -> int:
         """Rows of the token embedding for a tokenizer of ``vocabulary_size`` pieces."""
@@ -61,6 +75,7 @@ class FamilyModule(nn.Module):
     ties_output: bool = True
     output_scale: float = 1.0
     mixed_layers: int = 0
+    pooler: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class TransformerConfig(ModelConfig):
@@ -79,7 +94,7 @@ class TransformerConfig(ModelConfig):
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight (BERT, appendix A.2)."""
 
-    activation: Literal["gelu", "gelu_tanh", "relu", "silu"] = "gelu"
+    activation: Activation = "gelu"
     """Of the feed-forward layers and of the head."""
     norm_epsilon: float = Field(default=1e-12, gt=0)
     """Added to the variance in layer norm."""

@@ -11,7 +11,7 @@ from torch import nn
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
-from pretrain.models.family import FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
 
 ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
 """What adds to the residual stream, in each layer once."""
@@ -26,7 +26,7 @@ class GptConfig(TransformerConfig):
     local_window: int = Field(default=0, ge=0)
     """Tokens back that every second layer sees, the others seeing all: GPT-3's alternating dense and locally banded
     sparse attention (Brown et al. 2020, section 2.1, which gives no number); 0: every layer sees all."""
-    activation: Literal["gelu_tanh", "gelu", "relu"] = "gelu_tanh"
+    activation: Activation = "gelu_tanh"
     """Of the feed-forward layers (GPT-2's published code)."""
     norm_epsilon: float = Field(default=1e-5, gt=0)
     """Added to the variance in layer norm."""

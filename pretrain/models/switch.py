@@ -23,6 +23,9 @@ class SwitchConfig(T5Config):
     """Tokens that an expert takes, in shares of an even split; what is beyond passes by (section 2.2)."""
     evaluation_capacity_factor: float = Field(default=2.0, gt=0)
     """The same when nothing is trained."""
+    sequence_capacity: int = Field(default=0, ge=0)
+    """Tokens of each sequence that an expert takes, in place of both factors (transformers' expert_capacity); 0: the
+    factors count, over a micro-batch."""
 
     @model_validator(mode="after")
     def _some_layer_is_sparse(self) -> "SwitchConfig":
@@ -52,9 +55,15 @@ class Switch(T5):
         if (layer + 1) % config.sparse_every:
             return super()._feed_forward(layer)
         capacities = config.capacity_factor, config.evaluation_capacity_factor
-        return SparseFeedForward(config.width, config.feed_forward_width, config.experts, capacities, config.style)
+        return SparseFeedForward(
+            config.width, config.feed_forward_width, config.experts, capacities, config.style, config.sequence_capacity
+        )
 
     def forward(self, batch: Batch) -> Encoded:
+        for blocks, layout in ((self.encoder_blocks, batch.layout), (self.decoder_blocks, batch.targets)):
+            for part in blocks.modules():
+                if isinstance(part, SparseFeedForward) and part.sequence_capacity:
+                    part.layout = layout
         encoded = super().forward(batch)
         sparse = [part for part in self.modules() if isinstance(part, SparseFeedForward)]
         used = [part.balance for part in sparse if part.balance is not None]

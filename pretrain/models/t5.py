@@ -1,5 +1,6 @@
 """T5 (Raffel et al. 2020): an encoder and a decoder with RMS norms before each part and learned biases by distance."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +14,7 @@ from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import DecoderBlock, PreNormBlock
-from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary, block_sharding
+from pretrain.models.family import Activation, FamilyModule, ModelConfig, Vocabulary, block_sharding
 
 
 class T5Config(ModelConfig):
@@ -32,12 +33,15 @@ class T5Config(ModelConfig):
     """Size of one head (K); heads x head_width need not be the width (T5-11B: 128 x 128 for 1024)."""
     feed_forward_width: int = Field(default=3072, gt=0)
     """Inner size of the feed-forward layer (F)."""
-    activation: Literal["relu", "gelu_tanh", "silu"] = "relu"
+    activation: Activation = "relu"
     """Of the feed-forward layers (v1.1: gelu_tanh)."""
     gated: bool = False
     """Gated feed-forward layers (v1.1; Shazeer 2020)."""
     tied: bool = True
     """The output projection is the token embedding (v1.1: not)."""
+    scaled_output: bool | None = None
+    """The decoder's last states are multiplied by width^-0.5 before the output projection; unset: where it is tied, as
+    in v1.0."""
     position_buckets: int = Field(default=32, gt=3)
     """Ranges of distances that have a bias of their own (section 2.1)."""
     longest_distance: int = Field(default=128, gt=8)
@@ -48,6 +52,8 @@ class T5Config(ModelConfig):
     """Probability of dropping an attention weight."""
     norm_epsilon: float = Field(default=1e-6, gt=0)
     """Added to the mean square in RMS norm."""
+
+    follows: ClassVar[Mapping[str, str]] = {"scaled_output": "tied"}
 
     @property
     def style(self) -> Style:
@@ -82,7 +88,7 @@ class T5(FamilyModule):
         super().__init__()
         self.config, style, width = config, config.style, config.width
         self.style, self.width, self.ties_output = style, width, config.tied
-        self.output_scale = width**-0.5 if config.tied else 1.0
+        self.output_scale = width**-0.5 if config.resolved("scaled_output") else 1.0
         self.vocabulary_rows = config.padded(vocabulary.size)
         self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         buckets = (config.position_buckets, config.longest_distance, config.heads)

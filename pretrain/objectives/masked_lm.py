@@ -20,7 +20,7 @@ class MaskedLM(TokenPrediction):
         embedded = backbone.token_embedding.embedding_dim
         super().__init__(backbone, embedded, bias=True)
         self.dense = backbone.style.linear(backbone.width, embedded)
-        self.activation = ACTIVATIONS[backbone.style.activation]
+        self.activation = ACTIVATIONS[backbone.style.head_activation or backbone.style.activation]
         self.norm = backbone.style.normalisation(embedded)
 
     def logits(self, encoded: Encoded, batch: Batch) -> Tensor:

@@ -15,7 +15,7 @@ LENGTHS, FIRSTS = [3, 5, 4], [2, 2, 4]
 
 
 def backbone(**changes):
-    return SimpleNamespace(**{"width": 6, "pooling": "first", "mixed_layers": 0, **changes})
+    return SimpleNamespace(**{"width": 6, "pooling": "first", "mixed_layers": 0, "pooler": {}, **changes})
 
 
 @pytest.fixture
@@ -71,3 +71,21 @@ def test_a_mixture_is_gamma_times_the_weighted_mean_and_is_learned(batch):
     head = Head(backbone(mixed_layers=3), 2, FinetuneConfig(dropout=0.0))
     head(Encoded(torch.full((12, 6), torch.nan), layers=layers), batch).sum().backward()
     assert head.mixture.weights.grad.abs().min() > 0 and head.mixture.gamma.grad != 0
+
+
+@pytest.mark.parametrize(("pooling", "hidden_layer"), [("first", True), ("mean", True), ("first", False)])
+def test_the_pretrained_pooler_is_where_the_head_starts(pooling, hidden_layer, batch):
+    pooler = {"weight": torch.randn(6, 6), "bias": torch.randn(6)}
+    config = FinetuneConfig(pooling=pooling, hidden_layer=hidden_layer, dropout=0.0)
+    torch.manual_seed(1)
+    head = Head(backbone(pooler=pooler), 3, config)
+    torch.manual_seed(1)
+    new = Head(backbone(), 3, config)
+    assert torch.equal(head.output.weight, new.output.weight)
+    if (pooling, hidden_layer) == ("first", True):
+        hidden_TD = torch.randn(12, 6)
+        pooled = torch.tanh(hidden_TD[batch.layout.starts_B] @ pooler["weight"].T + pooler["bias"])
+        torch.testing.assert_close(head(Encoded(hidden_TD), batch), head.output(pooled))
+        assert head.hidden[0].weight.data_ptr() != pooler["weight"].data_ptr()
+    else:
+        assert all(torch.equal(value, new.state_dict()[name]) for name, value in head.state_dict().items())

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import configs
 from data_pipeline.tokenizer import Tokenizer
 from evaluation.evaluate import EvaluationConfig, evaluate
+from evaluation.finetune_config import FinetuneConfig
+from evaluation.heads import Head
+from evaluation.results import fingerprint
 from pretrain.checkpoint import load_backbone
 from pretrain.exchange.export import export
 from pretrain.exchange.importing import import_model
@@ -53,6 +57,20 @@ def test_hidden_states_are_those_of_transformers(imported: Path, tmp_path: Path)
             real = given["attention_mask"] == 1
             assert given["input_ids"][real].tolist() == np.concatenate(rows).tolist()
             torch.testing.assert_close(hidden, other(**given).last_hidden_state[real], rtol=1e-5, atol=1e-5)
+
+
+def test_its_pooler_is_where_fine_tuning_starts(imported: Path) -> None:
+    tensors = load_file(Path(minilm.get_model_path()) / "model.safetensors")
+    backbone = load_backbone(imported).backbone
+    head = Head(backbone, 2, FinetuneConfig())
+    assert torch.equal(head.hidden[0].weight, tensors["pooler.dense.weight"].float())
+    assert torch.equal(head.hidden[0].bias, tensors["pooler.dense.bias"].float())
+    random = load_backbone(imported, seed=1).backbone
+    assert not random.pooler and fingerprint(random, imported / "tokenizer.model")
+    backbone.pooler = {}
+    assert fingerprint(load_backbone(imported).backbone, imported / "tokenizer.model") != fingerprint(
+        backbone, imported / "tokenizer.model"
+    )
 
 
 def test_it_is_fine_tuned(imported: Path, tmp_path: Path) -> None:

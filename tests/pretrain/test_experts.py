@@ -5,6 +5,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from pretrain.layers.style import Style
 from pretrain.learner import build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
+from pretrain.packing import layout
 from pretrain.parallel import ParallelConfig
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.tensor import shard
@@ -25,8 +27,8 @@ from tests.pretrain.family_runs import FAMILY_RUNS
 WIDTH, INNER, EXPERTS = 8, 12, 4
 
 
-def sparse(style: Style, factor: float) -> SparseFeedForward:
-    layer = SparseFeedForward(WIDTH, INNER, EXPERTS, (factor, 2.0), style)
+def sparse(style: Style, factor: float, sequence_capacity: int = 0) -> SparseFeedForward:
+    layer = SparseFeedForward(WIDTH, INNER, EXPERTS, (factor, 2.0), style, sequence_capacity)
     draw = torch.Generator().manual_seed(1)
     materialise(layer, lambda name, parameter: torch.randn(parameter.shape, generator=draw) * 0.5)
     return layer
@@ -58,6 +60,24 @@ def test_a_sparse_layer_is_the_loop_over_tokens(factor: float, gated: bool) -> N
     hidden = torch.randn(37, WIDTH, generator=torch.Generator().manual_seed(2)).requires_grad_()
     ours, (plain, dropped) = layer(hidden), token_by_token(layer, hidden, math.ceil(37 * factor / EXPERTS))
     assert (dropped == 0) == (factor == 4.0)
+    torch.testing.assert_close(ours, plain)
+    upstream = torch.randn_like(plain)
+    inputs = [hidden, *layer.parameters()]
+    pairs = [torch.autograd.grad(made, inputs, upstream) for made in (ours, plain)]
+    for mine, theirs in zip(*pairs, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("capacity", [1, 3, 100])
+@pytest.mark.parametrize("gated", [False, True])
+def test_places_in_each_sequence_are_the_loop_over_its_tokens(capacity: int, gated: bool) -> None:
+    layer = sparse(Style(activation="gelu_tanh", gated=gated), 0.5, capacity)
+    lengths = [9, 1, 9, 15, 2]
+    layer.layout = layout(np.array(lengths))
+    hidden = torch.randn(sum(lengths), WIDTH, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    parts = [token_by_token(layer, part, capacity) for part in hidden.split(lengths)]
+    ours, plain = layer(hidden), torch.cat([part for part, _ in parts])
+    assert (sum(dropped for _, dropped in parts) == 0) == (capacity == 100)
     torch.testing.assert_close(ours, plain)
     upstream = torch.randn_like(plain)
     inputs = [hidden, *layer.parameters()]
