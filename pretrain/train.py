@@ -9,7 +9,7 @@ import torch
 from configs import dump
 from configs.errors import CheckpointError, ConfigError
 from data_pipeline.shards import Dataset, open_dataset
-from pretrain import checkpoint, learner
+from pretrain import checkpoint, learner, precision
 from pretrain.background import Ahead
 from pretrain.batches import Batches, Share, check_lengths
 from pretrain.beginning import Beginning, beginning
@@ -54,6 +54,9 @@ class Run:
         self.ahead = Ahead(self.batches, config.data.loader_processes, config.steps)
         self.work = Work.of(model)
         resumed = self._find_checkpoint()
+        began = resumed[1].config if resumed else None
+        parallel, self.precision = precision.resolve(config.parallel, mesh.device, began, mesh.gather_objects)
+        self.config = config = config.model_copy(update={"parallel": parallel})
         self.engine = self._start_engine(model, cut)
         self.begun_with: Beginning | None = None
         self.step = self._restore(*resumed) if resumed else self._begin()
@@ -224,8 +227,8 @@ class Run:
         spread = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
         self.reporter.say(
             f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-            f"(tensor {mesh.tensor} x data {mesh.data}{spread}, ZeRO {config.parallel.zero_stage}, "
-            f"{config.parallel.precision}); {self.batches.train.rows:,} training rows; "
+            f"(tensor {mesh.tensor} x data {mesh.data}{spread}, ZeRO {config.parallel.zero_stage}) in "
+            f"{self.precision}; {self.batches.train.rows:,} training rows; "
             + (f"resuming at step {self.step} of {config.steps}" if self.step else f"{config.steps} steps")
         )
         if self.begun_with is not None:
