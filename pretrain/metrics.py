@@ -37,6 +37,7 @@ class Reporter:
         self.output, self.steps, self.level, self.mute = output, steps, level, mute
         self.console = Console(quiet=mute, highlight=False)
         self.validation: dict[str, float] = {}
+        self.timed = False
         self.begin = self.last = time.perf_counter()
         if mute:
             return
@@ -50,10 +51,11 @@ class Reporter:
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, markup=False)
 
-    def advance(self, step: int) -> None:
-        """Move the bar to ``step`` steps taken."""
+    def advance(self, step: int, expected: float) -> None:
+        """Move the bar to ``step`` steps taken; ``expected`` are those that a limited time allows."""
         if not self.mute:
-            self.bar.update(self.task, completed=step)
+            self.timed = expected < self.steps
+            self.bar.update(self.task, completed=step, total=max(step, min(self.steps, expected)))
 
     def training(self, step: int, losses: Mapping[str, float], facts: Mapping[str, float]) -> None:
         """Report losses since the last report; ``facts`` has tokens, operations, learning_rate, gradient_norm."""
@@ -102,8 +104,9 @@ class Reporter:
         if self.console.is_terminal:
             self.bar.update(self.task, told=told)
             return
-        left = self.bar.tasks[0].time_remaining
-        self.say(f"step {step}/{self.steps} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
+        left, steps = self.bar.tasks[0].time_remaining, self.bar.tasks[0].total
+        about = f"~{steps:.0f}" if self.timed else str(self.steps)
+        self.say(f"step {step}/{about} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if self.mute:
