@@ -9,9 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from configs.errors import ConfigError
-from pretrain.parallel import ParallelConfig
-
 CPU_FEATURES = {"avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX"}
 """Instructions that multiply bf16, by torch's name: the usual one."""
 ATEN_WITHOUT_BF16 = ("DEFAULT", "NO AVX", "AVX2")
@@ -33,50 +30,6 @@ class Precision(NamedTuple):
 def of_device(device: torch.device) -> Precision:
     """Return bf16 where ``device`` computes it in hardware, else fp32."""
     return DEVICES[device.type](device)
-
-
-def resolve(
-    parallel: ParallelConfig,
-    device: torch.device,
-    checkpoint: Mapping[str, Any] | None,
-    gather: Callable[[Any], list[Any]],
-) -> tuple[ParallelConfig, Precision]:
-    """Return ``parallel`` with its precision in place of "auto", and that precision with the reason.
-
-    Args:
-        device: of this process; machines may be of several kinds, and the least of them decides.
-        checkpoint: resolved configuration of the checkpoint that is resumed from; its precision stays.
-        gather: a collective: every process's value, in order of rank.
-
-    Raises:
-        ConfigError: the checkpoint's precision is bf16, which ``zero_stage`` 0 does not have.
-    """
-    available = _least(gather(of_device(device)))
-    began = (checkpoint or {}).get("parallel", {}).get("precision", "auto")
-    slow = "" if available.name == "bf16" else f"; slow here: {available.reason}"
-    if parallel.precision != "auto":
-        chosen = Precision(parallel.precision, "as configured" + slow * (parallel.precision == "bf16"))
-    elif began != "auto":
-        chosen = Precision(began, "as its checkpoint" + slow * (began == "bf16"))
-    elif parallel.zero_stage == 0:
-        chosen = Precision("fp32", "zero_stage 0 has no bf16")
-    else:
-        chosen = Precision(available.name, available.reason)
-    if parallel.zero_stage == 0 and chosen.name == "bf16":
-        raise ConfigError(
-            "parallel.zero_stage 0 has no bf16, in which the checkpoint of this run was trained; use zero_stage 1, or "
-            "go on with parallel.precision = 'fp32'"
-        )
-    return parallel.model_copy(update={"precision": chosen.name}), chosen
-
-
-def _least(available: list[Precision]) -> Precision:
-    """The first fp32 of all processes, else bf16."""
-    for rank, each in enumerate(available):
-        if each.name == "fp32":
-            where = f"process {rank} of {len(available)} has a " if len(available) > 1 else ""
-            return Precision("fp32", where + each.reason)
-    return available[0]
 
 
 def _of_cuda(device: torch.device) -> Precision:

@@ -10,7 +10,7 @@ import torch
 from configs import dump
 from configs.errors import CheckpointError, ConfigError
 from data_pipeline.shards import Dataset, open_dataset
-from pretrain import checkpoint, learner, precision
+from pretrain import checkpoint, learner
 from pretrain.background import Ahead
 from pretrain.batches import Batches, Share, check_lengths
 from pretrain.beginning import Beginning, beginning
@@ -19,6 +19,7 @@ from pretrain.initial import materialise, random_rows
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
+from pretrain.parallel import agreed_precision
 from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.recompute import recompute_blocks
@@ -59,7 +60,7 @@ class Run:
         resumed = self._find_checkpoint()
         record = resumed[1] if resumed else None
         began = record.config if record else None
-        parallel, self.precision = precision.resolve(config.parallel, mesh.device, began, mesh.gather_objects)
+        parallel, self.precision = agreed_precision.resolve(config.parallel, mesh.device, began, mesh.gather_objects)
         self.config = config = config.model_copy(update={"parallel": parallel})
         self.engine = self._start_engine(model, cut)
         self.begun_with: Beginning | None = None

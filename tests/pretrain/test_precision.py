@@ -14,7 +14,7 @@ import configs
 from configs.errors import ConfigError
 from pretrain import checkpoint, precision
 from pretrain.config import RunConfig
-from pretrain.parallel import ParallelConfig
+from pretrain.parallel import ParallelConfig, agreed_precision
 from pretrain.precision import Precision
 from pretrain.train import train
 
@@ -91,14 +91,14 @@ def test_who_decides(parallel, began, processes, expected, monkeypatch: pytest.M
     monkeypatch.setattr(precision, "of_device", lambda device: processes[0])
     config = configs.parse(parallel, ParallelConfig, "run.toml")
     record = {"parallel": {"precision": began}} if began else None
-    resolved, chosen = precision.resolve(config, CPU, record, lambda own: [own, *processes[1:]])
+    resolved, chosen = agreed_precision.resolve(config, CPU, record, lambda own: [own, *processes[1:]])
     assert (resolved.precision, chosen) == (expected[0], Precision(*expected))
 
 
 def test_bf16_is_not_gone_on_with_where_zero_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     record = {"parallel": {"precision": "bf16"}}
     with pytest.raises(ConfigError, match=r"zero_stage 0 has no bf16.*zero_stage 1, or go on with"):
-        precision.resolve(ParallelConfig(zero_stage=0), CPU, record, lambda own: [own])
+        agreed_precision.resolve(ParallelConfig(zero_stage=0), CPU, record, lambda own: [own])
 
 
 def test_a_run_goes_on_in_the_precision_that_it_began_with(
