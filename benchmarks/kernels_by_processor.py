@@ -11,6 +11,7 @@ work on the machine changes less than the time on the clock; both sides in turn,
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -36,16 +37,15 @@ def contests(number_format: torch.dtype) -> Iterator[tuple[str, Side, Side]]:
 
     scale = HEAD_WIDTH**-0.5
     for length in (64, 128, 512):
-        parts = [drawn(TOKENS // length, HEADS, length, HEAD_WIDTH) for _ in range(3)]
+        query, key, value = (drawn(TOKENS // length, HEADS, length, HEAD_WIDTH) for _ in range(3))
         mask = torch.zeros(TOKENS // length, 1, 1, length, dtype=number_format)
         for dropout in (0.0, 0.1):
             for title, added in (("", None), (", padded", mask)):
+                arguments = (query, key, value, added)
                 yield (
                     f"attention, {length} tokens{title}, dropout {dropout:g}",
-                    lambda parts=parts, added=added, dropout=dropout: explicit(*parts, added, scale, dropout),
-                    lambda parts=parts, added=added, dropout=dropout: F.scaled_dot_product_attention(
-                        *parts, added, dropout, scale=scale
-                    ),
+                    partial(explicit, *arguments, scale, dropout),
+                    partial(F.scaled_dot_product_attention, *arguments, dropout, scale=scale),
                 )
     logits, labels = drawn(PREDICTIONS, VOCABULARY), torch.randint(0, VOCABULARY, (PREDICTIONS,))
     yield (

@@ -32,9 +32,9 @@ class Reporter:
     """The voice of the leading process; on every other process a mute with the same methods."""
 
     def __init__(
-        self, output: Path, steps: int, first_step: int, level: float | None, config: ReportConfig, mute: bool
+        self, output: Path, steps: int, first_step: int, baseline: float | None, config: ReportConfig, mute: bool
     ):
-        self.output, self.steps, self.level, self.mute = output, steps, level, mute
+        self.output, self.steps, self.baseline, self.mute = output, steps, baseline, mute
         self.console = Console(quiet=mute, highlight=False)
         self.validation: dict[str, float] = {}
         self.timed = False
@@ -82,13 +82,13 @@ class Reporter:
         self._write({"step": step, "validation": dict(losses)})
         below = ""
         for name in losses:
-            if self.level is not None and OBJECTIVES[name].predicts_tokens:
-                distance = self.level - losses[name]
+            if self.baseline is not None and OBJECTIVES[name].predicts_tokens:
+                distance = self.baseline - losses[name]
                 side = "below" if distance >= 0 else "above"
-                below = f" ({abs(distance):.3f} nat {side} the unigram level {self.level:.3f})"
+                below = f" ({abs(distance):.3f} nats {side} the unigram baseline of {self.baseline:.3f})"
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         self.say(f"step {step}: validation {told}{below}")
-        draw(self.output / "metrics.jsonl", self.output / "loss.png", self.level)
+        draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
         self.last = time.perf_counter()
 
     def close(self) -> None:

@@ -67,8 +67,8 @@ class Run:
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
         self.limits = Limits(config.steps, config.stop, record, clock=clock, agree=mesh.from_rank_zero)
-        level = unigram_level(self.dataset)
-        self.reporter = Reporter(config.output, config.steps, self.step, level, config.report, mute=not mesh.leads)
+        baseline = unigram_baseline(self.dataset)
+        self.reporter = Reporter(config.output, config.steps, self.step, baseline, config.report, mute=not mesh.leads)
         self._introduce(sum(shape.numel() for shape in self.shapes.values()))
 
     def go(self) -> Path:
@@ -248,6 +248,6 @@ class Run:
             self.reporter.say(self.begun_with.said)
 
 
-def unigram_level(dataset: Dataset) -> float | None:
-    """Cross-entropy (nats) on the validation labels of a model that only counts the training labels."""
+def unigram_baseline(dataset: Dataset) -> float | None:
+    """Cross-entropy (nats) on the validation labels under their frequencies in the training split."""
     return dataset.manifest.unigram_cross_entropy_validation
