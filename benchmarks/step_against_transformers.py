@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/step_against_transformers.py DATASET ...
 
 Both: bf16 where the CPU computes it in hardware, else fp32; AdamW, gradients clipped to norm 1, the better of one
-thread and all threads for each. Theirs is padded to the longest sequence of its batch, in bf16 under autocast, as its own
-documentation trains it; ours is packed. Counted are real tokens, which padding is not. Steps alternate, so that a
+thread and all threads for each. Theirs is padded to the longest sequence of its batch, in bf16 under autocast, as its
+own documentation trains it; ours is packed. Counted are real tokens, which padding is not. Steps alternate, so that a
 machine whose speed drifts drifts for both. With ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 before it, a CPU with
 more computes as one with AVX2 only.
 """
