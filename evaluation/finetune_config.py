@@ -36,7 +36,7 @@ class FinetuneConfig(Section):
     """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head); its values are new."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the products; weights and AdamW's moments are always fp32. auto: bf16 where the device computes
-    it in hardware, else fp32."""
+    it in hardware, else fp32 (``pretrain/precision.py``)."""
     select: Literal["last", "best"] = "last"
     """Score the weights of the last epoch, or of the epoch with the best dev score (a little too good: the same
     rows choose and score)."""
