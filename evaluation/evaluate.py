@@ -35,7 +35,8 @@ class SuiteConfig(Section):
     tasks: tuple[str, ...] = Field(min_length=1)
     """Rows of the table of tasks. AX has no training data and is predicted along with MNLI."""
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
-    """One fine-tuning each: the head's values, the order of the rows, dropout, and the random twin's weights."""
+    """One fine-tuning each: the head's values, the order of the rows, dropout, and the weights of the
+    random-init baseline."""
     baseline: bool = True
     """Also fine-tune the same model from random weights in the same way: what pretraining is worth."""
     predict_test: bool = True

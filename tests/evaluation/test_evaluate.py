@@ -43,7 +43,7 @@ def test_suite_to_report(calls, letters, tmp_path):
     report = evaluate(_config(), Path("run"), letters, tmp_path / "out")
     text = report.read_text()
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "| pretrained |" in text and "| random twin |" in text and "| difference |" in text
+    assert "| pretrained |" in text and "| random-init baseline |" in text and "| difference |" in text
     assert "RTE: skipped" in text and "RTE/dev.tsv" in values["skipped"]["RTE"]
     line = values["tasks"]["SST-2"]["score"]
     by_seed = line["pretrained"]["by_seed"]
