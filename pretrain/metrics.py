@@ -55,7 +55,9 @@ class Reporter:
         """Move the bar to ``step`` steps taken; ``expected`` are those that a limited time allows."""
         if not self.mute:
             self.timed = expected < self.steps
-            self.bar.update(self.task, completed=step, total=max(step, min(self.steps, expected)))
+            # Not by ``update``, which would forget how fast the steps were.
+            self.bar.tasks[0].total = max(step, round(min(self.steps, expected)))
+            self.bar.update(self.task, completed=step)
 
     def training(self, step: int, losses: Mapping[str, float], facts: Mapping[str, float]) -> None:
         """Report losses since the last report; ``facts`` has tokens, operations, learning_rate, gradient_norm."""
@@ -105,7 +107,7 @@ class Reporter:
             self.bar.update(self.task, told=told)
             return
         left, steps = self.bar.tasks[0].time_remaining, self.bar.tasks[0].total
-        about = f"~{steps:.0f}" if self.timed else str(self.steps)
+        about = f"~{steps}" if self.timed else str(self.steps)
         self.say(f"step {step}/{about} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
 
     def _write(self, row: Mapping[str, Any]) -> None:

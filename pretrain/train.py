@@ -161,12 +161,13 @@ class Run:
         """Steps up to ``last``, at least one, or to the end of the time; and the report on them."""
         totals: dict[str, torch.Tensor] = {}
         tokens = operations = norm = 0.0
-        learning_rate, first = 0.0, self.step
-        while self.step == first or (self.step < last and not self.limits.over(self.step)):
+        learning_rate, first, done = 0.0, self.step, False
+        while not done:
             learning_rate = self.learning_rate
             losses, norm, step_tokens, step_operations = self.train_step()
             totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
             tokens, operations = tokens + step_tokens, operations + step_operations
+            done = self.limits.over(self.step) or self.step >= last
             self.reporter.advance(self.step, self.limits.expected_steps(self.step))
         means = self._mean_over_data(totals, self.step - first)
         counts = self.mesh.sum_over_data(torch.tensor([tokens, operations], device=self.mesh.device)).tolist()

@@ -1,6 +1,7 @@
 """A run that is limited by minutes, on a clock that moves only when a step is taken."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,9 @@ def rates(rows: list[dict[str, Any]]) -> list[float]:
     return [row["learning_rate"] for row in rows if "train" in row]
 
 
-def test_it_ends_with_its_minutes_and_so_does_the_decay(limited, trained) -> None:
+def test_it_ends_with_its_minutes_and_so_does_the_decay(limited, trained, capsys: pytest.CaptureFixture[str]) -> None:
     record, rows = trained(limited)
+    assert re.search(r"^step 5/~6 \| .* left$", capsys.readouterr().out, re.MULTILINE)
     assert record.step == 6 and record.seconds == 60.0
     assert rates(rows) == pytest.approx([0.5, 1.0, 1.0, 0.75, 0.5, 0.25])
     assert [row["step"] for row in rows if "validation" in row] == [6]
