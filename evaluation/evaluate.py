@@ -25,6 +25,7 @@ from evaluation.progress import Progress
 from evaluation.reading import MissingFileError, write_predictions, write_whole
 from evaluation.results import MODELS, Result, file_digest, fingerprint, key_of, recorded
 from evaluation.tasks import TASKS
+from pretrain import precision
 from pretrain.checkpoint import latest, load_backbone
 
 
@@ -34,7 +35,8 @@ class SuiteConfig(Section):
     tasks: tuple[str, ...] = Field(min_length=1)
     """Rows of the table of tasks. AX has no training data and is predicted along with MNLI."""
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
-    """One fine-tuning each: the head's values, the order of the rows, dropout, and the random twin's weights."""
+    """One fine-tuning each: the head's values, the order of the rows, dropout, and the weights of the
+    random-init baseline."""
     baseline: bool = True
     """Also fine-tune the same model from random weights in the same way: what pretraining is worth."""
     predict_test: bool = True
@@ -79,6 +81,14 @@ class EvaluationConfig(Section):
         values = {**configs.dump(self.finetune), **self.tasks.get(task, {})}
         return configs.parse(values, FinetuneConfig, f"[tasks.{task}]")
 
+    def with_precision(self, available: str) -> "EvaluationConfig":
+        """The same with ``available`` wherever precision is "auto": results in one are not those in the other."""
+        values = configs.dump(self)
+        for section in (values["finetune"], *values["tasks"].values()):
+            if section.get("precision") == "auto":
+                section["precision"] = available
+        return configs.parse(values, EvaluationConfig, "the suite")
+
 
 def evaluate(config: EvaluationConfig, checkpoint: Path, data_dir: Path, output: Path) -> Path:
     """Fine-tune and score the whole suite; returns the path of ``report.md`` in ``output``.
@@ -94,6 +104,9 @@ def evaluate(config: EvaluationConfig, checkpoint: Path, data_dir: Path, output:
         torch.set_num_threads(config.suite.threads)
     started = datetime.now().astimezone()
     device = _device(config.suite.device)
+    available = precision.of_device(device)
+    if config != (config := config.with_precision(available.name)):
+        print(f"fine-tuning on {device.type} in {available}", flush=True)
     # Named once: a training that still runs may write a newer one before the last task begins.
     folder = latest(checkpoint) or checkpoint
     loaded = load_backbone(folder)

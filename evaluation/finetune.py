@@ -24,6 +24,7 @@ from pretrain.interfaces import Backbone, Batch
 from pretrain.layers.attention import CoreAttention
 from pretrain.optimizer import parameter_groups
 from pretrain.packing import pack
+from pretrain.precision import of_device
 from pretrain.schedule import ScheduleConfig
 
 BUCKET_BATCHES = 50
@@ -207,4 +208,5 @@ def _batch(examples: EncodedExamples, rows: np.ndarray) -> Batch:
 
 
 def _autocast(config: FinetuneConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    chosen = of_device(device).name if config.precision == "auto" else config.precision
+    return torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bf16")

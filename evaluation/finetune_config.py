@@ -35,8 +35,9 @@ class FinetuneConfig(Section):
     hidden_layer: bool = True
     """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head); over [CLS] it starts from
     the checkpoint's pooler where it has one, else its values are new."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Number format of the products; weights and AdamW's moments are always fp32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the products; weights and AdamW's moments are always fp32. auto: bf16 where the device computes
+    it in hardware, else fp32 (``pretrain/precision.py``)."""
     select: Literal["last", "best"] = "last"
     """Score the weights of the last epoch, or of the epoch with the best dev score (a little too good: the same
     rows choose and score)."""

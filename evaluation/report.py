@@ -25,7 +25,7 @@ from evaluation.summary import Line, Summary, summarise
 if TYPE_CHECKING:
     from evaluation.evaluate import EvaluationConfig
 
-NAMES = {"pretrained": "pretrained", "random": "random twin"}
+NAMES = {"pretrained": "pretrained", "random": "random-init baseline"}
 COLOURS = {"pretrained": "#1f5fa8", "random": "#b9bec6"}
 GLUE_FILES = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX")
 """What gluebenchmark.com wants in one archive."""
@@ -95,8 +95,8 @@ def _markdown(config, tasks, results, skipped, subject: Subject, summary: Summar
         f"Started {subject.started:%Y-%m-%d %H:%M %Z}; {', '.join(f'{k} {v}' for k, v in _versions().items())}.",
         "",
         f"Points of 100: the median of {len(config.suite.seeds)} seeds ({seeds}), and in brackets the spread, which is "
-        "the largest minus the smallest. A task with several metrics counts with their mean. The random twin is the "
-        "same model from random weights, fine-tuned in the same way. All scores are on dev rows.",
+        "the largest minus the smallest. A task with several metrics counts with their mean. The random-init baseline "
+        "is the same model from random weights, fine-tuned in the same way. All scores are on dev rows.",
         "",
         *_score_table(summary),
         "",

@@ -52,13 +52,13 @@ class Line:
 
     title: str
     models: dict[str, Statistic]
-    """By model: "pretrained", and "random" where the twin was run."""
+    """By model: "pretrained", and "random" where that was run."""
     most_frequent: float = math.nan
     """Points of answering the most frequent training label always; NaN where that has no score."""
 
     @property
     def difference(self) -> float:
-        """Median of the pretrained model minus that of its random twin; NaN without a twin."""
+        """Median of the pretrained model minus that of its random-init baseline; NaN without one."""
         if "random" not in self.models:
             return math.nan
         return self.models["pretrained"].median - self.models["random"].median
@@ -92,7 +92,7 @@ class Summary:
 
     @property
     def models(self) -> list[str]:
-        """ "pretrained", and "random" where the twin was run."""
+        """ "pretrained", and "random" where that baseline was run."""
         return list(next(iter(self.tasks.values())).models)
 
 

@@ -21,6 +21,10 @@ from rich.text import Text
 
 import configs
 
+EXPECTED_BELOW = 0.7
+"""Nats that the validation loss on masked words should be below the unigram baseline, on two cores of any kind."""
+EXPECTED_SECONDS = 480
+"""That all stages should take there at most."""
 SHIPPED = Path(os.path.relpath(Path(configs.__file__).parent))
 """The configuration files that come with the package; relative, as a person would type it."""
 
@@ -51,7 +55,7 @@ def stages(folder: Path, glue: Path | None) -> list[Stage]:
             "Tasks: small exercises made from documents that the model has not seen", ["probe-tasks", dataset, tasks]
         ),
         Stage(
-            "Evaluate: fine-tune the pretrained model and its random twin",
+            "Evaluate: fine-tune the pretrained model and its random-init baseline",
             ["evaluate", suite, "--checkpoint", run, "--data-dir", tasks, "--output", folder / "evaluation"],
         ),
     ]
@@ -78,16 +82,16 @@ def walk(folder: Path, glue: Path | None = None, console: Console | None = None)
 
 
 def _show_results(console: Console, folder: Path, seconds: dict[str, float], glue: Path | None) -> None:
-    """The end of the story: scores, the loss beside the level of counting, times, and what to type next."""
+    """Print scores, the loss beside the unigram baseline, times, and what to type next."""
     console.rule("[bold]What came of it", align="left")
     report = json.loads((folder / "evaluation" / "report.json").read_text(encoding="utf-8"))
     console.print(_scores(report, "GLUE" if glue else "small tasks made from held-out documents, not GLUE"))
     lines = {
-        "masked words": _loss_against_counting(folder),
+        "masked words": _loss_against_baseline(folder),
         "loss curve": str(folder / "pretrain" / "loss.png"),
         "full report": str(folder / "evaluation" / "report.md"),
         "time": ", ".join(f"{stage} {clock(took)}" for stage, took in seconds.items() if took >= 1)
-        + f"; together {clock(sum(seconds.values()))}",
+        + f"; together {clock(sum(seconds.values()))} (expected: at most {clock(EXPECTED_SECONDS)})",
         "next": _next_command(folder, glue),
     }
     grid = Table.grid(padding=(0, 2))
@@ -99,7 +103,7 @@ def _show_results(console: Console, folder: Path, seconds: dict[str, float], glu
 def _scores(report: Mapping[str, Any], what: str) -> Table:
     """A row for each task and their mean; medians over the seeds, in points of 100."""
     table = Table("task", title=f"{what}: median over seeds (largest - smallest), points of 100")
-    columns = {"pretrained": "pretrained", "random": "random twin", "difference": "difference"}
+    columns = {"pretrained": "pretrained", "random": "random-init baseline", "difference": "difference"}
     for title in columns.values():
         table.add_column(title, justify="right")
     rows = {name: task["score"] for name, task in report["tasks"].items()}
@@ -116,13 +120,15 @@ def _cell(value: Mapping[str, float | None] | float | None) -> str:
     return "" if value is None else f"{value:+.1f}"
 
 
-def _loss_against_counting(folder: Path) -> str:
+def _loss_against_baseline(folder: Path) -> str:
     manifest = json.loads((folder / "dataset" / "manifest.json").read_text(encoding="utf-8"))
-    level = manifest["unigram_cross_entropy_validation"]
+    baseline = manifest["unigram_cross_entropy_validation"]
     rows = [json.loads(line) for line in (folder / "pretrain" / "metrics.jsonl").read_text("utf-8").splitlines()]
-    loss = next(row["validation"]["masked_lm"] for row in reversed(rows) if "validation" in row)
-    relation = "below" if loss < level else "above"
-    return f"validation loss {loss:.2f} nat, {abs(level - loss):.2f} {relation} the {level:.2f} of only counting words"
+    step, loss = next((row["step"], row["validation"]["masked_lm"]) for row in reversed(rows) if "validation" in row)
+    below = baseline - loss
+    distance = f"{abs(below):.2f} nats {'below' if below >= 0 else 'above'} the unigram baseline of {baseline:.2f}"
+    missed = "" if below >= EXPECTED_BELOW else "; a machine that is busy takes fewer steps in the same minutes"
+    return f"{distance} after {step} steps (expected: at least {EXPECTED_BELOW} below{missed})"
 
 
 def _next_command(folder: Path, glue: Path | None) -> str:

@@ -56,6 +56,10 @@ class Record(Section):
     """Optimizer steps taken."""
     samples: int
     """Sequences consumed: the position in the data."""
+    seconds: float = Field(default=0.0, ge=0)
+    """Of training, which ``stop.minutes`` limits; 0 where it is not set."""
+    first_timed_step: int = 0
+    """Optimizer step from which on ``seconds`` were counted."""
     seed: int
     """With ``step`` it determines every later random draw."""
     vocabulary_size: int

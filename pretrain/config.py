@@ -16,6 +16,7 @@ from pretrain.objectives import OBJECTIVES
 from pretrain.optimizer import OptimizerConfig
 from pretrain.parallel import ParallelConfig
 from pretrain.schedule import ScheduleConfig
+from pretrain.stop import StopConfig
 
 
 class RunConfig(Section):
@@ -24,7 +25,8 @@ class RunConfig(Section):
     output: Path
     """Folder for checkpoints, metrics and pictures; a run that finds its own checkpoint there goes on from it."""
     steps: int = Field(gt=0)
-    """Optimizer steps."""
+    """Optimizer steps; an upper limit where ``stop.minutes`` is set."""
+    stop: StopConfig = StopConfig()
     seed: int = Field(default=1, ge=0)
     """Initial weights, order of the data and dropout follow from it."""
     initial_checkpoint: Path | None = None

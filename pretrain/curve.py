@@ -1,4 +1,4 @@
-"""The loss curve as a picture: training and validation by step, and the level of a model that only counts."""
+"""The loss curve as a picture: training and validation by step, and the unigram baseline."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pretrain.objectives import OBJECTIVES
 
 
-def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
+def draw(metrics: Path, picture: Path, unigram_baseline: float | None) -> None:
     """Draw ``metrics`` (JSON lines) to ``picture`` (PNG): one panel for each objective; losses in nats."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     names = list(dict.fromkeys(name for row in rows for part in ("train", "validation") for name in row.get(part, {})))
@@ -22,11 +22,11 @@ def draw(metrics: Path, picture: Path, unigram_level: float | None) -> None:
             points = [(row["step"], row[part][name]) for row in rows if name in row.get(part, {})]
             if points:
                 panel.plot(*zip(*points, strict=True), label=part, **style)
-        if OBJECTIVES[name].predicts_tokens and unigram_level is not None:
-            panel.axhline(unigram_level, color="black", linestyle="--", linewidth=1)
+        if OBJECTIVES[name].predicts_tokens and unigram_baseline is not None:
+            panel.axhline(unigram_baseline, color="black", linestyle="--", linewidth=1)
             panel.annotate(
-                f"unigram level {unigram_level:.2f}: a model that only counts",
-                (1, unigram_level), xycoords=("axes fraction", "data"), xytext=(-4, 4), textcoords="offset points",
+                f"unigram baseline {unigram_baseline:.2f}",
+                (1, unigram_baseline), xycoords=("axes fraction", "data"), xytext=(-4, 4), textcoords="offset points",
                 ha="right", fontsize=8,
             )  # fmt: skip
         panel.set_title(name.replace("_", " "))

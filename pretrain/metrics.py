@@ -31,11 +31,12 @@ class Reporter:
     """The voice of the leading process; on every other process a mute with the same methods."""
 
     def __init__(
-        self, output: Path, steps: int, first_step: int, level: float | None, config: ReportConfig, mute: bool
+        self, output: Path, steps: int, first_step: int, baseline: float | None, config: ReportConfig, mute: bool
     ):
-        self.output, self.steps, self.level, self.mute = output, steps, level, mute
+        self.output, self.steps, self.baseline, self.mute = output, steps, baseline, mute
         self.console = Console(quiet=mute, highlight=False)
         self.validation: dict[str, float] = {}
+        self.timed = False
         self.begin = self.last = time.perf_counter()
         if mute:
             return
@@ -49,9 +50,12 @@ class Reporter:
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, markup=False)
 
-    def advance(self, step: int) -> None:
-        """Move the bar to ``step`` steps taken."""
+    def advance(self, step: int, expected: float) -> None:
+        """Move the bar to ``step`` steps taken; ``expected`` are those that a limited time allows."""
         if not self.mute:
+            self.timed = expected < self.steps
+            # Not by ``update``, which would forget how fast the steps were.
+            self.bar.tasks[0].total = max(step, round(min(self.steps, expected)))
             self.bar.update(self.task, completed=step)
 
     def training(self, step: int, losses: Mapping[str, float], facts: Mapping[str, float]) -> None:
@@ -79,16 +83,16 @@ class Reporter:
         self._write({"step": step, "validation": dict(losses)})
         below = ""
         for name in losses:
-            if self.level is not None and OBJECTIVES[name].predicts_tokens:
-                distance = self.level - losses[name]
+            if self.baseline is not None and OBJECTIVES[name].predicts_tokens:
+                distance = self.baseline - losses[name]
                 side = "below" if distance >= 0 else "above"
-                below = f" ({abs(distance):.3f} nat {side} the unigram level {self.level:.3f})"
+                below = f" ({abs(distance):.3f} nats {side} the unigram baseline of {self.baseline:.3f})"
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         self.say(f"step {step}: validation {told}{below}")
         # Only the leading process draws, and not before its first step: matplotlib takes half a second to load.
         from pretrain.curve import draw
 
-        draw(self.output / "metrics.jsonl", self.output / "loss.png", self.level)
+        draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
         self.last = time.perf_counter()
 
     def close(self) -> None:
@@ -104,8 +108,9 @@ class Reporter:
         if self.console.is_terminal:
             self.bar.update(self.task, told=told)
             return
-        left = self.bar.tasks[0].time_remaining
-        self.say(f"step {step}/{self.steps} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
+        left, steps = self.bar.tasks[0].time_remaining, self.bar.tasks[0].total
+        about = f"~{steps}" if self.timed else str(self.steps)
+        self.say(f"step {step}/{about} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if self.mute:

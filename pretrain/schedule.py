@@ -38,23 +38,33 @@ class ScheduleConfig(Section):
             raise ValueError(f"decay '{self.decay}' does not read decay_steps {self.decay_steps}; remove it")
         return self
 
-    def factor(self, step: int, steps: int) -> float:
-        """Share of the peak learning rate at optimizer step ``step`` (from 0) of ``steps``."""
-        if step < self.warmup_steps:
-            return 1.0 if self.warmup == "constant" else (step + 1) / self.warmup_steps
+    def factor(self, step: int, steps: int, expected: float = math.inf) -> float:
+        """Share of the peak learning rate at optimizer step ``step`` (from 0) of ``steps``.
+
+        Args:
+            expected: steps that a limited time allows. Where they are fewer than ``steps`` the run will end with them:
+                so does the decay, and the warm-up is at most half of them.
+        """
+        total, warmup = steps, self.warmup_steps
+        if expected < steps:
+            total, warmup = expected, min(self.warmup_steps, expected / 2)
+        if step < warmup:
+            return 1.0 if self.warmup == "constant" else min(1.0, (step + 1) / warmup)
         row = DECAYS[self.decay]
-        start, length = self.warmup_steps, self.decay_steps or steps - self.warmup_steps
+        start, length = warmup, self.decay_steps or total - warmup
         if row.length == "needed":
-            start = max(start, steps - length)
-            length = steps - start
+            start = max(start, total - length)
+            length = total - start
+        elif expected < steps:
+            length = min(length, total - start)
         progress = min(max(0.0, (step - start) / max(1, length)), 1.0)
-        return self.final_fraction + (1 - self.final_fraction) * row.shape(progress, step, self.warmup_steps)
+        return self.final_fraction + (1 - self.final_fraction) * row.shape(progress, step, warmup)
 
 
 class Decay(NamedTuple):
     """A row of the table of decays."""
 
-    shape: Callable[[float, int, int], float]
+    shape: Callable[[float, int, float], float]
     """(progress of the decay in [0, 1], step, warm-up steps) -> share of the peak."""
     length: Literal["optional", "needed", "none"]
     """Whether it reads ``decay_steps``; a decay that needs it lies at the end of the run."""

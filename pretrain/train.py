@@ -1,6 +1,7 @@
 """The main path of a pretraining run: mesh -> learner -> shard -> engine -> batches -> resume -> loop."""
 
 import hashlib
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,22 +19,25 @@ from pretrain.initial import materialise, random_rows
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
+from pretrain.parallel import agreed_precision
 from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.recompute import recompute_blocks
 from pretrain.parallel.zero import Engine
+from pretrain.stop import Clock, Limits
 from pretrain.work import Work
 
 
-def train(config: RunConfig) -> Path:
-    """Train until ``config.steps``, resuming from the newest checkpoint in ``config.output``; the last checkpoint.
+def train(config: RunConfig, clock: Clock = time.monotonic) -> Path:
+    """Train until ``config.steps`` or ``config.stop``, resuming from the newest checkpoint in ``config.output``; the
+    last checkpoint.
 
     Raises:
         SesameError: the dataset, a checkpoint or the number of processes does not fit the configuration.
     """
     mesh = meshes.Mesh(config.parallel)
     try:
-        return Run(config, mesh).go()
+        return Run(config, mesh, clock).go()
     finally:
         mesh.close()
 
@@ -41,7 +45,7 @@ def train(config: RunConfig) -> Path:
 class Run:
     """Everything that a run is made of, in the order in which it is made."""
 
-    def __init__(self, config: RunConfig, mesh: meshes.Mesh):
+    def __init__(self, config: RunConfig, mesh: meshes.Mesh, clock: Clock = time.monotonic):
         self.config, self.mesh = config, mesh
         self.process = checkpoint.Process(mesh.rank, mesh.world, mesh.gather_objects)
         cut = config.data.cut(mesh.data)
@@ -54,23 +58,34 @@ class Run:
         self.ahead = Ahead(self.batches, config.data.loader_processes, config.steps)
         self.work = Work.of(model)
         resumed = self._find_checkpoint()
+        record = resumed[1] if resumed else None
+        began = record.config if record else None
+        parallel, self.precision = agreed_precision.resolve(config.parallel, mesh.device, began, mesh.gather_objects)
+        self.config = config = config.model_copy(update={"parallel": parallel})
         self.engine = self._start_engine(model, cut)
         self.begun_with: Beginning | None = None
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
-        level = unigram_level(self.dataset)
-        self.reporter = Reporter(config.output, config.steps, self.step, level, config.report, mute=not mesh.leads)
+        self.limits = Limits(config.steps, config.stop, record, clock=clock, agree=mesh.from_rank_zero)
+        baseline = unigram_baseline(self.dataset)
+        self.reporter = Reporter(config.output, config.steps, self.step, baseline, config.report, mute=not mesh.leads)
         self._introduce(sum(shape.numel() for shape in self.shapes.values()))
 
     def go(self) -> Path:
         """The loop."""
         config, report = self.config, self.config.report
         try:
-            while self.step < config.steps:
+            self.limits.start()
+            if over := self.limits.over(self.step):
+                self.reporter.say("this run is finished; raise steps or stop.minutes to train on")
+            while not over:
                 self._train_until(min(config.steps, self._next(report.every_steps)))
-                if self.step % report.validate_every_steps == 0 or self.step == config.steps:
+                if validated := self.step % report.validate_every_steps == 0:
                     self.validate()
-                if self.step % config.checkpoint.save_every_steps == 0 or self.step == config.steps:
+                over = self.limits.over(self.step)
+                if over and not validated:
+                    self.validate()
+                if over or self.step % config.checkpoint.save_every_steps == 0:
                     self.save()
         finally:
             self.close()
@@ -102,7 +117,7 @@ class Run:
     @property
     def learning_rate(self) -> float:
         """Of the next optimizer step."""
-        factor = self.config.schedule.factor(self.step, self.config.steps)
+        factor = self.config.schedule.factor(self.step, self.config.steps, self.limits.expected_steps(self.step))
         return self.config.optimizer.learning_rate * factor
 
     def validate(self) -> dict[str, float]:
@@ -130,6 +145,8 @@ class Run:
             {
                 "step": self.step,
                 "samples": self.step * config.data.global_batch,
+                "seconds": self.limits.seconds,
+                "first_timed_step": self.limits.first_timed_step if self.limits.seconds else 0,
                 "seed": config.seed,
                 "vocabulary_size": manifest.tokenizer.vocabulary_size,
                 "tokenizer_sha256": manifest.tokenizer.sha256,
@@ -141,17 +158,18 @@ class Run:
             checkpoint.prune(config.output, config.checkpoint.keep)
 
     def _train_until(self, last: int) -> None:
-        """Steps up to ``last`` and the report on them."""
+        """Steps up to ``last``, at least one, or to the end of the time; and the report on them."""
         totals: dict[str, torch.Tensor] = {}
         tokens = operations = norm = 0.0
-        learning_rate, first = 0.0, self.step
-        while self.step < last:
+        learning_rate, first, done = 0.0, self.step, False
+        while not done:
             learning_rate = self.learning_rate
             losses, norm, step_tokens, step_operations = self.train_step()
             totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
             tokens, operations = tokens + step_tokens, operations + step_operations
-            self.reporter.advance(self.step)
-        means = self._mean_over_data(totals, last - first)
+            done = self.limits.over(self.step) or self.step >= last
+            self.reporter.advance(self.step, self.limits.expected_steps(self.step))
+        means = self._mean_over_data(totals, self.step - first)
         counts = self.mesh.sum_over_data(torch.tensor([tokens, operations], device=self.mesh.device)).tolist()
         facts = {"tokens": counts[0], "operations": counts[1], "learning_rate": learning_rate, "gradient_norm": norm}
         self.reporter.training(self.step, means, facts)
@@ -224,14 +242,13 @@ class Run:
         spread = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
         self.reporter.say(
             f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-            f"(tensor {mesh.tensor} x data {mesh.data}{spread}, ZeRO {config.parallel.zero_stage}, "
-            f"{config.parallel.precision}); {self.batches.train.rows:,} training rows; "
-            + (f"resuming at step {self.step} of {config.steps}" if self.step else f"{config.steps} steps")
+            f"(tensor {mesh.tensor} x data {mesh.data}{spread}, ZeRO {config.parallel.zero_stage}) in "
+            f"{self.precision}; {self.batches.train.rows:,} training rows; " + self.limits.describe(self.step)
         )
         if self.begun_with is not None:
             self.reporter.say(self.begun_with.said)
 
 
-def unigram_level(dataset: Dataset) -> float | None:
-    """Cross-entropy (nats) on the validation labels of a model that only counts the training labels."""
+def unigram_baseline(dataset: Dataset) -> float | None:
+    """Cross-entropy (nats) on the validation labels under their frequencies in the training split."""
     return dataset.manifest.unigram_cross_entropy_validation

@@ -13,6 +13,7 @@ from pretrain.interfaces import Layout
 from pretrain.layers.dropout import dropped
 from pretrain.layers.positions import Angles, turn
 from pretrain.layers.style import Style
+from pretrain.precision import of_device
 
 
 class Padding(NamedTuple):
@@ -205,7 +206,8 @@ def _dense(
     if mask is not None:
         mask = mask.to(query_BHLK.dtype)
     case = (query_BHLK.device.type, query_BHLK.dtype, dropout > 0)
-    if max(query_BHLK.shape[2], key_BHSK.shape[2]) <= EXPLICIT_UP_TO and case in EXPLICIT:
+    fits = max(query_BHLK.shape[2], key_BHSK.shape[2]) <= EXPLICIT_UP_TO and case in EXPLICIT
+    if fits and not (query_BHLK.dtype == torch.bfloat16 and of_device(query_BHLK.device).name == "fp32"):
         return explicit(query_BHLK, key_BHSK, value_BHSK, mask, scale, dropout)
     return F.scaled_dot_product_attention(query_BHLK, key_BHSK, value_BHSK, mask, dropout, scale=scale)
 
@@ -234,7 +236,8 @@ EXPLICIT = {
     ("cpu", torch.float32, True),
 }
 """(device, number format, with dropout) where this is faster than torch's fused kernel, at 128 tokens by two or three
-times; without dropout the two are equal at 1,024."""
+times; without dropout the two are equal at 1,024. Not in bf16 on a CPU without instructions for it, whose products of
+bf16 are two to five times slower than the fused kernel (``benchmarks/kernels_by_processor.py``)."""
 EXPLICIT_UP_TO = 512
 """Tokens; its memory grows with their square, the fused kernel's does not."""
 

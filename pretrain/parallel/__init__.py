@@ -23,8 +23,10 @@ class ParallelConfig(Section):
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What data-parallel processes split: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights
     (ZeRO, Rajbhandari et al. 2020, section 5)."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Of weights and gradients in forward and backward; the optimizer's copy is always fp32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of weights and gradients in forward and backward; the optimizer's copy is always fp32. auto: bf16 where the
+    devices of all processes compute it in hardware, else fp32 (``pretrain/precision.py``); a resumed run keeps what it
+    began with."""
     recompute: bool = False
     """Compute Transformer blocks again on the way back instead of remembering what is inside of them: a fraction of
     the memory for a third more computing (Chen et al. 2016; Megatron-LM trains its larger models so)."""
@@ -45,6 +47,6 @@ class ParallelConfig(Section):
         if self.zero_stage == 0 and self.precision == "bf16":
             raise ValueError(
                 "zero_stage 0 with bf16 is refused, because DeepSpeed computes a wrong gradient norm for it under "
-                "tensor parallelism; use zero_stage 1, which costs nothing on one process, or precision 'fp32'"
+                "tensor parallelism; use zero_stage 1, which costs nothing on one process, or precision 'auto'"
             )
         return self

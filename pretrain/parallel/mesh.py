@@ -88,6 +88,14 @@ class Mesh:
             torch.distributed.all_reduce(tensor, group=self.expert_group)
         return tensor
 
+    def from_rank_zero(self, value: float) -> float:
+        """The first process's ``value``; a single process asks nobody."""
+        if self.world == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(shared, 0)
+        return float(shared)
+
     def gather_objects(self, value: Any) -> list[Any]:
         """Every process's ``value``, in order of rank."""
         values: list[Any] = [None] * self.world

@@ -10,6 +10,7 @@ import configs
 from configs.errors import ConfigError, TaskError
 from evaluation import evaluate as module
 from evaluation.evaluate import EvaluationConfig, evaluate
+from pretrain.precision import Precision
 
 SHIPPED = sorted((Path(module.__file__).parents[1] / "configs" / "evaluation").glob("*.toml"))
 SUITE = {
@@ -42,7 +43,7 @@ def test_suite_to_report(calls, letters, tmp_path):
     report = evaluate(_config(), Path("run"), letters, tmp_path / "out")
     text = report.read_text()
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "| pretrained |" in text and "| random twin |" in text and "| difference |" in text
+    assert "| pretrained |" in text and "| random-init baseline |" in text and "| difference |" in text
     assert "RTE: skipped" in text and "RTE/dev.tsv" in values["skipped"]["RTE"]
     line = values["tasks"]["SST-2"]["score"]
     by_seed = line["pretrained"]["by_seed"]
@@ -125,3 +126,14 @@ def test_a_wrong_suite_is_one_clear_sentence(values, sentence):
     with pytest.raises(ConfigError) as error:
         configs.parse(values, EvaluationConfig, "suite.toml")
     assert sentence in str(error.value) and str(error.value).startswith("suite.toml: ")
+
+
+def test_a_result_belongs_to_the_precision_that_auto_became(calls, letters, tmp_path, monkeypatch):
+    config = _config(baseline=False, seeds=[1])
+    for name in ("fp32", "bf16", "fp32"):
+        monkeypatch.setattr(module.precision, "of_device", lambda device, name=name: Precision(name, "test"))
+        evaluate(config, Path("run"), letters, tmp_path / "out")
+        values = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert values["tasks"]["SST-2"]["settings"]["precision"] == name
+    assert len(list((tmp_path / "out" / "results").glob("*.json"))) == 2
+    assert calls == [None, None] * 2 + [None], "the third run has nothing to compute"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from launch import demo
 
-LEVEL = 6.0
+BASELINE = 6.0
 
 
 def results(folder: Path, loss: float) -> None:
@@ -22,7 +22,7 @@ def results(folder: Path, loss: float) -> None:
         "difference": 11.25,
     }
     files = {
-        "dataset/manifest.json": json.dumps({"unigram_cross_entropy_validation": LEVEL}),
+        "dataset/manifest.json": json.dumps({"unigram_cross_entropy_validation": BASELINE}),
         "pretrain/metrics.jsonl": json.dumps({"step": 1, "validation": {"masked_lm": 9.0}})
         + "\n"
         + json.dumps({"step": 2, "validation": {"masked_lm": loss}})
@@ -39,7 +39,7 @@ def results(folder: Path, loss: float) -> None:
 def walked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Walk with stages that do nothing; returns (exit code, words of each stage, what was printed)."""
 
-    def walk(loss: float = 5.5, codes: dict[str, int] | None = None, glue: Path | None = None):
+    def walk(loss: float = 5.2, codes: dict[str, int] | None = None, glue: Path | None = None):
         ran: list[list[str]] = []
 
         def run(command: list[str], check: bool) -> subprocess.CompletedProcess[bytes]:
@@ -59,7 +59,8 @@ def test_it_walks_the_road_in_order_and_ends_with_the_result(walked, tmp_path: P
     code, ran, printed = walked()
     assert code == 0
     assert [words[0] for words in ran] == ["prepare", "inspect", "pretrain", "probe-tasks", "evaluate"]
-    assert "validation loss 5.50 nat, 0.50 below the 6.00" in printed
+    assert "0.80 nats below the unigram baseline of 6.00 after 2 steps (expected: at least 0.7 below)" in printed
+    assert "(expected: at most 8:00)" in printed and "random-init baseline" in printed
     assert "71.2 (2.5)" in printed
     assert "undefined" in printed
     assert "+11.2" in printed
@@ -68,8 +69,10 @@ def test_it_walks_the_road_in_order_and_ends_with_the_result(walked, tmp_path: P
     assert [line for line in printed.splitlines() if line[:1].strip()][-1].startswith("next")
 
 
-def test_it_says_when_the_loss_is_above_the_level(walked) -> None:
-    assert "0.50 above the 6.00" in walked(loss=6.5)[2]
+@pytest.mark.parametrize(("loss", "distance"), [(6.5, "0.50 nats above"), (5.5, "0.50 nats below")])
+def test_it_says_when_the_loss_is_not_what_was_expected(walked, loss: float, distance: str) -> None:
+    printed = " ".join(walked(loss=loss)[2].split())
+    assert f"{distance} the unigram baseline of 6.00" in printed and "0.7 below; a machine that is busy" in printed
 
 
 def test_real_glue_takes_the_place_of_the_small_tasks(walked, tmp_path: Path) -> None:

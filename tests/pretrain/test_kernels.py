@@ -1,5 +1,7 @@
 """Our own kernels against the plain formula: values and gradients, with and without padding, in fp32 and bf16."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from pretrain.layers.dropout import dropped
 from pretrain.layers.positions import turn
 from pretrain.layers.vocabulary import CrossEntropy
 from pretrain.packing import layout, layout_like
+from pretrain.precision import Precision
 
 
 def one_sequence(query, key, value, sight: Sight, scale: float) -> torch.Tensor:
@@ -88,6 +91,21 @@ def test_explicit_attention_in_bf16_is_as_exact_as_torchs() -> None:
         ours += float((explicit(*rounded, None, 16**-0.5, 0.0).double() - reference).abs().max())
         torchs += float((F.scaled_dot_product_attention(*rounded).double() - reference).abs().max())
     assert ours < 2 * torchs, "over many draws, because the largest error of one is a matter of chance"
+
+
+@pytest.mark.parametrize("available", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bf16_is_not_multiplied_where_it_is_emulated(
+    dtype: torch.dtype, available: Literal["fp32", "bf16"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU without instructions for it torch's fused kernel is several times faster."""
+    monkeypatch.setattr(attention, "of_device", lambda device: Precision(available, "test"))
+    used = []
+    monkeypatch.setattr(attention, "explicit", lambda *arguments: used.append("explicit") or explicit(*arguments))
+    place = layout(np.array([9, 9]))
+    query, key, value = (torch.randn(18, 2, 8, dtype=dtype) for _ in range(3))
+    grouped(query, key, value, Sight(place, place), 0.3, 0.1)
+    assert bool(used) == (dtype == torch.float32 or available == "bf16")
 
 
 def test_turning_and_moving_rows_have_exact_gradients() -> None:

@@ -1,0 +1,86 @@
+"""Each kernel that is chosen by device and number format against the one that it is chosen over, forward and backward.
+
+    .venv/bin/python benchmarks/kernels_by_processor.py
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/python benchmarks/kernels_by_processor.py
+
+The second makes a CPU with more compute as one with AVX2 only. One thread; milliseconds of processor time, which other
+work on the machine changes less than the time on the clock; both sides in turn, the least of all rounds. Ratios above
+1 speak for ours.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from pretrain import precision
+from pretrain.layers.attention import explicit
+from pretrain.layers.dropout import dropped
+from pretrain.layers.vocabulary import CrossEntropy
+
+TOKENS, HEADS, HEAD_WIDTH, WIDTH, VOCABULARY, PREDICTIONS = 2048, 4, 64, 256, 8192, 320
+"""Of the demo's model and a batch of 32 sequences of 64 tokens."""
+Side = Callable[[], Tensor]
+
+
+def contests(number_format: torch.dtype) -> Iterator[tuple[str, Side, Side]]:
+    """(name, ours, torch's) for each choice."""
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=number_format).requires_grad_()
+
+    scale = HEAD_WIDTH**-0.5
+    for length in (64, 128, 512):
+        query, key, value = (drawn(TOKENS // length, HEADS, length, HEAD_WIDTH) for _ in range(3))
+        mask = torch.zeros(TOKENS // length, 1, 1, length, dtype=number_format)
+        for dropout in (0.0, 0.1):
+            for title, added in (("", None), (", padded", mask)):
+                arguments = (query, key, value, added)
+                yield (
+                    f"attention, {length} tokens{title}, dropout {dropout:g}",
+                    partial(explicit, *arguments, scale, dropout),
+                    partial(F.scaled_dot_product_attention, *arguments, dropout, scale=scale),
+                )
+    logits, labels = drawn(PREDICTIONS, VOCABULARY), torch.randint(0, VOCABULARY, (PREDICTIONS,))
+    yield (
+        "cross-entropy",
+        lambda: CrossEntropy()(logits, labels),
+        lambda: F.cross_entropy(logits.float(), labels, reduction="sum"),
+    )
+    states = drawn(TOKENS, WIDTH)
+    yield "dropout", lambda: dropped(states, 0.1), lambda: F.dropout(states, 0.1)
+
+
+def milliseconds(side: Side) -> float:
+    """Processor time of one forward and backward."""
+    begin = time.process_time()
+    side().sum().backward()
+    return 1000 * (time.process_time() - begin)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    chosen = precision.of_device(torch.device("cpu"))
+    table = Table(title=f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, auto is {chosen}")
+    for column in ("format", "kernel", "ours (ms)", "torch's (ms)", "ratio"):
+        table.add_column(column, justify="left" if column in ("format", "kernel") else "right")
+    for number_format in (torch.float32, torch.bfloat16):
+        for name, *sides in contests(number_format):
+            times = [[milliseconds(side) for side in sides] for _ in range(rounds + 1)]
+            ours, torchs = (min(column) for column in zip(*times[1:], strict=True))
+            title = str(number_format).removeprefix("torch.")
+            table.add_row(title, name, f"{ours:.2f}", f"{torchs:.2f}", f"{torchs / ours:.2f}")
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
