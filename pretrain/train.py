@@ -84,6 +84,7 @@ class Run:
         """Let go of what works beside the loop."""
         self.ahead.close()
         self.reporter.close()
+        self.engine.close()
 
     def train_step(self) -> tuple[dict[str, torch.Tensor], float, float, float]:
         """One optimizer step -> (mean losses of this process, gradient norm, tokens, operations)."""
