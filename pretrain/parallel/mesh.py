@@ -100,10 +100,10 @@ class Mesh:
         return values
 
     def close(self) -> None:
-        """Destroy every process group of this layout; the processes stay connected, so that another run can start in them.
+        """Destroy every process group of this layout; the processes stay connected, for another run may start in them.
 
-        A group over gloo has two threads, which end when nobody refers to it any more. Other processes must be done with
-        it: call ``barrier`` first, unless the run has failed.
+        A group over gloo has two threads, which end when nobody refers to it any more. Other processes must be done
+        with it: call ``barrier`` first, unless the run has failed.
         """
         self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = None
         groups.mpu = None
