@@ -5,6 +5,7 @@
     ├── CorpusError        text that is to be prepared
     ├── DatasetError       a folder of prepared shards
     ├── CheckpointError    a folder that a training run has written
+    ├── TrainingError      a training run whose values are not finite any more
     ├── ExchangeError      a model folder in transformers' layout, or a model that has none
     └── TaskError          the files of an evaluation task
 
@@ -30,6 +31,10 @@ class DatasetError(SesameError):
 
 class CheckpointError(SesameError):
     """A checkpoint is incomplete, damaged or does not fit the run."""
+
+
+class TrainingError(SesameError):
+    """A training run has diverged."""
 
 
 class ExchangeError(SesameError):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from configs import Section
+from configs.kinds import Free
 from pretrain.curve import draw
 from pretrain.objectives import OBJECTIVES
 
@@ -18,13 +19,13 @@ from pretrain.objectives import OBJECTIVES
 class ReportConfig(Section):
     """How often a run tells how it goes."""
 
-    every_steps: int = Field(default=10, gt=0)
+    every_steps: Free[int] = Field(default=10, gt=0)
     """Optimizer steps between reports."""
-    validate_every_steps: int = Field(default=500, gt=0)
+    validate_every_steps: Free[int] = Field(default=500, gt=0)
     """Optimizer steps between measurements of the validation loss; it is also measured at the last step."""
-    validation_rows: int = Field(default=2048, gt=0)
+    validation_rows: Free[int] = Field(default=2048, gt=0)
     """Held-out rows that the validation loss is measured on."""
-    tensorboard: bool = True
+    tensorboard: Free[bool] = True
     """Write TensorBoard event files beside the JSON lines."""
 
 

@@ -1,15 +1,16 @@
 """The main path of a pretraining run: mesh -> learner -> shard -> engine -> batches -> resume -> loop."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from configs import dump
-from configs.errors import CheckpointError, ConfigError
+from configs.errors import CheckpointError, ConfigError, TrainingError
 from data_pipeline.shards import Dataset, open_dataset
-from pretrain import checkpoint, learner
+from pretrain import checkpoint, learner, resume
 from pretrain.background import Ahead
 from pretrain.batches import Batches, Share, check_lengths
 from pretrain.beginning import Beginning, beginning
@@ -22,6 +23,7 @@ from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.recompute import recompute_blocks
 from pretrain.parallel.zero import Engine
+from pretrain.retention import Retention
 from pretrain.work import Work
 
 
@@ -56,8 +58,10 @@ class Run:
         resumed = self._find_checkpoint()
         self.engine = self._start_engine(model, cut)
         self.begun_with: Beginning | None = None
+        self.origin = self._origin(resumed)
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
+        self.retention = Retention(config.output, config.checkpoint.keep, mesh.leads)
         level = unigram_level(self.dataset)
         self.reporter = Reporter(config.output, config.steps, self.step, level, config.report, mute=not mesh.leads)
         self._introduce(sum(shape.numel() for shape in self.shapes.values()))
@@ -74,6 +78,8 @@ class Run:
                     self.save()
         finally:
             self.close()
+        # The validation loss of the last step was finite.
+        self.retention.confirm()
         # Who leaves while another still works can take its own background threads down with an abort.
         self.mesh.barrier()
         if self.last_saved is None:
@@ -115,6 +121,7 @@ class Run:
                 sums[name] = sums.get(name, 0.0) + loss
         self.engine.train(True)
         losses = {name: float(self.mesh.sum_over_data(loss.clone())) for name, loss in sums.items()}
+        self._require_finite(losses)
         self.reporter.validated(self.step, losses)
         return losses
 
@@ -130,7 +137,7 @@ class Run:
             self.dataset.tokenizer_path,
             {
                 "step": self.step,
-                "samples": self.step * config.data.global_batch,
+                **self.origin.facts(self.batches.position(self.step)),
                 "seed": config.seed,
                 "vocabulary_size": manifest.tokenizer.vocabulary_size,
                 "tokenizer_sha256": manifest.tokenizer.sha256,
@@ -138,8 +145,7 @@ class Run:
                 "shapes": self.shapes,
             },
         )
-        if self.mesh.leads:
-            checkpoint.prune(config.output, config.checkpoint.keep)
+        self.retention.saved(self.last_saved)
 
     def _train_until(self, last: int) -> None:
         """Steps up to ``last`` and the report on them."""
@@ -151,8 +157,11 @@ class Run:
             losses, norm, step_tokens, step_operations = self.train_step()
             totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
             tokens, operations = tokens + step_tokens, operations + step_operations
+            self._require_finite({"gradient norm": norm})
             self.reporter.advance(self.step)
         means = self._mean_over_data(totals, last - first)
+        self._require_finite(means)
+        self.retention.confirm()
         counts = self.mesh.sum_over_data(torch.tensor([tokens, operations], device=self.mesh.device)).tolist()
         facts = {"tokens": counts[0], "operations": counts[1], "learning_rate": learning_rate, "gradient_norm": norm}
         self.reporter.training(self.step, means, facts)
@@ -160,6 +169,13 @@ class Run:
     def _mean_over_data(self, totals: Mapping[str, torch.Tensor], steps: int) -> dict[str, float]:
         summed = {name: self.mesh.sum_over_data(total.clone()) for name, total in totals.items()}
         return {name: float(total) / steps / self.mesh.data for name, total in summed.items()}
+
+    def _require_finite(self, values: Mapping[str, float]) -> None:
+        """Stop before a checkpoint is written whose weights are lost; all processes have the same values."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                lost = self.retention.diverged()
+                raise TrainingError(f"step {self.step}: {name} is {value}; {checkpoint.DIVERGED}{lost}")
 
     def _next(self, every: int) -> int:
         """The next step that is a multiple of ``every`` or at which something else is due."""
@@ -207,6 +223,11 @@ class Run:
         folder = checkpoint.latest(self.config.output, self.process)
         if folder is None:
             return None
+        if folder == self.config.output:
+            raise CheckpointError(
+                f"{folder}: is a checkpoint itself, so a run cannot write into it; choose another output folder, and "
+                f"begin with its weights by --set initial_checkpoint={folder}"
+            )
         record = checkpoint.read(folder, self.process)
         if record.tokenizer_sha256 != self.dataset.manifest.tokenizer.sha256:
             raise CheckpointError(
@@ -214,6 +235,12 @@ class Run:
                 "corpus with the checkpoint's tokenizer.model as [tokenizer] model, or choose another output folder"
             )
         return folder, record
+
+    def _origin(self, resumed: tuple[Path, checkpoint.Record] | None) -> resume.Origin:
+        """What this run goes on from, compared with its settings; the batches begin there."""
+        origin = resume.origin(self.config, self.config.resume.accept, self.dataset, resumed)
+        self.batches.start = origin.start
+        return origin
 
     def _restore(self, folder: Path, record: checkpoint.Record) -> int:
         moments = OPTIMIZERS[self.config.optimizer.name].moments
@@ -231,6 +258,13 @@ class Run:
         )
         if self.begun_with is not None:
             self.reporter.say(self.begun_with.said)
+        if self.origin.new_changes:
+            self.reporter.say(f"changed since the checkpoint: {resume.describe(self.origin.new_changes)}")
+        if self.batches.train.rows < config.data.global_batch:
+            self.reporter.say(
+                f"data.global_batch {config.data.global_batch} is larger than the {self.batches.train.rows:,} training "
+                "rows: each step sees some of them several times"
+            )
 
 
 def unigram_level(dataset: Dataset) -> float | None:

@@ -212,7 +212,8 @@ def test_a_second_phase_on_longer_rows_goes_on_from_the_first(
         "workers": {"count": 1},
     }
     longer = prepare(configs.parse(values, CorpusConfig, "corpus.toml"), tmp_path / "longer")
-    for values in (settings(steps=4), settings(steps=6, data={"dataset": str(longer)})):
+    accept = {"accept": ["data.dataset"]}
+    for values in (settings(steps=4), settings(steps=6, data={"dataset": str(longer)}, resume=accept)):
         train(configs.parse(values, RunConfig, "run.toml"))
     found = final(tmp_path / "run")
     assert found["step"] == 6
