@@ -157,7 +157,8 @@ class Run:
             losses, norm, step_tokens, step_operations = self.train_step()
             totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
             tokens, operations = tokens + step_tokens, operations + step_operations
-            self._require_finite({"gradient norm": norm})
+            # DeepSpeed says -1 where the norm is not finite.
+            self._require_finite({"gradient norm": norm if norm >= 0 else math.nan})
             self.reporter.advance(self.step)
         means = self._mean_over_data(totals, last - first)
         self._require_finite(means)

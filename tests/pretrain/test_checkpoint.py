@@ -225,7 +225,7 @@ def test_what_cannot_be_read_to_an_end_is_not_read(name: str, copied: dict[str, 
 def test_an_output_folder_that_is_a_checkpoint_is_refused(copied: dict[str, Any]) -> None:
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
     before = sorted(folder.iterdir())
-    with pytest.raises(CheckpointError, match="is a checkpoint itself.*initial_checkpoint="):
+    with pytest.raises(CheckpointError, match=r"is a checkpoint itself.*initial_checkpoint="):
         run(copied | {"output": str(folder)})
     assert sorted(folder.iterdir()) == before
 

@@ -146,7 +146,7 @@ def test_a_run_that_diverges_stops_and_saves_nothing(name: str, copied: dict[str
         "checkpoint": {"save_every_steps": 1, "keep": 1},
     }
     with pytest.raises(
-        TrainingError, match=r"step \d+: .*(nan|inf|-1).*training has diverged.*is now .*step-00000003\\.diverged"
+        TrainingError, match=r"step 4: .*(nan|inf).*training has diverged.*is now .*step-00000003.diverged"
     ):
         go(copied | wild)
     after = {path: path.read_bytes() for path in (output / "checkpoints").rglob("*") if path.is_file()}

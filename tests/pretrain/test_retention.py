@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_what_was_there(
     else:
         monkeypatch.setattr(saving, "save_file", save_file)
     owner = Owner()
-    with pytest.raises(CheckpointError, match="No space left on device.*goes on from the checkpoint before") as caught:
+    with pytest.raises(CheckpointError, match=r"No space left on device.*goes on from the checkpoint before") as caught:
         save(tmp_path, 2, tokenizer, owner)
     if "tensors" in place:
         assert "which needs 0.0 MB where" in str(caught.value)
