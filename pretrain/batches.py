@@ -53,12 +53,12 @@ class DataConfig(Section):
 
     dataset: Fixed[str]
     """Folder that ``sesame prepare`` wrote."""
-    global_batch: Fixed[int] = Field(gt=0)
+    global_batch: Fixed[int] = Field(gt=0, le=2**24)
     """Sequences that one optimizer step averages over."""
     micro_batch: Free[int] = Field(default=0, ge=0)
     """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
     accumulation follows from the two and from the layout. 0: the whole share."""
-    loader_processes: Free[int] = Field(default=0, ge=0)
+    loader_processes: Free[int] = Field(default=0, ge=0, le=1024)
     """Background processes that make the next batches while a step is computed; 0: made between two steps. The batches
     are the same."""
     verify: Free[bool] = True

@@ -62,6 +62,10 @@ class RunConfig(Section):
         unknown = [name for name in value if name not in OBJECTIVES]
         if unknown or not value:
             raise ValueError(f"{unknown or 'nothing'} is not in the table; the objectives are {', '.join(OBJECTIVES)}")
+        negative = [name for name, weight in value.items() if weight < 0]
+        if negative or not any(value.values()):
+            wrong = f"the weight of {negative[0]} is negative" if negative else "all weights are 0"
+            raise ValueError(f"{wrong}, so that nothing would be learned; give weights above 0")
         return value
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from configs import Section
 from configs.kinds import Fixed, Free
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""What is left of a running mean after a step."""
 
 
 class OptimizerConfig(Section):
@@ -19,7 +22,7 @@ class OptimizerConfig(Section):
     """Row of the table of optimizers."""
     learning_rate: Free[float] = Field(gt=0)
     """Peak learning rate."""
-    betas: Free[tuple[float, float]] = (0.9, 0.999)
+    betas: Free[tuple[Decay, Decay]] = (0.9, 0.999)
     """Decay of the running mean of gradients and of their squares (BERT, appendix A.2). sgd reads the first as its
     momentum; adafactor and adagrad read neither."""
     epsilon: Free[float] = Field(default=1e-6, gt=0)

@@ -16,6 +16,7 @@ from pretrain.batches import Batches, Share, check_lengths
 from pretrain.beginning import Beginning, beginning
 from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_rows
+from pretrain.memory import build_within_memory
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
@@ -49,16 +50,17 @@ class Run:
         cut = config.data.cut(mesh.data)
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
-        model = learner.build(config.model, config.objectives, vocabulary)
+        moments = len(OPTIMIZERS[config.optimizer.name].moments)
+        model = build_within_memory(config.model, config.objectives, vocabulary, moments, mesh.device)
         check_lengths(self.dataset, model.backbone.positions)
         share = Share(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
         self.ahead = Ahead(self.batches, config.data.loader_processes, config.steps)
         self.work = Work.of(model)
         resumed = self._find_checkpoint()
+        self.origin = self._origin(resumed)
         self.engine = self._start_engine(model, cut)
         self.begun_with: Beginning | None = None
-        self.origin = self._origin(resumed)
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
         self.retention = Retention(config.output, config.checkpoint.keep, mesh.leads)

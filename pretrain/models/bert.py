@@ -6,7 +6,7 @@ before each part, rotary positions, gated feed-forward layers, no biases, local 
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs.kinds import Fixed
@@ -49,6 +49,15 @@ class BertConfig(TransformerConfig):
     """Gated feed-forward layers (Shazeer 2020); their inner width then counts twice."""
     bias: Fixed[bool] = True
     """Linear layers and norms have biases."""
+
+    @model_validator(mode="after")
+    def _rotary_has_pairs(self) -> "BertConfig":
+        if self.position_kind == "rotary" and self.width // self.heads % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of entries, but width {self.width} over {self.heads} heads is "
+                f"{self.width // self.heads} for each; change one of the two"
+            )
+        return self
 
     @property
     def style(self) -> Style:

@@ -32,6 +32,11 @@ class Vocabulary(NamedTuple):
         return Tokenizer.load(self.tokenizer).spelling(longest)
 
 
+LARGEST_SIZE = 2**24
+MOST_LAYERS = 10_000
+"""Of what is computed one after the other."""
+
+
 class ModelConfig(Section):
     """Shape of a backbone."""
 
@@ -44,6 +49,14 @@ class ModelConfig(Section):
     vocabulary_multiple: Fixed[int] = Field(default=64, gt=0)
     """The vocabulary is padded to a multiple of this, so that it splits evenly over tensor-parallel processes and
     its products have a shape that hardware likes. Part of the model, so that every layout has the same one."""
+
+    @model_validator(mode="after")
+    def _sizes_can_exist(self) -> Self:
+        for name in type(self).model_fields:
+            value, limit = getattr(self, name), MOST_LAYERS if name.endswith(("layers", "highways")) else LARGEST_SIZE
+            if isinstance(value, int) and value > limit:
+                raise ValueError(f"{name} {value} is more than any machine computes; at most {limit:,} is possible")
+        return self
 
     def padded(self, vocabulary_size: int) -> int:
         """Rows of the token embedding for a tokenizer of ``vocabulary_size`` pieces."""

@@ -29,7 +29,7 @@ class ParallelConfig(Section):
     recompute: Free[bool] = False
     """Compute Transformer blocks again on the way back instead of remembering what is inside of them: a fraction of
     the memory for a third more computing (Chen et al. 2016; Megatron-LM trains its larger models so)."""
-    threads: Free[int] = Field(default=0, ge=0)
+    threads: Free[int] = Field(default=0, ge=0, le=4096)
     """CPU threads of each process; 0 shares the cores among the processes of the machine."""
 
     @model_validator(mode="after")
