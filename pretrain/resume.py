@@ -16,6 +16,7 @@ import configs
 from configs import Section
 from configs.errors import CheckpointError
 from configs.kinds import Derived, Kind, kind_of
+from data_pipeline.corrupt import CorruptConfig
 from data_pipeline.shards import Dataset
 from pretrain.batches import Start
 from pretrain.record import Change, Record
@@ -131,7 +132,9 @@ def fingerprint(dataset: Dataset) -> str:
     """SHA-256 of the training rows and of how they are masked, wherever the folder lies."""
     manifest = dataset.manifest
     digests = [shard.sha256 for shard in manifest.splits["train"].shards]
-    return hashlib.sha256(json.dumps([digests, manifest.recipe.get("corrupt")], sort_keys=True).encode()).hexdigest()
+    # Without what is usual, so that a setting that is new in Sesame changes nothing.
+    masking = CorruptConfig.model_validate(manifest.recipe["corrupt"]).model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps([digests, masking], sort_keys=True).encode()).hexdigest()
 
 
 def _differences(config: Section, record: Record, dataset_sha256: str) -> Iterator[tuple[Change, Kind | None]]:
