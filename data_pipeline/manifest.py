@@ -10,26 +10,30 @@ from pydantic import Field
 import configs
 from configs import Section
 from configs.errors import ConfigError, DatasetError
+from data_pipeline.corrupt import CorruptConfig
+from data_pipeline.segment import SegmentConfig
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+SECTIONS: dict[str, type[Section]] = {"segment": SegmentConfig, "corrupt": CorruptConfig}
+"""Of a recipe: what readers of a dataset look at."""
 
 
 class Shard(Section):
     """One file of a split."""
 
     file: str
-    rows: int
-    bytes: int
+    rows: int = Field(ge=0)
+    bytes: int = Field(ge=0)
     sha256: str
 
 
 class SplitRecord(Section):
     """One split: its counts and its files in order."""
 
-    rows: int
-    tokens: int
-    predictions: int
+    rows: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    predictions: int = Field(ge=0)
     shards: tuple[Shard, ...]
 
 
@@ -37,7 +41,7 @@ class TokenizerRecord(Section):
     """The tokenizer that made the ids."""
 
     sha256: str
-    vocabulary_size: int
+    vocabulary_size: int = Field(gt=0, le=2**24)
     special: dict[str, int]
 
 
@@ -96,7 +100,7 @@ def read_manifest(path: Path) -> Manifest:
         values = json.loads(written)
         stated = values.pop("manifest_sha256", "")
         intact = _digest(values) == stated and _rendered({**values, "manifest_sha256": stated}) == written
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         intact = False
     if not intact:
         raise DatasetError(f"{file}: differs from its own checksum; prepare the dataset again or copy the file anew")
@@ -104,9 +108,22 @@ def read_manifest(path: Path) -> Manifest:
         found = values.get("format_version")
         raise DatasetError(f"{file}: has format {found}, but this version reads {FORMAT_VERSION}; prepare it again")
     try:
-        return configs.parse({**values, "manifest_sha256": stated}, Manifest, str(file))
+        found = configs.parse({**values, "manifest_sha256": stated}, Manifest, str(file))
+        return found.model_copy(update={"recipe": _complete(found.recipe, str(file))})
     except ConfigError as error:
         raise DatasetError(f"{error}; prepare the dataset again with this version") from None
+
+
+def _complete(recipe: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The recipe with its sections checked, and with what was usual before a setting was there."""
+    sections = {}
+    for name, kind in SECTIONS.items():
+        values = recipe.get(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{origin}: recipe.{name} is no table")
+        known = {key: value for key, value in values.items() if key in kind.model_fields}
+        sections[name] = {**values, **configs.dump(configs.parse(known, kind, f"{origin}: recipe.{name}"))}
+    return {**recipe, **sections}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

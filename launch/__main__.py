@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 import configs
-from configs.errors import SesameError, TaskError
-from launch.overrides import with_output
+from configs.errors import SesameError, TaskError, path_error
+from launch.overrides import folder, with_output
 
 app = typer.Typer(
     name="sesame",
@@ -25,7 +25,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one value of the file; may be repeated."),
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", metavar="DIR", help="Folder to write, instead of the one in the file.")
+    Path | None,
+    typer.Option("--output", metavar="DIR", parser=folder, help="Folder to write, instead of the one in the file."),
 ]
 
 
@@ -245,6 +246,11 @@ def main() -> None:
         app()
     except SesameError as error:
         print(f"sesame: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if (known := path_error(error)) is None:
+            raise
+        print(f"sesame: {known}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("sesame: interrupted; the same command goes on from what is complete", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import configs
-from configs.errors import SesameError
+from configs.errors import SesameError, path_error
 from launch.overrides import with_output
 
 SCRIPT = Path(__file__).with_name("pretrain.sh")
@@ -53,8 +53,11 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         train_here(arguments.config, with_output(arguments.overrides, arguments.output))
-    except SesameError as error:
-        print(f"{_speaker()}: {error}", file=sys.stderr)
+    except (SesameError, OSError) as error:
+        known = path_error(error) if isinstance(error, OSError) else error
+        if known is None:
+            raise
+        print(f"{_speaker()}: {known}", file=sys.stderr)
         sys.exit(2)
 
 

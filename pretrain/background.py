@@ -94,7 +94,7 @@ class _Steps(ByNumber):
 
     def __init__(self, batches: Batches):
         self._path = batches.dataset.path
-        self._rest = (batches.config, batches.reads, batches.seed, batches.share)
+        self._rest = (batches.config, batches.reads, batches.seed, batches.share, batches.start)
         self._opened: Batches | None = None
 
     def __getitem__(self, number: int) -> list[Batch] | SesameError:

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 
 from configs import Section
 from configs.errors import ConfigError, DatasetError
+from configs.kinds import Fixed, Free
 from data_pipeline.columns import Columns, take
 from data_pipeline.corrupt import EachEpoch, drawn_each_epoch
 from data_pipeline.shards import Dataset, Ragged, Split
@@ -50,17 +51,17 @@ FEWER_THAN_SOURCE = {"next_labels": 1}
 class DataConfig(Section):
     """Which dataset, and how much of it at once."""
 
-    dataset: str
+    dataset: Fixed[str]
     """Folder that ``sesame prepare`` wrote."""
-    global_batch: int = Field(gt=0)
+    global_batch: Fixed[int] = Field(gt=0, le=2**24)
     """Sequences that one optimizer step averages over."""
-    micro_batch: int = Field(default=0, ge=0)
+    micro_batch: Free[int] = Field(default=0, ge=0)
     """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
     accumulation follows from the two and from the layout. 0: the whole share."""
-    loader_processes: int = Field(default=0, ge=0)
+    loader_processes: Free[int] = Field(default=0, ge=0, le=1024)
     """Background processes that make the next batches while a step is computed; 0: made between two steps. The batches
     are the same."""
-    verify: bool = True
+    verify: Free[bool] = True
     """Check every checksum of the dataset before the first step."""
 
     @model_validator(mode="after")
@@ -92,10 +93,27 @@ class Share(NamedTuple):
     of: int
 
 
-class Batches:
-    """Micro-batches by step number: the position in the data is the step, so that seeking costs nothing."""
+class Start(NamedTuple):
+    """Where a run begins, or goes on, in the order of the data: seeking costs nothing."""
 
-    def __init__(self, dataset: Dataset, config: DataConfig, reads: Sequence[str], seed: int, share: Share):
+    step: int = 0
+    """Optimizer step."""
+    sample: int = 0
+    """Sequences of this dataset that were consumed before that step."""
+
+
+class Batches:
+    """Micro-batches by step number. A batch of another size neither skips nor repeats a row: positions are samples."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: DataConfig,
+        reads: Sequence[str],
+        seed: int,
+        share: Share,
+        start: Start = Start(),
+    ):
         self.dataset = dataset
         self.train = dataset.split("train")
         self.validation = dataset.split("validation")
@@ -103,6 +121,7 @@ class Batches:
         self.reads = tuple(reads)
         self.seed = seed
         self.share = share
+        self.start = start
         self.micro_batch, self.accumulation = config.cut(share.of)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
@@ -111,9 +130,13 @@ class Batches:
         if self.train.rows == 0:
             raise DatasetError(f"{dataset.path}: the train split has no rows; prepare it from more text")
 
+    def position(self, number: int) -> int:
+        """Sequences of this dataset that are consumed before optimizer step ``number`` (from 0)."""
+        return self.start.sample + (number - self.start.step) * self.config.global_batch
+
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of optimizer step ``number`` (from 0)."""
-        first = number * self.config.global_batch
+        first = self.position(number)
         rows = self._rows(first, first + self.config.global_batch)
         micro_batches = self.accumulation * self.share.of
         columns = self._hidden(self.train, rows, self.seed, "masks of a step", number)

@@ -8,33 +8,34 @@
 
 A tensor of which nobody should have more than some rows in memory is stored in pieces (``stored.py``).
 
-A checkpoint is written aside and renamed, so that one that can be seen is complete. The position in the data and the
-random states are functions of seed and step (``batches.py``, ``train.py``), so these two numbers are all they need.
+A checkpoint is written aside and renamed (``saving.py``), so that one that can be seen is complete. The order of the
+data and the random states are functions of seed, samples and step (``batches.py``, ``train.py``), so these numbers are
+all that they need. ``record.py`` is ``checkpoint.json``, ``retention.py`` says which checkpoints are removed.
 """
 
-import hashlib
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 import configs
 from configs import Section
-from configs.errors import CheckpointError
-from pretrain.initial import Rows, materialise, random_value
+from configs.errors import CheckpointError, ConfigError
+from configs.kinds import Free
+from pretrain import record as records
+from pretrain import retention
+from pretrain.initial import materialise, random_value
 from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
-from pretrain.stored import Slab, Stored, shares
+from pretrain.models.family import ModelConfig, Vocabulary
+from pretrain.record import Record
+from pretrain.saving import ALONE, DIVERGED, Process, StateOwner, digest, save, write_weights
+from pretrain.stored import Stored
 
-FORMAT_VERSION = 1
-WEIGHTS = "weights-00000-000.safetensors"
+__all__ = ["ALONE", "DIVERGED", "Process", "Record", "StateOwner", "save", "write_weights"]
+"""What other rooms find here too."""
+
 POOLER = "objectives.sentence_pairs.pooler"
 """Of the head for pairs of sentences, which later stages use as well."""
 
@@ -42,112 +43,18 @@ POOLER = "objectives.sentence_pairs.pooler"
 class CheckpointConfig(Section):
     """How often to save and how many to keep."""
 
-    save_every_steps: int = Field(default=1000, gt=0)
+    save_every_steps: Free[int] = Field(default=1000, gt=0)
     """Optimizer steps between checkpoints; the last step is always saved."""
-    keep: int = Field(default=2, gt=0)
+    keep: Free[int] = Field(default=2, gt=0)
     """Newest checkpoints that are kept."""
-
-
-class Record(Section):
-    """What ``checkpoint.json`` holds."""
-
-    format_version: int
-    step: int
-    """Optimizer steps taken."""
-    samples: int
-    """Sequences consumed: the position in the data."""
-    seconds: float = Field(default=0.0, ge=0)
-    """Of training, which ``stop.minutes`` limits; 0 where it is not set."""
-    first_timed_step: int = 0
-    """Optimizer step from which on ``seconds`` were counted."""
-    seed: int
-    """With ``step`` it determines every later random draw."""
-    vocabulary_size: int
-    tokenizer_sha256: str
-    config: dict[str, Any]
-    """The resolved run."""
-    shapes: dict[str, tuple[int, ...]]
-    """Whole shape of every parameter."""
-    files: dict[str, str]
-    """SHA-256 of every file, by name."""
-
-
-class StateOwner(Protocol):
-    """What a checkpoint asks of the engine: rows of tensors by name; the key None is the master weights."""
-
-    def state(self, key: str | None) -> Iterable[Slab]: ...
-    def set_state(self, key: str | None, name: str, whole: Rows) -> None: ...
-    def set_steps(self, steps: int) -> None: ...
-
-
-class Process(NamedTuple):
-    """Which of the writing processes this is, and how they meet."""
-
-    rank: int
-    world: int
-    gather: Callable[[Any], list[Any]]
-    """A collective: every process's value, in order of rank."""
-
-
-ALONE = Process(0, 1, lambda value: [value])
-
-
-def save(
-    output: Path, owner: StateOwner, moments: tuple[str, ...], process: Process, tokenizer: Path, facts: dict[str, Any]
-) -> Path:
-    """Write a checkpoint of ``owner``; ``facts`` are the fields of :class:`Record` that only the run knows."""
-    final = output / "checkpoints" / f"step-{facts['step']:08d}"
-    partial = final.with_suffix(".partial")
-    if process.rank == 0:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        shutil.copyfile(tokenizer, partial / "tokenizer.model")
-    process.gather(None)
-    written = {}
-    for key in (None, *moments):
-        for number, tensors in enumerate(shares(owner.state(key), facts["shapes"])):
-            file = partial / f"{key or 'weights'}-{process.rank:05d}-{number:03d}.safetensors"
-            save_file(tensors, file)
-            written[file.name] = _durable_digest(file)
-    files = {name: digest for part in process.gather(written) for name, digest in part.items()}
-    if process.rank == 0:
-        files["tokenizer.model"] = _durable_digest(partial / "tokenizer.model")
-        record = Record(format_version=FORMAT_VERSION, files=files, **facts)
-        (partial / "checkpoint.json").write_text(json.dumps(configs.dump(record), indent=1), encoding="utf-8")
-        _durable_digest(partial / "checkpoint.json")
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        _sync_folder(final.parent)
-    process.gather(None)
-    return final
-
-
-def write_weights(folder: Path, weights: dict[str, Tensor], tokenizer: bytes, facts: dict[str, Any]) -> None:
-    """Write a checkpoint without moments of an optimizer into a new ``folder``; ``facts`` as in :func:`save`."""
-    (folder / "tokenizer.model").write_bytes(tokenizer)
-    save_file(weights, folder / WEIGHTS)
-    shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    files = {name: _durable_digest(folder / name) for name in ("tokenizer.model", WEIGHTS)}
-    record = Record(format_version=FORMAT_VERSION, shapes=shapes, files=files, **facts)
-    (folder / "checkpoint.json").write_text(json.dumps(configs.dump(record), indent=1), encoding="utf-8")
-
-
-def prune(output: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints, and what an interrupted save left."""
-    folder = output / "checkpoints"
-    for partial in folder.glob("step-*.partial"):
-        shutil.rmtree(partial)
-    for old in sorted(folder.glob("step-????????"))[:-keep]:
-        shutil.rmtree(old)
 
 
 def latest(path: Path, process: Process = ALONE) -> Path | None:
     """The newest complete checkpoint in a run's folder; ``path`` itself when it is a checkpoint. Each ``process`` is
     told what the first one sees, which makes it a collective."""
-    found = [path] if (path / "checkpoint.json").is_file() else sorted((path / "checkpoints").glob("step-????????"))
+    found = path if (path / records.FILE).is_file() else retention.newest(path)
     # A file system may show a new folder to one process earlier than to another.
-    return process.gather(found[-1] if found else None)[0]
+    return process.gather(found)[0]
 
 
 def read(folder: Path, process: Process = ALONE) -> Record:
@@ -157,10 +64,13 @@ def read(folder: Path, process: Process = ALONE) -> Record:
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
     """
-    record, faults = _record(folder)
-    if record is not None:
+    record, faults = None, []
+    try:
+        record = records.read(folder)
         share = sorted(record.files)[process.rank :: process.world]
         faults = [fault for name in share if (fault := _fault(folder / name, record.files[name]))]
+    except CheckpointError as error:
+        faults = [str(error)]
     # Who has found something tells the others, who would wait for it.
     told = [fault for found in process.gather(faults) for fault in found]
     if record is None or told:
@@ -168,20 +78,10 @@ def read(folder: Path, process: Process = ALONE) -> Record:
     return record
 
 
-def _record(folder: Path) -> tuple[Record | None, list[str]]:
-    """What ``checkpoint.json`` says, or what is wrong with it."""
-    file = folder / "checkpoint.json"
+def _fault(file: Path, stated: str) -> str | None:
     try:
-        return configs.parse(json.loads(file.read_text(encoding="utf-8")), Record, str(file)), []
-    except configs.ConfigError as error:
-        return None, [str(error)]
-    except (OSError, ValueError) as error:
-        return None, [f"{file}: cannot be read ({error}); use another checkpoint"]
-
-
-def _fault(file: Path, digest: str) -> str | None:
-    try:
-        same = _digest(file) == digest
+        records.require_regular(file)
+        same = digest(file) == stated
     except FileNotFoundError:
         return f"{file}: is missing; use another checkpoint"
     except OSError as error:
@@ -232,6 +132,22 @@ def stored(folder: Path, record: Record, kind: str) -> Stored:
     return Stored(folder, files, record.shapes)
 
 
+def model_config(folder: Path, record: Record) -> ModelConfig:
+    """The model of a checkpoint.
+
+    Raises:
+        CheckpointError: its settings are none of a family.
+    """
+    values, file = record.config["model"], folder / records.FILE
+    family = values.get("family")
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise CheckpointError(f"{file}: the model's family is {family!r}; the families are {', '.join(FAMILIES)}")
+    try:
+        return configs.parse(values, FAMILIES[family].config, str(file))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
 class Loaded(NamedTuple):
     """A backbone for whoever comes after pretraining."""
 
@@ -254,9 +170,8 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
     if folder is None:
         raise CheckpointError(f"{path}: holds no checkpoint; give a folder that `sesame pretrain` wrote")
     record = read(folder)
-    values = record.config["model"]
-    family = FAMILIES[values["family"]]
-    model = configs.parse(values, family.config, str(folder / "checkpoint.json"))
+    model = model_config(folder, record)
+    family = FAMILIES[model.family]
     with torch.device("meta"):
         backbone: nn.Module = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
     names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
@@ -276,22 +191,3 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else "x".join(map(str, shape))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _durable_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return _digest(path)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from configs import Section
 from configs.errors import ConfigError
+from configs.kinds import Derived, Fixed, Free
 from pretrain.batches import DataConfig
 from pretrain.checkpoint import CheckpointConfig
 from pretrain.metrics import ReportConfig
@@ -15,6 +16,7 @@ from pretrain.models.family import ModelConfig
 from pretrain.objectives import OBJECTIVES
 from pretrain.optimizer import OptimizerConfig
 from pretrain.parallel import ParallelConfig
+from pretrain.resume import ResumeConfig, check_accepted
 from pretrain.schedule import ScheduleConfig
 from pretrain.stop import StopConfig
 
@@ -22,25 +24,26 @@ from pretrain.stop import StopConfig
 class RunConfig(Section):
     """One complete run of ``sesame pretrain``."""
 
-    output: Path
+    output: Derived[Path]
     """Folder for checkpoints, metrics and pictures; a run that finds its own checkpoint there goes on from it."""
-    steps: int = Field(gt=0)
+    steps: Free[int] = Field(gt=0)
     """Optimizer steps; an upper limit where ``stop.minutes`` is set."""
     stop: StopConfig = StopConfig()
-    seed: int = Field(default=1, ge=0)
+    seed: Fixed[int] = Field(default=1, ge=0)
     """Initial weights, order of the data and dropout follow from it."""
-    initial_checkpoint: Path | None = None
+    initial_checkpoint: Fixed[Path | None] = None
     """Checkpoint whose weights training begins with; optimizer state and step are new. A head that it lacks begins as
     without it."""
     data: DataConfig
     model: SerializeAsAny[ModelConfig]
-    objectives: dict[str, float]
+    objectives: Fixed[dict[str, float]]
     """Weight of each objective in the total loss, by its row in ``pretrain/objectives/__init__.py``."""
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ScheduleConfig()
     parallel: ParallelConfig = ParallelConfig()
     report: ReportConfig = ReportConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    resume: ResumeConfig = ResumeConfig()
 
     @field_validator("model", mode="plain", json_schema_input_type=dict)
     @classmethod
@@ -61,6 +64,10 @@ class RunConfig(Section):
         unknown = [name for name in value if name not in OBJECTIVES]
         if unknown or not value:
             raise ValueError(f"{unknown or 'nothing'} is not in the table; the objectives are {', '.join(OBJECTIVES)}")
+        negative = [name for name, weight in value.items() if weight < 0]
+        if negative or not any(value.values()):
+            wrong = f"the weight of {negative[0]} is negative" if negative else "all weights are 0"
+            raise ValueError(f"{wrong}, so that nothing would be learned; give weights above 0")
         return value
 
     @model_validator(mode="after")
@@ -73,4 +80,9 @@ class RunConfig(Section):
                     f"objectives.{name} does not fit model.family '{self.model.family}'; those that do are "
                     f"{', '.join(fitting)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _accepts_what_is_fixed(self) -> "RunConfig":
+        check_accepted(self, self.resume.accept)
         return self

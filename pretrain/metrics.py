@@ -11,19 +11,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from configs import Section
+from configs.kinds import Free
 from pretrain.objectives import OBJECTIVES
 
 
 class ReportConfig(Section):
     """How often a run tells how it goes."""
 
-    every_steps: int = Field(default=10, gt=0)
+    every_steps: Free[int] = Field(default=10, gt=0)
     """Optimizer steps between reports."""
-    validate_every_steps: int = Field(default=500, gt=0)
+    validate_every_steps: Free[int] = Field(default=500, gt=0)
     """Optimizer steps between measurements of the validation loss; it is also measured at the last step."""
-    validation_rows: int = Field(default=2048, gt=0)
+    validation_rows: Free[int] = Field(default=2048, gt=0)
     """Held-out rows that the validation loss is measured on."""
-    tensorboard: bool = True
+    tensorboard: Free[bool] = True
     """Write TensorBoard event files beside the JSON lines."""
 
 
@@ -140,17 +141,25 @@ def _bar(console: Console) -> Progress:
 
 
 def _rewound(path: Path, step: int) -> Any:
-    """Open the JSON lines to append, without what a killed run wrote after the checkpoint that is resumed from."""
-    kept = []
+    """Open the JSON lines to append, without what a killed run wrote after the checkpoint that is resumed from, and
+    without damaged lines."""
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                break
-    path.write_text("".join(kept), encoding="utf-8")
+        kept = [line + b"\n" for line in path.read_bytes().split(b"\n") if _is_report(line, step)]
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(b"".join(kept))
+        partial.replace(path)
     return path.open("a", encoding="utf-8")
+
+
+def _is_report(line: bytes, last: int) -> bool:
+    """Whether a line is what ``Reporter`` writes, up to the step ``last``."""
+    try:
+        row = json.loads(line)
+        losses = {**row.get("train", {}), **row.get("validation", {})}
+        numbers = all(isinstance(loss, float) and name in OBJECTIVES for name, loss in losses.items())
+        return type(row["step"]) is int and row["step"] <= last and numbers
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _board(output: Path, step: int) -> Any:

@@ -2,34 +2,38 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from configs import Section
+from configs.kinds import Fixed, Free
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""What is left of a running mean after a step."""
 
 
 class OptimizerConfig(Section):
     """How weights follow gradients."""
 
-    name: Literal["adamw", "lamb", "adafactor", "adagrad", "sgd"] = "adamw"
+    name: Fixed[Literal["adamw", "lamb", "adafactor", "adagrad", "sgd"]] = "adamw"
     """Row of the table of optimizers."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: Free[float] = Field(gt=0)
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: Free[tuple[Decay, Decay]] = (0.9, 0.999)
     """Decay of the running mean of gradients and of their squares (BERT, appendix A.2). sgd reads the first as its
     momentum; adafactor and adagrad read neither."""
-    epsilon: float = Field(default=1e-6, gt=0)
+    epsilon: Free[float] = Field(default=1e-6, gt=0)
     """Added to the root of the second moment (BERT's published code). adafactor, whose constants are its paper's, and
     sgd do not read it."""
-    scale_by_parameter: bool = True
+    scale_by_parameter: Fixed[bool] = True
     """adafactor: multiply the learning rate by the parameter's RMS, 0.001 at least (T5). The others do not read it."""
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: Free[float] = Field(default=0.01, ge=0)
     """Decoupled weight decay; biases and norm weights have none (BERT, appendix A.2; T5 and ELMo: 0). sgd adds it to
     the gradient."""
-    gradient_clipping: float = Field(default=1.0, ge=0)
+    gradient_clipping: Free[float] = Field(default=1.0, ge=0)
     """Largest global gradient norm; 0 leaves gradients alone (BERT's published code: 1.0)."""
 
 

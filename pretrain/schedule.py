@@ -7,22 +7,23 @@ from typing import Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from configs import Section
+from configs.kinds import Free
 
 
 class ScheduleConfig(Section):
     """Learning rate over time: a warm-up, then a decay to ``final_fraction`` of the peak."""
 
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: Free[int] = Field(default=0, ge=0)
     """Steps of the warm-up."""
-    warmup: Literal["linear", "constant"] = "linear"
+    warmup: Free[Literal["linear", "constant"]] = "linear"
     """Linear from 0 to the peak, or the peak from the first step on (T5, section 3.1.2, before its 'rsqrt')."""
-    decay: Literal["linear", "cosine", "constant", "rsqrt", "wsd"] = "linear"
+    decay: Free[Literal["linear", "cosine", "constant", "rsqrt", "wsd"]] = "linear"
     """Shape after the warm-up (BERT: linear). 'wsd' stays at the peak until the last ``decay_steps`` (ModernBERT)."""
-    decay_steps: int | None = Field(default=None, gt=0)
+    decay_steps: Free[int | None] = Field(default=None, gt=0)
     """How long the decay lasts. 'linear' and 'cosine': steps after the warm-up, then the rate stays at
     ``final_fraction`` (GPT-3, appendix B); unset, to the end of the run. 'wsd': steps before the end of the run, which
     must be set; in a run that is too short for it, all that follow the warm-up. The others have no length."""
-    final_fraction: float = Field(default=0.0, ge=0, le=1)
+    final_fraction: Free[float] = Field(default=0.0, ge=0, le=1)
     """Share of the peak that is left at the end of the decay (GPT-3: 0.1)."""
 
     @model_validator(mode="after")

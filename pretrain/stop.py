@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pydantic import Field
 
 from configs import Section
+from configs.kinds import Free
 from pretrain.checkpoint import Record
 
 Clock = Callable[[], float]
@@ -16,7 +17,7 @@ Clock = Callable[[], float]
 class StopConfig(Section):
     """What may end a run before its last step."""
 
-    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    minutes: Free[float | None] = Field(default=None, gt=0, allow_inf_nan=False)
     """Minutes of training; ``steps`` is then an upper limit, and the learning rate is planned for as many steps as the
     minutes will allow. Steps, validation and checkpoints count, the start of the program does not; a resumed run
     counts on."""

@@ -4,6 +4,7 @@
 on the way back a process has only some rows of such a tensor in memory.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -60,42 +61,69 @@ class Stored:
     def __init__(self, folder: Path, files: Iterable[str], shapes: Shapes):
         """
         Raises:
-            CheckpointError: a file is no safetensors.
+            CheckpointError: a file is no safetensors, or holds something else than ``shapes`` says.
         """
         self.folder, self.shapes = folder, shapes
         self._pieces: dict[str, list[tuple[int, int, Any]]] = {}
         for file in files:
             try:
                 opened = safe_open(folder / file, framework="pt")
-            except SafetensorError as error:
+            except (SafetensorError, OSError) as error:
                 raise CheckpointError(
                     f"{folder / file}: cannot be read as safetensors ({error}); use another checkpoint"
                 ) from None
             for key in opened.keys():  # noqa: SIM118 (safe_open is not a dict)
-                name, _, bounds = key.removesuffix("]").partition("[")
-                first, last = map(int, bounds.split(":")) if bounds else (0, shapes[name][0])
-                self._pieces.setdefault(name, []).append((first, last, opened.get_slice(key)))
+                name, first, last = self._place(file, key)
+                piece = opened.get_slice(key)
+                self._check_shape(file, key, piece, (last - first, *shapes[name][1:]))
+                self._pieces.setdefault(name, []).append((first, last, piece))
+        for name in shapes:
+            self._pieces.setdefault(name, []).sort(key=itemgetter(0))
+            self._check_complete(name)
+
+    def _check_complete(self, name: str) -> None:
+        reached, rows = 0, self.shapes[name][0]
+        for first, last, _ in self._pieces[name]:
+            if first > reached:
+                break
+            reached = max(reached, last)
+        if reached < rows:
+            raise CheckpointError(
+                f"{self.folder}: rows {reached} to {rows - 1} of {name} are not all there; use another checkpoint"
+            )
+
+    def _place(self, file: str, key: str) -> tuple[str, int, int]:
+        """(name, first row, one past the last row) that a key of a file stands for."""
+        found = re.fullmatch(r"([^\[]+)(?:\[(\d{1,18}):(\d{1,18})\])?", key, re.ASCII)
+        if found is None or found[1] not in self.shapes:
+            raise CheckpointError(f"{self.folder / file}: holds {key}, which is no parameter; use another checkpoint")
+        rows = self.shapes[found[1]][0]
+        first, last = (0, rows) if found[2] is None else (int(found[2]), int(found[3]))
+        if not first < last <= rows:
+            raise CheckpointError(f"{self.folder / file}: {key} is not within {rows} rows; use another checkpoint")
+        return found[1], first, last
+
+    def _check_shape(self, file: str, key: str, piece: Any, expected: tuple[int, ...]) -> None:
+        shape, kind = tuple(piece.get_shape()), piece.get_dtype()
+        if shape != expected or kind != "F32":
+            raise CheckpointError(
+                f"{self.folder / file}: {key} is {kind} of shape {shape}, but checkpoint.json says F32 of {expected}; "
+                "use another checkpoint"
+            )
 
     def whole(self, name: str) -> Tensor:
         return self.rows(name)(0, self.shapes[name][0])
 
     def rows(self, name: str) -> Rows:
-        """
-        Raises:
-            CheckpointError: when some of the rows that are asked for are in no file.
-        """
-        pieces = sorted(self._pieces.get(name, ()), key=itemgetter(0))
+        pieces = self._pieces.get(name, [])
 
         def read(first: int, last: int) -> Tensor:
-            parts = [
-                piece[max(first, begin) - begin : min(last, end) - begin]
-                for begin, end, piece in pieces
-                if begin < last and first < end
-            ]
-            if sum(map(len, parts)) != last - first:
-                raise CheckpointError(
-                    f"{self.folder}: rows {first} to {last - 1} of {name} are not all there; use another checkpoint"
-                )
+            parts, reached = [], first
+            for begin, end, piece in pieces:
+                # Two files may hold a row: then the first of them counts.
+                if begin <= reached < min(last, end):
+                    parts.append(piece[reached - begin : min(last, end) - begin])
+                    reached = min(last, end)
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
         return read

@@ -1,6 +1,7 @@
 """The main path of a pretraining run: mesh -> learner -> shard -> engine -> batches -> resume -> loop."""
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +9,15 @@ from pathlib import Path
 import torch
 
 from configs import dump
-from configs.errors import CheckpointError, ConfigError
+from configs.errors import CheckpointError, ConfigError, TrainingError
 from data_pipeline.shards import Dataset, open_dataset
-from pretrain import checkpoint, learner
+from pretrain import checkpoint, learner, resume
 from pretrain.background import Ahead
 from pretrain.batches import Batches, Share, check_lengths
 from pretrain.beginning import Beginning, beginning
 from pretrain.config import RunConfig
 from pretrain.initial import materialise, random_rows
+from pretrain.memory import build_within_memory
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
@@ -24,6 +26,7 @@ from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.recompute import recompute_blocks
 from pretrain.parallel.zero import Engine
+from pretrain.retention import Retention
 from pretrain.stop import Clock, Limits
 from pretrain.work import Work
 
@@ -51,7 +54,8 @@ class Run:
         cut = config.data.cut(mesh.data)
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
-        model = learner.build(config.model, config.objectives, vocabulary)
+        moments = len(OPTIMIZERS[config.optimizer.name].moments)
+        model = build_within_memory(config.model, config.objectives, vocabulary, moments, mesh.device)
         check_lengths(self.dataset, model.backbone.positions)
         share = Share(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
@@ -62,11 +66,13 @@ class Run:
         began = record.config if record else None
         parallel, self.precision = agreed_precision.resolve(config.parallel, mesh.device, began, mesh.gather_objects)
         self.config = config = config.model_copy(update={"parallel": parallel})
+        self.origin = self._origin(resumed)
         self.engine = self._start_engine(model, cut)
         self.begun_with: Beginning | None = None
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
         self.limits = Limits(config.steps, config.stop, record, clock=clock, agree=mesh.from_rank_zero)
+        self.retention = Retention(config.output, config.checkpoint.keep, mesh.leads)
         baseline = unigram_baseline(self.dataset)
         self.reporter = Reporter(config.output, config.steps, self.step, baseline, config.report, mute=not mesh.leads)
         self._introduce(sum(shape.numel() for shape in self.shapes.values()))
@@ -89,6 +95,8 @@ class Run:
                     self.save()
         finally:
             self.close()
+        # The validation loss of the last step was finite.
+        self.retention.confirm()
         # Who leaves while another still works can take its own background threads down with an abort.
         self.mesh.barrier()
         if self.last_saved is None:
@@ -99,6 +107,7 @@ class Run:
         """Let go of what works beside the loop."""
         self.ahead.close()
         self.reporter.close()
+        self.engine.close()
 
     def train_step(self) -> tuple[dict[str, torch.Tensor], float, float, float]:
         """One optimizer step -> (mean losses of this process, gradient norm, tokens, operations)."""
@@ -129,6 +138,7 @@ class Run:
                 sums[name] = sums.get(name, 0.0) + loss
         self.engine.train(True)
         losses = {name: float(self.mesh.sum_over_data(loss.clone())) for name, loss in sums.items()}
+        self._require_finite(losses)
         self.reporter.validated(self.step, losses)
         return losses
 
@@ -144,7 +154,7 @@ class Run:
             self.dataset.tokenizer_path,
             {
                 "step": self.step,
-                "samples": self.step * config.data.global_batch,
+                **self.origin.facts(self.batches.position(self.step)),
                 "seconds": self.limits.seconds,
                 "first_timed_step": self.limits.first_timed_step if self.limits.seconds else 0,
                 "seed": config.seed,
@@ -154,8 +164,7 @@ class Run:
                 "shapes": self.shapes,
             },
         )
-        if self.mesh.leads:
-            checkpoint.prune(config.output, config.checkpoint.keep)
+        self.retention.saved(self.last_saved)
 
     def _train_until(self, last: int) -> None:
         """Steps up to ``last``, at least one, or to the end of the time; and the report on them."""
@@ -167,9 +176,13 @@ class Run:
             losses, norm, step_tokens, step_operations = self.train_step()
             totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
             tokens, operations = tokens + step_tokens, operations + step_operations
+            # DeepSpeed says -1 where the norm is not finite.
+            self._require_finite({"gradient norm": norm if norm >= 0 else math.nan})
             done = self.limits.over(self.step) or self.step >= last
             self.reporter.advance(self.step, self.limits.expected_steps(self.step))
         means = self._mean_over_data(totals, self.step - first)
+        self._require_finite(means)
+        self.retention.confirm()
         counts = self.mesh.sum_over_data(torch.tensor([tokens, operations], device=self.mesh.device)).tolist()
         facts = {"tokens": counts[0], "operations": counts[1], "learning_rate": learning_rate, "gradient_norm": norm}
         self.reporter.training(self.step, means, facts)
@@ -177,6 +190,13 @@ class Run:
     def _mean_over_data(self, totals: Mapping[str, torch.Tensor], steps: int) -> dict[str, float]:
         summed = {name: self.mesh.sum_over_data(total.clone()) for name, total in totals.items()}
         return {name: float(total) / steps / self.mesh.data for name, total in summed.items()}
+
+    def _require_finite(self, values: Mapping[str, float]) -> None:
+        """Stop before a checkpoint is written whose weights are lost; all processes have the same values."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                lost = self.retention.diverged()
+                raise TrainingError(f"step {self.step}: {name} is {value}; {checkpoint.DIVERGED}{lost}")
 
     def _next(self, every: int) -> int:
         """The next step that is a multiple of ``every`` or at which something else is due."""
@@ -224,6 +244,11 @@ class Run:
         folder = checkpoint.latest(self.config.output, self.process)
         if folder is None:
             return None
+        if folder == self.config.output:
+            raise CheckpointError(
+                f"{folder}: is a checkpoint itself, so a run cannot write into it; choose another output folder, and "
+                f"begin with its weights by --set initial_checkpoint={folder}"
+            )
         record = checkpoint.read(folder, self.process)
         if record.tokenizer_sha256 != self.dataset.manifest.tokenizer.sha256:
             raise CheckpointError(
@@ -231,6 +256,12 @@ class Run:
                 "corpus with the checkpoint's tokenizer.model as [tokenizer] model, or choose another output folder"
             )
         return folder, record
+
+    def _origin(self, resumed: tuple[Path, checkpoint.Record] | None) -> resume.Origin:
+        """What this run goes on from, compared with its settings; the batches begin there."""
+        origin = resume.origin(self.config, self.config.resume.accept, self.dataset, resumed)
+        self.batches.start = origin.start
+        return origin
 
     def _restore(self, folder: Path, record: checkpoint.Record) -> int:
         moments = OPTIMIZERS[self.config.optimizer.name].moments
@@ -247,6 +278,13 @@ class Run:
         )
         if self.begun_with is not None:
             self.reporter.say(self.begun_with.said)
+        if self.origin.new_changes:
+            self.reporter.say(f"changed since the checkpoint: {resume.describe(self.origin.new_changes)}")
+        if self.batches.train.rows < config.data.global_batch:
+            self.reporter.say(
+                f"data.global_batch {config.data.global_batch} is larger than the {self.batches.train.rows:,} training "
+                "rows: each step sees some of them several times"
+            )
 
 
 def unigram_baseline(dataset: Dataset) -> float | None:

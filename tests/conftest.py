@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.liveness import outputs
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -78,7 +80,7 @@ World = Callable[..., list[str]]
 def world() -> World:
     """``world(n, script, *arguments)`` runs a script in n processes that find each other over gloo; their output."""
 
-    def run(processes: int, script: Path, *arguments: str, timeout: float = 300) -> list[str]:
+    def run(processes: int, script: Path, *arguments: str) -> list[str]:
         port = random.randint(20000, 60000)
         started = []
         for rank in range(processes):
@@ -97,13 +99,9 @@ def world() -> World:
             started.append(
                 subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             )
-        try:
-            outputs = [process.communicate(timeout=timeout)[0] for process in started]
-        finally:
-            for process in started:
-                process.kill()
-        for process, output in zip(started, outputs, strict=True):
+        printed = outputs(started)
+        for process, output in zip(started, printed, strict=True):
             assert process.returncode == 0, output[-3000:]
-        return outputs
+        return printed
 
     return run

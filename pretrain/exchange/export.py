@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
 
-import configs
 from configs.errors import CheckpointError, ExchangeError
 from data_pipeline.tokenizer_exchange import write_tokenizer
 from pretrain import checkpoint
@@ -17,7 +16,6 @@ from pretrain.exchange.mapping import Exchange, Row
 from pretrain.exchange.model_folder import WHOLE
 from pretrain.exchange.settings import chosen, there
 from pretrain.exchange.weights import Shape, exported, taken
-from pretrain.models import FAMILIES
 from pretrain.models.family import ModelConfig
 
 EMBEDDING = "backbone.token_embedding.weight"
@@ -65,15 +63,13 @@ def export(path: Path, folder: Path) -> Exported:
 
 
 def _model(source: Path, record: checkpoint.Record) -> tuple[ModelConfig, tuple[Exchange, ...]]:
-    values = record.config.get("model")
-    family = values.get("family") if isinstance(values, dict) else None
-    if not isinstance(values, dict) or not isinstance(family, str):
-        raise CheckpointError(f"{source / 'checkpoint.json'}: says no model; use another checkpoint")
+    model = checkpoint.model_config(source, record)
+    family = model.family
     if family in WITHOUT_TWIN:
         raise ExchangeError(f"{source}: cannot be exported; {WITHOUT_TWIN[family]}")
     if family not in EXCHANGES:
         raise ExchangeError(f"{source}: the family {family} cannot be exported; {', '.join(EXCHANGES)} can")
-    return configs.parse(values, FAMILIES[family].config, str(source / "checkpoint.json")), EXCHANGES[family]
+    return model, EXCHANGES[family]
 
 
 class Chosen(NamedTuple):

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
+from configs.kinds import Fixed, Free
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
@@ -14,18 +15,18 @@ from pretrain.models.family import Activation, FamilyModule, TransformerConfig, 
 class AlbertConfig(TransformerConfig):
     """ALBERT-base unless said otherwise (table 1)."""
 
-    family: Literal["albert"] = "albert"
-    layers: int = Field(default=12, gt=0)
+    family: Fixed[Literal["albert"]] = "albert"
+    layers: Fixed[int] = Field(default=12, gt=0)
     """Times that the one block is gone through."""
-    embedding_width: int = Field(default=128, gt=0)
+    embedding_width: Fixed[int] = Field(default=128, gt=0)
     """Size of a token's embedding, which is then projected to the width (section 3.1: 128)."""
-    positions: int = Field(default=512, gt=0)
+    positions: Fixed[int] = Field(default=512, gt=0)
     """Longest sequence, in tokens."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: Free[float] = Field(default=0.0, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state (section 4.8: none in the largest model)."""
-    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    attention_dropout: Free[float] = Field(default=0.0, ge=0, lt=1)
     """Probability of dropping an attention weight."""
-    activation: Activation = "gelu_tanh"
+    activation: Fixed[Activation] = "gelu_tanh"
     """Of the feed-forward layer and of the head (the published code has the approximation)."""
 
 

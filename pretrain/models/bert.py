@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from configs.kinds import Fixed
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
@@ -21,33 +22,33 @@ from pretrain.models.family import Activation, FamilyModule, TransformerConfig, 
 class BertConfig(TransformerConfig):
     """BERT-base unless said otherwise (section 3, "Model Architecture")."""
 
-    family: Literal["bert"] = "bert"
-    positions: int = Field(default=512, gt=0)
+    family: Fixed[Literal["bert"]] = "bert"
+    positions: Fixed[int] = Field(default=512, gt=0)
     """Longest sequence, in tokens."""
-    first_position: int = Field(default=0, ge=0)
+    first_position: Fixed[int] = Field(default=0, ge=0)
     """Row of the position table that the first token takes (RoBERTa's published code: 2, with so many rows more)."""
-    segments: int = Field(default=2, ge=0, le=2)
+    segments: Fixed[int] = Field(default=2, ge=0, le=2)
     """Rows of the segment table: 2, 1 where both segments share one (RoBERTa), 0 for no table."""
-    norm_placement: Literal["post", "pre"] = "post"
+    norm_placement: Fixed[Literal["post", "pre"]] = "post"
     """Where layer norm stands: after the residual sum as in the paper, or before each part (Xiong et al. 2020)."""
-    first_attention_norm: bool = True
+    first_attention_norm: Fixed[bool] = True
     """With norms before each part: the first layer's attention has one too, though the embedding has just been
     normalised (ModernBERT: not)."""
-    position_kind: Literal["learned", "rotary"] = "learned"
+    position_kind: Fixed[Literal["learned", "rotary"]] = "learned"
     """A learned vector for each position as in the paper, or rotary positions (Su et al. 2021), which know from the
     start what is next to what: a model that sees little text then learns from context much sooner."""
-    rotary_base: float = Field(default=10_000.0, gt=0)
+    rotary_base: Fixed[float] = Field(default=10_000.0, gt=0)
     """Of the rotary angles; larger for longer sequences (ModernBERT: 160,000 in layers that see everything)."""
-    local_rotary_base: float = Field(default=10_000.0, gt=0)
+    local_rotary_base: Fixed[float] = Field(default=10_000.0, gt=0)
     """The same in layers with a local window (ModernBERT: 10,000)."""
-    local_window: int = Field(default=0, ge=0)
+    local_window: Fixed[int] = Field(default=0, ge=0)
     """Tokens to each side that a layer sees, but for every ``global_every``-th, which sees all (ModernBERT: 64);
     0: every layer sees all."""
-    global_every: int = Field(default=3, gt=0)
+    global_every: Fixed[int] = Field(default=3, gt=0)
     """Layers from one that sees everything to the next; the first one does (ModernBERT: 3)."""
-    gated: bool = False
+    gated: Fixed[bool] = False
     """Gated feed-forward layers (Shazeer 2020); their inner width then counts twice."""
-    bias: bool = True
+    bias: Fixed[bool] = True
     """Linear layers and norms have biases."""
     head_activation: Activation | None = None
     """Of the masked-token head; unset: ``activation``, as in BERT (RoBERTa's published code: always gelu)."""
@@ -59,6 +60,15 @@ class BertConfig(TransformerConfig):
         if self.position_kind == "rotary" and (self.width // self.heads) % 2:
             raise ValueError(
                 f"width {self.width} / heads {self.heads} is odd, but rotary positions turn pairs; change one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rotary_has_pairs(self) -> "BertConfig":
+        if self.position_kind == "rotary" and self.width // self.heads % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of entries, but width {self.width} over {self.heads} heads is "
+                f"{self.width // self.heads} for each; change one of the two"
             )
         return self
 

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from configs.kinds import Fixed, Free
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.recurrent import ProjectedLSTM, Steps
@@ -19,26 +20,26 @@ CHARACTERS = 261
 class ElmoConfig(ModelConfig):
     """The paper's model unless said otherwise (section 3.4, and its published options)."""
 
-    family: Literal["elmo"] = "elmo"
-    layers: int = Field(default=2, gt=0)
+    family: Fixed[Literal["elmo"]] = "elmo"
+    layers: Fixed[int] = Field(default=2, gt=0)
     """Recurrent layers of each direction."""
-    width: int = Field(default=1024, gt=0)
+    width: Fixed[int] = Field(default=1024, gt=0)
     """Size of a token's hidden state (D): both directions' projections side by side."""
-    cells: int = Field(default=4096, gt=0)
+    cells: Fixed[int] = Field(default=4096, gt=0)
     """LSTM cells of each layer and direction (C)."""
-    character_width: int = Field(default=16, gt=0)
+    character_width: Fixed[int] = Field(default=16, gt=0)
     """Size of a character's embedding."""
-    characters_per_token: int = Field(default=50, gt=3)
+    characters_per_token: Fixed[int] = Field(default=50, gt=3)
     """Bytes and marks of a token that are read; what is longer is cut."""
-    filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
+    filters: Fixed[tuple[tuple[int, int], ...]] = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
     """(characters that a filter sees, how many filters there are)."""
-    highways: int = Field(default=2, ge=0)
+    highways: Fixed[int] = Field(default=2, ge=0)
     """Highway layers over the filters (Srivastava et al. 2015)."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a recurrent layer's input, and of the last layer's output."""
-    cell_clip: float = Field(default=3.0, gt=0)
+    cell_clip: Fixed[float] = Field(default=3.0, gt=0)
     """Largest value of a cell, either sign."""
-    projection_clip: float = Field(default=3.0, gt=0)
+    projection_clip: Fixed[float] = Field(default=3.0, gt=0)
     """Largest value of a recurrent layer's output, either sign."""
 
     def deviation(self, name: str, shape: torch.Size) -> float:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs import Section
+from configs.kinds import Fixed, Free
 from data_pipeline.tokenizer import Tokenizer
 from pretrain.layers.attention import Attention
 from pretrain.layers.feed_forward import FeedForward
@@ -36,17 +37,21 @@ class Vocabulary(NamedTuple):
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 """Rows of ``pretrain.layers.style.ACTIVATIONS``."""
 
+LARGEST_SIZE = 2**24
+MOST_LAYERS = 10_000
+"""Of what is computed one after the other."""
+
 
 class ModelConfig(Section):
     """Shape of a backbone."""
 
-    family: str
+    family: Fixed[str]
     """Row of the table in ``pretrain/models/__init__.py``."""
-    width: int = Field(gt=0)
+    width: Fixed[int] = Field(gt=0)
     """Size of a token's hidden state (D)."""
-    initial_std: float = Field(default=0.02, gt=0)
+    initial_std: Free[float] = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights, a normal cut off at two deviations (BERT, appendix A.2 code)."""
-    vocabulary_multiple: int = Field(default=64, gt=0)
+    vocabulary_multiple: Fixed[int] = Field(default=64, gt=0)
     """The vocabulary is padded to a multiple of this, so that it splits evenly over tensor-parallel processes and
     its products have a shape that hardware likes. Part of the model, so that every layout has the same one."""
 
@@ -57,6 +62,14 @@ class ModelConfig(Section):
         """The value of a field, or of the one that it follows."""
         value = getattr(self, name)
         return self.resolved(self.follows[name]) if value is None and name in self.follows else value
+
+    @model_validator(mode="after")
+    def _sizes_can_exist(self) -> Self:
+        for name in type(self).model_fields:
+            value, limit = getattr(self, name), MOST_LAYERS if name.endswith(("layers", "highways")) else LARGEST_SIZE
+            if isinstance(value, int) and value > limit:
+                raise ValueError(f"{name} {value} is more than any machine computes; at most {limit:,} is possible")
+        return self
 
     def padded(self, vocabulary_size: int) -> int:
         """Rows of the token embedding for a tokenizer of ``vocabulary_size`` pieces."""
@@ -81,22 +94,22 @@ class FamilyModule(nn.Module):
 class TransformerConfig(ModelConfig):
     """One stack of blocks, of BERT-base's and GPT-2 small's shape unless said otherwise."""
 
-    layers: int = Field(default=12, gt=0)
+    layers: Fixed[int] = Field(default=12, gt=0)
     """Transformer blocks."""
-    width: int = Field(default=768, gt=0)
+    width: Fixed[int] = Field(default=768, gt=0)
     """Size of a token's hidden state (D)."""
-    heads: int = Field(default=12, gt=0)
+    heads: Fixed[int] = Field(default=12, gt=0)
     """Attention heads; the width is split evenly among them."""
-    feed_forward_width: int = Field(default=3072, gt=0)
+    feed_forward_width: Fixed[int] = Field(default=3072, gt=0)
     """Inner size of the feed-forward layer (F); four times the width in most papers."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state (BERT, appendix A.2)."""
-    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
+    attention_dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight (BERT, appendix A.2)."""
 
-    activation: Activation = "gelu"
+    activation: Fixed[Activation] = "gelu"
     """Of the feed-forward layers and of the head."""
-    norm_epsilon: float = Field(default=1e-12, gt=0)
+    norm_epsilon: Fixed[float] = Field(default=1e-12, gt=0)
     """Added to the variance in layer norm."""
 
     @property

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from configs.kinds import Fixed
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Sight
 from pretrain.layers.dropout import Dropout
@@ -20,15 +21,15 @@ ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
 class GptConfig(TransformerConfig):
     """GPT-2 small unless said otherwise (Radford et al. 2019, section 2.3)."""
 
-    family: Literal["gpt"] = "gpt"
-    positions: int = Field(default=1024, gt=0)
+    family: Fixed[Literal["gpt"]] = "gpt"
+    positions: Fixed[int] = Field(default=1024, gt=0)
     """Longest sequence, in tokens (GPT-3: 2048)."""
-    local_window: int = Field(default=0, ge=0)
+    local_window: Fixed[int] = Field(default=0, ge=0)
     """Tokens back that every second layer sees, the others seeing all: GPT-3's alternating dense and locally banded
     sparse attention (Brown et al. 2020, section 2.1, which gives no number); 0: every layer sees all."""
-    activation: Activation = "gelu_tanh"
+    activation: Fixed[Activation] = "gelu_tanh"
     """Of the feed-forward layers (GPT-2's published code)."""
-    norm_epsilon: float = Field(default=1e-5, gt=0)
+    norm_epsilon: Fixed[float] = Field(default=1e-5, gt=0)
     """Added to the variance in layer norm."""
 
     def deviation(self, name: str, shape: torch.Size) -> float:

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from configs.kinds import Fixed, Free
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.experts import SparseFeedForward
 from pretrain.models.t5 import T5, T5Config
@@ -14,14 +15,14 @@ from pretrain.models.t5 import T5, T5Config
 class SwitchConfig(T5Config):
     """Switch-Base with eight experts unless said otherwise (section 2.2, table 9)."""
 
-    family: Literal["switch"] = "switch"  # type: ignore[assignment]
-    experts: int = Field(default=8, gt=1)
+    family: Fixed[Literal["switch"]] = "switch"  # type: ignore[assignment]
+    experts: Fixed[int] = Field(default=8, gt=1)
     """Feed-forward layers to choose from (E)."""
-    sparse_every: int = Field(default=2, gt=0)
+    sparse_every: Fixed[int] = Field(default=2, gt=0)
     """Every so many layers one is sparse, the first of them the ``sparse_every``-th (Switch-Base: 2, Switch-C: 1)."""
-    capacity_factor: float = Field(default=1.25, gt=0)
+    capacity_factor: Fixed[float] = Field(default=1.25, gt=0)
     """Tokens that an expert takes, in shares of an even split; what is beyond passes by (section 2.2)."""
-    evaluation_capacity_factor: float = Field(default=2.0, gt=0)
+    evaluation_capacity_factor: Free[float] = Field(default=2.0, gt=0)
     """The same when nothing is trained."""
     sequence_capacity: int = Field(default=0, ge=0)
     """Tokens of each sequence that an expert takes, in place of both factors (transformers' expert_capacity); 0: the

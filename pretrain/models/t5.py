@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from configs.kinds import Fixed, Free
 from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.attention import Attention, Sight
 from pretrain.layers.dropout import Dropout
@@ -20,37 +21,37 @@ from pretrain.models.family import Activation, FamilyModule, ModelConfig, Vocabu
 class T5Config(ModelConfig):
     """T5-base v1.0 unless said otherwise (section 3.1.1)."""
 
-    family: Literal["t5"] = "t5"
-    layers: int = Field(default=12, gt=0)
+    family: Fixed[Literal["t5"]] = "t5"
+    layers: Fixed[int] = Field(default=12, gt=0)
     """Blocks of the encoder."""
-    decoder_layers: int = Field(default=12, gt=0)
+    decoder_layers: Fixed[int] = Field(default=12, gt=0)
     """Blocks of the decoder."""
-    width: int = Field(default=768, gt=0)
+    width: Fixed[int] = Field(default=768, gt=0)
     """Size of a token's hidden state (D)."""
-    heads: int = Field(default=12, gt=0)
+    heads: Fixed[int] = Field(default=12, gt=0)
     """Attention heads."""
-    head_width: int = Field(default=64, gt=0)
+    head_width: Fixed[int] = Field(default=64, gt=0)
     """Size of one head (K); heads x head_width need not be the width (T5-11B: 128 x 128 for 1024)."""
-    feed_forward_width: int = Field(default=3072, gt=0)
+    feed_forward_width: Fixed[int] = Field(default=3072, gt=0)
     """Inner size of the feed-forward layer (F)."""
-    activation: Activation = "relu"
+    activation: Fixed[Activation] = "relu"
     """Of the feed-forward layers (v1.1: gelu_tanh)."""
-    gated: bool = False
+    gated: Fixed[bool] = False
     """Gated feed-forward layers (v1.1; Shazeer 2020)."""
-    tied: bool = True
+    tied: Fixed[bool] = True
     """The output projection is the token embedding (v1.1: not)."""
-    scaled_output: bool | None = None
+    scaled_output: Fixed[bool | None] = None
     """The decoder's last states are multiplied by width^-0.5 before the output projection; unset: where it is tied, as
     in v1.0."""
-    position_buckets: int = Field(default=32, gt=3)
+    position_buckets: Fixed[int] = Field(default=32, gt=3)
     """Ranges of distances that have a bias of their own (section 2.1)."""
-    longest_distance: int = Field(default=128, gt=8)
+    longest_distance: Fixed[int] = Field(default=128, gt=8)
     """Tokens from which on all distances share a bias (section 2.1)."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state; none inside of feed-forward layers, unlike the paper."""
-    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
+    attention_dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight."""
-    norm_epsilon: float = Field(default=1e-6, gt=0)
+    norm_epsilon: Fixed[float] = Field(default=1e-6, gt=0)
     """Added to the mean square in RMS norm."""
 
     follows: ClassVar[Mapping[str, str]] = {"scaled_output": "tied"}

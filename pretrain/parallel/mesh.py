@@ -1,6 +1,7 @@
 """The processes of a run and the groups that they form: tensor parallel x data parallel."""
 
 import atexit
+import gc
 import logging
 import os
 from typing import Any
@@ -20,6 +21,7 @@ class Mesh:
 
     def __init__(self, config: ParallelConfig):
         _start_process_group()
+        self._older_groups = frozenset(_process_groups())
         self.rank = torch.distributed.get_rank()
         self.world = torch.distributed.get_world_size()
         self.tensor = config.tensor
@@ -40,7 +42,10 @@ class Mesh:
         if config.tensor > 1:
             from megatron.core import parallel_state
 
-            parallel_state.initialize_model_parallel(tensor_model_parallel_size=config.tensor)
+            # Without a second group over gloo for each one, which only its own checkpoints use.
+            parallel_state.initialize_model_parallel(
+                tensor_model_parallel_size=config.tensor, create_gloo_process_groups=False
+            )
             self.tensor_group: Any = parallel_state.get_tensor_model_parallel_group()
             self.data_group: Any = parallel_state.get_data_parallel_group()
         else:
@@ -103,18 +108,22 @@ class Mesh:
         return values
 
     def close(self) -> None:
-        """Give up this layout, so that another run can start in this process; the processes stay connected."""
-        for made in (
-            groups._EXPERT_PARALLEL_GROUP,
-            groups._EXPERT_PARALLEL_GROUP_RANKS,
-            groups._EXPERT_DATA_PARALLEL_GROUP,
-            groups._EXPERT_DATA_PARALLEL_GROUP_RANKS,
-        ):
-            made.clear()
+        """Destroy every process group of this layout; the processes stay connected, for another run may start in them.
+
+        A group over gloo has two threads, which end when nobody refers to it any more. Other processes must be done
+        with it: call ``barrier`` first, unless the run has failed.
+        """
+        self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = None
+        groups.mpu = None
         if self.tensor > 1:
             from megatron.core import parallel_state
 
             parallel_state.destroy_model_parallel()
+        for group in _process_groups():
+            if group not in self._older_groups:
+                # Not torch's own function: this one also clears what DeepSpeed keeps in globals.
+                deepspeed.comm.destroy_process_group(group)
+        gc.collect()
 
     def get_model_parallel_rank(self) -> int:
         return self.tensor_rank
@@ -137,6 +146,11 @@ class Mesh:
     get_tensor_model_parallel_rank = get_model_parallel_rank
     get_tensor_model_parallel_world_size = get_model_parallel_world_size
     get_tensor_model_parallel_group = get_model_parallel_group
+
+
+def _process_groups() -> list[Any]:
+    """Every process group that this process is a member of, the newest first."""
+    return list(reversed(torch.distributed.distributed_c10d._world.pg_map))
 
 
 def _start_process_group() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed.runtime import compiler
+from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
+from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
 from deepspeed.utils import set_z3_leaf_modules
 from torch import Tensor, nn
 
@@ -144,6 +146,15 @@ class Engine:
         for owner in owners.values():
             self.inner.state[owner] = fresh_state(self.kind, owner, steps)
         self.deepspeed.global_steps = steps
+
+    def close(self) -> None:
+        """Release the model, which DeepSpeed would keep in memory with its optimizer and process groups: by hooks, and
+        under stage 3 by a global stack of modules and by methods with a cache."""
+        self.deepspeed.destroy()
+        FWD_MODULE_STACK.clear()
+        for method in vars(PartitionedParameterCoordinator).values():
+            for cell in getattr(method, "__closure__", None) or ():
+                getattr(cell.cell_contents, "cache_clear", lambda: None)()
 
     def full_gradients(self) -> dict[str, Tensor]:
         """Whole averaged gradients by name, between the last ``accumulate`` and ``step``; a collective call."""

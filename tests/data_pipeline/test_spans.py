@@ -105,9 +105,9 @@ def test_only_the_seed_decides() -> None:
 
 def test_a_million_tokens_take_a_fraction_of_a_second() -> None:
     tokens = examples(rows=4000)
-    begin = time.perf_counter()
+    begin = time.process_time()
     hidden(tokens)
-    assert len(tokens.values) / (time.perf_counter() - begin) > 2e6
+    assert len(tokens.values) / (time.process_time() - begin) > 2e6
 
 
 def test_a_trained_model_has_the_sentinels_that_were_asked_for(sentences: list[str]) -> None:

@@ -39,7 +39,6 @@ def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Complet
         env={**keep, "SESAME_PYTHON": sys.executable, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 

@@ -1,5 +1,9 @@
 """What is wrong with a checkpoint or a dataset is told in a sentence, before the first step."""
 
+import hashlib
+import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +14,12 @@ import torch
 
 import configs
 from configs.errors import CheckpointError, ConfigError, DatasetError
-from pretrain import checkpoint
+from pretrain import checkpoint, record
 from pretrain.config import RunConfig
 from pretrain.train import train
 
 Settings = Callable[..., dict[str, Any]]
+WEIGHTS = "weights-00000-000.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +62,23 @@ def test_backbone_loads_trained_and_random(trained: dict[str, Any]) -> None:
     assert loaded.tokenizer_path.is_file()
 
 
+def as_format_1(folder: Path, change: Callable[[dict[str, Any]], None] = lambda values: None) -> None:
+    """Rewrite the record of a checkpoint as it was before it had a checksum of its own."""
+    values = json.loads((folder / "checkpoint.json").read_text())
+    for name in ("record_sha256", "dataset_sha256", "dataset_first_sample", "changes"):
+        del values[name]
+    for section in ("resume",):
+        del values["config"][section]
+    change(values)
+    (folder / "checkpoint.json").write_text(json.dumps(values | {"format_version": 1}))
+
+
 def test_files_of_before_there_were_several_for_a_process_are_read(copied: dict[str, Any]) -> None:
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
     (folder / "weights-00000-000.safetensors").rename(folder / "weights-00000.safetensors")
-    record = folder / "checkpoint.json"
-    record.write_text(record.read_text().replace("weights-00000-000", "weights-00000"))
+    as_format_1(
+        folder, lambda values: values["files"].update({"weights-00000.safetensors": values["files"].pop(WEIGHTS)})
+    )
     assert checkpoint.load_backbone(folder).step == 2
 
 
@@ -74,7 +91,9 @@ def test_a_fault_that_another_process_finds_is_raised_here(copied: dict[str, Any
 
 
 def test_another_shape_is_refused(copied: dict[str, Any]) -> None:
+    """Whatever is accepted: the weights do not fit."""
     copied["model"] = {**copied["model"], "feed_forward_width": 48}
+    copied["resume"] = {"accept": ["model.feed_forward_width"]}
     with pytest.raises(
         CheckpointError, match=r"blocks\.0\.feed_forward\.up\.weight is 32x16 in the checkpoint but 48x16"
     ):
@@ -118,6 +137,97 @@ def test_a_flipped_byte_in_a_shard_is_caught_before_the_first_step(copied: dict[
     with pytest.raises(DatasetError, match=r"train-00000\.arrow"):
         run(values)
     assert not (tmp_path / "never").exists()
+
+
+def write_record(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the record of a checkpoint as somebody would who knows its checksum."""
+    values = json.loads((folder / "checkpoint.json").read_text())
+    change(values)
+    del values["record_sha256"]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    (folder / "checkpoint.json").write_text(json.dumps(values | {"record_sha256": digest}))
+
+
+DAMAGED_RECORDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "a later format": (lambda values: values.update(format_version=99), "has format 99, but this Sesame reads"),
+    "a device": (lambda values: values["files"].update({"../../../../../dev/zero": "0" * 64}), "is no name of a file"),
+    "an absolute path": (lambda values: values["files"].update({"/dev/zero": "0" * 64}), "is no name of a file"),
+    "no tokenizer": (lambda values: values["files"].pop("tokenizer.model"), "lacks tokenizer.model"),
+    "no model": (lambda values: values["config"].pop("model"), "has no [model]"),
+    "a model of another kind": (lambda values: values["config"].update(model=[1]), "has no [model]"),
+    "an unknown family": (lambda values: values["config"]["model"].update(family=["bert"]), "the families are bert"),
+    "a wrong width": (lambda values: values["config"]["model"].update(width=-1), "'width' = -1"),
+    "another width": (lambda values: values["config"]["model"].update(width=24), "320x16 in the checkpoint but 320x24"),
+    "a dimension of 0": (lambda values: values["shapes"].update(a=[0]), "'shapes.a.0' = 0"),
+    "no dimension": (lambda values: values["shapes"].update(a=[]), "'shapes.a' = []"),
+    "a size as text": (lambda values: values.update(vocabulary_size="many"), "'vocabulary_size' = 'many'"),
+    "no vocabulary": (lambda values: values.update(vocabulary_size=-4), "'vocabulary_size' = -4"),
+    "a parameter too many": (lambda values: values["shapes"].update(a=[4, 4]), "rows 0 to 3 of a are not all there"),
+    "a parameter too few": (lambda values: values["shapes"].popitem(), "which is no parameter"),
+    "another shape": (
+        lambda values: values["shapes"].update({next(reversed(values["shapes"])): [2, 2]}),
+        "but checkpoint.json says F32 of (2, 2)",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_RECORDS)
+def test_a_wrong_record_is_a_sentence(damage: str, copied: dict[str, Any]) -> None:
+    change, sentence = DAMAGED_RECORDS[damage]
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    write_record(folder, change)
+    with pytest.raises(CheckpointError, match=re.escape(sentence)):
+        checkpoint.load_backbone(folder)
+
+
+def deep(depth: int) -> str:
+    return '{"a":' * depth + "1" + "}" * depth
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "1", "{", "NaN", deep(500), deep(100_000), "9" * 5000, "\x00", '{"a": "\\ud800"}']
+)
+def test_what_is_no_record_is_a_sentence(text: str, copied: dict[str, Any]) -> None:
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    (folder / "checkpoint.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json"):
+        checkpoint.load_backbone(folder)
+
+
+def test_every_flipped_byte_of_a_record_is_caught(copied: dict[str, Any]) -> None:
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    file = folder / "checkpoint.json"
+    content = file.read_bytes()
+    values = json.loads(content)
+    for place in range(0, len(content), 7):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            record.read(folder)
+        except CheckpointError:
+            continue
+        # A space between two values may be a line break.
+        assert json.loads(file.read_bytes()) == values
+
+
+@pytest.mark.parametrize("name", ["weights-00000-000.safetensors", "checkpoint.json"])
+def test_what_cannot_be_read_to_an_end_is_not_read(name: str, copied: dict[str, Any]) -> None:
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        checkpoint.read(folder)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        checkpoint.read(folder)
+
+
+def test_an_output_folder_that_is_a_checkpoint_is_refused(copied: dict[str, Any]) -> None:
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    before = sorted(folder.iterdir())
+    with pytest.raises(CheckpointError, match=r"is a checkpoint itself.*initial_checkpoint="):
+        run(copied | {"output": str(folder)})
+    assert sorted(folder.iterdir()) == before
 
 
 def test_a_folder_without_checkpoint_says_so(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ def test_stretches_are_those_of_the_whole(computed: None) -> None:
 
 
 def test_any_stretch_of_a_thousand_million_rows_is_there_at_once() -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     rows = Order(LARGE, 1, 0)[987_654_321:987_655_345]
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5, "seconds of CPU time"
     assert len(set(rows.tolist())) == 1024
     assert rows.min() >= 0 and rows.max() < LARGE
 

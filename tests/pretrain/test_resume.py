@@ -19,6 +19,7 @@ from pretrain import checkpoint
 from pretrain.config import RunConfig
 from pretrain.optimizer import OPTIMIZERS
 from pretrain.train import train
+from tests.liveness import outputs
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -66,7 +67,7 @@ def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: P
         "report": {"every_steps": 1, "validate_every_steps": 40, "validation_rows": 16},
     }
     undisturbed = settings(**changes) | {"output": str(tmp_path / "undisturbed")}
-    output, _ = (process := start(undisturbed)).communicate(timeout=200)
+    (output,) = outputs([process := start(undisturbed)])
     assert process.returncode == 0, output[-3000:]
 
     disturbed = undisturbed | {"output": str(tmp_path / "disturbed")}
@@ -84,7 +85,7 @@ def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: P
         process.communicate()
         kills += 1
     assert kills >= 3, "the run ended before it was killed often enough"
-    output, _ = (process := start(disturbed)).communicate(timeout=200)
+    (output,) = outputs([process := start(disturbed)])
     assert process.returncode == 0, output[-3000:]
     assert final(tmp_path / "disturbed") == final(tmp_path / "undisturbed")
     assert not list((tmp_path / "disturbed" / "checkpoints").glob("*.partial"))
@@ -211,7 +212,8 @@ def test_a_second_phase_on_longer_rows_goes_on_from_the_first(
         "workers": {"count": 1},
     }
     longer = prepare(configs.parse(values, CorpusConfig, "corpus.toml"), tmp_path / "longer")
-    for values in (settings(steps=4), settings(steps=6, data={"dataset": str(longer)})):
+    accept = {"accept": ["data.dataset"]}
+    for values in (settings(steps=4), settings(steps=6, data={"dataset": str(longer)}, resume=accept)):
         train(configs.parse(values, RunConfig, "run.toml"))
     found = final(tmp_path / "run")
     assert found["step"] == 6

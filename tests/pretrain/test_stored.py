@@ -86,6 +86,38 @@ def test_a_process_asks_for_its_own_rows_only() -> None:
 
 def test_rows_that_no_file_has_are_said(tmp_path: Path) -> None:
     save_file({"a[0:4]": torch.zeros(4, 3)}, tmp_path / "0.safetensors")
-    there = Stored(tmp_path, ["0.safetensors"], {"a": (10, 3)})
-    with pytest.raises(CheckpointError, match=r"rows 0 to 9 of a are not all there; use another checkpoint"):
-        there.whole("a")
+    with pytest.raises(CheckpointError, match=r"rows 4 to 9 of a are not all there; use another checkpoint"):
+        Stored(tmp_path, ["0.safetensors"], {"a": (10, 3)})
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "sentence"),
+    [
+        ("b", (10, 3), "holds b, which is no parameter"),
+        ("a[x:3]", (3, 3), r"holds a\[x:3\], which is no parameter"),
+        ("a[0:11]", (11, 3), "is not within 10 rows"),
+        ("a[4:4]", (0, 3), "is not within 10 rows"),
+        ("a", (3, 10), r"is F32 of shape \(3, 10\), but checkpoint.json says F32 of \(10, 3\)"),
+        ("a[0:5]", (4, 3), r"says F32 of \(5, 3\)"),
+        ("a", (10,), r"is F32 of shape \(10,\)"),
+    ],
+)
+def test_what_is_not_as_promised_is_said(key: str, shape: tuple[int, ...], sentence: str, tmp_path: Path) -> None:
+    save_file({key: torch.zeros(shape)}, tmp_path / "0.safetensors")
+    with pytest.raises(CheckpointError, match=sentence):
+        Stored(tmp_path, ["0.safetensors"], {"a": (10, 3)})
+
+
+def test_rows_that_two_files_hold_are_read_once(tmp_path: Path) -> None:
+    whole = torch.arange(30.0).view(10, 3)
+    for number, (first, last) in enumerate([(0, 6), (4, 10), (2, 5)]):
+        save_file({f"a[{first}:{last}]": whole[first:last].clone()}, tmp_path / f"{number}.safetensors")
+    there = Stored(tmp_path, [f"{number}.safetensors" for number in range(3)], {"a": (10, 3)})
+    assert torch.equal(there.whole("a"), whole)
+    assert torch.equal(there.rows("a")(5, 8), whole[5:8])
+
+
+def test_another_type_of_number_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2, 3, dtype=torch.float16)}, tmp_path / "0.safetensors")
+    with pytest.raises(CheckpointError, match="a is F16 of shape"):
+        Stored(tmp_path, ["0.safetensors"], {"a": (2, 3)})

@@ -1,0 +1,102 @@
+"""Run files and overrides, damaged."""
+
+import random
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import configs
+from configs.errors import ConfigError
+from data_pipeline.corpus import CorpusConfig
+from evaluation.evaluate import EvaluationConfig
+from pretrain.config import RunConfig
+from tests.fuzz import mutators
+from tests.fuzz.harness import failures, report
+
+SHIPPED = Path(configs.__file__).parent
+KINDS: dict[str, type[configs.Section]] = {
+    "pretrain": RunConfig,
+    "corpus": CorpusConfig,
+    "evaluation": EvaluationConfig,
+}
+FILES = {kind: sorted((SHIPPED / kind).glob("*.toml")) for kind in KINDS}
+OVERRIDES = {
+    "pretrain": [
+        "optimizer.learning_rate=1e-3",
+        'data.dataset="a b"',
+        "model.width=64",
+        'resume.accept=["seed"]',
+        "objectives={masked_lm = 1.0}",
+        "optimizer.betas=[0.9, 0.99]",
+        "output=runs/x",
+        "parallel.precision=fp32",
+    ],
+    "corpus": [
+        "source.0.weight=2.5",
+        'source.paths=["a", "b"]',
+        "segment.sequence_length=64",
+        "clean.languages=['en']",
+        "tokenizer.model=x",
+    ],
+    "evaluation": ["finetune.sequence_length=32", "seeds=[1, 2]", 'tasks=["CoLA"]'],
+}
+
+
+def text(draw: random.Random, folder: Path) -> Callable[[], Any]:
+    kind = draw.choice(list(KINDS))
+    path = folder / "run.toml"
+    damaged = mutators.text(draw, draw.choice(FILES[kind]).read_text(encoding="utf-8"))
+    path.write_bytes(damaged.encode("utf-8", "surrogatepass"))
+    return lambda: configs.load(path, KINDS[kind]) and None
+
+
+def data(draw: random.Random, folder: Path) -> Callable[[], Any]:
+    kind = draw.choice(list(KINDS))
+    path = folder / "run.toml"
+    path.write_bytes(mutators.data(draw, draw.choice(FILES[kind]).read_bytes()))
+    return lambda: configs.load(path, KINDS[kind]) and None
+
+
+def values(draw: random.Random, folder: Path) -> Callable[[], Any]:
+    kind = draw.choice(list(KINDS))
+    changed = mutators.json_value(draw, tomllib.loads(draw.choice(FILES[kind]).read_text(encoding="utf-8")))
+    return lambda: _comes_back(configs.parse(changed, KINDS[kind], "run.toml"))
+
+
+def overrides(draw: random.Random, folder: Path) -> Callable[[], Any]:
+    kind = draw.choice(list(KINDS))
+    path = draw.choice(FILES[kind])
+    key, _, value = draw.choice(OVERRIDES[kind]).partition("=")
+    hostile = draw.choice(mutators.HOSTILE)()
+    changed = draw.choice(
+        (
+            lambda: mutators.text(draw, f"{key}={value}"),
+            lambda: f"{mutators.text(draw, key)}={value}",
+            lambda: f"{key}={mutators.text(draw, value)}",
+            lambda: f"{key}={hostile!r}",
+            lambda: f"{key}={hostile}",
+            lambda: f"{key}={'[' * draw.choice((50, 5000))}",
+            lambda: f"{key}={'9' * draw.choice((20, 400, 5000))}",
+            lambda: f"{'a.' * draw.choice((3, 500, 20_000))}b=1",
+            lambda: f"{key}={value}\nseed = 3",
+        )
+    )()
+    return lambda: configs.load(path, KINDS[kind], [changed]) and None
+
+
+def _comes_back(config: configs.Section) -> str | None:
+    """What was understood has to mean the same when it is written down."""
+    try:
+        again = configs.parse(configs.dump(config), type(config), "again")
+    except ConfigError as error:
+        return f"accepted, but not when it is written down: {error}"
+    return None if again == config else "accepted, but is another one when it is written down"
+
+
+@pytest.mark.parametrize("target", [text, data, values, overrides], ids=lambda target: target.__name__)
+def test_damaged_configuration_is_a_sentence(target: Any, tmp_path: Path) -> None:
+    found = failures(target, tmp_path)
+    assert not found, report(found)

@@ -1,0 +1,179 @@
+"""Checkpoints, datasets and task files, damaged."""
+
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import configs
+from data_pipeline import manifest
+from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.verification import verify
+from evaluation.reading import read_table
+from evaluation.tasks import TASKS
+from pretrain import checkpoint
+from pretrain.models import FAMILIES
+from pretrain.models.family import Vocabulary
+from tests.fuzz import mutators
+from tests.fuzz.harness import Case, failures, report
+
+MODELS: list[dict[str, Any]] = [
+    {"family": "bert", "layers": 1, "width": 8, "heads": 2, "feed_forward_width": 8, "positions": 8},
+    {"family": "gpt", "layers": 1, "width": 8, "heads": 2, "feed_forward_width": 8, "positions": 8},
+    {"family": "elmo", "layers": 1, "width": 8, "cells": 4, "filters": [[1, 4], [2, 4]], "highways": 1},
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A small checkpoint of each of ``MODELS``."""
+    tokenizer = dataset / "tokenizer.model"
+    pieces = len(Tokenizer.load(tokenizer))
+    folders = []
+    for values in MODELS:
+        config = configs.parse(values, FAMILIES[values["family"]].config, "the test's model")
+        with torch.device("meta"):
+            module = FAMILIES[values["family"]].module(config, Vocabulary(pieces, tokenizer))
+        weights = {f"backbone.{name}": torch.randn(value.shape) for name, value in module.named_parameters()}
+        facts = {
+            "step": 3,
+            "samples": 24,
+            "seed": 1,
+            "vocabulary_size": pieces,
+            "tokenizer_sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
+            "config": {"model": configs.dump(config), "objectives": {}},
+        }
+        folder = tmp_path_factory.mktemp(values["family"]) / "checkpoint"
+        folder.mkdir()
+        checkpoint.write_weights(folder, weights, tokenizer.read_bytes(), facts)
+        folders.append(folder)
+    return folders
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sealed(values: Any) -> Any:
+    """A record with the checksum that it should have."""
+    if not isinstance(values, dict):
+        return values
+    values = {name: value for name, value in values.items() if name != "record_sha256"}
+    return {**values, "record_sha256": digest(json.dumps(values, sort_keys=True).encode())}
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    return dict(checkpoint.load_backbone(folder).backbone.state_dict())
+
+
+def damaged_checkpoint(checkpoints: list[Path]) -> Case:
+    """Either a file is damaged, or everything is made to look right again by whoever knows the checksums."""
+    right = {folder: weights_of(folder) for folder in checkpoints}
+
+    def case(draw: random.Random, place: Path) -> Callable[[], Any]:
+        source = draw.choice(checkpoints)
+        folder = place / "checkpoint"
+        shutil.copytree(source, folder)
+        file, knowing = draw.choice(sorted(folder.iterdir())), draw.random() < 0.7
+        record = json.loads((folder / "checkpoint.json").read_text())
+        if file.name == "checkpoint.json":
+            if knowing:
+                file.write_text(json.dumps(sealed(mutators.json_value(draw, record))))
+            else:
+                file.write_bytes(mutators.json_text(draw, record).encode("utf-8", "surrogatepass"))
+        else:
+            damage = mutators.safetensors if file.suffix == ".safetensors" else mutators.data
+            file.write_bytes(damage(draw, file.read_bytes()))
+            if knowing:
+                record["files"][file.name] = digest(file.read_bytes())
+                (folder / "checkpoint.json").write_text(json.dumps(sealed(record)))
+
+        def read() -> str | None:
+            found = weights_of(folder)
+            same = all(torch.equal(value, found[name]) for name, value in right[source].items())
+            return None if knowing or same else "other weights were read without a word"
+
+        return read
+
+    return case
+
+
+def damaged_dataset(dataset: Path) -> Case:
+    files = [path.relative_to(dataset) for path in sorted(dataset.rglob("*")) if path.is_file()]
+    small = [file for file in files if file.parts[0] != "card"]
+
+    def case(draw: random.Random, place: Path) -> Callable[[], Any]:
+        folder = place / "dataset"
+        folder.mkdir()
+        for name in small:
+            (folder / name).hardlink_to(dataset / name)
+        file, knowing = folder / draw.choice(small), draw.random() < 0.5
+        content = file.read_bytes()
+        file.unlink()
+        if file.name == manifest.MANIFEST:
+            values = json.loads(content)
+            del values["manifest_sha256"]
+            changed = mutators.json_value(draw, values) if knowing else mutators.json_text(draw, values)
+            written = _sealed_manifest(changed) if isinstance(changed, dict) else str(changed).encode("utf-8", "replace")
+        else:
+            written = mutators.data(draw, content)
+        file.write_bytes(written)
+        harmless = written == content
+        return lambda: verify(folder) and (None if harmless or knowing else "damage was not noticed")
+
+    return case
+
+
+def _sealed_manifest(values: dict[str, Any]) -> bytes:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    whole = {**values, "manifest_sha256": digest(text.encode("utf-8", "replace"))}
+    return (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+ROWS = {
+    "CoLA": "gj04\t1\t\tOur friends won't buy this.\nks08\t0\t*\tThe more does Bill smoke.\n",
+    "SST-2": "sentence\tlabel\nhide new secretions \t0\nof saucy \t1\n",
+    "STS-B": "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n"
+    "0\tmain\tMSRvid\t2012\t0001\tnone\tnone\tA plane is taking off.\tAn air plane is taking off.\t5.000\n",
+    "RTE": "index\tsentence1\tsentence2\tlabel\n0\tNo weapons found.\tWeapons found.\tnot_entailment\n",
+}
+
+
+def damaged_tasks(draw: random.Random, place: Path) -> Callable[[], Any]:
+    name = draw.choice(list(ROWS))
+    task = TASKS[name]
+    file = place / task.train.file
+    file.parent.mkdir(parents=True)
+    if draw.random() < 0.5:
+        file.write_bytes(mutators.text(draw, ROWS[name]).encode("utf-8", "surrogatepass"))
+    else:
+        file.write_bytes(mutators.data(draw, ROWS[name].encode()))
+
+    def read() -> str | None:
+        found = read_table(place, task.train, task)
+        finite = len(found.labels) == len(found.texts) and bool(torch.isfinite(torch.as_tensor(found.labels)).all())
+        return None if finite else "labels are missing or not finite"
+
+    return read
+
+
+def test_damaged_checkpoints_are_a_sentence(checkpoints: list[Path], tmp_path: Path) -> None:
+    found = failures(damaged_checkpoint(checkpoints), tmp_path)
+    assert not found, report(found)
+
+
+def test_damaged_datasets_are_a_sentence(dataset: Path, tmp_path: Path) -> None:
+    found = failures(damaged_dataset(dataset), tmp_path)
+    assert not found, report(found)
+
+
+def test_damaged_task_files_are_a_sentence(tmp_path: Path) -> None:
+    found = failures(damaged_tasks, tmp_path)
+    assert not found, report(found)

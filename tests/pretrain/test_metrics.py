@@ -1,0 +1,41 @@
+"""The JSON lines of a run that goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pretrain.metrics import ReportConfig, Reporter
+
+
+def reports(output: Path, first_step: int) -> list[int]:
+    """Steps of the lines that are there when a run goes on after ``first_step``."""
+    Reporter(output, 100, first_step, None, ReportConfig(tensorboard=False), mute=False).close()
+    return [json.loads(line)["step"] for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def line(step: int) -> bytes:
+    return json.dumps({"step": step, "train": {"masked_lm": 5.0}, "seconds": 1.0}).encode() + b"\n"
+
+
+DAMAGE = [b"", b"\xff\xfe{}\n", b"[]\n", b"{}\n", b'{"step": "4"}\n', b'{"step": 4, "train": 1}\n', b"\0\0\0\n"]
+DAMAGE += [b'{"step": 4, "train": {"no_objective": 1.0}}\n', b"[" * 100_000 + b"\n", line(4)[:-9] + b"\n"]
+
+
+@pytest.mark.parametrize("damaged", DAMAGE, ids=range(len(DAMAGE)))
+def test_a_damaged_line_costs_that_line(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(line(2) + damaged + line(6) + line(8)[:-5])
+    assert reports(tmp_path, 8) == [2, 6]
+    assert reports(tmp_path, 5) == [2]
+
+
+def test_an_interrupted_rewrite_leaves_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(line(2) + line(4))
+
+    def fail(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        reports(tmp_path, 4)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == line(2) + line(4)
