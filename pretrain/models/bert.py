@@ -50,7 +50,7 @@ class BertConfig(TransformerConfig):
     """Gated feed-forward layers (Shazeer 2020); their inner width then counts twice."""
     bias: Fixed[bool] = True
     """Linear layers and norms have biases."""
-    head_activation: Activation | None = None
+    head_activation: Fixed[Activation | None] = None
     """Of the masked-token head; unset: ``activation``, as in BERT (RoBERTa's published code: always gelu)."""
 
     follows: ClassVar[Mapping[str, str]] = {"head_activation": "activation"}

@@ -24,7 +24,7 @@ class SwitchConfig(T5Config):
     """Tokens that an expert takes, in shares of an even split; what is beyond passes by (section 2.2)."""
     evaluation_capacity_factor: Free[float] = Field(default=2.0, gt=0)
     """The same when nothing is trained."""
-    sequence_capacity: int = Field(default=0, ge=0)
+    sequence_capacity: Fixed[int] = Field(default=0, ge=0)
     """Tokens of each sequence that an expert takes, in place of both factors (transformers' expert_capacity); 0: the
     factors count, over a micro-batch."""
 
