@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from configs import Section
-from data_pipeline.characters import kinds
+from data_pipeline.characters import cleaning_kinds
 from data_pipeline.compiled.text import tidied
 from data_pipeline.document import Document
 from data_pipeline.language import language
@@ -107,7 +107,7 @@ def normalise(text: str, form: Literal["NFC", "NFKC"]) -> Tidy:
     """Normal form, no control characters, single spaces, paragraphs parted by one blank line."""
     normal = text if text.isascii() else unicodedata.normalize(form, text)
     data = np.frombuffer(normal.encode(), np.uint8)
-    found, letters, visible = tidied(data, kinds())
+    found, letters, visible = tidied(data, cleaning_kinds())
     return Tidy(found.tobytes().decode(), letters, visible)
 
 

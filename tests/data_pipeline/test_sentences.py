@@ -1,19 +1,22 @@
 """Sentence splitting."""
 
-from pathlib import Path
+import random
+import re
+import unicodedata
 
 import numpy as np
 import pytest
 
+from data_pipeline.characters import SENTENCE_TERMINAL
 from data_pipeline.columns import Ragged
-from data_pipeline.sentences import as_text, find_sentences, split
+from data_pipeline.sentences import as_text, cut_to_fit, find_sentences, split
+from tests.data_pipeline import sentence_cases
 from tests.data_pipeline.given_texts import mixtures
+from tests.data_pipeline.sentence_cases import Case
 
-HARD = [
-    line.replace("\u23ce", "\n")
-    for line in Path(__file__).with_name("sentences_hard_cases.txt").read_text(encoding="utf-8").splitlines()
-    if not line.startswith("#")
-]
+TERMINALS = [chr(point) for point in range(0x110000) if re.match(f"[{SENTENCE_TERMINAL}]", chr(point))]
+CASES = sentence_cases.read()
+HARD = [pytest.param(case, marks=pytest.mark.xfail(strict=True)) if case.known_wrong else case for case in CASES]
 
 
 @pytest.mark.parametrize(
@@ -39,22 +42,73 @@ def test_it_splits(text: str, expected: list[str]) -> None:
     assert split(text) == expected
 
 
-@pytest.mark.parametrize("case", HARD)
-def test_hard_cases_are_right(case: str) -> None:
-    expected = [" ".join(sentence.split()) for sentence in case.split("|")]
-    assert split(case.replace("|", "")) == expected
+@pytest.mark.parametrize("case", HARD, ids=lambda case: f"{case.language}-{CASES.index(case)}")
+def test_hard_cases_are_right(case: Case) -> None:
+    assert split(case.text) == case.sentences
+
+
+@pytest.mark.parametrize("language", ["English", "German", "Chinese", "Japanese", "Korean", "Hindi"])
+def test_each_language_has_enough_hard_cases(language: str) -> None:
+    assert sum(case.language == language for case in CASES) >= 25
 
 
 def test_sentences_split_again_stay_whole() -> None:
-    for case in HARD:
-        assert all(split(sentence) == [sentence] for sentence in split(case.replace("|", "")))
+    for case in CASES:
+        assert all(split(sentence) == [sentence] for sentence in split(case.text)), case.text
+
+
+def test_sentence_terminals_are_those_of_unicode() -> None:
+    """The regex package carries Unicode's property, in its own version."""
+    regex = pytest.importorskip("regex", reason="comes with transformers")
+    ours = re.compile(f"[{SENTENCE_TERMINAL}]")
+    wrong = [
+        hex(point)
+        for point in range(0x110000)
+        if (ours.match(chr(point)) is None) == (regex.match(r"\p{Sentence_Terminal}", chr(point)) is not None)
+    ]
+    assert not wrong
+
+
+def test_every_sentence_terminal_ends_a_sentence() -> None:
+    """Between letters of a script without case, and a space behind it."""
+    kept = [
+        mark
+        for mark in TERMINALS
+        if split(f"\u05d0\u05d1\u05d2{mark} \u05d3\u05d4\u05d5") != [f"\u05d0\u05d1\u05d2{mark}", "\u05d3\u05d4\u05d5"]
+    ]
+    assert not kept
+
+
+def test_a_sentence_begins_with_a_capital_of_any_script() -> None:
+    """As in English, it does not begin with a small letter."""
+    for point in range(0x30000):
+        letter = chr(point)
+        if unicodedata.category(letter) in ("Lu", "Lt"):
+            assert split(f"abcd. {letter}efg.") == ["abcd.", f"{letter}efg."], letter
+        elif unicodedata.category(letter) == "Ll" and not 0x10D0 <= point < 0x1100:
+            assert split(f"abcd. {letter}efg.") == [f"abcd. {letter}efg."], letter
 
 
 MARKS = [
     *"aA.!?\u2026 \n\"'()[]19-*,",
     *"\u3002\uff01\uff1f\uff1b\uff61\u201c\u201d\u2019\u300d\u300a\u300b\uff08\uff09\u2022\uff0c\u3001",
     *("\u8bf4", "\u9053", "\u4ed6", "I", "Mr.", "Dr", "e.g.", "U.S.", "The", "said", "John", "no."),
-    *("\u00e9", "\U0001f600", "\u00b2"),
+    *(
+        "\u00e9",
+        "\U0001f600",
+        "\u00b2",
+        "\u0939\u093f",
+        "\u0964",
+        "\uadf8",
+        "\ub2e4.",
+        "\u061f",
+        "\u06d4",
+        "\u03b1;",
+        "z. B.",
+        "3.",
+        "\uff0e",
+        "\u00bb",
+    ),
 ]
 """Everything that the rules look at."""
 
@@ -75,3 +129,63 @@ def test_each_text_is_split_for_itself_in_order_and_whole() -> None:
 def test_no_character_is_lost() -> None:
     text = 'He said (softly): "Go!" And U.S. troops, 3.5 m away... Then? \u7ed3\u675f\u3002End'
     assert "".join("".join(split(text)).split()) == "".join(text.split())
+
+
+SCRIPTS = {
+    "Latin": "ab\u00e9 ,",
+    "Hangul": "\uac00\ub098\ub2e4 ",
+    "Devanagari": "\u0915\u093f\u0924\u094d\u0930 ",
+    "Thai": "\u0e01\u0e33\u0e34\u0e48\u0e40",
+    "Han": "\u4eca\u5929\uff0c\u6c14",
+    "Kana": "\u304b\u3099\u30ab\uff9e",
+    "Arabic": "\u0628\u064e\u200c\u0631 \u060c",
+    "emoji": "\U0001f468\u200d\U0001f469\U0001f3fd\U0001f1e9\U0001f1ea\u2764\ufe0f",
+    "marks": "a\u0301\u0302\U000e0100",
+}
+
+
+def one_a_character(texts: Ragged, found: Ragged) -> Ragged:
+    """Ids of a tokenizer that has a token for each character, of white space too."""
+    data = texts.values.tobytes()
+    return Ragged.of_bytes(b"." * len(data[start:stop].decode()) for start, stop in found.values.tolist())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_is_too_long_is_cut_and_nothing_of_it_lost(script: str) -> None:
+    """At spaces where there are any, else between characters as a reader sees them."""
+    regex = pytest.importorskip("regex", reason="comes with transformers")
+    draw = random.Random(script)
+    texts = ["".join(draw.choices(SCRIPTS[script], k=draw.randint(1, 400))).strip() or "a" for _ in range(200)]
+    whole = Ragged.of_bytes(text.encode() for text in texts)
+    longest = 40
+    found, rows = cut_to_fit(whole, find_sentences(whole), one_a_character, longest)
+    assert np.array_equal(rows.lengths, one_a_character(whole, found).lengths)
+    assert rows.lengths.max() <= longest
+    for number, text in enumerate(texts):
+        data, end, last = text.encode(), whole.offsets[number], b""
+        borders = {len(text[: each.end()].encode()) for each in regex.finditer(r"\X", text)}
+        for start, stop in found.values[found.offsets[number] : found.offsets[number + 1]]:
+            between = whole.values[end:start].tobytes()
+            assert not between.strip(b" \n") and stop > start
+            if not between and script in ("Latin", "Hangul", "Devanagari") and start > whole.offsets[number]:
+                assert b" " not in last[len(last) // 2 + 1 :], "there was a space to cut at"
+            last = whole.values[start:stop].tobytes()
+            assert int(stop - whole.offsets[number]) in borders, text
+            end = stop
+        assert end == whole.offsets[number] + len(data)
+
+
+def test_texts_are_cut_at_spaces_where_they_have_them() -> None:
+    text = " ".join(["\uac00\ub098\ub2e4\ub77c"] * 500)
+    whole = Ragged.of_bytes([text.encode(), b"short"])
+    found, rows = cut_to_fit(whole, find_sentences(whole), one_a_character, 60)
+    pieces = as_text(whole.values, found.values)
+    assert " ".join(pieces) == f"{text} short" and rows.lengths.max() <= 60
+    assert rows.lengths[:-2].min() > 20, "few pieces are short"
+
+
+def test_what_cannot_be_cut_stays_whole() -> None:
+    text = "a" + "\u0301" * 100 + "b"
+    whole = Ragged.of_bytes([text.encode()])
+    found, _ = cut_to_fit(whole, find_sentences(whole), one_a_character, 10)
+    assert as_text(whole.values, found.values) == [text[:-1], "b"]
