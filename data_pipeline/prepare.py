@@ -63,7 +63,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     console = Console(highlight=False)
     _check_given_tokenizer(config)
     if config.clean.languages:
-        language.check_installed()
+        language.check(config.clean.languages)
     inputs = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)

@@ -140,7 +140,31 @@ def test_other_languages_are_dropped_and_counted() -> None:
 def test_a_missing_package_for_languages_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "find_spec", lambda name: None)
     with pytest.raises(CorpusError, match=r"pip install 'sesame\[language\]'"):
-        language.check_installed()
+        language.check(("en",))
+
+
+@pytest.mark.parametrize(
+    ("code", "near"),
+    [
+        ("jp", "ja"),
+        ("cn", "zh"),
+        ("kr", "ko"),
+        ("EN", "en"),
+        ("german", "de"),
+        ("eng", "en"),
+        ("zh-CN", "zh"),
+        ("qq", ""),
+    ],
+)
+def test_an_unknown_code_of_a_language_is_refused_with_near_ones(code: str, near: str) -> None:
+    pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
+    with pytest.raises(ConfigError, match=rf"^clean.languages: '{code}' is no code .* near ones: {near}"):
+        language.check(("en", code))
+
+
+def test_known_codes_of_languages_are_accepted() -> None:
+    pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
+    language.check(("en", "ja", "zh"))
 
 
 def test_lines_and_paragraphs_are_not_both_dropped() -> None:
