@@ -26,7 +26,7 @@ sqi alb al, sr=Serbian srp rs, sv=Swedish swe se, sw=Swahili swa, ta=Tamil tam, 
 tl=Tagalog tgl Filipino ph, tr=Turkish tur, ug=Uyghur uig, uk=Ukrainian ukr ua, ur=Urdu urd pk, vi=Vietnamese vie
 vn, vo=Volapuk vol, wa=Walloon wln, xh=Xhosa xho, zh=Chinese zho chi cn tw, zu=Zulu zul
 """
-NAMES = dict(each.split("=") for each in " ".join(LANGUAGES.split()).split(", "))
+NAMES = {code: names for code, _, names in (each.partition("=") for each in " ".join(LANGUAGES.split()).split(", "))}
 """Code -> the language, and what else it may be asked for as: codes of ISO 639-2, countries."""
 NEAR = 3
 """Codes that are named beside one that is not known."""
