@@ -71,7 +71,7 @@ def steps(arguments: argparse.Namespace, tokenizer: Tokenizer, folder: Path) -> 
     documents = timed("read", lambda: [each for unit in units(source) for each in read(unit, source, dropped)])
     cleaned = timed("clean", lambda: list(clean(documents, CleanConfig(), dropped)))
     parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
-    texts = timed("read parts", lambda: Ragged.joined([part.texts(np.ones(part.documents, bool)) for part in parts]))
+    texts = timed("read parts", lambda: Ragged.joined([part.texts(np.ones(part.pieces, bool)) for part in parts]))
     places = timed("split sentences", lambda: find_sentences(texts))
     rows = timed("encode", lambda: tokenizer.encode_sentences(texts.values, places.values))
     sentences = Sentences(rows.values, rows.offsets, places.offsets)

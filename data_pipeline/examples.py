@@ -38,10 +38,13 @@ class Group(NamedTuple):
     split: str
     number: int
     """Among the groups of the split; seeds the draws."""
-    first_document: int
-    """Number of its first document among those of the split."""
+    documents: np.ndarray
+    """int64 [pieces]: number, among those of the split, of the document of each piece; neighbours with one number are
+    one document."""
     parts: tuple[tuple[Part, Choice], ...]
     fate: Fate
+    partners: int = 0
+    """Parts at the end that only lend partners for next-sentence pairs, from other documents."""
 
 
 class Rows(NamedTuple):
@@ -52,13 +55,25 @@ class Rows(NamedTuple):
     columns: tuple[str, ...]
 
 
+class Tokenised(NamedTuple):
+    """The documents of a group as ids, without those that are empty."""
+
+    sentences: Sentences
+    documents: np.ndarray
+    """int64 [documents]: their numbers in the split."""
+    times: np.ndarray
+    """int64 [documents]: how often each is gone through; 0 for those that only lend partners."""
+    texts: np.ndarray
+    """int64 [documents]: equal for documents of equal text."""
+
+
 def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     """Tokenise, segment and corrupt one group into a file under ``folder``."""
     tokenizer = loaded(recipe.tokenizer, recipe.tokenizer_sha256)
-    sentences, documents, times = _tokenised(group, tokenizer)
-    passes = times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(times, 1)
+    text = _tokenised(group, tokenizer)
+    passes = text.times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(text.times, 1)
     made = [
-        _one_pass(group, recipe, sentences, documents, tokenizer, number, np.flatnonzero(passes > number))
+        _one_pass(group, recipe, text, tokenizer, number, np.flatnonzero(passes > number))
         for number in range(int(passes.max(initial=0)))
     ]
     if not (made := [columns for columns in made if columns]):
@@ -83,15 +98,15 @@ def gather_shard(
 def _one_pass(
     group: Group,
     recipe: Recipe,
-    sentences: Sentences,
-    documents: np.ndarray,
+    text: Tokenised,
     tokenizer: Tokenizer,
     number: int,
     taken: np.ndarray,
 ) -> Columns:
     """The examples of one way through the ``taken`` documents, in columns; none where the text gives none."""
     draw = generator(recipe.seed, f"examples of {group.split}", group.number, number)
-    spans = segment(sentences, recipe.segment, draw, taken)
+    sentences, documents = text.sentences, text.documents
+    spans = segment(sentences, recipe.segment, draw, taken, text.texts)
     if not len(spans):
         return {}
     first_start, first_end, second_start, _, pair_labels, document = spans.T
@@ -112,19 +127,27 @@ def _one_pass(
     return {name: columns[name] for name in COLUMNS if name in columns}
 
 
-def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarray, np.ndarray]:
-    """The group's documents as ids with boundaries, their numbers in the split, and how often each is gone through;
-    empty ones are left out."""
-    texts = Ragged.joined([part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts])
+def _tokenised(group: Group, tokenizer: Tokenizer) -> Tokenised:
+    pieces = Ragged.joined([part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts])
+    begins = np.flatnonzero(np.diff(group.documents, prepend=-1))
+    texts = Ragged(pieces.values, pieces.offsets[np.append(begins, len(group.documents))])
     found = find_sentences(texts)
     rows = tokenizer.encode_sentences(texts.values, found.values)
     documents = len(found.lengths)
     owners = np.repeat(np.arange(documents), found.lengths)[rows.lengths > 0]
     per_document = np.bincount(owners, minlength=documents)
     bounds = [boundaries(counts[counts > 0]) for counts in (rows.lengths, per_document)]
-    times = np.concatenate([choice.turns(group.fate) for _, choice in group.parts])
-    places = np.flatnonzero(per_document)
-    return Sentences(rows.values, *bounds), group.first_document + places, times[places]
+    own = len(group.parts) - group.partners
+    times = [choice.turns(group.fate) * (part < own) for part, (_, choice) in enumerate(group.parts)]
+    marks = [part.fingerprints[choice.keep(group.fate)] for part, choice in group.parts]
+    _, equal = np.unique(np.concatenate(marks), axis=0, return_inverse=True)
+    filled = begins[per_document > 0]
+    return Tokenised(
+        Sentences(rows.values, *bounds),
+        group.documents[filled],
+        np.concatenate(times)[filled],
+        equal.ravel()[filled],
+    )
 
 
 def laid_out(ids: np.ndarray, spans: np.ndarray, special: Special, paired: bool) -> Ragged:

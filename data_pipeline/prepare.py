@@ -19,8 +19,10 @@ from rich.console import Console
 
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
 from data_pipeline import language, overlap, provenance, shards, tokenizer
-from data_pipeline.balance import groups, orders
+from data_pipeline.balance import groups, orders, partners
+from data_pipeline.columns import boundaries
 from data_pipeline.corpus import CorpusConfig
+from data_pipeline.document import Document
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
 from data_pipeline.files import matching
@@ -34,7 +36,16 @@ from data_pipeline.manifest import (
     digest,
     write_manifest,
 )
-from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
+from data_pipeline.parts import (
+    OVERLAP,
+    PARAGRAPH_END,
+    Part,
+    Reading,
+    Wanted,
+    read_unit,
+    whole_documents,
+    write_parts,
+)
 from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 from data_pipeline.sentences import split as split_sentences
 from data_pipeline.sources import Unit, units
@@ -91,7 +102,11 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
     provenance.write_places(folder / shards.PLACES, parts, choices)
     recipe = Recipe(config.seed, config.segment, config.corrupt, model_path, digest(model_path))
-    jobs = [*_groups("train", Fate.TRAIN, parts, choices), *_groups("validation", Fate.VALIDATION, *held_out)]
+    pairs = config.segment.kind == "next_sentence"
+    jobs = [
+        *_groups("train", Fate.TRAIN, parts, choices, pairs=pairs),
+        *_groups("validation", Fate.VALIDATION, *held_out, pairs=pairs),
+    ]
     by_split = _make_examples(jobs, recipe, work, workers)
     vocabulary = Tokenizer(model, "the tokenizer model")
     splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
@@ -213,8 +228,8 @@ def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Ch
     """The bytes of the given model, or of one trained on an even sample of the documents that are trained on."""
     if config.tokenizer.model is not None:
         return tokenizer.given_model(config.tokenizer)
-    sizes = [int(part.characters[choice.keep(Fate.TRAIN)].sum()) for part, choice in zip(parts, choices, strict=True)]
-    share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, sum(sizes)))
+    size = sum(int(choice.characters[choice.keep(Fate.TRAIN)].sum()) for choice in choices)
+    share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, size))
     train = bound(tokenizer.train, _sample(parts, choices, share, config.seed), config.tokenizer)
     return workers.once("train the tokenizer", train)
 
@@ -235,26 +250,33 @@ def _write_held_out(
 ) -> tuple[list[Part], list[Choice]]:
     """Write the held-out documents of all parts to ``path`` and as parts of their own, so that they meet in pairs."""
 
-    def documents() -> Iterator[Any]:
+    def documents() -> Iterator[Document]:
+        keeps, paragraphs = zip(*((choice.keep(Fate.VALIDATION), choice.paragraphs) for choice in choices), strict=True)
         with path.open("w", encoding="utf-8") as file:
-            for part, choice in zip(parts, choices, strict=True):
-                for document in part.read(choice.keep(Fate.VALIDATION), choice.paragraphs):
-                    file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
-                    yield document
+            for document in whole_documents(parts, keeps, paragraphs):
+                file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
+                yield document
 
     held_out = write_parts(documents(), "held out", work / "held-out", Wanted())
-    return held_out, [Choice(np.full(part.documents, Fate.VALIDATION, np.int8), None) for part in held_out]
+    return held_out, [Choice(np.full(part.pieces, Fate.VALIDATION, np.int8), part.characters) for part in held_out]
 
 
-def _groups(split: str, fate: Fate, parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[Group]:
-    """The documents of one fate in groups for the workers."""
+def _groups(
+    split: str, fate: Fate, parts: Sequence[Part], choices: Sequence[Choice], *, pairs: bool
+) -> Iterator[Group]:
+    """The documents of one fate in groups for the workers, with others to lend partners where ``pairs`` need them."""
     keeps = [choice.keep(fate) for choice in choices]
-    documents = [int(keep.sum()) for keep in keeps]
-    characters = [int(part.characters[keep].sum()) for part, keep in zip(parts, keeps, strict=True)]
-    first = 0
-    for number, members in enumerate(groups(characters, documents)):
-        yield Group(split, number, first, tuple((parts[i], choices[i]) for i in members), fate)
-        first += sum(documents[i] for i in members)
+    pieces = [int(keep.sum()) for keep in keeps]
+    characters = [int(choice.characters[keep].sum()) for choice, keep in zip(choices, keeps, strict=True)]
+    begins = [part.begins[keep] for part, keep in zip(parts, keeps, strict=True)]
+    before = boundaries(np.array([each.sum() for each in begins], np.int64))
+    documents = [first + np.cumsum(each) - 1 for first, each in zip(before[:-1], begins, strict=True)]
+    for number, members in enumerate(groups(characters, pieces)):
+        lent = partners(members, documents) if pairs else {}
+        numbers = np.concatenate([*(documents[i] for i in members), *(documents[i][some] for i, some in lent.items())])
+        own = [(parts[i], choices[i]) for i in members]
+        others = [(parts[i], choices[i].only(fate, some)) for i, some in lent.items()]
+        yield Group(split, number, numbers, (*own, *others), fate, len(others))
 
 
 def _write_shards(
@@ -294,13 +316,13 @@ def _sources(
     choices: Sequence[Choice],
     workers: Workers,
 ) -> tuple[dict[str, Any], ...]:
-    """A row for each unit: its source with kind and weight, and what was kept of it, each document counted once."""
+    """A row for each unit: its source with kind and weight, and what is left of it, each document counted once."""
     files = list(dict.fromkeys(unit.paths for unit in inputs))
     checksums = workers.map("checksum the sources", provenance.checksum, [(paths,) for paths in files])
     hashed = dict(zip(files, checksums, strict=True))
     rows, rest = [], iter(choices)
     for unit, reading in zip(inputs, readings, strict=True):
-        kept = [(part, choice.fates >= Fate.TRAIN) for part, choice in zip(reading.parts, rest, strict=False)]
+        kept = [(part, choice) for part, choice in zip(reading.parts, rest, strict=False)]
         rows.append(
             {
                 "name": unit.name,
@@ -309,8 +331,8 @@ def _sources(
                 "source": unit.source,
                 "kind": unit.kind,
                 "weight": config.source[unit.source].weight,
-                "documents_kept": sum(int(keep.sum()) for _, keep in kept),
-                "characters_kept": sum(int(part.characters[keep].sum()) for part, keep in kept),
+                "documents_kept": sum(int((part.begins & choice.stays).sum()) for part, choice in kept),
+                "characters_kept": sum(int(choice.characters[choice.stays].sum()) for _, choice in kept),
             }
         )
     return tuple(rows)

@@ -62,12 +62,17 @@ class Example(NamedTuple):
 
 
 def segment(
-    part: Sentences, config: SegmentConfig, draw: np.random.Generator, documents: np.ndarray | None = None
+    part: Sentences,
+    config: SegmentConfig,
+    draw: np.random.Generator,
+    documents: np.ndarray | None = None,
+    texts: np.ndarray | None = None,
 ) -> np.ndarray:
     """The examples of every document of ``part``, or of some; partners come from all of them.
 
     Args:
         documents: int64 numbers of documents.
+        texts: int64 [documents], equal for documents of equal text, which are no partners; None where all differ.
 
     Returns:
         int64 [examples, 6]: the fields of :class:`Example`.
@@ -77,4 +82,8 @@ def segment(
     taken = np.arange(len(bounds) - 1) if documents is None else documents
     room = config.sequence_length - (3 if config.kind in PAIRS else 2)
     seed = draw.integers(2**64, dtype=np.uint64)
-    return KINDS[config.kind](sentences, bounds, taken, room, config.short_sequence_probability, seed)
+    partners: tuple[np.ndarray, ...] = ()
+    if config.kind == "next_sentence":
+        texts = np.arange(len(bounds) - 1) if texts is None else texts
+        partners = texts, len(texts) - np.bincount(texts)[texts]
+    return KINDS[config.kind](sentences, bounds, taken, room, config.short_sequence_probability, seed, *partners)

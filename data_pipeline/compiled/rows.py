@@ -54,7 +54,7 @@ def heads(tosses, state):
 
 
 @compiled
-def next_sentence(sentences, documents, taken, room, short, seed):
+def next_sentence(sentences, documents, taken, room, short, seed, texts, partners):
     """int64 [examples, 6]: the fields of ``Example``, of the documents ``taken``, as all of these functions give them.
 
     Args:
@@ -62,8 +62,10 @@ def next_sentence(sentences, documents, taken, room, short, seed):
         documents: int64 [documents + 1]: where each starts, in sentences; none is empty.
         room: most tokens of an example.
         short: share of examples that aim at a random shorter length.
+        texts: int64 [documents]: equal for documents of equal text.
+        partners: int64 [documents]: how many documents have another text than this one.
     """
-    state, count, others = np.full(1, seed, np.uint64), 0, len(documents) - 1
+    state, count = np.full(1, seed, np.uint64), 0
     found = np.empty((count_sentences(documents, taken), 6), np.int64)
     for document in taken:
         first, end = documents[document], documents[document + 1]
@@ -72,10 +74,12 @@ def next_sentence(sentences, documents, taken, room, short, seed):
             last = reaching(sentences, first, end, target)
             middle = first + 1 if last - first < 3 else between(first + 1, last, state)
             start, stop, lonely = sentences[first], sentences[middle], last - first == 1
-            if others > 1 and (lonely or share(state) < 0.5):
-                # Always another document, so that every label is true; the sentences not used come again.
-                other = between(0, others - 1, state)
-                other += 1 if other >= document else 0
+            if partners[document] > 0 and (lonely or share(state) < 0.5):
+                # Always another text, so that every label is true; the sentences not used come again.
+                other = document
+                while texts[other] == texts[document]:
+                    other = between(0, len(texts) - 1, state)
+                    other += 1 if other >= document else 0
                 begin, close = documents[other], documents[other + 1]
                 begin = between(begin, close, state)
                 close = reaching(sentences, begin, close, target - (stop - start))
