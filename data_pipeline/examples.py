@@ -55,7 +55,7 @@ class Rows(NamedTuple):
 def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     """Tokenise, segment and corrupt one group into a file under ``folder``."""
     tokenizer = loaded(recipe.tokenizer, recipe.tokenizer_sha256)
-    sentences, documents, times = _tokenised(group, tokenizer)
+    sentences, documents, times = _tokenised(group, tokenizer, recipe.segment)
     passes = times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(times, 1)
     made = [
         _one_pass(group, recipe, sentences, documents, tokenizer, number, np.flatnonzero(passes > number))
@@ -112,16 +112,18 @@ def _one_pass(
     return {name: columns[name] for name in COLUMNS if name in columns}
 
 
-def _tokenised(group: Group, tokenizer: Tokenizer) -> tuple[Sentences, np.ndarray, np.ndarray]:
+def _tokenised(group: Group, tokenizer: Tokenizer, segment: SegmentConfig) -> tuple[Sentences, np.ndarray, np.ndarray]:
     """The group's documents as ids with boundaries, their numbers in the split, and how often each is gone through;
     empty ones are left out."""
     texts = Ragged.joined([part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts])
     found = find_sentences(texts)
-    rows = tokenizer.encode_sentences(texts.values, found.values)
-    documents = len(found.lengths)
-    owners = np.repeat(np.arange(documents), found.lengths)[rows.lengths > 0]
+    # Rows of one stretch that may be cut anywhere take no notice of sentences.
+    whole = segment.kind == "contiguous"
+    rows, counts = tokenizer.encode_documents(texts.values, texts.offsets, found, whole=whole)
+    documents = len(counts)
+    owners = np.repeat(np.arange(documents), counts)[rows.lengths > 0]
     per_document = np.bincount(owners, minlength=documents)
-    bounds = [boundaries(counts[counts > 0]) for counts in (rows.lengths, per_document)]
+    bounds = [boundaries(each[each > 0]) for each in (rows.lengths, per_document)]
     times = np.concatenate([choice.turns(group.fate) for _, choice in group.parts])
     places = np.flatnonzero(per_document)
     return Sentences(rows.values, *bounds), group.first_document + places, times[places]

@@ -30,6 +30,8 @@ class Rules(NamedTuple):
     """Of the split."""
     starts_word: np.ndarray
     """bool [V]."""
+    ends_word: np.ndarray
+    """bool [V]."""
     sentinels: np.ndarray
     """Ids of the tokenizer's, in order."""
 
@@ -45,6 +47,7 @@ class Rules(NamedTuple):
             specials(manifest),
             manifest.documents["held out" if split == "validation" else "kept for training"],
             tokenizer.starts_word,
+            tokenizer.ends_word,
             tokenizer.sentinels,
         )
 
@@ -200,7 +203,8 @@ def _whole(tokens: Ragged, chosen: np.ndarray, labels: Ragged, least: np.ndarray
     predicted = np.zeros(len(original), bool)
     predicted[chosen] = True
     structural = np.isin(original, (rules.special["cls"], rules.special["sep"]))
-    begins = rules.starts_word[original] | structural | np.append(True, structural[:-1])
+    ends = structural | rules.ends_word[original]
+    begins = rules.starts_word[original] | structural | np.append(True, ends[:-1])
     word = np.cumsum(begins) - 1
     size, hidden = np.bincount(word), np.bincount(word, weights=predicted)
     owner = _owners(tokens)

@@ -10,8 +10,8 @@ from data_pipeline.compiled import compiled
 STEP, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 """Constants of SplitMix64."""
 ZERO, ONE, WORD = np.uint64(0), np.uint64(1), np.uint64(64)
-CONTINUES, BEGINS, SPECIAL = 0, 1, 2
-"""What a token is: inside of a word, the first of one, or no text."""
+CONTINUES, BEGINS, SPECIAL, ENDS = 0, 1, 2, 4
+"""What a token is: inside of a word, the first of one, no text, or (a bit of its own) the last of a word."""
 NO_LIMIT = 2**62
 """For the hidden tokens of a row."""
 
@@ -224,7 +224,7 @@ def hide(tokens, offsets, kinds, runs, budgets, fates, ordinary, seed):
 
     Args:
         offsets: int64 [rows + 1].
-        kinds: uint8 [V]: CONTINUES, BEGINS or SPECIAL of each id.
+        kinds: uint8 [V]: CONTINUES, BEGINS or SPECIAL of each id, and ENDS.
         runs: float64 [longest]: the probability that a unit has so many words or fewer.
         budgets: share of the text tokens that is hidden, and most of a row.
         fates: id of [MASK], share that becomes it, share that becomes it or a random one of the ids ``ordinary``.
@@ -259,19 +259,19 @@ def hide(tokens, offsets, kinds, runs, budgets, fates, ordinary, seed):
 def find_words(row, kinds, starts, stops):
     """(words of a row, its text tokens); ``starts`` and ``stops`` get where each word lies.
 
-    A segment begins with a row and after a special token; no word steps over that. There are no branches, for no
+    A segment begins with a row and after a special token; no word steps over that, nor over the end of a word. There are no branches, for no
     processor can guess where words begin.
     """
     count, text, begins = 0, 0, 1
     for place in range(len(row)):
         kind = np.int64(kinds[row[place]])
-        special = kind >> 1
+        special = kind >> 1 & 1
         starts[count] = place
         count += (kind | begins) & ~special & 1
         # Behind a special token this is the place of the next word, which is written again.
         stops[count - 1 + special] = place + 1
         text += 1 - special
-        begins = special
+        begins = special | kind >> 2
     return count, text
 
 
