@@ -67,6 +67,8 @@ class Kind(NamedTuple):
     """Of the pieces of a unigram model."""
     shown: Callable[[str], str]
     """What is left of a text in its ids, without white space at its ends."""
+    loses_space: bool = False
+    """A word that ends with a sentence may be none in the whole, and then has a space more."""
 
 
 def clean(texts: list[str]) -> list[str]:
@@ -137,6 +139,7 @@ def vocabulary_kind(name: str, folder: Path, training: list[str]) -> Kind:
         anywhere if "word" in name else before_space,
         None,
         shown,
+        loses_space=name == "ends of words",
     )
 
 
@@ -287,7 +290,10 @@ def check(kind: Kind, texts: list[str]) -> int:
         last = draw.randrange(first, len(found.ids))
         span = text[found.sentences[first][0] : found.sentences[last][1]]
         row = [token for ids in found.ids[first : last + 1] for token in ids]
-        assert kind.tokenizer.decode(row).strip() == kind.shown(span), (text, span)
+        decoded, expected = kind.tokenizer.decode(row).strip(), kind.shown(span)
+        if kind.loses_space:
+            decoded, expected = ("".join(each.split()) for each in (decoded, expected))
+        assert decoded == expected, (text, span)
     return alike
 
 
