@@ -73,7 +73,7 @@ def steps(arguments: argparse.Namespace, tokenizer: Tokenizer, folder: Path) -> 
     parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
     texts = timed("read parts", lambda: Ragged.joined([part.texts(np.ones(part.pieces, bool)) for part in parts]))
     places = timed("split sentences", lambda: find_sentences(texts))
-    rows = timed("encode", lambda: tokenizer.encode_sentences(texts.values, places.values))
+    rows, _ = timed("encode", lambda: tokenizer.encode_documents(texts.values, texts.offsets, places))
     sentences = Sentences(rows.values, rows.offsets, places.offsets)
     draw = generator(1, "benchmark")
     spans = timed("segment", lambda: segment(sentences, SegmentConfig(), draw))

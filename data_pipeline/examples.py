@@ -10,9 +10,10 @@ from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concaten
 from data_pipeline.compiled.rows import lay_out
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
+from data_pipeline.long_sentences import cut_to_fit
 from data_pipeline.manifest import Shard, SplitRecord
 from data_pipeline.parts import Part
-from data_pipeline.segment import PAIRS, SegmentConfig, Sentences, segment
+from data_pipeline.segment import PAIRS, SegmentConfig, Sentences, longest_sentence, segment
 from data_pipeline.selection import Choice, Fate
 from data_pipeline.sentences import find_sentences
 from data_pipeline.shards import Split, write_shard
@@ -70,7 +71,7 @@ class Tokenised(NamedTuple):
 def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     """Tokenise, segment and corrupt one group into a file under ``folder``."""
     tokenizer = loaded(recipe.tokenizer, recipe.tokenizer_sha256)
-    text = _tokenised(group, tokenizer)
+    text = _tokenised(group, tokenizer, recipe.segment)
     passes = text.times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(text.times, 1)
     made = [
         _one_pass(group, recipe, text, tokenizer, number, np.flatnonzero(passes > number))
@@ -127,16 +128,15 @@ def _one_pass(
     return {name: columns[name] for name in COLUMNS if name in columns}
 
 
-def _tokenised(group: Group, tokenizer: Tokenizer) -> Tokenised:
+def _tokenised(group: Group, tokenizer: Tokenizer, segment: SegmentConfig) -> Tokenised:
     pieces = Ragged.joined([part.texts(choice.keep(group.fate), choice.paragraphs) for part, choice in group.parts])
     begins = np.flatnonzero(np.diff(group.documents, prepend=-1))
     texts = Ragged(pieces.values, pieces.offsets[np.append(begins, len(group.documents))])
-    found = find_sentences(texts)
-    rows = tokenizer.encode_sentences(texts.values, found.values)
-    documents = len(found.lengths)
-    owners = np.repeat(np.arange(documents), found.lengths)[rows.lengths > 0]
+    rows, counts, _ = _encoded(texts, tokenizer, segment)
+    documents = len(counts)
+    owners = np.repeat(np.arange(documents), counts)[rows.lengths > 0]
     per_document = np.bincount(owners, minlength=documents)
-    bounds = [boundaries(counts[counts > 0]) for counts in (rows.lengths, per_document)]
+    bounds = [boundaries(each[each > 0]) for each in (rows.lengths, per_document)]
     own = len(group.parts) - group.partners
     times = [choice.turns(group.fate) * (part < own) for part, (_, choice) in enumerate(group.parts)]
     marks = [part.fingerprints[choice.keep(group.fate)] for part, choice in group.parts]
@@ -148,6 +148,20 @@ def _tokenised(group: Group, tokenizer: Tokenizer) -> Tokenised:
         np.concatenate(times)[filled],
         equal.ravel()[filled],
     )
+
+
+def _encoded(texts: Ragged, tokenizer: Tokenizer, segment: SegmentConfig) -> tuple[Ragged, np.ndarray, int]:
+    """(ids of sentences and of pieces of long ones, int64 [texts] rows of each, sentences that were cut)."""
+    found, longest = find_sentences(texts), longest_sentence(segment)
+    if longest is None:
+        # Rows of one stretch that may be cut anywhere take no notice of sentences.
+        return *tokenizer.encode_documents(texts.values, texts.offsets, found, whole=True), 0
+
+    def encode(some: Ragged, sentences: Ragged) -> Ragged:
+        return tokenizer.encode_documents(some.values, some.offsets, sentences, whole=False)[0]
+
+    fitting = cut_to_fit(texts, found, encode, longest)
+    return fitting.ids, fitting.sentences.lengths, fitting.cut
 
 
 def laid_out(ids: np.ndarray, spans: np.ndarray, special: Special, paired: bool) -> Ragged:

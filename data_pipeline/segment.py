@@ -61,6 +61,19 @@ class Example(NamedTuple):
     document: int
 
 
+def longest_sentence(config: SegmentConfig) -> int | None:
+    """Tokens of the longest sentence that is not cut: all of a row, or half of a pair, so that each has two; None where
+    rows take no notice of sentences."""
+    if config.kind == "contiguous":
+        return None
+    return max(1, _room(config) // (2 if config.kind in PAIRS else 1))
+
+
+def _room(config: SegmentConfig) -> int:
+    """Tokens of text in a row."""
+    return config.sequence_length - (3 if config.kind in PAIRS else 2)
+
+
 def segment(
     part: Sentences,
     config: SegmentConfig,
@@ -80,7 +93,7 @@ def segment(
     sentences, bounds = part.sentences, part.documents
     assert np.all(np.diff(bounds) > 0), "a document without sentences"
     taken = np.arange(len(bounds) - 1) if documents is None else documents
-    room = config.sequence_length - (3 if config.kind in PAIRS else 2)
+    room = _room(config)
     seed = draw.integers(2**64, dtype=np.uint64)
     partners: tuple[np.ndarray, ...] = ()
     if config.kind == "next_sentence":

@@ -8,17 +8,15 @@ who said it. A blank line, and the end of a line before an item of a list, alway
 """
 
 import re
-from collections.abc import Callable
 from functools import cache
 from itertools import chain
 
 import numpy as np
 
 from data_pipeline import sentence_words as words
-from data_pipeline.characters import cutting_kinds, splitting_kinds
+from data_pipeline.characters import splitting_kinds
 from data_pipeline.columns import Ragged, boundaries
 from data_pipeline.compiled import sentences as compiled
-from data_pipeline.compiled.cutting import pieces
 
 FOLDED = {
     compiled.NEVER_LAST: words.NEVER_LAST.values(),
@@ -35,8 +33,6 @@ AS_WRITTEN = {
     compiled.ORDINAL: [words.ORDINALS],
 }
 OTHER_SPACE = re.compile(r"[^\S\n ]")
-MORE_PIECES = 1.1
-"""Of a sentence that is cut by its bytes, so that few pieces have to be cut again by their tokens."""
 
 
 def split(text: str) -> list[str]:
@@ -56,54 +52,6 @@ def find_sentences(texts: Ragged) -> Ragged:
     """
     found, counts = compiled.sentences(texts.values, texts.offsets, splitting_kinds(), _leads(), _words())
     return Ragged(found, boundaries(counts))
-
-
-def cut_to_fit(
-    texts: Ragged, found: Ragged, encode: Callable[[Ragged, Ragged], Ragged], longest: int
-) -> tuple[Ragged, Ragged]:
-    """Encode sentences, with those of more than ``longest`` tokens cut until all pieces fit: at spaces, else behind
-    commas, else between characters with their marks. Nothing of the text is lost.
-
-    Args:
-        texts: as in :func:`find_sentences`.
-        found: its result.
-        encode: texts and their sentences -> ids, a row for each sentence.
-
-    Returns:
-        (the sentences and pieces as :func:`find_sentences` has them, their ids); only what cannot be cut, such as one
-        character of many tokens, is longer than asked for.
-    """
-    rows = encode(texts, found)
-    while True:
-        parts = np.where(rows.lengths > longest, np.ceil(rows.lengths * MORE_PIECES / longest), 1).astype(np.int64)
-        owners = np.repeat(np.arange(len(found.lengths)), found.lengths)
-        concerned = np.unique(owners[parts > 1])
-        if not len(concerned):
-            return found, rows
-        some = np.isin(owners, concerned)
-        cut, counts = pieces(texts.values, found.values[some], parts[some], cutting_kinds())
-        if len(cut) == some.sum():
-            return found, rows
-        made = np.ones(len(owners), np.int64)
-        made[some] = counts
-        lengths = np.bincount(owners, weights=made, minlength=len(found.lengths)).astype(np.int64)
-        again = _encode_some(texts, Ragged(cut, boundaries(lengths[concerned])), concerned, encode)
-        new = np.repeat(some, made)
-        places = np.empty((len(new), 2), np.int64)
-        places[new], places[~new] = cut, found.values[~some]
-        found = Ragged(places, boundaries(lengths))
-        order = np.empty(len(new), np.int64)
-        order[~new], order[new] = np.flatnonzero(~some), len(some) + np.arange(len(cut))
-        rows = Ragged.joined([rows, again]).take(order)
-
-
-def _encode_some(
-    texts: Ragged, found: Ragged, numbers: np.ndarray, encode: Callable[[Ragged, Ragged], Ragged]
-) -> Ragged:
-    """The ids of the sentences ``found`` (in all texts' bytes) of the texts ``numbers``."""
-    chosen = texts.take(numbers)
-    moved = np.repeat(chosen.offsets[:-1] - texts.offsets[numbers], found.lengths)
-    return encode(chosen, Ragged(found.values + moved[:, None], found.offsets))
 
 
 def as_text(data: np.ndarray, places: np.ndarray) -> list[str]:

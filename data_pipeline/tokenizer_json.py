@@ -12,15 +12,23 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from configs.errors import ConfigError
-from data_pipeline.fast_encoding import BYTE, BYTE_PAIR, CONTROL, NORMAL, UNIGRAM, UNKNOWN, WORD_START, model_proto
-from data_pipeline.vocabulary_files import is_description
+from data_pipeline.fast_encoding import (
+    BYTE,
+    BYTE_PAIR,
+    CONTROL,
+    NORMAL,
+    UNIGRAM,
+    UNKNOWN,
+    USER_DEFINED,
+    WORD_START,
+    model_proto,
+)
+from data_pipeline.vocabulary_engine import is_description
 
 MARKED = {"type": "Metaspace", "replacement": WORD_START, "prepend_scheme": "never", "split": True}
 """Cuts before each word; the mark is already there."""
 UNMARKED = {**MARKED, "prepend_scheme": "always"}
 """Marks become spaces again, without the first."""
-USER_DEFINED = 4
-"""Kind of the pieces that whoever trained a model listed (ALBERT's punctuation)."""
 KNOWN = {
     UNIGRAM: (NORMAL, UNKNOWN, CONTROL, BYTE, USER_DEFINED),
     BYTE_PAIR: (NORMAL, UNKNOWN, CONTROL, BYTE),
@@ -87,7 +95,8 @@ def with_special(
         template: (special piece, or ``A`` or ``B`` for a text; its type id), of a pair. A single text has what comes
             before ``B``.
     """
-    order = sorted(special.items(), key=lambda item: item[1])
+    unusual = {token["content"]: token["id"] for token in parts["added_tokens"]}
+    order = sorted((unusual | special).items(), key=lambda item: item[1])
     pair = [
         {"Sequence" if piece in ("A", "B") else "SpecialToken": {"id": piece, "type_id": kind}}
         for piece, kind in template
