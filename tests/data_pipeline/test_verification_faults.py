@@ -163,18 +163,25 @@ def test_words_that_are_not_those_of_the_tokenizer(
     refused(made, r"row \d+ hides a part of a word")
 
 
-def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], None]:
-    """One piece after the first of a row loses its mark of a space, or gets one."""
+def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Columns]:
+    """One word in the middle of a row is spelled without the space before it, or a piece inside of one with a space."""
     tokenizer = ReferenceTokenizer.load(dataset.tokenizer_path, dataset.manifest.tokenizer.special)
     numbers = {text: token for token, text in enumerate(tokenizer.texts) if text}
-    marked = [(token, numbers[text[1:]]) for text, token in numbers.items() if text[:1] == b" " and text[1:] in numbers]
-    others = dict(marked if glue else [(without, token) for token, without in marked])
 
-    def change(columns: Columns) -> None:
+    def change(columns: Columns) -> Columns:
         tokens: Any = columns["tokens"]
-        inside = np.setdiff1d(np.arange(len(tokens.values)), np.concatenate([tokens.offsets, tokens.offsets + 1]))
-        place = inside[np.flatnonzero(np.isin(tokens.values[inside], list(others)))[0]]
-        tokens.values[place] = others[int(tokens.values[place])]
+        row = int(np.flatnonzero(tokens.lengths < 100)[0])
+        start, stop = tokens.offsets[row] + 2, tokens.offsets[row + 1] - 1
+        texts = [tokenizer.texts[token] for token in tokens.values[start:stop]]
+        place = next(i for i, text in enumerate(texts) if text.startswith(b" ") == glue and len(text) > glue)
+        spelled = [texts[place][number : number + 1] for number in range(len(texts[place]))]
+        pieces = [numbers[letter] for letter in (spelled[1:] if glue else [b" ", *spelled])]
+        place += start
+        values = np.concatenate([tokens.values[:place], pieces, tokens.values[place + 1 :]]).astype(tokens.values.dtype)
+        lengths = tokens.lengths.copy()
+        lengths[row] += len(pieces) - 1
+        first = lengths.astype(np.uint16)
+        return {**columns, "tokens": Ragged(values, boundaries(lengths)), "first_segment_length": first}
 
     return change
 
