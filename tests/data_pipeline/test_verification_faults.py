@@ -171,9 +171,14 @@ def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Colum
     def change(columns: Columns) -> Columns:
         tokens: Any = columns["tokens"]
         row = int(np.flatnonzero(tokens.lengths < 100)[0])
-        start, stop = tokens.offsets[row] + 2, tokens.offsets[row + 1] - 1
+        start, stop = tokens.offsets[row] + 1, tokens.offsets[row + 1] - 1
         texts = [tokenizer.texts[token] for token in tokens.values[start:stop]]
-        place = next(i for i, text in enumerate(texts) if text.startswith(b" ") == glue and len(text) > glue)
+        after_space = [True, *(text.endswith(b" ") for text in texts)]
+        place = next(
+            i
+            for i, text in enumerate(texts)
+            if text.startswith(b" ") == glue and len(text) > glue and not after_space[i]
+        )
         spelled = [texts[place][number : number + 1] for number in range(len(texts[place]))]
         pieces = [numbers[letter] for letter in (spelled[1:] if glue else [b" ", *spelled])]
         place += start
