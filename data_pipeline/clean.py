@@ -65,9 +65,10 @@ def clean(
     dropped: Counter[str],
     overlap: Overlap | None = None,
     changed: Counter[str] | None = None,
+    lost: Counter[str] | None = None,
 ) -> Iterator[Document]:
-    """The documents that stay, normalised; ``dropped`` counts the others by reason, ``changed`` what was done to some
-    of those that stay."""
+    """The documents that stay, normalised; ``dropped`` counts the others by reason and ``lost`` their characters,
+    ``changed`` what was done to some of those that stay."""
     for document in documents:
         repaired = repair(document.text) if config.repair_unicode else document.text
         tidy = normalise(repaired, config.unicode_form)
@@ -78,6 +79,8 @@ def clean(
             reason = "holds evaluation text"
         if reason:
             dropped[reason] += 1
+            if lost is not None:
+                lost[reason] += len(text)
         else:
             if changed is not None and repaired != document.text:
                 changed["repaired"] += 1

@@ -19,8 +19,9 @@ from data_pipeline.manifest import digest
 from data_pipeline.original_texts import cleaned, document_of, original
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.row_texts import DocumentText
-from data_pipeline.shards import AGAIN, Dataset
+from data_pipeline.shards import Dataset
 
+AGAIN = "prepare the dataset again"
 COMPARED = {"train": 100, "validation": 400}
 """Documents whose rows are compared with their text, evenly chosen."""
 MOST_HASHED = 1 << 30

@@ -23,8 +23,8 @@ class Fitting(NamedTuple):
     """int64 [sentences, 2], a row for each text."""
     ids: Ragged
     """A row for each sentence."""
-    cut: int
-    """Sentences that were too long."""
+    lengths: np.ndarray
+    """int64: tokens of the sentences as they were."""
 
 
 def cut_to_fit(texts: Ragged, found: Ragged, encode: Encode, longest: int) -> Fitting:
@@ -39,8 +39,8 @@ def cut_to_fit(texts: Ragged, found: Ragged, encode: Encode, longest: int) -> Fi
         The same and the pieces; only what cannot be cut, such as a character of many tokens, is longer than asked for.
     """
     ids = encode(texts, found)
-    too_long = ids.lengths > longest
-    cut = int(too_long.sum())
+    lengths = ids.lengths
+    too_long = lengths > longest
     while too_long.any():
         parts = np.ceil(ids.lengths[too_long] * MORE_PIECES / longest).astype(np.int64)
         made, counts = pieces(texts.values, found.values[too_long], parts, cutting_kinds())
@@ -49,7 +49,7 @@ def cut_to_fit(texts: Ragged, found: Ragged, encode: Encode, longest: int) -> Fi
         again = _encode_pieces(texts, found, np.flatnonzero(too_long), Ragged(made, boundaries(counts)), encode)
         found, ids, whole = _replaced(found, ids, too_long, Ragged(made, boundaries(counts)), again)
         too_long = (ids.lengths > longest) & ~whole
-    return Fitting(found, ids, cut)
+    return Fitting(found, ids, lengths)
 
 
 def _replaced(

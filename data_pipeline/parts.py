@@ -121,17 +121,20 @@ class Reading(NamedTuple):
     dropped: Counter[str]
     changed: Counter[str]
     """What was done to documents that stay."""
+    lost: Counter[str] = Counter()
+    """Characters of dropped documents by reason."""
 
 
 def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig, folder: Path) -> Reading:
     """Read and clean one unit of the source into parts of bounded size."""
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     overlap = Overlap.load(folder / OVERLAP) if rules.evaluation_paths else None
-    kept = clean(read(unit, source, dropped), rules, dropped, overlap, changed)
+    kept = clean(read(unit, source, dropped), rules, dropped, overlap, changed, lost)
     wanted = Wanted(rules.drop_repeated_paragraphs, rules.drop_near_duplicates, rules.drop_repeated_lines)
     parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", wanted, changed)
-    return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped, changed)
+    return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped, changed, lost)
 
 
 class Piece(NamedTuple):

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial as bound
 from pathlib import Path
@@ -52,6 +53,7 @@ from data_pipeline.sources import Unit, units
 from data_pipeline.spans import special_ids
 from data_pipeline.statistics import Counted, summarise, total
 from data_pipeline.summary import summary
+from data_pipeline.text_warnings import count_characters, warnings
 from data_pipeline.tokenizer import Tokenizer
 from data_pipeline.workers import Workers
 
@@ -90,6 +92,8 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     close_folder(partial, lock, {MANIFEST, *shards.open_dataset(partial, verify=False).files()})
     partial.rename(output)
     console.print(summary(manifest, time.perf_counter() - begin))
+    for warning in warnings(manifest):
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     return output
 
 
@@ -107,7 +111,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         *_groups("train", Fate.TRAIN, parts, choices, pairs=pairs),
         *_groups("validation", Fate.VALIDATION, *held_out, pairs=pairs),
     ]
-    by_split = _make_examples(jobs, recipe, work, workers)
+    by_split, text = _make_examples(jobs, recipe, work, workers)
     vocabulary = Tokenizer(model, "the tokenizer model")
     splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
     columns = by_split["train"][0].columns
@@ -122,6 +126,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         documents_sha256=digest(folder / shards.DOCUMENTS),
         places_sha256=digest(folder / shards.PLACES),
         documents=counts(readings, choices),
+        text=count_characters(readings, choices) | text,
         sources=_sources(config, inputs, readings, choices, workers),
         **summarise(counted["train"], counted["validation"], columns)._asdict(),
     )
@@ -144,8 +149,10 @@ def _read_and_choose(
     return parts, choices, readings
 
 
-def _make_examples(jobs: Sequence[Group], recipe: Recipe, work: Path, workers: Workers) -> dict[str, list[Rows]]:
-    """The examples of each split, group by group, without the groups that gave none."""
+def _make_examples(
+    jobs: Sequence[Group], recipe: Recipe, work: Path, workers: Workers
+) -> tuple[dict[str, list[Rows]], Counter[str]]:
+    """(the examples of each split, group by group, without the groups that gave none; what became of the text)."""
     rows: list[Rows] = workers.map("make examples", make_examples, [(group, recipe, work) for group in jobs])
     by_split = {
         split: [found for job, found in zip(jobs, rows, strict=True) if job.split == split and found.count]
@@ -153,7 +160,7 @@ def _make_examples(jobs: Sequence[Group], recipe: Recipe, work: Path, workers: W
     }
     if not by_split["train"]:
         raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
-    return by_split
+    return by_split, sum((found.text for job, found in zip(jobs, rows, strict=True) if job.split == "train"), Counter())
 
 
 def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import sentencepiece
@@ -58,7 +58,7 @@ class ReferenceTokenizer(NamedTuple):
         content = path.read_bytes()
         try:
             read = _vocabulary if content.startswith(b"{") else _sentencepiece
-            texts, unknown, keeps_spaces, normalize = read(content)
+            texts, unknown, spaces, normalize = read(content)
         except Exception as error:
             raise DatasetError(f"{path}: its library cannot read it ({error}); prepare the dataset again") from None
         for role, token in special.items():
@@ -68,19 +68,17 @@ class ReferenceTokenizer(NamedTuple):
                 texts[token] = b""
                 unknown[token] = False
         shown = [text.decode("utf-8", "replace") for text in texts]
-        begins = [text[:1].isspace() or _without_spaces(text, raw) for text, raw in zip(shown, texts, strict=True)]
-        if not keeps_spaces:
+        begins = np.array([_without_spaces(text, raw) for text, raw in zip(shown, texts, strict=True)])
+        ends = np.zeros(len(texts), bool)
+        if spaces == "behind":
+            ends = np.array([text[-1:].isspace() for text in shown])
+        else:
+            begins |= np.array([text[:1].isspace() for text in shown])
+        if spaces == "unsaid":
             # WordPiece's unknown word is a whole one.
-            begins = [begin or missing for begin, missing in zip(begins, unknown, strict=True)]
-        return cls(
-            tuple(texts),
-            np.array(unknown),
-            np.array(begins),
-            np.array([text[-1:].isspace() for text in shown]),
-            np.array([_visible(text) for text in texts], np.int64),
-            keeps_spaces,
-            normalize,
-        )
+            begins |= np.array(unknown)
+        visible = np.array([_visible(text) for text in texts], np.int64)
+        return cls(tuple(texts), np.array(unknown), begins, ends, visible, spaces != "unsaid", normalize)
 
     def text(self, ids: Sequence[int]) -> list[str]:
         """The text of some ids, in the stretches between those that are unknown; half a character at an end is left
@@ -95,8 +93,10 @@ class ReferenceTokenizer(NamedTuple):
         return [b"".join(each).decode("utf-8", "ignore") for each in (*stretches, held)]
 
 
-Read = tuple[list[bytes], list[bool], bool, Callable[[str], str]]
-"""Texts, which are unknown, whether they keep spaces, how a text is normalised."""
+Spaces = Literal["before", "behind", "unsaid"]
+"""Where a word's pieces have the white space beside it; WordPiece's do not say where it was."""
+Read = tuple[list[bytes], list[bool], Spaces, Callable[[str], str]]
+"""Texts, which are unknown, where white space is, how a text is normalised."""
 
 
 def _sentencepiece(content: bytes) -> Read:
@@ -107,7 +107,8 @@ def _sentencepiece(content: bytes) -> Read:
         makers.get(each.type, lambda piece: piece.replace(SPACE, " ").encode())(each.piece) for each in proto.pieces
     ]
     unknown = [each.type == UNKNOWN_PIECE for each in proto.pieces]
-    return texts, unknown, True, lambda text: processor.normalize(text).replace(SPACE, " ")
+    spaces = "behind" if proto.trainer_spec.treat_whitespace_as_suffix else "before"
+    return texts, unknown, spaces, lambda text: processor.normalize(text).replace(SPACE, " ")
 
 
 def _with_spaces(piece: str) -> bytes:
@@ -126,7 +127,7 @@ def _vocabulary(content: bytes) -> Read:
     if model["type"] == "WordPiece":
         prefix = model["continuing_subword_prefix"]
         texts = [piece.removeprefix(prefix) if piece.startswith(prefix) else f" {piece}" for piece in ordered]
-        return [text.encode() for text in texts], unknown, False, normalize
+        return [text.encode() for text in texts], unknown, "unsaid", normalize
     letters, suffix = _letters(), model.get("end_of_word_suffix") or ""
     texts = []
     for piece in ordered:
@@ -134,7 +135,7 @@ def _vocabulary(content: bytes) -> Read:
         known = all(letter in letters for letter in inside)
         text = bytes(letters[letter] for letter in inside) if known else inside.encode()
         texts.append(text + b" " * (inside != piece))
-    return texts, unknown, True, normalize
+    return texts, unknown, "behind" if suffix else "before", normalize
 
 
 def _letters() -> dict[str, int]:

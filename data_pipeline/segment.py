@@ -61,15 +61,26 @@ class Example(NamedTuple):
     document: int
 
 
+def tokens_in_no_row(part: Sentences, spans: np.ndarray, documents: np.ndarray) -> int:
+    """How many tokens of ``documents`` are in none of the examples ``spans`` of them."""
+    starts = part.sentences[part.documents]
+    owner, second = spans[:, 5], spans[:, 2]
+    own = (starts[owner] <= second) & (second < starts[owner + 1])
+    begins, ends = (np.concatenate([spans[:, side], spans[own, side + 2]]) for side in (0, 1))
+    size = len(part.ids) + 1
+    inside = np.cumsum(np.bincount(begins, minlength=size) - np.bincount(ends, minlength=size)) > 0
+    return int((starts[documents + 1] - starts[documents]).sum()) - int(inside.sum())
+
+
 def longest_sentence(config: SegmentConfig) -> int | None:
     """Tokens of the longest sentence that is not cut: all of a row, or half of a pair, so that each has two; None where
     rows take no notice of sentences."""
     if config.kind == "contiguous":
         return None
-    return max(1, _room(config) // (2 if config.kind in PAIRS else 1))
+    return max(1, room(config) // (2 if config.kind in PAIRS else 1))
 
 
-def _room(config: SegmentConfig) -> int:
+def room(config: SegmentConfig) -> int:
     """Tokens of text in a row."""
     return config.sequence_length - (3 if config.kind in PAIRS else 2)
 
@@ -93,10 +104,11 @@ def segment(
     sentences, bounds = part.sentences, part.documents
     assert np.all(np.diff(bounds) > 0), "a document without sentences"
     taken = np.arange(len(bounds) - 1) if documents is None else documents
-    room = _room(config)
     seed = draw.integers(2**64, dtype=np.uint64)
     partners: tuple[np.ndarray, ...] = ()
     if config.kind == "next_sentence":
         texts = np.arange(len(bounds) - 1) if texts is None else texts
         partners = texts, len(texts) - np.bincount(texts)[texts]
-    return KINDS[config.kind](sentences, bounds, taken, room, config.short_sequence_probability, seed, *partners)
+    return KINDS[config.kind](
+        sentences, bounds, taken, room(config), config.short_sequence_probability, seed, *partners
+    )

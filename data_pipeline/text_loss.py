@@ -10,8 +10,9 @@ from data_pipeline.columns import Columns
 from data_pipeline.documents_check import Documents
 from data_pipeline.promises import PAIRS
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.shards import AGAIN, Dataset
+from data_pipeline.shards import Dataset
 
+AGAIN = "prepare the dataset again"
 TOLD = {False: 0.03, True: 0.3}
 """Share of the text that may be lost without a word, by whether rows are pairs: those are cut to their length, as in
 BERT's published code, and lose half a sentence each."""
@@ -85,11 +86,14 @@ def losses(dataset: Dataset, coverages: Mapping[str, Coverage]) -> list[str]:
             continue
         lost = coverage.lost(expected)
         shown = f"{max(0.0, lost):.1%} of the text of the {name} documents is in no row"
-        if lost > MOST[pairs] or lost < -SURPLUS:
-            what = shown if lost > 0 else f"the {name} rows hold {-lost:.1%} more text than their documents"
+        if lost > MOST[pairs]:
             raise DatasetError(
-                f"{dataset.path}: {what}; sentences may be longer than segment.sequence_length, or characters_kept "
-                f"counted wrongly; {AGAIN}"
+                f"{dataset.path}: {shown}; sentences are longer than segment.sequence_length, or characters_kept in "
+                f"the manifest is too large; {AGAIN}"
+            )
+        if lost < -SURPLUS:
+            raise DatasetError(
+                f"{dataset.path}: the rows of {name} hold {-lost:.1%} more text than the manifest counts; {AGAIN}"
             )
         found.append(f"{'warning: ' if lost > TOLD[pairs] else 'loss: '}{shown}")
         if coverage.unknown_share > UNKNOWN:

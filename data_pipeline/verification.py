@@ -1,7 +1,7 @@
 """``sesame verify``: everything that a dataset promises, held against what lies on disk.
 
-Nothing that made the dataset is asked: the rows are counted, put back into text and judged by code of their own, with the
-tokenizer's file as its library reads it.
+Nothing that made the dataset is asked: the rows are counted, put back into text and judged by code of their own, with
+the tokenizer's file as its library reads it.
 """
 
 from pathlib import Path
@@ -165,9 +165,9 @@ def _pairs(dataset: Dataset, checks: dict[str, SplitCheck]) -> list[str]:
     for name, check in checks.items():
         rows, share = check.counted.rows, check.counted.ones / max(1, check.counted.rows)
         tolerance = DEVIATIONS * (0.25 / max(1, rows)) ** 0.5
-        most = ONE_SIDED if strangers else 0.5
+        most = max(ONE_SIDED, 0.5 + tolerance) if strangers else 0.5 + tolerance
         partners = not strangers or len(np.unique(check.coverage.identities)) > 1
-        if rows and partners and not 0.5 - tolerance <= share <= most + tolerance:
+        if rows and partners and not 0.5 - tolerance <= share <= most:
             raise DatasetError(
                 f"{dataset.path}: {share:.2%} of the pairs of {name} have label 1, not about half{_reason(share)}; "
                 f"{AGAIN}"

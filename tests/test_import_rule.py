@@ -47,10 +47,19 @@ RULES = (
         "only the tokenizer knows sentencepiece",
         ("sentencepiece",),
         ("",),
-        ("data_pipeline/sentencepiece_model.py", "data_pipeline/fast_encoding.py"),
+        (
+            "data_pipeline/sentencepiece_model.py",
+            "data_pipeline/fast_encoding.py",
+            "data_pipeline/reference_tokenizer.py",
+        ),
     ),
     Rule("only data_pipeline/compiled knows numba", ("numba",), ("",), ("data_pipeline/compiled/",)),
-    Rule("only vocabulary_engine knows tokenizers", ("tokenizers",), ("",), ("data_pipeline/vocabulary_engine.py",)),
+    Rule(
+        "only vocabulary_engine and what checks it know tokenizers",
+        ("tokenizers",),
+        ("",),
+        ("data_pipeline/vocabulary_engine.py", "data_pipeline/reference_tokenizer.py"),
+    ),
     Rule(
         "the mathematics knows one process only",
         ("torch.distributed", "deepspeed", "megatron", "pretrain.parallel"),

@@ -67,8 +67,8 @@ def test_what_is_too_long_is_cut_and_nothing_of_it_lost(script: str) -> None:
 def test_texts_are_cut_at_spaces_where_they_have_them() -> None:
     text = " ".join(["\uac00\ub098\ub2e4\ub77c"] * 500)
     whole = Ragged.of_bytes([text.encode(), b"short"])
-    found, rows, cut = cut_to_fit(whole, find_sentences(whole), one_a_character, 60)
-    assert cut == 1
+    found, rows, lengths = cut_to_fit(whole, find_sentences(whole), one_a_character, 60)
+    assert lengths.tolist() == [len(text), 5]
     pieces = as_text(whole.values, found.values)
     assert " ".join(pieces) == f"{text} short" and rows.lengths.max() <= 60
     assert rows.lengths[:-2].min() > 20, "few pieces are short"
