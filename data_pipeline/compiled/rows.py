@@ -259,8 +259,8 @@ def hide(tokens, offsets, kinds, runs, budgets, fates, ordinary, seed):
 def find_words(row, kinds, starts, stops):
     """(words of a row, its text tokens); ``starts`` and ``stops`` get where each word lies.
 
-    A segment begins with a row and after a special token; no word steps over that, nor over the end of a word. There are no branches, for no
-    processor can guess where words begin.
+    A segment begins with a row and after a special token; no word steps over that, nor over the end of a word. There
+    are no branches, for no processor can guess where words begin.
     """
     count, text, begins = 0, 0, 1
     for place in range(len(row)):
