@@ -79,7 +79,7 @@ class FastEngine:
         Args:
             data: uint8 UTF-8; a newline counts as a space.
             spans: int64 [texts, 2]: first byte of each text, and the one after the last.
-            marks: bool [texts]: whether a word at the very start of a text gets the mark of a word.
+            marks: bool [texts]: whether the first word of a text gets a mark too.
             dtype: of the ids.
         """
         blocks = np.zeros((len(data) + encoding.READ_AHEAD) // 8 + 1, np.uint64)

@@ -94,6 +94,8 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     console.print(summary(manifest, time.perf_counter() - begin))
     for warning in warnings(manifest):
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+    if losses := _losses(config, Tokenizer.load(output / shards.TOKENIZER)):
+        console.print(f"not kept of the text: {'; '.join(losses)}", soft_wrap=True)
     return output
 
 
@@ -140,7 +142,8 @@ def _read_and_choose(
     """The cleaned documents, which of them stay, and what came of each unit."""
     if config.clean.evaluation_paths:
         overlap.Overlap.of(config.clean.evaluation_paths).save(work / OVERLAP)
-    numbered = [(number, unit, config.source[unit.source], config.clean, work) for number, unit in enumerate(inputs)]
+    rules = config.clean.model_copy(update={"white_space": "kept" if _keeps_white_space(config) else "single"})
+    numbered = [(number, unit, config.source[unit.source], rules, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
     owners = [unit for unit, reading in zip(inputs, readings, strict=True) for _ in reading.parts]
@@ -194,6 +197,21 @@ def _check_given_tokenizer(config: CorpusConfig) -> None:
             f"{path}: has no mask token, but corrupt.kind is '{config.corrupt.kind}'; set corrupt.kind to 'nothing', "
             "or give a tokenizer that has one"
         )
+
+
+def _keeps_white_space(config: CorpusConfig) -> bool:
+    """Whether documents keep indentation and all their line breaks."""
+    if config.clean.white_space != "auto" or config.tokenizer.model is None:
+        return config.clean.white_space == "kept"
+    given = Tokenizer(tokenizer.given_model(config.tokenizer), config.tokenizer.model)
+    return config.segment.kind == "contiguous" and given.keeps_line_breaks
+
+
+def _losses(config: CorpusConfig, vocabulary: Tokenizer) -> list[str]:
+    """What of the documents cannot be read from the rows."""
+    if vocabulary.keeps_line_breaks and not _keeps_white_space(config):
+        return ["indentation and repeated line breaks (clean.white_space)", *vocabulary.losses]
+    return vocabulary.losses
 
 
 def _given_digest(config: CorpusConfig) -> str | None:

@@ -31,7 +31,7 @@ TRAINING_THREADS = 2
 class SentencePieceModel:
     """A model that encodes texts and stretches of texts."""
 
-    has_only_end_of_text = False
+    has_only_end_of_text = cuts_words_out = False
 
     def __init__(self, model: bytes, name: str):
         self._reader = _processor(model, name)
@@ -106,7 +106,8 @@ class SentencePieceModel:
         return not self._suffix and self.id_to_piece(token).startswith((WORD_START, " "))
 
     def starts_word(self, token: int) -> bool:
-        return self.is_marked(token) or starts_a_word(self.running_text(token))
+        text = self.running_text(token)
+        return self.is_marked(token) or starts_a_word(text.removesuffix(b" ") if self._suffix else text)
 
     def ends_word(self, token: int) -> bool:
         return self._suffix and self.id_to_piece(token).endswith((WORD_START, " "))

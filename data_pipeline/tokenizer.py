@@ -127,14 +127,20 @@ class Tokenizer:
         text = self.running_text([token])
         return text.startswith(" "), text.removeprefix(" ")
 
+    @property
+    def keeps_line_breaks(self) -> bool:
+        """Whether a line break can be read from the ids."""
+        return self._engine.joints.keeps_newlines
+
     @cached_property
     def losses(self) -> list[str]:
         """What of a text cannot be read from its ids, a phrase for each."""
         found = {
-            "line breaks and indentation": not self._engine.joints.keeps_newlines,
+            "line breaks and indentation": not self.keeps_line_breaks,
             "capital letters": self._engine.normalized("A") != "A",
             "accents": self._engine.normalized("\u00e9") not in ("\u00e9", "e\u0301"),
-            "other forms of a character (\u2460, \uff21)": self._engine.normalized("\u2460\uff21") != "\u2460\uff21",
+            "other forms of a character (\u2460, \ufb01)": self._engine.normalized("\u2460\ufb01") != "\u2460\ufb01",
+            "white space beside punctuation": self._engine.cuts_words_out,
             "characters that are in no piece": not self._engine.spells_everything,
         }
         return [what for what, lost in found.items() if lost]

@@ -53,12 +53,12 @@ def from_json(whole: dict[str, Any], file: Path, leading_space: bool | None) -> 
     """
     kind, cuts = kind_of(whole), steps(whole.get("pre_tokenizer"))
     if kind is None:
-        model = whole["model"].get("type")
+        model, cut = whole["model"].get("type"), cuts[-1].get("type") if cuts else None
         raise ConfigError(
-            f"{file.parent}: {file.name} has the model '{model}' cut by '{cuts[-1].get('type') if cuts else None}', which "
-            "has no counterpart here; give a sentencepiece model, or a tokenizer of WordPiece or byte-level BPE"
+            f"{file.parent}: {file.name} has the model '{model}' cut by '{cut}', which has no counterpart here; give a "
+            "sentencepiece model, or a tokenizer of WordPiece or byte-level BPE"
         )
-    _check_steps("normalizes", steps(whole.get("normalizer")), NORMALIZERS[kind], kind, file)
+    _check_steps("normalises", steps(whole.get("normalizer")), NORMALIZERS[kind], kind, file)
     _check_steps("cuts", cuts, CUTS[kind], kind, file)
     _check_around(steps_after(whole.get("post_processor")), file)
     ids, extra = with_added(dict(whole["model"]["vocab"]), added_by_json(whole), file)
@@ -140,8 +140,8 @@ def with_added(ids: dict[str, int], added: Iterable[Added], file: Path) -> tuple
     for token in added:
         if token.content not in found and not token.special and not token.content.startswith(SENTINEL.split("{")[0]):
             raise ConfigError(
-                f"{file.parent}: {file.name} adds {token.content!r} to its vocabulary, which is found in a text before it is "
-                "cut, and has no counterpart here; give a model whose added tokens are special ones"
+                f"{file.parent}: {file.name} adds {token.content!r} to its vocabulary, which is found in a text before "
+                "it is cut, and has no counterpart here; give a model whose added tokens are special ones"
             )
         found[token.content] = token.id
         if token.special and token.content not in KNOWN_NAMES:

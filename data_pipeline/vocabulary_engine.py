@@ -104,6 +104,11 @@ class VocabularyEngine:
         return self._kind == BYTE_PAIRS
 
     @property
+    def cuts_words_out(self) -> bool:
+        """Nothing is left of white space but that a word ends there."""
+        return self._kind == WORD_PIECES or bool(self._suffix)
+
+    @property
     def has_only_end_of_text(self) -> bool:
         """A GPT-2 vocabulary, which has no mask."""
         return self._engine.token_to_id(END_OF_TEXT) is not None

@@ -153,7 +153,7 @@ def test_a_breach_is_found(path: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("data_pipeline/tokenizer.py", "import sentencepiece"),
+        ("data_pipeline/sentencepiece_model.py", "import sentencepiece"),
         ("pretrain/parallel/zero.py", "import deepspeed"),
         ("pretrain/train.py", "import torch.distributed as dist"),
         ("launch/__main__.py", "def command():\n    from pretrain.train import train"),

@@ -52,11 +52,13 @@ def normalise(data, start, stop, marked, replaced, replacements, buffer):
 
     Args:
         data: uint8 UTF-8.
-        marked: whether a word at the very start gets a mark too.
+        marked: whether the first word gets a mark too.
         replaced: int64 [65536, 2]: where the bytes of each code point stand in ``replacements``; first NONE: no entry.
         buffer: uint8, large enough for twice the text and a mark.
     """
     end, place, begun = 0, start, not marked
+    while place < stop and data[place] in (SPACE, NEWLINE):
+        place += 1
     while place < stop:
         byte = np.int64(data[place])
         if byte in (SPACE, NEWLINE):
@@ -296,7 +298,7 @@ def encode(kind, data, blocks, spans, marks, normal, model, unknown, cache, ids)
         data: uint8 UTF-8; a newline is a space.
         blocks: uint64, the same bytes, and READ_AHEAD more.
         spans: int64 [texts, 2]: first byte of each, and the one after the last.
-        marks: bool [texts]: whether a word at the very start of a text gets the mark of a word.
+        marks: bool [texts]: whether the first word of a text gets a mark too.
         normal: what :func:`normalise` needs of characters.
         model: its trie, scores and pairs.
         cache: the same rows of ROW_BYTES as uint64, uint32 and float32.
@@ -337,6 +339,8 @@ def by_words(kind, data, blocks, start, stop, marked, normal, model, unknown, wo
     """
     words, numbers, facts = cache
     place, total, closest = start, 0.0, np.inf
+    while place < stop and data[place] in (SPACE, NEWLINE):
+        place += 1
     while place < stop:
         if data[place] in (SPACE, NEWLINE):
             place += 1
