@@ -56,7 +56,7 @@ class Rows(NamedTuple):
     file: str
     count: int
     columns: tuple[str, ...]
-    text: Counter[str] = Counter()
+    text: Counter[str] | None = None
     """What became of the text: tokens by the names in ``text_warnings.py``."""
 
 

@@ -121,7 +121,7 @@ class Reading(NamedTuple):
     dropped: Counter[str]
     changed: Counter[str]
     """What was done to documents that stay."""
-    lost: Counter[str] = Counter()
+    lost: Counter[str] | None = None
     """Characters of dropped documents by reason."""
 
 

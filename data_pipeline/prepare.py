@@ -163,7 +163,10 @@ def _make_examples(
     }
     if not by_split["train"]:
         raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
-    return by_split, sum((found.text for job, found in zip(jobs, rows, strict=True) if job.split == "train"), Counter())
+    text = Counter[str]()
+    for found in (row.text for job, row in zip(jobs, rows, strict=True) if job.split == "train" and row.text):
+        text.update(found)
+    return by_split, text
 
 
 def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:

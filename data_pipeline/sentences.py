@@ -45,7 +45,7 @@ def find_sentences(texts: Ragged) -> Ragged:
     """Where the sentences of each text lie; what lies between two of them is white space, or nothing.
 
     Args:
-        texts: uint8 rows of UTF-8, of white space only spaces and newlines in them.
+        texts: uint8 rows of UTF-8, of white space only spaces, tabs and newlines in them.
 
     Returns:
         int64 [sentences, 2], a row of them for each text: first byte, and the one after the last.

@@ -1,5 +1,5 @@
-"""What becomes of the text of a corpus, counted, and what ``sesame prepare`` warns of: text that is lost, sentences that
-are longer than rows, labels that say nothing."""
+"""What becomes of the text of a corpus, and what ``sesame prepare`` warns of: text that is lost, sentences that are
+longer than rows, labels that say nothing."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -33,15 +33,16 @@ SETTINGS = {
 def count_characters(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, int]:
     """Characters read, and those of dropped documents by reason."""
     lost: Counter[str] = Counter()
-    kept = 0
+    read = 0
     for reading in readings:
-        lost.update(reading.lost)
+        read += sum((reading.lost or {}).values())
+        lost.update(reading.lost or {})
     for part, choice in zip((part for reading in readings for part in reading.parts), choices, strict=True):
         each = np.bincount(choice.fates, part.characters, minlength=len(Fate))
-        kept += int(each.sum())
+        read += int(each.sum())
         lost.update({reason: int(each[fate]) for fate, reason in DROPPED.items()})
     dropped = {f"{DROP}{reason}": count for reason, count in sorted(lost.items()) if count}
-    return {READ: kept + sum(reading.lost.total() for reading in readings), **dropped}
+    return {READ: read, **dropped}
 
 
 def warnings(manifest: Manifest) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipeline.compiled import compiled
 
-SPACE, NEWLINE = 32, 10
+TAB, SPACE, NEWLINE = 9, 32, 10
 TAGS = 0xE0000
 """Code points from here on are part of the character before them."""
 
@@ -62,7 +62,7 @@ def kind_before(data, place, start, kinds):
 
 @compiled
 def is_space(byte):
-    return byte in (SPACE, NEWLINE)
+    return byte in (SPACE, NEWLINE, TAB)
 
 
 @compiled

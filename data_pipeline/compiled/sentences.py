@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipeline.compiled import compiled
 
-SPACE, NEWLINE, STOP, SEMICOLON = 32, 10, 46, 59
+TAB, SPACE, NEWLINE, STOP, SEMICOLON = 9, 32, 10, 46, 59
 EXCLAMATION, QUESTION, DOUBLE_QUOTE, CAPITAL_I = 33, 63, 34, 73
 ARABIC_STOP, FULL_WIDTH_STOP, CLOSING_GUILLEMET, ELLIPSIS = 0x6D4, 0xFF0E, 0xBB, 0x2026
 TAGS = 0xE0000
@@ -89,7 +89,7 @@ def kind_before(data, place, start, kinds):
 
 @compiled
 def is_space(byte):
-    return byte in (SPACE, NEWLINE)
+    return byte in (SPACE, NEWLINE, TAB)
 
 
 @compiled
@@ -97,7 +97,7 @@ def sentences(data, documents, kinds, leads, words):
     """Where the sentences of each document lie.
 
     Args:
-        data: uint8 UTF-8 of all documents, of white space only spaces and newlines in it.
+        data: uint8 UTF-8 of all documents, of white space only spaces, tabs and newlines in it.
         documents: int64 [documents + 1]: where each starts.
         kinds: uint32 [code points]: bits of each character.
         leads: bool [256] of :func:`lead_bytes`.
