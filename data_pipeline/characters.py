@@ -1,52 +1,165 @@
-"""What each character is to cleaning and to sentence splitting: one table, looked up by the compiled loops."""
+"""What each character is to cleaning, to sentence splitting and to the search for shared words, by Unicode's data.
+
+A letter is a letter or a mark (general categories L and M): vowel signs of Indic scripts are no letters to
+``str.isalpha``. Two tables of bits, one for each compiled loop, and a pattern of words.
+"""
 
 import re
+import unicodedata
 from functools import cache
 
 import numpy as np
 
-from data_pipeline.compiled import text
+from data_pipeline.compiled import cutting, sentences, text
 
-IDEOGRAPHS = "\u3005\u3040-\u30ff\u3400-\u9fff"
+SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uaa60-\uaa7f"
+IDEOGRAPHS = "\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+"""Ranges of a pattern: scripts without spaces between words, all and the East Asian ones."""
 PLANES = 0x40000
-"""Code points of the table; behind them nothing is a letter, a digit or white space."""
+"""Code points of the tables; behind them stand only tags and variation selectors, which count as marks."""
 
-CLASSES: dict[int, str] = {
-    text.OF_WORD: r"[\w]",
-    text.DECIMAL: r"[\d]",
-    text.OPENING: "[\"'\u201c\u2018\u00ab\u201e\u300c\u300e\u300a\uff08(\\[\u00bf\u00a1]",
-    text.CLOSING: "[\"'\u201d\u2019\u00bb\u300d\u300f\uff09)\\]]",
-    text.QUOTE: "[\"'\u201d\u2019]",
-    text.BRACKET: "[(\\[\"'\u201c\u2018]",
-    text.CAPITAL: f"[A-Z0-9\u00c0-\u00d6\u00d8-\u00de\u0391-\u03a9\u0410-\u042f{IDEOGRAPHS}]",
-    text.IDEOGRAPH: f"[{IDEOGRAPHS}]",
-    text.LATIN_MARK: "[.!?\u2026]",
-    text.EASTERN_MARK: "[\u3002\uff01\uff1f\uff1b\uff61]",
-    text.EASTERN_RUN: "[\u3002\uff01\uff1f\uff1b\uff61\u2026]",
-    text.ASKS: "[\uff01\uff1f]",
-    text.CLOSES_ASIDE: "[\uff09]",
-    text.EASTERN_CLOSING: "[\u201d\u2019\u300d\u300f\uff09\u3011]",
-    text.GOES_ON: "[\u300b\uff0c\u3001]",
-    text.SPEECH: "[\u8bf4\u8aaa\u9053\u95ee\u554f\u7b54\u558a\u53eb\u60f3]",
-    text.AFTER_SPEECH: "[\u9053\u7740\u8457]",
-    text.AFTER_SAID: "[\u3002\uff0c\uff01]",
-    text.BULLET: "[-*\u2022\u00b7]",
-    text.REMOVED: "[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]",
-    text.WHITE: r"[^\S\n]",
+SENTENCE_TERMINAL = (
+    "!.?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a\u104b\u1362\u1367\u1368"
+    "\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f"
+    "\u1b7d-\u1b7f\u1c3b\u1c3c\u1c7e\u1c7f\u2024\u203c\u203d\u2047-\u2049\u2cf9-\u2cfb\u2e2e\u2e3c\u2e53\u2e54\u2e60"
+    "\u2e61\u3002\ua4ff\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1"
+    "\uabeb\ufe12\ufe15\ufe16\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61\U00010a56\U00010a57\U00010f55-\U00010f59"
+    "\U00010f86-\U00010f89\U00011047\U00011048\U000110be-\U000110c1\U00011141-\U00011143\U000111c5\U000111c6\U000111cd"
+    "\U000111de\U000111df\U00011238\U00011239\U0001123b\U0001123c\U000112a9\U000113d4\U000113d5\U0001144b\U0001144c"
+    "\U000115c2\U000115c3\U000115c9-\U000115d7\U00011641\U00011642\U0001173c-\U0001173e\U00011944\U00011946\U00011a42"
+    "\U00011a43\U00011a9b\U00011a9c\U00011c41\U00011c42\U00011ef7\U00011ef8\U00011f43\U00011f44\U00016a6e\U00016a6f"
+    "\U00016af5\U00016b37\U00016b38\U00016b44\U00016d6e\U00016d6f\U00016e98\U0001bc9f\U0001da88"
+)
+"""Unicode 17's property of this name, which ``unicodedata`` lacks, as ranges of a pattern."""
+TIBETAN_SHADS = "\u0f0d-\u0f11"
+"""End Tibetan sentences and clauses alike, so that Unicode's property leaves them out."""
+LATIN = "!.?\u2024\u203c\u203d\u2047-\u2049\u2e2e\u2e53\u2e54"
+EASTERN = "\u3002\ufe12\ufe15\ufe16\ufe52\ufe56\ufe57\uff01\uff0e\uff1b\uff1f\uff61"
+"""Sentence terminals with white space behind them, and of East Asian scripts without; the full-width semicolon is no
+terminal to Unicode but is one in Chinese prose."""
+
+CLEANING: dict[int, str] = {
+    text.REMOVED: "\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff",
+    text.WHITE: r"\t\x0b-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
 }
-"""Bit -> the characters that have it."""
-PREDICATES = {text.LETTER: str.isalpha, text.DIGIT: str.isdigit}
-"""Bit -> what a character answers, for those that no class of ``re`` says."""
+"""Bit -> the characters that have it, as ranges of a pattern."""
+JOINED = "\u0300-\u036f\u200c\u200d\u0e33\u0eb3\u1160-\u11ff\ud7b0-\ud7ff\uff9e\uff9f\U0001f3fb-\U0001f3ff"
+"""Besides marks, what is part of the character before it (UAX 29: Extend, SpacingMark, Jamo)."""
+CONTINUES = ",:;\u2013\u2014\u055d\u060c\u061b\u07f8\u1802\u1808\u3001\uff0c\uff0d\uff1a\\-"
+PAUSES = ",:;\u060c\u061b\u3001\uff0c\uff1a\uff1b"
+"""Before which no sentence begins; behind which text without spaces is cut."""
+
+CUTTING: dict[int, str] = {
+    cutting.PAUSE: PAUSES,
+    cutting.JOINED: JOINED,
+    cutting.JOINS: (
+        "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u200d\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca"
+        "\u1039\u17d2\u1a60\u1100-\u115f\ua960-\ua97c"
+    ),
+    cutting.FLAG: "\U0001f1e6-\U0001f1ff",
+}
+SPLITTING: dict[int, str] = {
+    sentences.DECIMAL: r"\d",
+    sentences.OPENING: (
+        "\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e\u300a\u3008\u3010\uff08(\\[\u00bf\u00a1"
+    ),
+    sentences.CLOSING: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a\u300d\u300f\u300b\u3009\u3011\uff09)\\]",
+    sentences.QUOTE: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a",
+    sentences.BRACKET: "\u300c\u300e\u300a\u3008\u3010\uff08(\\[\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a",
+    sentences.IDEOGRAPH: IDEOGRAPHS,
+    sentences.HANGUL: "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7ff",
+    sentences.STOPLESS: "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\uaa60-\uaa7f",
+    sentences.LATIN_MARK: f"{LATIN}\u2026",
+    sentences.EASTERN_MARK: EASTERN,
+    sentences.EASTERN_RUN: f"{EASTERN}\u2026!?\u203c\u2047-\u2049",
+    sentences.GREEK: "\u0370-\u037d\u0386-\u03ff\u1f00-\u1fff",
+    sentences.ASKS: "\uff01\uff1f",
+    sentences.CLOSES_ASIDE: "\uff09",
+    sentences.EASTERN_CLOSING: "\u201d\u2019\u300d\u300f\uff09\u3011\u3009\u3015\u3017\u3019\u301e\u301f\uff63",
+    sentences.GOES_ON: "\u300b\uff0c\u3001",
+    sentences.CONTINUES: CONTINUES,
+    sentences.SPEECH: "\u8bf4\u8aaa\u9053\u95ee\u554f\u7b54\u558a\u53eb\u60f3",
+    sentences.AFTER_SPEECH: "\u9053\u7740\u8457",
+    sentences.AFTER_SAID: "\u3002\uff0c\uff01",
+    sentences.PARTICLE: "\u3068\u3063\u3092\u304c",
+    sentences.KOREAN_ENDING: "\ub2e4\uc694\uae4c\uc8e0",
+    sentences.BULLET: "\\-*\u2022\u00b7",
+    sentences.JOINED: JOINED,
+}
+"""The same for sentences; what follows from a character's category is added by :func:`splitting_kinds`."""
+UNCASED_LETTERS = ("Lo",)
+GEORGIAN = range(0x10D0, 0x1100)
+"""Small letters to Unicode since it has capitals of them, but those begin no sentence."""
 
 
 @cache
-def kinds() -> np.ndarray:
-    """uint32 [code points]: bits of each character."""
-    found = np.zeros(PLANES, np.uint32)
-    every = "".join(map(chr, range(PLANES)))
-    for bit, pattern in CLASSES.items():
-        members = [match.start() for match in re.finditer(pattern, every)]
-        found[members] |= bit
-    for bit, predicate in PREDICATES.items():
-        found[np.fromiter(map(predicate, every), bool, PLANES)] |= bit
+def cleaning_kinds() -> np.ndarray:
+    """uint8 [code points]: bits of each character for ``compiled/text.py``."""
+    found = _bits_of(CLEANING, np.uint8)
+    found[_are("L", "M")] |= text.LETTER
     return found
+
+
+@cache
+def cutting_kinds() -> np.ndarray:
+    """uint8 [code points]: bits of each character for ``compiled/cutting.py``."""
+    found = _bits_of(CUTTING, np.uint8)
+    found[_are("M")] |= cutting.JOINED
+    return found
+
+
+@cache
+def splitting_kinds() -> np.ndarray:
+    """uint32 [code points]: bits of each character for ``compiled/sentences.py``."""
+    other = f"{SENTENCE_TERMINAL}{TIBETAN_SHADS}"
+    found = _bits_of({**SPLITTING, sentences.OTHER_MARK: other}, np.uint32)
+    found[(found & (sentences.LATIN_MARK | sentences.EASTERN_MARK)) > 0] &= ~np.uint32(sentences.OTHER_MARK)
+    found[_are("L", "M")] |= sentences.LETTER
+    found[_are("L", "M", "N", "Pc")] |= sentences.OF_WORD
+    found[_are("Nd", "No")] |= sentences.DIGIT
+    found[_are("M")] |= sentences.JOINED
+    found[_are("Lu", "Lt")] |= sentences.UPPER
+    uncased = _are(*UNCASED_LETTERS)
+    uncased[GEORGIAN] = True
+    found[uncased & ~((found & sentences.IDEOGRAPH) > 0)] |= sentences.UNCASED
+    return found
+
+
+def words(text: str) -> list[str]:
+    """The words of a text: runs of letters, marks and digits; where a script has no spaces, each letter with its
+    marks."""
+    return _word().findall(text)
+
+
+def is_letter(character: str) -> bool:
+    """A letter or a mark of any script."""
+    return unicodedata.category(character)[0] in "LM"
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    marks = "\u200c\u200d" + "".join(map(chr, np.flatnonzero(_are("M"))))
+    spaceless = f"{SPACELESS}\uf900-\ufaff\U00020000-\U0003ffff"
+    return re.compile(rf"[{spaceless}][{marks}]*|(?:[^\W{spaceless}]|[{marks}])+")
+
+
+def _bits_of(classes: dict[int, str], dtype: type[np.unsignedinteger]) -> np.ndarray:
+    found = np.zeros(PLANES, dtype)
+    for bit, ranges in classes.items():
+        found[[match.start() for match in re.finditer(f"[{ranges}]", _every())]] |= dtype(bit)
+    return found
+
+
+def _are(*categories: str) -> np.ndarray:
+    """bool [code points]: the general category begins with one of these."""
+    return np.logical_or.reduce([np.char.startswith(_categories(), each) for each in categories])
+
+
+@cache
+def _categories() -> np.ndarray:
+    return np.array(list(map(unicodedata.category, _every())))
+
+
+@cache
+def _every() -> str:
+    return "".join(map(chr, range(PLANES)))

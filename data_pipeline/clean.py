@@ -1,6 +1,7 @@
 """Normalise documents and drop those that teach nothing, each for a counted reason."""
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,13 +11,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from configs import Section
-from data_pipeline.characters import kinds
+from data_pipeline.characters import cleaning_kinds
 from data_pipeline.compiled.text import tidied
 from data_pipeline.document import Document
 from data_pipeline.language import language
 from data_pipeline.overlap import Overlap
 from data_pipeline.quality import QUALITY, REPETITION, Rule, broken_rule
 
+LINE_END, FORM_FEED = re.compile(r"\r\n?"), re.compile(r"[\x0b\x0c\x1c-\x1f]")
+REMOVED = re.compile("[\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff]")
+BLANK_LINES_BEFORE = re.compile(r"\A(?:[ \t]*\n)+")
+"""What is put in order also where white space is kept."""
 RULES: dict[str, tuple[Rule, ...]] = {"gopher_quality": QUALITY, "gopher_repetition": REPETITION}
 
 
@@ -25,6 +30,10 @@ class CleanConfig(Section):
 
     unicode_form: Literal["NFC", "NFKC"] = "NFC"
     """Unicode normal form of the text."""
+    white_space: Literal["auto", "single", "kept"] = "auto"
+    """White space inside of a text: "single" spaces and at most one blank line, or "kept" with indentation and all line
+    breaks. "auto" keeps it where it reaches the model: with segment.kind "contiguous" and a given tokenizer that keeps
+    line breaks (GPT-2's)."""
     repair_unicode: bool = False
     """Undo text that was decoded as the wrong encoding (\u00c3\u00a9 for \u00e9), by ftfy (Speer 2019); counted as
     "repaired"."""
@@ -64,12 +73,13 @@ def clean(
     dropped: Counter[str],
     overlap: Overlap | None = None,
     changed: Counter[str] | None = None,
+    lost: Counter[str] | None = None,
 ) -> Iterator[Document]:
-    """The documents that stay, normalised; ``dropped`` counts the others by reason, ``changed`` what was done to some
-    of those that stay."""
+    """The documents that stay, normalised; ``dropped`` counts the others by reason and ``lost`` their characters,
+    ``changed`` what was done to some of those that stay."""
     for document in documents:
         repaired = repair(document.text) if config.repair_unicode else document.text
-        tidy = normalise(repaired, config.unicode_form)
+        tidy = normalise(repaired, config.unicode_form, kept=config.white_space == "kept")
         text, reason = tidy.text, _reason(tidy, config)
         if reason is None and config.languages and (found := language(text)) not in config.languages:
             reason = f"language: {found}"
@@ -77,6 +87,8 @@ def clean(
             reason = "holds evaluation text"
         if reason:
             dropped[reason] += 1
+            if lost is not None:
+                lost[reason] += len(text)
         else:
             if changed is not None and repaired != document.text:
                 changed["repaired"] += 1
@@ -106,12 +118,17 @@ class Tidy(NamedTuple):
         return self.letters / max(1, self.visible)
 
 
-def normalise(text: str, form: Literal["NFC", "NFKC"]) -> Tidy:
-    """Normal form, no control characters, single spaces, paragraphs parted by one blank line."""
+def normalise(text: str, form: Literal["NFC", "NFKC"], *, kept: bool = False) -> Tidy:
+    """Normal form, no control characters, single spaces, paragraphs parted by one blank line; or white space ``kept``
+    as it is, but for blank lines at the ends."""
     normal = text if text.isascii() else unicodedata.normalize(form, text)
     data = np.frombuffer(normal.encode(), np.uint8)
-    found, letters, visible = tidied(data, kinds())
-    return Tidy(found.tobytes().decode(), letters, visible)
+    found, letters, visible = tidied(data, cleaning_kinds())
+    return Tidy(_with_white_space(normal) if kept else found.tobytes().decode(), letters, visible)
+
+
+def _with_white_space(text: str) -> str:
+    return BLANK_LINES_BEFORE.sub("", REMOVED.sub("", FORM_FEED.sub(" ", LINE_END.sub("\n", text)))).rstrip()
 
 
 def normal_text(text: str, rules: CleanConfig) -> str:

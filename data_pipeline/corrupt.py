@@ -64,10 +64,12 @@ class Vocabulary(NamedTuple):
     """bool [V]: the piece begins a word."""
     ordinary: np.ndarray
     """Ids that a random replacement is drawn from."""
+    ends_word: np.ndarray | None = None
+    """bool [V]: what follows the piece begins a word; None for no piece."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Vocabulary":
-        return cls(tokenizer.special, tokenizer.starts_word, tokenizer.ordinary)
+        return cls(tokenizer.special, tokenizer.starts_word, tokenizer.ordinary, tokenizer.ends_word)
 
 
 class Corrupted(NamedTuple):
@@ -112,6 +114,8 @@ def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw:
     assert special.mask is not None, "prepare refuses a tokenizer without a mask"
     begins, longest = UNITS[config.kind](vocabulary.starts_word, config)
     kinds = np.where(begins, rows.BEGINS, rows.CONTINUES).astype(np.uint8)
+    if vocabulary.ends_word is not None:
+        kinds[vocabulary.ends_word] |= rows.ENDS
     kinds[[special.cls, special.sep, special.pad]] = rows.SPECIAL
     runs = np.cumsum(1 / np.arange(1, longest + 1))
     values = tokens.values.copy()

@@ -16,7 +16,7 @@ from data_pipeline.compiled import encoding
 from data_pipeline.compiled.trie import build_trie
 
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
-NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Kinds of pieces in a sentencepiece model."""
 UNIGRAM, BYTE_PAIR = encoding.UNIGRAM, 2
 """Kinds of models, as sentencepiece numbers them."""
@@ -71,12 +71,15 @@ class FastEngine:
         self._cache = _rows_of_words(CACHED_WORDS)
         self._kind = proto.trainer_spec.model_type
 
-    def encode(self, data: np.ndarray, spans: np.ndarray, dtype: type[np.unsignedinteger]) -> tuple[Ragged, np.ndarray]:
+    def encode(
+        self, data: np.ndarray, spans: np.ndarray, marks: np.ndarray, dtype: type[np.unsignedinteger]
+    ) -> tuple[Ragged, np.ndarray]:
         """Ids of texts -> (rows, int64 numbers of the rows that sentencepiece must encode instead).
 
         Args:
             data: uint8 UTF-8; a newline counts as a space.
             spans: int64 [texts, 2]: first byte of each text, and the one after the last.
+            marks: bool [texts]: whether the first word of a text gets a mark too.
             dtype: of the ids.
         """
         blocks = np.zeros((len(data) + encoding.READ_AHEAD) // 8 + 1, np.uint64)
@@ -88,6 +91,7 @@ class FastEngine:
             padded,
             blocks,
             spans,
+            marks,
             self._normal,
             self._model,
             self._unknown,
@@ -111,9 +115,13 @@ def model_proto(model: bytes) -> Any:
     return sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def fast_engine(processor: Any) -> FastEngine | None:
-    """The fast engine for the model of a sentencepiece processor; None where the model is of another make."""
-    proto = model_proto(processor.serialized_model_proto())
+def fast_engine(proto: Any, processor: Any) -> FastEngine | None:
+    """The fast engine of a model; None where the model is of another make.
+
+    Args:
+        proto: the model.
+        processor: sentencepiece's processor of it, with a dummy prefix.
+    """
     return FastEngine(proto, processor) if _fits(proto) else None
 
 
@@ -123,7 +131,6 @@ def _fits(proto: Any) -> bool:
     return (
         trainer.model_type in (UNIGRAM, BYTE_PAIR)
         and normalizer.name in ("nmt_nfkc", "nmt_nfkc_cf")
-        and normalizer.add_dummy_prefix
         and normalizer.remove_extra_whitespaces
         and normalizer.escape_whitespaces
         and not trainer.treat_whitespace_as_suffix

@@ -93,19 +93,34 @@ def _panel(columns: Columns, row: int, number: int, tokenizer: Tokenizer, kind: 
 
 
 def _segment(tokens: np.ndarray, positions: range, originals: dict[int, int], tokenizer: Tokenizer) -> Text:
-    text = Text()
+    text, plain = Text(), []
+
+    def write_plain() -> None:
+        # Together, for a character may be made of several tokens.
+        written = tokenizer.running_text(plain)
+        text.append(written if len(text) else written.removeprefix(" "))
+        plain.clear()
+
     for position in positions:
         shown, original = int(tokens[position]), originals.get(position)
+        if original is None and shown not in tokenizer.sentinels:
+            plain.append(shown)
+            continue
+        write_plain()
         known = shown if original is None or shown != tokenizer.special.mask else original
-        if (tokenizer.shown(known)[0] or shown in tokenizer.sentinels) and position != positions.start:
+        spelled = tokenizer.running_text([known])
+        if len(text) and (spelled.startswith(" ") or shown in tokenizer.sentinels):
             text.append(" ")
         text.append_text(_piece(shown, original, tokenizer))
+        if spelled.lstrip().endswith(" "):
+            text.append(" ")
+    write_plain()
     return text
 
 
 def _piece(shown: int, original: int | None, tokenizer: Tokenizer) -> Text:
     def plain(token: int) -> str:
-        return tokenizer.shown(token)[1]
+        return tokenizer.running_text([token]).strip(" ").replace("\n", "\\n")
 
     if original is None:
         return Text(plain(shown))

@@ -65,6 +65,9 @@ class Manifest(Section):
     sources: tuple[dict[str, Any], ...]
     """Units read, files or packages: name, bytes on disk, their SHA-256 (in a store: its hash), number, kind and weight
     of the source, documents and characters kept, each once."""
+    text: dict[str, int] = Field(default_factory=dict)
+    """Characters read and those dropped by reason; tokens of the train documents, of sentences longer than a row, in no
+    row, and unknown."""
     lengths: dict[str, int]
     """Histogram: sequences of the train split by number of tokens, in bins of 16."""
     masking: dict[str, float]

@@ -5,17 +5,15 @@ Two documents meet when one of their 14 bands of 8 minima over 5-word sequences 
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from data_pipeline.tokenizer import IDEOGRAPHS
+from data_pipeline.characters import words
 
 BANDS, MINIMA, WORDS = 14, 8, 5
-WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
 
 
 @cache
@@ -28,8 +26,8 @@ def _empty() -> Any:
 
 def bands(text: str) -> np.ndarray:
     """uint64 [BANDS]: a hash of the minima of each band."""
-    words = WORD.findall(text.lower())
-    sequences = {" ".join(words[first : first + WORDS]) for first in range(max(1, len(words) - WORDS + 1))}
+    found = words(text.lower())
+    sequences = {" ".join(found[first : first + WORDS]) for first in range(max(1, len(found) - WORDS + 1))}
     minima = _empty().copy()
     minima.update_batch([sequence.encode() for sequence in sorted(sequences)])
     rows = minima.hashvalues.astype("<u8").reshape(BANDS, MINIMA)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from configs.errors import CorpusError
+from data_pipeline.characters import words
 from data_pipeline.files import File, Range, lines
-from data_pipeline.near_duplicates import WORD
 from data_pipeline.paths import matching
 from data_pipeline.streams import BROKEN, UTF8_MARK, open_text
 from data_pipeline.text_formats import JSON
@@ -69,7 +69,7 @@ class Overlap:
 
 def _words(text: str) -> np.ndarray:
     """uint64 hash of each word, without case and punctuation."""
-    return np.array([zlib.crc32(word.encode()) for word in WORD.findall(text.lower())], np.uint64)
+    return np.array([zlib.crc32(word.encode()) for word in words(text.lower())], np.uint64)
 
 
 def _texts(file: File) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """Parts: the cleaned corpus on disk, in files small enough for one worker, with what the whole must know of each."""
 
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,46 +22,56 @@ PART_CHARACTERS = 4_000_000
 """Text of one part: small enough to share out evenly, large enough to be worth a task."""
 
 LONGEST_CHARACTERS = PART_CHARACTERS // GROUP_DOCUMENTS
-"""A longer document goes on as several, so that the memory of no later step depends on the longest one."""
+"""A longer document is kept in several pieces, so that the memory of no later step depends on the longest one."""
 ENDS = ("\n\n", "\n", ". ", "\u3002", " ")
 """Where a document is cut, the first of them that is found in the last tenth of a piece."""
 
-PARAGRAPH_END = "\n\n"
-GAP = re.compile(rb"\n{3,}")
-"""What lines that do not stay leave behind."""
-NEVER_REPEATED = 0
-"""In place of the hash of a line that always stays."""
+PARAGRAPH_END, LINE_END = "\n\n", "\n"
+NEVER_REPEATED, CONTINUES, BLANK = 0, 1, 2
+"""In place of the hash of a paragraph: a line that always stays; the rest of the paragraph before, where a piece of the
+document ends inside of it; an empty line, of which one stays between others."""
 OVERLAP = "overlap.npz"
 """File that the workers read the sequences of evaluation texts from."""
 
 
 class Part(NamedTuple):
-    """A file of documents, and what choosing among all documents needs to know of them."""
+    """A file of pieces of documents, nearly always whole ones, and what choosing among all documents needs to know."""
 
     path: Path
     unit: str
     """Name of the unit of the source."""
+    begins: np.ndarray
+    """bool [pieces]: a document begins with the piece; another one goes on with the document before it, which may have
+    begun in an earlier part of the unit."""
     fingerprints: np.ndarray
-    """uint64 [documents, 2]: of the text of each document."""
+    """uint64 [pieces, 2]: of the text of the whole document."""
     characters: np.ndarray
-    """int64 [documents]."""
+    """int64 [pieces]."""
     paragraphs: np.ndarray
-    """uint64 [paragraphs]: hash of each paragraph of each document."""
+    """uint64 [paragraphs]: hash of each paragraph of each piece."""
+    paragraph_characters: np.ndarray
+    """int64 [paragraphs]: of each with its ``paragraph_end``."""
     paragraph_bounds: np.ndarray
-    """int64 [documents + 1]: where each document starts in ``paragraphs``."""
+    """int64 [pieces + 1]: where each piece starts in ``paragraphs``."""
     bands: np.ndarray
-    """uint64 [documents, BANDS]: what near duplicates share; [documents, 0] where they are not looked for."""
+    """uint64 [pieces, BANDS]: what near duplicates of the whole document share; [pieces, 0] where they are not looked
+    for."""
 
-    piece_end: str = PARAGRAPH_END
+    paragraph_end: str = PARAGRAPH_END
     """What ``paragraphs`` end with: they are lines where those are looked at."""
 
     @property
+    def pieces(self) -> int:
+        return len(self.begins)
+
+    @property
     def documents(self) -> int:
-        return len(self.fingerprints)
+        """Those that begin here."""
+        return int(self.begins.sum())
 
     def texts(self, keep: np.ndarray, paragraphs: np.ndarray | None = None) -> Ragged:
-        """The texts of the documents under ``keep`` (bool [documents]), with only the ``paragraphs`` (bool, all) that
-        stay: uint8 rows of UTF-8."""
+        """The texts of the pieces under ``keep`` (bool [pieces]), with only the ``paragraphs`` (bool, all) that stay:
+        uint8 rows of UTF-8; those of one document end to end are its text."""
         with pa.memory_map(str(self.path)) as file:
             column = pa.ipc.open_file(file).read_all().column("text").chunk(0)
             _, offsets, values = column.buffers()
@@ -73,19 +83,20 @@ class Part(NamedTuple):
             return Ragged.of_bytes(each)
 
     def _staying(self, text: bytes, number: int, paragraphs: np.ndarray) -> bytes:
-        """What stays of the text of one document."""
+        """What stays of the text of one piece."""
         first, last = self.paragraph_bounds[number : number + 2]
-        end = self.piece_end.encode()
-        pieces = zip(text.split(end), paragraphs[first:last], strict=True)
-        return GAP.sub(PARAGRAPH_END.encode(), end.join(piece for piece, stays in pieces if stays)).strip(b"\n")
+        end = self.paragraph_end.encode()
+        *ended, rest = text.split(end)
+        found = [paragraph + end for paragraph in ended] + ([rest] if rest else [])
+        return b"".join(paragraph for paragraph, stays in zip(found, paragraphs[first:last], strict=True) if stays)
 
     def sources(self, keep: np.ndarray) -> list[str]:
-        """File and place of the documents under ``keep``."""
+        """File and place of the documents of the pieces under ``keep``."""
         with pa.memory_map(str(self.path)) as file:
             return pa.ipc.open_file(file).read_all().column("source").take(pa.array(np.flatnonzero(keep))).to_pylist()
 
     def read(self, keep: np.ndarray, paragraphs: np.ndarray | None = None) -> Iterator[Document]:
-        """The documents under ``keep`` one by one."""
+        """The pieces under ``keep`` one by one."""
         texts = self.texts(keep, paragraphs)
         for number, source in enumerate(self.sources(keep)):
             text = texts.values[texts.offsets[number] : texts.offsets[number + 1]]
@@ -110,80 +121,137 @@ class Reading(NamedTuple):
     dropped: Counter[str]
     changed: Counter[str]
     """What was done to documents that stay."""
+    lost: Counter[str] | None = None
+    """Characters of dropped documents by reason."""
 
 
 def read_unit(number: int, unit: Unit, source: SourceConfig, rules: CleanConfig, folder: Path) -> Reading:
     """Read and clean one unit of the source into parts of bounded size."""
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     overlap = Overlap.load(folder / OVERLAP) if rules.evaluation_paths else None
-    kept = clean(read(unit, source, dropped), rules, dropped, overlap, changed)
+    kept = clean(read(unit, source, dropped), rules, dropped, overlap, changed, lost)
     wanted = Wanted(rules.drop_repeated_paragraphs, rules.drop_near_duplicates, rules.drop_repeated_lines)
-    parts = write_parts(pieces(kept, changed), unit.name, folder / f"unit-{number:05d}", wanted)
-    return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped, changed)
+    parts = write_parts(kept, unit.name, folder / f"unit-{number:05d}", wanted, changed)
+    return Reading(parts, sum(part.documents for part in parts) + dropped.total(), dropped, changed, lost)
 
 
-def pieces(documents: Iterator[Document], changed: Counter[str]) -> Iterator[Document]:
-    """Documents of bounded length: longer ones are cut, where a paragraph, line, sentence or at least a word ends."""
-    for document in documents:
-        text, start = document.text, 0
-        if len(text) > LONGEST_CHARACTERS:
-            changed["cut because of their length"] += 1
-        while len(text) - start > LONGEST_CHARACTERS:
-            end = _cut(text, start)
-            yield Document(text[start:end].strip(), f"{document.source}, character {start}")
-            start = end
-        yield Document(text[start:].strip(), f"{document.source}, character {start}") if start else document
+class Piece(NamedTuple):
+    """A document, or a stretch of a long one, with what is known of the whole."""
+
+    text: str
+    source: str
+    begins: bool
+    fingerprint: bytes
+    bands: np.ndarray
+    paragraphs: np.ndarray
+    """uint64: hashes of its paragraphs."""
+    paragraph_characters: np.ndarray
+    """int64."""
+
+
+def pieces(document: Document, wanted: Wanted) -> Iterator[Piece]:
+    """A document in pieces of bounded length, end to end: a longer one is cut where a paragraph, a line, a sentence or
+    at least a word ends."""
+    text = document.text
+    bounds = [0]
+    while len(text) - bounds[-1] > LONGEST_CHARACTERS:
+        bounds.append(_cut(text, bounds[-1]))
+    found = bands(text) if wanted.bands else np.zeros(0, np.uint64)
+    starts, hashes = _paragraphs(text, np.array(bounds), wanted)
+    sizes = np.diff(starts, append=len(text))
+    mark = fingerprint(text)
+    for start, stop in pairwise([*bounds, len(text)]):
+        inside = slice(*np.searchsorted(starts, (start, stop)))
+        yield Piece(text[start:stop], document.source, start == 0, mark, found, hashes[inside], sizes[inside])
 
 
 def _cut(text: str, start: int) -> int:
-    """Where the piece that begins at ``start`` ends."""
+    """Where the piece that begins at ``start`` ends; the next one never begins with white space."""
     last = start + LONGEST_CHARACTERS
     found = (text.rfind(end, last - LONGEST_CHARACTERS // 10, last) + len(end) for end in ENDS)
-    return next((place for place in found if place > start + len(ENDS[0])), last)
+    cut = next((place for place in found if place > start + len(ENDS[0])), last)
+    while cut < len(text) and text[cut].isspace():
+        cut += 1
+    return cut
 
 
-def write_parts(documents: Iterator[Document], unit: str, stem: Path, wanted: Wanted) -> list[Part]:
-    """Write documents, in order, into as many parts as their size asks for."""
+def write_parts(
+    documents: Iterable[Document], unit: str, stem: Path, wanted: Wanted, changed: Counter[str] | None = None
+) -> list[Part]:
+    """Write documents, in order, into as many parts as their size asks for; ``changed`` counts those that are cut."""
     parts: list[Part] = []
-    held: list[Document] = []
+    held: list[Piece] = []
     characters = 0
     for document in documents:
-        held.append(document)
-        characters += len(document.text)
-        if characters >= PART_CHARACTERS:
-            parts.append(_write_part(held, unit, stem, len(parts), wanted))
-            held, characters = [], 0
+        if changed is not None and len(document.text) > LONGEST_CHARACTERS:
+            changed["cut because of their length"] += 1
+        for piece in pieces(document, wanted):
+            held.append(piece)
+            characters += len(piece.text)
+            if characters >= PART_CHARACTERS:
+                parts.append(_write_part(held, unit, stem, len(parts), wanted))
+                held, characters = [], 0
     if held:
         parts.append(_write_part(held, unit, stem, len(parts), wanted))
     return parts
 
 
-def _write_part(held: list[Document], unit: str, stem: Path, number: int, wanted: Wanted) -> Part:
+def whole_documents(
+    parts: Sequence[Part], keeps: Sequence[np.ndarray], paragraphs: Sequence[np.ndarray | None]
+) -> Iterator[Document]:
+    """The documents of the pieces under ``keeps`` (bool [pieces] of each part), with the ``paragraphs`` that stay."""
+    held: list[Document] = []
+    for part, keep, staying in zip(parts, keeps, paragraphs, strict=True):
+        for piece, begins in zip(part.read(keep, staying), part.begins[keep], strict=True):
+            if begins and held:
+                yield _joined(held)
+                held = []
+            held.append(piece)
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[Document]) -> Document:
+    """The document of some pieces; the end of its last paragraph is there only where a later one does not stay."""
+    return Document("".join(piece.text for piece in held).rstrip("\n"), held[0].source)
+
+
+def _write_part(held: list[Piece], unit: str, stem: Path, number: int, wanted: Wanted) -> Part:
     path = stem.with_name(f"{stem.name}-{number:05d}.arrow")
-    texts = [document.text for document in held]
-    sources = [document.source for document in held]
-    table = pa.table({"text": pa.array(texts, pa.large_string()), "source": pa.array(sources, pa.large_string())})
-    write_arrow(path, table)
-    hashes = [_hashes(text, wanted) for text in texts]
+    columns = {name: pa.array([getattr(piece, name) for piece in held], pa.large_string()) for name in Document._fields}
+    write_arrow(path, pa.table(columns))
     return Part(
         path,
         unit,
-        np.frombuffer(b"".join(map(fingerprint, texts)), "<u8").reshape(-1, 2),
-        np.array([len(text) for text in texts], np.int64),
-        np.array([each for row in hashes for each in row], np.uint64),
-        boundaries(np.array([len(row) for row in hashes], np.int64)),
-        np.stack([bands(text) for text in texts]) if wanted.bands else np.zeros((len(texts), 0), np.uint64),
-        "\n" if wanted.lines else PARAGRAPH_END,
+        np.array([piece.begins for piece in held]),
+        np.frombuffer(b"".join(piece.fingerprint for piece in held), "<u8").reshape(-1, 2),
+        np.array([len(piece.text) for piece in held], np.int64),
+        np.concatenate([piece.paragraphs for piece in held]),
+        np.concatenate([piece.paragraph_characters for piece in held]),
+        boundaries(np.array([len(piece.paragraphs) for piece in held], np.int64)),
+        np.stack([piece.bands for piece in held]),
+        LINE_END if wanted.lines else PARAGRAPH_END,
     )
 
 
-def _hashes(text: str, wanted: Wanted) -> list[int]:
-    """The hashes of the paragraphs or the lines of a text, as they are wanted."""
-    if wanted.lines:
-        return [_hash(line) if len(line) >= wanted.lines else NEVER_REPEATED for line in text.split("\n")]
-    return [_hash(piece) for piece in text.split(PARAGRAPH_END)] if wanted.paragraphs else []
+def _paragraphs(text: str, cuts: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+    """Where the paragraphs or lines of a text start, as they are wanted, and the uint64 hash of each; one with ``cuts``
+    in it starts again there."""
+    if not (wanted.lines or wanted.paragraphs):
+        return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+    end = LINE_END if wanted.lines else PARAGRAPH_END
+    found = text.split(end)
+    hashes = np.array([_hash(each, wanted.lines) for each in found], np.uint64)
+    first = boundaries(np.array([len(each) + len(end) for each in found], np.int64))[:-1]
+    starts = np.union1d(first, cuts)
+    continuing = np.full(len(starts), CONTINUES, np.uint64)
+    continuing[np.searchsorted(starts, first)] = hashes
+    return starts, continuing
 
 
-def _hash(paragraph: str) -> int:
+def _hash(paragraph: str, shortest: int) -> int:
+    if shortest and len(paragraph) < shortest:
+        return NEVER_REPEATED if paragraph else BLANK
     return int.from_bytes(hashlib.blake2b(paragraph.encode(), digest_size=8).digest(), "little")

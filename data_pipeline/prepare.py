@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial as bound
 from pathlib import Path
@@ -19,9 +20,11 @@ from rich.console import Console
 
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
 from data_pipeline import language, overlap, provenance, shards, tokenizer
-from data_pipeline.balance import groups, orders
+from data_pipeline.balance import groups, orders, partners
 from data_pipeline.clean import normal_text
+from data_pipeline.columns import boundaries
 from data_pipeline.corpus import CorpusConfig
+from data_pipeline.document import Document
 from data_pipeline.draws import generator
 from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
 from data_pipeline.ledger import Ledger, close_folder, open_folder
@@ -34,7 +37,16 @@ from data_pipeline.manifest import (
     digest,
     write_manifest,
 )
-from data_pipeline.parts import OVERLAP, PARAGRAPH_END, Part, Reading, Wanted, read_unit, write_parts
+from data_pipeline.parts import (
+    OVERLAP,
+    PARAGRAPH_END,
+    Part,
+    Reading,
+    Wanted,
+    read_unit,
+    whole_documents,
+    write_parts,
+)
 from data_pipeline.paths import matching
 from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 from data_pipeline.sentences import split as split_sentences
@@ -42,6 +54,7 @@ from data_pipeline.sources import Unit, units
 from data_pipeline.spans import special_ids
 from data_pipeline.statistics import Counted, summarise, total
 from data_pipeline.summary import summary
+from data_pipeline.text_warnings import count_characters, warnings
 from data_pipeline.tokenizer import Tokenizer
 from data_pipeline.workers import Workers
 
@@ -64,7 +77,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     console = Console(highlight=False)
     _check_given_tokenizer(config)
     if config.clean.languages:
-        language.check_installed()
+        language.check(config.clean.languages)
     inputs = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)
@@ -80,6 +93,10 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     close_folder(partial, lock, {MANIFEST, *shards.open_dataset(partial, verify=False).files()})
     partial.rename(output)
     console.print(summary(manifest, time.perf_counter() - begin))
+    for warning in warnings(manifest):
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+    if losses := _losses(config, Tokenizer.load(output / shards.TOKENIZER)):
+        console.print(f"not kept of the text: {'; '.join(losses)}", soft_wrap=True)
     return output
 
 
@@ -92,8 +109,12 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     held_out = _write_held_out(folder / shards.DOCUMENTS, parts, choices, work)
     provenance.write_places(folder / shards.PLACES, parts, choices)
     recipe = Recipe(config.seed, config.segment, config.corrupt, model_path, digest(model_path))
-    jobs = [*_groups("train", Fate.TRAIN, parts, choices), *_groups("validation", Fate.VALIDATION, *held_out)]
-    by_split = _make_examples(jobs, recipe, work, workers)
+    pairs = config.segment.kind == "next_sentence"
+    jobs = [
+        *_groups("train", Fate.TRAIN, parts, choices, pairs=pairs),
+        *_groups("validation", Fate.VALIDATION, *held_out, pairs=pairs),
+    ]
+    by_split, text = _make_examples(jobs, recipe, work, workers)
     vocabulary = Tokenizer(model, "the tokenizer model")
     splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
     columns = by_split["train"][0].columns
@@ -108,6 +129,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         documents_sha256=digest(folder / shards.DOCUMENTS),
         places_sha256=digest(folder / shards.PLACES),
         documents=counts(readings, choices),
+        text=count_characters(readings, choices) | text,
         sources=_sources(config, inputs, readings, choices, workers),
         **summarise(counted["train"], counted["validation"], columns)._asdict(),
     )
@@ -122,7 +144,8 @@ def _read_and_choose(
     if config.clean.evaluation_paths:
         form = bound(normal_text, rules=config.clean)
         overlap.Overlap.of(config.clean.evaluation_paths, form).save(work / OVERLAP)
-    numbered = [(number, unit, config.source[unit.source], config.clean, work) for number, unit in enumerate(inputs)]
+    rules = config.clean.model_copy(update={"white_space": "kept" if _keeps_white_space(config) else "single"})
+    numbered = [(number, unit, config.source[unit.source], rules, work) for number, unit in enumerate(inputs)]
     readings: list[Reading] = workers.map("read and clean", read_unit, numbered)
     parts = [part for reading in readings for part in reading.parts]
     owners = [unit for unit, reading in zip(inputs, readings, strict=True) for _ in reading.parts]
@@ -131,8 +154,10 @@ def _read_and_choose(
     return parts, choices, readings
 
 
-def _make_examples(jobs: Sequence[Group], recipe: Recipe, work: Path, workers: Workers) -> dict[str, list[Rows]]:
-    """The examples of each split, group by group, without the groups that gave none."""
+def _make_examples(
+    jobs: Sequence[Group], recipe: Recipe, work: Path, workers: Workers
+) -> tuple[dict[str, list[Rows]], Counter[str]]:
+    """(the examples of each split, group by group, without the groups that gave none; what became of the text)."""
     rows: list[Rows] = workers.map("make examples", make_examples, [(group, recipe, work) for group in jobs])
     by_split = {
         split: [found for job, found in zip(jobs, rows, strict=True) if job.split == split and found.count]
@@ -140,7 +165,10 @@ def _make_examples(jobs: Sequence[Group], recipe: Recipe, work: Path, workers: W
     }
     if not by_split["train"]:
         raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
-    return by_split
+    text = Counter[str]()
+    for found in (row.text for job, row in zip(jobs, rows, strict=True) if job.split == "train" and row.text):
+        text.update(found)
+    return by_split, text
 
 
 def _identity(config: CorpusConfig, inputs: Sequence[Unit]) -> dict[str, Any]:
@@ -174,6 +202,21 @@ def _check_given_tokenizer(config: CorpusConfig) -> None:
             f"{path}: has no mask token, but corrupt.kind is '{config.corrupt.kind}'; set corrupt.kind to 'nothing', "
             "or give a tokenizer that has one"
         )
+
+
+def _keeps_white_space(config: CorpusConfig) -> bool:
+    """Whether documents keep indentation and all their line breaks."""
+    if config.clean.white_space != "auto" or config.tokenizer.model is None:
+        return config.clean.white_space == "kept"
+    given = Tokenizer(tokenizer.given_model(config.tokenizer), config.tokenizer.model)
+    return config.segment.kind == "contiguous" and given.keeps_line_breaks
+
+
+def _losses(config: CorpusConfig, vocabulary: Tokenizer) -> list[str]:
+    """What of the documents cannot be read from the rows."""
+    if vocabulary.keeps_line_breaks and not _keeps_white_space(config):
+        return ["indentation and repeated line breaks (clean.white_space)", *vocabulary.losses]
+    return vocabulary.losses
 
 
 def _given_digest(config: CorpusConfig) -> str | None:
@@ -215,8 +258,8 @@ def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Ch
     """The bytes of the given model, or of one trained on an even sample of the documents that are trained on."""
     if config.tokenizer.model is not None:
         return tokenizer.given_model(config.tokenizer)
-    sizes = [int(part.characters[choice.keep(Fate.TRAIN)].sum()) for part, choice in zip(parts, choices, strict=True)]
-    share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, sum(sizes)))
+    size = sum(int(choice.characters[choice.keep(Fate.TRAIN)].sum()) for choice in choices)
+    share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, size))
     train = bound(tokenizer.train, _sample(parts, choices, share, config.seed), config.tokenizer)
     return workers.once("train the tokenizer", train)
 
@@ -237,26 +280,33 @@ def _write_held_out(
 ) -> tuple[list[Part], list[Choice]]:
     """Write the held-out documents of all parts to ``path`` and as parts of their own, so that they meet in pairs."""
 
-    def documents() -> Iterator[Any]:
+    def documents() -> Iterator[Document]:
+        keeps, paragraphs = zip(*((choice.keep(Fate.VALIDATION), choice.paragraphs) for choice in choices), strict=True)
         with path.open("w", encoding="utf-8") as file:
-            for part, choice in zip(parts, choices, strict=True):
-                for document in part.read(choice.keep(Fate.VALIDATION), choice.paragraphs):
-                    file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
-                    yield document
+            for document in whole_documents(parts, keeps, paragraphs):
+                file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
+                yield document
 
     held_out = write_parts(documents(), "held out", work / "held-out", Wanted())
-    return held_out, [Choice(np.full(part.documents, Fate.VALIDATION, np.int8), None) for part in held_out]
+    return held_out, [Choice(np.full(part.pieces, Fate.VALIDATION, np.int8), part.characters) for part in held_out]
 
 
-def _groups(split: str, fate: Fate, parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[Group]:
-    """The documents of one fate in groups for the workers."""
+def _groups(
+    split: str, fate: Fate, parts: Sequence[Part], choices: Sequence[Choice], *, pairs: bool
+) -> Iterator[Group]:
+    """The documents of one fate in groups for the workers, with others to lend partners where ``pairs`` need them."""
     keeps = [choice.keep(fate) for choice in choices]
-    documents = [int(keep.sum()) for keep in keeps]
-    characters = [int(part.characters[keep].sum()) for part, keep in zip(parts, keeps, strict=True)]
-    first = 0
-    for number, members in enumerate(groups(characters, documents)):
-        yield Group(split, number, first, tuple((parts[i], choices[i]) for i in members), fate)
-        first += sum(documents[i] for i in members)
+    pieces = [int(keep.sum()) for keep in keeps]
+    characters = [int(choice.characters[keep].sum()) for choice, keep in zip(choices, keeps, strict=True)]
+    begins = [part.begins[keep] for part, keep in zip(parts, keeps, strict=True)]
+    before = boundaries(np.array([each.sum() for each in begins], np.int64))
+    documents = [first + np.cumsum(each) - 1 for first, each in zip(before[:-1], begins, strict=True)]
+    for number, members in enumerate(groups(characters, pieces)):
+        lent = partners(members, documents) if pairs else {}
+        numbers = np.concatenate([*(documents[i] for i in members), *(documents[i][some] for i, some in lent.items())])
+        own = [(parts[i], choices[i]) for i in members]
+        others = [(parts[i], choices[i].only(fate, some)) for i, some in lent.items()]
+        yield Group(split, number, numbers, (*own, *others), fate, len(others))
 
 
 def _write_shards(
@@ -296,13 +346,13 @@ def _sources(
     choices: Sequence[Choice],
     workers: Workers,
 ) -> tuple[dict[str, Any], ...]:
-    """A row for each unit: its source with kind and weight, and what was kept of it, each document counted once."""
+    """A row for each unit: its source with kind and weight, and what is left of it, each document counted once."""
     files = list(dict.fromkeys(unit.paths for unit in inputs))
     checksums = workers.map("checksum the sources", provenance.checksum, [(paths,) for paths in files])
     hashed = dict(zip(files, checksums, strict=True))
     rows, rest = [], iter(choices)
     for unit, reading in zip(inputs, readings, strict=True):
-        kept = [(part, choice.fates >= Fate.TRAIN) for part, choice in zip(reading.parts, rest, strict=False)]
+        kept = [(part, choice) for part, choice in zip(reading.parts, rest, strict=False)]
         rows.append(
             {
                 "name": unit.name,
@@ -311,8 +361,8 @@ def _sources(
                 "source": unit.source,
                 "kind": unit.kind,
                 "weight": config.source[unit.source].weight,
-                "documents_kept": sum(int(keep.sum()) for _, keep in kept),
-                "characters_kept": sum(int(part.characters[keep].sum()) for part, keep in kept),
+                "documents_kept": sum(int((part.begins & choice.stays).sum()) for part, choice in kept),
+                "characters_kept": sum(int(choice.characters[choice.stays].sum()) for _, choice in kept),
             }
         )
     return tuple(rows)

@@ -1,16 +1,16 @@
 """What every row of a dataset must be, by its recipe. Pure numpy over many rows; the first row that is not is named."""
 
+import re
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from data_pipeline.columns import Columns, Ragged
-from data_pipeline.corrupt import CorruptConfig
 from data_pipeline.manifest import Manifest
-from data_pipeline.segment import PAIRS
-from data_pipeline.spans import counts
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.reference_tokenizer import ReferenceTokenizer
 
+PAIRS = ("next_sentence", "sentence_order")
+SENTINEL = re.compile(r"<extra_id_(\d+)>")
 WHOLE_WORDS = ("masked_words", "masked_ngrams")
 """Kinds of corruption that hide all pieces of a word or none."""
 
@@ -26,15 +26,14 @@ class Rules(NamedTuple):
     corrupt: dict[str, Any]
     specials: int
     """Special tokens in each row."""
-    documents: int
-    """Of the split."""
-    starts_word: np.ndarray
-    """bool [V]."""
+    documents: np.ndarray
+    """uint64 [documents of the split]: equal where two numbers stand for one document."""
+    tokenizer: ReferenceTokenizer
     sentinels: np.ndarray
     """Ids of the tokenizer's, in order."""
 
     @classmethod
-    def of(cls, manifest: Manifest, tokenizer: Tokenizer, split: str) -> Self:
+    def of(cls, manifest: Manifest, tokenizer: ReferenceTokenizer, documents: np.ndarray) -> Self:
         segment = manifest.recipe["segment"]
         return cls(
             manifest.tokenizer.special,
@@ -43,10 +42,16 @@ class Rules(NamedTuple):
             segment["kind"],
             manifest.recipe["corrupt"],
             specials(manifest),
-            manifest.documents["held out" if split == "validation" else "kept for training"],
-            tokenizer.starts_word,
-            tokenizer.sentinels,
+            documents,
+            tokenizer,
+            sentinels(manifest.tokenizer.special),
         )
+
+
+def sentinels(special: dict[str, int]) -> np.ndarray:
+    """Ids that stand for hidden spans, in the order of their numbers."""
+    found = ((int(match[1]), token) for name, token in special.items() if (match := SENTINEL.fullmatch(name)))
+    return np.array([token for _, token in sorted(found)], np.int64)
 
 
 def specials(manifest: Manifest) -> int:
@@ -63,7 +68,9 @@ def expected(lengths: np.ndarray, corrupt: dict[str, Any]) -> np.ndarray:
 def broken(columns: Columns, rules: Rules) -> tuple[int, str] | None:
     """The first row that breaks a promise, and which; None where all are kept."""
     checks = _tokens(columns, rules) | _documents(columns, rules)
-    # What follows looks things up by positions and ids, so it is asked only where those exist.
+    # What follows looks things up by numbers, positions and ids, so it is asked only where those exist.
+    if rules.segment_kind == "next_sentence" and not _first(checks):
+        checks |= _strangers(columns, rules)
     if "mask_positions" in columns and not _first(checks):
         checks |= _predictions(columns, rules)
         if not _first(checks):
@@ -105,14 +112,21 @@ def _tokens(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
 
 def _documents(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
     names = [name for name in ("document", "second_document") if name in columns]
-    checks = {
-        f"names a {name.replace('_', ' ')} that does not exist": np.asarray(columns[name]) < rules.documents
+    return {
+        f"names a {name.replace('_', ' ')} that does not exist": np.asarray(columns[name]) < len(rules.documents)
         for name in names
     }
-    if rules.segment_kind == "next_sentence":
-        strangers = np.asarray(columns["document"]) != np.asarray(columns["second_document"])
-        checks["has a pair label that its documents belie"] = strangers == np.asarray(columns["pair_labels"])
-    return checks
+
+
+def _strangers(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+    """The second segment is of another document where the label says so, and nowhere else."""
+    first, second = (np.asarray(columns[name]).astype(np.int64) for name in ("document", "second_document"))
+    labels = np.asarray(columns["pair_labels"])
+    same = rules.documents[first] == rules.documents[second]
+    return {
+        "has a pair label that its documents belie": (first != second) == labels,
+        "has a partner of the same document, which its pair label denies": ~(same & (labels == 1)),
+    }
 
 
 def _predictions(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
@@ -132,14 +146,17 @@ def _hidden(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
     special = np.isin(labels.values, [rules.special[name] for name in ("cls", "sep", "pad")])
     structural = np.isin(tokens.values[chosen], [rules.special[name] for name in ("cls", "sep")]) | special
     least, most = _budgets(tokens.lengths - rules.specials, rules.corrupt)
-    exact = rules.corrupt["kind"] not in WHOLE_WORDS
+    exact, rows = rules.corrupt["kind"] not in WHOLE_WORDS, len(tokens.lengths)
     checks = {
-        "predicts a special token": np.bincount(_owners(positions)[structural], minlength=len(tokens.lengths)) == 0,
+        "predicts a special token": np.bincount(_owners(positions)[structural], minlength=rows) == 0,
         "has more predictions than its recipe allows": positions.lengths <= most,
         "has fewer predictions than its recipe asks for": positions.lengths >= (least if exact else 1),
     }
     if not exact:
         checks["hides a part of a word"] = _whole(tokens, chosen, labels, least, rules)
+    unseen = tokens.values == rules.special["mask"]
+    unseen[chosen] = False
+    checks["has a mask where nothing is predicted"] = np.bincount(_owners(tokens)[unseen], minlength=rows) == 0
     return checks
 
 
@@ -170,7 +187,7 @@ def _targets(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
     strange = np.isin(targets.values, [rules.special[name] for name in ("cls", "sep", "pad")])
     strange |= targets.values >= rules.vocabulary_size
     hidden = targets.lengths - spans - 1
-    asked = counts(tokens.lengths - 2 - spans + hidden, CorruptConfig.model_validate(rules.corrupt))
+    asked = _spans_asked(tokens.lengths - 2 - spans + hidden, rules.corrupt)
     return {
         "has sentinels out of order": ~wrong & marked[1][targets.offsets[:-1]],
         "hides a span without a token": ~empty,
@@ -190,26 +207,41 @@ def _budgets(lengths: np.ndarray, corrupt: dict[str, Any]) -> tuple[np.ndarray, 
     return np.minimum(low, most), np.minimum(high, most)
 
 
+def _spans_asked(lengths: np.ndarray, corrupt: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden tokens and spans of rows of so many text tokens (Raffel et al. 2020, ``random_spans_noise_mask``)."""
+    hidden = np.minimum(np.maximum(np.round(lengths * corrupt["mask_probability"]), 1), np.maximum(lengths - 1, 1))
+    spans = np.maximum(np.round(hidden / corrupt["mean_span_length"]), 1)
+    return hidden, np.minimum(spans, np.minimum(hidden, np.maximum(lengths - hidden, 1)))
+
+
 def _whole(tokens: Ragged, chosen: np.ndarray, labels: Ragged, least: np.ndarray, rules: Rules) -> np.ndarray:
     """bool [rows]: every word is predicted entirely or not at all, or the row had room for one unit's head only.
 
-    That unit begins with a word, is predicted from its beginning without a gap, and uses up the budget.
+    That unit begins with a word, is predicted from its beginning without a gap, uses up the budget, and no word of the
+    row would have fitted in its place.
     """
     original = tokens.values.copy()
     original[chosen] = labels.values
     predicted = np.zeros(len(original), bool)
     predicted[chosen] = True
     structural = np.isin(original, (rules.special["cls"], rules.special["sep"]))
-    begins = rules.starts_word[original] | structural | np.append(True, structural[:-1])
+    begins = rules.tokenizer.begins_word[original] | structural
+    begins[1:] |= (structural | rules.tokenizer.ends_word[original])[:-1]
     word = np.cumsum(begins) - 1
     size, hidden = np.bincount(word), np.bincount(word, weights=predicted)
-    owner = _owners(tokens)
-    rows = len(tokens.lengths)
-    partial = np.bincount(owner[((hidden > 0) & (hidden < size))[word]], minlength=rows) > 0
+    owner, rows = _owners(tokens), len(tokens.lengths)
+    owner_of_word = owner[begins]
+    partial = np.bincount(owner_of_word[(hidden > 0) & (hidden < size)], minlength=rows) > 0
     starts = predicted & ~np.append(False, predicted[:-1])
     runs = np.bincount(owner[starts], minlength=rows)
     headless = np.bincount(owner[starts & ~begins], minlength=rows) > 0
-    return ~partial | ((runs == 1) & ~headless & (labels.lengths >= least))
+    touched = np.bincount(owner_of_word[hidden > 0], minlength=rows)
+    longest = rules.corrupt["maximum_ngram"] if rules.corrupt["kind"] == "masked_ngrams" else 1
+    alone = (runs == 1) & ~headless & (labels.lengths >= least) & (touched <= longest)
+    if longest == 1:
+        fits = (size <= labels.lengths[owner_of_word]) & ~structural[begins]
+        alone &= np.bincount(owner_of_word[fits], minlength=rows) == 0
+    return ~partial | alone
 
 
 def _owners(column: Ragged) -> np.ndarray:

@@ -79,7 +79,7 @@ def code_version() -> str:
 
 def _places(parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[str]:
     for part, choice in zip(parts, choices, strict=True):
-        yield from part.sources(choice.keep(Fate.TRAIN))
+        yield from part.sources(choice.keep(Fate.TRAIN) & part.begins)
 
 
 def _stored(path: str) -> str:

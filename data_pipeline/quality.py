@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.characters import is_letter
 from data_pipeline.word_runs import hashed_runs
 
 STOP_WORDS = frozenset(["the", "be", "to", "of", "and", "that", "have", "with"])
@@ -140,4 +141,4 @@ def _ends_with_ellipsis(line: str) -> bool:
 
 
 def _has_letter(word: str) -> bool:
-    return any(map(str.isalpha, word))
+    return any(map(is_letter, word))

@@ -61,13 +61,42 @@ class Example(NamedTuple):
     document: int
 
 
+def tokens_in_no_row(part: Sentences, spans: np.ndarray, documents: np.ndarray) -> int:
+    """How many tokens of ``documents`` are in none of the examples ``spans`` of them."""
+    starts = part.sentences[part.documents]
+    owner, second = spans[:, 5], spans[:, 2]
+    own = (starts[owner] <= second) & (second < starts[owner + 1])
+    begins, ends = (np.concatenate([spans[:, side], spans[own, side + 2]]) for side in (0, 1))
+    size = len(part.ids) + 1
+    inside = np.cumsum(np.bincount(begins, minlength=size) - np.bincount(ends, minlength=size)) > 0
+    return int((starts[documents + 1] - starts[documents]).sum()) - int(inside.sum())
+
+
+def longest_sentence(config: SegmentConfig) -> int | None:
+    """Tokens of the longest sentence that is not cut: all of a row, or half of a pair, so that each has two; None where
+    rows take no notice of sentences."""
+    if config.kind == "contiguous":
+        return None
+    return max(1, room(config) // (2 if config.kind in PAIRS else 1))
+
+
+def room(config: SegmentConfig) -> int:
+    """Tokens of text in a row."""
+    return config.sequence_length - (3 if config.kind in PAIRS else 2)
+
+
 def segment(
-    part: Sentences, config: SegmentConfig, draw: np.random.Generator, documents: np.ndarray | None = None
+    part: Sentences,
+    config: SegmentConfig,
+    draw: np.random.Generator,
+    documents: np.ndarray | None = None,
+    texts: np.ndarray | None = None,
 ) -> np.ndarray:
     """The examples of every document of ``part``, or of some; partners come from all of them.
 
     Args:
         documents: int64 numbers of documents.
+        texts: int64 [documents], equal for documents of equal text, which are no partners; None where all differ.
 
     Returns:
         int64 [examples, 6]: the fields of :class:`Example`.
@@ -75,6 +104,11 @@ def segment(
     sentences, bounds = part.sentences, part.documents
     assert np.all(np.diff(bounds) > 0), "a document without sentences"
     taken = np.arange(len(bounds) - 1) if documents is None else documents
-    room = config.sequence_length - (3 if config.kind in PAIRS else 2)
     seed = draw.integers(2**64, dtype=np.uint64)
-    return KINDS[config.kind](sentences, bounds, taken, room, config.short_sequence_probability, seed)
+    partners: tuple[np.ndarray, ...] = ()
+    if config.kind == "next_sentence":
+        texts = np.arange(len(bounds) - 1) if texts is None else texts
+        partners = texts, len(texts) - np.bincount(texts)[texts]
+    return KINDS[config.kind](
+        sentences, bounds, taken, room(config), config.short_sequence_probability, seed, *partners
+    )

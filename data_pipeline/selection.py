@@ -1,14 +1,15 @@
 """Which documents of the whole corpus stay, and which of them are held out for validation."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 
 from data_pipeline.near_duplicates import first_of_alike
-from data_pipeline.parts import NEVER_REPEATED, Part, Reading
+from data_pipeline.parts import BLANK, Part, Reading
+from data_pipeline.repetition import Paragraphs
 
 
 class Fate(IntEnum):
@@ -18,25 +19,49 @@ class Fate(IntEnum):
     NEAR_DUPLICATE = 1
     BEYOND_LIMIT = 2
     BEYOND_WEIGHT = 3
-    TRAIN = 4
-    VALIDATION = 5
+    NOTHING_LEFT = 4
+    TRAIN = 5
+    VALIDATION = 6
+
+
+DROPPED = {
+    Fate.DUPLICATE: "duplicate",
+    Fate.NEAR_DUPLICATE: "near duplicate",
+    Fate.BEYOND_LIMIT: "beyond the limit",
+    Fate.BEYOND_WEIGHT: "beyond the weight",
+    Fate.NOTHING_LEFT: "all of it repeated",
+}
+"""Reasons, as the manifest counts them."""
 
 
 class Choice(NamedTuple):
-    """The fates of the documents of one part, and its paragraphs that stay."""
+    """What becomes of the pieces of one part, the same of all pieces of a document; and its paragraphs that stay."""
 
     fates: np.ndarray
-    """int8 [documents]: a :class:`Fate` each."""
-    paragraphs: np.ndarray | None
+    """int8 [pieces]: the :class:`Fate` of the document of each."""
+    characters: np.ndarray
+    """int64 [pieces]: what stays of each where its document does."""
+    paragraphs: np.ndarray | None = None
     """bool [paragraphs], or None where all stay."""
     times: np.ndarray | None = None
-    """int64 [documents]: how often a train document is gone through; None for once each."""
+    """int64 [pieces]: how often a train document is gone through; None for once each."""
 
     def keep(self, fate: Fate) -> np.ndarray:
         return self.fates == fate
 
+    @property
+    def stays(self) -> np.ndarray:
+        """bool [pieces]: trained on or held out."""
+        return self.fates >= Fate.TRAIN
+
+    def only(self, fate: Fate, some: np.ndarray) -> "Choice":
+        """The same choice with only ``some`` (bool) of the pieces of ``fate``, and none of others."""
+        fates = np.full_like(self.fates, Fate.DUPLICATE)
+        fates[np.flatnonzero(self.keep(fate))[some]] = fate
+        return self._replace(fates=fates)
+
     def turns(self, fate: Fate) -> np.ndarray:
-        """int64: how often each document of ``fate`` is gone through."""
+        """int64: how often the document of each piece of ``fate`` is gone through."""
         kept = self.keep(fate)
         return np.ones(kept.sum(), np.int64) if self.times is None else self.times[kept]
 
@@ -66,36 +91,66 @@ def choose(
     """
     if not parts:
         return []
-    marks = np.concatenate([part.fingerprints for part in parts])
-    whole = np.full(len(marks), Fate.TRAIN, np.int8)
-    whole[marks[:, 0] / 2.0**64 < validation_fraction] = Fate.VALIDATION
+    begins = np.concatenate([part.begins for part in parts])
+    owners = np.cumsum(begins) - 1
+    pieces_of = [part.pieces for part in parts]
+    marks = np.concatenate([part.fingerprints for part in parts])[begins]
+    sources = np.repeat([origin.source for origin in origins], pieces_of)[begins]
+    weights = np.repeat([origin.weight for origin in origins], pieces_of)[begins]
+    fates = np.full(len(marks), Fate.TRAIN, np.int8)
+    fates[marks[:, 0] / 2.0**64 < validation_fraction] = Fate.VALIDATION
     if drop_near_duplicates:
-        whole[~np.concatenate(first_of_alike([part.bands for part in parts]))] = Fate.NEAR_DUPLICATE
+        whole = np.concatenate([part.bands for part in parts])[begins]
+        fates[~first_of_alike([whole])[0]] = Fate.NEAR_DUPLICATE
     if drop_duplicates:
-        whole[~_first_of_equal(marks)] = Fate.DUPLICATE
-    _apply_limits(parts, origins, whole)
-    _hold_out_some(marks, whole)
-    fates = np.split(whole, np.cumsum([part.documents for part in parts])[:-1])
-    times = [_times(part, codes, origin.weight) for part, codes, origin in zip(parts, fates, origins, strict=True)]
-    paragraphs = _first_paragraphs(parts, fates) if drop_paragraphs else [None] * len(parts)
-    return [Choice(*each) for each in zip(fates, paragraphs, times, strict=True)]
+        fates[~_first_of_equal(marks)] = Fate.DUPLICATE
+    paragraphs = Paragraphs.of(parts, owners) if drop_paragraphs else None
+    characters = np.concatenate([part.characters for part in parts])
+
+    def left(stays: np.ndarray) -> np.ndarray:
+        """int64 [documents]: characters of each of the documents that ``stays`` (bool [documents])."""
+        each = characters if paragraphs is None else paragraphs.characters(paragraphs.staying(stays))
+        return np.bincount(owners, each, minlength=len(stays)).astype(np.int64)
+
+    _apply_limits(sources, {origin.source: origin.limit for origin in origins}, fates, left)
+    _hold_out_some(marks, fates)
+    times = _times(marks, weights, fates)
+    if paragraphs is not None:
+        fates[(fates >= Fate.TRAIN) & (left(fates >= Fate.TRAIN) == 0)] = Fate.NOTHING_LEFT
+        _hold_out_some(marks, fates)
+    return _by_part(parts, fates[owners], times[owners], paragraphs, characters)
+
+
+def _by_part(
+    parts: Sequence[Part], fates: np.ndarray, times: np.ndarray, paragraphs: Paragraphs | None, characters: np.ndarray
+) -> list[Choice]:
+    """The choice for each part, from what is known of all pieces."""
+    cuts = np.cumsum([part.pieces for part in parts])[:-1]
+    staying: list[np.ndarray] | list[None] = [None] * len(parts)
+    if paragraphs is not None:
+        whole = paragraphs.staying_of_pieces(fates >= Fate.TRAIN)
+        characters = paragraphs.characters(whole)
+        staying = np.split(whole, np.cumsum([len(part.paragraphs) for part in parts])[:-1])
+    each = (np.split(values, cuts) for values in (fates, characters, times))
+    return [
+        Choice(codes, left, stays, None if (turns == 1).all() else turns)
+        for codes, left, turns, stays in zip(*each, staying, strict=True)
+    ]
 
 
 def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, int]:
     """Documents read, kept, held out, and dropped by reason."""
-    dropped: Counter[str] = Counter()
-    for reading in readings:
-        dropped.update(reading.dropped)
+    parts = [part for reading in readings for part in reading.parts]
     nothing = np.zeros(len(Fate), np.int64)
-    found = sum((np.bincount(each.fates, minlength=len(Fate)) for each in choices), nothing).tolist()
-    dropped["duplicate"] += found[Fate.DUPLICATE]
-    dropped["near duplicate"] += found[Fate.NEAR_DUPLICATE]
-    dropped["beyond the limit"] += found[Fate.BEYOND_LIMIT]
-    dropped["beyond the weight"] += found[Fate.BEYOND_WEIGHT]
+    each = (
+        np.bincount(choice.fates[part.begins], minlength=len(Fate)) for part, choice in zip(parts, choices, strict=True)
+    )
+    found = sum(each, nothing).tolist()
+    dropped: Counter[str] = Counter({reason: found[fate] for fate, reason in DROPPED.items()})
     changed: Counter[str] = Counter()
     for reading in readings:
+        dropped.update(reading.dropped)
         changed.update(reading.changed)
-    parts = [part for reading in readings for part in reading.parts]
     changed["repeated pieces left out"] = sum(map(_left_out, parts, choices))
     return {
         "read": sum(reading.documents for reading in readings),
@@ -118,52 +173,47 @@ def _first_of_equal(marks: np.ndarray) -> np.ndarray:
     return first
 
 
-def _apply_limits(parts: Sequence[Part], origins: Sequence[Origin], fates: np.ndarray) -> None:
-    """Mark what lies beyond the limit of its source, which counts the documents that stay."""
-    sources = np.repeat([origin.source for origin in origins], [part.documents for part in parts])
-    characters = np.concatenate([part.characters for part in parts])
-    for source, limit in {origin.source: origin.limit for origin in origins}.items():
-        candidates = np.flatnonzero((fates >= Fate.TRAIN) & (sources == source))
-        before = np.cumsum(characters[candidates]) - characters[candidates]
-        fates[candidates[before >= limit]] = Fate.BEYOND_LIMIT
+def _apply_limits(
+    sources: np.ndarray, limits: dict[int, float], fates: np.ndarray, left: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Mark what lies beyond the limit of its source, which counts what is left of the documents that stay; a document
+    that begins before the limit stays whole.
+
+    Args:
+        sources: int64 [documents], ascending.
+        left: of what is left of each document.
+    """
+    for source, limit in limits.items():
+        if limit == float("inf"):
+            continue
+        # What later sources repeat does not change what is left here.
+        stays = (fates >= Fate.TRAIN) & (sources <= source)
+        candidates = np.flatnonzero(stays & (sources == source))
+        sizes = left(stays)[candidates]
+        fates[candidates[np.cumsum(sizes) - sizes >= limit]] = Fate.BEYOND_LIMIT
 
 
 def _left_out(part: Part, choice: Choice) -> int:
     """Paragraphs or lines of documents that stay which are not the first of their text."""
     if choice.paragraphs is None:
         return 0
-    inside = np.repeat(choice.fates >= Fate.TRAIN, np.diff(part.paragraph_bounds))
-    return int((inside & ~choice.paragraphs).sum())
+    inside = np.repeat(choice.stays, np.diff(part.paragraph_bounds))
+    return int((inside & ~choice.paragraphs & (part.paragraphs > BLANK)).sum())
 
 
-def _times(part: Part, codes: np.ndarray, weight: float) -> np.ndarray | None:
-    """How often each document is gone through; train documents of no turn get their fate in ``codes``."""
-    if weight == 1:
-        return None
+def _times(marks: np.ndarray, weights: np.ndarray, fates: np.ndarray) -> np.ndarray:
+    """int64 [documents]: how often each is gone through; train documents of no turn get their fate."""
+    whole = weights.astype(np.int64)
     # The half of the fingerprint that does not decide what is held out, so that the two choices are independent.
-    times = int(weight) + (part.fingerprints[:, 1] / 2.0**64 < weight - int(weight))
-    codes[(codes == Fate.TRAIN) & (times == 0)] = Fate.BEYOND_WEIGHT
-    return times.astype(np.int64)
+    times = whole + (marks[:, 1] / 2.0**64 < weights - whole)
+    fates[(fates == Fate.TRAIN) & (times == 0)] = Fate.BEYOND_WEIGHT
+    return times
 
 
 def _hold_out_some(marks: np.ndarray, fates: np.ndarray) -> None:
-    """A small corpus may miss the fraction by chance, but without two held-out documents no run could be judged."""
+    """A small corpus may miss the fraction by chance, but without two held-out documents no run could be judged. Equal
+    texts go together."""
     kept = np.flatnonzero(fates >= Fate.TRAIN)
-    if len(kept) >= 4:
-        fates[kept[np.argsort(marks[kept, 0], kind="stable")[:2]]] = Fate.VALIDATION
-
-
-def _first_paragraphs(parts: Sequence[Part], fates: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """For each part which paragraphs are the first of their text among the documents that stay."""
-    hashes = np.concatenate([part.paragraphs for part in parts])
-    stays = np.concatenate(
-        [
-            np.repeat(codes >= Fate.TRAIN, np.diff(part.paragraph_bounds))
-            for part, codes in zip(parts, fates, strict=True)
-        ]
-    )
-    first = np.zeros(len(hashes), bool)
-    candidates = np.flatnonzero(stays)
-    first[candidates[np.unique(hashes[candidates], return_index=True)[1]]] = True
-    first[stays & (hashes == NEVER_REPEATED)] = True
-    return np.split(first, np.cumsum([len(part.paragraphs) for part in parts])[:-1])
+    texts, copies = np.unique(marks[kept], axis=0, return_inverse=True)
+    if len(texts) >= 4:
+        fates[kept[copies.ravel() < 2]] = Fate.VALIDATION

@@ -1,41 +1,38 @@
-"""Sentence splitting for English, Chinese and Japanese by marks, by what stands beside them, and by lists of words.
+"""Sentence splitting in every script by marks, by what stands beside them, and by lists of words.
 
-Latin: marks, closing quotes, space, and something that can begin a sentence. Chinese: full-width marks and closing
-quotes, no space; not inside of a title in \u300a\u300b or of a question in parentheses, and not before who said it. A
-blank line, and the end of a line before an item of a list, always end a sentence. ``compiled/text.py`` has the rules.
+Sentences end with the characters that have Unicode's property Sentence_Terminal (UAX 29). A full stop is one only where
+a space and something follow that can begin a sentence, and no abbreviation, ordinal or date is before it. East Asian
+marks need no space; they end nothing inside of a title in \u300a\u300b or of a question in parentheses, and not before
+who said it. A blank line, and the end of a line before an item of a list, always end a sentence.
+``compiled/sentences.py`` has the rules, ``sentence_words.py`` the words.
 """
 
 import re
 from functools import cache
+from itertools import chain
 
 import numpy as np
 
-from data_pipeline.characters import kinds
+from data_pipeline import sentence_words as words
+from data_pipeline.characters import splitting_kinds
 from data_pipeline.columns import Ragged, boundaries
 from data_pipeline.compiled import read_only
-from data_pipeline.compiled import text as compiled
+from data_pipeline.compiled import sentences as compiled
 
-TITLES = "mr mrs ms dr prof st rev hon gen col capt cpt lieut lt maj sgt gov sen rep pres messrs mme mlle"
-SCHOLARLY = "vs cf viz fig figs eq eqs nos vol vols pp ch sec ed eds trans dept ca approx mt ft"
-DATES = "est jan feb mar apr jun jul aug sep sept oct nov dec"
-FIRMS = "inc ltd co corp bros univ ave blvd rd"
-STARTERS = (
-    "The He She It They We You This That These Those There Then In On At But And So If When As His Her Its Their Our "
-    "My For However What Who Why How No Yes Not Now Nobody After Before I"
-)
-VERBS = "said asked cried replied shouted answered exclaimed whispered called screamed repeated"
-
-WORDS: dict[int, str] = {
-    compiled.NEVER_LAST: f"{TITLES} {SCHOLARLY}",
-    compiled.SOMETIMES_LAST: f"sr jr etc al p ph.d {DATES} {FIRMS}",
-    compiled.BEFORE_NUMBERS: "no art nr",
-    compiled.STARTER: STARTERS,
-    compiled.VERB: VERBS,
+FOLDED = {
+    compiled.NEVER_LAST: words.NEVER_LAST.values(),
+    compiled.SOMETIMES_LAST: words.SOMETIMES_LAST.values(),
+    compiled.BEFORE_NUMBERS: [words.BEFORE_NUMBERS],
+    compiled.COMPOUND: [words.COMPOUNDS],
+    compiled.BEFORE_ORDINAL: [words.BEFORE_ORDINALS],
 }
-"""Words, the first three in lower case and without their last full stop: after which no sentence begins; after which
-one begins only with a starter, as after initials and words such as U.S.; that are abbreviations before a number, and
-words of their own before anything else; that begin a sentence; that say who spoke, after a quotation that ends in an
-exclamation or question mark."""
+"""Bit -> words without their last full stop, whatever their case."""
+AS_WRITTEN = {
+    compiled.STARTER: words.STARTERS.values(),
+    compiled.VERB: words.VERBS.values(),
+    compiled.QUOTATIVE: [words.QUOTATIVES],
+    compiled.ORDINAL: [words.ORDINALS],
+}
 OTHER_SPACE = re.compile(r"[^\S\n ]")
 
 
@@ -46,15 +43,15 @@ def split(text: str) -> list[str]:
 
 
 def find_sentences(texts: Ragged) -> Ragged:
-    """Where the sentences of each text lie.
+    """Where the sentences of each text lie; what lies between two of them is white space, or nothing.
 
     Args:
-        texts: uint8 rows of UTF-8, of white space only spaces and newlines in them.
+        texts: uint8 rows of UTF-8, of white space only spaces, tabs and newlines in them.
 
     Returns:
         int64 [sentences, 2], a row of them for each text: first byte, and the one after the last.
     """
-    found, counts = compiled.sentences(read_only(texts.values), texts.offsets, kinds(), _words())
+    found, counts = compiled.sentences(read_only(texts.values), texts.offsets, splitting_kinds(), _leads(), _words())
     return Ragged(found, boundaries(counts))
 
 
@@ -65,8 +62,24 @@ def as_text(data: np.ndarray, places: np.ndarray) -> list[str]:
 
 
 @cache
+def _leads() -> np.ndarray:
+    """bool [256]: the first bytes of what may end a sentence."""
+    return compiled.lead_bytes(splitting_kinds())
+
+
+@cache
 def _words() -> np.ndarray:
-    """uint64 [256, 2]: the words as the compiled loops look them up."""
-    each = [(word.encode(), bit) for bit, words in WORDS.items() for word in words.split()]
-    codes = [compiled.packed(np.frombuffer(word, np.uint8), 0, len(word), False) for word, _ in each]
+    """uint64 [rows, 2]: the words as the compiled loops look them up."""
+    each = [
+        *((word, bit) for bit, groups in FOLDED.items() for group in groups for word in _in_any_case(group.split())),
+        *((word, bit) for bit, groups in AS_WRITTEN.items() for group in groups for word in group.split()),
+    ]
+    data = [np.frombuffer(word.encode(), np.uint8) for word, _ in each]
+    codes = [compiled.hashed(word, 0, len(word), False, compiled.FIRST_CODE) for word in data]
     return compiled.table_of(np.array(codes, np.uint64), np.array([bit for _, bit in each], np.uint64))
+
+
+def _in_any_case(given: list[str]) -> set[str]:
+    """Words as they may stand in a text once capitals of ASCII are small letters."""
+    variants = chain.from_iterable((word, word.capitalize(), word.upper(), word.title()) for word in given)
+    return {"".join(letter.lower() if letter.isascii() else letter for letter in word) for word in variants}

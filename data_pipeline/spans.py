@@ -15,7 +15,8 @@ import numpy as np
 from configs.errors import ConfigError
 from data_pipeline.columns import Columns, Ragged, boundaries
 from data_pipeline.corrupt import CorruptConfig
-from data_pipeline.tokenizer import SENTINEL, Tokenizer
+from data_pipeline.special_tokens import SENTINEL
+from data_pipeline.tokenizer import Tokenizer
 
 
 class Hidden(NamedTuple):

@@ -22,18 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import ConfigError
-from data_pipeline.tokenizer import OTHER_NAMES, PIECES, SENTINEL
-from data_pipeline.tokenizer_folder import (
-    ACCEPTED,
-    MODELS,
-    composed,
-    from_json,
-    json_object,
-    sentencepiece_model,
-    with_normalizer,
-)
+from data_pipeline.special_tokens import OTHER_NAMES, PIECES, SENTINEL
+from data_pipeline.tokenizer_folder import read_folder
 from data_pipeline.tokenizer_json import base, pieces, with_special
-from data_pipeline.vocabulary_files import FOLDERS, described, is_description, written
+from data_pipeline.vocabulary_engine import is_description
 
 ENCODER = ("cls", "A", "sep", "B", "sep")
 """What stands around a pair of texts; the second has type 1."""
@@ -168,25 +160,7 @@ def read_tokenizer(folder: Path) -> bytes:
     Raises:
         ConfigError: the folder has no tokenizer of a known kind.
     """
-    settings = json_object(folder / "tokenizer_config.json")
-    whole = json_object(folder / "tokenizer.json")
-    for name in MODELS:
-        if (folder / name).is_file():
-            return sentencepiece_model(folder / name, whole, settings)
-    normalizer, cut = whole.get("normalizer") or {}, whole.get("pre_tokenizer") or {}
-    if (folder / "vocab.txt").is_file():
-        parts = json.loads(described(folder / "vocab.txt", lowercase=True, leading_space=False))
-        return written(with_normalizer(parts, normalizer, settings, folder))
-    leading = bool(settings.get("add_prefix_space", cut.get("add_prefix_space", False)))
-    if any((folder / name).is_file() for names in FOLDERS for name in names):
-        parts = json.loads(described(folder, lowercase=False, leading_space=leading))
-        return written(composed(parts, normalizer, folder))
-    if not whole:
-        raise ConfigError(f"{folder}: has no tokenizer; add {ACCEPTED}")
-    try:
-        return from_json(whole, leading, settings, folder)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{folder}: tokenizer.json is incomplete ({error!r}); copy it anew") from None
+    return read_folder(folder)
 
 
 def _named(ids: dict[str, int]) -> dict[str, str]:
@@ -219,14 +193,14 @@ def _additional(sentinels: list[str]) -> dict[str, list[str]]:
 def _settings(parts: dict[str, Any]) -> dict[str, Any]:
     """What transformers' classes for vocabulary files ask for."""
     model, normalizer = parts["model"]["type"], parts["normalizer"] or {}
-    if model == "WordPiece":
+    if normalizer.get("type") == "BertNormalizer" and model == "WordPiece":
         return {
             "do_lower_case": normalizer["lowercase"],
             "strip_accents": normalizer["strip_accents"],
             "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
         }
     cut = parts["pre_tokenizer"]
-    return {"add_prefix_space": cut["add_prefix_space"]} if cut["type"] == "ByteLevel" else {}
+    return {"add_prefix_space": cut["add_prefix_space"]} if cut.get("type") == "ByteLevel" else {}
 
 
 def _write_vocabulary(folder: Path, model: bytes, parts: dict[str, Any], kind: Kind) -> None:

@@ -12,15 +12,23 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from configs.errors import ConfigError
-from data_pipeline.fast_encoding import BYTE, BYTE_PAIR, CONTROL, NORMAL, UNIGRAM, UNKNOWN, WORD_START, model_proto
-from data_pipeline.vocabulary_files import is_description
+from data_pipeline.fast_encoding import (
+    BYTE,
+    BYTE_PAIR,
+    CONTROL,
+    NORMAL,
+    UNIGRAM,
+    UNKNOWN,
+    USER_DEFINED,
+    WORD_START,
+    model_proto,
+)
+from data_pipeline.vocabulary_engine import is_description
 
 MARKED = {"type": "Metaspace", "replacement": WORD_START, "prepend_scheme": "never", "split": True}
 """Cuts before each word; the mark is already there."""
 UNMARKED = {**MARKED, "prepend_scheme": "always"}
 """Marks become spaces again, without the first."""
-USER_DEFINED = 4
-"""Kind of the pieces that whoever trained a model listed (ALBERT's punctuation)."""
 KNOWN = {
     UNIGRAM: (NORMAL, UNKNOWN, CONTROL, BYTE, USER_DEFINED),
     BYTE_PAIR: (NORMAL, UNKNOWN, CONTROL, BYTE),
@@ -55,18 +63,36 @@ def base(model: bytes, name: str) -> dict[str, Any]:
             f"{name}: is neither a unigram nor a BPE model of ordinary pieces; train one here (tokenizer.kind) to hand "
             "it on"
         )
+    _check_settings(proto, name)
     spelled = proto.trainer_spec.byte_fallback
+    across = any(WORD_START in piece.piece[1:] for piece in proto.pieces if piece.type == NORMAL)
+    marked = {**MARKED, "split": not across}
+    unmarked = UNMARKED if proto.normalizer_spec.add_dummy_prefix else MARKED
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [],
         "normalizer": {"type": "Sequence", "normalizers": _normalizers(proto.normalizer_spec)},
-        "pre_tokenizer": MARKED,
+        "pre_tokenizer": marked,
         "post_processor": None,
-        "decoder": {"type": "Sequence", "decoders": [*BYTES, UNMARKED]} if spelled else UNMARKED,
+        "decoder": {"type": "Sequence", "decoders": [*BYTES, unmarked]} if spelled else unmarked,
         "model": (_unigram if proto.trainer_spec.model_type == UNIGRAM else _byte_pairs)(proto),
     }
+
+
+def _check_settings(proto: Any, name: str) -> None:
+    """Refuse what the library has no name for."""
+    settings = {
+        "treat_whitespace_as_suffix": proto.trainer_spec.treat_whitespace_as_suffix,
+        "escape_whitespaces = false": not proto.normalizer_spec.escape_whitespaces,
+    }
+    for setting, used in settings.items():
+        if used:
+            raise ConfigError(
+                f"{name}: has {setting}, which Hugging Face's tokenizers cannot do; train one here (tokenizer.kind) to "
+                "hand it on"
+            )
 
 
 def pieces(parts: dict[str, Any]) -> list[str]:
@@ -87,7 +113,8 @@ def with_special(
         template: (special piece, or ``A`` or ``B`` for a text; its type id), of a pair. A single text has what comes
             before ``B``.
     """
-    order = sorted(special.items(), key=lambda item: item[1])
+    unusual = {token["content"]: token["id"] for token in parts["added_tokens"]}
+    order = sorted((unusual | special).items(), key=lambda item: item[1])
     pair = [
         {"Sequence" if piece in ("A", "B") else "SpecialToken": {"id": piece, "type_id": kind}}
         for piece, kind in template

@@ -46,16 +46,19 @@ SPREAD, SPREAD_AGAIN = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB
 
 
 @inlined
-def normalise(data, start, stop, replaced, replacements, buffer):
+def normalise(data, start, stop, marked, replaced, replacements, buffer):
     """Write the normalised bytes of one text, a mark before each word -> their number, or NONE where a character has
     no entry.
 
     Args:
         data: uint8 UTF-8.
+        marked: whether the first word gets a mark too.
         replaced: int64 [65536, 2]: where the bytes of each code point stand in ``replacements``; first NONE: no entry.
         buffer: uint8, large enough for twice the text and a mark.
     """
-    end, place, begun = 0, start, False
+    end, place, begun = 0, start, not marked
+    while place < stop and data[place] in (SPACE, NEWLINE):
+        place += 1
     while place < stop:
         byte = np.int64(data[place])
         if byte in (SPACE, NEWLINE):
@@ -287,7 +290,7 @@ def merged(buffer, size, model, unknown, places, symbols, ids, end):
 
 
 @compiled
-def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
+def encode(kind, data, blocks, spans, marks, normal, model, unknown, cache, ids):
     """Ids of texts -> (int64 [texts + 1] where each ends in ``ids``, bool [texts] left out).
 
     Args:
@@ -295,6 +298,7 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
         data: uint8 UTF-8; a newline is a space.
         blocks: uint64, the same bytes, and READ_AHEAD more.
         spans: int64 [texts, 2]: first byte of each, and the one after the last.
+        marks: bool [texts]: whether the first word of a text gets a mark too.
         normal: what :func:`normalise` needs of characters.
         model: its trie, scores and pairs.
         cache: the same rows of ROW_BYTES as uint64, uint32 and float32.
@@ -314,9 +318,9 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
     end = 0
     for text in range(len(spans)):
         start, stop = spans[text, 0], spans[text, 1]
-        found = by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cache, ids, end)
+        found = by_words(kind, data, blocks, start, stop, marks[text], normal, model, unknown, work, cache, ids, end)
         if found == NONE and kind == UNIGRAM:
-            size = normalise(data, start, stop, normal[0], normal[1], buffer)
+            size = normalise(data, start, stop, marks[text], normal[0], normal[1], buffer)
             if size != NONE:
                 found = best_path(buffer, size, model, unknown, path, ids, end)
         left[text] = found == NONE
@@ -326,7 +330,7 @@ def encode(kind, data, blocks, spans, normal, model, unknown, cache, ids):
 
 
 @inlined
-def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cache, ids, end):
+def by_words(kind, data, blocks, start, stop, marked, normal, model, unknown, work, cache, ids, end):
     """The words of one text, from the cache or cut -> the new end of ``ids``, or NONE where words are not enough.
 
     With a unigram model they are not where two ways to cut a word are so close that rounding may decide between them:
@@ -335,13 +339,17 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
     """
     words, numbers, facts = cache
     place, total, closest = start, 0.0, np.inf
+    while place < stop and data[place] in (SPACE, NEWLINE):
+        place += 1
     while place < stop:
         if data[place] in (SPACE, NEWLINE):
             place += 1
+            marked = True
             continue
         word, length = first_bytes(blocks, place, stop)
         row, known = NONE, False
-        if length <= KEPT_BYTES:
+        # The cache has words with their marks.
+        if marked and length <= KEPT_BYTES:
             row, known = find(words, word)
         if known:
             end = recall(numbers, row, ids, end)
@@ -354,7 +362,7 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
         if length > KEPT_BYTES:
             length = length_of_word(data, place, stop)
         first = end
-        end, score, margin = cut(kind, data, place, length, normal, model, unknown, work, ids, end)
+        end, score, margin = cut(kind, data, place, length, marked, normal, model, unknown, work, ids, end)
         if end == NONE:
             return NONE
         total += score
@@ -362,15 +370,16 @@ def by_words(kind, data, blocks, start, stop, normal, model, unknown, work, cach
         if row != NONE:
             remember(cache, row, word, ids, first, end, score, margin)
         place += length + 1
+        marked = True
     return end if closest > ROUNDED * abs(total) else NONE
 
 
 @compiled
-def cut(kind, data, place, length, normal, model, unknown, work, ids, end):
+def cut(kind, data, place, length, marked, normal, model, unknown, work, ids, end):
     """Cut one word -> (the new end of ``ids``, its score, how much less the second best way has); NONE for the end
     where it cannot be cut for itself."""
     buffer, _, places, symbols, ways = work
-    size = normalise(data, place, place + length, normal[0], normal[1], buffer)
+    size = normalise(data, place, place + length, marked, normal[0], normal[1], buffer)
     if size == NONE:
         return NONE, 0.0, 0.0
     if kind != UNIGRAM:

@@ -10,8 +10,10 @@ from data_pipeline.compiled import compiled
 STEP, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 """Constants of SplitMix64."""
 ZERO, ONE, WORD = np.uint64(0), np.uint64(1), np.uint64(64)
-CONTINUES, BEGINS, SPECIAL = 0, 1, 2
-"""What a token is: inside of a word, the first of one, or no text."""
+CONTINUES, BEGINS, SPECIAL, ENDS = 0, 1, 2, 4
+"""What a token is: inside of a word, the first of one, no text, or (a bit of its own) the last of a word."""
+TRIES = 8
+"""Random sentences that are looked at for one that fits."""
 NO_LIMIT = 2**62
 """For the hidden tokens of a row."""
 
@@ -54,7 +56,7 @@ def heads(tosses, state):
 
 
 @compiled
-def next_sentence(sentences, documents, taken, room, short, seed):
+def next_sentence(sentences, documents, taken, room, short, seed, texts, partners):
     """int64 [examples, 6]: the fields of ``Example``, of the documents ``taken``, as all of these functions give them.
 
     Args:
@@ -62,28 +64,35 @@ def next_sentence(sentences, documents, taken, room, short, seed):
         documents: int64 [documents + 1]: where each starts, in sentences; none is empty.
         room: most tokens of an example.
         short: share of examples that aim at a random shorter length.
+        texts: int64 [documents]: equal for documents of equal text.
+        partners: int64 [documents]: how many documents have another text than this one.
     """
-    state, count, others = np.full(1, seed, np.uint64), 0, len(documents) - 1
+    state, count = np.full(1, seed, np.uint64), 0
     found = np.empty((count_sentences(documents, taken), 6), np.int64)
     for document in taken:
         first, end = documents[document], documents[document + 1]
         while first < end:
             target = aim(room, short, state)
-            last = reaching(sentences, first, end, target)
+            last = fitting(sentences, first, end, target, 2)
             middle = first + 1 if last - first < 3 else between(first + 1, last, state)
             start, stop, lonely = sentences[first], sentences[middle], last - first == 1
-            if others > 1 and (lonely or share(state) < 0.5):
-                # Always another document, so that every label is true; the sentences not used come again.
-                other = between(0, others - 1, state)
-                other += 1 if other >= document else 0
-                begin, close = documents[other], documents[other + 1]
-                begin = between(begin, close, state)
-                close = reaching(sentences, begin, close, target - (stop - start))
-                found[count] = (start, stop, sentences[begin], sentences[close], 1, document)
-                fit(found[count], room, state)
-                count += 1
-                first = middle
-                continue
+            if partners[document] > 0 and (lonely or share(state) < 0.5):
+                # Always another text, so that every label is true; the sentences not used come again.
+                other = document
+                while texts[other] == texts[document]:
+                    other = between(0, len(texts) - 1, state)
+                    other += 1 if other >= document else 0
+                length = (room if lonely else target) - (stop - start)
+                begin, close = stretch(sentences, documents[other], documents[other + 1], length, state)
+                if lonely or sentences[close] - sentences[begin] <= length:
+                    found[count] = (start, stop, sentences[begin], sentences[close], 1, document)
+                    fit(found[count], room, state)
+                    count += 1
+                    first = middle
+                    continue
+            if lonely and first > documents[document]:
+                # The sentence before it comes again, or the last one would be lost.
+                start, stop, lonely = sentences[first - 1], sentences[first], False
             if not lonely:
                 found[count] = (start, stop, stop, sentences[last], 0, document)
                 fit(found[count], room, state)
@@ -93,13 +102,31 @@ def next_sentence(sentences, documents, taken, room, short, seed):
 
 
 @compiled
+def stretch(sentences, first, end, length, state):
+    """(first, one past the last) of sentences from a random one on, as many as ``length`` tokens hold.
+
+    Whole ones, as true neighbours are, or the length of a pair would tell its label; the last of some tries where none
+    fits.
+    """
+    begin = between(first, end, state)
+    for _ in range(TRIES):
+        if sentences[begin + 1] - sentences[begin] <= length:
+            break
+        begin = between(first, end, state)
+    return begin, fitting(sentences, begin, end, length, 1)
+
+
+@compiled
 def sentence_order(sentences, documents, taken, room, short, seed):
     state, count = np.full(1, seed, np.uint64), 0
     found = np.empty((count_sentences(documents, taken), 6), np.int64)
     for document in taken:
         first, end = documents[document], documents[document + 1]
         while first < end:
-            last = reaching(sentences, first, end, aim(room, short, state))
+            last = fitting(sentences, first, end, aim(room, short, state), 2)
+            if last - first == 1 and first > documents[document]:
+                # The sentence before it comes again, or the last one would be lost.
+                first -= 1
             if last - first > 1:
                 middle = sentences[between(first + 1, last, state)]
                 found[count] = (sentences[first], middle, middle, sentences[last], 0, document)
@@ -115,17 +142,18 @@ def sentence_order(sentences, documents, taken, room, short, seed):
 @compiled
 def full_sentences(sentences, documents, taken, room, short, seed):
     state, count = np.full(1, seed, np.uint64), 0
-    found = np.empty((count_sentences(documents, taken), 6), np.int64)
+    rows = count_sentences(documents, taken)
+    for document in taken:
+        rows += (sentences[documents[document + 1]] - sentences[documents[document]]) // room
+    found = np.empty((rows, 6), np.int64)
     for document in taken:
         first, end = documents[document], documents[document + 1]
         while first < end:
-            start, last = sentences[first], first + 1
-            most = start + aim(room, short, state)
-            while last < end and sentences[last + 1] <= most:
-                last += 1
-            # Only a single sentence can be longer than the room; its end is left out.
-            found[count] = (start, min(sentences[last], start + room), 0, 0, 0, document)
-            count += 1
+            start, last = sentences[first], fitting(sentences, first, end, aim(room, short, state), 1)
+            # Only a single sentence can be longer than the room.
+            for begin in range(start, sentences[last], room):
+                found[count] = (begin, min(sentences[last], begin + room), 0, 0, 0, document)
+                count += 1
             first = last
     return found[:count]
 
@@ -159,10 +187,11 @@ def aim(room, short, state):
 
 
 @compiled
-def reaching(sentences, first, end, length):
-    """One past the last of the sentences that reach ``length`` tokens from ``first`` on; at least one of them."""
-    last, aimed = first + 1, sentences[first] + length
-    while last < end and sentences[last] < aimed:
+def fitting(sentences, first, end, length, least):
+    """One past the last of the sentences that ``length`` tokens hold from ``first`` on; of ``least`` at least, where
+    there are so many. BERT's published code takes one more and cuts the row."""
+    last, most = min(first + least, end), sentences[first] + length
+    while last < end and sentences[last + 1] <= most:
         last += 1
     return last
 
@@ -224,7 +253,7 @@ def hide(tokens, offsets, kinds, runs, budgets, fates, ordinary, seed):
 
     Args:
         offsets: int64 [rows + 1].
-        kinds: uint8 [V]: CONTINUES, BEGINS or SPECIAL of each id.
+        kinds: uint8 [V]: CONTINUES, BEGINS or SPECIAL of each id, and ENDS.
         runs: float64 [longest]: the probability that a unit has so many words or fewer.
         budgets: share of the text tokens that is hidden, and most of a row.
         fates: id of [MASK], share that becomes it, share that becomes it or a random one of the ids ``ordinary``.
@@ -259,19 +288,19 @@ def hide(tokens, offsets, kinds, runs, budgets, fates, ordinary, seed):
 def find_words(row, kinds, starts, stops):
     """(words of a row, its text tokens); ``starts`` and ``stops`` get where each word lies.
 
-    A segment begins with a row and after a special token; no word steps over that. There are no branches, for no
-    processor can guess where words begin.
+    A segment begins with a row and after a special token; no word steps over that, nor over the end of a word. There
+    are no branches, for no processor can guess where words begin.
     """
     count, text, begins = 0, 0, 1
     for place in range(len(row)):
         kind = np.int64(kinds[row[place]])
-        special = kind >> 1
+        special = kind >> 1 & 1
         starts[count] = place
         count += (kind | begins) & ~special & 1
         # Behind a special token this is the place of the next word, which is written again.
         stops[count - 1 + special] = place + 1
         text += 1 - special
-        begins = special
+        begins = special | kind >> 2
     return count, text
 
 

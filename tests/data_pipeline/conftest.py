@@ -1,11 +1,13 @@
 """Fixtures of the pipeline's tests: a small tokenizer, and writing small corpora."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
+from data_pipeline import balance, parts, prepare
 from data_pipeline.sentences import split
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
 
@@ -19,6 +21,34 @@ def sentences(corpus: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def tokenizer(sentences: list[str]) -> Tokenizer:
     return Tokenizer(train(sentences, TokenizerConfig(vocabulary_size=320)), "the test's tokenizer")
+
+
+class InProcess:
+    """In place of the cluster: each job at once, in this process, where a test may replace what it calls."""
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, title: str, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
+        return [function(*job) for job in jobs]
+
+    def once(self, title: str, function: Callable[[], Any]) -> Any:
+        return function()
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Datasets are prepared without other processes, long documents begin at 3,000 characters."""
+    monkeypatch.setattr(prepare, "Workers", InProcess)
+    monkeypatch.setattr(parts, "LONGEST_CHARACTERS", 3000)
+    monkeypatch.setattr(parts, "PART_CHARACTERS", 24_000)
+    monkeypatch.setattr(balance, "GROUP_CHARACTERS", 12_000)
 
 
 @pytest.fixture

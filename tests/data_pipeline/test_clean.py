@@ -24,6 +24,12 @@ from tests.data_pipeline.given_texts import mixtures
         ("one \n \n\n\ttwo", "one\n\ntwo"),
         ("\ufeffx\x00y\u200bz", "xyz"),
         ("e\u0301", "\u00e9"),
+        *((f"one{space}two", "one two") for space in "\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029\u00a0\u202f\u3000"),
+        ("one\ntwo\r\nthree\rfour\r\rfive", "one\ntwo\nthree\nfour\n\nfive"),
+        (
+            "\u0645\u06cc\u200c\u0631\u0648\u062f \u0915\u094d\u200d\u0937",
+            "\u0645\u06cc\u200c\u0631\u0648\u062f \u0915\u094d\u200d\u0937",
+        ),
     ],
 )
 def test_it_normalises(text: str, expected: str) -> None:
@@ -35,7 +41,11 @@ def test_normalising_twice_changes_nothing() -> None:
     assert normalise(once, "NFKC").text == once
 
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff]")
+
+
+def is_letter(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LM"
 
 
 def by_rules(text: str, form: Literal["NFC", "NFKC"]) -> str:
@@ -49,6 +59,7 @@ def by_rules(text: str, form: Literal["NFC", "NFKC"]) -> str:
 def test_any_text_becomes_what_the_rules_say(form: Literal["NFC", "NFKC"]) -> None:
     draw = random.Random(0)
     letters = [*" \n\r\t\x00\x0b\x0c\x1c\x7f\x85\u00a0\u200b\u2003\u2028\u2060\u3000\ufeff", "\r\n", "\n\n", " \n"]
+    letters += [*"\x0b\x1d\x1e\x1f\u2029\u200d\u0915\u093f\u094d\u0e33"]
     letters += [*"ab1-.\u00e9\u0301\u4e2d\u0435\ud7a4", "\U0001f600", "\U00020000"]
     for text in mixtures(letters, 20000, 0, 20):
         if draw.random() < 0.5:
@@ -57,7 +68,7 @@ def test_any_text_becomes_what_the_rules_say(form: Literal["NFC", "NFKC"]) -> No
             text += draw.choice(["", " "]).join(words) + text
         tidy = normalise(text, form)
         assert tidy.text == by_rules(text, form), repr(text)
-        assert tidy.letters == sum(map(str.isalpha, tidy.text)), repr(text)
+        assert tidy.letters == sum(map(is_letter, tidy.text)), repr(text)
         assert tidy.visible == len("".join(tidy.text.split())), repr(text)
 
 
@@ -70,8 +81,17 @@ def test_each_dropped_document_is_counted_under_its_reason() -> None:
 
 def test_letters_of_every_script_are_prose() -> None:
     dropped: Counter[str] = Counter()
-    text = "\u4eca\u5929\u5929\u6c14\u5f88\u597d\u3002" * 30 + "\u041f\u0440\u0438\u0432\u0435\u0442 " * 10
-    assert list(clean([Document(text, "a")], CleanConfig(), dropped))
+    words = [
+        "\u4eca\u5929\u5929\u6c14\u5f88\u597d\u3002",
+        "\u041f\u0440\u0438\u0432\u0435\u0442 ",
+        "\u0939\u093f\u0928\u094d\u0926\u0940 ",
+        "\u0e01\u0e33\u0e25\u0e31\u0e07\u0e17\u0e35\u0e48 ",
+        "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd ",
+        "\u1019\u103c\u1014\u103a\u1019\u102c ",
+        "\u1797\u17b6\u179f\u17b6\u1781\u17d2\u1798\u17c2\u179a ",
+    ]
+    kept = list(clean([Document(word * 60, word) for word in words], CleanConfig(), dropped))
+    assert len(kept) == len(words), dropped
 
 
 @pytest.mark.parametrize(
@@ -81,7 +101,7 @@ def test_letters_are_counted_in_every_script(text: str) -> None:
     tidy = normalise(text, "NFC")
     visible = len(tidy.text) - tidy.text.count(" ") - tidy.text.count("\n")
     assert tidy.visible == visible
-    assert tidy.letter_share == sum(map(str.isalpha, tidy.text)) / max(1, visible)
+    assert tidy.letter_share == sum(map(is_letter, tidy.text)) / max(1, visible)
 
 
 def test_only_equal_texts_share_a_fingerprint() -> None:
@@ -120,7 +140,31 @@ def test_other_languages_are_dropped_and_counted() -> None:
 def test_a_missing_package_for_languages_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "find_spec", lambda name: None)
     with pytest.raises(CorpusError, match=r"pip install 'sesame\[language\]'"):
-        language.check_installed()
+        language.check(("en",))
+
+
+@pytest.mark.parametrize(
+    ("code", "near"),
+    [
+        ("jp", "ja"),
+        ("cn", "zh"),
+        ("kr", "ko"),
+        ("EN", "en"),
+        ("german", "de"),
+        ("eng", "en"),
+        ("zh-CN", "zh"),
+        ("qq", ""),
+    ],
+)
+def test_an_unknown_code_of_a_language_is_refused_with_near_ones(code: str, near: str) -> None:
+    pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
+    with pytest.raises(ConfigError, match=rf"^clean.languages: '{code}' is no code .* near ones: {near}"):
+        language.check(("en", code))
+
+
+def test_known_codes_of_languages_are_accepted() -> None:
+    pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
+    language.check(("en", "ja", "zh"))
 
 
 def test_lines_and_paragraphs_are_not_both_dropped() -> None:

@@ -75,9 +75,9 @@ def assert_equal_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
 
 def left_out(tokenizer: Tokenizer, texts: list[str]) -> int:
     """Texts that the fast engine leaves to sentencepiece."""
-    assert tokenizer._fast is not None
-    rows = Ragged.of_bytes(text.encode() for text in texts)
-    return len(tokenizer._fast.encode(rows.values, rows.spans, tokenizer.dtype)[1])
+    rows, fast = Ragged.of_bytes(text.encode() for text in texts), tokenizer._engine.fast
+    assert fast is not None
+    return len(fast.encode(rows.values, rows.spans, np.ones(len(texts), bool), tokenizer.dtype)[1])
 
 
 @pytest.fixture(
@@ -119,7 +119,7 @@ def test_what_is_forgotten_is_learned_again(
     sentences: list[str], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_encoding, "CACHED_WORDS", 8)
-    small = Tokenizer(tokenizer._processor.serialized_model_proto(), "the same with a small cache")
+    small = Tokenizer(tokenizer._engine.serialized_model_proto(), "the same with a small cache")
     assert_equal_ids(small, sentences)
 
 
@@ -132,7 +132,7 @@ def test_near_ties_of_a_unigram_model_are_decided_as_sentencepiece_does() -> Non
         if piece.type == fast_encoding.NORMAL:
             piece.score = -1.1 * len(piece.piece) + draw.randint(0, 7) * 2.0**-22
     tokenizer = Tokenizer(proto.SerializeToString(), "ties")
-    assert tokenizer._fast is not None
+    assert tokenizer._engine.fast is not None
     texts = [" ".join("".join(draw.choices("ab", k=draw.randint(1, 9))) for _ in range(40)) for _ in range(2000)]
     assert_equal_ids(tokenizer, texts)
 
@@ -141,8 +141,8 @@ def test_a_model_of_another_make_is_left_to_sentencepiece(sentences: list[str]) 
     proto = sentencepiece_model_pb2.ModelProto.FromString(  # pyright: ignore[reportAttributeAccessIssue]
         train(sentences, TokenizerConfig(vocabulary_size=320))
     )
-    proto.normalizer_spec.add_dummy_prefix = False
-    assert Tokenizer(proto.SerializeToString(), "without a prefix")._fast is None
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    assert Tokenizer(proto.SerializeToString(), "with all spaces")._engine.fast is None
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_hundred_megabytes_have_the_ids_of_sentencepiece(shared: Path, kind: s
     sample = [sentence for some in prose(shared, 8) for sentence in some]
     config = TokenizerConfig.model_validate({"kind": kind, "vocabulary_size": 8192, "byte_fallback": fallback})
     tokenizer = Tokenizer(train(sample, config), "the test's tokenizer")
-    assert tokenizer._fast is not None
+    assert tokenizer._engine.fast is not None
     compared = 0
     for texts in prose(shared, 130):
         assert_equal_ids(tokenizer, texts)

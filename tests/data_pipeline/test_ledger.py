@@ -16,9 +16,11 @@ BANDS = np.zeros((1, 0), np.uint64)
 PART = Part(
     Path("/a/b.arrow"),
     "unit",
+    np.array([True]),
     np.array([[1, 2**63]], np.uint64),
     np.array([3]),
     np.array([2**63], np.uint64),
+    np.array([3]),
     np.array([0, 1]),
     BANDS,
 )

@@ -101,6 +101,45 @@ def test_contiguous_covers_every_token_once() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("short", [0.0, 0.5])
+def test_no_token_of_a_document_is_lost(kind: str, short: float) -> None:
+    """Where a pair has room for two of the longest sentences; only sentence_order has no use for one alone."""
+    text = part(documents=200, longest=(LENGTH - 3) // 2 + 1)
+    _, examples = made(kind, text, short_sequence_probability=short)
+    own = np.zeros(len(text.ids), bool)
+    for found in examples:
+        own[found.first_start : found.first_end] = True
+        if kind == "sentence_order" or not found.pair_label:
+            own[found.second_start : found.second_end] = True
+    if kind == "sentence_order":
+        alone = np.flatnonzero(np.diff(text.documents) == 1)
+        for document in alone:
+            own[text.sentences[text.documents[document]] : text.sentences[text.documents[document + 1]]] = True
+    assert own.all()
+
+
+def test_pairs_of_a_single_text_use_its_last_sentence_too() -> None:
+    text = Sentences(np.arange(9), np.arange(4) * 3, np.array([0, 3]))
+    found = spans("next_sentence", text, sequence_length=9, short_sequence_probability=0.0)
+    assert found[:, :5].tolist() == [[0, 3, 3, 6, 0], [3, 6, 6, 9, 0]]
+
+
+def test_the_length_of_a_pair_does_not_tell_its_label() -> None:
+    """Partners are sentences that fit, as true neighbours are."""
+    _, examples = made("next_sentence", part(documents=2000, longest=30), short_sequence_probability=0.0)
+    lengths = [
+        [
+            each.first_end - each.first_start + each.second_end - each.second_start
+            for each in examples
+            if each.pair_label == label
+        ]
+        for label in (0, 1)
+    ]
+    quantiles = [np.quantile(each, [0.1, 0.25, 0.5, 0.75, 0.9]) for each in lengths]
+    assert np.allclose(*quantiles, atol=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_long_sentences_are_cut(kind: str) -> None:
     _, examples = made(kind, part(longest=300))
     assert examples
@@ -154,7 +193,8 @@ def test_the_shortest_and_the_longest_rows_are_filled(kind: str, length: int, lo
     text = part(documents=4, longest=longest_sentence, seed=2)
     found = spans(kind, text, sequence_length=length, short_sequence_probability=0.0)
     longest = (found[:, 1] - found[:, 0] + found[:, 3] - found[:, 2]).max()
-    assert longest == length - (3 if kind in PAIRS else 2) or (kind == "full_sentences" and longest > 0.8 * length)
+    room = length - (3 if kind in PAIRS else 2)
+    assert longest == room or (kind != "contiguous" and 0.8 * length < longest < room), "sentences stay whole"
 
 
 @pytest.mark.parametrize("kind", PAIRS)

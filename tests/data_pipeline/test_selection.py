@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.document import Document
-from data_pipeline.parts import Part, Reading, Wanted, write_parts
+from data_pipeline.parts import Part, Reading, Wanted, whole_documents, write_parts
 from data_pipeline.selection import Choice, Fate, Origin, choose, counts
 
 
@@ -72,14 +72,13 @@ def test_a_small_corpus_holds_out_two_documents_all_the_same(parts) -> None:
 def test_the_first_of_equal_paragraphs_stays(parts) -> None:
     written = parts(["licence\n\none", "two\n\nlicence"], ["licence", "licence\n\none", "three\n\ntwo"])
     choices = chosen(written, paragraphs=True)
-    kept = np.concatenate([choice.fates >= Fate.TRAIN for choice in choices])
-    assert kept.tolist() == [True, True, True, False, True]
-    texts = [
-        document.text
-        for part, choice in zip(written, choices, strict=True)
-        for document in part.read(choice.fates >= Fate.TRAIN, choice.paragraphs)
-    ]
-    assert texts == ["licence\n\none", "two", "", "three"]
+    kept = np.concatenate([choice.stays for choice in choices])
+    assert kept.tolist() == [True, True, False, False, True], "nothing is left of one, another is a duplicate"
+    left = [choice.stays for choice in choices], [choice.paragraphs for choice in choices]
+    texts = [document.text for document in whole_documents(written, *left)]
+    assert texts == ["licence\n\none", "two", "three"]
+    characters = np.concatenate([choice.characters for choice in choices])
+    assert characters[kept].tolist() == [len(text) for text in texts]
 
 
 def test_the_first_of_texts_that_are_alike_stays(parts) -> None:
@@ -126,7 +125,15 @@ def test_the_first_of_equal_lines_stays_and_short_ones_always(tmp_path: Path) ->
     documents = (Document(text, "a") for text in texts)
     written = write_parts(documents, "unit", tmp_path / "part", Wanted(lines=8))
     choices = chosen(written, paragraphs=True)
-    found = [document.text for document in written[0].read(choices[0].keep(Fate.TRAIN), choices[0].paragraphs)]
-    assert found == ["a long footer\none\n--", "two\n--\n\nthree", ""]
+    found = [document.text for document in whole_documents(written, [choices[0].stays], [choices[0].paragraphs])]
+    assert found == ["a long footer\none\n--", "two\n--\n\nthree"]
     table = counts([Reading(written, 3, Counter(), Counter(repaired=1))], choices)
-    assert table == {"read": 3, "kept for training": 3, "held out": 0, "repaired": 1, "repeated pieces left out": 2}
+    assert choices[0].characters[:2].tolist() == [len(text) for text in found]
+    assert table == {
+        "read": 3,
+        "kept for training": 2,
+        "held out": 0,
+        "dropped: all of it repeated": 1,
+        "repaired": 1,
+        "repeated pieces left out": 1,
+    }

@@ -1,19 +1,21 @@
 """Sentence splitting."""
 
-from pathlib import Path
+import re
+import unicodedata
 
 import numpy as np
 import pytest
 
+from data_pipeline.characters import SENTENCE_TERMINAL
 from data_pipeline.columns import Ragged
 from data_pipeline.sentences import as_text, find_sentences, split
+from tests.data_pipeline import sentence_cases
 from tests.data_pipeline.given_texts import mixtures
+from tests.data_pipeline.sentence_cases import Case
 
-HARD = [
-    line.replace("\u23ce", "\n")
-    for line in Path(__file__).with_name("sentences_hard_cases.txt").read_text(encoding="utf-8").splitlines()
-    if not line.startswith("#")
-]
+TERMINALS = re.findall(f"[{SENTENCE_TERMINAL}]", "".join(map(chr, range(0x110000))))
+CASES = sentence_cases.read()
+HARD = [pytest.param(case, marks=pytest.mark.xfail(strict=True)) if case.known_wrong else case for case in CASES]
 
 
 @pytest.mark.parametrize(
@@ -39,22 +41,69 @@ def test_it_splits(text: str, expected: list[str]) -> None:
     assert split(text) == expected
 
 
-@pytest.mark.parametrize("case", HARD)
-def test_hard_cases_are_right(case: str) -> None:
-    expected = [" ".join(sentence.split()) for sentence in case.split("|")]
-    assert split(case.replace("|", "")) == expected
+@pytest.mark.parametrize("case", HARD, ids=lambda case: f"{case.language}-{CASES.index(case)}")
+def test_hard_cases_are_right(case: Case) -> None:
+    assert split(case.text) == case.sentences
+
+
+@pytest.mark.parametrize("language", ["English", "German", "Chinese", "Japanese", "Korean", "Hindi"])
+def test_each_language_has_enough_hard_cases(language: str) -> None:
+    assert sum(case.language == language for case in CASES) >= 25
 
 
 def test_sentences_split_again_stay_whole() -> None:
-    for case in HARD:
-        assert all(split(sentence) == [sentence] for sentence in split(case.replace("|", "")))
+    for case in CASES:
+        assert all(split(sentence) == [sentence] for sentence in split(case.text)), case.text
+
+
+def test_sentence_terminals_are_those_of_unicode() -> None:
+    """The regex package carries Unicode's property, in its own version."""
+    regex = pytest.importorskip("regex", reason="comes with transformers")
+    everything = "".join(map(chr, range(0x110000)))
+    theirs = [each.start() for each in regex.finditer(r"\p{Sentence_Terminal}", everything)]
+    assert [each.start() for each in re.finditer(f"[{SENTENCE_TERMINAL}]", everything)] == theirs
+
+
+def test_every_sentence_terminal_ends_a_sentence() -> None:
+    """Between letters of a script without case, and a space behind it."""
+    kept = [
+        mark
+        for mark in TERMINALS
+        if split(f"\u05d0\u05d1\u05d2{mark} \u05d3\u05d4\u05d5") != [f"\u05d0\u05d1\u05d2{mark}", "\u05d3\u05d4\u05d5"]
+    ]
+    assert not kept
+
+
+def test_a_sentence_begins_with_a_capital_of_any_script() -> None:
+    """As in English, it does not begin with a small letter."""
+    for point in range(0x30000):
+        letter = chr(point)
+        if unicodedata.category(letter) in ("Lu", "Lt"):
+            assert split(f"abcd. {letter}efg.") == ["abcd.", f"{letter}efg."], letter
+        elif unicodedata.category(letter) == "Ll" and not 0x10D0 <= point < 0x1100:
+            assert split(f"abcd. {letter}efg.") == [f"abcd. {letter}efg."], letter
 
 
 MARKS = [
     *"aA.!?\u2026 \n\"'()[]19-*,",
     *"\u3002\uff01\uff1f\uff1b\uff61\u201c\u201d\u2019\u300d\u300a\u300b\uff08\uff09\u2022\uff0c\u3001",
     *("\u8bf4", "\u9053", "\u4ed6", "I", "Mr.", "Dr", "e.g.", "U.S.", "The", "said", "John", "no."),
-    *("\u00e9", "\U0001f600", "\u00b2"),
+    *(
+        "\u00e9",
+        "\U0001f600",
+        "\u00b2",
+        "\u0939\u093f",
+        "\u0964",
+        "\uadf8",
+        "\ub2e4.",
+        "\u061f",
+        "\u06d4",
+        "\u03b1;",
+        "z. B.",
+        "3.",
+        "\uff0e",
+        "\u00bb",
+    ),
 ]
 """Everything that the rules look at."""
 

@@ -17,7 +17,8 @@ from data_pipeline.corrupt import CorruptConfig
 from data_pipeline.draws import generator
 from data_pipeline.inspect import render
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.shards import open_dataset
+from data_pipeline.reference_tokenizer import ReferenceTokenizer
+from data_pipeline.shards import Dataset, open_dataset
 from data_pipeline.spans import Hidden, hide_spans
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
 from data_pipeline.verification import verify
@@ -215,6 +216,13 @@ def test_the_documents_are_in_the_rows_that_are_given_back(made: Path) -> None:
         assert tokenizer.decode(restored(shown, target, tokenizer.sentinels)[1:-1]) in text
 
 
+def rules_of(dataset: Dataset) -> promises.Rules:
+    manifest = dataset.manifest
+    tokenizer = ReferenceTokenizer.load(dataset.tokenizer_path, manifest.tokenizer.special)
+    documents = np.arange(manifest.documents["kept for training"], dtype=np.uint64)
+    return promises.Rules.of(manifest, tokenizer, documents)
+
+
 def ragged(columns: Columns, name: str) -> Ragged:
     column = columns[name]
     assert isinstance(column, Ragged)
@@ -234,7 +242,7 @@ def ragged(columns: Columns, name: str) -> Ragged:
 )
 def test_a_target_that_breaks_its_promise_is_found(made: Path, place: int, token: int, problem: str) -> None:
     opened = open_dataset(made, verify=False)
-    rules = promises.Rules.of(opened.manifest, Tokenizer.load(opened.tokenizer_path), "train")
+    rules = rules_of(opened)
     columns = opened.split("train").take(np.arange(10))
     assert promises.broken(columns, rules) is None
     targets = ragged(columns, "target_tokens")
@@ -246,7 +254,7 @@ def test_a_target_that_breaks_its_promise_is_found(made: Path, place: int, token
 
 def test_rows_of_another_density_are_found(made: Path) -> None:
     opened = open_dataset(made, verify=False)
-    rules = promises.Rules.of(opened.manifest, Tokenizer.load(opened.tokenizer_path), "train")
+    rules = rules_of(opened)
     columns = opened.split("train").take(np.arange(10))
     for field, value, problem in (("mask_probability", 0.3, "of tokens"), ("mean_span_length", 1.0, "of spans")):
         found = promises.broken(columns, rules._replace(corrupt={**rules.corrupt, field: value}))

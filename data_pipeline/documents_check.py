@@ -1,0 +1,179 @@
+"""The documents of a dataset, for ``sesame verify``: how many, which numbers stand for one, and the text of some.
+
+Validation documents lie in the dataset. Those that are trained on are read again from their files, where these still
+are what they were.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from configs.errors import DatasetError
+from data_pipeline.manifest import digest
+from data_pipeline.original_texts import cleaned, document_of, original
+from data_pipeline.reference_tokenizer import ReferenceTokenizer
+from data_pipeline.row_texts import DocumentText
+from data_pipeline.shards import Dataset
+
+AGAIN = "prepare the dataset again"
+COMPARED = {"train": 100, "validation": 400}
+"""Documents whose rows are compared with their text, evenly chosen."""
+MOST_HASHED = 1 << 30
+"""Bytes of source files that are read to see whether they are what they were."""
+RANGE = re.compile(r"\[\d+:\d+\]$")
+"""What the name of a unit has behind its file."""
+
+
+class Documents(NamedTuple):
+    """Both splits, by their names."""
+
+    finding: str
+    identities: dict[str, np.ndarray]
+    """uint64 [documents]: equal where two numbers stand for one document."""
+    texts: dict[str, dict[int, DocumentText]]
+    """Some documents by their numbers."""
+    characters: dict[str, float]
+    """Of all documents of a split: those held out as they lie there, those trained on as the manifest says."""
+    visible_share: float | None
+    """Characters of the tokenizer's form of the text that are not white space, for each character of a document."""
+    unread: str
+    """Why no text that is trained on was compared; empty where some was."""
+
+
+class _Read(NamedTuple):
+    marks: np.ndarray
+    texts: dict[int, str]
+    spaces: dict[int, bool]
+    characters: int = 0
+
+
+def read_documents(dataset: Dataset, tokenizer: ReferenceTokenizer) -> Documents:
+    """Read what there is of documents, and compare their counts with the manifest's.
+
+    Raises:
+        DatasetError: they differ, or one document has several numbers or is in both splits.
+    """
+    held_out, trained = _held_out(dataset), _trained(dataset)
+    _check_counts(dataset, len(trained.marks), len(held_out.marks))
+    if len(both := np.intersect1d(trained.marks, held_out.marks)):
+        place = next(place for place in _train_places(dataset) if _mark(document_of(place)) == both[0])
+        raise DatasetError(f"{dataset.path}: {document_of(place)} is both held out and trained on; {AGAIN}")
+    read = {"train": trained, "validation": held_out}
+    texts = {
+        name: {number: DocumentText(text, tokenizer, each.spaces[number]) for number, text in each.texts.items()}
+        for name, each in read.items()
+    }
+    size = sum(map(len, held_out.texts.values()))
+    kept = sum(row["characters_kept"] for row in dataset.manifest.sources)
+    counts = dataset.manifest.documents
+    return Documents(
+        f"documents: {counts.get('read', 0):,} read, {len(trained.marks):,} trained on, {len(held_out.marks):,} held "
+        "out, each with its place and on one side only",
+        {name: each.marks for name, each in read.items()},
+        texts,
+        {"train": float(kept - held_out.characters), "validation": float(held_out.characters)},
+        sum(each.visible for each in texts["validation"].values()) / size if size else None,
+        "" if trained.texts else " (no source of the others could be read again)",
+    )
+
+
+def _check_counts(dataset: Dataset, trained: int, held_out: int) -> None:
+    manifest = dataset.manifest
+    counts, kept = manifest.documents, sum(row["documents_kept"] for row in manifest.sources)
+    for what, stated, found in (
+        ("documents read", counts.get("read", 0), sum(manifest.fates.values())),
+        ("documents held out", counts.get("held out", 0), held_out),
+        ("documents kept for training", counts.get("kept for training", 0), trained),
+        ("documents kept of all sources", kept, trained + held_out),
+    ):
+        if stated != found:
+            raise DatasetError(
+                f"{dataset.path}: {what} are {stated} in the manifest, but {found} by their sum or file; {AGAIN}"
+            )
+
+
+def _held_out(dataset: Dataset) -> _Read:
+    wanted = _even(dataset.manifest.documents.get("held out", 0), COMPARED["validation"])
+    places, same, texts, characters = [], [], {}, 0
+    try:
+        with dataset.documents_path.open("rb") as file:
+            for number, line in enumerate(file):
+                document = json.loads(line)
+                places.append(document["source"])
+                same.append(_mark(document["text"]))
+                characters += len(document["text"])
+                if number in wanted:
+                    texts[number] = document["text"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{dataset.documents_path}: row {len(places)} cannot be read ({error}); {AGAIN}") from None
+    marks = _marks(dataset, places)
+    # Of equal texts the place of the first stands for all.
+    _, first, copies = np.unique(np.array(same, np.uint64), return_index=True, return_inverse=True)
+    return _Read(marks[first[copies.ravel()]], texts, dict.fromkeys(texts, True), characters)
+
+
+def _trained(dataset: Dataset) -> _Read:
+    places = list(_train_places(dataset))
+    rules = dataset.manifest.recipe["clean"]
+    texts, spaces = {}, {}
+    if not (rules.get("drop_repeated_paragraphs") or rules.get("drop_repeated_lines")):
+        sources = _sources(dataset)
+        for number in _even(len(places), COMPARED["train"]):
+            found = original(places[number], sources)
+            if found is not None:
+                texts[number], spaces[number] = cleaned(found, rules)
+    return _Read(_marks(dataset, places), texts, spaces)
+
+
+def _train_places(dataset: Dataset) -> Iterator[str]:
+    try:
+        with pa.memory_map(str(dataset.places_path)) as mapped:
+            reader = pa.ipc.open_file(mapped)
+            for number in range(reader.num_record_batches):
+                yield from reader.get_batch(number).column("source").to_pylist()
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DatasetError(f"{dataset.places_path}: cannot be read as an Arrow file ({error}); {AGAIN}") from None
+
+
+def _marks(dataset: Dataset, places: list[str]) -> np.ndarray:
+    """A number for each document, by its place."""
+    marks = np.array([_mark(document_of(place)) for place in places], np.uint64)
+    documents = len(np.unique(marks))
+    if documents < len(set(places)):
+        raise DatasetError(
+            f"{dataset.path}: {len(places)} documents are pieces of {documents}, each counted for itself; {AGAIN}"
+        )
+    return marks
+
+
+def _mark(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _even(count: int, most: int) -> set[int]:
+    return set(np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()) if count else set()
+
+
+def _sources(dataset: Dataset) -> dict[str, Any]:
+    """The configuration of the source of each file that still is what was read, by its name."""
+    configured = dataset.manifest.recipe["source"]
+    configured = [configured] if isinstance(configured, dict) else configured
+    found: dict[str, Any] = {}
+    left = MOST_HASHED
+    for row in dataset.manifest.sources:
+        name = RANGE.sub("", row["name"])
+        left -= row["bytes"] if name not in found else 0
+        if name in found or left < 0:
+            continue
+        try:
+            if Path(name).is_file() and digest(Path(name)) == row["sha256"]:
+                found[name] = configured[row.get("source", 0)]
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,141 @@
+"""Rows turned back into text, and held against the documents that they name: for ``sesame verify``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipeline.columns import Columns
+from data_pipeline.reference_tokenizer import ReferenceTokenizer
+
+MOST_ROWS = 200
+"""Rows of one document that are looked at; of a long one evenly chosen ones."""
+SHOWN = 60
+"""Characters of a row's text in a message."""
+
+
+class Restored(NamedTuple):
+    """One row as it was before anything was masked."""
+
+    row: int
+    """In its split."""
+    document: int
+    second_document: int
+    first: Sequence[int]
+    """Ids of the first segment, without special tokens."""
+    second: Sequence[int]
+    label: int | None
+
+
+def restored(columns: Columns, numbers: np.ndarray, first_row: int, sentinels: np.ndarray) -> Iterator[Restored]:
+    """The rows ``numbers`` of a block whose first row is ``first_row`` of the split."""
+    every: Any = columns
+    for number in numbers.tolist():
+        ids = _unmasked(every, number, sentinels)
+        middle = int(every["first_segment_length"][number])
+        if "target_tokens" in columns:
+            middle = len(ids)
+        document = int(every["document"][number])
+        yield Restored(
+            first_row + number,
+            document,
+            int(every["second_document"][number]) if "second_document" in columns else document,
+            ids[1 : middle - 1].tolist(),
+            ids[middle:-1].tolist(),
+            int(every["pair_labels"][number]) if "pair_labels" in columns else None,
+        )
+
+
+def _unmasked(columns: Any, number: int, sentinels: np.ndarray) -> np.ndarray:
+    def row(name: str) -> np.ndarray:
+        column = columns[name]
+        return column.values[column.offsets[number] : column.offsets[number + 1]]
+
+    ids = row("tokens").copy()
+    if "mask_labels" in columns:
+        ids[row("mask_positions")] = row("mask_labels")
+    if "target_tokens" not in columns:
+        return ids
+    target = row("target_tokens")[:-1]
+    spans = np.split(target, np.flatnonzero(np.isin(target, sentinels)))[1:]
+    kept = np.split(ids, np.flatnonzero(np.isin(ids, sentinels)))
+    pieces = [kept[0], *(part for span, after in zip(spans, kept[1:], strict=True) for part in (span[1:], after[1:]))]
+    return np.concatenate(pieces)
+
+
+class DocumentText:
+    """A document in the two forms that rows are looked for in."""
+
+    def __init__(self, text: str, tokenizer: ReferenceTokenizer, spaces: bool = True):
+        """
+        Args:
+            spaces: compare white space too, where the tokenizer has it.
+        """
+        words = tokenizer.normalize(text).split()
+        self._spaced, self._packed = " ".join(words), "".join(words)
+        self._spaces = spaces and tokenizer.keeps_spaces
+
+    @property
+    def visible(self) -> int:
+        return len(self._packed)
+
+    def find(self, stretches: Sequence[str], start: int = 0) -> tuple[int, int] | None:
+        """Where the stretches of a text follow each other, with unknown text between them; white space where there is
+        white space and nowhere else."""
+        if not self._spaces:
+            return _find(self._packed, ["".join(each.split()) for each in stretches], start)
+        return _find(self._spaced, [" ".join(each.split()) for each in stretches], start)
+
+    def has_without_spaces(self, stretches: Sequence[str]) -> bool:
+        return _find(self._packed, ["".join(each.split()) for each in stretches], 0) is not None
+
+
+def _find(text: str, stretches: Sequence[str], start: int) -> tuple[int, int] | None:
+    begin, end = -1, start
+    for stretch in stretches:
+        place = text.find(stretch, end)
+        if place < 0:
+            return None
+        begin, end = (place if begin < 0 else begin), place + len(stretch)
+    return begin, end
+
+
+def contradiction(row: Restored, documents: Mapping[int, DocumentText], tokenizer: ReferenceTokenizer) -> str | None:
+    """What of a row is not so in the documents that are there; None where all of it is."""
+    segments = [(row.first, row.document)] + ([(row.second, row.second_document)] if row.second else [])
+    for ids, document in segments:
+        if document not in documents:
+            continue
+        stretches, text = tokenizer.text(ids), documents[document]
+        if text.find(stretches) is None:
+            shown = " ".join("".join(stretches).split())[:SHOWN]
+            if text.has_without_spaces(stretches):
+                return f"has white space where document {document} has none, or none where it has some: '{shown}'"
+            return f"holds text that is not in document {document}: '{shown}'"
+    if row.label is None or row.document != row.second_document or row.document not in documents:
+        return None
+    parts = [tokenizer.text(row.first), tokenizer.text(row.second)]
+    before, after = parts[::-1] if row.label else parts
+    return None if _follows(before, after, documents[row.document]) else "has a pair label that its text contradicts"
+
+
+def _follows(before: Sequence[str], after: Sequence[str], document: DocumentText) -> bool:
+    """Whether one segment is there behind the first place of the other; of repeated text any place will do."""
+    place = document.find(before)
+    return place is not None and document.find(after, place[1]) is not None
+
+
+def chosen(documents: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """int64: rows of the ``wanted`` documents, of each no more than MOST_ROWS.
+
+    Args:
+        documents: [rows].
+        wanted: numbers of documents.
+    """
+    rows = np.flatnonzero(np.isin(documents, wanted))
+    owners = documents[rows]
+    order = np.argsort(owners, kind="stable")
+    starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
+    every = [rows[each] for each in np.split(order, starts[1:])] if len(rows) else []
+    picked = [each[np.unique(np.linspace(0, len(each) - 1, MOST_ROWS).astype(int))] for each in every]
+    return np.sort(np.concatenate(picked)) if picked else rows

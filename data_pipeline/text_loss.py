@@ -1,0 +1,117 @@
+"""How much of the text of the documents is in the rows, for ``sesame verify``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from configs.errors import DatasetError
+from data_pipeline.columns import Columns
+from data_pipeline.documents_check import Documents
+from data_pipeline.promises import PAIRS
+from data_pipeline.reference_tokenizer import ReferenceTokenizer
+from data_pipeline.shards import Dataset
+
+AGAIN = "prepare the dataset again"
+TOLD = {False: 0.03, True: 0.3}
+"""Share of the text that may be lost without a word, by whether rows are pairs: those are cut to their length, as in
+BERT's published code, and lose half a sentence each."""
+MOST = {False: 0.15, True: 0.6}
+"""Share that may be lost at all."""
+UNKNOWN = 0.02
+"""Share of unknown tokens that is not worth a word."""
+SURPLUS = 0.1
+"""Share of text beyond that of the documents that forms of Unicode and sampling may account for."""
+
+
+class Coverage:
+    """What the rows of a split hold of their own documents; partners from others do not count."""
+
+    def __init__(self, tokenizer: ReferenceTokenizer, documents: Documents, split: str):
+        self.identities = documents.identities[split]
+        self.documents, self.split, self.tokenizer = documents, split, tokenizer
+        self.visible = self.tokens = self.unknown = 0
+        self._some = None
+        if split == "validation":
+            self._some = np.array(list(documents.texts[split]), np.int64)
+
+    def add(self, columns: Columns) -> None:
+        """Count some rows; of the validation split only those of the documents whose text is known."""
+        every: Any = columns
+        tokens = every["tokens"]
+        ids = tokens.values.copy()
+        if "mask_labels" in columns:
+            positions = every["mask_positions"]
+            ids[positions.values + np.repeat(tokens.offsets[:-1], positions.lengths)] = every["mask_labels"].values
+        rows = len(tokens.lengths)
+        own = np.full(rows, np.iinfo(np.int64).max)
+        if "second_document" in columns:
+            strangers = every["document"] != every["second_document"]
+            own[strangers] = every["first_segment_length"][strangers]
+        counts = np.ones(rows, bool) if self._some is None else np.isin(every["document"], self._some)
+        own[~counts] = 0
+        place = np.arange(len(ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
+        self._count(ids[place < np.repeat(own, tokens.lengths)])
+        if "target_tokens" in columns:
+            targets = every["target_tokens"]
+            self._count(targets.values[np.repeat(counts, targets.lengths)])
+
+    def _count(self, ids: np.ndarray) -> None:
+        self.visible += int(self.tokenizer.visible[ids].sum())
+        unknown = self.tokenizer.unknown[ids]
+        self.unknown += int(unknown.sum())
+        self.tokens += len(ids) - int(unknown.sum())
+        self.visible -= int(self.tokenizer.visible[ids[unknown]].sum())
+
+    @property
+    def unknown_share(self) -> float:
+        return self.unknown / max(1, self.unknown + self.tokens)
+
+    def lost(self, expected: float) -> float:
+        """Share of so many visible characters that is in no row; an unknown token stands for as many as others."""
+        return 1 - self.visible / max(1.0, expected) / max(1e-9, 1 - self.unknown_share)
+
+
+def losses(dataset: Dataset, coverages: Mapping[str, Coverage]) -> list[str]:
+    """What is lost of each split.
+
+    Raises:
+        DatasetError: that is too much, or the manifest counts text that is not there, or too little.
+    """
+    pairs = dataset.manifest.recipe["segment"]["kind"] in PAIRS
+    found: list[str] = []
+    for name, coverage in coverages.items():
+        expected = _expected(dataset, coverage)
+        if not expected:
+            continue
+        lost = coverage.lost(expected)
+        shown = f"{max(0.0, lost):.1%} of the text of the {name} documents is in no row"
+        if lost > MOST[pairs]:
+            raise DatasetError(
+                f"{dataset.path}: {shown}; sentences are longer than segment.sequence_length, or characters_kept in "
+                f"the manifest is too large; {AGAIN}"
+            )
+        if lost < -SURPLUS:
+            raise DatasetError(
+                f"{dataset.path}: the rows of {name} hold {-lost:.1%} more text than the manifest counts; {AGAIN}"
+            )
+        found.append(f"{'warning: ' if lost > TOLD[pairs] else 'loss: '}{shown}")
+        if coverage.unknown_share > UNKNOWN:
+            found.append(f"warning: {coverage.unknown_share:.1%} of the {name} tokens are unknown to the tokenizer")
+    return found
+
+
+def _expected(dataset: Dataset, coverage: Coverage) -> float:
+    """Visible characters that the rows have to hold."""
+    documents = coverage.documents
+    if coverage.split == "validation":
+        return float(sum(text.visible for text in documents.texts["validation"].values()))
+    if documents.visible_share is None:
+        return 0.0
+    kept: dict[float, int] = {}
+    for row in dataset.manifest.sources:
+        turns = max(1.0, row.get("weight", 1.0))
+        kept[turns] = kept.get(turns, 0) + row["characters_kept"]
+    turns = sum(weight * characters for weight, characters in kept.items()) / max(1, sum(kept.values()))
+    passes = dataset.manifest.recipe["segment"].get("dupe_factor", 1)
+    return documents.characters["train"] * documents.visible_share * turns * passes
