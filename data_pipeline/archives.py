@@ -118,7 +118,7 @@ def _opened(unit: Unit) -> Any:
 
 
 def until_broken(unit: Unit, config: SourceConfig, dropped: Counter[str], records: Iterable[Any]) -> Iterator[Any]:
-    """The records of a file up to where it is damaged, which is message or counted."""
+    """The records of a file up to where it is damaged, which is reported or counted."""
     count = 0
     try:
         for record in records:

@@ -48,7 +48,7 @@ FOREIGN: dict[tuple[int, bytes], str] = {
     (0, b"%PDF-1."): "is a PDF file; extract its text",
     (257, b"ustar"): "is a tar archive; unpack it and name the folder",
 }
-"""(place, bytes there) -> what is message of a file that is given as text and is none."""
+"""(place, bytes there) -> what is reported of a file that is given as text and is none."""
 FOREIGN_BYTES = 262
 
 
@@ -275,9 +275,9 @@ def shown(path: str) -> str:
 
 def unanswered(path: str, error: Exception) -> CorpusError:
     """Every store has errors of its own, and what they say is for the user: the address, the rights, the network."""
-    message = " ".join(str(error).split())
+    reason = " ".join(str(error).split())
     return CorpusError(
-        f"{path}: the store does not answer ({type(error).__name__}: {message}); check its address, your credentials and "
+        f"{path}: the store does not answer ({type(error).__name__}: {reason}); check its address, your credentials and "
         "the network"
     )
 
