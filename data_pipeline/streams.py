@@ -277,8 +277,8 @@ def unanswered(path: str, error: Exception) -> CorpusError:
     """Every store has errors of its own, and what they say is for the user: the address, the rights, the network."""
     reason = " ".join(str(error).split())
     return CorpusError(
-        f"{path}: the store does not answer ({type(error).__name__}: {reason}); check its address, your credentials and "
-        "the network"
+        f"{path}: the store does not answer ({type(error).__name__}: {reason}); check its address, your credentials "
+        "and the network"
     )
 
 
