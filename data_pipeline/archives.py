@@ -70,8 +70,8 @@ def _page_text(record: Record, place: str, config: SourceConfig, dropped: Counte
         dropped["too large"] += 1
         return None
     except Undecodable as error:
-        said = f"{place}: cannot be decoded ({error}); remove the record, or set source.damaged = 'count'"
-        config.leave_out("undecodable page", lambda: said, dropped)
+        message = f"{place}: cannot be decoded ({error}); remove the record, or set source.damaged = 'count'"
+        config.leave_out("undecodable page", lambda: message, dropped)
         return None
     return parsers.html.extract_plain_text(answer.text(content, parsers.encoding), main_content=True)
 
@@ -118,15 +118,17 @@ def _opened(unit: Unit) -> Any:
 
 
 def until_broken(unit: Unit, config: SourceConfig, dropped: Counter[str], records: Iterable[Any]) -> Iterator[Any]:
-    """The records of a file up to where it is damaged, which is said or counted."""
+    """The records of a file up to where it is damaged, which is reported or counted."""
     count = 0
     try:
         for record in records:
             yield record
             count += 1
     except (*BROKEN, ElementTree.ParseError) as error:
-        said = f"{unit.name}: breaks off after record {count} ({error}); copy it again, or set source.damaged = 'count'"
-        config.leave_out("file breaks off", lambda: said, dropped)
+        message = (
+            f"{unit.name}: breaks off after record {count} ({error}); copy it again, or set source.damaged = 'count'"
+        )
+        config.leave_out("file breaks off", lambda: message, dropped)
 
 
 def needed(module: str, extra: str) -> Any:

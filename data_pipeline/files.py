@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from data_pipeline.streams import BLOCK_BYTES, SUFFIXES, UTF8_MARK, is_plain, open_text
+from data_pipeline.streams import SUFFIXES, UTF8_MARK, is_plain, open_text
 
 RANGE_BYTES = 64 << 20
 """A larger file is read in ranges of this size, by several workers, where it can be entered in the middle."""
 
 
+BLOCK_BYTES = 1 << 17
+"""Text that is parted into lines at once: its lines stay in the cache of a core until they are used."""
 LOOK_BACK_BYTES = 1 << 20
 """How far back a blank line is looked for; a longer line is not blank, if it is not all white space."""
 

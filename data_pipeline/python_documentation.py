@@ -32,7 +32,7 @@ STARTS = r"(?:(?:async def|def|class)\b|@)"
 DEFINITION = re.compile(rf"^(?={STARTS})", re.MULTILINE)
 CLASS = re.compile(r"class [^\n]*:[ \t]*\n(?:[ \t]*\n)*(?P<indent> +)\S")
 NOT_INDENTED = re.compile(r"^[^\s#]", re.MULTILINE)
-DOCSTRING = re.compile(r":(?<=[\w)\]]:)[ \t]*(?:#[^\n]*)?(?:\n[ \t]*(?:#[^\n]*)?)*\(*[rRuU]?[\"']")
+DOCSTRING = re.compile(r":(?<=[\w)\]]:)[ \t]*+(?:#[^\n]*+)?+(?:\n[ \t]*+(?:#[^\n]*+)?+)*+\(*[rRuU]?[\"']")
 """How the docstring of a class or function begins; some other strings begin like that, too."""
 TRIPLE_QUOTES = ('"""', "'''")
 

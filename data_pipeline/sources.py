@@ -38,7 +38,7 @@ def units(config: SourceConfig) -> list[Unit]:
     """The units of a source, in their fixed order.
 
     Raises:
-        CorpusError: a path or a glob matches no file, a file is not of that kind, or none of them holds anything.
+        CorpusError: a path or a glob matches no file, a file is not of that kind, or no table has a row.
     """
     if config.kind == "python_documentation":
         packages = python_documentation.packages()
@@ -46,15 +46,10 @@ def units(config: SourceConfig) -> list[Unit]:
     if not config.paths:
         raise CorpusError("source.paths is empty; name the files, for instance --set source.paths='[\"corpus.jsonl\"]'")
     found = [unit for pattern in config.paths for file in matching(pattern) for unit in _of_file(file, config)]
-    if all(map(_holds_nothing, found)):
-        what = "is empty (0 bytes)" if found[0].bytes == 0 else "has no rows"
-        more = f", as the other {len(found) - 1} files of its source" if len(found) > 1 else ""
-        raise CorpusError(f"{found[0].name}: {what}{more}; correct source.paths")
+    if all(unit.bytes and unit.part.start == unit.part.stop for unit in found):
+        more = f", nor have the other {len(found) - 1} files of its source" if len(found) > 1 else ""
+        raise CorpusError(f"{found[0].name}: has no rows{more}; correct source.paths")
     return found
-
-
-def _holds_nothing(unit: Unit) -> bool:
-    return unit.bytes == 0 or unit.part.start == unit.part.stop
 
 
 def read(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:

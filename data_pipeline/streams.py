@@ -48,7 +48,7 @@ FOREIGN: dict[tuple[int, bytes], str] = {
     (0, b"%PDF-1."): "is a PDF file; extract its text",
     (257, b"ustar"): "is a tar archive; unpack it and name the folder",
 }
-"""(place, bytes there) -> what is said of a file that is given as text and is none."""
+"""(place, bytes there) -> what is reported of a file that is given as text and is none."""
 FOREIGN_BYTES = 262
 
 
@@ -236,9 +236,9 @@ def open_text(path: str) -> io.BufferedReader:
     content = open_binary(path)
     try:
         first = content.peek(FOREIGN_BYTES)
-        for (place, mark), said in FOREIGN.items():
+        for (place, mark), message in FOREIGN.items():
             if first[place:].startswith(mark):
-                raise CorpusError(f"{shown(path)}: {said}")
+                raise CorpusError(f"{shown(path)}: {message}")
     except BaseException:
         content.close()
         raise
@@ -275,10 +275,10 @@ def shown(path: str) -> str:
 
 def unanswered(path: str, error: Exception) -> CorpusError:
     """Every store has errors of its own, and what they say is for the user: the address, the rights, the network."""
-    said = " ".join(str(error).split())
+    reason = " ".join(str(error).split())
     return CorpusError(
-        f"{path}: the store does not answer ({type(error).__name__}: {said}); check its address, your credentials and "
-        "the network"
+        f"{path}: the store does not answer ({type(error).__name__}: {reason}); check its address, your credentials "
+        "and the network"
     )
 
 

@@ -107,8 +107,10 @@ def _rows(
                         yield Document(text, f"{unit.file}#{number}")
                     number += 1
     except UNREADABLE as error:
-        said = f"{unit.file}: breaks off after row {number} ({error}); copy it again, or set source.damaged = 'count'"
-        config.leave_out("file breaks off", lambda: said, dropped)
+        message = (
+            f"{unit.file}: breaks off after row {number} ({error}); copy it again, or set source.damaged = 'count'"
+        )
+        config.leave_out("file breaks off", lambda: message, dropped)
 
 
 def _texts(column: pa.Array) -> list[Any]:

@@ -121,11 +121,11 @@ def _guarded_lines(unit: Unit, config: SourceConfig, dropped: Counter[str], stop
                 return
             yield line
     except BROKEN as error:
-        said = (
+        message = (
             f"{unit.file}: breaks off after byte {last} of its text ({error}); copy or compress the file again, or set "
             "source.damaged = 'count' to do without the rest"
         )
-        config.leave_out("file breaks off", lambda: said, dropped)
+        config.leave_out("file breaks off", lambda: message, dropped)
 
 
 def _decoded(line: Line, unit: Unit, config: SourceConfig, dropped: Counter[str]) -> str | None:
@@ -144,13 +144,13 @@ def _not_utf8(unit: Unit, start: int) -> str:
 
 
 def _report(
-    unit: Unit, line: Line, config: SourceConfig, dropped: Counter[str], reason: str, said: Callable[[], str]
+    unit: Unit, line: Line, config: SourceConfig, dropped: Counter[str], reason: str, message: Callable[[], str]
 ) -> None:
     """Count a damaged line, or stop with its number."""
 
     def sentence() -> str:
         number = line_number(unit.paths[0], line.offset)
-        return f"{unit.file}:{number}: {said()}, or set source.damaged = 'count'"
+        return f"{unit.file}:{number}: {message()}, or set source.damaged = 'count'"
 
     config.leave_out(reason, sentence, dropped)
 

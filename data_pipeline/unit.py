@@ -35,14 +35,14 @@ class SourceConfig(Section):
     """How often its train documents are gone through, each time with new pairs and masks: 2.5 is twice, and once more
     a half of them; 0.3 is three tenths of them. Which ones follows from the hash of their text."""
 
-    def leave_out(self, reason: str, said: Callable[[], str], dropped: Counter[str]) -> None:
-        """Count what is damaged, or stop there, as ``damaged`` says; ``said`` is asked for only then.
+    def leave_out(self, reason: str, message: Callable[[], str], dropped: Counter[str]) -> None:
+        """Count what is damaged, or stop there, as ``damaged`` says; ``message`` is called only then.
 
         Raises:
-            CorpusError: what was said.
+            CorpusError: with that message.
         """
         if self.damaged == "stop":
-            raise CorpusError(said()) from None
+            raise CorpusError(message()) from None
         dropped[reason] += 1
 
     @property
