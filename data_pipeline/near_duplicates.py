@@ -6,7 +6,8 @@ Two documents meet when one of their 14 bands of 8 minima over 5-word sequences 
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from datasketch import MinHash
@@ -17,18 +18,31 @@ from data_pipeline.tokenizer import IDEOGRAPHS
 
 BANDS, MINIMA, WORDS = 14, 8, 5
 WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
+WORDS_AT_ONCE = 1 << 16
 EMPTY = MinHash(num_perm=BANDS * MINIMA, seed=1)
 
 
 def bands(text: str) -> np.ndarray:
     """uint64 [BANDS]: a hash of the minima of each band."""
-    words = WORD.findall(text.lower())
-    sequences = {" ".join(words[first : first + WORDS]) for first in range(max(1, len(words) - WORDS + 1))}
     minima = EMPTY.copy()
-    minima.update_batch([sequence.encode() for sequence in sorted(sequences)])
+    for words in _stretches(text.lower()):
+        sequences = {" ".join(words[first : first + WORDS]) for first in range(max(1, len(words) - WORDS + 1))}
+        minima.update_batch([sequence.encode() for sequence in sorted(sequences)])
     rows = minima.hashvalues.astype("<u8").reshape(BANDS, MINIMA)
     hashes = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
     return np.frombuffer(b"".join(hashes), "<u8")
+
+
+def _stretches(text: str) -> Iterator[list[str]]:
+    """The words of a text, some at a time, for a document may be long; each 5-word sequence is in one of them."""
+    words = (found[0] for found in WORD.finditer(text))
+    held = list(islice(words, WORDS_AT_ONCE))
+    while True:
+        yield held
+        more = list(islice(words, WORDS_AT_ONCE))
+        if not more:
+            return
+        held = held[-(WORDS - 1) :] + more
 
 
 def first_of_alike(by_part: Sequence[np.ndarray]) -> list[np.ndarray]:
