@@ -100,7 +100,7 @@ class DocumentText:
         return _find(self._spaced, [" ".join(each.split()) for each in stretches], start)
 
     def holds(self, stretches: Sequence[str]) -> bool:
-        """Whether the text is here, if need be in parts between which paragraphs are left out; each ends with a word."""
+        """Whether the text is here, if need be in parts between which paragraphs are left out; they end with words."""
         if self.find(stretches) is not None:
             return True
         return self._gaps and all(self._holds_in_parts(each.split()) for each in stretches)

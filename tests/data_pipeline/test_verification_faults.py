@@ -17,11 +17,13 @@ from data_pipeline import parts, repetition
 from data_pipeline.columns import Columns, Ragged, boundaries
 from data_pipeline.corrupt import Vocabulary
 from data_pipeline.document import Document
+from data_pipeline.documents_check import read_documents
 from data_pipeline.manifest import digest, read_manifest, write_manifest
 from data_pipeline.provenance import places
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.shards import DOCUMENTS, SPLITS, Dataset, open_dataset, write_shard
 from data_pipeline.statistics import count, summarise
+from data_pipeline.text_loss import Coverage, share_in_long_sentences
 from data_pipeline.verification import verify
 from tests.data_pipeline.given_prose import prepared, prose
 
@@ -303,6 +305,17 @@ def test_a_little_text_that_is_lost_is_told(plain: Dataset, tmp_path: Path) -> N
 
     found = verify(changed(plain, tmp_path / "made", change).path)
     assert any(line.startswith("warning: 7") and "text of the train documents is in no row" in line for line in found)
+
+
+def test_sentences_longer_than_a_row_are_told_apart(plain: Dataset) -> None:
+    """Nothing need be lost of them, but they are no sentences any more."""
+    tokenizer = ReferenceTokenizer.load(plain.tokenizer_path, plain.manifest.tokenizer.special)
+    coverage = Coverage(tokenizer, read_documents(plain, tokenizer), "train")
+    rows = plain.split("train")
+    coverage.add(rows.take(np.arange(rows.rows)))
+    assert share_in_long_sentences(coverage, 126) == 0.0
+    assert share_in_long_sentences(coverage, 5) > 0.99
+    assert 0.2 < share_in_long_sentences(coverage, 45) < 0.8
 
 
 def test_rows_twice(plain: Dataset, tmp_path: Path) -> None:
