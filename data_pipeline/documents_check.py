@@ -41,8 +41,8 @@ class Documents(NamedTuple):
     """uint64 [documents]: equal where two numbers stand for one document."""
     texts: dict[str, dict[int, DocumentText]]
     """Some documents by their numbers."""
-    characters: dict[str, float]
-    """Of all documents of a split: those held out as they lie there, those trained on as the manifest says."""
+    trained_characters: int
+    """Of all documents that are trained on, as the manifest says."""
     visible_share: float | None
     """Characters of the tokenizer's form of the text that are not white space, for each character of a document."""
     unread: str
@@ -83,7 +83,7 @@ def read_documents(dataset: Dataset, tokenizer: ReferenceTokenizer) -> Documents
         "out, each with its place and on one side only",
         {name: each.marks for name, each in read.items()},
         texts,
-        {"train": float(kept - held_out.characters), "validation": float(held_out.characters)},
+        kept - held_out.characters,
         sum(each.visible for each in texts["validation"].values()) / size if size else None,
         "" if trained.texts else " (no source of the others could be read again)",
     )

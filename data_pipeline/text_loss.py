@@ -48,8 +48,8 @@ class Coverage:
         rows = len(tokens.lengths)
         own = np.full(rows, np.iinfo(np.int64).max)
         if "second_document" in columns:
-            strangers = every["document"] != every["second_document"]
-            own[strangers] = every["first_segment_length"][strangers]
+            random = every["document"] != every["second_document"]
+            own[random] = every["first_segment_length"][random]
         counts = np.ones(rows, bool) if self._some is None else np.isin(every["document"], self._some)
         own[~counts] = 0
         place = np.arange(len(ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
@@ -131,4 +131,4 @@ def _expected(dataset: Dataset, coverage: Coverage) -> float:
         kept[turns] = kept.get(turns, 0) + row["characters_kept"]
     turns = sum(weight * characters for weight, characters in kept.items()) / max(1, sum(kept.values()))
     passes = dataset.manifest.recipe["segment"].get("dupe_factor", 1)
-    return documents.characters["train"] * documents.visible_share * turns * passes
+    return documents.trained_characters * documents.visible_share * turns * passes

@@ -110,7 +110,7 @@ def counted_pieces(named: bool) -> Callable[[Document, parts.Wanted], Iterator[p
     ("named", "sentence"),
     [
         (True, r"\d+ documents are pieces of \d, each counted for itself"),
-        (False, r"corpus.jsonl@\d+ is both held out and trained on|a partner of the same document"),
+        (False, r"corpus.jsonl@\d+ is both held out and trained on|a random partner that is of the same document"),
     ],
 )
 def test_pieces_of_documents_taken_for_documents(
@@ -127,7 +127,7 @@ def test_partners_of_the_same_document(json_lines: Write, tmp_path: Path, monkey
     monkeypatch.setattr(parts, "pieces", counted_pieces(False))
     path = json_lines([*TEXTS, LONG[0]])
     made = prepared(path, tmp_path / "made", shards={"validation_fraction": 1e-9}, clean={"drop_duplicates": False})
-    refused(made, r"row \d+ has a partner of the same document, which its pair label denies")
+    refused(made, r"row \d+ has a random partner that is of the same document")
 
 
 def test_characters_that_were_left_out_are_counted(
