@@ -84,7 +84,7 @@ class DocumentText:
         words = tokenizer.normalize(text).split()
         self._spaced, self._packed = " ".join(words), "".join(words)
         self._spaces = spaces and tokenizer.keeps_spaces
-        self._gaps = gaps
+        self.gaps = gaps
         self.sentences = np.array([len("".join(each.split())) for each in SENTENCE_END.split(text)], np.int64)
         """Characters that are not white space, of each stretch between marks that end a sentence in some script."""
 
@@ -103,7 +103,7 @@ class DocumentText:
         """Whether the text is here, if need be in parts between which paragraphs are left out; they end with words."""
         if self.find(stretches) is not None:
             return True
-        return self._gaps and all(self._holds_in_parts(each.split()) for each in stretches)
+        return self.gaps and all(self._holds_in_parts(each.split()) for each in stretches)
 
     def _holds_in_parts(self, words: list[str]) -> bool:
         space, within = (" ", self._spaced) if self._spaces else ("", self._packed)
@@ -151,6 +151,9 @@ def contradiction(row: Restored, documents: Mapping[int, DocumentText], tokenize
 
 def _precedes(after: Sequence[str], before: Sequence[str], document: DocumentText) -> bool:
     """Whether a segment is there, but nowhere behind the first place of the one that it should follow."""
+    if document.gaps:
+        # Without what is left out, a text may stand elsewhere than in the document as it was.
+        return False
     place = document.find(before)
     return place is not None and document.find(after) is not None and document.find(after, place[1]) is None
 
