@@ -28,7 +28,7 @@ OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": b
 MOST_BYTES = 1 << 28
 """A document farther inside of a compressed file is not looked up."""
 INVISIBLE = ("Cc", "Cf")
-"""Categories of characters that cleaning may remove."""
+"""Categories of characters: controls and formats."""
 
 
 def document_of(place: str) -> str:
@@ -59,11 +59,17 @@ def original(place: str, sources: Mapping[str, Mapping[str, Any]]) -> str | None
 def cleaned(text: str, rules: Mapping[str, Any]) -> tuple[str, bool]:
     """A text in the Unicode form of a recipe, and whether its white space is beyond doubt: characters that are not seen
     may be taken for white space or for nothing."""
+    # JSON can escape half of a surrogate pair.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if rules.get("repair_unicode"):
         text = ftfy.fix_encoding(text)
     text = unicodedata.normalize(rules["unicode_form"], text)
-    hidden = {each for each in set(text) if unicodedata.category(each) in INVISIBLE and not each.isspace()}
-    return text.translate({ord(each): None for each in hidden}), not hidden
+    return text, not any(is_invisible(each) for each in set(text))
+
+
+def is_invisible(character: str) -> bool:
+    """Whether cleaning may remove a character, or take it for white space, or keep it."""
+    return unicodedata.category(character) in INVISIBLE and not character.isspace()
 
 
 def names_of(place: str) -> set[str]:

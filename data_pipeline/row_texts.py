@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipeline.columns import Columns
+from data_pipeline.original_texts import is_invisible
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 
 MOST_BREAKS, SHORTEST = 8, 12
@@ -78,11 +79,12 @@ class DocumentText:
     def __init__(self, text: str, tokenizer: ReferenceTokenizer, spaces: bool = True, gaps: bool = False):
         """
         Args:
-            spaces: compare white space too, where the tokenizer has it.
+            spaces: compare white space too, where the tokenizer has it; otherwise neither that nor what is invisible.
             gaps: paragraphs of it may be left out in rows.
         """
-        words = tokenizer.normalize(text).split()
-        self._spaced, self._packed = " ".join(words), "".join(words)
+        normal = tokenizer.normalize(text)
+        self._only_visible = not spaces
+        self._spaced, self._packed = " ".join(normal.split()), self._pack(normal)
         self._spaces = spaces and tokenizer.keeps_spaces
         self.gaps = gaps
         self.sentences = np.array([len("".join(each.split())) for each in SENTENCE_END.split(text)], np.int64)
@@ -96,14 +98,15 @@ class DocumentText:
         """Where the stretches of a text follow each other, with unknown text between them; white space where there is
         white space and nowhere else."""
         if not self._spaces:
-            return _find(self._packed, ["".join(each.split()) for each in stretches], start)
+            return _find(self._packed, [self._pack(each) for each in stretches], start)
         return _find(self._spaced, [" ".join(each.split()) for each in stretches], start)
 
     def holds(self, stretches: Sequence[str]) -> bool:
         """Whether the text is here, if need be in parts between which paragraphs are left out; they end with words."""
         if self.find(stretches) is not None:
             return True
-        return self.gaps and all(self._holds_in_parts(each.split()) for each in stretches)
+        words = ([each if self._spaces else self._pack(each) for each in stretch.split()] for stretch in stretches)
+        return self.gaps and all(map(self._holds_in_parts, words))
 
     def _holds_in_parts(self, words: list[str]) -> bool:
         space, within = (" ", self._spaced) if self._spaces else ("", self._packed)
@@ -117,7 +120,13 @@ class DocumentText:
         return False
 
     def has_without_spaces(self, stretches: Sequence[str]) -> bool:
-        return _find(self._packed, ["".join(each.split()) for each in stretches], 0) is not None
+        return _find(self._packed, [self._pack(each) for each in stretches], 0) is not None
+
+    def _pack(self, text: str) -> str:
+        packed = "".join(text.split())
+        if not self._only_visible or packed.isascii():
+            return packed
+        return "".join(each for each in packed if not is_invisible(each))
 
 
 def _find(text: str, stretches: Sequence[str], start: int) -> tuple[int, int] | None:

@@ -92,6 +92,33 @@ def test_sound_datasets_are_found_sound(plain: Dataset, pairs: Dataset, tmp_path
         assert "decode to text that is in their documents" in found and "warning" not in found
 
 
+@pytest.mark.parametrize("clean", [{}, {"drop_repeated_paragraphs": True}, {"unicode_form": "NFKC"}])
+def test_characters_that_are_not_seen_or_not_letters_are_no_fault(
+    json_lines: Write, tmp_path: Path, clean: dict[str, Any]
+) -> None:
+    """Joiners, soft hyphens, half surrogate pairs, ligatures and white space of all kinds."""
+    strange = [
+        "\u200c",
+        "\u200d",
+        "\u00ad",
+        "\u200b",
+        "\u2060",
+        " \u00b4 ",
+        "\u00a0",
+        "\u3000",
+        "\ufb01",
+        "\ud83d",
+        "e\u0301",
+    ]
+    strange += ["\u202f", "\u2003", "\u2026", "\u00bd", "\U0001f600", "\u0301", "\u1e9e", "\u0130", "\u2028", "\u0007"]
+    texts = [
+        f"{text[:300]}{strange[number % len(strange)]}{text[300:600]} {strange[number % len(strange)]}\n\n{text[600:]}"
+        for number, text in enumerate(TEXTS)
+    ]
+    made = prepared(json_lines(texts), tmp_path / "made", "full_sentences", clean=clean)
+    assert any(line.startswith("text: ") and "0 rows of 0" not in line for line in verify(made.path))
+
+
 def counted_pieces(named: bool) -> Callable[[Document, parts.Wanted], Iterator[parts.Piece]]:
     """Long documents go on as several."""
     whole = parts.pieces
