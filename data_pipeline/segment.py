@@ -7,8 +7,8 @@
 | full_sentences | one stretch of whole sentences                                    | RoBERTa, section 4.2     |
 | contiguous     | one stretch of tokens, cut wherever it is full                    | GPT-2                    |
 
-Rows are whole sentences that fit, two at least for a pair, and no token of a document is left out; BERT's published code
-takes one sentence too many and cuts it off. ``long_sentences.py`` has cut what is longer than a row before.
+Rows are whole sentences that fit, two at least for a pair, and no token of a document is left out; BERT's published
+code takes one sentence too many and cuts it off. ``long_sentences.py`` has cut what is longer than a row before.
 """
 
 from collections.abc import Callable
