@@ -385,3 +385,28 @@ def test_what_a_tokenizer_does_not_keep_is_said(words: Path, pairs: Path, tokeni
         "other forms of a character",
         "characters that are in no piece",
     ]
+
+
+@pytest.mark.parametrize("by_json", [True, False])
+@pytest.mark.parametrize("keep_accents", [True, False])
+def test_alberts_folding_is_done(sentences: list[str], tmp_path: Path, by_json: bool, keep_accents: bool) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs transformers to compare with")
+    model, text = io.BytesIO(), [*sentences, *["caf\u00e9 cafe na\u00efve naive"] * 50]
+    names = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": SPECIAL[2:]}
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(each.lower() for each in text),
+        model_writer=model,
+        vocab_size=320,
+        minloglevel=2,
+        **names,
+    )
+    (tmp_path / "spiece.model").write_bytes(model.getvalue())
+    theirs = transformers.AlbertTokenizer.from_pretrained(str(tmp_path), keep_accents=keep_accents)
+    theirs.save_pretrained(str(tmp_path))
+    (tmp_path / "spiece.model").write_bytes(model.getvalue())
+    if not by_json:
+        (tmp_path / "tokenizer.json").unlink()
+    ours = Tokenizer(read_tokenizer(tmp_path), "ALBERT's kind")
+    for each in ["The CAF\u00c9 is na\u00efve", "``Cafe'' \uff21 \u00c5", "e\u0301 E\u0301", *sentences[:100]]:
+        assert ours.encode(each) == theirs.encode(each, add_special_tokens=False), each
+    assert "capital letters" in ours.losses and ("accents" in ours.losses) != keep_accents
