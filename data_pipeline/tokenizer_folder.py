@@ -42,6 +42,15 @@ def read_folder(path: Path, *, lowercase: bool | None = None, leading_space: boo
     Raises:
         ConfigError: a file is missing or broken, or asks for what is not done here.
     """
+    try:
+        return _read(path, lowercase, leading_space)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: its tokenizer's files hold other values than they should ({error!r}); copy them anew"
+        ) from None
+
+
+def _read(path: Path, lowercase: bool | None, leading_space: bool | None) -> bytes:
     folder = path if path.is_dir() else path.parent
     alone = not path.is_dir() and path.name not in (ROWS, JSON)
     settings = {} if alone else json_object(folder / SETTINGS)

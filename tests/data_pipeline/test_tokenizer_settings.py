@@ -410,3 +410,29 @@ def test_alberts_folding_is_done(sentences: list[str], tmp_path: Path, by_json: 
     for each in ["The CAF\u00c9 is na\u00efve", "``Cafe'' \uff21 \u00c5", "e\u0301 E\u0301", *sentences[:100]]:
         assert ours.encode(each) == theirs.encode(each, add_special_tokens=False), each
     assert "capital letters" in ours.losses and ("accents" in ours.losses) != keep_accents
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "added_tokens.json"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": [], "added_tokens": 3},
+        {"model": {"type": "BPE", "vocab": 3, "merges": [1]}, "pre_tokenizer": {"type": "ByteLevel"}},
+        {"model": {"type": "WordPiece", "vocab": {"a": "b"}}, "pre_tokenizer": {"type": "BertPreTokenizer"}},
+        {"added_tokens_decoder": ["x"], "tokenizer_class": 3, "covid": "y"},
+    ],
+)
+@pytest.mark.parametrize("folder", ["words", "pairs", "pieces"])
+def test_files_of_other_values_are_refused_in_a_sentence(
+    words: Path, pairs: Path, tmp_path: Path, sentences: list[str], folder: str, name: str, values: dict
+) -> None:
+    path = {"words": words, "pairs": pairs, "pieces": tmp_path}[folder]
+    if folder == "pieces":
+        (path / "spiece.model").write_bytes(train(sentences[:500], TokenizerConfig(vocabulary_size=200)))
+    write(path, name, values)
+    try:
+        Tokenizer.load(path)
+    except ConfigError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert name != "tokenizer.json" or (folder == "pieces" and "model" not in values)
