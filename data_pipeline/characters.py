@@ -6,6 +6,7 @@ A letter is a letter or a mark (general categories L and M): vowel signs of Indi
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -129,6 +130,11 @@ def words(text: str) -> list[str]:
     """The words of a text: runs of letters, marks and digits; where a script has no spaces, each letter with its
     marks."""
     return _word().findall(text)
+
+
+def each_word(text: str) -> Iterator[str]:
+    """The same one by one."""
+    return (match.group() for match in _word().finditer(text))
 
 
 def is_letter(character: str) -> bool:

@@ -7,7 +7,7 @@ are what they were.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from configs.errors import DatasetError
 from data_pipeline.manifest import digest
-from data_pipeline.original_texts import cleaned, document_of, original
+from data_pipeline.original_texts import cleaned, document_of, names_of, original
+from data_pipeline.python_documentation import packages
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.row_texts import DocumentText
 from data_pipeline.shards import Dataset
@@ -24,6 +25,8 @@ from data_pipeline.shards import Dataset
 AGAIN = "prepare the dataset again"
 COMPARED = {"train": 100, "validation": 400}
 """Documents whose rows are compared with their text, evenly chosen."""
+MOST_CHARACTERS = 20_000_000
+"""Of those documents together."""
 MOST_HASHED = 1 << 30
 """Bytes of source files that are read to see whether they are what they were."""
 RANGE = re.compile(r"\[\d+:\d+\]$")
@@ -38,8 +41,8 @@ class Documents(NamedTuple):
     """uint64 [documents]: equal where two numbers stand for one document."""
     texts: dict[str, dict[int, DocumentText]]
     """Some documents by their numbers."""
-    characters: dict[str, float]
-    """Of all documents of a split: those held out as they lie there, those trained on as the manifest says."""
+    trained_characters: int
+    """Of all documents that are trained on, as the manifest says."""
     visible_share: float | None
     """Characters of the tokenizer's form of the text that are not white space, for each character of a document."""
     unread: str
@@ -50,6 +53,9 @@ class _Read(NamedTuple):
     marks: np.ndarray
     texts: dict[int, str]
     spaces: dict[int, bool]
+    """Whether white space of a text is beyond doubt."""
+    gaps: bool = False
+    """Paragraphs may be left out."""
     characters: int = 0
 
 
@@ -66,7 +72,7 @@ def read_documents(dataset: Dataset, tokenizer: ReferenceTokenizer) -> Documents
         raise DatasetError(f"{dataset.path}: {document_of(place)} is both held out and trained on; {AGAIN}")
     read = {"train": trained, "validation": held_out}
     texts = {
-        name: {number: DocumentText(text, tokenizer, each.spaces[number]) for number, text in each.texts.items()}
+        name: {n: DocumentText(text, tokenizer, each.spaces[n], each.gaps) for n, text in each.texts.items()}
         for name, each in read.items()
     }
     size = sum(map(len, held_out.texts.values()))
@@ -77,7 +83,7 @@ def read_documents(dataset: Dataset, tokenizer: ReferenceTokenizer) -> Documents
         "out, each with its place and on one side only",
         {name: each.marks for name, each in read.items()},
         texts,
-        {"train": float(kept - held_out.characters), "validation": float(held_out.characters)},
+        kept - held_out.characters,
         sum(each.visible for each in texts["validation"].values()) / size if size else None,
         "" if trained.texts else " (no source of the others could be read again)",
     )
@@ -100,35 +106,54 @@ def _check_counts(dataset: Dataset, trained: int, held_out: int) -> None:
 
 def _held_out(dataset: Dataset) -> _Read:
     wanted = _even(dataset.manifest.documents.get("held out", 0), COMPARED["validation"])
-    places, same, texts, characters = [], [], {}, 0
-    try:
-        with dataset.documents_path.open("rb") as file:
-            for number, line in enumerate(file):
-                document = json.loads(line)
-                places.append(document["source"])
-                same.append(_mark(document["text"]))
-                characters += len(document["text"])
-                if number in wanted:
-                    texts[number] = document["text"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{dataset.documents_path}: row {len(places)} cannot be read ({error}); {AGAIN}") from None
-    marks = _marks(dataset, places)
+    texts: dict[int, str] = {}
+    same: list[int] = []
+    characters = 0
+
+    def places() -> Iterator[str]:
+        nonlocal characters
+        room = MOST_CHARACTERS
+        try:
+            with dataset.documents_path.open("rb") as file:
+                for number, line in enumerate(file):
+                    document = json.loads(line)
+                    text = document["text"]
+                    same.append(_mark(text))
+                    characters += len(text)
+                    if number in wanted and len(text) <= room:
+                        texts[number] = text
+                        room -= len(text)
+                    yield document["source"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{dataset.documents_path}: row {len(same)} cannot be read ({error}); {AGAIN}") from None
+
+    marks = _marks(dataset, places())
     # Of equal texts the place of the first stands for all.
     _, first, copies = np.unique(np.array(same, np.uint64), return_index=True, return_inverse=True)
-    return _Read(marks[first[copies.ravel()]], texts, dict.fromkeys(texts, True), characters)
+    return _Read(marks[first[copies.ravel()]], texts, dict.fromkeys(texts, True), characters=characters)
 
 
 def _trained(dataset: Dataset) -> _Read:
-    places = list(_train_places(dataset))
     rules = dataset.manifest.recipe["clean"]
-    texts, spaces = {}, {}
-    if not (rules.get("drop_repeated_paragraphs") or rules.get("drop_repeated_lines")):
-        sources = _sources(dataset)
-        for number in _even(len(places), COMPARED["train"]):
-            found = original(places[number], sources)
-            if found is not None:
-                texts[number], spaces[number] = cleaned(found, rules)
-    return _Read(_marks(dataset, places), texts, spaces)
+    wanted = _even(dataset.manifest.documents.get("kept for training", 0), COMPARED["train"])
+    chosen: dict[int, str] = {}
+
+    def places() -> Iterator[str]:
+        for number, place in enumerate(_train_places(dataset)):
+            if number in wanted:
+                chosen[number] = place
+            yield place
+
+    marks = _marks(dataset, places())
+    texts, spaces, room = {}, {}, MOST_CHARACTERS
+    sources = _sources(dataset, set().union(*map(names_of, chosen.values())))
+    for number, place in chosen.items():
+        found = original(place, sources)
+        if found is not None and len(found) <= room:
+            texts[number], spaces[number] = cleaned(found, rules)
+            room -= len(found)
+    gaps = bool(rules.get("drop_repeated_paragraphs") or rules.get("drop_repeated_lines"))
+    return _Read(marks, texts, spaces, gaps)
 
 
 def _train_places(dataset: Dataset) -> Iterator[str]:
@@ -141,15 +166,17 @@ def _train_places(dataset: Dataset) -> Iterator[str]:
         raise DatasetError(f"{dataset.places_path}: cannot be read as an Arrow file ({error}); {AGAIN}") from None
 
 
-def _marks(dataset: Dataset, places: list[str]) -> np.ndarray:
-    """A number for each document, by its place."""
-    marks = np.array([_mark(document_of(place)) for place in places], np.uint64)
+def _marks(dataset: Dataset, places: Iterator[str]) -> np.ndarray:
+    """uint64 of each document, by its place."""
+    both = ((_mark(document_of(place)), _mark(place)) for place in places)
+    pairs = np.fromiter(both, np.dtype((np.uint64, 2)))
+    marks, named = pairs.reshape(-1, 2).T
     documents = len(np.unique(marks))
-    if documents < len(set(places)):
+    if documents < len(np.unique(named)):
         raise DatasetError(
-            f"{dataset.path}: {len(places)} documents are pieces of {documents}, each counted for itself; {AGAIN}"
+            f"{dataset.path}: {len(marks)} documents are pieces of {documents}, each counted for itself; {AGAIN}"
         )
-    return marks
+    return marks.copy()
 
 
 def _mark(text: str) -> int:
@@ -160,20 +187,29 @@ def _even(count: int, most: int) -> set[int]:
     return set(np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()) if count else set()
 
 
-def _sources(dataset: Dataset) -> dict[str, Any]:
-    """The configuration of the source of each file that still is what was read, by its name."""
+def _sources(dataset: Dataset, names: set[str]) -> dict[str, Any]:
+    """The configuration of the source of each file or package of these names that still is what was read."""
     configured = dataset.manifest.recipe["source"]
     configured = [configured] if isinstance(configured, dict) else configured
+    installed = dict(packages()) if any(each["kind"] == "python_documentation" for each in configured) else {}
     found: dict[str, Any] = {}
     left = MOST_HASHED
     for row in dataset.manifest.sources:
         name = RANGE.sub("", row["name"])
-        left -= row["bytes"] if name not in found else 0
-        if name in found or left < 0:
+        if name in found or name not in names:
             continue
-        try:
-            if Path(name).is_file() and digest(Path(name)) == row["sha256"]:
-                found[name] = configured[row.get("source", 0)]
-        except OSError:
-            continue
+        left -= row["bytes"]
+        files = installed.get(name, (name,))
+        if left >= 0 and _digest(files) == row["sha256"]:
+            source = configured[row.get("source", 0)]
+            found[name] = {**source, "files": files} if name in installed else source
     return found
+
+
+def _digest(files: Sequence[str]) -> str | None:
+    """SHA-256 of a file, or over those of several, as the manifest has it; None where one cannot be read."""
+    try:
+        each = [digest(Path(file)) for file in files]
+    except OSError:
+        return None
+    return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()

@@ -11,7 +11,7 @@ from data_pipeline.columns import COLUMNS, Columns, Ragged, boundaries, concaten
 from data_pipeline.compiled.rows import lay_out
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
-from data_pipeline.long_sentences import cut_to_fit
+from data_pipeline.long_sentences import after_space, cut_to_fit
 from data_pipeline.manifest import Shard, SplitRecord
 from data_pipeline.parts import Part
 from data_pipeline.segment import PAIRS, SegmentConfig, Sentences, longest_sentence, room, segment, tokens_in_no_row
@@ -181,8 +181,8 @@ def _encoded(texts: Ragged, tokenizer: Tokenizer, segment: SegmentConfig) -> tup
     def encode(some: Ragged, sentences: Ragged) -> Ragged:
         return tokenizer.encode_documents(some.values, some.offsets, sentences, whole=False)[0]
 
-    fitting = cut_to_fit(texts, found, encode, longest)
-    return fitting.ids, fitting.sentences.lengths, int(fitting.lengths[fitting.lengths > room(segment)].sum())
+    fitting = cut_to_fit(texts, found, encode, longest, after_space(tokenizer))
+    return fitting.ids, fitting.counts, int(fitting.lengths[fitting.lengths > room(segment)].sum())
 
 
 def laid_out(ids: np.ndarray, spans: np.ndarray, special: Special, paired: bool) -> Ragged:

@@ -1,14 +1,18 @@
 """Sentences that are longer than a row are cut, so that nothing of them is lost; so is text without any terminals."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from data_pipeline.characters import cutting_kinds
 from data_pipeline.columns import Ragged, boundaries
-from data_pipeline.compiled.cutting import pieces
+from data_pipeline.compiled.cutting import pieces, token_pieces
+from data_pipeline.tokenizer import Tokenizer
 
+SPACES = ("\N{LOWER ONE EIGHTH BLOCK}", "\u0120")
+"""White space in the pieces of sentencepiece and of GPT-2."""
 MORE_PIECES = 1.1
 """Of a sentence that is cut by its bytes, so that few pieces have to be cut again by their tokens."""
 
@@ -22,34 +26,48 @@ class Fitting(NamedTuple):
     sentences: Ragged
     """int64 [sentences, 2], a row for each text."""
     ids: Ragged
-    """A row for each sentence."""
+    """A row for each sentence or piece of one."""
+    counts: np.ndarray
+    """int64 [texts]: rows of each."""
     lengths: np.ndarray
     """int64: tokens of the sentences as they were."""
 
 
-def cut_to_fit(texts: Ragged, found: Ragged, encode: Encode, longest: int) -> Fitting:
+def cut_to_fit(texts: Ragged, found: Ragged, encode: Encode, longest: int, after_space: np.ndarray) -> Fitting:
     """Encode sentences, with those of more than ``longest`` tokens cut until all pieces fit: at spaces, else behind
     commas, else between characters with their marks. Nothing of the text is lost.
+
+    Where tokens show the spaces, their ids are cut; else the text is, and encoded again.
 
     Args:
         texts: uint8 rows of UTF-8.
         found: int64 [sentences, 2], a row for each text, as ``find_sentences`` has them.
+        after_space: bool [V]: white space stands before the token.
 
     Returns:
-        The same and the pieces; only what cannot be cut, such as a character of many tokens, is longer than asked for.
+        Only what cannot be cut, such as a character of many tokens, is longer than asked for.
     """
     ids = encode(texts, found)
     lengths = ids.lengths
-    too_long = lengths > longest
-    while too_long.any():
-        parts = np.ceil(ids.lengths[too_long] * MORE_PIECES / longest).astype(np.int64)
-        made, counts = pieces(texts.values, found.values[too_long], parts, cutting_kinds())
-        if len(made) == len(counts):
+    whole = np.zeros(len(lengths), bool)
+    while True:
+        sizes, counts = token_pieces(ids.values, ids.offsets, longest, after_space)
+        too_long = (ids.lengths > longest) & (counts == 1) & ~whole
+        if not too_long.any():
             break
-        again = _encode_pieces(texts, found, np.flatnonzero(too_long), Ragged(made, boundaries(counts)), encode)
-        found, ids, whole = _replaced(found, ids, too_long, Ragged(made, boundaries(counts)), again)
-        too_long = (ids.lengths > longest) & ~whole
-    return Fitting(found, ids, lengths)
+        parts = np.ceil(ids.lengths[too_long] * MORE_PIECES / longest).astype(np.int64)
+        made, cuts = pieces(texts.values, found.values[too_long], parts, cutting_kinds())
+        again = _encode_pieces(texts, found, np.flatnonzero(too_long), Ragged(made, boundaries(cuts)), encode)
+        found, ids, whole = _replaced(found, ids, too_long, Ragged(made, boundaries(cuts)), again)
+    owners = np.repeat(np.arange(len(found.lengths)), found.lengths)
+    per_text = np.bincount(owners, weights=counts, minlength=len(found.lengths)).astype(np.int64)
+    return Fitting(found, Ragged(ids.values, boundaries(sizes)), per_text, lengths)
+
+
+@lru_cache(maxsize=2)
+def after_space(tokenizer: Tokenizer) -> np.ndarray:
+    """bool [V]: the piece is written with the white space before it. WordPiece has no such pieces."""
+    return np.array([tokenizer.piece(token).startswith(SPACES) for token in range(len(tokenizer))])
 
 
 def _replaced(

@@ -61,10 +61,11 @@ class Manifest(Section):
     places_sha256: str
     """Of ``train_documents.arrow``."""
     documents: dict[str, int]
-    """Documents read, kept, held out, and dropped by reason; and what was done to them, such as repairs."""
+    """Documents read, kept, held out, and dropped by reason, each once however long; and what was done to them, such as
+    repairs."""
     sources: tuple[dict[str, Any], ...]
     """Units read, files or packages: name, bytes on disk, their SHA-256 (in a store: its hash), number, kind and weight
-    of the source, documents and characters kept, each once."""
+    of the source, documents and characters that are left of it, each once."""
     text: dict[str, int] = Field(default_factory=dict)
     """Characters read and those dropped by reason; tokens of the train documents, of sentences longer than a row, in no
     row, and unknown."""

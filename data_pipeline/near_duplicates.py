@@ -5,15 +5,17 @@ Two documents meet when one of their 14 bands of 8 minima over 5-word sequences 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from data_pipeline.characters import words
+from data_pipeline.characters import each_word
 
 BANDS, MINIMA, WORDS = 14, 8, 5
+WORDS_AT_ONCE = 1 << 16
 
 
 @cache
@@ -26,13 +28,25 @@ def _empty() -> Any:
 
 def bands(text: str) -> np.ndarray:
     """uint64 [BANDS]: a hash of the minima of each band."""
-    found = words(text.lower())
-    sequences = {" ".join(found[first : first + WORDS]) for first in range(max(1, len(found) - WORDS + 1))}
     minima = _empty().copy()
-    minima.update_batch([sequence.encode() for sequence in sorted(sequences)])
+    for words in _stretches(text.lower()):
+        sequences = {" ".join(words[first : first + WORDS]) for first in range(max(1, len(words) - WORDS + 1))}
+        minima.update_batch([sequence.encode() for sequence in sorted(sequences)])
     rows = minima.hashvalues.astype("<u8").reshape(BANDS, MINIMA)
     hashes = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
     return np.frombuffer(b"".join(hashes), "<u8")
+
+
+def _stretches(text: str) -> Iterator[list[str]]:
+    """The words of a text, some at a time, for a document may be long; each 5-word sequence is in one of them."""
+    words = each_word(text)
+    held = list(islice(words, WORDS_AT_ONCE))
+    while True:
+        yield held
+        more = list(islice(words, WORDS_AT_ONCE))
+        if not more:
+            return
+        held = held[-(WORDS - 1) :] + more
 
 
 def first_of_alike(by_part: Sequence[np.ndarray]) -> list[np.ndarray]:

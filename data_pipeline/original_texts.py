@@ -1,8 +1,8 @@
 """Documents read again from the files that they are from, one by one, where those are still there.
 
 For ``sesame verify``, which looks for the text of rows there. A place is what the readers of sources wrote down:
-``FILE@BYTE`` in text by lines, ``FILE#ROW`` in tables. Others are left alone: what a crawl or a dump becomes is up to
-its reader.
+``FILE@BYTE`` in text by lines, ``FILE#ROW`` in tables, ``FOLDER/PACKAGE/FILE`` in the documentation. Others are left
+alone: what a crawl or a dump becomes is up to its reader.
 """
 
 import bz2
@@ -11,13 +11,15 @@ import json
 import lzma
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import ftfy
 import pyarrow as pa
 import pyarrow.parquet
+
+from data_pipeline.python_documentation import documents
 
 PIECE = re.compile(r", character \d+$")
 """What places of datasets had at their end when long documents were counted in pieces."""
@@ -26,7 +28,7 @@ OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": b
 MOST_BYTES = 1 << 28
 """A document farther inside of a compressed file is not looked up."""
 INVISIBLE = ("Cc", "Cf")
-"""Categories of characters that cleaning may remove."""
+"""Categories of characters: controls and formats."""
 
 
 def document_of(place: str) -> str:
@@ -38,8 +40,11 @@ def original(place: str, sources: Mapping[str, Mapping[str, Any]]) -> str | None
     """The text at a place; None where it cannot be read.
 
     Args:
-        sources: configuration of the source of each file, by the file's name.
+        sources: configuration of the source of each file or package, by its name; of a package with its ``files``.
     """
+    package = "/".join(place.split("/")[:2])
+    if "files" in sources.get(package, {}):
+        return _documentation(place, package, sources[package]["files"])
     for mark in "@#":
         name, found, number = place.rpartition(mark)
         if found and number.isdecimal() and name in sources:
@@ -54,11 +59,28 @@ def original(place: str, sources: Mapping[str, Mapping[str, Any]]) -> str | None
 def cleaned(text: str, rules: Mapping[str, Any]) -> tuple[str, bool]:
     """A text in the Unicode form of a recipe, and whether its white space is beyond doubt: characters that are not seen
     may be taken for white space or for nothing."""
+    # JSON can escape half of a surrogate pair.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if rules.get("repair_unicode"):
         text = ftfy.fix_encoding(text)
     text = unicodedata.normalize(rules["unicode_form"], text)
-    hidden = {each for each in set(text) if unicodedata.category(each) in INVISIBLE and not each.isspace()}
-    return text.translate({ord(each): None for each in hidden}), not hidden
+    return text, not any(is_invisible(each) for each in set(text))
+
+
+def is_invisible(character: str) -> bool:
+    """Whether cleaning may remove a character, or take it for white space, or keep it."""
+    return unicodedata.category(character) in INVISIBLE and not character.isspace()
+
+
+def names_of(place: str) -> set[str]:
+    """What the file or package of a place may be called."""
+    return {place.rpartition("@")[0], place.rpartition("#")[0], "/".join(place.split("/")[:2])}
+
+
+def _documentation(place: str, package: str, files: Sequence[str]) -> str | None:
+    alike = [file for file in files if Path(file).name == Path(place).name]
+    found = (document for file in alike for document in documents(package, (file,)))
+    return next((document.text for document in found if document.source == place), None)
 
 
 def _opened(path: Path, offset: int) -> IO[bytes]:

@@ -95,8 +95,8 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     console.print(summary(manifest, time.perf_counter() - begin))
     for warning in warnings(manifest):
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
-    if losses := _losses(config, Tokenizer.load(output / shards.TOKENIZER)):
-        console.print(f"not kept of the text: {'; '.join(losses)}", soft_wrap=True)
+    if lost := losses(config, Tokenizer.load(output / shards.TOKENIZER)):
+        console.print(f"not kept of the text: {'; '.join(lost)}", soft_wrap=True)
     return output
 
 
@@ -212,7 +212,7 @@ def _keeps_white_space(config: CorpusConfig) -> bool:
     return config.segment.kind == "contiguous" and given.keeps_line_breaks
 
 
-def _losses(config: CorpusConfig, vocabulary: Tokenizer) -> list[str]:
+def losses(config: CorpusConfig, vocabulary: Tokenizer) -> list[str]:
     """What of the documents cannot be read from the rows."""
     if vocabulary.keeps_line_breaks and not _keeps_white_space(config):
         return ["indentation and repeated line breaks (clean.white_space)", *vocabulary.losses]

@@ -70,7 +70,7 @@ def broken(columns: Columns, rules: Rules) -> tuple[int, str] | None:
     checks = _tokens(columns, rules) | _documents(columns, rules)
     # What follows looks things up by numbers, positions and ids, so it is asked only where those exist.
     if rules.segment_kind == "next_sentence" and not _first(checks):
-        checks |= _strangers(columns, rules)
+        checks |= _random_pairs(columns, rules)
     if "mask_positions" in columns and not _first(checks):
         checks |= _predictions(columns, rules)
         if not _first(checks):
@@ -118,14 +118,14 @@ def _documents(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
     }
 
 
-def _strangers(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+def _random_pairs(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
     """The second segment is of another document where the label says so, and nowhere else."""
     first, second = (np.asarray(columns[name]).astype(np.int64) for name in ("document", "second_document"))
     labels = np.asarray(columns["pair_labels"])
     same = rules.documents[first] == rules.documents[second]
     return {
-        "has a pair label that its documents belie": (first != second) == labels,
-        "has a partner of the same document, which its pair label denies": ~(same & (labels == 1)),
+        "has a pair label that its documents contradict": (first != second) == labels,
+        "has a random partner that is of the same document": ~(same & (labels == 1)),
     }
 
 

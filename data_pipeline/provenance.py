@@ -43,16 +43,6 @@ def places(dataset: Dataset, split: str, numbers: Iterable[int]) -> list[str]:
     return [_validation(dataset, each) if split == "validation" else _train(dataset, each) for each in numbers]
 
 
-def count_places(dataset: Dataset) -> int:
-    """Documents of the train split whose place is known.
-
-    Raises:
-        DatasetError: the file cannot be read.
-    """
-    with _opened(dataset.places_path) as reader:
-        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-
-
 def checksum(paths: tuple[str, ...]) -> str:
     """SHA-256 of a local file, or over those of several; for a file in a store the hash that the store has of it.
 

@@ -1,15 +1,25 @@
 """Rows turned back into text, and held against the documents that they name: for ``sesame verify``."""
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_pipeline.columns import Columns
+from data_pipeline.original_texts import is_invisible
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 
+MOST_BREAKS, SHORTEST = 8, 12
+"""Places in a row where a paragraph may have been left out, and characters of what stands between two of them at
+least."""
 MOST_ROWS = 200
 """Rows of one document that are looked at; of a long one evenly chosen ones."""
+SENTENCE_END = re.compile(
+    "[.!?\u3002\uff0e\uff01\uff1f\uff61\u2026\u203d\u0589\u061f\u06d4\u0964\u0965\u104a\u104b\u1362\u1367\u17d4\u17d5\n]"
+)
+"""Marks that end sentences in the scripts that are written most (Unicode's Sentence_Terminal), and line ends."""
 SHOWN = 60
 """Characters of a row's text in a message."""
 
@@ -66,14 +76,19 @@ def _unmasked(columns: Any, number: int, sentinels: np.ndarray) -> np.ndarray:
 class DocumentText:
     """A document in the two forms that rows are looked for in."""
 
-    def __init__(self, text: str, tokenizer: ReferenceTokenizer, spaces: bool = True):
+    def __init__(self, text: str, tokenizer: ReferenceTokenizer, spaces: bool = True, gaps: bool = False):
         """
         Args:
-            spaces: compare white space too, where the tokenizer has it.
+            spaces: compare white space too, where the tokenizer has it; otherwise neither that nor what is invisible.
+            gaps: paragraphs of it may be left out in rows.
         """
-        words = tokenizer.normalize(text).split()
-        self._spaced, self._packed = " ".join(words), "".join(words)
+        normal = tokenizer.normalize(text)
+        self._only_visible = not spaces
+        self._spaced, self._packed = " ".join(normal.split()), self._pack(normal)
         self._spaces = spaces and tokenizer.keeps_spaces
+        self.gaps = gaps
+        self.sentences = np.array([len("".join(each.split())) for each in SENTENCE_END.split(text)], np.int64)
+        """Characters that are not white space, of each stretch between marks that end a sentence in some script."""
 
     @property
     def visible(self) -> int:
@@ -83,11 +98,35 @@ class DocumentText:
         """Where the stretches of a text follow each other, with unknown text between them; white space where there is
         white space and nowhere else."""
         if not self._spaces:
-            return _find(self._packed, ["".join(each.split()) for each in stretches], start)
+            return _find(self._packed, [self._pack(each) for each in stretches], start)
         return _find(self._spaced, [" ".join(each.split()) for each in stretches], start)
 
+    def holds(self, stretches: Sequence[str]) -> bool:
+        """Whether the text is here, if need be in parts between which paragraphs are left out; they end with words."""
+        if self.find(stretches) is not None:
+            return True
+        words = ([each if self._spaces else self._pack(each) for each in stretch.split()] for stretch in stretches)
+        return self.gaps and all(map(self._holds_in_parts, words))
+
+    def _holds_in_parts(self, words: list[str]) -> bool:
+        space, within = (" ", self._spaced) if self._spaces else ("", self._packed)
+        for part in range(MOST_BREAKS):
+            if space.join(words) in within:
+                return True
+            shown = bisect_left(range(len(words) + 1), True, key=lambda n: space.join(words[:n]) not in within) - 1
+            if shown < 1 or (part and len(space.join(words[:shown])) < SHORTEST):
+                return False
+            words = words[shown:]
+        return False
+
     def has_without_spaces(self, stretches: Sequence[str]) -> bool:
-        return _find(self._packed, ["".join(each.split()) for each in stretches], 0) is not None
+        return _find(self._packed, [self._pack(each) for each in stretches], 0) is not None
+
+    def _pack(self, text: str) -> str:
+        packed = "".join(text.split())
+        if not self._only_visible or packed.isascii():
+            return packed
+        return "".join(each for each in packed if not is_invisible(each))
 
 
 def _find(text: str, stretches: Sequence[str], start: int) -> tuple[int, int] | None:
@@ -107,7 +146,7 @@ def contradiction(row: Restored, documents: Mapping[int, DocumentText], tokenize
         if document not in documents:
             continue
         stretches, text = tokenizer.text(ids), documents[document]
-        if text.find(stretches) is None:
+        if not text.holds(stretches):
             shown = " ".join("".join(stretches).split())[:SHOWN]
             if text.has_without_spaces(stretches):
                 return f"has white space where document {document} has none, or none where it has some: '{shown}'"
@@ -116,13 +155,16 @@ def contradiction(row: Restored, documents: Mapping[int, DocumentText], tokenize
         return None
     parts = [tokenizer.text(row.first), tokenizer.text(row.second)]
     before, after = parts[::-1] if row.label else parts
-    return None if _follows(before, after, documents[row.document]) else "has a pair label that its text contradicts"
+    return "has a pair label that its text contradicts" if _precedes(after, before, documents[row.document]) else None
 
 
-def _follows(before: Sequence[str], after: Sequence[str], document: DocumentText) -> bool:
-    """Whether one segment is there behind the first place of the other; of repeated text any place will do."""
+def _precedes(after: Sequence[str], before: Sequence[str], document: DocumentText) -> bool:
+    """Whether a segment is there, but nowhere behind the first place of the one that it should follow."""
+    if document.gaps:
+        # Without what is left out, a text may stand elsewhere than in the document as it was.
+        return False
     place = document.find(before)
-    return place is not None and document.find(after, place[1]) is not None
+    return place is not None and document.find(after) is not None and document.find(after, place[1]) is None
 
 
 def chosen(documents: np.ndarray, wanted: np.ndarray) -> np.ndarray:

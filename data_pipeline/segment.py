@@ -6,6 +6,9 @@
 | sentence_order | two stretches that follow each other, or the same two swapped      | ALBERT, section 3.1      |
 | full_sentences | one stretch of whole sentences                                    | RoBERTa, section 4.2     |
 | contiguous     | one stretch of tokens, cut wherever it is full                    | GPT-2                    |
+
+Rows are whole sentences that fit, two at least for a pair, and no token of a document is left out; BERT's published
+code takes one sentence too many and cuts it off. ``long_sentences.py`` has cut what is longer than a row before.
 """
 
 from collections.abc import Callable

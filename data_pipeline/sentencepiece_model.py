@@ -1,8 +1,10 @@
 """sentencepiece models (Kudo & Richardson 2018): training them, and encoding as their own settings say."""
 
 import io
+import tempfile
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import sentencepiece
@@ -192,3 +194,17 @@ def train(sentences: Iterable[str], config: TokenizerConfig) -> bytes:
             f"text (sentencepiece: {str(error).splitlines()[-1].strip()})"
         ) from None
     return model.getvalue()
+
+
+def compiled_rules(rules: dict[str, str]) -> bytes:
+    """sentencepiece's ``precompiled_charsmap`` of replacements, the longest first."""
+
+    def points(text: str) -> str:
+        return " ".join(f"{ord(each):X}" for each in text)
+
+    sentencepiece.set_min_log_level(2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rules.tsv"
+        path.write_text("".join(f"{points(old)}\t{points(new)}\n" for old, new in sorted(rules.items())))
+        made: Any = sentencepiece.SentencePieceNormalizer(rule_tsv=str(path))
+    return model_proto(made.serialized_model_proto()).normalizer_spec.precompiled_charsmap

@@ -8,7 +8,7 @@ import numpy as np
 from configs.errors import DatasetError
 from data_pipeline.columns import Columns
 from data_pipeline.documents_check import Documents
-from data_pipeline.promises import PAIRS
+from data_pipeline.promises import PAIRS, specials
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.shards import Dataset
 
@@ -18,6 +18,8 @@ TOLD = {False: 0.03, True: 0.3}
 BERT's published code, and lose half a sentence each."""
 MOST = {False: 0.15, True: 0.6}
 """Share that may be lost at all."""
+LONG = 0.5
+"""Share of the text in sentences that are longer than a row, from which on it is worth a word."""
 UNKNOWN = 0.02
 """Share of unknown tokens that is not worth a word."""
 SURPLUS = 0.1
@@ -46,8 +48,8 @@ class Coverage:
         rows = len(tokens.lengths)
         own = np.full(rows, np.iinfo(np.int64).max)
         if "second_document" in columns:
-            strangers = every["document"] != every["second_document"]
-            own[strangers] = every["first_segment_length"][strangers]
+            random = every["document"] != every["second_document"]
+            own[random] = every["first_segment_length"][random]
         counts = np.ones(rows, bool) if self._some is None else np.isin(every["document"], self._some)
         own[~counts] = 0
         place = np.arange(len(ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
@@ -98,7 +100,22 @@ def losses(dataset: Dataset, coverages: Mapping[str, Coverage]) -> list[str]:
         found.append(f"{'warning: ' if lost > TOLD[pairs] else 'loss: '}{shown}")
         if coverage.unknown_share > UNKNOWN:
             found.append(f"warning: {coverage.unknown_share:.1%} of the {name} tokens are unknown to the tokenizer")
+        room = dataset.manifest.recipe["segment"]["sequence_length"] - specials(dataset.manifest)
+        longer = share_in_long_sentences(coverage, room)
+        if longer > LONG and dataset.manifest.recipe["segment"]["kind"] != "contiguous":
+            found.append(
+                f"warning: {longer:.1%} of the text of the {name} documents is in sentences longer than a row; is "
+                "their script split into sentences? a longer segment.sequence_length keeps more of them whole"
+            )
     return found
+
+
+def share_in_long_sentences(coverage: Coverage, room: int) -> float:
+    """Share of the text between marks that end sentences that is longer than so many tokens."""
+    texts = coverage.documents.texts[coverage.split].values()
+    sizes = np.concatenate([np.zeros(0, np.int64), *(text.sentences for text in texts)])
+    tokens = sizes * (coverage.tokens / max(1, coverage.visible))
+    return float(sizes[tokens > room].sum() / max(1, sizes.sum()))
 
 
 def _expected(dataset: Dataset, coverage: Coverage) -> float:
@@ -114,4 +131,4 @@ def _expected(dataset: Dataset, coverage: Coverage) -> float:
         kept[turns] = kept.get(turns, 0) + row["characters_kept"]
     turns = sum(weight * characters for weight, characters in kept.items()) / max(1, sum(kept.values()))
     passes = dataset.manifest.recipe["segment"].get("dupe_factor", 1)
-    return documents.characters["train"] * documents.visible_share * turns * passes
+    return documents.trained_characters * documents.visible_share * turns * passes

@@ -9,7 +9,8 @@ from typing import Any
 
 from configs.errors import ConfigError
 from data_pipeline import vocabulary_files
-from data_pipeline.fast_encoding import CONTROL, model_proto
+from data_pipeline.fast_encoding import CONTROL, USER_DEFINED, model_proto
+from data_pipeline.sentencepiece_folding import folded
 from data_pipeline.sentencepiece_model import SentencePieceModel
 from data_pipeline.special_tokens import SENTINEL, START_OF_TEXT
 from data_pipeline.tokenizer_json import base, pieces
@@ -21,7 +22,7 @@ MODELS = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 """Names of sentencepiece models in such folders."""
 JSON, SETTINGS, ROWS = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
 ACCEPTED = "a sentencepiece model, vocab.txt, vocab.json with merges.txt, or a tokenizer.json of one of the last two"
-COMPARED = ("Hello world", "the cat sat, then 12 left.", "HELLO")
+COMPARED = ("Hello world", "the cat sat, then 12 left.", "HELLO", "Caf\u00e9")
 """Texts that both files of a sentencepiece tokenizer must agree on."""
 
 
@@ -41,6 +42,15 @@ def read_folder(path: Path, *, lowercase: bool | None = None, leading_space: boo
     Raises:
         ConfigError: a file is missing or broken, or asks for what is not done here.
     """
+    try:
+        return _read(path, lowercase, leading_space)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: its tokenizer's files hold other values than they should ({error!r}); copy them anew"
+        ) from None
+
+
+def _read(path: Path, lowercase: bool | None, leading_space: bool | None) -> bytes:
     folder = path if path.is_dir() else path.parent
     alone = not path.is_dir() and path.name not in (ROWS, JSON)
     settings = {} if alone else json_object(folder / SETTINGS)
@@ -173,20 +183,21 @@ def sentencepiece_model(path: Path, whole: dict[str, Any], settings: dict[str, A
         )
     added = added_by_json(whole) if whole else added_by_settings(path.parent, settings)
     with_added({name: token for token, name in enumerate(names)}, added, path.parent / (JSON if whole else SETTINGS))
+    model = folded(model, whole, settings)
     if "model" in whole:
         _check_same_ids(model, whole, path)
     return _with_sentinels(model, names, pieces(whole)[len(names) :] if "model" in whole else _extra(settings))
 
 
 def _check_same_ids(model: bytes, whole: dict[str, Any], path: Path) -> None:
+    listed = [piece.piece for piece in model_proto(model).pieces if piece.type == USER_DEFINED]
+    texts = [*COMPARED, *(f"a {piece} b{piece}c" for piece in listed)]
     try:
-        theirs = library_ids({**whole, "truncation": None, "padding": None}, COMPARED)
+        theirs = library_ids({**whole, "truncation": None, "padding": None}, texts)
     # The library raises bare Exception for whatever it does not understand.
     except Exception as error:
         raise ConfigError(f"{path.parent / JSON}: is not understood ({error}); copy it anew") from None
-    for text, ids, expected in zip(
-        COMPARED, SentencePieceModel(model, str(path)).encode(COMPARED), theirs, strict=True
-    ):
+    for text, ids, expected in zip(texts, SentencePieceModel(model, str(path)).encode(texts), theirs, strict=True):
         if ids != expected:
             raise ConfigError(
                 f"{path.parent / JSON}: its settings make other ids of {text!r} than {path.name} does; remove "

@@ -206,7 +206,7 @@ def _named(values: dict[str, Any]) -> list[str]:
 def _object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not JSON ({error}); copy it anew") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: is not a JSON object; copy it anew")

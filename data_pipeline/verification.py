@@ -156,17 +156,17 @@ def _rate(dataset: Dataset, train: Recount) -> str:
 
 
 def _pairs(dataset: Dataset, checks: dict[str, SplitCheck]) -> list[str]:
-    """Half of the pairs are swapped; of BERT's at least half are strangers, for a lone sentence has no successor."""
+    """Half of the pairs are swapped; of BERT's at least half are random, for a lone sentence has no successor."""
     manifest = dataset.manifest
     if manifest.recipe["segment"]["kind"] not in PAIRS:
         return []
-    strangers = manifest.recipe["segment"]["kind"] == "next_sentence"
+    random = manifest.recipe["segment"]["kind"] == "next_sentence"
     lines = []
     for name, check in checks.items():
         rows, share = check.counted.rows, check.counted.ones / max(1, check.counted.rows)
         tolerance = DEVIATIONS * (0.25 / max(1, rows)) ** 0.5
-        most = max(ONE_SIDED, 0.5 + tolerance) if strangers else 0.5 + tolerance
-        partners = not strangers or len(np.unique(check.coverage.identities)) > 1
+        most = max(ONE_SIDED, 0.5 + tolerance) if random else 0.5 + tolerance
+        partners = not random or len(np.unique(check.coverage.identities)) > 1
         if rows and partners and not 0.5 - tolerance <= share <= most:
             raise DatasetError(
                 f"{dataset.path}: {share:.2%} of the pairs of {name} have label 1, not about half{_reason(share)}; "
@@ -175,7 +175,7 @@ def _pairs(dataset: Dataset, checks: dict[str, SplitCheck]) -> list[str]:
         if rows and not partners:
             lines.append(f"{WARNING}{name} has one document only, so no pair has label 1 and there is nothing to learn")
     share = checks["train"].counted.ones / max(1, checks["train"].counted.rows)
-    told = ", each from another document, as its label says" if strangers else ""
+    told = ", each from another document, as its label says" if random else ""
     return [f"pairs: {share:.2%} have label 1{told}", *lines]
 
 

@@ -65,6 +65,13 @@ def library_ids(whole: dict[str, Any], texts: Sequence[str]) -> list[list[int]]:
     return [each.ids for each in _library(whole).encode_batch(list(texts), add_special_tokens=False)]
 
 
+def library_normalized(normalizer: dict[str, Any], texts: Sequence[str]) -> list[str]:
+    """Texts as the library's ``normalizer`` changes them."""
+    model = {"type": "WordLevel", "vocab": {}, "unk_token": ""}
+    engine = _library({"version": "1.0", "added_tokens": [], "model": model, "normalizer": normalizer}).normalizer
+    return [engine.normalize_str(text) for text in texts]
+
+
 class VocabularyEngine:
     """Runs a description. Special tokens are no added tokens: text never makes them."""
 

@@ -1,4 +1,4 @@
-"""Where sentences that are too long are cut, as bytes of UTF-8.
+"""Where sentences that are too long are cut, as bytes of UTF-8 and as ids.
 
 What each character is comes from ``characters.py``.
 """
@@ -149,3 +149,47 @@ def may_cut(data, start, place, stop, kinds):
         back = before(data, back, start)
         flags += 1
     return flags % 2 == 0
+
+
+@compiled
+def token_pieces(ids, offsets, longest, after_space):
+    """Cut rows of ids into about equal pieces before tokens that stand behind white space.
+
+    Args:
+        ids: [tokens] of all rows.
+        offsets: int64 [rows + 1].
+        longest: tokens of a piece, at most.
+        after_space: bool [V].
+
+    Returns:
+        (int64 [pieces] tokens of each, int64 [rows] pieces of each); a row that has no such place is one piece.
+    """
+    counts = np.ones(len(offsets) - 1, np.int64)
+    lengths = np.empty(2 * (len(ids) // longest + len(offsets)), np.int64)
+    total = 0
+    for row in range(len(counts)):
+        place, stop, first = offsets[row], offsets[row + 1], total
+        while stop - place > longest:
+            left = (stop - place + longest - 1) // longest
+            end = token_cut(ids, place, (stop - place + left - 1) // left, longest, after_space)
+            if end == place:
+                total, place = first, offsets[row]
+                break
+            lengths[total] = end - place
+            total, place = total + 1, end
+        lengths[total] = stop - place
+        total += 1
+        counts[row] = total - first
+    return lengths[:total], counts
+
+
+@compiled
+def token_cut(ids, place, aimed, longest, after_space):
+    """Where the piece that begins at ``place`` ends: near ``aimed`` tokens; ``place`` where it cannot end."""
+    for end in range(place + aimed, place + aimed // 2, -1):
+        if after_space[ids[end]]:
+            return end
+    for end in range(place + aimed + 1, place + longest + 1):
+        if after_space[ids[end]]:
+            return end
+    return place

@@ -14,6 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from data_pipeline import fast_encoding
 from data_pipeline.columns import Ragged
+from data_pipeline.sentencepiece_model import SentencePieceModel
 from data_pipeline.sentences import split
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
 from tests.data_pipeline.given_texts import mixtures
@@ -119,6 +120,7 @@ def test_what_is_forgotten_is_learned_again(
     sentences: list[str], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_encoding, "CACHED_WORDS", 8)
+    assert isinstance(tokenizer._engine, SentencePieceModel)
     small = Tokenizer(tokenizer._engine.serialized_model_proto(), "the same with a small cache")
     assert_equal_ids(small, sentences)
 

@@ -9,6 +9,8 @@ from data_pipeline.columns import Ragged
 from data_pipeline.long_sentences import cut_to_fit
 from data_pipeline.sentences import as_text, find_sentences
 
+NO_SPACES = np.zeros(256, bool)
+"""No token of :func:`one_a_character` shows a space."""
 SCRIPTS = {
     "Latin": "ab\u00e9 ,",
     "Hangul": "\uac00\ub098\ub2e4 ",
@@ -47,7 +49,8 @@ def test_what_is_too_long_is_cut_and_nothing_of_it_lost(script: str) -> None:
     texts = ["".join(draw.choices(SCRIPTS[script], k=draw.randint(1, 400))).strip() or "a" for _ in range(200)]
     whole = Ragged.of_bytes(text.encode() for text in texts)
     longest = 40
-    found, rows, _ = cut_to_fit(whole, find_sentences(whole), one_a_character, longest)
+    found, rows, counts, _ = cut_to_fit(whole, find_sentences(whole), one_a_character, longest, NO_SPACES)
+    assert np.array_equal(counts, found.lengths)
     assert all(map(np.array_equal, rows, one_a_character(whole, found))), "as if encoded so from the start"
     assert rows.lengths.max() <= longest
     for number, text in enumerate(texts):
@@ -67,7 +70,7 @@ def test_what_is_too_long_is_cut_and_nothing_of_it_lost(script: str) -> None:
 def test_texts_are_cut_at_spaces_where_they_have_them() -> None:
     text = " ".join(["\uac00\ub098\ub2e4\ub77c"] * 500)
     whole = Ragged.of_bytes([text.encode(), b"short"])
-    found, rows, lengths = cut_to_fit(whole, find_sentences(whole), one_a_character, 60)
+    found, rows, _, lengths = cut_to_fit(whole, find_sentences(whole), one_a_character, 60, NO_SPACES)
     assert lengths.tolist() == [len(text), 5]
     pieces = as_text(whole.values, found.values)
     assert " ".join(pieces) == f"{text} short" and rows.lengths.max() <= 60
@@ -77,5 +80,38 @@ def test_texts_are_cut_at_spaces_where_they_have_them() -> None:
 def test_what_cannot_be_cut_stays_whole() -> None:
     text = "a" + "\u0301" * 100 + "b"
     whole = Ragged.of_bytes([text.encode()])
-    found, _, _ = cut_to_fit(whole, find_sentences(whole), one_a_character, 10)
+    found, *_ = cut_to_fit(whole, find_sentences(whole), one_a_character, 10, NO_SPACES)
     assert as_text(whole.values, found.values) == [text[:-1], "b"]
+
+
+def one_a_word(texts: Ragged, found: Ragged) -> Ragged:
+    """Ids of a tokenizer whose pieces show spaces: a mark where one is before the character."""
+    data = texts.values.tobytes()
+    return Ragged.of_bytes(
+        b"".join(b"_" + b"." * (len(word) - 1) for word in data[start:stop].split()) for start, stop in found.values
+    )
+
+
+def test_ids_that_show_spaces_are_cut_without_being_made_again() -> None:
+    draw = random.Random(2)
+    texts = [" ".join("a" * draw.randint(1, 15) for _ in range(draw.randint(1, 100))) for _ in range(50)]
+    texts[7] = "b" * 300 + " " + "c" * 50
+    whole = Ragged.of_bytes(text.encode() for text in texts)
+    sentences = find_sentences(whole)
+    after_space = np.arange(256) == ord("_")
+    _, rows, counts, lengths = cut_to_fit(whole, sentences, one_a_word, 40, after_space)
+    assert rows.lengths.max() <= 40 and counts.sum() == len(rows.lengths)
+    assert lengths.tolist() == one_a_word(whole, sentences).lengths.tolist()
+    for number in range(50):
+        first, last = np.append(0, np.cumsum(counts))[number : number + 2]
+        ids = rows.values[rows.offsets[first] : rows.offsets[last]].tobytes()
+        begins = rows.values[rows.offsets[first:last]].tobytes()
+        if number != 7:
+            assert (
+                ids
+                == one_a_word(whole, sentences)
+                .values[slice(*one_a_word(whole, sentences).offsets[number : number + 2])]
+                .tobytes()
+            )
+            assert set(begins) == {ord("_")}, "cut at spaces"
+        assert len(ids) == len(texts[number].replace(" ", ""))

@@ -19,7 +19,7 @@ from data_pipeline.corpus import CorpusConfig
 from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.draws import generator
 from data_pipeline.fast_encoding import NORMAL, model_proto
-from data_pipeline.prepare import prepare
+from data_pipeline.prepare import losses, prepare
 from data_pipeline.sentencepiece_model import SentencePieceModel
 from data_pipeline.shards import open_dataset
 from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, given_model, train
@@ -348,15 +348,14 @@ def test_line_breaks_and_indentation_reach_byte_pairs(pairs: Path, tmp_path: Pat
     corpus = tmp_path / "code.jsonl"
     texts = [code.replace("1", str(number)) for number in range(40)]
     corpus.write_text("".join(json.dumps({"text": f"\n \n{text}  \r\n"}) + "\n" for text in texts))
-    said = {}
-    for segment, kind in (("contiguous", "nothing"), ("full_sentences", "masked_words")):
-        output = tmp_path / segment
-        prepare(config(output, corpus, pairs, segment, kind), output)
-        said[segment] = " ".join(capsys.readouterr().out.split())
-        verify(output)
-        capsys.readouterr()
-    assert "not kept of the text" not in said["contiguous"]
-    assert "not kept of the text: indentation and repeated line breaks (clean.white_space)" in said["full_sentences"]
+    output = tmp_path / "contiguous"
+    rules = config(output, corpus, pairs, "contiguous", "nothing")
+    prepare(rules, output)
+    assert "not kept of the text" not in capsys.readouterr().out
+    verify(output)
+    elsewhere = rules.model_copy(update={"segment": rules.segment.model_copy(update={"kind": "full_sentences"})})
+    said = losses(elsewhere, Tokenizer.load(pairs))
+    assert said == ["indentation and repeated line breaks (clean.white_space)"]
     dataset = open_dataset(tmp_path / "contiguous", verify=False)
     tokenizer = Tokenizer.load(dataset.tokenizer_path)
     columns = dataset.split("train").take(np.arange(dataset.split("train").rows))
@@ -386,3 +385,54 @@ def test_what_a_tokenizer_does_not_keep_is_said(words: Path, pairs: Path, tokeni
         "other forms of a character",
         "characters that are in no piece",
     ]
+
+
+@pytest.mark.parametrize("by_json", [True, False])
+@pytest.mark.parametrize("keep_accents", [True, False])
+def test_alberts_folding_is_done(sentences: list[str], tmp_path: Path, by_json: bool, keep_accents: bool) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs transformers to compare with")
+    model, text = io.BytesIO(), [*sentences, *["caf\u00e9 cafe na\u00efve naive"] * 50]
+    names = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": SPECIAL[2:]}
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(each.lower() for each in text),
+        model_writer=model,
+        vocab_size=320,
+        minloglevel=2,
+        **names,
+    )
+    (tmp_path / "spiece.model").write_bytes(model.getvalue())
+    theirs = transformers.AlbertTokenizer.from_pretrained(str(tmp_path), keep_accents=keep_accents)
+    theirs.save_pretrained(str(tmp_path))
+    (tmp_path / "spiece.model").write_bytes(model.getvalue())
+    if not by_json:
+        (tmp_path / "tokenizer.json").unlink()
+    ours = Tokenizer(read_tokenizer(tmp_path), "ALBERT's kind")
+    for each in ["The CAF\u00c9 is na\u00efve", "``Cafe'' \uff21 \u00c5", "e\u0301 E\u0301", *sentences[:100]]:
+        assert ours.encode(each) == theirs.encode(each, add_special_tokens=False), each
+    assert "capital letters" in ours.losses and ("accents" in ours.losses) != keep_accents
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "added_tokens.json"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": [], "added_tokens": 3},
+        {"model": {"type": "BPE", "vocab": 3, "merges": [1]}, "pre_tokenizer": {"type": "ByteLevel"}},
+        {"model": {"type": "WordPiece", "vocab": {"a": "b"}}, "pre_tokenizer": {"type": "BertPreTokenizer"}},
+        {"added_tokens_decoder": ["x"], "tokenizer_class": 3, "covid": "y"},
+    ],
+)
+@pytest.mark.parametrize("folder", ["words", "pairs", "pieces"])
+def test_files_of_other_values_are_refused_in_a_sentence(
+    words: Path, pairs: Path, tmp_path: Path, sentences: list[str], folder: str, name: str, values: dict
+) -> None:
+    path = {"words": words, "pairs": pairs, "pieces": tmp_path}[folder]
+    if folder == "pieces":
+        (path / "spiece.model").write_bytes(train(sentences[:500], TokenizerConfig(vocabulary_size=200)))
+    write(path, name, values)
+    try:
+        Tokenizer.load(path)
+    except ConfigError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert name != "tokenizer.json" or (folder == "pieces" and "model" not in values)

@@ -140,7 +140,7 @@ def special_in_the_text(columns: Columns) -> None:
     tokens.values[tokens.offsets[3] + 1] = tokens.values[0]
 
 
-def belied_label(columns: Columns) -> None:
+def contradicted_label(columns: Columns) -> None:
     labels = columns["pair_labels"]
     assert isinstance(labels, np.ndarray)
     labels[5] ^= 1
@@ -203,7 +203,7 @@ ROWS: dict[str, tuple[Callable[[Columns], None], str]] = {
     "a label": (fill("mask_labels", 3, 4), "row 4 predicts a special token"),
     "document": (fill("document", 10**6, 2), "row 2 names a document that does not exist"),
     "second document": (fill("second_document", 10**6, 2), "row 2 names a second document that does not exist"),
-    "pair label": (belied_label, "row 5 has a pair label that its documents belie"),
+    "pair label": (contradicted_label, "row 5 has a pair label that its documents contradict"),
     "few predictions": (without(every_second), "has fewer predictions than its recipe asks for"),
     "masks": (unmasked, "differ from the rows"),
 }

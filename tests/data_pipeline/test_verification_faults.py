@@ -17,11 +17,13 @@ from data_pipeline import parts, repetition
 from data_pipeline.columns import Columns, Ragged, boundaries
 from data_pipeline.corrupt import Vocabulary
 from data_pipeline.document import Document
+from data_pipeline.documents_check import read_documents
 from data_pipeline.manifest import digest, read_manifest, write_manifest
 from data_pipeline.provenance import places
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.shards import DOCUMENTS, SPLITS, Dataset, open_dataset, write_shard
 from data_pipeline.statistics import count, summarise
+from data_pipeline.text_loss import Coverage, share_in_long_sentences
 from data_pipeline.verification import verify
 from tests.data_pipeline.given_prose import prepared, prose
 
@@ -90,6 +92,33 @@ def test_sound_datasets_are_found_sound(plain: Dataset, pairs: Dataset, tmp_path
         assert "decode to text that is in their documents" in found and "warning" not in found
 
 
+@pytest.mark.parametrize("clean", [{}, {"drop_repeated_paragraphs": True}, {"unicode_form": "NFKC"}])
+def test_characters_that_are_not_seen_or_not_letters_are_no_fault(
+    json_lines: Write, tmp_path: Path, clean: dict[str, Any]
+) -> None:
+    """Joiners, soft hyphens, half surrogate pairs, ligatures and white space of all kinds."""
+    strange = [
+        "\u200c",
+        "\u200d",
+        "\u00ad",
+        "\u200b",
+        "\u2060",
+        " \u00b4 ",
+        "\u00a0",
+        "\u3000",
+        "\ufb01",
+        "\ud83d",
+        "e\u0301",
+    ]
+    strange += ["\u202f", "\u2003", "\u2026", "\u00bd", "\U0001f600", "\u0301", "\u1e9e", "\u0130", "\u2028", "\u0007"]
+    texts = [
+        f"{text[:300]}{strange[number % len(strange)]}{text[300:600]} {strange[number % len(strange)]}\n\n{text[600:]}"
+        for number, text in enumerate(TEXTS)
+    ]
+    made = prepared(json_lines(texts), tmp_path / "made", "full_sentences", clean=clean)
+    assert any(line.startswith("text: ") and "0 rows of 0" not in line for line in verify(made.path))
+
+
 def counted_pieces(named: bool) -> Callable[[Document, parts.Wanted], Iterator[parts.Piece]]:
     """Long documents go on as several."""
     whole = parts.pieces
@@ -108,7 +137,7 @@ def counted_pieces(named: bool) -> Callable[[Document, parts.Wanted], Iterator[p
     ("named", "sentence"),
     [
         (True, r"\d+ documents are pieces of \d, each counted for itself"),
-        (False, r"corpus.jsonl@\d+ is both held out and trained on|a partner of the same document"),
+        (False, r"corpus.jsonl@\d+ is both held out and trained on|a random partner that is of the same document"),
     ],
 )
 def test_pieces_of_documents_taken_for_documents(
@@ -125,7 +154,7 @@ def test_partners_of_the_same_document(json_lines: Write, tmp_path: Path, monkey
     monkeypatch.setattr(parts, "pieces", counted_pieces(False))
     path = json_lines([*TEXTS, LONG[0]])
     made = prepared(path, tmp_path / "made", shards={"validation_fraction": 1e-9}, clean={"drop_duplicates": False})
-    refused(made, r"row \d+ has a partner of the same document, which its pair label denies")
+    refused(made, r"row \d+ has a random partner that is of the same document")
 
 
 def test_characters_that_were_left_out_are_counted(
@@ -303,6 +332,17 @@ def test_a_little_text_that_is_lost_is_told(plain: Dataset, tmp_path: Path) -> N
 
     found = verify(changed(plain, tmp_path / "made", change).path)
     assert any(line.startswith("warning: 7") and "text of the train documents is in no row" in line for line in found)
+
+
+def test_sentences_longer_than_a_row_are_told_apart(plain: Dataset) -> None:
+    """Nothing need be lost of them, but they are no sentences any more."""
+    tokenizer = ReferenceTokenizer.load(plain.tokenizer_path, plain.manifest.tokenizer.special)
+    coverage = Coverage(tokenizer, read_documents(plain, tokenizer), "train")
+    rows = plain.split("train")
+    coverage.add(rows.take(np.arange(rows.rows)))
+    assert share_in_long_sentences(coverage, 126) == 0.0
+    assert share_in_long_sentences(coverage, 5) > 0.99
+    assert 0.2 < share_in_long_sentences(coverage, 45) < 0.8
 
 
 def test_rows_twice(plain: Dataset, tmp_path: Path) -> None:
