@@ -18,7 +18,18 @@ from data_pipeline.tokenizer_folder import is_vocabulary, read_folder
 from data_pipeline.vocabulary_engine import VocabularyEngine, is_description
 from data_pipeline.word_borders import IDEOGRAPHS
 
-__all__ = ["IDEOGRAPHS", "Special", "Tokenizer", "TokenizerConfig", "given_model", "loaded", "train"]
+__all__ = [
+    "IDEOGRAPHS",
+    "OTHER_NAMES",
+    "PIECES",
+    "SENTINEL",
+    "Special",
+    "Tokenizer",
+    "TokenizerConfig",
+    "given_model",
+    "loaded",
+    "train",
+]
 
 BEGIN_OF_TEXT, END_OF_TEXT_CHARACTER, BEGIN_OF_WORD, END_OF_WORD, PADDING_CHARACTER = range(256, 261)
 """What ELMo has behind the 256 bytes."""
