@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from pydantic import Field
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import configs
 from configs import Section
@@ -254,7 +254,7 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
     family = FAMILIES[values["family"]]
     model = configs.parse(values, family.config, str(folder / "checkpoint.json"))
     with torch.device("meta"):
-        backbone: nn.Module = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
+        backbone: Any = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
     names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
     check_shapes(folder, record.model_copy(update={"shapes": {name: record.shapes.get(name) for name in names}}), names)
     trained, draw = stored(folder, record, "weights"), random_value(seed or 0, model.deviation)
