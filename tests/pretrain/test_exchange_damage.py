@@ -312,6 +312,15 @@ def test_tokens_that_the_vocabulary_does_not_have(name: str, values: dict[str, A
     refused(model, f"{name} has the token '.*' with the id .*, which the vocabulary beside it does not have there")
 
 
+@pytest.mark.parametrize("token", ["new", {"content": "new"}])
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_special_tokens_without_an_id(name: str, token: Any, model: Path) -> None:
+    (model / name).write_text(json.dumps({"additional_special_tokens": ["a", token]}))
+    refused(model, f"{name} adds the token 'new', which the vocabulary does not have")
+    (model / name).write_text(json.dumps({"additional_special_tokens": ["a"]}))
+    assert accepted(model).family == "bert"
+
+
 def test_a_token_that_is_looked_for_before_words_are(model: Path) -> None:
     token = {"id": 5, "content": "a", "special": False}
     (model / "tokenizer.json").write_text(json.dumps({"added_tokens": [token]}))
