@@ -181,6 +181,14 @@ def test_weights_that_are_not_finite(value: float, model: Path) -> None:
     refused(changed(model, put), f"tensor {QUERY} has values that are infinite or no numbers")
 
 
+def test_words_of_a_file_do_not_break_the_sentence(model: Path) -> None:
+    changed(model, lambda tensors: tensors.update({"a\nb": torch.ones(1)}))
+    refused(model, r"has a tensor with the name 'a\\nb'")
+    content = (model / WHOLE).read_bytes()
+    (model / WHOLE).write_bytes(content.replace(b'"F32"', b'"\\nF"', 1))
+    refused(model, "cannot be read as safetensors")
+
+
 def test_two_names_of_one_norm(model: Path) -> None:
     changed(model, lambda tensors: tensors.update({f"{NORM}.gamma": tensors[f"{NORM}.weight"].clone()}))
     refused(model, rf"tensors {NORM}\.\w+ and {NORM}\.\w+: are two names of one tensor")
