@@ -77,16 +77,15 @@ class Head(nn.Module):
         pooling = backbone.pooling if config.pooling == "auto" else config.pooling
         self.pool, widths = POOLINGS[pooling]
         self.dropout = nn.Dropout(config.dropout)
-        self.hidden = nn.Sequential(nn.Linear(widths * width, width), nn.Tanh(), self.dropout)
-        if not config.hidden_layer:
-            self.hidden = nn.Identity()
+        dense = nn.Linear(widths * width, width)
+        self.hidden = nn.Sequential(dense, nn.Tanh(), self.dropout) if config.hidden_layer else nn.Identity()
         self.output = nn.Linear(width if config.hidden_layer else widths * width, outputs)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
                 nn.init.zeros_(module.bias)
         if config.hidden_layer and pooling == "first" and backbone.pooler:
-            self.hidden[0].load_state_dict(dict(backbone.pooler))
+            dense.load_state_dict(dict(backbone.pooler))
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import nn
 
 import configs
 from configs import Section
@@ -173,7 +172,7 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
     model = model_config(folder, record)
     family = FAMILIES[model.family]
     with torch.device("meta"):
-        backbone: nn.Module = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
+        backbone: Any = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
     names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
     check_shapes(folder, record.model_copy(update={"shapes": {name: record.shapes.get(name) for name in names}}), names)
     trained, draw = stored(folder, record, "weights"), random_value(seed or 0, model.deviation)

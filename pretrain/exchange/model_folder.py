@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.errors import ExchangeError
 from pretrain.exchange.aside import sentences
-from pretrain.exchange.strict_json import json_object, shown
+from pretrain.exchange.strict_json import json_object, one_line, shown
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
@@ -135,6 +135,8 @@ class ModelFolder:
 def _stored(file: Path) -> Iterator[tuple[str, Stored]]:
     opened = _opened(file)
     for name in opened.keys():  # noqa: SIM118 (safe_open is not a dict)
+        if not name.isprintable():
+            raise ExchangeError(f"{file}: has a tensor with the name {shown(name)}, which nobody writes; copy it anew")
         part = opened.get_slice(name)
         values = 1
         for size in part.get_shape():
@@ -149,4 +151,4 @@ def _opened(file: Path) -> Any:
     try:
         return safe_open(file, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise ExchangeError(f"{file}: cannot be read as safetensors ({error}); copy it anew") from None
+        raise ExchangeError(f"{file}: cannot be read as safetensors ({one_line(error)}); copy it anew") from None

@@ -31,6 +31,7 @@ def read_tokenizer(folder: Path) -> bytes:
             named = Tokenizer(tokenizer, str(folder))
             for added in (*_vocabulary(given), *_added(given)):
                 _check(folder, named, added)
+            _check_names(folder, named, given)
         except SesameError:
             raise
         except Exception as error:
@@ -87,6 +88,20 @@ def _added(given: Mapping[str, dict[str, Any]]) -> Iterator[Token]:
         yield Token("tokenizer_config.json", token["content"], int(number), bool(token.get("special")))
     for name, number in given.get("added_tokens.json", {}).items():
         yield Token("added_tokens.json", name, number, True)
+
+
+def _check_names(folder: Path, named: Tokenizer, given: Mapping[str, dict[str, Any]]) -> None:
+    """Special tokens that are named without an id, and to which transformers gives the next one where they are new."""
+    for origin in ("tokenizer_config.json", "special_tokens_map.json"):
+        tokens = given.get(origin, {}).get("additional_special_tokens") or []
+        names = [token["content"] if isinstance(token, dict) else token for token in tokens]
+        known = {named.piece(token) for token in range(len(named))} if names else set()
+        for name in names:
+            if name not in known:
+                raise ExchangeError(
+                    f"{folder}: {origin} adds the token {shown(name)}, which the vocabulary does not have; add it "
+                    "there, or remove it from the file"
+                )
 
 
 def _check(folder: Path, named: Tokenizer, token: Token) -> None:

@@ -27,7 +27,7 @@ transformers = pytest.importorskip("transformers", reason="the exchange extra is
 random_models = pytest.importorskip("tests.pretrain.random_models")
 reference = pytest.importorskip("tests.pretrain.test_exchange_random")
 
-FEW, MANY, AT_ONCE = 210, 20_000, 1000
+FEW, MANY, AT_ONCE = 200, 20_000, 1000
 CPU_SECONDS, SECONDS = 5, 120
 """Longest import: of work, and of waiting, which a busy machine has too."""
 SEEDS = {"Bert": 14, "Roberta": 1, "ModernBert": 2, "Albert": 3, "GPT2": 4, "T5": 5, "SwitchTransformers": 6}

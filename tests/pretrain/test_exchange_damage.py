@@ -181,6 +181,14 @@ def test_weights_that_are_not_finite(value: float, model: Path) -> None:
     refused(changed(model, put), f"tensor {QUERY} has values that are infinite or no numbers")
 
 
+def test_words_of_a_file_do_not_break_the_sentence(model: Path) -> None:
+    changed(model, lambda tensors: tensors.update({"a\nb": torch.ones(1)}))
+    refused(model, r"has a tensor with the name 'a\\nb'")
+    content = (model / WHOLE).read_bytes()
+    (model / WHOLE).write_bytes(content.replace(b'"F32"', b'"\\nF"', 1))
+    refused(model, "cannot be read as safetensors")
+
+
 def test_two_names_of_one_norm(model: Path) -> None:
     changed(model, lambda tensors: tensors.update({f"{NORM}.gamma": tensors[f"{NORM}.weight"].clone()}))
     refused(model, rf"tensors {NORM}\.\w+ and {NORM}\.\w+: are two names of one tensor")
@@ -310,6 +318,15 @@ def test_links_to_files_are_read(model: Path) -> None:
 def test_tokens_that_the_vocabulary_does_not_have(name: str, values: dict[str, Any], model: Path) -> None:
     (model / name).write_text(json.dumps(values))
     refused(model, f"{name} has the token '.*' with the id .*, which the vocabulary beside it does not have there")
+
+
+@pytest.mark.parametrize("token", ["new", {"content": "new"}])
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_special_tokens_without_an_id(name: str, token: Any, model: Path) -> None:
+    (model / name).write_text(json.dumps({"additional_special_tokens": ["a", token]}))
+    refused(model, f"{name} adds the token 'new', which the vocabulary does not have")
+    (model / name).write_text(json.dumps({"additional_special_tokens": ["a"]}))
+    assert accepted(model).family == "bert"
 
 
 def test_a_token_that_is_looked_for_before_words_are(model: Path) -> None:
