@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, one_line
 
 LARGEST_FILE = 2**24
 """Bytes of a configuration file."""
@@ -61,7 +61,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {_one_line(error)}") from None
+        raise ConfigError(f"{path}: not valid TOML: {one_line(error)}") from None
 
 
 def parse(values: Mapping[str, Any], kind: type[Config], origin: str) -> Config:
@@ -71,7 +71,7 @@ def parse(values: Mapping[str, Any], kind: type[Config], origin: str) -> Config:
     try:
         for key, value in _leaves(values):
             if fault := unusable(value):
-                raise ConfigError(f"{origin}: '{_one_line(key)}' {fault}")
+                raise ConfigError(f"{origin}: '{one_line(key)}' {fault}")
         for name, field in kind.model_fields.items():
             if field.annotation is Path and values.get(name) == "":
                 raise ConfigError(f"{origin}: '{name}' is empty; name a folder")
@@ -80,7 +80,7 @@ def parse(values: Mapping[str, Any], kind: type[Config], origin: str) -> Config:
     except RecursionError:
         raise ConfigError(f"{origin}: tables and arrays lie too deep in each other; write it flat") from None
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_one_line(_sentence(error, kind, single))}") from None
+        raise ConfigError(f"{origin}: {one_line(_sentence(error, kind, single))}") from None
 
 
 def unusable(value: Any) -> str | None:
@@ -107,11 +107,6 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key.removesuffix("."), value
 
 
-def _one_line(message: object) -> str:
-    """A message of which no part is a line of its own, however it was written in the file."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(message))
-
-
 def dump(config: Section) -> dict[str, Any]:
     """The resolved configuration as plain JSON values, defaults included; ``parse`` takes it back."""
     return config.model_dump(mode="json")
@@ -121,10 +116,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     names = key.strip().split(".")
     if any(ord(sign) < 32 and sign != "\t" for sign in override):
-        raise ConfigError(f"--set {_one_line(override)}: is more than one line; use one --set for each value")
+        raise ConfigError(f"--set {one_line(override)}: is more than one line; use one --set for each value")
     if len(override) > LONGEST_OVERRIDE:
-        raise ConfigError(f"--set {_one_line(override[:40])}...: is too long; write it into the file")
-    override = _one_line(override)
+        raise ConfigError(f"--set {one_line(override[:40])}...: is too long; write it into the file")
+    override = one_line(override)
     if not separator or not all(names):
         raise ConfigError(f"--set {override}: write it as section.field=value")
     section: Any = values
@@ -157,7 +152,7 @@ def _value(text: str, override: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--set {override[:80]}: cannot be read ({_one_line(error)})") from None
+        raise ConfigError(f"--set {override[:80]}: cannot be read ({one_line(error)})") from None
 
 
 def _sentence(error: ValidationError, kind: type[Section], single: Sequence[str]) -> str:

@@ -15,8 +15,16 @@ Anything else that escapes is a defect of the program and shows its traceback.
 import errno
 
 
+def one_line(text: object) -> str:
+    """A text of which no part can begin a line of its own: names in it may be from files of others."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
+
+
 class SesameError(Exception):
     """What a person can mend: one sentence with the file, row or key, and the way out."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(SesameError):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import configs
 from configs import Section
@@ -15,6 +15,11 @@ from data_pipeline.segment import SegmentConfig
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+NEEDED = {
+    "next_sentence": ("tokens", "first_segment_length", "pair_labels", "document", "second_document"),
+    "sentence_order": ("tokens", "first_segment_length", "pair_labels"),
+}
+"""Columns that a dataset has, by the kind of its segments; the others have tokens at least."""
 SECTIONS: dict[str, type[Section]] = {"segment": SegmentConfig, "corrupt": CorruptConfig}
 """Of a recipe: what readers of a dataset look at."""
 
@@ -83,6 +88,18 @@ class Manifest(Section):
     manifest_sha256: str = Field(default="")
     """Of this file without this entry."""
 
+    @model_validator(mode="after")
+    def _readers_find_what_they_need(self) -> "Manifest":
+        for found, needed, where in (
+            (self.tokenizer.special, ("pad", "unk", "cls", "sep"), "tokenizer.special"),
+            (self.documents, ("read", "kept for training", "held out"), "documents"),
+            (self.columns, NEEDED.get(self.recipe.get("segment", {}).get("kind"), ("tokens",)), "columns"),
+            (self.splits, ("train", "validation"), "splits"),
+        ):
+            if missing := [name for name in needed if name not in found]:
+                raise ValueError(f"{where} lacks {', '.join(missing)}")
+        return self
+
     @property
     def fates(self) -> dict[str, int]:
         """Documents by what became of them, each once: of ``documents`` what adds up to those that were read."""
@@ -112,14 +129,16 @@ def read_manifest(path: Path) -> Manifest:
         found = values.get("format_version")
         raise DatasetError(f"{file}: has format {found}, but this version reads {FORMAT_VERSION}; prepare it again")
     try:
-        found = configs.parse({**values, "manifest_sha256": stated}, Manifest, str(file))
-        return found.model_copy(update={"recipe": _complete(found.recipe, str(file))})
+        recipe = _complete(values.get("recipe"), str(file))
+        return configs.parse({**values, "recipe": recipe, "manifest_sha256": stated}, Manifest, str(file))
     except ConfigError as error:
         raise DatasetError(f"{error}; prepare the dataset again with this version") from None
 
 
-def _complete(recipe: dict[str, Any], origin: str) -> dict[str, Any]:
+def _complete(recipe: Any, origin: str) -> dict[str, Any]:
     """The recipe with its sections checked, and with what was usual before a setting was there."""
+    if not isinstance(recipe, dict):
+        raise ConfigError(f"{origin}: 'recipe' is no table")
     sections = {}
     for name, kind in SECTIONS.items():
         values = recipe.get(name, {})

@@ -16,7 +16,6 @@ all that they need. ``record.py`` is ``checkpoint.json``, ``retention.py`` says 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from pydantic import Field
 
 import configs
@@ -27,7 +26,7 @@ from pretrain import record as records
 from pretrain import retention
 from pretrain.initial import materialise, random_value
 from pretrain.models import FAMILIES
-from pretrain.models.family import ModelConfig, Vocabulary
+from pretrain.models.family import ModelConfig, Vocabulary, countable_sizes
 from pretrain.record import Record
 from pretrain.saving import ALONE, DIVERGED, Process, StateOwner, digest, save, write_weights
 from pretrain.stored import Stored
@@ -171,8 +170,11 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
     record = read(folder)
     model = model_config(folder, record)
     family = FAMILIES[model.family]
-    with torch.device("meta"):
-        backbone: Any = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
+    try:
+        with countable_sizes():
+            backbone: Any = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / records.FILE}: {error}") from None
     names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
     check_shapes(folder, record.model_copy(update={"shapes": {name: record.shapes.get(name) for name in names}}), names)
     trained, draw = stored(folder, record, "weights"), random_value(seed or 0, model.deviation)

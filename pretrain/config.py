@@ -49,7 +49,7 @@ class RunConfig(Section):
     @classmethod
     def _family(cls, value: Any) -> ModelConfig:
         family = value.get("family") if isinstance(value, dict) else None
-        if family not in FAMILIES:
+        if not isinstance(family, str) or family not in FAMILIES:
             raise ValueError(f"family is {family!r}; the families are {', '.join(FAMILIES)}")
         import configs
 

@@ -7,7 +7,7 @@ import torch
 
 from configs.errors import ConfigError
 from pretrain.learner import Learner, build
-from pretrain.models.family import ModelConfig, Vocabulary
+from pretrain.models.family import ModelConfig, Vocabulary, countable_sizes
 
 
 def build_within_memory(
@@ -22,13 +22,9 @@ def build_within_memory(
     Raises:
         ConfigError: not even the fp32 weights and the moments fit into the memory of the processes' devices.
     """
-    try:
+    with countable_sizes():
         learner = build(model, objectives, vocabulary)
-        entries = sum(parameter.numel() for parameter in learner.parameters())
-    except (RuntimeError, OverflowError) as error:
-        if "overflow" not in str(error).lower():
-            raise
-        raise ConfigError("[model]: its sizes multiply to more entries than a number can count; lower them") from None
+    entries = sum(parameter.numel() for parameter in learner.parameters())
     world, here = int(os.environ.get("WORLD_SIZE", "1")), 1
     if device.type == "cpu":
         here = int(os.environ.get("LOCAL_WORLD_SIZE", world))

@@ -146,8 +146,11 @@ def _rewound(path: Path, step: int) -> Any:
     if path.exists():
         kept = [line + b"\n" for line in path.read_bytes().split(b"\n") if _is_report(line, step)]
         partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(b"".join(kept))
-        partial.replace(path)
+        try:
+            partial.write_bytes(b"".join(kept))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return path.open("a", encoding="utf-8")
 
 

@@ -59,15 +59,16 @@ def save(
     """
     final = retention.folder(output, facts["step"])
     partial = final.with_name(final.name + retention.PARTIAL)
-    _raise_together(process, _begin(partial, tokenizer) if process.rank == 0 else None, partial)
+    needed = sum(math.prod(shape) for shape in facts["shapes"].values()) * 4 * (1 + len(moments))
+    _raise_together(process, _begin(partial, tokenizer, needed) if process.rank == 0 else None, partial)
     files, fault = _write_share(partial, owner, moments, process, facts["shapes"])
-    _raise_together(process, _explained(fault, partial, moments, facts["shapes"]), partial)
+    _raise_together(process, _unwritable(partial, fault, needed) if fault else None, partial)
     files = {name: digest for part in process.gather(files) for name, digest in part.items()}
-    _raise_together(process, _finish(partial, final, files, facts) if process.rank == 0 else None, partial)
+    _raise_together(process, _finish(partial, final, files, facts, needed) if process.rank == 0 else None, partial)
     return final
 
 
-def _begin(partial: Path, tokenizer: Path) -> SesameError | None:
+def _begin(partial: Path, tokenizer: Path, needed: int) -> SesameError | None:
     """Make the folder of an unfinished checkpoint; what is in the way."""
     try:
         if not retention.remove_partial(partial):
@@ -77,7 +78,7 @@ def _begin(partial: Path, tokenizer: Path) -> SesameError | None:
         partial.mkdir(parents=True)
         shutil.copyfile(tokenizer, partial / "tokenizer.model")
     except OSError as error:
-        return _unwritable(partial, error)
+        return _unwritable(partial, error, needed)
     return None
 
 
@@ -103,7 +104,9 @@ def _write_share(
     return written, fault
 
 
-def _finish(partial: Path, final: Path, files: dict[str, str], facts: dict[str, Any]) -> SesameError | None:
+def _finish(
+    partial: Path, final: Path, files: dict[str, str], facts: dict[str, Any], needed: int
+) -> SesameError | None:
     """Write the record and give the folder its name; what is in the way."""
     try:
         files["tokenizer.model"] = _durable_digest(partial / "tokenizer.model")
@@ -111,7 +114,7 @@ def _finish(partial: Path, final: Path, files: dict[str, str], facts: dict[str, 
         retention.publish(partial, final)
         _sync_folder(final.parent)
     except OSError as error:
-        return _unwritable(partial, error)
+        return _unwritable(partial, error, needed)
     return None
 
 
@@ -127,21 +130,17 @@ def _raise_together(process: Process, fault: SesameError | None, partial: Path) 
     raise faults[0]
 
 
-def _explained(fault: Exception | None, partial: Path, moments: tuple[str, ...], shapes: Shapes) -> SesameError | None:
-    """What a person is told of a fault in writing the tensors."""
-    if fault is None or isinstance(fault, SesameError):
+def _unwritable(partial: Path, fault: Exception, needed: int) -> SesameError:
+    """What a person is told of a fault in writing a checkpoint of ``needed`` bytes."""
+    if isinstance(fault, SesameError):
         return fault
-    entries = sum(math.prod(shape) for shape in shapes.values())
+    size = f"needs {needed / 1e6:,.2f} MB"
     with contextlib.suppress(OSError):
-        needed, free = entries * 4 * (1 + len(moments)), shutil.disk_usage(partial.parent).free
-        return _unwritable(partial, fault, f", which needs {needed / 1e6:,.1f} MB where {free / 1e6:,.1f} are free")
-    return _unwritable(partial, fault)
-
-
-def _unwritable(partial: Path, fault: Exception, size: str = "") -> CheckpointError:
+        free = shutil.disk_usage(partial.parent).free + sum(each.stat().st_size for each in partial.glob("*"))
+        size += f" where {free / 1e6:,.2f} are free"
     return CheckpointError(
-        f"{partial}: cannot write the checkpoint{size} ({fault}); make room or give another output folder, then the "
-        "same command goes on from the checkpoint before"
+        f"{partial}: cannot write the checkpoint, which {size} ({fault}); make room or give another output folder, "
+        "then the same command goes on from the checkpoint before"
     )
 
 

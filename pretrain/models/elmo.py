@@ -11,7 +11,7 @@ from pretrain.interfaces import Batch, Encoded, Provision
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.recurrent import ProjectedLSTM, Steps
 from pretrain.layers.style import Style
-from pretrain.models.family import FamilyModule, ModelConfig, Vocabulary
+from pretrain.models.family import LARGEST_SIZE, FamilyModule, ModelConfig, Vocabulary
 
 CHARACTERS = 261
 """256 bytes, and begin and end of text, begin and end of a word, padding (``Tokenizer.spelling``)."""
@@ -54,6 +54,10 @@ class ElmoConfig(ModelConfig):
         longest = max((size for size, _ in self.filters), default=0)
         if not 0 < longest <= self.characters_per_token:
             raise ValueError(f"filters must see 1 to characters_per_token = {self.characters_per_token} characters")
+        if any(size < 1 or count < 1 for size, count in self.filters):
+            raise ValueError("filters are pairs of numbers above 0")
+        if (answers := sum(count for _, count in self.filters)) > LARGEST_SIZE:
+            raise ValueError(f"filters: {answers} in all are more than any machine computes, at most {LARGEST_SIZE:,}")
         return self
 
 

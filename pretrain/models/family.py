@@ -1,6 +1,7 @@
 """What every model family has in common: fields of its configuration, and what it is told of the vocabulary."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs import Section
+from configs.errors import ConfigError
 from configs.kinds import Fixed, Free
 from data_pipeline.tokenizer import Tokenizer
 from pretrain.layers.attention import Attention
@@ -78,6 +80,18 @@ class ModelConfig(Section):
     def deviation(self, name: str, shape: torch.Size) -> float:
         """Standard deviation of the initial values of the learner's parameter ``name`` of this whole shape."""
         return self.initial_std
+
+
+@contextlib.contextmanager
+def countable_sizes() -> Iterator[None]:
+    """Build modules on the meta device; sizes that multiply to more than can be counted raise a ConfigError."""
+    try:
+        with torch.device("meta"):
+            yield
+    except (RuntimeError, OverflowError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        raise ConfigError("[model]: its sizes multiply to more entries than a number can count; lower them") from None
 
 
 class FamilyModule(nn.Module):

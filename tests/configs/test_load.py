@@ -60,6 +60,18 @@ def test_override(tmp_path: Path, override: str, expected: Run) -> None:
         ("name = 3", ["'name' = 3", "string"]),
         ("name = = 3", ["not valid TOML", "line 1"]),
         (b"name = '\xff'", ["not UTF-8 at byte 8"]),
+        ("[optimizer]\nlearning_rate = nan", ["'optimizer.learning_rate' = nan", "finite"]),
+        ("[optimizer]\nlearning_rate = -inf", ["'optimizer.learning_rate' = -inf", "finite"]),
+        ("[optimizer]\nlearning_rate = 1e999", ["'optimizer.learning_rate' = inf", "finite"]),
+        ("unknown = [{a = [nan]}]", ["'unknown.0.a.0' = nan"]),
+        ("[optimizer]\nsteps = " + "9" * 30, ["'optimizer.steps' is a number of 25 hexadecimal digits"]),
+        ("[optimizer]\nsteps = " + "9" * 5000, ["not valid TOML"]),
+        ("name = " + "[" * 100_000, ["not valid TOML"]),
+        ("name = " + "[" * 300 + "]" * 300, ["run.toml"]),
+        ("a." * 5000 + "b = 1", ["run.toml"]),
+        ('name = "a\\u0000b"', ["'name' has characters that no text has"]),
+        ('"n\\nm" = 1', ["unknown key 'n\\nm'"]),
+        ("name = [" + "1," * 5000 + "]", ["'name' = [1, 1,", "..."]),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str | bytes, words: list[str]) -> None:
@@ -70,10 +82,49 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str | bytes, words: 
     assert all(word in sentence for word in ["run.toml", *words]), sentence
 
 
-@pytest.mark.parametrize("override", ["optimizer.steps", "=3", "name.first=3", "optimizer..steps=3"])
+WRONG_OVERRIDES = ["optimizer.steps", "=3", "name.first=3", "optimizer..steps=3", "name=x\noptimizer.steps=3"]
+WRONG_OVERRIDES += [
+    "name=x\r",
+    "name=\x00",
+    "optimizer.steps=" + "9" * 5000,
+    "name=" + "[" * 60_000,
+    "name=" + "x" * 70_000,
+]
+
+
+@pytest.mark.parametrize("override", WRONG_OVERRIDES, ids=range(len(WRONG_OVERRIDES)))
 def test_a_wrong_override_is_one_sentence(tmp_path: Path, override: str) -> None:
-    with pytest.raises(ConfigError, match="--set"):
+    with pytest.raises(ConfigError, match="--set") as caught:
         configs.load(written(tmp_path, "name = 'x'"), Run, [override])
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "override", ["optimizer.learning_rate=nan", "a." * 3000 + "b=1", "name='\udcff'", "name=\udcff"]
+)
+def test_an_override_that_no_setting_takes_is_one_sentence(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match=r"run\.toml"):
+        configs.load(written(tmp_path, ""), Run, [override])
+
+
+class Output(configs.Section):
+    output: Path
+
+
+def test_an_empty_path_is_not_the_folder_of_the_command(tmp_path: Path) -> None:
+    for overrides in (["output="], ['output=""']):
+        with pytest.raises(ConfigError, match="'output' is empty"):
+            configs.load(written(tmp_path, ""), Output, overrides)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a device or larger than"):
+        configs.load("/dev/zero", Run)
+    large = tmp_path / "large.toml"
+    with large.open("wb") as file:
+        file.truncate(configs.LARGEST_FILE + 1)
+    with pytest.raises(ConfigError, match="is a device or larger than"):
+        configs.load(large, Run)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

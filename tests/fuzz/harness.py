@@ -5,16 +5,22 @@ import io
 import os
 import random
 import resource
+import shutil
 import signal
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from configs.errors import SesameError, path_error
 
 COUNT = int(os.environ.get("SESAME_FUZZ", "150"))
-"""Inputs of each target."""
+"""Inputs of each target in `make test`."""
+MANY = 15_000
+"""The same in the slow tests: with seven targets more than 100,000."""
+COUNTS = [COUNT, pytest.param(MANY, marks=pytest.mark.slow)]
 CPU_SECONDS = 5
 MEMORY = 2**30
 """Bytes that one input may add."""
@@ -108,6 +114,4 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _remove(folder: Path) -> None:
-    import shutil
-
     shutil.rmtree(folder)

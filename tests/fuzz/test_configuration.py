@@ -14,7 +14,7 @@ from data_pipeline.corpus import CorpusConfig
 from evaluation.evaluate import EvaluationConfig
 from pretrain.config import RunConfig
 from tests.fuzz import mutators
-from tests.fuzz.harness import failures, report
+from tests.fuzz.harness import COUNTS, Case, failures, report
 
 SHIPPED = Path(configs.__file__).parent
 KINDS: dict[str, type[configs.Section]] = {
@@ -97,6 +97,7 @@ def _comes_back(config: configs.Section) -> str | None:
 
 
 @pytest.mark.parametrize("target", [text, data, values, overrides], ids=lambda target: target.__name__)
-def test_damaged_configuration_is_a_sentence(target: Any, tmp_path: Path) -> None:
-    found = failures(target, tmp_path)
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_configuration_is_a_sentence(target: Case, count: int, tmp_path: Path) -> None:
+    found = failures(target, tmp_path, count)
     assert not found, report(found)

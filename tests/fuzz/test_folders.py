@@ -22,7 +22,7 @@ from pretrain import checkpoint
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
 from tests.fuzz import mutators
-from tests.fuzz.harness import Case, failures, report
+from tests.fuzz.harness import COUNTS, Case, failures, report
 
 MODELS: list[dict[str, Any]] = [
     {"family": "bert", "layers": 1, "width": 8, "heads": 2, "feed_forward_width": 8, "positions": 8},
@@ -121,7 +121,9 @@ def damaged_dataset(dataset: Path) -> Case:
             values = json.loads(content)
             del values["manifest_sha256"]
             changed = mutators.json_value(draw, values) if knowing else mutators.json_text(draw, values)
-            written = _sealed_manifest(changed) if isinstance(changed, dict) else str(changed).encode("utf-8", "replace")
+            written = (
+                _sealed_manifest(changed) if isinstance(changed, dict) else str(changed).encode("utf-8", "replace")
+            )
         else:
             written = mutators.data(draw, content)
         file.write_bytes(written)
@@ -164,16 +166,19 @@ def damaged_tasks(draw: random.Random, place: Path) -> Callable[[], Any]:
     return read
 
 
-def test_damaged_checkpoints_are_a_sentence(checkpoints: list[Path], tmp_path: Path) -> None:
-    found = failures(damaged_checkpoint(checkpoints), tmp_path)
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_checkpoints_are_a_sentence(checkpoints: list[Path], count: int, tmp_path: Path) -> None:
+    found = failures(damaged_checkpoint(checkpoints), tmp_path, count)
     assert not found, report(found)
 
 
-def test_damaged_datasets_are_a_sentence(dataset: Path, tmp_path: Path) -> None:
-    found = failures(damaged_dataset(dataset), tmp_path)
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_datasets_are_a_sentence(dataset: Path, count: int, tmp_path: Path) -> None:
+    found = failures(damaged_dataset(dataset), tmp_path, count)
     assert not found, report(found)
 
 
-def test_damaged_task_files_are_a_sentence(tmp_path: Path) -> None:
-    found = failures(damaged_tasks, tmp_path)
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_task_files_are_a_sentence(count: int, tmp_path: Path) -> None:
+    found = failures(damaged_tasks, tmp_path, count)
     assert not found, report(found)

@@ -57,7 +57,9 @@ PLANTED: dict[Callable[[Path], Any], str] = {
 
 
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.__name__)
-def test_a_planted_fault_is_found(fault: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_fault_is_found(
+    fault: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(harness, "CPU_SECONDS", 1)
     kinds = {0: fine, 1: fault}
 

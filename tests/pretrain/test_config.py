@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 import configs
 from configs.errors import ConfigError
 from pretrain.config import RunConfig
+from pretrain.memory import build_within_memory
 from pretrain.models import FAMILIES
+from pretrain.models.family import Vocabulary
 from pretrain.objectives import OBJECTIVES
+from pretrain.train import train
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -29,3 +33,57 @@ def test_an_objective_is_taken_where_the_family_provides_for_it(
 def test_every_family_can_be_trained(family: str) -> None:
     provided = FAMILIES[family].module.provides
     assert any(objective.predicts_tokens and objective.needs in provided for objective in OBJECTIVES.values())
+
+
+ROTARY = {"family": "bert", "width": 36, "heads": 4, "position_kind": "rotary"}
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"model": ROTARY}, "rotary positions turn pairs of entries, but width 36 over 4 heads is 9 for each"),
+    ({"model": {"family": "gpt", "layers": 10**9}}, "layers 1000000000 is more than any machine computes"),
+    ({"model": {"family": "albert", "layers": 20_000}}, "layers 20000 is more than any machine computes"),
+    ({"model": {"family": "bert", "width": 2**30, "heads": 1}}, "width 1073741824 is more than any machine computes"),
+    ({"optimizer": {"learning_rate": 0.1, "betas": [1.0, 0.9]}}, "'optimizer.betas.0' = 1.0"),
+    ({"optimizer": {"learning_rate": 0.1, "betas": [0.9, -0.1]}}, "'optimizer.betas.1' = -0.1"),
+    ({"optimizer": {"learning_rate": 0.1, "betas": [0.9, float("nan")]}}, "'optimizer.betas.1' = nan: a finite"),
+    ({"objectives": {"masked_lm": -1.0}}, "the weight of masked_lm is negative"),
+    ({"objectives": {"masked_lm": 0.0, "sentence_pairs": 0.0}}, "all weights are 0"),
+    ({"objectives": {"masked_lm": float("inf")}}, "'objectives.masked_lm' = inf: a finite"),
+    ({"data": {"dataset": "d", "global_batch": 10**12}}, "'data.global_batch' = 1000000000000"),
+    ({"output": ""}, "'output' is empty"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), WRONG, ids=[sentence for _, sentence in WRONG])
+def test_wrong_values_are_told_before_anything_starts(
+    change: dict[str, Any], sentence: str, settings: Callable[..., dict[str, Any]]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configs.parse({**settings(), **change}, RunConfig, "run.toml")
+    assert sentence in str(caught.value) and "run.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (
+            {"family": "bert", "width": 2**20, "heads": 1, "feed_forward_width": 2**20},
+            r"GB on each machine for weights",
+        ),
+        (
+            {"family": "switch", "width": 2**24, "feed_forward_width": 2**24, "experts": 2**24},
+            "multiply to more entries",
+        ),
+    ],
+)
+def test_a_model_that_no_memory_holds_is_refused(model: dict[str, Any], sentence: str) -> None:
+    config = configs.parse(model, FAMILIES[model["family"]].config, "[model]")
+    objectives = {"masked_lm": 1.0} if model["family"] == "bert" else {"span_corruption": 1.0}
+    with pytest.raises(ConfigError, match=sentence):
+        build_within_memory(config, objectives, Vocabulary(1000), 2, torch.device("cpu"))
+
+
+def test_a_batch_larger_than_the_dataset_is_said(
+    settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = settings(data={"global_batch": 2048, "micro_batch": 1024}, steps=1)
+    train(configs.parse(values, RunConfig, "run.toml"))
+    assert "data.global_batch 2048 is larger than the 1,314 training rows" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Checkpoints are never lost: which are removed, and what a save that fails leaves."""
 
 import errno
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,8 @@ def test_a_full_disk_leaves_what_was_there(
     owner = Owner()
     with pytest.raises(CheckpointError, match=r"No space left on device.*goes on from the checkpoint before") as caught:
         save(tmp_path, 2, tokenizer, owner)
+    assert re.search(r"which needs 0\.00 MB where [\d,.]+ are free", str(caught.value))
     if "tensors" in place:
-        assert "which needs 0.0 MB where" in str(caught.value)
         assert owner.asked == 4, "other processes wait for those that leave a collective early"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert names(tmp_path) == ["step-00000001"]
