@@ -58,8 +58,9 @@ def _run_loops(folder: Path) -> None:
     rules = CleanConfig(minimum_characters=0, minimum_letter_share=0)
     parts = read_unit(0, unit, source, rules, folder).parts
     for number, recipe in enumerate(_recipes(folder, parts)):
-        choices = [Choice(np.full(part.documents, Fate.TRAIN, np.int8), None) for part in parts]
-        group = Group("train", number, 0, tuple(zip(parts, choices, strict=True)), Fate.TRAIN)
+        choices = [Choice(np.full(part.pieces, Fate.TRAIN, np.int8), part.characters) for part in parts]
+        documents = np.concatenate([np.cumsum(part.begins) - 1 for part in parts])
+        group = Group("train", number, documents, tuple(zip(parts, choices, strict=True)), Fate.TRAIN)
         rows = make_examples(group, recipe, folder)
         tokenizer = Tokenizer(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
         order, special = np.arange(rows.count), special_ids(tokenizer)
@@ -77,7 +78,7 @@ def _texts() -> Iterator[str]:
 
 def _recipes(folder: Path, parts: list[Part]) -> Iterator[Recipe]:
     """Each way to cut the text into rows, and each kind of tokenizer."""
-    every = [np.ones(part.documents, bool) for part in parts]
+    every = [np.ones(part.pieces, bool) for part in parts]
     texts = [document.text for part, keep in zip(parts, every, strict=True) for document in part.read(keep)]
     sentences = [sentence for text in texts for sentence in split(text)]
     models = {kind: train(sentences, TokenizerConfig(vocabulary_size=VOCABULARY, kind=kind)) for kind in KINDS_OF_MODEL}

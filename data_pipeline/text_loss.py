@@ -13,11 +13,11 @@ from data_pipeline.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.shards import Dataset
 
 AGAIN = "prepare the dataset again"
-TOLD = {False: 0.03, True: 0.3}
-"""Share of the text that may be lost without a word, by whether rows are pairs: those are cut to their length, as in
-BERT's published code, and lose half a sentence each."""
+UNREPORTED = 0.03
+"""Share of the text that may be lost without a warning."""
 MOST = {False: 0.15, True: 0.6}
-"""Share that may be lost at all."""
+"""Share that may be lost at all, by whether rows are pairs: those of before lost half a sentence each, for they were
+cut to their length as in BERT's published code."""
 LONG = 0.5
 """Share of the text in sentences that are longer than a row, from which on it is worth a word."""
 UNKNOWN = 0.02
@@ -97,7 +97,7 @@ def losses(dataset: Dataset, coverages: Mapping[str, Coverage]) -> list[str]:
             raise DatasetError(
                 f"{dataset.path}: the rows of {name} hold {-lost:.1%} more text than the manifest counts; {AGAIN}"
             )
-        found.append(f"{'warning: ' if lost > TOLD[pairs] else 'loss: '}{shown}")
+        found.append(f"{'warning: ' if lost > UNREPORTED else 'loss: '}{shown}")
         if coverage.unknown_share > UNKNOWN:
             found.append(f"warning: {coverage.unknown_share:.1%} of the {name} tokens are unknown to the tokenizer")
         room = dataset.manifest.recipe["segment"]["sequence_length"] - specials(dataset.manifest)
