@@ -1,6 +1,5 @@
 """A run that begins with a checkpoint has its weights, says what is new, and refuses what does not fit."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pretrain import checkpoint
 from pretrain.config import RunConfig
 from pretrain.learner import Learner
 from pretrain.train import train
+from tests.pretrain.test_checkpoint import write_record
 
 Settings = Callable[..., dict[str, Any]]
 Drawn = Callable[..., Learner]
@@ -51,8 +51,7 @@ def test_what_does_not_fit_is_refused(settings: Settings, drawn: Drawn, tmp_path
     drawn(tmp_path / "first", "bert", {**_shape(values), "feed_forward_width": 48}, ("masked_lm",))
     with pytest.raises(CheckpointError, match=r"up\.weight is 48x32 .* but 64x32 .* another initial_checkpoint"):
         run(values)
-    file = tmp_path / "first" / "checkpoint.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_sha256": "0"}))
+    write_record(tmp_path / "first", lambda record: record.update(tokenizer_sha256="0"))
     with pytest.raises(CheckpointError, match="has another tokenizer than the dataset"):
         run(values)
     with pytest.raises(CheckpointError, match="holds no checkpoint; initial_checkpoint is"):

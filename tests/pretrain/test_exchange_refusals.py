@@ -49,9 +49,8 @@ def test_what_transformers_has_no_class_for(
 
 
 def test_elmo_has_no_class(drawn: Drawn, tmp_path: Path) -> None:
-    drawn(tmp_path / "checkpoint", "bert", BERT, ("masked_lm",))
-    file = tmp_path / "checkpoint" / "checkpoint.json"
-    file.write_text(file.read_text().replace('"family": "bert"', '"family": "elmo"'))
+    shape = {"width": 32, "cells": 24, "filters": [[1, 8], [3, 16]]}
+    drawn(tmp_path / "checkpoint", "elmo", shape, ("bidirectional_lm",))
     with pytest.raises(ExchangeError, match="transformers has no class for ELMo"):
         export(tmp_path / "checkpoint", tmp_path / "model")
 
