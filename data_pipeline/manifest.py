@@ -3,9 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
+from typing_extensions import TypedDict
 
 import configs
 from configs import Section
@@ -50,6 +51,23 @@ class TokenizerRecord(Section):
     special: dict[str, int]
 
 
+class SourceRow(TypedDict):
+    """One unit that was read: a file, a part of one, or a package."""
+
+    name: str
+    bytes: int
+    """On disk."""
+    sha256: str
+    """In a store: its hash."""
+    source: int
+    """Number of the source."""
+    kind: str
+    weight: float
+    documents_kept: Annotated[int, Field(ge=0)]
+    """What is left of it, each document once."""
+    characters_kept: Annotated[int, Field(ge=0)]
+
+
 class Manifest(Section):
     """What ``manifest.json`` holds."""
 
@@ -68,9 +86,8 @@ class Manifest(Section):
     documents: dict[str, int]
     """Documents read, kept, held out, and dropped by reason, each once however long; and what was done to them, such as
     repairs."""
-    sources: tuple[dict[str, Any], ...]
-    """Units read, files or packages: name, bytes on disk, their SHA-256 (in a store: its hash), number, kind and weight
-    of the source, documents and characters that are left of it, each once."""
+    sources: tuple[SourceRow, ...]
+    """Units read."""
     text: dict[str, int] = Field(default_factory=dict)
     """Characters read and those dropped by reason; tokens of the train documents, of sentences longer than a row, in no
     row, and unknown."""

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import ftfy
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -62,6 +61,8 @@ def cleaned(text: str, rules: Mapping[str, Any]) -> tuple[str, bool]:
     # JSON can escape half of a surrogate pair.
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if rules.get("repair_unicode"):
+        import ftfy
+
         text = ftfy.fix_encoding(text)
     text = unicodedata.normalize(rules["unicode_form"], text)
     return text, not any(is_invisible(each) for each in set(text))

@@ -32,6 +32,7 @@ from data_pipeline.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     Manifest,
+    SourceRow,
     SplitRecord,
     TokenizerRecord,
     digest,
@@ -345,12 +346,13 @@ def _sources(
     readings: Sequence[Reading],
     choices: Sequence[Choice],
     workers: Workers,
-) -> tuple[dict[str, Any], ...]:
+) -> tuple[SourceRow, ...]:
     """A row for each unit: its source with kind and weight, and what is left of it, each document counted once."""
     files = list(dict.fromkeys(unit.paths for unit in inputs))
     checksums = workers.map("checksum the sources", provenance.checksum, [(paths,) for paths in files])
     hashed = dict(zip(files, checksums, strict=True))
-    rows, rest = [], iter(choices)
+    rows: list[SourceRow] = []
+    rest = iter(choices)
     for unit, reading in zip(inputs, readings, strict=True):
         kept = [(part, choice) for part, choice in zip(reading.parts, rest, strict=False)]
         rows.append(

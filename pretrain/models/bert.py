@@ -63,15 +63,6 @@ class BertConfig(TransformerConfig):
             )
         return self
 
-    @model_validator(mode="after")
-    def _rotary_has_pairs(self) -> "BertConfig":
-        if self.position_kind == "rotary" and self.width // self.heads % 2:
-            raise ValueError(
-                f"rotary positions turn pairs of entries, but width {self.width} over {self.heads} heads is "
-                f"{self.width // self.heads} for each; change one of the two"
-            )
-        return self
-
     @property
     def style(self) -> Style:
         return super().style._replace(gated=self.gated, bias=self.bias, head_activation=self.head_activation)

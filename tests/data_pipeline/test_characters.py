@@ -50,7 +50,7 @@ def test_white_space_is_what_splits_words() -> None:
 
 def test_overlap_and_near_duplicates_tell_vowel_signs_apart(tmp_path: Path) -> None:
     (tmp_path / "dev.txt").write_text(HINDI, encoding="utf-8")
-    known = Overlap.of((str(tmp_path / "dev.txt"),))
+    known = Overlap.of((str(tmp_path / "dev.txt"),), str)
     other = HINDI.replace("ी", "े").replace("ि", "ु")
     assert known.meets(f"पहले। {HINDI}।") and not known.meets(f"पहले। {other}।")
     assert (bands(HINDI) != bands(other)).any()
