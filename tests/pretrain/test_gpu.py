@@ -78,7 +78,7 @@ def loss_and_gradients(learner: Learner, batch: Batch) -> tuple[float, dict[str,
         for name, parameter in learner.named_parameters()
         if parameter.grad is not None
     }
-    return float(total), gradients
+    return total.item(), gradients
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
