@@ -62,8 +62,10 @@ def test_every_family_computes_the_same_on_cuda(
     learner.cuda()
     found, on_cuda = loss_and_gradients(learner, batch.to(torch.device("cuda")))
     assert found == pytest.approx(expected, rel=1e-5)
+    largest = max(float(gradient.abs().max()) for gradient in gradients.values())
     for key, gradient in gradients.items():
-        distance = (on_cuda[key] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-6)
+        # That of a key's bias is nothing but rounding: it changes no softmax.
+        distance = (on_cuda[key] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-3 * largest)
         assert distance < 1e-4, f"{key}: {distance:.1e}"
     rounded, _ = loss_and_gradients(learner.bfloat16(), batch.to(torch.device("cuda")))
     assert rounded == pytest.approx(expected, rel=3e-2)
@@ -73,12 +75,9 @@ def loss_and_gradients(learner: Learner, batch: Batch) -> tuple[float, dict[str,
     learner.zero_grad()
     total, _ = learner(batch)
     total.backward()
-    gradients = {
-        name: parameter.grad.float().cpu()
-        for name, parameter in learner.named_parameters()
-        if parameter.grad is not None
-    }
-    return total.item(), gradients
+    used = {name: part.grad for name, part in learner.named_parameters() if part.grad is not None}
+    # Copies: a module that is moved takes its gradients along.
+    return total.item(), {name: gradient.float().cpu().clone() for name, gradient in used.items()}
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
