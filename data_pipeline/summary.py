@@ -22,7 +22,7 @@ def summary(manifest: Manifest, seconds: float) -> Table:
     if manifest.pair_share is not None:
         table.add_row("pairs with label 1", f"{manifest.pair_share:.1%}")
     if manifest.unigram_cross_entropy_validation is not None:
-        table.add_row("unigram level (validation)", f"{manifest.unigram_cross_entropy_validation:.3f} nat")
+        table.add_row("unigram baseline (validation)", f"{manifest.unigram_cross_entropy_validation:.3f} nats")
     return table
 
 
