@@ -10,7 +10,6 @@ import importlib.util
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -32,7 +31,7 @@ Splitter = Callable[[str, str], list[str]]
 def texts(path: str) -> list[str]:
     """The first documents of a file of JSON lines, about ``MEGABYTES`` of them."""
     found, size = [], 0
-    for line in lines(path, Range(), SourceConfig(kind="json_lines").maximum_bytes, Counter()):
+    for line in lines(path, Range(), SourceConfig(kind="json_lines").maximum_bytes):
         found.append(json.loads(line.content)["text"])
         size += len(found[-1].encode())
         if size > MEGABYTES * 1e6:

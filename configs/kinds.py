@@ -15,11 +15,11 @@ Type = TypeVar("Type")
 
 
 class Kind(Enum):
-    """What happens to a setting when a run goes on; the value is the sentence for documents."""
+    """What happens to a setting when a run goes on; the value is its word in ``docs/resume.md``."""
 
-    FIXED = "must be the same"
-    FREE = "may change, which is reported"
-    DERIVED = "follows from the command or the machine, not compared"
+    FIXED = "same"
+    FREE = "may change"
+    DERIVED = "derived"
 
 
 Fixed = Annotated[Type, Kind.FIXED]
@@ -33,7 +33,7 @@ def kind_of(field: FieldInfo) -> Kind | None:
 
 
 def fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """(dotted key, field) of every setting of a configuration class (a Section); sections are gone into."""
+    """(dotted key, field) of every setting of a configuration class (a Section), of nested sections too."""
     for name, field in kind.model_fields.items():
         section = next((part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)), None)
         if section is None:

@@ -4,7 +4,6 @@ A line ends with \\n, \\r\\n or \\r, as in cleaning. It belongs to the byte rang
 read apart and together give every line once.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -49,6 +48,8 @@ class Line(NamedTuple):
     offset: int
     """Of its first byte, in the decompressed file."""
     content: bytes
+    too_large: bool = False
+    """More than the limit: passed over without being held."""
 
 
 def ranges(file: File) -> list[Range]:
@@ -63,11 +64,11 @@ def parted(file: File, size: int) -> list[Range]:
     return [Range(start, min(start + size, file.size)) for start in range(0, max(1, file.size), size)]
 
 
-def lines(path: str, part: Range, limit: int, dropped: Counter[str]) -> Iterator[Line]:
+def lines(path: str, part: Range, limit: int) -> Iterator[Line]:
     """The lines that begin in ``part`` and all that follow it, for a document may need more; the reader stops.
 
-    A line of more than ``limit`` bytes is passed over without being held, and counted in ``dropped``. A byte order mark
-    at the beginning of a line is left out: files that begin with one are put together, too.
+    A line of more than ``limit`` bytes has no content. A byte order mark at the beginning of a line is left out: files
+    that begin with one are put together, too.
     """
     with open_text(path) as file:
         offset = part.start
@@ -77,17 +78,16 @@ def lines(path: str, part: Range, limit: int, dropped: Counter[str]) -> Iterator
             file.seek(offset)
         for passed, whole, end in _whole_lines(file, limit):
             if passed:
-                dropped["too large"] += not earlier and (part.stop is None or offset < part.stop)
+                if not earlier:
+                    yield Line(offset, b"", True)
                 offset, earlier = offset + passed, False
             if earlier and whole:
                 # The line that the range begins in, or the end of the one before it.
                 offset, earlier = offset + len(whole.pop(0)) + end, False
             for line in whole:
                 content = line if end else line.rstrip(b"\r\n")
-                if len(content) > limit:
-                    dropped["too large"] += part.stop is None or offset < part.stop
-                else:
-                    yield Line(offset, content.removeprefix(UTF8_MARK))
+                large = len(content) > limit
+                yield Line(offset, b"" if large else content.removeprefix(UTF8_MARK), large)
                 offset += len(line) + end
 
 

@@ -6,6 +6,7 @@ alone: what a crawl or a dump becomes is up to its reader.
 """
 
 import bz2
+import codecs
 import gzip
 import json
 import lzma
@@ -24,6 +25,7 @@ PIECE = re.compile(r", character \d+$")
 """What places of datasets had at their end when long documents were counted in pieces."""
 OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 """By the first bytes of a file."""
+ZSTD = b"\x28\xb5\x2f\xfd"
 MOST_BYTES = 1 << 28
 """A document farther inside of a compressed file is not looked up."""
 INVISIBLE = ("Cc", "Cf")
@@ -88,9 +90,12 @@ def _opened(path: Path, offset: int) -> IO[bytes]:
     with path.open("rb") as file:
         start = file.read(8)
     opener = next((found for magic, found in OPENERS.items() if start.startswith(magic)), None)
-    if opener is not None and offset > MOST_BYTES:
-        raise ValueError("too far inside")
+    if start.startswith(ZSTD) or (opener is not None and offset > MOST_BYTES):
+        raise ValueError("not looked up")
     opened = opener(path) if opener is not None else path.open("rb")
+    if opened.read(4).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+        # Its places are those of its text in UTF-8.
+        raise ValueError("not looked up")
     opened.seek(offset)
     return opened
 
@@ -120,14 +125,19 @@ def _parquet(path: Path, row: int, source: Mapping[str, Any]) -> Any:
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
         if row < rows:
-            return file.read_row_group(group, [source["text_field"]]).column(0)[row].as_py()
+            return _cell(file.read_row_group(group, [source["text_field"]]).column(0)[row])
         row -= rows
     return None
 
 
 def _arrow(path: Path, row: int, source: Mapping[str, Any]) -> Any:
     with pa.memory_map(str(path)) as mapped:
-        return pa.ipc.open_file(mapped).read_all().column(source["text_field"])[row].as_py()
+        return _cell(pa.ipc.open_file(mapped).read_all().column(source["text_field"])[row])
+
+
+def _cell(scalar: Any) -> Any:
+    value = scalar.as_py()
+    return value.decode() if isinstance(value, bytes) else value
 
 
 READERS: dict[str, Callable[[Path, int, Mapping[str, Any]], str | None]] = {

@@ -2,7 +2,6 @@
 appendix C). A document that holds 13 words of an evaluation text in a row, or all of a shorter one, is left out."""
 
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def _texts(file: File) -> Iterator[str]:
             with open_text(file.path) as content:
                 yield from _strings(JSON.decode(content.read().removeprefix(UTF8_MARK).decode()))
             return
-        for line in lines(file.path, Range(), LONGEST_LINE, Counter()):
+        for line in lines(file.path, Range(), LONGEST_LINE):
             yield from split(line.content.decode())
     except (*BROKEN, ValueError, RecursionError) as error:
         raise CorpusError(f"{file.name}: cannot be read ({error}); correct {SETTING}") from None

@@ -79,7 +79,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     _check_given_tokenizer(config)
     if config.clean.languages:
         language.check(config.clean.languages)
-    inputs = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
+    inputs = _inputs(config)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _existing(config, inputs, output, console)
     partial = output.with_name(output.name + ".partial")
@@ -99,6 +99,19 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     if lost := losses(config, Tokenizer.load(output / shards.TOKENIZER)):
         console.print(f"not kept of the text: {'; '.join(lost)}", soft_wrap=True)
     return output
+
+
+def _inputs(config: CorpusConfig) -> list[Unit]:
+    """The units of all sources. What several sources read, two fields of one file for instance, are different
+    documents: their places name the source, too."""
+    found = [unit._replace(source=number) for number, each in enumerate(config.source) for unit in units(each)]
+    readers: dict[tuple[str, ...], set[int]] = {}
+    for unit in found:
+        readers.setdefault(unit.paths, set()).add(unit.source)
+    return [
+        unit._replace(file=f"{unit.file} [source {unit.source}]") if len(readers[unit.paths]) > 1 else unit
+        for unit in found
+    ]
 
 
 def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers: Workers) -> Manifest:

@@ -74,7 +74,7 @@ def read_text(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterat
     # A range starts within a document unless a blank line is before it; that document belongs to an earlier range.
     ours = begins_after_blank(unit.paths[0], unit.part.start)
     for line in _guarded_lines(unit, config, dropped):
-        blank = config.blank_line_separates and not line.content.strip()
+        blank = config.blank_line_separates and not line.too_large and not line.content.strip()
         if blank or (first is None and _beyond(unit, line)):
             yield from _finished(unit, config, dropped, first, held, size)
             held, first, size, ours = [], None, 0, True
@@ -83,7 +83,8 @@ def read_text(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterat
         elif ours:
             text = _decoded(line, unit, config, dropped)
             first = first or line
-            size += len(line.content) + 1
+            size += config.maximum_bytes if line.too_large else len(line.content)
+            size += 1
             if text is not None and size <= config.maximum_bytes:
                 held.append(text)
     else:
@@ -107,15 +108,19 @@ def _without_half_pairs(text: str) -> str:
 
 
 def _own_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Line]:
-    """The lines that begin in the unit's range."""
-    return _guarded_lines(unit, config, dropped, math.inf if unit.part.stop is None else unit.part.stop)
+    """The lines that begin in the unit's range; those that are too large are counted."""
+    for line in _guarded_lines(unit, config, dropped, math.inf if unit.part.stop is None else unit.part.stop):
+        if line.too_large:
+            dropped["too large"] += 1
+        else:
+            yield line
 
 
 def _guarded_lines(unit: Unit, config: SourceConfig, dropped: Counter[str], stop: float = math.inf) -> Iterator[Line]:
     """The lines that begin before ``stop``, up to where the file breaks off."""
     last = 0
     try:
-        for line in lines(unit.paths[0], unit.part, config.maximum_bytes, dropped):
+        for line in lines(unit.paths[0], unit.part, config.maximum_bytes):
             last = line.offset
             if last >= stop:
                 return

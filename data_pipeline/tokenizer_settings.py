@@ -138,7 +138,8 @@ def with_added(ids: dict[str, int], added: Iterable[Added], file: Path) -> tuple
     """
     found, unusual = dict(ids), []
     for token in added:
-        if token.content not in found and not token.special and not token.content.startswith(SENTINEL.split("{")[0]):
+        is_named = token.special or token.content in KNOWN_NAMES or token.content.startswith(SENTINEL.split("{")[0])
+        if not is_named:
             raise ConfigError(
                 f"{file.parent}: {file.name} adds {token.content!r} to its vocabulary, which is found in a text before "
                 "it is cut, and has no counterpart here; give a model whose added tokens are special ones"
@@ -171,7 +172,7 @@ def steps_after(post_processor: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The parts of a post-processor."""
     if not post_processor:
         return []
-    return [step for each in post_processor.get("processors") or [post_processor] for step in [each]]
+    return list(post_processor.get("processors") or [post_processor])
 
 
 def _check_steps(verb: str, found: list[dict[str, Any]], allowed: str, kind: str, file: Path) -> None:

@@ -51,7 +51,7 @@ def verify(path: str | Path) -> list[str]:
     if wrong := [name for name, value in found.items() if not agrees(getattr(manifest, name), value)]:
         raise DatasetError(f"{path}: {', '.join(wrong)} in the manifest differ from the rows; {AGAIN}")
     findings.append(f"lengths: {len(manifest.lengths)} bins of the histogram are as in the manifest")
-    findings += [*_masking(dataset, train), *_pairs(dataset, checks), *_levels(manifest)]
+    findings += [*_masking(dataset, train), *_pairs(dataset, checks), *_baseline(manifest)]
     return [
         *findings,
         _texts(checks, documents),
@@ -183,6 +183,6 @@ def _reason(share: float) -> str:
     return "" if share < ONE_SIDED else " (documents of one sentence have no next one; is their script split?)"
 
 
-def _levels(manifest: Manifest) -> list[str]:
-    level = manifest.unigram_cross_entropy_validation
-    return [] if level is None else [f"a model that only counts has a validation loss of {level:.3f} nat"]
+def _baseline(manifest: Manifest) -> list[str]:
+    baseline = manifest.unigram_cross_entropy_validation
+    return [] if baseline is None else [f"unigram baseline: {baseline:.3f} nats on the validation split"]

@@ -8,7 +8,7 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 
 WORKDIR /data
 COPY constraints.txt ./
-RUN pip install -c constraints.txt setuptools numpy scipy pyarrow pydantic ray rich sentencepiece tokenizers typer \
+RUN pip install -c constraints.txt setuptools numpy scipy pyarrow pydantic ray rich sentencepiece tokenizers typer typing-extensions \
     fsspec backports.zstd datasketch filelock ftfy matplotlib numba protobuf py3langid
 COPY pyproject.toml README.md LICENSE ./
 COPY configs configs

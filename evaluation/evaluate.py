@@ -105,8 +105,10 @@ def evaluate(config: EvaluationConfig, checkpoint: Path, data_dir: Path, output:
     started = datetime.now().astimezone()
     device = _device(config.suite.device)
     available = precision.of_device(device)
-    if config != (config := config.with_precision(available.name)):
+    resolved = config.with_precision(available.name)
+    if resolved != config:
         print(f"fine-tuning on {device.type} in {available}", flush=True)
+    config = resolved
     # Named once: a training that still runs may write a newer one before the last task begins.
     folder = latest(checkpoint) or checkpoint
     loaded = load_backbone(folder)

@@ -208,5 +208,6 @@ def _batch(examples: EncodedExamples, rows: np.ndarray) -> Batch:
 
 
 def _autocast(config: FinetuneConfig, device: torch.device) -> torch.autocast:
+    # A caller without a suite may leave it at "auto".
     chosen = of_device(device).name if config.precision == "auto" else config.precision
     return torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bf16")

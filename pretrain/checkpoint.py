@@ -26,7 +26,7 @@ from pretrain import record as records
 from pretrain import retention
 from pretrain.initial import materialise, random_value
 from pretrain.models import FAMILIES
-from pretrain.models.family import ModelConfig, Vocabulary, countable_sizes
+from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 from pretrain.record import Record
 from pretrain.saving import ALONE, DIVERGED, Process, StateOwner, digest, save, write_weights
 from pretrain.stored import Stored
@@ -171,7 +171,7 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
     model = model_config(folder, record)
     family = FAMILIES[model.family]
     try:
-        with countable_sizes():
+        with on_meta_device():
             backbone: Any = family.module(model, Vocabulary(record.vocabulary_size, folder / "tokenizer.model"))
     except ConfigError as error:
         raise CheckpointError(f"{folder / records.FILE}: {error}") from None

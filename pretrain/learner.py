@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pretrain.interfaces import Batch
 from pretrain.models import FAMILIES
-from pretrain.models.family import ModelConfig, Vocabulary
+from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 from pretrain.objectives import OBJECTIVES
 
 
@@ -59,17 +58,6 @@ class Learner(nn.Module):
 
 def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary) -> Learner:
     """The learner on the meta device: shapes without memory; ``pretrain.initial`` gives the values."""
-    with torch.device("meta"), _NoInit():
+    with on_meta_device():
         backbone = FAMILIES[model.family].module(model, vocabulary)
         return Learner(backbone, objectives)
-
-
-class _NoInit(TorchFunctionMode):
-    """Leaves out torch's own initialization: on the meta device it sets nothing, and loads torch's compiler for that,
-    which takes a second."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)

@@ -7,7 +7,7 @@ import torch
 
 from configs.errors import ConfigError
 from pretrain.learner import Learner, build
-from pretrain.models.family import ModelConfig, Vocabulary, countable_sizes
+from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 
 
 def build_within_memory(
@@ -22,7 +22,7 @@ def build_within_memory(
     Raises:
         ConfigError: not even the fp32 weights and the moments fit into the memory of the processes' devices.
     """
-    with countable_sizes():
+    with on_meta_device():
         learner = build(model, objectives, vocabulary)
     entries = sum(parameter.numel() for parameter in learner.parameters())
     world, here = int(os.environ.get("WORLD_SIZE", "1")), 1

@@ -21,6 +21,8 @@ from data_pipeline.shards import Dataset
 from pretrain.batches import Start
 from pretrain.record import Change, Record
 
+ORDERS = ("data.dataset", "seed")
+"""Settings of which the order of the rows is made: another order begins with its first row."""
 DATASET = "data.dataset"
 """The one setting that is compared by what is in it, not by its value: a folder may be moved."""
 
@@ -66,7 +68,7 @@ class Origin(NamedTuple):
 def origin(config: Section, accept: tuple[str, ...], dataset: Dataset, resumed: tuple[Path, Record] | None) -> Origin:
     """Compare a run with the checkpoint that it goes on from, if there is one, and say where in the data it begins.
 
-    A dataset that is not the checkpoint's is read from its first row.
+    A dataset that is not the checkpoint's is read from its first row, and so is one in another order.
 
     Raises:
         CheckpointError: a setting differs that must be the same.
@@ -76,8 +78,8 @@ def origin(config: Section, accept: tuple[str, ...], dataset: Dataset, resumed: 
         return Origin(Start(), sha256, 0)
     folder, record = resumed
     new = compare(config, accept, folder, record, sha256)
-    other_rows = any(change.key == DATASET for change in new)
-    first = record.samples if other_rows else record.dataset_first_sample
+    is_new_order = any(change.key in ORDERS for change in new)
+    first = record.samples if is_new_order else record.dataset_first_sample
     return Origin(Start(record.step, record.samples - first), sha256, first, (*record.changes, *new), new)
 
 
@@ -125,7 +127,12 @@ def compare(
 
 def describe(changes: list[Change] | tuple[Change, ...]) -> str:
     """Changes in one line."""
-    return ", ".join(f"{change.key} {_shown(change.before)} -> {_shown(change.after)}" for change in changes)
+    return ", ".join(
+        f"{change.key} {_shown(change.before)} has other rows"
+        if change.before == change.after
+        else f"{change.key} {_shown(change.before)} -> {_shown(change.after)}"
+        for change in changes
+    )
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -141,10 +148,11 @@ def _differences(config: Section, record: Record, dataset_sha256: str) -> Iterat
     for setting in settings(config):
         kind = kind_of(setting.field)
         before = _at(record.config, setting)
-        # "auto" is what the checkpoint has.
-        if kind is Kind.DERIVED or before == setting.value or setting.value == "auto":
-            continue
-        if setting.key == DATASET and _same_dataset(before, setting.value, record, dataset_sha256):
+        if setting.key == DATASET:
+            is_same = _same_dataset(before, setting.value, record, dataset_sha256)
+        else:
+            is_same = before == setting.value
+        if kind is Kind.DERIVED or is_same:
             continue
         yield Change(step=record.step, key=setting.key, before=before, after=setting.value), kind
         if setting.key == "model.family":

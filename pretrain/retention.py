@@ -17,31 +17,33 @@ WRITTEN = re.compile(r"\w+-\d{5}(-\d{3,})?\.safetensors|tokenizer\.model|checkpo
 class Retention:
     """The checkpoints of a running run: older ones are removed only when the newest has been trained on from.
 
-    Weights may be lost in the last step before a checkpoint, which shows in the losses of the next one.
+    Weights may be lost in the last step before a checkpoint, which shows in the gradients of the next step.
     """
 
-    def __init__(self, output: Path, keep: int, leads: bool):
-        """``leads`` is true in the one process that removes and renames."""
-        self.output, self.keep, self.leads = output, keep, leads
+    def __init__(self, output: Path, keep: int, is_rank_zero: bool):
+        """``is_rank_zero`` is true in the one process that removes and renames."""
+        self.output, self.keep, self.is_rank_zero = output, keep, is_rank_zero
         self._untried: Path | None = None
+        self._lost: Path | None = None
 
     def saved(self, path: Path) -> None:
         self._untried = path
+        # Named here: later the first process may have renamed it before another one looks.
+        self._lost = _free(path, "diverged")
 
     def confirm(self) -> None:
-        """The weights of the newest checkpoint have given finite losses."""
-        if self.leads and self._untried is not None:
+        """The weights of the newest checkpoint have given finite gradients."""
+        if self.is_rank_zero and self._untried is not None:
             prune(self.output, self.keep, self._untried)
         self._untried = None
 
     def diverged(self) -> str:
-        """Take the name of a checkpoint from one whose weights gave no finite loss -> what is to be said of it."""
-        if self._untried is None:
+        """Take the name of a checkpoint from one whose weights gave no finite gradients -> what is to be said of it."""
+        if self._untried is None or self._lost is None:
             return ""
-        lost = self._untried.with_name(self._untried.name + ".diverged")
-        if self.leads and not os.path.lexists(lost):
-            self._untried.rename(lost)
-        return f"; the checkpoint from which it diverged is now {lost}"
+        if self.is_rank_zero:
+            self._untried.rename(self._lost)
+        return f"; the checkpoint from which it diverged is now {self._lost}"
 
 
 def folder(output: Path, step: int) -> Path:
@@ -83,11 +85,16 @@ def remove_partial(path: Path) -> bool:
 def publish(partial: Path, final: Path) -> None:
     """Give a complete checkpoint its name; what stands there already is moved aside, never removed."""
     if os.path.lexists(final):
-        number = 1
-        while os.path.lexists(aside := final.with_name(f"{final.name}.before-{number}")):
-            number += 1
-        final.rename(aside)
+        final.rename(_free(final, "before"))
     partial.rename(final)
+
+
+def _free(path: Path, suffix: str) -> Path:
+    """A name beside ``path`` that nothing has."""
+    number = 1
+    while os.path.lexists(found := path.with_name(f"{path.name}.{suffix}-{number}")):
+        number += 1
+    return found
 
 
 def _entries(output: Path) -> list[Path]:

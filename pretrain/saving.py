@@ -87,7 +87,7 @@ def _write_share(
 ) -> tuple[dict[str, str], Exception | None]:
     """Write what this process has of all tensors -> SHA-256 by file, and the first fault.
 
-    After a fault nothing more is written, but the state is gone through to its end: it is a collective.
+    After a fault nothing more is written, but all of the state is still read: it is a collective.
     """
     written: dict[str, str] = {}
     fault: Exception | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from configs.kinds import Kind, fields, kind_of
+from configs.kinds import fields, kind_of
 from pretrain.config import RunConfig
 from pretrain.models import FAMILIES
 
@@ -27,7 +27,6 @@ batch of another size neither skips nor repeats one.
 | setting | kind |
 |---|---|
 """
-WORDS = {Kind.FIXED: "same", Kind.FREE: "may change", Kind.DERIVED: "derived"}
 
 
 def all_settings() -> Iterator[tuple[str, FieldInfo]]:
@@ -44,7 +43,7 @@ def table() -> str:
     words: dict[str, list[str]] = {}
     for key, field in all_settings():
         kind = kind_of(field)
-        word = WORDS[kind] if kind else "none: give it one"
+        word = kind.value if kind else "none: give it one"
         if word not in words.setdefault(key, []):
             words[key].append(word)
     return HEAD + "".join(f"| `{key}` | {' or '.join(found)} |\n" for key, found in words.items())

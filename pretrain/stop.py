@@ -20,7 +20,7 @@ class StopConfig(Section):
     minutes: Free[float | None] = Field(default=None, gt=0, allow_inf_nan=False)
     """Minutes of training; ``steps`` is then an upper limit, and the learning rate is planned for as many steps as the
     minutes will allow. Steps, validation and checkpoints count, the start of the program does not; a resumed run
-    counts on."""
+    counts on, without the writing of the checkpoint that it goes on from."""
 
 
 class Limits:

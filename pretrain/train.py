@@ -178,11 +178,12 @@ class Run:
             tokens, operations = tokens + step_tokens, operations + step_operations
             # DeepSpeed says -1 where the norm is not finite.
             self._require_finite({"gradient norm": norm if norm >= 0 else math.nan})
+            # These gradients are of the newest checkpoint's weights, or of later ones.
+            self.retention.confirm()
             done = self.limits.over(self.step) or self.step >= last
             self.reporter.advance(self.step, self.limits.expected_steps(self.step))
         means = self._mean_over_data(totals, self.step - first)
         self._require_finite(means)
-        self.retention.confirm()
         counts = self.mesh.sum_over_data(torch.tensor([tokens, operations], device=self.mesh.device)).tolist()
         facts = {"tokens": counts[0], "operations": counts[1], "learning_rate": learning_rate, "gradient_norm": norm}
         self.reporter.training(self.step, means, facts)

@@ -179,7 +179,9 @@ class LoopCache(NullCache):
                 if (found := layer.load_overload(sig, target_context)) is not None:
                     return found
             except Exception:  # whatever a damaged file leads to: it is as good as none
-                self.flush()
+                if layer is self._layers[-1]:
+                    with suppress(OSError):
+                        self.flush()
         return None
 
     def _acquire(self) -> None:

@@ -55,14 +55,13 @@ def sentences(path: Path, done: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ExchangeError(
-            f"{path}: cannot be {done} ({error.strerror or error}); correct the path or its permissions"
-        ) from None
+        where, reason = error.filename or path, error.strerror or error
+        raise ExchangeError(f"{where}: cannot be {done} ({reason}); correct the path or its permissions") from None
     except SafetensorError as error:
         raise ExchangeError(f"{path}: cannot be {done} ({error}); correct the path or make room") from None
     except ValueError as error:
         # A null byte, which no path can have.
-        if "null" not in str(error):
+        if "embedded null" not in str(error):
             raise
         raise ExchangeError(f"{str(path)!r}: is no path ({error}); correct it") from None
 

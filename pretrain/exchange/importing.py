@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 import configs
-from configs.errors import ExchangeError
+from configs.errors import ConfigError, ExchangeError
 from data_pipeline.tokenizer import Tokenizer
 from pretrain import checkpoint, learner
 from pretrain.exchange import EXCHANGES, keys
@@ -118,8 +118,8 @@ def _shapes(twin: Exchange, rows: tuple[Row, ...], config: ModelConfig, pieces: 
     }
     try:
         model = learner.build(config, objectives, Vocabulary(pieces))
-    except RuntimeError as error:
-        raise ExchangeError(f"{origin}: speaks of a model that is too large to be made ({error}); correct it") from None
+    except ConfigError as error:
+        raise ExchangeError(f"{origin}: {error}") from None
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     heads = taken(rows, shapes)
     return {name: shape for name, shape in shapes.items() if name.startswith("backbone.") or name in heads}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.errors import ExchangeError
 from pretrain.exchange.aside import sentences
-from pretrain.exchange.strict_json import json_object, one_line, shown
+from pretrain.exchange.strict_json import json_object, shown
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
@@ -27,8 +27,6 @@ class Stored(NamedTuple):
     file: Path
     format: str
     """As safetensors names it: F32, BF16, ..."""
-    values: int
-    """How many numbers it has."""
 
 
 class ModelFolder:
@@ -65,7 +63,7 @@ class ModelFolder:
         opened = {file: _opened(file) for file in {stored.file for stored in self.tensors.values()}}
 
         def read(name: str) -> Tensor:
-            file, format, _ = self.tensors[name]
+            file, format = self.tensors[name]
             if format not in READ_AS_FP32:
                 raise ExchangeError(
                     f"{file}: tensor {name} is {format}; weights of {', '.join(READ_AS_FP32)} are read, so save the "
@@ -137,11 +135,7 @@ def _stored(file: Path) -> Iterator[tuple[str, Stored]]:
     for name in opened.keys():  # noqa: SIM118 (safe_open is not a dict)
         if not name.isprintable():
             raise ExchangeError(f"{file}: has a tensor with the name {shown(name)}, which nobody writes; copy it anew")
-        part = opened.get_slice(name)
-        values = 1
-        for size in part.get_shape():
-            values *= size
-        yield name, Stored(file, part.get_dtype(), values)
+        yield name, Stored(file, opened.get_slice(name).get_dtype())
 
 
 def _opened(file: Path) -> Any:
@@ -151,4 +145,4 @@ def _opened(file: Path) -> Any:
     try:
         return safe_open(file, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise ExchangeError(f"{file}: cannot be read as safetensors ({one_line(error)}); copy it anew") from None
+        raise ExchangeError(f"{file}: cannot be read as safetensors ({error}); copy it anew") from None

@@ -54,12 +54,6 @@ def shown(value: Any, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def one_line(error: Exception, longest: int = 300) -> str:
-    """A library's words in a message of ours: they may repeat what is in a file."""
-    text = "".join(character if character.isprintable() else " " for character in str(error))
-    return text if len(text) <= longest else f"{text[:longest]}..."
-
-
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):

@@ -56,10 +56,10 @@ class BertConfig(TransformerConfig):
     follows: ClassVar[Mapping[str, str]] = {"head_activation": "activation"}
 
     @model_validator(mode="after")
-    def _heads_are_turned_in_pairs(self) -> Self:
+    def _heads_have_pairs(self) -> Self:
         if self.position_kind == "rotary" and (self.width // self.heads) % 2:
             raise ValueError(
-                f"width {self.width} / heads {self.heads} is odd, but rotary positions turn pairs; change one of them"
+                f"width {self.width} / heads {self.heads} is odd, but rotary positions rotate pairs; change one of them"
             )
         return self
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from configs import Section
 from configs.errors import ConfigError
@@ -82,11 +83,26 @@ class ModelConfig(Section):
         return self.initial_std
 
 
+class _NoInit(TorchFunctionMode):
+    """Leaves out torch's own initialization: on the meta device it sets nothing, and loads torch's compiler for that,
+    which takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 @contextlib.contextmanager
-def countable_sizes() -> Iterator[None]:
-    """Build modules on the meta device; sizes that multiply to more than can be counted raise a ConfigError."""
+def on_meta_device() -> Iterator[None]:
+    """Build modules as shapes without memory.
+
+    Raises:
+        ConfigError: sizes multiply to more than can be counted.
+    """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoInit():
             yield
     except (RuntimeError, OverflowError) as error:
         if "overflow" not in str(error).lower():

@@ -263,6 +263,12 @@ def test_what_is_too_large_is_counted_and_passed_over(tmp_path: Path, kind: str)
     found = documents(config(kind, path, maximum_document_megabytes=1.0), dropped)
     assert [text for text, _ in found] == ["small", "last"]
     assert dropped == {"too large": 1}
+    if kind == "text":
+        path.write_text("small\n\nbefore it\n" + "x" * 3_000_000 + "\nbehind it\n\nlast")
+        dropped.clear()
+        found = documents(config(kind, path, maximum_document_megabytes=1.0), dropped)
+        assert [text for text, _ in found] == ["small", "last"], "its neighbours are not put together"
+        assert dropped == {"too large": 1}
     lines = "\n".join(["y" * 1000] * 2000)
     path.write_text(f"small\n\n{lines}\n\nlast")
     if kind == "text":

@@ -217,6 +217,7 @@ def normalised_by(kind: str) -> Change:
     return lambda whole: whole.update(normalizer={"type": kind})
 
 
+FLAGS = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
 REFUSED: list[tuple[str, Change, str]] = [
     ("words", lambda whole: whole["added_tokens"].append({"id": 34, "content": "covid", "special": False}), "'covid'"),
     ("words", lambda whole: whole["model"].update(continuing_subword_prefix=""), "continuing_subword_prefix is empty"),
@@ -226,6 +227,11 @@ REFUSED: list[tuple[str, Change, str]] = [
         "words",
         lambda whole: whole["model"]["vocab"].update({"a": 6, "b": 5}),
         "gives 'a' the id 6, and vocab.txt the id 5",
+    ),
+    (
+        "words",
+        lambda whole: whole["added_tokens"].append({"id": 5, "content": "a", "special": False, **FLAGS}),
+        "adds 'a' to its vocabulary",
     ),
     ("words", lambda whole: whole.update(pre_tokenizer={"type": "Metaspace"}), "'WordPiece' cut by 'Metaspace'"),
     ("pairs", lambda whole: whole["model"].update(dropout=0.1), "dropout is 0.1"),

@@ -146,12 +146,12 @@ def test_a_run_that_diverges_stops_and_saves_nothing(name: str, copied: dict[str
         "checkpoint": {"save_every_steps": 1, "keep": 1},
     }
     with pytest.raises(
-        TrainingError, match=r"step 4: .*(nan|inf).*training has diverged.*is now .*step-00000003.diverged"
+        TrainingError, match=r"step 4: .*(nan|inf).*training has diverged.*is now .*step-00000003.diverged-1"
     ):
         go(copied | wild)
     after = {path: path.read_bytes() for path in (output / "checkpoints").rglob("*") if path.is_file()}
     assert after.items() >= before.items()
-    assert "step-00000003.diverged" in [path.name for path in (output / "checkpoints").iterdir()]
+    assert "step-00000003.diverged-1" in [path.name for path in (output / "checkpoints").iterdir()]
     assert all(torch.isfinite(value).all() for value in weights(output).values())
     for line in (output / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(name))
@@ -170,6 +170,39 @@ def test_a_dataset_may_be_moved(copied: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(copied["data"]["dataset"], tmp_path / "moved")
     found = go(changed(copied, "data.dataset", str(tmp_path / "moved")))
     assert found.samples == 24 and found.dataset_first_sample == 0
+
+
+def test_other_rows_in_the_same_folder_are_refused(
+    copied: dict[str, Any], tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pretrain.resume.fingerprint", lambda dataset: "other rows")
+    with pytest.raises(CheckpointError, match=r"data\.dataset .* has other rows; set it back"):
+        go(copied)
+    found = go(copied | {"resume": {"accept": ["data.dataset"]}})
+    assert found.dataset_first_sample == 16 and found.samples == 24
+
+
+def test_another_order_begins_with_its_first_row(copied: dict[str, Any]) -> None:
+    found = go(copied | {"seed": 2, "resume": {"accept": ["seed"]}})
+    assert found.dataset_first_sample == 16 and found.samples == 24
+
+
+def test_a_checkpoint_that_was_trained_on_from_keeps_its_name(
+    copied: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, step = [], Run.train_step
+
+    def diverging(run: Run) -> Any:
+        losses, norm, *rest = step(run)
+        taken.append(run.step)
+        return losses, -1.0 if run.step == 6 else norm, *rest
+
+    monkeypatch.setattr(Run, "train_step", diverging)
+    with pytest.raises(TrainingError, match="step 6") as caught:
+        go(copied | {"steps": 9, "checkpoint": {"save_every_steps": 3}})
+    assert taken == [3, 4, 5, 6] and "is now" not in str(caught.value)
+    newest = checkpoint.latest(Path(copied["output"]))
+    assert newest is not None and newest.name == "step-00000003"
 
 
 def test_a_checkpoint_of_before_goes_on(copied: dict[str, Any]) -> None:
