@@ -96,7 +96,10 @@ class SentencePieceModel:
         return text.removesuffix(" ") if self._suffix and self._normalizer.add_dummy_prefix else text
 
     def id_to_piece(self, token: int) -> str:
-        return self._reader.id_to_piece(token)
+        try:
+            return self._reader.id_to_piece(token)
+        except UnicodeDecodeError:
+            raise ConfigError(f"the tokenizer model: its piece {token} is not UTF-8; copy the file again") from None
 
     def piece_to_id(self, piece: str) -> int:
         return self._reader.piece_to_id(piece)

@@ -176,7 +176,8 @@ def load_backbone(path: Path, *, seed: int | None = None) -> Loaded:
     except ConfigError as error:
         raise CheckpointError(f"{folder / records.FILE}: {error}") from None
     names = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
-    check_shapes(folder, record.model_copy(update={"shapes": {name: record.shapes.get(name) for name in names}}), names)
+    backbones = {name: shape for name, shape in record.shapes.items() if name.startswith("backbone.")}
+    check_shapes(folder, record.model_copy(update={"shapes": backbones}), names)
     trained, draw = stored(folder, record, "weights"), random_value(seed or 0, model.deviation)
     materialise(
         backbone,
