@@ -319,7 +319,7 @@ FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
         ("tokenizer.json", {"added_tokens": [token(99, "new", True)]}, "its ids are not 0 to"),
         ("tokenizer.json", {"added_tokens": [token(5, "b", True)]}, "its ids are not 0 to"),
         ("tokenizer.json", {"vocab": {"[PAD]": 1}}, "the token '.PAD.' with the id 1, which the vocabulary"),
-        ("tokenizer.json", {"added_tokens": [token(5, "a", False)]}, "finds 'a' in a text before it is cut"),
+        ("tokenizer.json", {"added_tokens": [token(5, "a", False)]}, "adds 'a' to its vocabulary"),
         ("tokenizer_config.json", {"added_tokens_decoder": {"99": {"content": "new"}}}, "adds 'new' to its vocabulary"),
         ("added_tokens.json", {"new": 99}, "adds 'new' to its vocabulary"),
     ],
