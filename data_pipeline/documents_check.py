@@ -14,13 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from configs.errors import DatasetError
+import configs
+from configs import Section
+from configs.errors import ConfigError, DatasetError
+from data_pipeline.clean import CleanConfig
 from data_pipeline.manifest import digest
 from data_pipeline.original_texts import cleaned, document_of, names_of, original
 from data_pipeline.python_documentation import packages
 from data_pipeline.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.row_texts import DocumentText
 from data_pipeline.shards import Dataset
+from data_pipeline.unit import SourceConfig
 
 AGAIN = "prepare the dataset again"
 COMPARED = {"train": 100, "validation": 400}
@@ -134,7 +138,7 @@ def _held_out(dataset: Dataset) -> _Read:
 
 
 def _trained(dataset: Dataset) -> _Read:
-    rules = dataset.manifest.recipe["clean"]
+    (rules,) = _sections(dataset, "clean", CleanConfig)
     wanted = _even(dataset.manifest.documents.get("kept for training", 0), COMPARED["train"])
     chosen: dict[int, str] = {}
 
@@ -187,10 +191,25 @@ def _even(count: int, most: int) -> set[int]:
     return set(np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()) if count else set()
 
 
+def _sections(dataset: Dataset, name: str, kind: type[Section]) -> list[dict[str, Any]]:
+    """The tables of a recipe under ``name``, checked: a manifest with the right checksum may still hold anything."""
+    found = dataset.manifest.recipe.get(name)
+    sections = found if isinstance(found, list | tuple) and name == "source" else [found]
+    checked = []
+    for values in sections:
+        if not isinstance(values, dict):
+            raise DatasetError(f"{dataset.path}: recipe.{name} in the manifest is no table; {AGAIN}")
+        known = {key: value for key, value in values.items() if key in kind.model_fields}
+        try:
+            checked.append({**values, **configs.dump(configs.parse(known, kind, f"recipe.{name}"))})
+        except ConfigError as error:
+            raise DatasetError(f"{dataset.path}: {error} in the manifest; {AGAIN}") from None
+    return checked
+
+
 def _sources(dataset: Dataset, names: set[str]) -> dict[str, Any]:
     """The configuration of the source of each file or package of these names that still is what was read."""
-    configured = dataset.manifest.recipe["source"]
-    configured = [configured] if isinstance(configured, dict) else configured
+    configured = _sections(dataset, "source", SourceConfig)
     installed = dict(packages()) if any(each["kind"] == "python_documentation" for each in configured) else {}
     found: dict[str, Any] = {}
     left = MOST_HASHED
@@ -200,8 +219,10 @@ def _sources(dataset: Dataset, names: set[str]) -> dict[str, Any]:
             continue
         left -= row["bytes"]
         files = installed.get(name, (name,))
+        if not 0 <= row["source"] < len(configured):
+            raise DatasetError(f"{dataset.path}: {row['name']} is of a source that is not in the recipe; {AGAIN}")
         if left >= 0 and _digest(files) == row["sha256"]:
-            source = configured[row.get("source", 0)]
+            source = configured[row["source"]]
             found[name] = {**source, "files": files} if name in installed else source
     return found
 

@@ -83,7 +83,7 @@ class Manifest(Section):
     """Of ``validation_documents.jsonl``."""
     places_sha256: str
     """Of ``train_documents.arrow``."""
-    documents: dict[str, int]
+    documents: dict[str, Annotated[int, Field(ge=0, le=2**62)]]
     """Documents read, kept, held out, and dropped by reason, each once however long; and what was done to them, such as
     repairs."""
     sources: tuple[SourceRow, ...]
@@ -115,6 +115,12 @@ class Manifest(Section):
         ):
             if missing := [name for name in needed if name not in found]:
                 raise ValueError(f"{where} lacks {', '.join(missing)}")
+        masks = {"mask_positions", "mask_labels"} & set(self.columns)
+        if len(masks) == 1 or (masks and "mask" not in self.tokenizer.special):
+            raise ValueError("columns have one of mask_positions and mask_labels, or there is no mask token")
+        for name, split in self.splits.items():
+            if split.rows != sum(shard.rows for shard in split.shards):
+                raise ValueError(f"splits.{name} has {split.rows} rows, but its shards have others")
         return self
 
     @property
