@@ -6,28 +6,14 @@ What each character is comes from ``characters.py``.
 import numpy as np
 
 from data_pipeline.compiled import compiled
+from data_pipeline.compiled.utf8 import after_space, before, decoded, is_space
 
-TAB, SPACE, NEWLINE = 9, 32, 10
 TAGS = 0xE0000
 """Code points from here on are part of the character before them."""
 
 PAUSE, JOINED, JOINS, FLAG = 1, 2, 4, 8
 """What a character is, as bits: a comma or the like; never parted from the character before, from the one behind, and
 from the other half of a flag."""
-
-
-@compiled
-def decoded(data, place):
-    """(code point, bytes) of the character at ``place``."""
-    byte = np.int64(data[place])
-    if byte < 0x80:
-        return byte, 1
-    if byte < 0xE0:
-        return (byte & 0x1F) << 6 | np.int64(data[place + 1]) & 0x3F, 2
-    if byte < 0xF0:
-        return (byte & 0x0F) << 12 | (np.int64(data[place + 1]) & 0x3F) << 6 | np.int64(data[place + 2]) & 0x3F, 3
-    high = (byte & 0x07) << 18 | (np.int64(data[place + 1]) & 0x3F) << 12
-    return high | (np.int64(data[place + 2]) & 0x3F) << 6 | np.int64(data[place + 3]) & 0x3F, 4
 
 
 @compiled
@@ -42,34 +28,11 @@ def kind_at(data, place, stop, kinds):
 
 
 @compiled
-def before(data, place, start):
-    """Where the character before ``place`` begins; ``place`` where there is none."""
-    if place <= start:
-        return place
-    place -= 1
-    while place > start and data[place] & 0xC0 == 0x80:
-        place -= 1
-    return place
-
-
-@compiled
 def kind_before(data, place, start, kinds):
     """Bits of the character that ends at ``place``; 0 at the start."""
     if place <= start:
         return np.uint8(0)
     return kind_at(data, before(data, place, start), place, kinds)[0]
-
-
-@compiled
-def is_space(byte):
-    return byte in (SPACE, NEWLINE, TAB)
-
-
-@compiled
-def after_space(data, place, stop):
-    while place < stop and is_space(data[place]):
-        place += 1
-    return place
 
 
 @compiled

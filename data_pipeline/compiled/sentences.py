@@ -6,8 +6,9 @@ The sets of words and characters are those of ``sentences.py`` and ``characters.
 import numpy as np
 
 from data_pipeline.compiled import compiled
+from data_pipeline.compiled.utf8 import NEWLINE, SPACE, after_space, before, decoded, is_space
 
-TAB, SPACE, NEWLINE, STOP, SEMICOLON = 9, 32, 10, 46, 59
+STOP, SEMICOLON = 46, 59
 EXCLAMATION, QUESTION, DOUBLE_QUOTE, CAPITAL_I = 33, 63, 34, 73
 ARABIC_STOP, FULL_WIDTH_STOP, CLOSING_GUILLEMET, ELLIPSIS = 0x6D4, 0xFF0E, 0xBB, 0x2026
 TAGS = 0xE0000
@@ -44,20 +45,6 @@ FIRST_CODE, FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
 @compiled
-def decoded(data, place):
-    """(code point, bytes) of the character at ``place``."""
-    byte = np.int64(data[place])
-    if byte < 0x80:
-        return byte, 1
-    if byte < 0xE0:
-        return (byte & 0x1F) << 6 | np.int64(data[place + 1]) & 0x3F, 2
-    if byte < 0xF0:
-        return (byte & 0x0F) << 12 | (np.int64(data[place + 1]) & 0x3F) << 6 | np.int64(data[place + 2]) & 0x3F, 3
-    high = (byte & 0x07) << 18 | (np.int64(data[place + 1]) & 0x3F) << 12
-    return high | (np.int64(data[place + 2]) & 0x3F) << 6 | np.int64(data[place + 3]) & 0x3F, 4
-
-
-@compiled
 def kind_at(data, place, stop, kinds):
     """(bits of the character at ``place``, its bytes); (0, 0) at the end."""
     if place >= stop:
@@ -69,27 +56,11 @@ def kind_at(data, place, stop, kinds):
 
 
 @compiled
-def before(data, place, start):
-    """Where the character before ``place`` begins; ``place`` where there is none."""
-    if place <= start:
-        return place
-    place -= 1
-    while place > start and data[place] & 0xC0 == 0x80:
-        place -= 1
-    return place
-
-
-@compiled
 def kind_before(data, place, start, kinds):
     """Bits of the character that ends at ``place``; 0 at the start."""
     if place <= start:
         return np.uint32(0)
     return kind_at(data, before(data, place, start), place, kinds)[0]
-
-
-@compiled
-def is_space(byte):
-    return byte in (SPACE, NEWLINE, TAB)
 
 
 @compiled
@@ -149,13 +120,6 @@ def lead_bytes(kinds):
 @compiled
 def next_mark(data, place, stop, leads):
     while place < stop and not leads[data[place]]:
-        place += 1
-    return place
-
-
-@compiled
-def after_space(data, place, stop):
-    while place < stop and is_space(data[place]):
         place += 1
     return place
 

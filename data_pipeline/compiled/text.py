@@ -6,6 +6,7 @@ The rules are those of ``clean.py``, and what each character is comes from ``cha
 import numpy as np
 
 from data_pipeline.compiled import compiled, inlined
+from data_pipeline.compiled.utf8 import decoded
 
 SPACE, NEWLINE, RETURN = 32, 10, 13
 BLOCK = 32
@@ -13,20 +14,6 @@ BLOCK = 32
 
 LETTER, REMOVED, WHITE = 1, 2, 4
 """What a character is, as bits: a letter or mark, one that is left out, white space other than a newline."""
-
-
-@compiled
-def decoded(data, place):
-    """(code point, bytes) of the character at ``place``."""
-    byte = np.int64(data[place])
-    if byte < 0x80:
-        return byte, 1
-    if byte < 0xE0:
-        return (byte & 0x1F) << 6 | np.int64(data[place + 1]) & 0x3F, 2
-    if byte < 0xF0:
-        return (byte & 0x0F) << 12 | (np.int64(data[place + 1]) & 0x3F) << 6 | np.int64(data[place + 2]) & 0x3F, 3
-    high = (byte & 0x07) << 18 | (np.int64(data[place + 1]) & 0x3F) << 12
-    return high | (np.int64(data[place + 2]) & 0x3F) << 6 | np.int64(data[place + 3]) & 0x3F, 4
 
 
 @compiled
