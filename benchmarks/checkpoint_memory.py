@@ -63,7 +63,7 @@ def work(settings: dict[str, Any], steps: int) -> None:
         run.train_step()
     saved, _ = extra(run.save)
     run.close()
-    if mesh.leads:
+    if mesh.is_rank_zero:
         whole = max(shape.numel() for shape in run.shapes.values()) * 4 / GIGABYTE
         print(
             f"RESULT {'drawing' if steps == 1 else 'reading'} took {run.took:.2f} GB on top of {held:.2f} held, "

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 import configs
-from data_pipeline.columns import Ragged
+from data_pipeline.dataset.shards import Dataset, open_dataset
+from data_pipeline.examples.spans import sentinel_ids
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.shards import Dataset, open_dataset
-from data_pipeline.spans import sentinel_ids
-from pretrain.checkpoint import latest
+from data_pipeline.ragged import Ragged
+from pretrain.checkpoints.checkpoint import latest
 from pretrain.config import RunConfig
 from pretrain.objectives import OBJECTIVES
 

@@ -15,7 +15,9 @@ transformers, rich, typer, matplotlib and scikit-learn. What else it imports can
     python -m pip install --no-index --no-deps --target site wheels/*.whl && export PYTHONPATH=site:.
 
 Nor does it need Ray: with ``SESAME_TEST_DATASETS=DIR`` the tests keep their datasets below DIR and read those that they
-find there. On a machine that has Ray, ``SESAME_TEST_DATASETS=DIR pytest tests/pretrain/test_recompute.py`` fills it.
+find there. On a machine that has Ray, this fills it:
+
+    SESAME_TEST_DATASETS=DIR pytest tests/pretrain/parallel/test_recompute.py
 """
 
 import argparse
@@ -40,17 +42,17 @@ import numpy as np
 import torch
 
 import configs
-from data_pipeline.columns import Ragged
-from pretrain.initial import materialise
-from pretrain.interfaces import Batch
+from data_pipeline.ragged import Ragged
+from pretrain.batch import Batch
+from pretrain.data.packing import assemble
+from pretrain.flops import FlopCount
+from pretrain.initialization import materialise
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OptimizerConfig
-from pretrain.packing import assemble
-from pretrain.parallel import ParallelConfig
+from pretrain.parallel.config import ParallelConfig
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.zero import Engine
-from pretrain.work import Work
 
 ROOT = Path(__file__).parent.parent
 
@@ -160,7 +162,7 @@ def where(error: Exception) -> str:
 def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
     """Tokens per second, model-FLOPs use, memory, kernel launches and host synchronisations of a training step."""
     learner, batches = prepared(shape)
-    work = Work.of(learner)
+    work = FlopCount.of(learner)
     flops = sum(work.operations(batch) for batch in batches)
     tokens = sum(batch.tokens for batch in batches)
     parameters = sum(parameter.numel() for parameter in learner.parameters())

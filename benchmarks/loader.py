@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_pipeline.columns import Ragged
-from data_pipeline.manifest import SplitRecord
-from data_pipeline.shards import Split, open_dataset, write_shard
-from pretrain.batches import Batches, DataConfig, Share
+from data_pipeline.dataset.manifest import SplitRecord
+from data_pipeline.dataset.shards import Split, open_dataset, write_shard
+from data_pipeline.ragged import Ragged
+from pretrain.data.batches import Batches, DataConfig, DataRank
 
 LENGTH, PREDICTED = 128, 19
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
@@ -55,7 +55,7 @@ def measure(dataset: Any, batch: int, steps: int) -> None:
     """Print the rate of whole steps after the first touch of every page, and the time of the first batch far away."""
     config = DataConfig(dataset="", global_batch=batch)
     begin = time.perf_counter()
-    source = Batches(dataset, config, READS, 1, Share(0, 1))
+    source = Batches(dataset, config, READS, 1, DataRank(0, 1))
     list(source.step(123_456_789))
     print(f"first batch after opening, at step 123,456,789: {(time.perf_counter() - begin) * 1e3:.1f} ms")
     for number in range(steps):

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from data_pipeline.draws import generator
+from data_pipeline.random_streams import generator
 
 INTERVAL = 0.1
 CHANGED = 6

@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python benchmarks/sentence_splitting.py [TEXT.jsonl.zst ...]
 
-Well: the hard cases of ``tests/data_pipeline/sentences_hard_cases.txt``, by language: right are those whose sentences
-are all right. Beside them, where they are installed, ICU's rules (the package PyICU) and pysbd's; neither is needed.
+Well: the hard cases of ``tests/data_pipeline/examples/sentences_hard_cases.txt``, by language: right are those whose
+sentences are all right. Beside them, where they are installed, ICU (the package PyICU) and pysbd; neither is needed.
 """
 
 import importlib.util
@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 
-from data_pipeline.clean import normalise
-from data_pipeline.columns import Ragged
-from data_pipeline.files import Range, lines
-from data_pipeline.sentences import find_sentences, split
-from data_pipeline.unit import SourceConfig
-from tests.data_pipeline.sentence_cases import read
+from data_pipeline.cleaning.clean import normalise
+from data_pipeline.examples.sentences import find_sentences, split
+from data_pipeline.ragged import Ragged
+from data_pipeline.sources.files import Range, lines
+from data_pipeline.sources.unit import SourceConfig
+from tests.data_pipeline.examples.sentence_cases import read
 
 MEGABYTES = 20
 CODES = {"English": "en", "German": "de", "Chinese": "zh", "Japanese": "ja", "Korean": "ko", "Hindi": "hi"}

@@ -21,15 +21,15 @@ import torch
 import transformers
 from torch.nn.utils.rnn import pad_sequence
 
-from data_pipeline.shards import open_dataset
-from pretrain.batches import Batches, DataConfig, Share
-from pretrain.initial import materialise, random_value
-from pretrain.interfaces import Batch
+from data_pipeline.dataset.shards import open_dataset
+from pretrain.batch import Batch
+from pretrain.data.batches import Batches, DataConfig, DataRank
+from pretrain.initialization import materialise, random_value
 from pretrain.learner import build
 from pretrain.models.bert import BertConfig
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OptimizerConfig
-from pretrain.parallel import ParallelConfig
+from pretrain.parallel.config import ParallelConfig
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.zero import Engine
 from pretrain.precision import Precision, of_device
@@ -44,7 +44,7 @@ def ours(vocabulary_size: int, mesh: Mesh, precision: Precision) -> Callable[[Ba
     """Our step, as ``sesame pretrain`` takes it."""
     config = BertConfig(**SHAPE, dropout=0.1, attention_dropout=0.1)
     learner = build(config, {"masked_lm": 1.0}, Vocabulary(vocabulary_size))
-    value = random_value(1, config.deviation)
+    value = random_value(1, config.init_std)
     materialise(learner, lambda name, parameter: value(name, parameter.shape))
     optimizer = OptimizerConfig(learning_rate=1e-4)
     engine = Engine(learner, optimizer, ParallelConfig(precision=precision.name), mesh, (SEQUENCES, 1))
@@ -82,7 +82,7 @@ def theirs(vocabulary_size: int, precision: Precision) -> Callable[[dict[str, to
 
 def padded(batch: Batch) -> dict[str, torch.Tensor]:
     """The same sequences, labels and mask in transformers' layout."""
-    lengths = batch.layout.boundaries_B1.diff().tolist()
+    lengths = batch.layout.cu_seqlens_B1.diff().tolist()
     labels = torch.full((batch.tokens,), -100)
     labels[batch["mask_positions"]] = batch["mask_labels"]
     columns = {"input_ids": batch["tokens"], "token_type_ids": batch["segments"], "labels": labels}
@@ -100,7 +100,7 @@ def compare(path: Path, steps: int, mesh: Mesh) -> None:
     size = dataset.manifest.tokenizer.vocabulary_size
     config = DataConfig(dataset=str(path), global_batch=SEQUENCES, micro_batch=SEQUENCES)
     reads = ("tokens", "positions", "segments", "mask_positions", "mask_labels")
-    source = Batches(dataset, config, reads, 1, Share(0, 1))
+    source = Batches(dataset, config, reads, 1, DataRank(0, 1))
     batches = [next(iter(source.step(number))) for number in range(steps + WARM_UP)]
     pairs = [(batch, padded(batch)) for batch in batches]
     precision = of_device(torch.device("cpu"))

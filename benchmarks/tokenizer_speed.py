@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 import sentencepiece
 
-from data_pipeline.sentences import split
-from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.examples.sentences import split
+from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
 
 KINDS = ("bpe", "unigram")
 SAMPLE = 20_000

@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.clean import CleanConfig, clean
-from data_pipeline.columns import Columns, Ragged
-from data_pipeline.corrupt import CorruptConfig, Vocabulary, corrupt
-from data_pipeline.draws import generator
-from data_pipeline.examples import laid_out
-from data_pipeline.parts import Wanted, write_parts
-from data_pipeline.segment import SegmentConfig, Sentences, segment
-from data_pipeline.sentences import find_sentences
-from data_pipeline.shards import write_shard
+from data_pipeline.cleaning.clean import CleanConfig, clean
+from data_pipeline.cleaning.parts import Wanted, write_parts
+from data_pipeline.dataset.build import laid_out
+from data_pipeline.dataset.shards import write_shard
+from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
+from data_pipeline.examples.segment import SegmentConfig, Sentences, segment
+from data_pipeline.examples.sentences import find_sentences
+from data_pipeline.ragged import Columns, Ragged
+from data_pipeline.random_streams import generator
 from data_pipeline.sources import SourceConfig, read, units
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.workers import KEEP_MEMORY
 
 

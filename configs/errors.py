@@ -6,7 +6,7 @@
     ├── DatasetError       a folder of prepared shards
     ├── CheckpointError    a folder that a training run has written
     ├── TrainingError      a training run whose values are not finite any more
-    ├── ExchangeError      a model folder in transformers' layout, or a model that has none
+    ├── ConversionError      a model folder in transformers' layout, or a model that has none
     └── TaskError          the files of an evaluation task
 
 Anything else that escapes is a defect of the program and shows its traceback.
@@ -47,7 +47,7 @@ class TrainingError(SesameError):
     """A training run has diverged."""
 
 
-class ExchangeError(SesameError):
+class ConversionError(SesameError):
     """A model folder of transformers is incomplete or unknown here, or a model of ours has no class there."""
 
 

@@ -1,6 +1,6 @@
-"""What a run has finished, on disk, so that the same command goes on after a kill and does nothing twice.
+"""The finished jobs of a run on disk, so that the same command continues after a kill and does nothing twice.
 
-A result is JSON, and its arrays lie beside it as .npz; only the classes of a table are ever made from a file.
+A result is JSON, and its arrays lie beside it as .npz; only classes that the caller names are made from a file.
 """
 
 import fcntl
@@ -8,28 +8,28 @@ import json
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from configs import Section, storage
 from configs.errors import DatasetError
-from data_pipeline.examples import Rows
-from data_pipeline.manifest import Shard
-from data_pipeline.parts import Part, Reading
-from data_pipeline.statistics import Counted
 
-NAMED: dict[str, type] = {each.__name__: each for each in (Part, Reading, Rows, Counted)}
-"""The named tuples that a result may hold."""
 IDENTITY = "identity.json"
 
 
 class Ledger:
     """Results by (stage, number of the job) in the folder of one run."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, classes: Sequence[type]):
+        """
+        Args:
+            classes: the named tuples and :class:`Section` classes that a result may hold.
+        """
         self.folder = folder
+        self._classes = {each.__name__: each for each in classes}
         folder.mkdir(parents=True, exist_ok=True)
 
     def recall(self, stage: str, number: int = 0) -> Any:
@@ -37,7 +37,7 @@ class Ledger:
         path = self._path(stage, number)
         try:
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-                return _decoded(json.loads(path.read_text(encoding="utf-8")), dict(arrays))
+                return self._decoded(json.loads(path.read_text(encoding="utf-8")), dict(arrays))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -45,14 +45,48 @@ class Ledger:
         """Write down the ``result`` of a job that is complete; it can be recalled from then on."""
         arrays: dict[str, np.ndarray] = {}
         path = self._path(stage, number)
-        written = json.dumps(_encoded(result, arrays))
+        text = json.dumps(self._encoded(result, arrays))
         np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
-        aside = path.with_suffix(".aside")
-        aside.write_text(written, encoding="utf-8")
-        aside.rename(path)
+        storage.write_text(path, text, durable=False)
 
     def _path(self, stage: str, number: int) -> Path:
         return self.folder / f"{stage.replace(' ', '-')}-{number:06d}.json"
+
+    def _encoded(self, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+        name = type(value).__name__
+        if isinstance(value, np.ndarray):
+            arrays[f"a{len(arrays)}"] = value
+            return {"array": f"a{len(arrays) - 1}"}
+        if isinstance(value, bytes):
+            return {"bytes": value.hex()}
+        if isinstance(value, Path):
+            return {"path": str(value)}
+        if isinstance(value, Section):
+            return {name: value.model_dump()}
+        if isinstance(value, dict):
+            return {"counts": dict(value)}
+        if isinstance(value, (list, tuple)):
+            kept = name if name in self._classes or name == "list" else "tuple"
+            return {kept: [self._encoded(each, arrays) for each in value]}
+        return value
+
+    def _decoded(self, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ((name, content),) = value.items()
+        if kind := self._classes.get(name):
+            if issubclass(kind, Section):
+                return kind.model_validate(content)
+            return kind(*(self._decoded(each, arrays) for each in content))
+        makers: dict[str, Callable[[Any], Any]] = {
+            "array": arrays.__getitem__,
+            "bytes": bytes.fromhex,
+            "path": Path,
+            "counts": Counter,
+            "list": lambda each: [self._decoded(one, arrays) for one in each],
+            "tuple": lambda each: tuple(self._decoded(one, arrays) for one in each),
+        }
+        return makers[name](content)
 
 
 def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
@@ -79,9 +113,7 @@ def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
         for path in folder.iterdir():
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        aside = known.with_suffix(".aside")
-        aside.write_text(written, encoding="utf-8")
-        aside.rename(known)
+        storage.write_text(known, written, durable=False)
     return lock
 
 
@@ -91,39 +123,3 @@ def close_folder(folder: Path, lock: Any, keep: set[str]) -> None:
         if path.name not in keep:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     lock.close()
-
-
-def _encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, np.ndarray):
-        arrays[f"a{len(arrays)}"] = value
-        return {"array": f"a{len(arrays) - 1}"}
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, Path):
-        return {"path": str(value)}
-    if isinstance(value, Shard):
-        return {"shard": value.model_dump()}
-    if isinstance(value, dict):
-        return {"counts": dict(value)}
-    if isinstance(value, (list, tuple)):
-        name = type(value).__name__
-        return {name if name in NAMED or name == "list" else "tuple": [_encoded(each, arrays) for each in value]}
-    return value
-
-
-def _decoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    ((name, content),) = value.items()
-    if name in NAMED:
-        return NAMED[name](*(_decoded(each, arrays) for each in content))
-    makers: dict[str, Callable[[Any], Any]] = {
-        "array": arrays.__getitem__,
-        "bytes": bytes.fromhex,
-        "path": Path,
-        "shard": Shard.model_validate,
-        "counts": Counter,
-        "list": lambda each: [_decoded(one, arrays) for one in each],
-        "tuple": lambda each: tuple(_decoded(one, arrays) for one in each),
-    }
-    return makers[name](content)

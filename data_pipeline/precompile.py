@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import ConfigError
-from data_pipeline.clean import CleanConfig
+from data_pipeline.cleaning.clean import CleanConfig
+from data_pipeline.cleaning.parts import Part, read_unit
+from data_pipeline.cleaning.selection import Choice, Fate
 from data_pipeline.compiled import cache
-from data_pipeline.corrupt import CorruptConfig
-from data_pipeline.examples import Group, Recipe, gather_shard, make_examples
-from data_pipeline.fast_encoding import NORMAL, model_proto
-from data_pipeline.manifest import digest
-from data_pipeline.parts import Part, read_unit
-from data_pipeline.segment import KINDS, SegmentConfig
-from data_pipeline.selection import Choice, Fate
-from data_pipeline.sentences import split
+from data_pipeline.dataset.build import Group, Recipe, gather_shard, make_examples
+from data_pipeline.dataset.manifest import digest
+from data_pipeline.examples.corrupt import CorruptConfig
+from data_pipeline.examples.segment import KINDS, SegmentConfig
+from data_pipeline.examples.sentences import split
+from data_pipeline.examples.spans import special_ids
 from data_pipeline.sources import SourceConfig, units
-from data_pipeline.spans import special_ids
-from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.fast_encoding import NORMAL, model_proto
+from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
 
 DOCUMENTS, SENTENCES = 40, 12
 """Of the small text."""

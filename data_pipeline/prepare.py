@@ -19,26 +19,9 @@ import numpy as np
 from rich.console import Console
 
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
-from data_pipeline import language, overlap, provenance, shards, tokenizer
-from data_pipeline.balance import groups, orders, partners
-from data_pipeline.clean import normal_text
-from data_pipeline.columns import boundaries
-from data_pipeline.corpus import CorpusConfig
-from data_pipeline.document import Document
-from data_pipeline.draws import generator
-from data_pipeline.examples import Group, Recipe, Rows, gather_shard, make_examples
-from data_pipeline.ledger import Ledger, close_folder, open_folder
-from data_pipeline.manifest import (
-    FORMAT_VERSION,
-    MANIFEST,
-    Manifest,
-    SourceRow,
-    SplitRecord,
-    TokenizerRecord,
-    digest,
-    write_manifest,
-)
-from data_pipeline.parts import (
+from data_pipeline.cleaning import language, overlap
+from data_pipeline.cleaning.clean import normal_text
+from data_pipeline.cleaning.parts import (
     OVERLAP,
     PARAGRAPH_END,
     Part,
@@ -48,19 +31,41 @@ from data_pipeline.parts import (
     whole_documents,
     write_parts,
 )
-from data_pipeline.paths import matching
-from data_pipeline.selection import Choice, Fate, Origin, choose, counts
-from data_pipeline.sentences import split as split_sentences
+from data_pipeline.cleaning.selection import Choice, Fate, Origin, choose, counts
+from data_pipeline.config import CorpusConfig
+from data_pipeline.dataset import provenance, shards
+from data_pipeline.dataset.build import Group, Recipe, Rows, gather_shard, make_examples
+from data_pipeline.dataset.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Manifest,
+    Shard,
+    SourceRow,
+    SplitRecord,
+    TokenizerRecord,
+    digest,
+    write_manifest,
+)
+from data_pipeline.dataset.statistics import Counted, summarise, total
+from data_pipeline.dataset.text_warnings import count_characters, warnings
+from data_pipeline.examples.balance import groups, orders, partners
+from data_pipeline.examples.sentences import split as split_sentences
+from data_pipeline.examples.spans import special_ids
+from data_pipeline.inspection.summary import summary
+from data_pipeline.ledger import Ledger, close_folder, open_folder
+from data_pipeline.ragged import boundaries
+from data_pipeline.random_streams import generator
 from data_pipeline.sources import Unit, units
-from data_pipeline.spans import special_ids
-from data_pipeline.statistics import Counted, summarise, total
-from data_pipeline.summary import summary
-from data_pipeline.text_warnings import count_characters, warnings
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.sources.document import Document
+from data_pipeline.sources.paths import matching
+from data_pipeline.tokenizers import tokenizer
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.workers import Workers
 
 __all__ = ["CorpusConfig", "prepare"]
 
+RESULTS = (Part, Reading, Rows, Counted, Shard)
+"""What the workers' jobs give back."""
 WORK = "work"
 """Folder of what is needed only on the way, inside that of the dataset to be."""
 SAMPLED_CHARACTERS = 10_000
@@ -86,7 +91,7 @@ def prepare(config: CorpusConfig, output: Path) -> Path:
     lock = open_folder(partial, _identity(config, inputs))
     begin = time.perf_counter()
     try:
-        with Workers(config.workers, console, Ledger(partial.resolve() / WORK / "ledger")) as workers:
+        with Workers(config.workers, console, Ledger(partial.resolve() / WORK / "ledger", RESULTS)) as workers:
             manifest = _prepare(config, inputs, partial.resolve(), workers)
     except SesameError:
         shutil.rmtree(partial, ignore_errors=True)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.tokenizer import Tokenizer
-from evaluation.finetune_config import FinetuneConfig
+from data_pipeline.tokenizers.tokenizer import Tokenizer
+from evaluation.config import FinetuneConfig
 from evaluation.reading import Examples, MissingFileError, read_table
 from evaluation.tasks.task import Task
 

@@ -8,86 +8,21 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
 
-import configs
-from configs import Section
 from configs.errors import ConfigError
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from evaluation import report
+from evaluation.config import EvaluationConfig, FinetuneConfig
 from evaluation.encoding import TaskData, load_task
 from evaluation.finetune import finetune
-from evaluation.finetune_config import FinetuneConfig
 from evaluation.progress import Progress
 from evaluation.reading import MissingFileError, write_predictions, write_whole
 from evaluation.results import MODELS, Result, file_digest, fingerprint, key_of, recorded
 from evaluation.tasks import TASKS
 from pretrain import precision
-from pretrain.checkpoint import latest, load_backbone
-
-
-class SuiteConfig(Section):
-    """Which tasks, how often, and compared with what."""
-
-    tasks: tuple[str, ...] = Field(min_length=1)
-    """Rows of the table of tasks. AX has no training data and is predicted along with MNLI."""
-    seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
-    """One fine-tuning each: the head's values, the order of the rows, dropout, and the weights of the
-    random-init baseline."""
-    baseline: bool = True
-    """Also fine-tune the same model from random weights in the same way: what pretraining is worth."""
-    predict_test: bool = True
-    """Write submission files for the test sets with the pretrained model of the first seed."""
-    required: bool = False
-    """A missing task is an error; else it is left out and the report says so."""
-    mean_over: tuple[str, ...] = ()
-    """Tasks that the mean is taken over; empty: all that ran."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto: the GPU if there is one."""
-    threads: int = Field(default=0, ge=0)
-    """CPU threads; 0 leaves the choice to torch."""
-
-
-class EvaluationConfig(Section):
-    """One complete evaluation."""
-
-    suite: SuiteConfig
-    """What is run."""
-    finetune: FinetuneConfig = FinetuneConfig()
-    """Settings of every task."""
-    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """By task: what differs from [finetune]."""
-
-    @model_validator(mode="after")
-    def _names_are_known(self) -> "EvaluationConfig":
-        for name in (*self.suite.tasks, *self.suite.mean_over, *self.tasks):
-            if name not in TASKS:
-                raise ValueError(f"unknown task '{name}'; known: {', '.join(TASKS)} (AX is predicted along with MNLI)")
-        for key, values in (("tasks", self.suite.tasks), ("seeds", self.suite.seeds)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"suite.{key} names something twice: {', '.join(map(str, values))}")
-        try:
-            for name in self.tasks:
-                self.settings(name)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def settings(self, task: str) -> FinetuneConfig:
-        """[finetune] with [tasks.NAME] on top."""
-        values = {**configs.dump(self.finetune), **self.tasks.get(task, {})}
-        return configs.parse(values, FinetuneConfig, f"[tasks.{task}]")
-
-    def with_precision(self, available: str) -> "EvaluationConfig":
-        """The same with ``available`` wherever precision is "auto": results in one are not those in the other."""
-        values = configs.dump(self)
-        for section in (values["finetune"], *values["tasks"].values()):
-            if section.get("precision") == "auto":
-                section["precision"] = available
-        return configs.parse(values, EvaluationConfig, "the suite")
+from pretrain.checkpoints.checkpoint import latest, load_backbone
 
 
 def evaluate(config: EvaluationConfig, checkpoint: Path, data_dir: Path, output: Path) -> Path:

@@ -15,16 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.errors import TaskError
+from evaluation.config import FinetuneConfig
 from evaluation.encoding import EncodedExamples, TaskData
-from evaluation.finetune_config import FinetuneConfig
 from evaluation.heads import Head
 from evaluation.scores import METRICS
 from evaluation.tasks.task import Task
-from pretrain.interfaces import Backbone, Batch
+from pretrain.batch import Batch
+from pretrain.data.packing import pack
 from pretrain.layers.attention import CoreAttention
 from pretrain.optimizer import parameter_groups
-from pretrain.packing import pack
 from pretrain.precision import of_device
+from pretrain.roles import Backbone
 from pretrain.schedule import ScheduleConfig
 
 BUCKET_BATCHES = 50

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from evaluation.finetune_config import FinetuneConfig
-from pretrain.interfaces import Backbone, Batch, Encoded
+from evaluation.config import FinetuneConfig
+from pretrain.batch import Batch
+from pretrain.roles import Backbone, Encoded
 
 
 def first(hidden_TD: Tensor, batch: Batch) -> Tensor:
@@ -24,12 +25,12 @@ def last(hidden_TD: Tensor, batch: Batch) -> Tensor:
 
 def mean(hidden_TD: Tensor, batch: Batch) -> Tensor:
     """The mean over each sequence's tokens, [B, D]."""
-    return _means(hidden_TD, batch.layout.boundaries_B1.long().diff())
+    return _means(hidden_TD, batch.layout.cu_seqlens_B1.long().diff())
 
 
 def pair(hidden_TD: Tensor, batch: Batch) -> Tensor:
     """(u, v, |u-v|, u*v) of the means of both segments, [B, 4 D]; v is zero where there is no second segment."""
-    lengths_B = batch.layout.boundaries_B1.long().diff()
+    lengths_B = batch.layout.cu_seqlens_B1.long().diff()
     first_B = batch["first_lengths"]
     means_B2D = _means(hidden_TD, torch.stack([first_B, lengths_B - first_B], 1).flatten()).unflatten(0, (-1, 2))
     u_BD, v_BD = means_B2D.unbind(1)

@@ -9,7 +9,6 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
@@ -17,13 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 import configs
+from evaluation.config import EvaluationConfig
 from evaluation.encoding import TaskData
 from evaluation.reading import write_whole
 from evaluation.results import Result
 from evaluation.summary import Line, Summary, summarise
-
-if TYPE_CHECKING:
-    from evaluation.evaluate import EvaluationConfig
 
 NAMES = {"pretrained": "pretrained", "random": "random-init baseline"}
 COLOURS = {"pretrained": "#1f5fa8", "random": "#b9bec6"}
@@ -44,7 +41,7 @@ class Subject:
 
 def write(
     output: Path,
-    config: "EvaluationConfig",
+    config: EvaluationConfig,
     tasks: Sequence[TaskData],
     results: Sequence[Result],
     skipped: dict[str, str],

@@ -12,8 +12,8 @@ import numpy as np
 from torch import nn
 
 import configs
+from evaluation.config import FinetuneConfig
 from evaluation.encoding import EncodedExamples, TaskData
-from evaluation.finetune_config import FinetuneConfig
 
 PROCEDURE = 1
 """Raised when the way of training or scoring changes, so that earlier results are computed anew."""

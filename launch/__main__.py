@@ -63,7 +63,7 @@ def inspect(
     """
     from rich.console import Console
 
-    from data_pipeline.inspect import origins, render
+    from data_pipeline.inspection.inspect import origins, render
 
     Console().print(render(dataset, split, count, row))
     if row is not None:
@@ -83,8 +83,8 @@ def verify(
 
     What was found is also written as a card: a README.md with pictures, which is not part of the dataset.
     """
-    from data_pipeline.card import FOLDER, write_card
-    from data_pipeline.verification import verify
+    from data_pipeline.inspection.card import FOLDER, write_card
+    from data_pipeline.verification.verify import verify
 
     findings = verify(dataset)
     print("\n".join(findings), flush=True)
@@ -128,7 +128,8 @@ def evaluate(
 
     Example: sesame evaluate configs/evaluation/glue.toml --checkpoint runs/demo/pretrain --data-dir glue
     """
-    from evaluation.evaluate import EvaluationConfig, evaluate
+    from evaluation.config import EvaluationConfig
+    from evaluation.evaluate import evaluate
 
     config = configs.load(suite, EvaluationConfig, overrides or ())
     evaluate(config, checkpoint, data_dir, output or Path("runs") / suite.stem)
@@ -147,7 +148,7 @@ def export(
 
     What transformers has no class for is refused, with the setting that is in the way.
     """
-    from pretrain.exchange.export import export
+    from pretrain.huggingface.to_hf import export
 
     written = export(checkpoint, directory)
     print("\n".join((f"model: {written.folder} ({written.architecture})", *written.notes)))
@@ -164,7 +165,7 @@ def import_model(
 
     To train it further, name it as initial_checkpoint in a run, and prepare the text with its tokenizer.model.
     """
-    from pretrain.exchange.importing import import_model
+    from pretrain.huggingface.from_hf import import_model
 
     written = import_model(directory, output)
     heads = ", ".join(written.objectives) or "no objective"

@@ -8,15 +8,15 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from configs import Section
 from configs.errors import ConfigError
 from configs.kinds import Derived, Fixed, Free
-from pretrain.batches import DataConfig
-from pretrain.checkpoint import CheckpointConfig
+from pretrain.checkpoints.checkpoint import CheckpointConfig
+from pretrain.checkpoints.resume import ResumeConfig, check_accepted
+from pretrain.data.batches import DataConfig
 from pretrain.metrics import ReportConfig
 from pretrain.models import FAMILIES
 from pretrain.models.family import ModelConfig
 from pretrain.objectives import OBJECTIVES
 from pretrain.optimizer import OptimizerConfig
-from pretrain.parallel import ParallelConfig
-from pretrain.resume import ResumeConfig, check_accepted
+from pretrain.parallel.config import ParallelConfig
 from pretrain.schedule import ScheduleConfig
 from pretrain.stop import StopConfig
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.interfaces import Batch
+from pretrain.batch import Batch
 from pretrain.models import FAMILIES
 from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 from pretrain.objectives import OBJECTIVES
@@ -57,7 +57,7 @@ class Learner(nn.Module):
 
 
 def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary) -> Learner:
-    """The learner on the meta device: shapes without memory; ``pretrain.initial`` gives the values."""
+    """The learner on the meta device: shapes without memory; ``pretrain.initialization`` gives the values."""
     with on_meta_device():
         backbone = FAMILIES[model.family].module(model, vocabulary)
         return Learner(backbone, objectives)

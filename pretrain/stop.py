@@ -8,7 +8,7 @@ from pydantic import Field
 
 from configs import Section
 from configs.kinds import Free
-from pretrain.checkpoint import Record
+from pretrain.checkpoints.checkpoint import Record
 
 Clock = Callable[[], float]
 """Seconds since some moment."""

@@ -10,13 +10,16 @@ import torch
 
 from configs import dump
 from configs.errors import CheckpointError, ConfigError, TrainingError
-from data_pipeline.shards import Dataset, open_dataset
-from pretrain import checkpoint, learner, resume
-from pretrain.background import Ahead
-from pretrain.batches import Batches, Share, check_lengths
-from pretrain.beginning import Beginning, beginning
+from data_pipeline.dataset.shards import Dataset, open_dataset
+from pretrain import learner
+from pretrain.checkpoints import checkpoint, resume
+from pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, beginning
+from pretrain.checkpoints.retention import Retention
 from pretrain.config import RunConfig
-from pretrain.initial import materialise, random_rows
+from pretrain.data.batches import Batches, DataRank, check_lengths
+from pretrain.data.prefetch import Prefetcher
+from pretrain.flops import FlopCount
+from pretrain.initialization import materialise, random_rows
 from pretrain.memory import build_within_memory
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
@@ -26,9 +29,7 @@ from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.recompute import recompute_blocks
 from pretrain.parallel.zero import Engine
-from pretrain.retention import Retention
 from pretrain.stop import Clock, Limits
-from pretrain.work import Work
 
 
 def train(config: RunConfig, clock: Clock = time.monotonic) -> Path:
@@ -52,15 +53,15 @@ class Run:
         self.config, self.mesh = config, mesh
         self.process = checkpoint.Process(mesh.rank, mesh.world, mesh.gather_objects)
         cut = config.data.cut(mesh.data)
-        self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.leads)
+        self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
         moments = len(OPTIMIZERS[config.optimizer.name].moments)
         model = build_within_memory(config.model, config.objectives, vocabulary, moments, mesh.device)
         check_lengths(self.dataset, model.backbone.positions)
-        share = Share(mesh.data_rank, mesh.data)
+        share = DataRank(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
-        self.ahead = Ahead(self.batches, config.data.loader_processes, config.steps)
-        self.work = Work.of(model)
+        self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, config.steps)
+        self.work = FlopCount.of(model)
         resumed = self._find_checkpoint()
         record = resumed[1] if resumed else None
         began = record.config if record else None
@@ -68,14 +69,16 @@ class Run:
         self.config = config = config.model_copy(update={"parallel": parallel})
         self.origin = self._origin(resumed)
         self.engine = self._start_engine(model, cut)
-        self.begun_with: Beginning | None = None
+        self.begun_with: InitialCheckpoint | None = None
         self.step = self._restore(*resumed) if resumed else self._begin()
         self.last_saved = resumed[0] if resumed else None
         self.limits = Limits(config.steps, config.stop, record, clock=clock, agree=mesh.from_rank_zero)
-        self.retention = Retention(config.output, config.checkpoint.keep, mesh.leads)
+        self.retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
         baseline = unigram_baseline(self.dataset)
-        self.reporter = Reporter(config.output, config.steps, self.step, baseline, config.report, mute=not mesh.leads)
-        self._introduce(sum(shape.numel() for shape in self.shapes.values()))
+        self.reporter = Reporter(
+            config.output, config.steps, self.step, baseline, config.report, mute=not mesh.is_rank_zero
+        )
+        self._log_start(sum(shape.numel() for shape in self.shapes.values()))
 
     def go(self) -> Path:
         """The loop."""
@@ -105,7 +108,7 @@ class Run:
 
     def close(self) -> None:
         """Let go of what works beside the loop."""
-        self.ahead.close()
+        self.prefetcher.close()
         self.reporter.close()
         self.engine.close()
 
@@ -113,7 +116,7 @@ class Run:
         """One optimizer step -> (mean losses of this process, gradient norm, tokens, operations)."""
         losses: dict[str, torch.Tensor] = {}
         tokens = operations = 0.0
-        for number, batch in enumerate(self.ahead.step(self.step)):
+        for number, batch in enumerate(self.prefetcher.step(self.step)):
             self._seed(number)
             for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
@@ -133,7 +136,7 @@ class Run:
         """Mean losses over the first rows of the validation split; the same in every layout."""
         self.engine.train(False)
         sums: dict[str, torch.Tensor] = {}
-        for batch in self.batches.held_out(self.config.report.validation_rows):
+        for batch in self.batches.validation_batches(self.config.report.validation_rows):
             for name, loss in self.engine.evaluate(batch.to(self.mesh.device)).items():
                 sums[name] = sums.get(name, 0.0) + loss
         self.engine.train(True)
@@ -230,7 +233,7 @@ class Run:
         """Initial weights, the same in every layout -> the first step."""
         config = self.config
         rows = {
-            name: random_rows(config.seed, name, shape, config.model.deviation) for name, shape in self.shapes.items()
+            name: random_rows(config.seed, name, shape, config.model.init_std) for name, shape in self.shapes.items()
         }
         if config.initial_checkpoint is not None:
             sha256 = self.dataset.manifest.tokenizer.sha256
@@ -269,7 +272,7 @@ class Run:
         checkpoint.restore(folder, record, self.engine, moments, self.shapes)
         return record.step
 
-    def _introduce(self, parameters: int) -> None:
+    def _log_start(self, parameters: int) -> None:
         config, mesh = self.config, self.mesh
         spread = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
         self.reporter.say(

@@ -10,6 +10,41 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("configs", "data_pipeline", "pretrain", "evaluation", "launch")
 """In the order of the road: each may import itself and those before it."""
+FLOORS: dict[str, tuple[str, ...]] = {
+    "data_pipeline": (
+        "compiled",
+        "ragged random_streams characters arrow_file",
+        "sources",
+        "cleaning",
+        "tokenizers",
+        "examples",
+        "dataset",
+        "verification",
+        "inspection",
+        "config ledger workers prepare precompile",
+    ),
+    "pretrain": (
+        "precision batch",
+        "layers roles",
+        "models objectives",
+        "learner initialization memory flops schedule",
+        "data optimizer",
+        "checkpoints",
+        "parallel huggingface",
+        "curve metrics stop config settings_table",
+        "train",
+    ),
+    "evaluation": (
+        "tasks scores",
+        "config reading",
+        "encoding heads",
+        "finetune fetch",
+        "results progress summary",
+        "evaluate report",
+    ),
+    "launch": ("overrides", "pretraining demo", "__main__"),
+}
+"""Folders and files of a room from the lowest floor to the highest. Each may import its own floor and those below."""
 
 
 class Import(NamedTuple):
@@ -48,9 +83,9 @@ RULES = (
         ("sentencepiece",),
         ("",),
         (
-            "data_pipeline/sentencepiece_model.py",
-            "data_pipeline/fast_encoding.py",
-            "data_pipeline/reference_tokenizer.py",
+            "data_pipeline/tokenizers/sentencepiece_model.py",
+            "data_pipeline/tokenizers/fast_encoding.py",
+            "data_pipeline/verification/reference_tokenizer.py",
         ),
     ),
     Rule("only data_pipeline/compiled knows numba", ("numba",), ("",), ("data_pipeline/compiled/",)),
@@ -58,7 +93,7 @@ RULES = (
         "only vocabulary_engine and what checks it know tokenizers",
         ("tokenizers",),
         ("",),
-        ("data_pipeline/vocabulary_engine.py", "data_pipeline/reference_tokenizer.py"),
+        ("data_pipeline/tokenizers/vocabulary_engine.py", "data_pipeline/verification/reference_tokenizer.py"),
     ),
     Rule(
         "the mathematics knows one process only",
@@ -110,12 +145,81 @@ def breaches(imports: list[Import]) -> list[str]:
         and not (rule.allowed_in and each.path.startswith(rule.allowed_in))
     ]
     for each in imports:
+        if (floors := _floors(each)) and floors[0] < floors[1]:
+            found.append(f"{each.path}:{each.line} imports {each.module}, which is on a higher floor")
         room = each.path.partition("/")[0]
         if each.top in ROOMS and ROOMS.index(each.top) > ROOMS.index(room):
             found.append(f"{each.path}:{each.line} imports {each.module}, against the direction of the road")
         if room == "launch" and each.top in ROOMS[1:4] and not each.lazy:
             found.append(f"{each.path}:{each.line} imports {each.module} at its top; launch imports stages lazily")
     return found
+
+
+def _floors(each: Import) -> tuple[int, int] | None:
+    """(floor of the file, floor of what it imports) inside of one room; None for other imports."""
+    room, _, inside = each.path.partition("/")
+    top, _, imported = each.module.partition(".")
+    if room != top or room not in FLOORS or not imported:
+        return None
+    floors = {name: number for number, floor in enumerate(FLOORS[room]) for name in floor.split()}
+    importer = inside.partition("/")[0].partition(".")[0]
+    return floors.get(importer, len(floors)), floors.get(imported.partition(".")[0], -1)
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, directly or through others (Tarjan 1972)."""
+    found: list[list[str]] = []
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(node: str) -> None:
+        index[node] = lowest[node] = len(index)
+        stack.append(node)
+        for other in sorted(edges.get(node, ())):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                lowest[node] = min(lowest[node], lowest[other])
+        if lowest[node] == index[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in sorted(edges):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    paths = [path.relative_to(REPOSITORY).as_posix() for path in sources() if path.suffix == ".py"]
+    modules = {_module(path) for path in paths}
+    edges: dict[str, set[str]] = {}
+    for path in paths:
+        found = {each.module for each in imports_of((REPOSITORY / path).read_text(encoding="utf-8"), path)} & modules
+        # `from package import module` is also read as an import of the package.
+        packages = {each for each in found if any(other.startswith(f"{each}.") for other in found)}
+        edges[_module(path)] = found - packages - {_module(path)}
+    assert not circles(edges)
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}}) == [["b", "c"]]
+    assert not circles({"a": {"b", "c"}, "b": {"c"}})
+
+
+def test_each_file_of_a_room_has_a_floor() -> None:
+    for room, floors in FLOORS.items():
+        there = {path.stem for path in (REPOSITORY / room).iterdir() if path.suffix == ".py" or path.is_dir()}
+        there -= {"__init__", "__pycache__", "slurm"}
+        named = [name for floor in floors for name in floor.split()]
+        assert sorted(there) == sorted(named), room
 
 
 def test_every_file_keeps_the_direction_of_imports() -> None:
@@ -131,12 +235,12 @@ def test_every_file_keeps_the_direction_of_imports() -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("data_pipeline/shards.py", "import torch"),
-        ("data_pipeline/shards.py", "def later():\n    from torch import nn"),
+        ("data_pipeline/dataset/shards.py", "import torch"),
+        ("data_pipeline/dataset/shards.py", "def later():\n    from torch import nn"),
         ("data_pipeline/prepare.py", "from pretrain import train"),
-        ("pretrain/batches.py", "import ray.data"),
+        ("pretrain/data/batches.py", "import ray.data"),
         ("pretrain/train.py", "import sentencepiece"),
-        ("data_pipeline/tokenizer.py", "import tokenizers"),
+        ("data_pipeline/tokenizers/tokenizer.py", "import tokenizers"),
         ("pretrain/train.py", "from deepspeed.ops import adam"),
         ("pretrain/models/bert.py", "from torch import distributed"),
         ("pretrain/layers/attention.py", "from ..parallel import mesh"),
@@ -144,6 +248,10 @@ def test_every_file_keeps_the_direction_of_imports() -> None:
         ("evaluation/finetune.py", "from launch import demo"),
         ("launch/__main__.py", "import pretrain.train"),
         ("configs/errors.py", "import data_pipeline"),
+        ("data_pipeline/cleaning/clean.py", "from data_pipeline.examples import segment"),
+        ("data_pipeline/cleaning/clean.py", "from data_pipeline.prepare import prepare"),
+        ("data_pipeline/verification/promises.py", "from data_pipeline import prepare"),
+        ("pretrain/models/bert.py", "from pretrain.train import train"),
     ],
 )
 def test_a_breach_is_found(path: str, text: str) -> None:
@@ -153,7 +261,7 @@ def test_a_breach_is_found(path: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("data_pipeline/sentencepiece_model.py", "import sentencepiece"),
+        ("data_pipeline/tokenizers/sentencepiece_model.py", "import sentencepiece"),
         ("pretrain/parallel/zero.py", "import deepspeed"),
         ("pretrain/train.py", "import torch.distributed as dist"),
         ("launch/__main__.py", "def command():\n    from pretrain.train import train"),

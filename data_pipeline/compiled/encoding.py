@@ -1,7 +1,7 @@
 """sentencepiece's two ways to cut text into pieces.
 
 Both are written after the published algorithms, in the order of sentencepiece's own arithmetic, so that their ids are
-its ids, ties and rounding included; ``tests/data_pipeline/test_fast_encoding.py`` holds them to it.
+its ids, ties and rounding included; ``tests/data_pipeline/tokenizers/test_fast_encoding.py`` holds them to it.
 """
 
 import numpy as np

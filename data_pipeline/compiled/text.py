@@ -97,7 +97,7 @@ def copy_plain(data, place, out, end):
 
 
 @compiled
-def tidied(data, kinds):
+def normalize_whitespace(data, kinds):
     """White space in order: single spaces, none at the end of a line, one blank line between paragraphs, none at the
     ends; without control characters.
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.interfaces import Layout
+from pretrain.batch import Layout
 from pretrain.layers.dropout import dropped
-from pretrain.layers.positions import Angles, turn
+from pretrain.layers.positions import Angles, apply_rotary
 from pretrain.layers.style import Style
 from pretrain.precision import of_device
 
@@ -31,11 +31,11 @@ class Padding(NamedTuple):
         if min(lengths) == longest:
             return None
         real_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
-        return cls(real_BL.flatten().nonzero()[:, 0].to(layout.boundaries_B1.device), real_BL.numel())
+        return cls(real_BL.flatten().nonzero()[:, 0].to(layout.cu_seqlens_B1.device), real_BL.numel())
 
 
 @dataclass(frozen=True)
-class Sight:
+class AttentionPattern:
     """What each query may see, and where it stands: made once for a batch and shared by all layers that see alike."""
 
     queries: Layout
@@ -72,7 +72,7 @@ class Sight:
         return queries, [Padding.of(group.lengths, self.keys) for group in self.keys.groups]
 
     def _mask(self, query_lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> Tensor | None:
-        longest, device = (max(query_lengths), max(key_lengths)), self.queries.boundaries_B1.device
+        longest, device = (max(query_lengths), max(key_lengths)), self.queries.cu_seqlens_B1.device
         hidden = []
         # Padding stands behind all that is real, so where nothing looks ahead nothing sees it.
         if not self.causal and min(key_lengths) < longest[1]:
@@ -120,14 +120,14 @@ class Attention(nn.Module):
         self.core = CoreAttention(heads, self.head_width**-0.5 if scale is None else scale, style.attention_dropout)
         self.output = style.linear(inner, width)
 
-    def forward(self, hidden_TD: Tensor, sight: Sight, memory_SD: Tensor | None = None) -> Tensor:
+    def forward(self, hidden_TD: Tensor, pattern: AttentionPattern, memory_SD: Tensor | None = None) -> Tensor:
         memory_SD = hidden_TD if memory_SD is None else memory_SD
         query_THK = self.query(hidden_TD).view(len(hidden_TD), -1, self.head_width)
         key_SHK = self.key(memory_SD).view(len(memory_SD), -1, self.head_width)
-        if sight.angles is not None:
-            query_THK, key_SHK = turn(query_THK, *sight.angles), turn(key_SHK, *sight.angles)
+        if pattern.angles is not None:
+            query_THK, key_SHK = apply_rotary(query_THK, *pattern.angles), apply_rotary(key_SHK, *pattern.angles)
         value_SHK = self.value(memory_SD).view(len(memory_SD), -1, self.head_width)
-        mixed_THK = self.core(query_THK, key_SHK, value_SHK, sight)
+        mixed_THK = self.core(query_THK, key_SHK, value_SHK, pattern)
         return self.output(mixed_THK.flatten(1))
 
 
@@ -140,52 +140,54 @@ class CoreAttention(nn.Module):
         self.scale = scale
         self.dropout = dropout
 
-    def forward(self, query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, sight: Sight) -> Tensor:
+    def forward(self, query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, pattern: AttentionPattern) -> Tensor:
         dropout = self.dropout if self.training else 0.0
         place = (query_THK.device.type, query_THK.dtype)
         # The kernels of a device have neither dropout nor a bias.
-        plain = not dropout and sight.bias_HLL is None
+        plain = not dropout and pattern.bias_HLL is None
         kernel = KERNELS.get(place, grouped) if plain else grouped
-        return kernel(query_THK, key_SHK, value_SHK, sight, self.scale, dropout)
+        return kernel(query_THK, key_SHK, value_SHK, pattern, self.scale, dropout)
 
 
 def grouped(
-    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, sight: Sight, scale: float, dropout: float
+    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, pattern: AttentionPattern, scale: float, dropout: float
 ) -> Tensor:
     """One call for each run of sequences of similar length; the kernel that has everything and runs everywhere."""
     mixed = []
-    groups = zip(sight.queries.groups, sight.keys.groups, *sight.paddings, sight.masks, strict=True)
+    groups = zip(pattern.queries.groups, pattern.keys.groups, *pattern.paddings, pattern.masks, strict=True)
     for queries, keys, query_padding, key_padding, mask in groups:
         query = _side_by_side(query_THK[queries.start : queries.end], queries.lengths, query_padding)
         key = _side_by_side(key_SHK[keys.start : keys.end], keys.lengths, key_padding)
         value = _side_by_side(value_SHK[keys.start : keys.end], keys.lengths, key_padding)
         mixed_tHK = _dense(query, key, value, mask, scale, dropout).transpose(1, 2).flatten(0, 1)
-        mixed.append(mixed_tHK if query_padding is None else cast(Tensor, Pick.apply(mixed_tHK, query_padding.slots)))
+        mixed.append(
+            mixed_tHK if query_padding is None else cast(Tensor, GatherRows.apply(mixed_tHK, query_padding.slots))
+        )
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
 def variable_length(
-    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, sight: Sight, scale: float, dropout: float
+    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, pattern: AttentionPattern, scale: float, dropout: float
 ) -> Tensor:
     """All sequences in one call of the CUDA kernel that takes their boundaries."""
     from torch.nn.attention.varlen import varlen_attn
 
-    queries, keys, reach = sight.queries, sight.keys, sight.window or -1
+    queries, keys, reach = pattern.queries, pattern.keys, pattern.window or -1
     mixed = varlen_attn(
         query_THK,
         key_SHK,
         value_SHK,
-        queries.boundaries_B1,
-        keys.boundaries_B1,
+        queries.cu_seqlens_B1,
+        keys.cu_seqlens_B1,
         queries.longest,
         keys.longest,
         scale=scale,
-        window_size=(reach, 0 if sight.causal else reach),
+        window_size=(reach, 0 if pattern.causal else reach),
     )
     return cast(Tensor, mixed)
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor, Sight, float, float], Tensor]
+Kernel = Callable[[Tensor, Tensor, Tensor, AttentionPattern, float, float], Tensor]
 KERNELS: dict[tuple[str, torch.dtype], Kernel] = {
     ("cuda", torch.bfloat16): variable_length,
     ("cuda", torch.float16): variable_length,
@@ -196,7 +198,7 @@ KERNELS: dict[tuple[str, torch.dtype], Kernel] = {
 def _side_by_side(states_tHK: Tensor, lengths: tuple[int, ...], padding: Padding | None) -> Tensor:
     """[B, H, L, K] with zeros behind shorter sequences."""
     if padding is not None:
-        states_tHK = cast(Tensor, Spread.apply(states_tHK, padding.slots, padding.size))
+        states_tHK = cast(Tensor, ScatterRows.apply(states_tHK, padding.slots, padding.size))
     return states_tHK.unflatten(0, (len(lengths), -1)).transpose(1, 2)
 
 
@@ -242,7 +244,7 @@ EXPLICIT_UP_TO = 512
 """Tokens; its memory grows with their square, the fused kernel's does not."""
 
 
-class Spread(torch.autograd.Function):
+class ScatterRows(torch.autograd.Function):
     """Rows laid at ``slots`` of a longer tensor of zeros."""
 
     @staticmethod
@@ -255,7 +257,7 @@ class Spread(torch.autograd.Function):
         return gradients[0].index_select(0, *ctx.saved_tensors), None, None
 
 
-class Pick(torch.autograd.Function):
+class GatherRows(torch.autograd.Function):
     """The rows at ``slots``, each taken once: unlike indexing, the gradient need not be summed."""
 
     @staticmethod

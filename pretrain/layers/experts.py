@@ -1,5 +1,5 @@
 """A feed-forward layer made of experts, of which a router chooses one for each token (Switch Transformer, Fedus et al.
-2022, section 2). E experts, C places of one expert; other shape suffixes as in ``pretrain/interfaces.py``."""
+2022, section 2). E experts, C places of one expert; other shape suffixes as in ``pretrain/batch.py``."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.interfaces import Layout
+from pretrain.batch import Layout
 from pretrain.layers.style import ACTIVATIONS, Style
 
 
@@ -41,7 +41,7 @@ class Experts(nn.Module):
         return torch.bmm(inner_ECF, self.down)
 
 
-class Exchange(nn.Module):
+class TokenDispatcher(nn.Module):
     """Between tokens and experts: one process has both, so nothing moves. Replaced where experts are spread."""
 
     def to_experts(self, states_ECD: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class SparseFeedForward(nn.Module):
         """
         super().__init__()
         self.router = Router(width, experts)
-        self.exchange = Exchange()
+        self.exchange = TokenDispatcher()
         self.experts = Experts(experts, width, feed_forward_width, style)
         self.capacities = capacities
         self.sequence_capacity = sequence_capacity
@@ -110,9 +110,9 @@ class SparseFeedForward(nn.Module):
         """bool [T, E]: fewer than ``sequence_capacity`` tokens of the same sequence chose the expert before."""
         assert self.layout is not None, "the family gives the layout"
         counts_TE = chosen_TE.cumsum(0)
-        boundaries_B1 = self.layout.boundaries_B1.long()
-        before_BE = torch.cat([torch.zeros_like(counts_TE[:1]), counts_TE[boundaries_B1[1:-1] - 1]])
-        return counts_TE - before_BE.repeat_interleave(boundaries_B1.diff(), 0) <= self.sequence_capacity
+        cu_seqlens_B1 = self.layout.cu_seqlens_B1.long()
+        before_BE = torch.cat([torch.zeros_like(counts_TE[:1]), counts_TE[cu_seqlens_B1[1:-1] - 1]])
+        return counts_TE - before_BE.repeat_interleave(cu_seqlens_B1.diff(), 0) <= self.sequence_capacity
 
 
 def balance(chosen_TE: Tensor, probabilities_TE: Tensor) -> Tensor:

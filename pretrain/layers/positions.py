@@ -38,7 +38,7 @@ class Turn(torch.autograd.Function):
         return _turned(gradients[0], cosines, -sines), None, None
 
 
-def turn(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+def apply_rotary(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """[T, H, K] -> the same, each head turned by the angle of its token's position."""
     return cast(Tensor, Turn.apply(states_THK, cosines, sines))
 

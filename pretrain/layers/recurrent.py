@@ -1,12 +1,12 @@
 """A recurrent layer over packed sequences: an LSTM whose output is projected (Sak et al. 2014; ELMo's, Peters et al.
-2018, section 3.1). C cells; other shape suffixes as in ``pretrain/interfaces.py``."""
+2018, section 3.1). C cells; other shape suffixes as in ``pretrain/batch.py``."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pretrain.interfaces import Layout
+from pretrain.batch import Layout
 
 FORGET_BIAS = 1.0
 """Added to the forget gate, so that a new layer remembers (TensorFlow's LSTMCell, with which ELMo was trained)."""
@@ -32,7 +32,7 @@ class Steps(NamedTuple):
         steps_BL = torch.arange(layout.longest).expand(len(lengths_B), -1)
         real_BL = steps_BL < lengths_B[:, None]
         tokens_BL = starts_B[:, None] + (lengths_B[:, None] - 1 - steps_BL if backward else steps_BL)
-        order_T = tokens_BL.T[real_BL.T].to(layout.boundaries_B1.device)
+        order_T = tokens_BL.T[real_BL.T].to(layout.cu_seqlens_B1.device)
         return cls(order_T, order_T.argsort(), tuple(real_BL.sum(0).tolist()))
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from pretrain.layers.attention import Attention, Sight
+from pretrain.layers.attention import Attention, AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.style import Style
 
@@ -18,16 +18,16 @@ class PostNormBlock(nn.Module):
         self.feed_forward_norm = style.normalisation(width)
         self.dropout = Dropout(style.dropout)
 
-    def forward(self, hidden_TD: Tensor, sight: Sight) -> Tensor:
-        hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention(hidden_TD, sight)))
+    def forward(self, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
+        hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention(hidden_TD, pattern)))
         return self.feed_forward_norm(hidden_TD + self.dropout(self.feed_forward(hidden_TD)))
 
 
 class PreNormBlock(PostNormBlock):
     """x + part(norm(x)) (Xiong et al. 2020): stable at higher learning rates; the stack needs a final norm."""
 
-    def forward(self, hidden_TD: Tensor, sight: Sight) -> Tensor:
-        hidden_TD = hidden_TD + self.dropout(self.attention(self.attention_norm(hidden_TD), sight))
+    def forward(self, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
+        hidden_TD = hidden_TD + self.dropout(self.attention(self.attention_norm(hidden_TD), pattern))
         return hidden_TD + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_TD)))
 
 
@@ -42,10 +42,10 @@ class DecoderBlock(PreNormBlock):
         self.cross_attention_norm = style.normalisation(width)
 
     def forward(  # type: ignore[override]
-        self, hidden_UD: Tensor, sight: Sight, memory_TD: Tensor, memory_sight: Sight
+        self, hidden_UD: Tensor, pattern: AttentionPattern, memory_TD: Tensor, memory_pattern: AttentionPattern
     ) -> Tensor:
-        hidden_UD = hidden_UD + self.dropout(self.attention(self.attention_norm(hidden_UD), sight))
-        seen_UD = self.cross_attention(self.cross_attention_norm(hidden_UD), memory_sight, memory_TD)
+        hidden_UD = hidden_UD + self.dropout(self.attention(self.attention_norm(hidden_UD), pattern))
+        seen_UD = self.cross_attention(self.cross_attention_norm(hidden_UD), memory_pattern, memory_TD)
         hidden_UD = hidden_UD + self.dropout(seen_UD)
         return hidden_UD + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_UD)))
 

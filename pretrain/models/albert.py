@@ -6,10 +6,11 @@ from pydantic import Field
 from torch import nn
 
 from configs.kinds import Fixed, Free
-from pretrain.interfaces import Batch, Encoded, Provision
-from pretrain.layers.attention import Sight
+from pretrain.batch import Batch
+from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from pretrain.roles import Capability, Encoded
 
 
 class AlbertConfig(TransformerConfig):
@@ -33,7 +34,7 @@ class AlbertConfig(TransformerConfig):
 class Albert(FamilyModule):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
-    provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"bidirectional"})
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions", "segments")
     SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("block.")}
 
@@ -54,7 +55,7 @@ class Albert(FamilyModule):
         narrow_TE = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])
         narrow_TE = narrow_TE + self.position_embedding(batch["positions"])
         hidden_TD = self.embedding_projection(self.dropout(self.embedding_norm(narrow_TE)))
-        sight = Sight(batch.layout, batch.layout)
+        pattern = AttentionPattern(batch.layout, batch.layout)
         for _ in range(self.layers):
-            hidden_TD = self.block(hidden_TD, sight)
+            hidden_TD = self.block(hidden_TD, pattern)
         return Encoded(hidden_TD)

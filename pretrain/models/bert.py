@@ -11,12 +11,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs.kinds import Fixed
-from pretrain.interfaces import Batch, Encoded, Provision
-from pretrain.layers.attention import Sight
+from pretrain.batch import Batch
+from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.positions import Angles, rotary
 from pretrain.layers.style import Style
 from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from pretrain.roles import Capability, Encoded
 
 
 class BertConfig(TransformerConfig):
@@ -71,7 +72,7 @@ class BertConfig(TransformerConfig):
 class Bert(FamilyModule):
     """The encoder without heads: batch -> hidden states [T, D]."""
 
-    provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"bidirectional"})
     SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
 
     def __init__(self, config: BertConfig, vocabulary: Vocabulary):
@@ -110,7 +111,7 @@ class Bert(FamilyModule):
             hidden_TD = hidden_TD + self.position_embedding(batch["positions"] + self.config.first_position)
         return hidden_TD
 
-    def _sights(self, batch: Batch, hidden_TD: Tensor) -> tuple[Sight, Sight]:
+    def _sights(self, batch: Batch, hidden_TD: Tensor) -> tuple[AttentionPattern, AttentionPattern]:
         """What layers see that see everything, and what the others see."""
         config, layout = self.config, batch.layout
 
@@ -119,7 +120,9 @@ class Bert(FamilyModule):
                 return None
             return rotary(batch["positions"], config.width // config.heads, base, hidden_TD.dtype)
 
-        everywhere = Sight(layout, layout, angles=angles(config.rotary_base))
+        everywhere = AttentionPattern(layout, layout, angles=angles(config.rotary_base))
         if not config.local_window:
             return everywhere, everywhere
-        return everywhere, Sight(layout, layout, window=config.local_window, angles=angles(config.local_rotary_base))
+        return everywhere, AttentionPattern(
+            layout, layout, window=config.local_window, angles=angles(config.local_rotary_base)
+        )

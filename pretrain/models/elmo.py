@@ -7,11 +7,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs.kinds import Fixed, Free
-from pretrain.interfaces import Batch, Encoded, Provision
+from pretrain.batch import Batch
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.recurrent import ProjectedLSTM, Steps
 from pretrain.layers.style import Style
 from pretrain.models.family import LARGEST_SIZE, FamilyModule, ModelConfig, Vocabulary
+from pretrain.roles import Capability, Encoded
 
 CHARACTERS = 261
 """256 bytes, and begin and end of text, begin and end of a word, padding (``Tokenizer.spelling``)."""
@@ -42,7 +43,7 @@ class ElmoConfig(ModelConfig):
     projection_clip: Fixed[float] = Field(default=3.0, gt=0)
     """Largest value of a recurrent layer's output, either sign."""
 
-    def deviation(self, name: str, shape: torch.Size) -> float:
+    def init_std(self, name: str, shape: torch.Size) -> float:
         """By what a product sums over, so that what is read through many layers stays as large as it was; characters as
         numbers in [-1, 1] (the published code has other forms of much the same size). ``initial_std`` has no effect."""
         return 3**-0.5 if name.endswith("embedding.weight") else shape[1:].numel() ** -0.5
@@ -87,7 +88,7 @@ class CharacterEncoder(nn.Module):
 class Elmo(FamilyModule):
     """Batch -> hidden states [T, D]: left half from the tokens up to each one, right half from those after it."""
 
-    provides: ClassVar[frozenset[Provision]] = frozenset({"each_side"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"two_directional"})
     pooling = "mean"
     ties_output = False
     reads: ClassVar[tuple[str, ...]] = ("tokens",)

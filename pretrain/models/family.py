@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from configs import Section
 from configs.errors import ConfigError
 from configs.kinds import Fixed, Free
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from pretrain.layers.attention import Attention
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.style import Style
@@ -78,7 +78,7 @@ class ModelConfig(Section):
         """Rows of the token embedding for a tokenizer of ``vocabulary_size`` pieces."""
         return -(-vocabulary_size // self.vocabulary_multiple) * self.vocabulary_multiple
 
-    def deviation(self, name: str, shape: torch.Size) -> float:
+    def init_std(self, name: str, shape: torch.Size) -> float:
         """Standard deviation of the initial values of the learner's parameter ``name`` of this whole shape."""
         return self.initial_std
 

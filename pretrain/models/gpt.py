@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import nn
 
 from configs.kinds import Fixed
-from pretrain.interfaces import Batch, Encoded, Provision
-from pretrain.layers.attention import Sight
+from pretrain.batch import Batch
+from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from pretrain.roles import Capability, Encoded
 
 ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
 """What adds to the residual stream, in each layer once."""
@@ -32,7 +33,7 @@ class GptConfig(TransformerConfig):
     norm_epsilon: Fixed[float] = Field(default=1e-5, gt=0)
     """Added to the variance in layer norm."""
 
-    def deviation(self, name: str, shape: torch.Size) -> float:
+    def init_std(self, name: str, shape: torch.Size) -> float:
         """Smaller by sqrt(2 layers) where a part adds to the residual stream (GPT-2, section 2.3)."""
         parts = 2 * self.layers if name.endswith(ONTO_THE_RESIDUAL) else 1
         return self.initial_std / math.sqrt(parts)
@@ -41,7 +42,7 @@ class GptConfig(TransformerConfig):
 class Gpt(FamilyModule):
     """The decoder without its head: batch -> hidden states [T, D], each of what stands up to its token."""
 
-    provides: ClassVar[frozenset[Provision]] = frozenset({"left_side"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"causal"})
     pooling = "last"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions")
     SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
@@ -61,9 +62,11 @@ class Gpt(FamilyModule):
     def forward(self, batch: Batch) -> Encoded:
         hidden_TD = self.token_embedding(batch["tokens"]) + self.position_embedding(batch["positions"])
         hidden_TD = self.dropout(hidden_TD)
-        dense = Sight(batch.layout, batch.layout, causal=True)
+        dense = AttentionPattern(batch.layout, batch.layout, causal=True)
         banded = (
-            Sight(batch.layout, batch.layout, causal=True, window=self.local_window) if self.local_window else dense
+            AttentionPattern(batch.layout, batch.layout, causal=True, window=self.local_window)
+            if self.local_window
+            else dense
         )
         for number, block in enumerate(self.blocks):
             hidden_TD = block(hidden_TD, banded if number % 2 else dense)

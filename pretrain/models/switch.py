@@ -7,9 +7,10 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from configs.kinds import Fixed, Free
-from pretrain.interfaces import Batch, Encoded, Provision
+from pretrain.batch import Batch
 from pretrain.layers.experts import SparseFeedForward
 from pretrain.models.t5 import T5, T5Config
+from pretrain.roles import Capability, Encoded
 
 
 class SwitchConfig(T5Config):
@@ -34,15 +35,15 @@ class SwitchConfig(T5Config):
             raise ValueError(f"sparse_every {self.sparse_every} makes none of {self.layers} layers sparse; lower it")
         return self
 
-    def deviation(self, name: str, shape: torch.Size) -> float:
+    def init_std(self, name: str, shape: torch.Size) -> float:
         """A tenth of T5's variance (section 2.4: smaller values train more steadily)."""
-        return super().deviation(name, shape) * 0.1**0.5
+        return super().init_std(name, shape) * 0.1**0.5
 
 
 class Switch(T5):
     """T5 with sparse layers; ``Encoded.balance`` is their load-balancing loss."""
 
-    provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides", "decoded", "balance"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"bidirectional", "decoded", "balance"})
     SHARDING: ClassVar[dict[str, str]] = {
         **T5.SHARDING,
         "*blocks.*.feed_forward.experts": "experts",

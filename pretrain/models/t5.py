@@ -8,14 +8,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from configs.kinds import Fixed, Free
-from pretrain.interfaces import Batch, Encoded, Provision
-from pretrain.layers.attention import Attention, Sight
+from pretrain.batch import Batch
+from pretrain.layers.attention import Attention, AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.style import Style
 from pretrain.layers.transformer import DecoderBlock, PreNormBlock
 from pretrain.models.family import Activation, FamilyModule, ModelConfig, Vocabulary, block_sharding
+from pretrain.roles import Capability, Encoded
 
 
 class T5Config(ModelConfig):
@@ -60,7 +61,7 @@ class T5Config(ModelConfig):
     def style(self) -> Style:
         return Style("rms", self.norm_epsilon, self.activation, self.gated, False, self.dropout, self.attention_dropout)
 
-    def deviation(self, name: str, shape: torch.Size) -> float:
+    def init_std(self, name: str, shape: torch.Size) -> float:
         """As in T5's published code (Mesh TensorFlow): by what a product sums over; ``initial_std`` has no effect."""
         inner = self.heads * self.head_width
         part = name.removesuffix(".weight").rpartition(".")[2]
@@ -76,7 +77,7 @@ class T5Config(ModelConfig):
 class T5(FamilyModule):
     """Encoder and decoder without the head: batch -> hidden states [T, D], and [U, D] where the batch has targets."""
 
-    provides: ClassVar[frozenset[Provision]] = frozenset({"both_sides", "decoded"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"bidirectional", "decoded"})
     pooling = "mean"
     reads: ClassVar[tuple[str, ...]] = ("tokens",)
     SHARDING: ClassVar[dict[str, str]] = {
@@ -115,9 +116,11 @@ class T5(FamilyModule):
 
     def forward(self, batch: Batch) -> Encoded:
         hidden_TD = self.dropout(self.token_embedding(batch["tokens"]))
-        sight = Sight(batch.layout, batch.layout, bias_HLL=self.encoder_position_bias(batch.layout.longest))
+        pattern = AttentionPattern(
+            batch.layout, batch.layout, bias_HLL=self.encoder_position_bias(batch.layout.longest)
+        )
         for block in self.encoder_blocks:
-            hidden_TD = block(hidden_TD, sight)
+            hidden_TD = block(hidden_TD, pattern)
         hidden_TD = self.dropout(self.encoder_norm(hidden_TD))
         return Encoded(hidden_TD, decoded_UD=self._decode(batch, hidden_TD) if batch.targets else None)
 
@@ -126,7 +129,10 @@ class T5(FamilyModule):
         assert targets is not None
         hidden_UD = self.dropout(self.token_embedding(batch["decoder_tokens"]))
         bias = self.decoder_position_bias(targets.longest)
-        sight, memory_sight = Sight(targets, targets, causal=True, bias_HLL=bias), Sight(targets, batch.layout)
+        pattern, memory_pattern = (
+            AttentionPattern(targets, targets, causal=True, bias_HLL=bias),
+            AttentionPattern(targets, batch.layout),
+        )
         for block in self.decoder_blocks:
-            hidden_UD = block(hidden_UD, sight, memory_TD, memory_sight)
+            hidden_UD = block(hidden_UD, pattern, memory_TD, memory_pattern)
         return self.dropout(self.decoder_norm(hidden_UD))

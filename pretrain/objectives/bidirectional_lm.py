@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.interfaces import Backbone, Batch, Encoded, Provision
+from pretrain.batch import Batch
 from pretrain.objectives.token_prediction import TokenPrediction
+from pretrain.roles import Backbone, Capability, Encoded
 
 
 class BidirectionalLM(TokenPrediction):
@@ -15,7 +16,7 @@ class BidirectionalLM(TokenPrediction):
     The softmax is over all pieces; the paper, with 793,471 words, samples 8,192 of them.
     """
 
-    needs: ClassVar[Provision] = "each_side"
+    needs: ClassVar[Capability] = "two_directional"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "next_positions", "next_labels")
     label_column: ClassVar[str] = "next_labels"
     uses_per_label: ClassVar[int] = 2

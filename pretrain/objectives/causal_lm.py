@@ -4,14 +4,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.interfaces import Backbone, Batch, Encoded, Provision
+from pretrain.batch import Batch
 from pretrain.objectives.token_prediction import TokenPrediction
+from pretrain.roles import Backbone, Capability, Encoded
 
 
 class CausalLM(TokenPrediction):
     """The embedding's own weight as projection, at every token but a sequence's last."""
 
-    needs: ClassVar[Provision] = "left_side"
+    needs: ClassVar[Capability] = "causal"
     reads: ClassVar[tuple[str, ...]] = ("next_positions", "next_labels")
     label_column: ClassVar[str] = "next_labels"
 

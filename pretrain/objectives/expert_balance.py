@@ -4,13 +4,14 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pretrain.interfaces import Backbone, Batch, Encoded, Provision
+from pretrain.batch import Batch
+from pretrain.roles import Backbone, Capability, Encoded
 
 
 class ExpertBalance(nn.Module):
     """The family's own balance loss; its weight in the run is the paper's alpha (0.01)."""
 
-    needs: ClassVar[Provision] = "balance"
+    needs: ClassVar[Capability] = "balance"
     reads: ClassVar[tuple[str, ...]] = ()
     label_column: ClassVar[str] = "tokens"
     predicts_tokens: ClassVar[bool] = False

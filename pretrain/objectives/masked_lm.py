@@ -4,15 +4,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.interfaces import Backbone, Batch, Encoded, Provision
+from pretrain.batch import Batch
 from pretrain.layers.style import ACTIVATIONS
 from pretrain.objectives.token_prediction import TokenPrediction
+from pretrain.roles import Backbone, Capability, Encoded
 
 
 class MaskedLM(TokenPrediction):
     """BERT's head: dense, activation, norm, then the embedding's own weight; predicted positions only."""
 
-    needs: ClassVar[Provision] = "both_sides"
+    needs: ClassVar[Capability] = "bidirectional"
     reads: ClassVar[tuple[str, ...]] = ("mask_positions", "mask_labels")
     label_column: ClassVar[str] = "mask_labels"
 

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.interfaces import Backbone, Batch, Encoded, Provision
+from pretrain.batch import Batch
+from pretrain.roles import Backbone, Capability, Encoded
 
 
 class SentencePairs(nn.Module):
     """First token -> dense, tanh (BERT's pooler) -> two classes: 0 as it was, 1 another document or swapped."""
 
-    needs: ClassVar[Provision] = "both_sides"
+    needs: ClassVar[Capability] = "bidirectional"
     reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
     label_column: ClassVar[str] = "pair_labels"
     predicts_tokens: ClassVar[bool] = False

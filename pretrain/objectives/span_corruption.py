@@ -4,14 +4,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.interfaces import Backbone, Batch, Encoded, Provision
+from pretrain.batch import Batch
 from pretrain.objectives.token_prediction import TokenPrediction
+from pretrain.roles import Backbone, Capability, Encoded
 
 
 class SpanCorruption(TokenPrediction):
     """A projection without bias, tied to the embedding (v1.0) or not (v1.1), at every token of the targets."""
 
-    needs: ClassVar[Provision] = "decoded"
+    needs: ClassVar[Capability] = "decoded"
     reads: ClassVar[tuple[str, ...]] = ("decoder_tokens", "target_labels")
     label_column: ClassVar[str] = "target_labels"
 

@@ -4,8 +4,9 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from pretrain.interfaces import Backbone, Batch, Encoded
+from pretrain.batch import Batch
 from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
+from pretrain.roles import Backbone, Encoded
 
 
 class TokenPrediction(nn.Module):

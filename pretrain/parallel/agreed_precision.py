@@ -7,7 +7,7 @@ import torch
 
 from configs.errors import ConfigError
 from pretrain import precision
-from pretrain.parallel import ParallelConfig
+from pretrain.parallel.config import ParallelConfig
 from pretrain.precision import Precision
 
 

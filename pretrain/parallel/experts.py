@@ -15,7 +15,7 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from pretrain.layers.experts import Exchange, Experts
+from pretrain.layers.experts import Experts, TokenDispatcher
 from pretrain.layers.style import Style
 from pretrain.parallel.mesh import Mesh
 
@@ -50,7 +50,7 @@ class LocalExperts(Experts):
         return cast(Tensor, reduce_from_tensor_model_parallel_region(partial_ECD))
 
 
-class AllToAll(Exchange, MoE):
+class AllToAll(TokenDispatcher, MoE):
     """States go to the processes that hold their experts, and come back. By the class ``MoE`` DeepSpeed knows that a
     model has experts."""
 
@@ -92,5 +92,5 @@ def local_experts(whole: Experts, mesh: Mesh) -> nn.Module:
     return LocalExperts(whole, mesh)
 
 
-def exchange(plain: Exchange, mesh: Mesh) -> nn.Module:
+def exchange(plain: TokenDispatcher, mesh: Mesh) -> nn.Module:
     return AllToAll(mesh) if mesh.expert > 1 else plain

@@ -13,7 +13,7 @@ from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 from deepspeed.utils import groups, logger
 
 from configs.errors import ConfigError
-from pretrain.parallel import ParallelConfig
+from pretrain.parallel.config import ParallelConfig
 
 
 class Mesh:
@@ -72,7 +72,7 @@ class Mesh:
         self.expert_data_group = groups._get_expert_data_parallel_group(self.expert_group_name)
 
     @property
-    def leads(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """True on the one process that talks to people and writes what is written once."""
         return self.rank == 0
 

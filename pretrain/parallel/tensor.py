@@ -10,7 +10,7 @@
 | heads      | CoreAttention        | nothing to swap; its dropout differs from process to process  |
 | heads      | RelativePositionBias | columns of the table                                          |
 | experts    | Experts              | inner width of each expert; over parallel.expert whole ones   |
-| experts    | Exchange             | nothing; over parallel.expert it sends states to the experts  |
+| experts    | TokenDispatcher             | nothing; over parallel.expert it sends states to the experts  |
 """
 
 import fnmatch
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from pretrain.initial import Rows
+from pretrain.initialization import Rows
 from pretrain.learner import Learner
 from pretrain.parallel.mesh import Mesh
 
@@ -61,7 +61,7 @@ def split_dimension(parameter: nn.Parameter) -> int | None:
     return getattr(parameter, "partition_dim", None) if getattr(parameter, "tensor_model_parallel", False) else None
 
 
-def is_spread(parameter: nn.Parameter) -> bool:
+def is_expert_parallel(parameter: nn.Parameter) -> bool:
     """Whether ``parameter`` holds this process's experts only (its first dimension), which others do not have."""
     return not getattr(parameter, "allreduce", True)
 
@@ -77,7 +77,7 @@ def full_shape(parameter: nn.Parameter, mesh: Mesh) -> torch.Size:
     dimension = split_dimension(parameter)
     if dimension is not None:
         shape[dimension] *= mesh.tensor
-    if is_spread(parameter):
+    if is_expert_parallel(parameter):
         shape[0] *= mesh.expert
     return torch.Size(shape)
 
@@ -85,14 +85,14 @@ def full_shape(parameter: nn.Parameter, mesh: Mesh) -> torch.Size:
 def first_row(parameter: nn.Parameter, mesh: Mesh) -> int:
     """Which row of the whole is the first that this process has; 0 where all processes have the same rows."""
     rows = local_shape(parameter)[0]
-    if is_spread(parameter):
+    if is_expert_parallel(parameter):
         return mesh.expert_rank * rows
     return mesh.tensor_rank * rows if split_dimension(parameter) == 0 else 0
 
 
-def holders(parameter: nn.Parameter, mesh: Mesh) -> tuple[int, int]:
+def replicas(parameter: nn.Parameter, mesh: Mesh) -> tuple[int, int]:
     """(this process's number, how many) among those that have the same rows of ``parameter``, or a part of them."""
-    if is_spread(parameter):
+    if is_expert_parallel(parameter):
         return mesh.data_rank // mesh.expert * mesh.tensor + mesh.tensor_rank, mesh.world // mesh.expert
     return (mesh.data_rank, mesh.data) if split_dimension(parameter) == 0 else (mesh.rank, mesh.world)
 
@@ -117,7 +117,7 @@ def whole_rows(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
 def gather(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
     """The whole value, experts of all processes included, from every process's ``local`` part; a collective."""
     joined = whole_rows(parameter, local, mesh)
-    if is_spread(parameter):
+    if is_expert_parallel(parameter):
         return _joined(joined, 0, mesh.expert_group, mesh.expert)
     return _joined(joined, 0, mesh.tensor_group, mesh.tensor) if split_dimension(parameter) == 0 else joined
 

@@ -15,7 +15,7 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor, nn
 
 from pretrain.layers.attention import CoreAttention
-from pretrain.layers.experts import Exchange, Experts
+from pretrain.layers.experts import Experts, TokenDispatcher
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from pretrain.parallel.experts import exchange, local_experts
@@ -44,7 +44,7 @@ class SplitCrossEntropy(CrossEntropy):
         return vocab_parallel_cross_entropy(logits_PV.float(), labels_P).sum()
 
 
-class OwnDropout:
+class PerRankDropout:
     """Processes hold different heads, so their dropout must differ, while all else draws the same everywhere."""
 
     def __init__(self, core: CoreAttention, mesh: Mesh):
@@ -113,7 +113,7 @@ def _cross_entropy(_: CrossEntropy, __: Mesh) -> nn.Module:
 
 
 def _core(core: CoreAttention, mesh: Mesh) -> nn.Module:
-    OwnDropout(core, mesh)
+    PerRankDropout(core, mesh)
     return core
 
 
@@ -126,7 +126,7 @@ SWAPS: dict[tuple[str, type[nn.Module]], Callable[[Any, Mesh], nn.Module]] = {
     ("heads", CoreAttention): _core,
     ("heads", RelativePositionBias): _position_bias,
     ("experts", Experts): local_experts,
-    ("experts", Exchange): exchange,
+    ("experts", TokenDispatcher): exchange,
 }
 """(word of the plan, plain layer) -> the layer that takes its place."""
 

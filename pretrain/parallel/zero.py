@@ -19,8 +19,9 @@ from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedPara
 from deepspeed.utils import set_z3_leaf_modules
 from torch import Tensor, nn
 
-from pretrain.initial import Rows
-from pretrain.interfaces import Batch
+from pretrain.batch import Batch
+from pretrain.checkpoints.stored import TensorSlice
+from pretrain.initialization import Rows
 from pretrain.layers.recurrent import ProjectedLSTM
 from pretrain.learner import Learner
 from pretrain.optimizer import (
@@ -31,11 +32,10 @@ from pretrain.optimizer import (
     fresh_state,
     parameter_groups,
 )
-from pretrain.parallel import ParallelConfig
 from pretrain.parallel import tensor as tensor_parallel
+from pretrain.parallel.config import ParallelConfig
 from pretrain.parallel.fragments import FRAGMENTS, SLAB, Fragment, copy_overlap
 from pretrain.parallel.mesh import Mesh
-from pretrain.stored import Slab
 
 
 class Engine:
@@ -102,14 +102,14 @@ class Engine:
     def train(self, mode: bool = True) -> None:
         self.deepspeed.train(mode)
 
-    def state(self, key: str | None) -> Iterator[Slab]:
+    def state(self, key: str | None) -> Iterator[TensorSlice]:
         """The fp32 master weights (``key`` None) or a moment, slab by slab; a collective call."""
         for name, parameter in self.parameters.items():
-            spread = tensor_parallel.is_spread(parameter)
+            spread = tensor_parallel.is_expert_parallel(parameter)
             group = self.mesh.expert_data_group if spread else self.mesh.data_group
             shape, fragment = tensor_parallel.local_shape(parameter), self.fragments[name]
             before = tensor_parallel.first_row(parameter, self.mesh)
-            holders = tensor_parallel.holders(parameter, self.mesh)
+            replicas = tensor_parallel.replicas(parameter, self.mesh)
             together = self._rows_of_a_slab(parameter)
             for first in range(0, shape[0], together):
                 rows = min(together, shape[0] - first)
@@ -119,7 +119,9 @@ class Engine:
                     copy_overlap(local.view(-1), begin, self._values(fragment, key), fragment.start)
                 if self.stage > 0:
                     torch.distributed.all_reduce(local, group=group)
-                yield Slab(name, before + first, tensor_parallel.whole_rows(parameter, local, self.mesh), *holders)
+                yield TensorSlice(
+                    name, before + first, tensor_parallel.whole_rows(parameter, local, self.mesh), *replicas
+                )
 
     def set_state(self, key: str | None, name: str, whole: Rows) -> None:
         """Write the master weight or moment of parameter ``name``, of which only the rows are asked for that this
@@ -190,7 +192,7 @@ class Engine:
         ]
         for parameter, gradient in gradients:
             split = tensor_parallel.split_dimension(parameter) is not None
-            squares[int(split), int(tensor_parallel.is_spread(parameter))] += gradient.float().square().sum()
+            squares[int(split), int(tensor_parallel.is_expert_parallel(parameter))] += gradient.float().square().sum()
         squares[1] = self.mesh.sum_over_tensor(squares[1].clone())
         squares[:, 1] = self.mesh.sum_over_experts(squares[:, 1].clone())
         norm = squares.sum().sqrt()
@@ -207,7 +209,7 @@ class Engine:
         spread = torch.zeros_like(split)
         for slot, (name, parameter) in enumerate(self.parameters.items()):
             split[slot] = tensor_parallel.split_dimension(parameter) is not None
-            spread[slot] = tensor_parallel.is_spread(parameter)
+            spread[slot] = tensor_parallel.is_expert_parallel(parameter)
             fragment = self.fragments[name]
             if fragment is not None:
                 pieces.setdefault(id(fragment.owner), []).append((slot, fragment.offset, fragment.length))
@@ -254,8 +256,8 @@ def apart(groups: list[dict[str, Any]], mesh: Mesh) -> list[dict[str, Any]]:
     """
     found = []
     for group in groups:
-        here = [parameter for parameter in group["params"] if not tensor_parallel.is_spread(parameter)]
-        spread = [parameter for parameter in group["params"] if tensor_parallel.is_spread(parameter)]
+        here = [parameter for parameter in group["params"] if not tensor_parallel.is_expert_parallel(parameter)]
+        spread = [parameter for parameter in group["params"] if tensor_parallel.is_expert_parallel(parameter)]
         found.append({**group, "params": here})
         if spread:
             found.append({**group, "params": spread, "moe": True, "name": mesh.expert_group_name})

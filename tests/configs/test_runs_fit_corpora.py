@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 import configs
+from data_pipeline.examples.segment import PAIRS
 from data_pipeline.prepare import CorpusConfig
-from data_pipeline.segment import PAIRS
-from pretrain.batches import SOURCES
 from pretrain.config import RunConfig
+from pretrain.data.batches import SOURCES
 from pretrain.learner import build
 from pretrain.models.family import Vocabulary
 

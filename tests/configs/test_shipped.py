@@ -7,7 +7,7 @@ import pytest
 import configs
 from configs.errors import ConfigError
 from data_pipeline.prepare import CorpusConfig
-from evaluation.evaluate import EvaluationConfig
+from evaluation.config import EvaluationConfig
 from pretrain.config import RunConfig
 
 FOLDER = Path(configs.__file__).parent

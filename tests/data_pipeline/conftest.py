@@ -7,9 +7,11 @@ from typing import Any, Self
 
 import pytest
 
-from data_pipeline import balance, parts, prepare
-from data_pipeline.sentences import split
-from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline import prepare
+from data_pipeline.cleaning import parts
+from data_pipeline.examples import balance
+from data_pipeline.examples.sentences import split
+from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
 
 
 @pytest.fixture(scope="session")

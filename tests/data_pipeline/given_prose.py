@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from configs import parse
+from data_pipeline.dataset.shards import Dataset, open_dataset
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.shards import Dataset, open_dataset
 
 SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
 WORDS = ["".join(random.Random(number).choices(SYLLABLES, k=2 + number % 3)) for number in range(300)]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.characters import cleaning_kinds, is_letter, words
+from data_pipeline.cleaning.near_duplicates import bands
+from data_pipeline.cleaning.overlap import Overlap
 from data_pipeline.compiled import text
-from data_pipeline.near_duplicates import bands
-from data_pipeline.overlap import Overlap
 
 HINDI = "हिन्दी भारत की राजभाषा है और इसे देवनागरी लिपि में लिखा जाता है"
 

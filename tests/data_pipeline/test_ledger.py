@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.examples import Rows
+from data_pipeline.cleaning.parts import Part, Reading
+from data_pipeline.dataset.build import Rows
+from data_pipeline.dataset.manifest import Shard
+from data_pipeline.dataset.statistics import Counted
 from data_pipeline.ledger import Ledger
-from data_pipeline.manifest import Shard
-from data_pipeline.parts import Part, Reading
-from data_pipeline.statistics import Counted
 
 BANDS = np.zeros((1, 0), np.uint64)
 PART = Part(
@@ -24,6 +24,7 @@ PART = Part(
     np.array([0, 1]),
     BANDS,
 )
+CLASSES = (Part, Reading, Rows, Counted, Shard)
 RESULTS = {
     "reading": Reading([PART, PART], 7, Counter(short=2), Counter(repaired=1)),
     "rows": Rows("rows.arrow", 3, ("tokens", "document")),
@@ -47,15 +48,15 @@ def same(first: object, second: object) -> bool:
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_result_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
-    Ledger(tmp_path).record("a stage", RESULTS[name], 3)
-    assert Ledger(tmp_path).recall("a stage", 2) is None
-    assert same(Ledger(tmp_path).recall("a stage", 3), RESULTS[name])
+    Ledger(tmp_path, CLASSES).record("a stage", RESULTS[name], 3)
+    assert Ledger(tmp_path, CLASSES).recall("a stage", 2) is None
+    assert same(Ledger(tmp_path, CLASSES).recall("a stage", 3), RESULTS[name])
 
 
 @pytest.mark.parametrize("file", ["a-stage-000000.json", "a-stage-000000.npz"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "nonsense"])
 def test_a_damaged_record_counts_as_not_done(file: str, damage: str, tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(tmp_path, CLASSES)
     ledger.record("a stage", RESULTS["reading"])
     path = tmp_path / file
     if damage == "gone":

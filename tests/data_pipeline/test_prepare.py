@@ -21,13 +21,14 @@ from rich.console import Console
 
 from configs import dump, parse
 from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
-from data_pipeline import balance, workers
-from data_pipeline.columns import Ragged
+from data_pipeline import workers
+from data_pipeline.dataset.shards import open_dataset
+from data_pipeline.examples import balance
 from data_pipeline.ledger import Ledger
-from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.shards import open_dataset
-from data_pipeline.tokenizer import Tokenizer
-from data_pipeline.verification import verify
+from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
+from data_pipeline.ragged import Ragged
+from data_pipeline.tokenizers.tokenizer import Tokenizer
+from data_pipeline.verification.verify import verify
 
 
 def config(output: Path, paths: list[Path], workers: int = 2, **sections: dict[str, Any]) -> CorpusConfig:
@@ -58,7 +59,7 @@ def files(corpus: Path, tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One Ray cluster for all of a test's preparations."""
-    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"), RESULTS)
     with workers.Workers(workers.WorkersConfig(count=2), Console(), ledger), pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers.ray, "init", lambda **_: None)
         patch.setattr(workers.ray, "shutdown", lambda: None)
@@ -190,8 +191,8 @@ PREPARE = """
 import json, sys
 from pathlib import Path
 from configs import dump, parse
-from data_pipeline import balance
-from data_pipeline.prepare import CorpusConfig, prepare
+from data_pipeline.examples import balance
+from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
 balance.GROUP_CHARACTERS = 1
 values = json.loads(sys.argv[1])
 prepare(parse(values, CorpusConfig, "the test's corpus"), Path(values["output"]))

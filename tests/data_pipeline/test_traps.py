@@ -10,16 +10,16 @@ import pytest
 from scipy import stats
 
 from configs import parse
-from data_pipeline.balance import orders
-from data_pipeline.columns import Ragged, boundaries
-from data_pipeline.corrupt import CorruptConfig, Corrupted, Vocabulary, corrupt
-from data_pipeline.draws import generator
-from data_pipeline.fast_encoding import WORD_START
-from data_pipeline.manifest import SplitRecord
+from data_pipeline.dataset.manifest import SplitRecord
+from data_pipeline.dataset.shards import Split, open_dataset, write_shard
+from data_pipeline.examples.balance import orders
+from data_pipeline.examples.corrupt import CorruptConfig, Corrupted, Vocabulary, corrupt
+from data_pipeline.examples.segment import Example, SegmentConfig, Sentences, segment
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.segment import Example, SegmentConfig, Sentences, segment
-from data_pipeline.shards import Split, open_dataset, write_shard
-from data_pipeline.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.ragged import Ragged, boundaries
+from data_pipeline.random_streams import generator
+from data_pipeline.tokenizers.fast_encoding import WORD_START
+from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
 
 LETTERS = {
     "digits": "0123456789",

@@ -15,9 +15,10 @@ from rich.console import Console
 
 import configs
 from configs.errors import ConfigError, DatasetError
-from data_pipeline import balance, workers
+from data_pipeline import workers
+from data_pipeline.examples import balance
 from data_pipeline.ledger import Ledger
-from data_pipeline.prepare import CorpusConfig, prepare
+from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
 from data_pipeline.workers import Workers, WorkersConfig
 
 
@@ -124,7 +125,7 @@ def test_a_job_whose_values_were_lost_is_done_anew_but_not_for_ever(
         return intact(reference)
 
     monkeypatch.setattr(workers, "_result", loses)
-    with Workers(WorkersConfig(count=1), Console(), Ledger(tmp_path)) as started:
+    with Workers(WorkersConfig(count=1), Console(), Ledger(tmp_path, RESULTS)) as started:
         assert started.map("a stage", os.path.basename, [("a/b",), ("c/d",), ("e/f",)]) == ["b", "d", "f"]
         assert next(losses, None) is None
         monkeypatch.setattr(workers, "RETRIES", 1)
@@ -134,7 +135,7 @@ def test_a_job_whose_values_were_lost_is_done_anew_but_not_for_ever(
 
 
 def join(address: str, folder: Path) -> None:
-    with Workers(WorkersConfig(address=address), Console(), Ledger(folder)):
+    with Workers(WorkersConfig(address=address), Console(), Ledger(folder, RESULTS)):
         pass
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.initial import materialise, random_value
+from pretrain.initialization import materialise, random_value
 from pretrain.models.bert import Bert, BertConfig
 from pretrain.models.family import Vocabulary
 
@@ -18,7 +18,7 @@ VOCABULARY = 128
 
 
 class LetterTokenizer:
-    """One token for each character; enough of ``data_pipeline.tokenizer.Tokenizer`` for the evaluation stage."""
+    """One token for each character; enough of the ``Tokenizer`` for the evaluation stage."""
 
     special = SimpleNamespace(pad=0, unknown=1, cls=2, sep=3, mask=4)
 
@@ -51,7 +51,7 @@ def make_backbone() -> Callable[[int], nn.Module]:
     def make(seed: int) -> nn.Module:
         with torch.device("meta"):
             module = Bert(config, Vocabulary(VOCABULARY))
-        draw = random_value(seed, config.deviation)
+        draw = random_value(seed, config.init_std)
         materialise(module, lambda name, parameter: draw(name, parameter.shape))
         return module
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from evaluation.config import FinetuneConfig
 from evaluation.encoding import encode, load_task
-from evaluation.finetune_config import FinetuneConfig
 from evaluation.reading import Examples
 from evaluation.tasks import TASKS
 

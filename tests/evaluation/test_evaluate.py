@@ -9,7 +9,8 @@ import pytest
 import configs
 from configs.errors import ConfigError, TaskError
 from evaluation import evaluate as module
-from evaluation.evaluate import EvaluationConfig, evaluate
+from evaluation.config import EvaluationConfig
+from evaluation.evaluate import evaluate
 from pretrain.precision import Precision
 
 SHIPPED = sorted((Path(module.__file__).parents[1] / "configs" / "evaluation").glob("*.toml"))

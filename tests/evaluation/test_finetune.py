@@ -6,11 +6,11 @@ import torch
 
 import configs
 from configs.errors import TaskError
+from evaluation.config import FinetuneConfig
 from evaluation.encoding import load_task
 from evaluation.finetune import Scale, Tuned, finetune, predict, score, shuffled_batches
-from evaluation.finetune_config import FinetuneConfig
 from evaluation.tasks import TASKS
-from pretrain.initial import materialise, random_value
+from pretrain.initialization import materialise, random_value
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
 from tests.pretrain.family_runs import FAMILY_RUNS
@@ -40,7 +40,7 @@ def test_every_family_learns_an_easy_task(data, family):
     config = configs.parse(values, FAMILIES[family].config, "the test's model")
     with torch.device("meta"):
         backbone = FAMILIES[family].module(config, Vocabulary(VOCABULARY))
-    draw = random_value(1, config.deviation)
+    draw = random_value(1, config.init_std)
     materialise(backbone, lambda name, parameter: draw(name, parameter.shape))
     if family == "elmo":
         # As a tokenizer of single letters spells them.

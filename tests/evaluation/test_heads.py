@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.finetune_config import FinetuneConfig
+from evaluation.config import FinetuneConfig
 from evaluation.heads import POOLINGS, Head, Mixture
-from pretrain.interfaces import Encoded
-from pretrain.packing import pack
+from pretrain.data.packing import pack
+from pretrain.roles import Encoded
 
 LENGTHS, FIRSTS = [3, 5, 4], [2, 2, 4]
 

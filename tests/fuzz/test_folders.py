@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 import configs
-from data_pipeline import manifest
-from data_pipeline.tokenizer import Tokenizer
-from data_pipeline.verification import verify
+from data_pipeline.dataset import manifest
+from data_pipeline.tokenizers.tokenizer import Tokenizer
+from data_pipeline.verification.verify import verify
 from evaluation.reading import read_table
 from evaluation.tasks import TASKS
-from pretrain import checkpoint
+from pretrain.checkpoints import checkpoint
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
 from tests.fuzz import mutators

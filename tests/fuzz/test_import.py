@@ -18,14 +18,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from configs.errors import SesameError
-from pretrain.exchange.export import export
-from pretrain.exchange.importing import import_model
-from pretrain.exchange.model_folder import INDEX, WHOLE
+from pretrain.huggingface.from_hf import import_model
+from pretrain.huggingface.model_folder import INDEX, WHOLE
+from pretrain.huggingface.to_hf import export
 from tests.fuzz import mutators
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
-random_models = pytest.importorskip("tests.pretrain.random_models")
-reference = pytest.importorskip("tests.pretrain.test_exchange_random")
+random_models = pytest.importorskip("tests.pretrain.huggingface.random_models")
+reference = pytest.importorskip("tests.pretrain.huggingface.test_random_models")
 
 FEW, MANY, AT_ONCE = 200, 20_000, 1000
 CPU_SECONDS, SECONDS = 5, 120

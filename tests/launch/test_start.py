@@ -91,7 +91,9 @@ def test_a_trainer_loads_no_compiler_and_draws_nothing_before_its_first_step(tmp
     assert sorted(later & compiler) == []
 
 
-@pytest.mark.parametrize("module", ["evaluation.evaluate", "pretrain.exchange.export", "pretrain.exchange.importing"])
+@pytest.mark.parametrize(
+    "module", ["evaluation.evaluate", "pretrain.huggingface.to_hf", "pretrain.huggingface.from_hf"]
+)
 def test_only_training_imports_the_engines(tmp_path: Path, module: str) -> None:
     code = f"import sys, {module}\nprint(*sys.modules, sep='\\n', file=open(sys.argv[1], 'w'))"
     assert sorted(imported(tmp_path, code=code) & {"ray", "deepspeed", "megatron", "transformers"}) == []

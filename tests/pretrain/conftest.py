@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import configs
-from data_pipeline.tokenizer import Tokenizer
-from pretrain import checkpoint
-from pretrain.initial import materialise
+from data_pipeline.tokenizers.tokenizer import Tokenizer
+from pretrain.checkpoints import checkpoint
+from pretrain.initialization import materialise
 from pretrain.learner import Learner, build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
@@ -102,7 +102,7 @@ def drawn(dataset: Path) -> Drawn:
     tokenizer = dataset / "tokenizer.model"
 
     def make(
-        folder: Path, family: str, model: dict[str, Any], objectives: tuple[str, ...], deviation: float = 0.2
+        folder: Path, family: str, model: dict[str, Any], objectives: tuple[str, ...], init_std: float = 0.2
     ) -> Learner:
         config = configs.parse({"family": family, **model}, FAMILIES[family].config, "the test's model")
         size = len(Tokenizer.load(tokenizer))
@@ -111,7 +111,7 @@ def drawn(dataset: Path) -> Drawn:
 
         def value(name: str, parameter: torch.nn.Parameter) -> torch.Tensor:
             middle = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-            return middle + deviation * torch.randn(parameter.shape, generator=draw)
+            return middle + init_std * torch.randn(parameter.shape, generator=draw)
 
         materialise(learner, value)
         facts = {

@@ -5,7 +5,7 @@ Layers are few, but each kind is there: near and far attention, dense and sparse
 
 from typing import Any, NamedTuple
 
-from pretrain.exchange import modernbert
+from pretrain.huggingface import modernbert
 
 # Large enough for attention to matter: near zero its gradients are mostly rounding.
 SHAPE: dict[str, Any] = {"width": 32, "heads": 4, "feed_forward_width": 64, "initial_std": 0.05}

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import configs
-from data_pipeline.shards import open_dataset
-from pretrain.batches import Batches, Share
+from data_pipeline.dataset.shards import open_dataset
+from pretrain.batch import Batch
 from pretrain.config import RunConfig
-from pretrain.initial import materialise, random_value
-from pretrain.interfaces import Batch
-from pretrain.layers.attention import Sight, grouped, variable_length
+from pretrain.data.batches import Batches, DataRank
+from pretrain.data.packing import layout
+from pretrain.initialization import materialise, random_value
+from pretrain.layers.attention import AttentionPattern, grouped, variable_length
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
-from pretrain.packing import layout
 from pretrain.train import train
 from tests.pretrain.family_runs import FAMILY_RUNS
 
@@ -32,13 +32,13 @@ pytestmark = [
 def test_variable_length_attention_equals_grouped(changes: dict[str, Any]) -> None:
     lengths = np.array([5, 17, 17, 64, 128, 3])
     parts = layout(lengths)
-    placed = type(parts)(parts.boundaries_B1.cuda(), parts.longest, parts.groups)
+    placed = type(parts)(parts.cu_seqlens_B1.cuda(), parts.longest, parts.groups)
     inputs = [torch.randn(int(lengths.sum()), 4, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
     for value in inputs:
         value.requires_grad_()
     outputs, gradients = [], []
     for kernel in (grouped, variable_length):
-        mixed = kernel(*inputs, Sight(placed, placed, **changes), 0.125, 0.0)
+        mixed = kernel(*inputs, AttentionPattern(placed, placed, **changes), 0.125, 0.0)
         outputs.append(mixed.detach().float())
         gradients.append([g.float() for g in torch.autograd.grad(mixed.square().sum(), inputs)])
     torch.testing.assert_close(outputs[0], outputs[1], rtol=2e-2, atol=2e-2)
@@ -55,9 +55,9 @@ def test_every_family_computes_the_same_on_cuda(
     data = open_dataset(config.data.dataset, verify=False)
     size = data.manifest.tokenizer.vocabulary_size
     learner = build(config.model, config.objectives, Vocabulary(size, data.tokenizer_path)).eval()
-    value = random_value(1, config.model.deviation)
+    value = random_value(1, config.model.init_std)
     materialise(learner, lambda name, parameter: value(name, parameter.shape))
-    batch = next(iter(Batches(data, config.data, learner.reads, 1, Share(0, 1)).step(0)))
+    batch = next(iter(Batches(data, config.data, learner.reads, 1, DataRank(0, 1)).step(0)))
     expected, gradients = loss_and_gradients(learner, batch)
     learner.cuda()
     found, on_cuda = loss_and_gradients(learner, batch.to(torch.device("cuda")))

@@ -12,9 +12,11 @@ import torch
 
 import configs
 from configs.errors import ConfigError
-from pretrain import checkpoint, precision
+from pretrain import precision
+from pretrain.checkpoints import checkpoint
 from pretrain.config import RunConfig
-from pretrain.parallel import ParallelConfig, agreed_precision
+from pretrain.parallel import agreed_precision
+from pretrain.parallel.config import ParallelConfig
 from pretrain.precision import Precision
 from pretrain.train import train
 

@@ -10,7 +10,7 @@ import pytest
 
 import configs
 from configs.errors import ConfigError
-from pretrain import checkpoint
+from pretrain.checkpoints import checkpoint
 from pretrain.config import RunConfig
 from pretrain.schedule import DECAYS, ScheduleConfig
 from pretrain.train import Run, train

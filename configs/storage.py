@@ -1,0 +1,118 @@
+"""Files and folders that are complete as soon as they can be seen, and what identifies them.
+
+A name is given to finished content only: it is written under another name beside it, synced to the disk and renamed, so
+that a kill or a full disk at any moment leaves what was there before.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Open a new binary file that takes the place of ``path`` when the block ends without an exception.
+
+    Args:
+        durable: sync it to the disk before it gets its name, and the name afterwards. Without, it survives the end of
+            the process but not of the machine, which is enough for what can be made again.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it then.
+    """
+    partial = _sibling(path)
+    try:
+        with partial.open("xb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write ``text`` as UTF-8 in the place of ``path``; see :func:`atomic_file`."""
+    with atomic_file(path, durable=durable) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A new folder beside ``path`` that gets its name when the block ends without an exception.
+
+    ``path`` may be an empty folder, or a link to one. Missing parents are made, and removed again if the block fails.
+
+    Raises:
+        OSError: it cannot be written, or ``path`` has come to hold something; nothing is left of it then.
+    """
+    final = Path(os.path.realpath(path))
+    partial = _sibling(final)
+    made: list[Path] = []
+    try:
+        for folder in (*_missing(final.parent), partial):
+            folder.mkdir()
+            made.append(folder)
+        yield partial
+        for file in partial.rglob("*"):
+            if file.is_file():
+                sync_file(file)
+        sync_folder(partial)
+        partial.rename(final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    sync_folder(final.parent)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(content: bytes) -> str:
+    """SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sibling(path: Path) -> Path:
+    """A name beside ``path`` that nobody else has; hidden, so that no glob for finished files finds it."""
+    return path.with_name(f".sesame-{secrets.token_hex(8)}.partial")
+
+
+def _missing(folder: Path) -> list[Path]:
+    """A folder and its parents as far as they do not exist, the outermost first."""
+    missing: list[Path] = []
+    while not os.path.lexists(folder):
+        missing.insert(0, folder)
+        folder = folder.parent
+    return missing

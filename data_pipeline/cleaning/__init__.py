@@ -1,0 +1,1 @@
+"""Cleaned text: normalised, filtered, freed of duplicates, cut into parts, chosen."""

@@ -1,0 +1,57 @@
+"""One complete run of ``sesame prepare``, section by section, as its TOML file says it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+import configs
+from configs import Section
+from configs.errors import ConfigError
+from data_pipeline.cleaning.clean import CleanConfig
+from data_pipeline.examples.balance import ShardConfig
+from data_pipeline.examples.corrupt import CorruptConfig
+from data_pipeline.examples.segment import PAIRS, SegmentConfig
+from data_pipeline.examples.spans import check_sentinels
+from data_pipeline.sources import SourceConfig
+from data_pipeline.tokenizers.tokenizer import TokenizerConfig
+from data_pipeline.workers import WorkersConfig
+
+
+class CorpusConfig(Section):
+    """One complete run of ``sesame prepare``."""
+
+    output: Path
+    """Folder of the dataset."""
+    seed: int = Field(default=1, ge=0)
+    """Pairs, masks and the order of rows follow from it."""
+    one_or_more = ("source",)
+    source: tuple[SourceConfig, ...] = Field(min_length=1)
+    """One table, or an array of tables ``[[source]]`` whose documents are mixed by their weights."""
+    clean: CleanConfig = CleanConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    segment: SegmentConfig = SegmentConfig()
+    corrupt: CorruptConfig = CorruptConfig()
+    shards: ShardConfig = ShardConfig()
+    workers: WorkersConfig = WorkersConfig()
+
+    @model_validator(mode="after")
+    def _spans_fit(self) -> "CorpusConfig":
+        if self.corrupt.kind != "masked_spans":
+            return self
+        if self.segment.kind in PAIRS:
+            raise ValueError(
+                f"corrupt.kind masked_spans needs rows of one segment, but segment.kind {self.segment.kind} makes "
+                "pairs; set it to full_sentences or contiguous"
+            )
+        if self.tokenizer.model is None:
+            try:
+                check_sentinels(self.tokenizer.sentinels, np.array([self.segment.sequence_length - 2]), self.corrupt)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """All that has an influence on the bytes."""
+        return {key: value for key, value in configs.dump(self).items() if key not in ("output", "workers")}

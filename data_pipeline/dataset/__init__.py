@@ -1,0 +1,1 @@
+"""The dataset folder: columns, shards, manifest, and where its documents are from."""

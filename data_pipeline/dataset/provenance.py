@@ -1,0 +1,103 @@
+"""Where a dataset is from: the source and place of every document, and the checksums of the files that were read."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+from fsspec.core import url_to_fs
+
+from configs.errors import CorpusError, DatasetError
+from data_pipeline.cleaning.parts import Part
+from data_pipeline.cleaning.selection import Choice, Fate
+from data_pipeline.dataset.manifest import digest
+from data_pipeline.dataset.shards import AGAIN, Dataset
+from data_pipeline.sources.streams import shown
+
+DOCUMENTS_AT_ONCE = 65536
+"""Places of one record batch; neighbours are so alike that compressed together they take a few bytes each."""
+
+TAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
+"""What stores call the hash of a file; the first that is there is noted."""
+
+
+def write_places(path: Path, parts: Sequence[Part], choices: Sequence[Choice]) -> None:
+    """Write the place of every document that is trained on, in the order of their numbers, some at a time."""
+    places = _places(parts, choices)
+    schema = pa.schema([("source", pa.large_string())])
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
+        while held := list(islice(places, DOCUMENTS_AT_ONCE)):
+            writer.write_batch(pa.record_batch([pa.array(held, pa.large_string())], schema=schema))
+
+
+def places(dataset: Dataset, split: str, numbers: Iterable[int]) -> list[str]:
+    """File and place of the text of the documents of these numbers.
+
+    Raises:
+        DatasetError: there is no document of that number, or the file cannot be read.
+    """
+    return [_validation(dataset, each) if split == "validation" else _train(dataset, each) for each in numbers]
+
+
+def checksum(paths: tuple[str, ...]) -> str:
+    """SHA-256 of a local file, or over those of several; for a file in a store the hash that the store has of it.
+
+    Raises:
+        CorpusError: a file cannot be read.
+    """
+    try:
+        found = [_stored(path) if "://" in path else digest(Path(path)) for path in paths]
+    except OSError as error:
+        name = shown(str(error.filename or paths[0]))
+        raise CorpusError(f"{name}: cannot be read ({error.strerror or error})") from None
+    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def code_version() -> str:
+    """Version of Sesame, and a hash of the code of ``data_pipeline``: other code may give other bytes."""
+    try:
+        known = version("sesame")
+    except PackageNotFoundError:
+        known = "unknown"
+    code = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))))
+    return f"{known}+{code.hexdigest()[:12]}"
+
+
+def _places(parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[str]:
+    for part, choice in zip(parts, choices, strict=True):
+        yield from part.sources(choice.keep(Fate.TRAIN) & part.begins)
+
+
+def _stored(path: str) -> str:
+    store, inside = url_to_fs(path)
+    known = store.info(inside)
+    tags = [f"{name} {known[name]}" for name in TAGS if known.get(name)]
+    return f"{tags[0] if tags else 'no hash'}, {known['size']} bytes"
+
+
+def _train(dataset: Dataset, number: int) -> str:
+    with _opened(dataset.places_path) as reader:
+        batch, row = divmod(number, DOCUMENTS_AT_ONCE)
+        rows = reader.get_batch(batch).column("source") if batch < reader.num_record_batches else []
+        if row >= len(rows):
+            raise DatasetError(f"{dataset.places_path}: has no document {number}; {AGAIN}")
+        return rows[row].as_py()
+
+
+def _validation(dataset: Dataset, number: int) -> str:
+    try:
+        with dataset.documents_path.open(encoding="utf-8") as file:
+            return json.loads(next(islice(file, number, None)))["source"]
+    except (OSError, ValueError, KeyError, StopIteration):
+        raise DatasetError(f"{dataset.documents_path}: has no document {number}; {AGAIN}") from None
+
+
+def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path)))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{path}: cannot be read as an Arrow file ({error}); {AGAIN}") from None

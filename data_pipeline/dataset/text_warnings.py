@@ -1,0 +1,81 @@
+"""What becomes of the text of a corpus, and what ``sesame prepare`` warns of: text that is lost, sentences that are
+longer than rows, labels that say nothing."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from data_pipeline.cleaning.parts import Reading
+from data_pipeline.cleaning.selection import DROPPED, Choice, Fate
+from data_pipeline.dataset.manifest import Manifest
+
+FEW = 0.03
+"""Share of the text that may be lost, for one reason, without a word."""
+ONE_SIDED = 0.35
+"""Least share of the rarer of two labels."""
+READ, DROP = "characters read", "characters dropped: "
+TOKENS, LONG, LOST, UNKNOWN = "tokens", "tokens of sentences longer than a row", "tokens in no row", "tokens unknown"
+ASKED_FOR = ("beyond the limit", "beyond the weight")
+"""Reasons that nobody needs to be told of."""
+SETTINGS = {
+    "short": "clean.minimum_characters",
+    "not prose": "clean.minimum_letter_share",
+    "language": "clean.languages",
+    "gopher": "clean.rules",
+    "holds evaluation text": "clean.evaluation_paths",
+    "duplicate": "clean.drop_duplicates",
+    "near duplicate": "clean.drop_near_duplicates",
+}
+"""What decides about a reason, by the part of its name before a colon."""
+
+
+def count_characters(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, int]:
+    """Characters read, and those of dropped documents by reason."""
+    lost: Counter[str] = Counter()
+    read = 0
+    for reading in readings:
+        read += sum((reading.lost or {}).values())
+        lost.update(reading.lost or {})
+    for part, choice in zip((part for reading in readings for part in reading.parts), choices, strict=True):
+        each = np.bincount(choice.fates, part.characters, minlength=len(Fate))
+        read += int(each.sum())
+        lost.update({reason: int(each[fate]) for fate, reason in DROPPED.items()})
+    dropped = {f"{DROP}{reason}": count for reason, count in sorted(lost.items()) if count}
+    return {READ: read, **dropped}
+
+
+def warnings(manifest: Manifest) -> list[str]:
+    """A sentence for each thing that is wrong with a dataset, though it was made as asked."""
+    return [*_dropped(manifest.text), *_tokens(manifest.text), *_labels(manifest)]
+
+
+def _dropped(text: dict[str, int]) -> Iterable[str]:
+    for name, count in text.items():
+        reason = name.removeprefix(DROP)
+        share = count / max(1, text[READ])
+        if name.startswith(DROP) and share > FEW and reason not in ASKED_FOR:
+            setting = SETTINGS.get(reason.split(":")[0])
+            yield f"{share:.1%} of the text is dropped as '{reason}'" + (f"; {setting} decides that" if setting else "")
+
+
+def _tokens(text: dict[str, int]) -> Iterable[str]:
+    tokens = max(1, text.get(TOKENS, 0))
+    if (share := text.get(LONG, 0) / tokens) > 0.5:
+        yield (
+            f"{share:.1%} of the tokens are in sentences longer than a row, which are cut; if the text has no marks at "
+            "the ends of sentences, segment.kind = 'contiguous' fits it, else a longer segment.sequence_length"
+        )
+    if (share := text.get(LOST, 0) / tokens) > FEW:
+        yield f"{share:.1%} of the tokens are in no row: documents of one sentence have no pair of sentences"
+    if (share := text.get(UNKNOWN, 0) / tokens) > FEW:
+        yield f"{share:.1%} of the tokens are unknown to the tokenizer; give one that was made for this text"
+
+
+def _labels(manifest: Manifest) -> Iterable[str]:
+    share = manifest.pair_share
+    if share is not None and not ONE_SIDED <= share <= 1 - ONE_SIDED:
+        yield (
+            f"{share:.1%} of the pairs have label 1, so that the label can be guessed; give documents of several "
+            "sentences, and more than one document, or another segment.kind"
+        )

@@ -1,0 +1,1 @@
+"""Documents -> examples: sentences, segments, masks and spans."""

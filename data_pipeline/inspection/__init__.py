@@ -1,0 +1,1 @@
+"""What a person looks at: examples, the card, the summary."""

@@ -1,0 +1,36 @@
+"""What ``sesame prepare`` prints at its end."""
+
+from rich.table import Table
+
+from data_pipeline.dataset.manifest import Manifest
+from data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
+
+
+def summary(manifest: Manifest, seconds: float) -> Table:
+    """The manifest's counts and shares, and how long it took."""
+    table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
+    for reason, count in manifest.documents.items():
+        table.add_row(reason if reason.startswith("repeated") else f"documents {reason}", f"{count:,}")
+    for (number, kind, weight), kept in by_source(manifest).items():
+        table.add_row(f"source {number}: {kind}, weight {weight:g}", f"{kept[0]:,} documents, {kept[1]:,} characters")
+    for name, split in manifest.splits.items():
+        shown = f"{split.rows:,} rows, {split.tokens:,} tokens, {split.predictions:,} predictions"
+        table.add_row(name, f"{shown} in {len(split.shards)} shards")
+    for name, share in manifest.masking.items():
+        shown = f"{share:.1%}" if name != MEAN_SPAN_LENGTH else f"{share:.2f} tokens"
+        table.add_row(name.replace("_", " "), shown)
+    if manifest.pair_share is not None:
+        table.add_row("pairs with label 1", f"{manifest.pair_share:.1%}")
+    if manifest.unigram_cross_entropy_validation is not None:
+        table.add_row("unigram baseline (validation)", f"{manifest.unigram_cross_entropy_validation:.3f} nats")
+    return table
+
+
+def by_source(manifest: Manifest) -> dict[tuple[int, str, float], tuple[int, int]]:
+    """(documents, characters) kept of each source, told by its number, kind and weight."""
+    found: dict[tuple[int, str, float], tuple[int, int]] = {}
+    for row in manifest.sources:
+        key = (row["source"], row["kind"], row["weight"])
+        documents, characters = found.get(key, (0, 0))
+        found[key] = (documents + row["documents_kept"], characters + row["characters_kept"])
+    return found

@@ -1,0 +1,1 @@
+"""Tokenizers: configured, trained, read from folders, and run by one of three engines."""

@@ -1,0 +1,1 @@
+"""Rows of a dataset -> packed batches, in one global order."""

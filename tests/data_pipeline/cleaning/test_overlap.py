@@ -1,0 +1,101 @@
+"""Documents that hold text of an evaluation set are found, whatever the case and the punctuation."""
+
+import gzip
+import json
+import unicodedata
+from collections import Counter
+from functools import partial as bound
+from pathlib import Path
+
+import pytest
+
+from configs import parse
+from configs.errors import CorpusError
+from data_pipeline.cleaning.clean import CleanConfig, clean, normal_text
+from data_pipeline.cleaning.overlap import Overlap
+from data_pipeline.sources.document import Document
+
+LONG = "The quick brown fox jumps over the lazy dog while seven old wizards watch it from the hill"
+SHORT = "They drank the pub entirely dry."
+CHINESE = "\u4eca\u5929\u5929\u6c14\u5f88\u597d\u6211\u4eec\u53bb\u516c\u56ed\u6563\u6b65\u4e86\u5417"
+
+
+@pytest.fixture
+def overlap(tmp_path: Path) -> Overlap:
+    (tmp_path / "train.tsv").write_text(f"id\tlabel\tsentence\n1\t0\t{SHORT}\n")
+    (tmp_path / "dev.jsonl").write_text(
+        json.dumps({"passage": {"text": LONG}, "question": ["too short to count"]}) + "\n"
+    )
+    (tmp_path / "test.json").write_text(json.dumps([{"sentence": CHINESE}]), encoding="utf-8")
+    found = Overlap.of((str(tmp_path),), str)
+    found.save(tmp_path / "overlap.npz")
+    return Overlap.load(tmp_path / "overlap.npz")
+
+
+@pytest.mark.parametrize(
+    ("text", "meets"),
+    [
+        (f"Before. {LONG} After.", True),
+        ("A brown fox jumps over the lazy dog, while SEVEN old wizards watch it FROM the town.", True),
+        ("A brown fox jumps over the lazy dog while seven cold wizards watch it from the town.", False),
+        (f"One said: {SHORT.upper()}", True),
+        ("They drank the pub dry.", False),
+        ("too short to count", False),
+        ("\u90a3\u4e48\uff0c" + CHINESE + "\u3002", True),
+        ("\u90a3\u4e48\uff0c" + CHINESE[:10] + "\u3002", False),
+        ("", False),
+    ],
+)
+def test_shared_sequences_are_found(overlap: Overlap, text: str, meets: bool) -> None:
+    assert overlap.meets(text) is meets
+
+
+def test_such_documents_are_dropped_for_that_reason(overlap: Overlap) -> None:
+    rules = parse({"minimum_characters": 0}, CleanConfig, "a.toml")
+    dropped: Counter[str] = Counter()
+    documents = [Document(f"A novel. {LONG}", "a"), Document("Another novel without it.", "b")]
+    assert [document.source for document in clean(documents, rules, dropped, overlap)] == ["b"]
+    assert dropped == {"holds evaluation text": 1}
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dev.jsonl").write_text("{")
+    with pytest.raises(CorpusError, match=r"dev.jsonl: cannot be read .*clean.evaluation_paths"):
+        Overlap.of((str(tmp_path / "dev.jsonl"),), str)
+
+
+WORDS = "caf\u00e9 d\u00e9j\u00e0 vu \u2126 na\u00efve \ufb01ne fa\u00e7ade \u00fcber \u00c5ngstr\u00f6m"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+@pytest.mark.parametrize("given", ["NFC", "NFD", "invisible", "mojibake"])
+def test_evaluation_texts_are_compared_in_the_form_of_the_documents(tmp_path: Path, form: str, given: str) -> None:
+    made = {"invisible": WORDS.replace("e", "e\u200b"), "mojibake": WORDS.encode().decode("latin-1")}
+    text = made[given] if given in made else unicodedata.normalize(given, WORDS)
+    (tmp_path / "dev.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")
+    rules = parse({"minimum_characters": 0, "unicode_form": form, "repair_unicode": True}, CleanConfig, "a.toml")
+    overlap = Overlap.of((str(tmp_path / "dev.jsonl"),), bound(normal_text, rules=rules))
+    assert [*clean([Document(f"Before. {WORDS} After.", "a")], rules, Counter(), overlap)] == []
+
+
+@pytest.mark.parametrize("name", ["dev.tsv", "dev.jsonl", "dev.json", "dev.txt"])
+@pytest.mark.parametrize("form", ["gz", "plain", "utf-16", "mark", "returns"])
+def test_evaluation_files_are_read_as_sources_are(tmp_path: Path, name: str, form: str) -> None:
+    rows = {
+        "dev.tsv": f"1\tx\t{LONG}\n2\ty\t{SHORT}\n",
+        "dev.jsonl": f'{{"n": {"9" * 5000}, "a": "{LONG}"}}\n\n["{SHORT}"]\n',
+        "dev.json": json.dumps([LONG, {"a": SHORT, "n": None}]),
+        "dev.txt": f"{LONG}\n{SHORT}",
+    }
+    text = rows[name]
+    content = {
+        "gz": gzip.compress(text.encode()),
+        "plain": text.encode(),
+        "utf-16": text.encode("utf-16"),
+        "mark": text.encode("utf-8-sig"),
+        "returns": text.replace("\n", "\r").encode(),
+    }
+    (tmp_path / name).write_bytes(content[form])
+    # Only the bytes say how a file is compressed.
+    overlap = Overlap.of((str((tmp_path / name).rename(tmp_path / f"{name}.gz")),), str)
+    assert overlap.meets(LONG) and overlap.meets(SHORT)

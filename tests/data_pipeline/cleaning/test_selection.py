@@ -1,0 +1,139 @@
+"""Choosing over the whole corpus: duplicates, the limit, what is held out."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipeline.cleaning.parts import Part, Reading, Wanted, whole_documents, write_parts
+from data_pipeline.cleaning.selection import Choice, Fate, Origin, choose, counts
+from data_pipeline.sources.document import Document
+
+
+@pytest.fixture
+def parts(tmp_path: Path):
+    def write(*texts: list[str]) -> list[Part]:
+        found = []
+        for number, part in enumerate(texts):
+            documents = (Document(text, f"{number}:{line}") for line, text in enumerate(part))
+            found += write_parts(documents, "unit", tmp_path / f"part-{number}", Wanted(paragraphs=True, bands=True))
+        return found
+
+    return write
+
+
+def chosen(
+    parts: list[Part],
+    fraction: float = 0.0,
+    limit: float = float("inf"),
+    paragraphs: bool = False,
+    near: bool = False,
+    weight: float = 1.0,
+) -> list[Choice]:
+    return choose(
+        parts,
+        [Origin(limit=limit, weight=weight)] * len(parts),
+        drop_duplicates=True,
+        drop_near_duplicates=near,
+        drop_paragraphs=paragraphs,
+        validation_fraction=fraction,
+    )
+
+
+def fates(choices: list[Choice]) -> list[int]:
+    return [int(fate) for choice in choices for fate in choice.fates]
+
+
+def test_the_first_of_equal_texts_stays(parts) -> None:
+    assert fates(chosen(parts(["a", "b"], ["b"]))) == [Fate.TRAIN, Fate.TRAIN, Fate.DUPLICATE]
+
+
+def test_no_document_at_all_is_no_choice() -> None:
+    assert chosen([], paragraphs=True) == []
+
+
+def test_the_limit_ends_the_corpus(parts) -> None:
+    assert fates(chosen(parts(["aaa", "bbb"], ["ccc"]), limit=4)) == [Fate.TRAIN, Fate.TRAIN, Fate.BEYOND_LIMIT]
+
+
+def test_what_is_held_out_does_not_depend_on_its_neighbours(parts) -> None:
+    texts = [f"document {number}" for number in range(400)]
+    whole = dict(zip(texts, fates(chosen(parts(texts), 0.1)), strict=True))
+    assert 20 < sum(fate == Fate.VALIDATION for fate in whole.values()) < 65
+    half = texts[::2][::-1]
+    assert fates(chosen(parts(half), 0.1)) == [whole[text] for text in half]
+
+
+def test_a_small_corpus_holds_out_two_documents_all_the_same(parts) -> None:
+    assert fates(chosen(parts(["a", "b"], ["c", "d", "e"]), 1e-9)).count(Fate.VALIDATION) == 2
+
+
+def test_the_first_of_equal_paragraphs_stays(parts) -> None:
+    written = parts(["licence\n\none", "two\n\nlicence"], ["licence", "licence\n\none", "three\n\ntwo"])
+    choices = chosen(written, paragraphs=True)
+    kept = np.concatenate([choice.stays for choice in choices])
+    assert kept.tolist() == [True, True, False, False, True], "nothing is left of one, another is a duplicate"
+    left = [choice.stays for choice in choices], [choice.paragraphs for choice in choices]
+    texts = [document.text for document in whole_documents(written, *left)]
+    assert texts == ["licence\n\none", "two", "three"]
+    characters = np.concatenate([choice.characters for choice in choices])
+    assert characters[kept].tolist() == [len(text) for text in texts]
+
+
+def test_the_first_of_texts_that_are_alike_stays(parts) -> None:
+    words = [f"word{number}" for number in range(300)]
+    changed = [*words[:100], "other", *words[101:]]
+    again = [*changed[:200], "another", *changed[201:]]
+    half = [*words[:150], *(f"else{number}" for number in range(150))]
+    texts = [" ".join(each) for each in (words, changed, half, again)]
+    found = chosen(parts(texts[:2], texts[2:]), near=True)
+    assert fates(found) == [Fate.TRAIN, Fate.NEAR_DUPLICATE, Fate.TRAIN, Fate.NEAR_DUPLICATE]
+    assert min(fates(chosen(parts(texts)))) >= Fate.TRAIN
+
+
+def test_a_weight_says_how_often_train_documents_are_gone_through(parts) -> None:
+    written = parts([f"document {number}" for number in range(2000)])
+    (whole,) = chosen(written, 0.1)
+    assert whole.times is None
+    for weight in (2.5, 0.3, 3.0):
+        (choice,) = chosen(written, 0.1, weight=weight)
+        assert choice.times is not None
+        train = choice.keep(Fate.TRAIN)
+        assert choice.times[train].sum() == pytest.approx(weight * whole.keep(Fate.TRAIN).sum(), rel=0.1)
+        assert set(choice.times[train]) == {int(weight) or 1, -int(-weight // 1)}
+        assert (choice.keep(Fate.VALIDATION) == whole.keep(Fate.VALIDATION)).all(), "held-out ones are the same"
+        assert (choice.keep(Fate.BEYOND_WEIGHT) == (whole.keep(Fate.TRAIN) & (choice.times == 0))).all()
+
+
+def test_each_source_has_its_own_limit(parts) -> None:
+    written = parts(["aaa", "bbb"], ["ccc", "ddd"])
+    choices = choose(
+        written,
+        [Origin(0, limit=2), Origin(1)],
+        drop_duplicates=True,
+        drop_near_duplicates=False,
+        drop_paragraphs=False,
+        validation_fraction=0.0,
+    )
+    codes = fates(choices)
+    assert codes[1] == Fate.BEYOND_LIMIT and codes.count(Fate.BEYOND_LIMIT) == 1
+
+
+def test_the_first_of_equal_lines_stays_and_short_ones_always(tmp_path: Path) -> None:
+    texts = ["a long footer\none\n--", "two\n--\n\na long footer\n\nthree", "a long footer"]
+    documents = (Document(text, "a") for text in texts)
+    written = write_parts(documents, "unit", tmp_path / "part", Wanted(lines=8))
+    choices = chosen(written, paragraphs=True)
+    found = [document.text for document in whole_documents(written, [choices[0].stays], [choices[0].paragraphs])]
+    assert found == ["a long footer\none\n--", "two\n--\n\nthree"]
+    table = counts([Reading(written, 3, Counter(), Counter(repaired=1))], choices)
+    assert choices[0].characters[:2].tolist() == [len(text) for text in found]
+    assert table == {
+        "read": 3,
+        "kept for training": 2,
+        "held out": 0,
+        "dropped: all of it repeated": 1,
+        "repaired": 1,
+        "repeated pieces left out": 1,
+    }

@@ -1,0 +1,49 @@
+"""The manifest names the very bytes that were read."""
+
+import hashlib
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from configs.errors import CorpusError
+from data_pipeline.dataset.manifest import read_manifest
+from data_pipeline.dataset.provenance import checksum, places
+from data_pipeline.dataset.shards import open_dataset
+
+
+def test_the_manifest_has_the_checksum_of_each_source(dataset: Path, corpus: Path) -> None:
+    (source,) = read_manifest(dataset).sources
+    assert source["sha256"] == hashlib.sha256(corpus.read_bytes()).hexdigest()
+
+
+def test_a_unit_of_several_files_depends_on_each(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a", "b")]
+    for path in paths:
+        path.write_text("text")
+    names = tuple(map(str, paths))
+    before = checksum(names)
+    assert checksum(names) == before != checksum(names[:1])
+    paths[1].write_text("Text")
+    assert checksum(names) != before
+
+
+def test_a_file_in_a_store_is_known_by_what_the_store_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe("/corpus.txt", b"text")
+    assert checksum(("memory://corpus.txt",)) == "no hash, 4 bytes"
+    monkeypatch.setattr(type(store), "info", lambda *_: {"size": 4, "ETag": '"a1"'})
+    assert checksum(("memory://corpus.txt",)) == 'ETag "a1", 4 bytes'
+
+
+def test_a_source_that_has_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"gone.txt: cannot be read \(No such file"):
+        checksum((str(tmp_path / "gone.txt"),))
+
+
+def test_every_document_has_a_place_of_its_own(dataset: Path) -> None:
+    opened = open_dataset(dataset, verify=True)
+    trained = opened.manifest.documents["kept for training"]
+    train = places(opened, "train", range(trained))
+    held_out = places(opened, "validation", range(opened.manifest.documents["held out"]))
+    assert len(set(train) | set(held_out)) == len(train) + len(held_out)

@@ -1,0 +1,266 @@
+"""A run that goes on is compared with its checkpoint, and neither skips nor repeats a row."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import configs
+from configs.errors import CheckpointError, ConfigError, TrainingError
+from configs.kinds import kind_of
+from data_pipeline.dataset.shards import open_dataset
+from pretrain import settings_table
+from pretrain.checkpoints import checkpoint, record
+from pretrain.config import RunConfig
+from pretrain.data.batches import Batches, DataConfig, DataRank, Start
+from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.mesh import Mesh
+from pretrain.train import Run, train
+from tests.pretrain.checkpoints.test_checkpoint import as_format_1
+
+Settings = Callable[..., dict[str, Any]]
+
+
+def test_every_setting_has_a_kind() -> None:
+    without = [key for key, field in settings_table.all_settings() if kind_of(field) is None]
+    assert not without, "write Fixed[...], Free[...] or Derived[...] of configs/kinds.py around their types"
+
+
+def test_the_table_is_that_of_the_classes() -> None:
+    written = Path(__file__).parents[2] / "docs" / "resume.md"
+    assert written.read_text(encoding="utf-8") == settings_table.table(), (
+        "make it anew: python -m pretrain.settings_table > docs/resume.md"
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run of two steps, as its settings."""
+    values = {
+        "output": str(tmp_path_factory.mktemp("trained") / "run"),
+        "steps": 2,
+        "data": {"dataset": str(dataset), "global_batch": 8},
+        "model": {"family": "bert", "layers": 1, "width": 16, "heads": 2, "feed_forward_width": 32, "positions": 64},
+        "objectives": {"masked_lm": 1.0},
+        "optimizer": {"learning_rate": 1e-3},
+        "schedule": {"decay": "constant"},
+        "parallel": {"precision": "fp32", "threads": 1},
+        "report": {"validation_rows": 8, "tensorboard": False},
+    }
+    go(values)
+    return values
+
+
+@pytest.fixture
+def copied(trained: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The run in a folder of its own, with more steps to go."""
+    shutil.copytree(trained["output"], tmp_path / "run")
+    return trained | {"output": str(tmp_path / "run"), "steps": 3}
+
+
+def go(values: dict[str, Any]) -> record.Record:
+    return record.read(train(configs.parse(values, RunConfig, "run.toml")))
+
+
+def changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    section, _, name = key.rpartition(".")
+    return {**values, section: {**values.get(section, {}), name: value}} if section else {**values, name: value}
+
+
+REFUSED: dict[str, Any] = {
+    "seed": 2,
+    "data.global_batch": 16,
+    "model.heads": 4,
+    "model.activation": "relu",
+    "model.positions": 63,
+    "model.local_window": 4,
+    "model.norm_placement": "pre",
+    "optimizer.name": "lamb",
+    "objectives.masked_lm": 2.0,
+    "objectives.sentence_pairs": 1.0,
+}
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_what_must_be_the_same_is_refused_with_the_way_out(key: str, copied: dict[str, Any]) -> None:
+    named = "objectives" if key.startswith("objectives") else key
+    before = sorted(Path(copied["output"]).rglob("*"))
+    with pytest.raises(CheckpointError) as caught:
+        go(changed(copied, key, REFUSED[key]))
+    sentence = str(caught.value)
+    assert f"but {named} " in sentence and "--set initial_checkpoint=" in sentence
+    assert f"--set 'resume.accept=[\"{named}\"]'" in sentence
+    assert sorted(Path(copied["output"]).rglob("*")) == before
+
+
+def test_another_family_is_one_difference(copied: dict[str, Any]) -> None:
+    copied["model"] = {"family": "albert", "layers": 1, "width": 16, "heads": 2, "positions": 64}
+    with pytest.raises(CheckpointError, match=r"but model\.family bert -> albert; set it back"):
+        go(copied)
+
+
+def test_what_may_change_is_said_and_written_down(copied: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    copied["optimizer"] = {"learning_rate": 2e-3, "betas": [0.8, 0.9]}
+    copied["model"] = {**copied["model"], "dropout": 0.0}
+    found = go(copied)
+    line = (
+        "changed since the checkpoint: steps 2 -> 3, model.dropout 0.1 -> 0.0, optimizer.learning_rate 0.001 -> 0.002"
+    )
+    assert line in capsys.readouterr().out
+    assert ("optimizer.betas", [0.9, 0.999], [0.8, 0.9]) in [(e.key, e.before, e.after) for e in found.changes]
+    again = go(copied | {"steps": 4})
+    assert len(again.changes) == len(found.changes) + 1, "the list of all times"
+
+
+def test_what_is_accepted_is_written_down(copied: dict[str, Any]) -> None:
+    wider = changed(copied, "data.global_batch", 16) | {"resume": {"accept": ["data.global_batch"]}}
+    found = go(wider)
+    assert found.samples == 2 * 8 + 16
+    assert [(e.step, e.before, e.after) for e in found.changes if e.key == "data.global_batch"] == [(2, 8, 16)]
+    assert found.config["resume"] == {"accept": ["data.global_batch"]}
+    assert go(changed(copied, "data.global_batch", 16) | {"steps": 4}).samples == 48, "once is enough"
+    with pytest.raises(CheckpointError, match=r"data\.global_batch 16 -> 8"):
+        go(copied | {"steps": 5})
+
+
+@pytest.mark.parametrize("key", ["data.globalbatch", "optimizer.learning_rate", "", "model"])
+def test_only_what_must_stay_can_be_accepted(key: str, copied: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"accept names '{key}', which is none of the settings that must stay: seed"):
+        go(copied | {"resume": {"accept": [key]}})
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_run_that_diverges_stops_and_saves_nothing(name: str, copied: dict[str, Any]) -> None:
+    """The last good checkpoint stays, and a lower rate goes on from it."""
+    output = Path(copied["output"])
+    if name == "sgd":
+        shutil.rmtree(output)
+        go(copied | {"optimizer": {"name": "sgd", "learning_rate": 1e-3}, "steps": 2})
+    before = {path: path.read_bytes() for path in (output / "checkpoints").rglob("*") if path.is_file()}
+    wild = {
+        "optimizer": {"name": name, "learning_rate": 1e30, "gradient_clipping": 0.0},
+        "steps": 14,
+        "checkpoint": {"save_every_steps": 1, "keep": 1},
+    }
+    with pytest.raises(
+        TrainingError, match=r"step 4: .*(nan|inf).*training has diverged.*is now .*step-00000003.diverged-1"
+    ):
+        go(copied | wild)
+    after = {path: path.read_bytes() for path in (output / "checkpoints").rglob("*") if path.is_file()}
+    assert after.items() >= before.items()
+    assert "step-00000003.diverged-1" in [path.name for path in (output / "checkpoints").iterdir()]
+    assert all(torch.isfinite(value).all() for value in weights(output).values())
+    for line in (output / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(name))
+    go(copied | {"optimizer": {"name": name, "learning_rate": 1e-4}, "steps": 5})
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    folder = checkpoint.latest(output)
+    assert folder is not None
+    found = record.read(folder)
+    stored = checkpoint.stored(folder, found, "weights")
+    return {name: stored.whole(name) for name in found.shapes}
+
+
+def test_a_dataset_may_be_moved(copied: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(copied["data"]["dataset"], tmp_path / "moved")
+    found = go(changed(copied, "data.dataset", str(tmp_path / "moved")))
+    assert found.samples == 24 and found.dataset_first_sample == 0
+
+
+def test_other_rows_in_the_same_folder_are_refused(
+    copied: dict[str, Any], tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pretrain.checkpoints.resume.fingerprint", lambda dataset: "other rows")
+    with pytest.raises(CheckpointError, match=r"data\.dataset .* has other rows; set it back"):
+        go(copied)
+    found = go(copied | {"resume": {"accept": ["data.dataset"]}})
+    assert found.dataset_first_sample == 16 and found.samples == 24
+
+
+def test_another_order_begins_with_its_first_row(copied: dict[str, Any]) -> None:
+    found = go(copied | {"seed": 2, "resume": {"accept": ["seed"]}})
+    assert found.dataset_first_sample == 16 and found.samples == 24
+
+
+def test_a_checkpoint_that_was_trained_on_from_keeps_its_name(
+    copied: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, step = [], Run.train_step
+
+    def diverging(run: Run) -> Any:
+        losses, norm, *rest = step(run)
+        taken.append(run.step)
+        return losses, -1.0 if run.step == 6 else norm, *rest
+
+    monkeypatch.setattr(Run, "train_step", diverging)
+    with pytest.raises(TrainingError, match="step 6") as caught:
+        go(copied | {"steps": 9, "checkpoint": {"save_every_steps": 3}})
+    assert taken == [3, 4, 5, 6] and "is now" not in str(caught.value)
+    newest = checkpoint.latest(Path(copied["output"]))
+    assert newest is not None and newest.name == "step-00000003"
+
+
+def test_a_checkpoint_of_before_goes_on(copied: dict[str, Any]) -> None:
+    folder = checkpoint.latest(Path(copied["output"]))
+    assert folder is not None
+    as_format_1(folder)
+    with pytest.raises(CheckpointError, match=r"data\.global_batch 8 -> 4"):
+        go(changed(copied, "data.global_batch", 4))
+    found = go(copied)
+    assert found.step == 3 and found.samples == 24 and found.format_version == record.FORMAT_VERSION
+
+
+def test_another_dataset_is_read_from_its_first_row(copied: dict[str, Any], datasets: Callable[[str], Path]) -> None:
+    """Its position is counted from where it began, however often the run goes on."""
+    folder = Path(copied["data"]["dataset"])
+    other = Path(copied["output"]).with_name("other")
+    shutil.copytree(folder, other)
+    values = json.loads((other / "manifest.json").read_text())
+    # The same rows under another recipe: what is drawn in each epoch would be drawn otherwise.
+    values["recipe"]["corrupt"]["mask_probability"] = 0.5
+    del values["manifest_sha256"]
+    (other / "manifest.json").write_text(rendered(values))
+    values = changed(copied, "data.dataset", str(other))
+    with pytest.raises(CheckpointError, match=r"but data\.dataset "):
+        go(values)
+    found = go(values | {"resume": {"accept": ["data.dataset"]}})
+    assert (found.samples, found.dataset_first_sample) == (24, 16)
+    again = go(values | {"steps": 5})
+    assert (again.samples, again.dataset_first_sample) == (40, 16)
+    mesh = Mesh(ParallelConfig(threads=1))
+    run = Run(configs.parse(values | {"steps": 6}, RunConfig, "run.toml"), mesh)
+    assert run.batches.position(5) == 24
+    run.close()
+    mesh.close()
+
+
+def rendered(values: dict[str, Any]) -> str:
+    from data_pipeline.dataset import manifest
+
+    return manifest._rendered({**values, "manifest_sha256": manifest._digest(values)}).decode()
+
+
+def rows_of(dataset: Path, batches: list[tuple[int, int]]) -> Iterator[int]:
+    """Rows that a run takes that goes on with another batch: (size of the batch, steps with it)."""
+    start = Start()
+    for size, steps in batches:
+        config = DataConfig(dataset=str(dataset), global_batch=size)
+        source = Batches(open_dataset(dataset, verify=False), config, ("tokens",), 7, DataRank(0, 1), start)
+        for step in range(start.step, start.step + steps):
+            first = source.position(step)
+            assert sum(batch.layout.sequences for batch in source.step(step)) == size
+            yield from source._rows(first, first + size).tolist()
+        start = Start(start.step + steps, source.position(start.step + steps))
+
+
+@pytest.mark.parametrize("sizes", [(8, 16), (16, 8), (8, 4, 32, 2), (3, 1000, 5)])
+def test_another_batch_neither_skips_nor_repeats_a_row(sizes: tuple[int, ...], dataset: Path) -> None:
+    found = list(rows_of(dataset, [(size, 4) for size in sizes]))
+    whole = list(rows_of(dataset, [(1, len(found))]))
+    assert found == whole

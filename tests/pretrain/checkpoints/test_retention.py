@@ -1,0 +1,165 @@
+"""Checkpoints are never lost: which are removed, and what a save that fails leaves."""
+
+import errno
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from configs.errors import CheckpointError, TrainingError
+from pretrain.checkpoints import checkpoint, record, retention
+from pretrain.checkpoints import save as saving
+from pretrain.checkpoints.stored import TensorSlice
+
+SHAPES = {"a.weight": (4, 2), "b.bias": (3,)}
+
+
+class Owner:
+    """The state of a run: a moment and two parameters of one value."""
+
+    def __init__(self, value: float = 1.0):
+        self.value = value
+        self.asked = 0
+
+    def state(self, key: str | None) -> Any:
+        for name, shape in SHAPES.items():
+            self.asked += 1
+            yield TensorSlice(name, 0, torch.full(shape, self.value), 0, 1)
+
+    def set_state(self, key: str | None, name: str, whole: Any) -> None: ...
+    def set_steps(self, steps: int) -> None: ...
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Path:
+    path = tmp_path / "tokenizer"
+    path.write_bytes(b"pieces")
+    return path
+
+
+def save(output: Path, step: int, tokenizer: Path, owner: Owner | None = None) -> Path:
+    facts = {
+        "step": step,
+        "samples": step,
+        "seed": 1,
+        "vocabulary_size": 4,
+        "tokenizer_sha256": "0" * 64,
+        "config": {"model": {}},
+        "shapes": SHAPES,
+    }
+    return checkpoint.save(output, owner or Owner(), ("exp_avg",), checkpoint.ALONE, tokenizer, facts)
+
+
+def names(output: Path) -> list[str]:
+    return sorted(path.name for path in (output / "checkpoints").iterdir())
+
+
+def test_the_newest_are_kept(tmp_path: Path, tokenizer: Path) -> None:
+    for step in (9, 10, 99_999_999, 100_000_000):
+        retention.prune(tmp_path, 2, save(tmp_path, step, tokenizer))
+    assert names(tmp_path) == ["step-100000000", "step-99999999"]
+    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "step-100000000"
+
+
+STRANGE = ["step-best_one", "step-00000x07", "step-٠٠٠٠٠٠٠٩", "step-9", "step-000000009", "step-99999998.copy", "best"]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_folders_with_other_names_are_no_checkpoints(name: str, tmp_path: Path, tokenizer: Path) -> None:
+    shutil.copytree(save(tmp_path, 1, tokenizer), tmp_path / "checkpoints" / name)
+    saved = save(tmp_path, 2, tokenizer)
+    retention.prune(tmp_path, 1, saved)
+    assert names(tmp_path) == sorted(["step-00000002", name])
+    assert checkpoint.latest(tmp_path) == saved
+    assert record.read(tmp_path / "checkpoints" / name).step == 1
+
+
+def test_what_a_link_points_to_stays(tmp_path: Path, tokenizer: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step, tokenizer)
+    (tmp_path / "best").symlink_to(tmp_path / "checkpoints" / "step-00000001")
+    (tmp_path / "checkpoints" / "step-00000009").symlink_to("step-00000002")
+    retention.prune(tmp_path, 1, tmp_path / "checkpoints" / "step-00000003")
+    assert names(tmp_path) == ["step-00000001", "step-00000002", "step-00000003", "step-00000009"]
+    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "step-00000003", "a link is only another name"
+
+
+def test_what_nobody_saved_stays(tmp_path: Path, tokenizer: Path) -> None:
+    first = save(tmp_path, 1, tokenizer)
+    (first / "notes.txt").write_text("the best one")
+    kept = ["step-00000000", "step-00000007.partial", "step-00000008"]
+    for name in kept:
+        (tmp_path / "checkpoints" / name).mkdir()
+        (tmp_path / "checkpoints" / name / "mine.txt").write_text("mine")
+    left = tmp_path / "checkpoints" / "step-00000006.partial"
+    left.mkdir()
+    (left / "weights-00000-000.safetensors").write_bytes(b"half")
+    (left / ".tmpAb12").write_bytes(b"half")
+    saved = save(tmp_path, 2, tokenizer)
+    retention.prune(tmp_path, 1, saved)
+    assert names(tmp_path) == sorted([*kept, "step-00000001", "step-00000002"])
+    assert [path.name for path in first.iterdir()] == ["notes.txt"]
+    assert checkpoint.latest(tmp_path) == saved
+
+
+def test_what_stands_in_the_way_is_moved_aside(tmp_path: Path, tokenizer: Path) -> None:
+    there = tmp_path / "checkpoints" / "step-00000003"
+    there.mkdir(parents=True)
+    (there / "mine.txt").write_text("mine")
+    assert record.read(save(tmp_path, 3, tokenizer)).step == 3
+    assert (there.with_name("step-00000003.before-1") / "mine.txt").read_text() == "mine"
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("place", ["tokenizer", "first tensors", "last tensors", "record"])
+def test_a_full_disk_leaves_what_was_there(
+    place: str, tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1, tokenizer)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    written: list[Path] = []
+
+    def fail(*arguments: Any, **facts: Any) -> None:
+        raise FULL
+
+    def save_file(tensors: Any, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        written.append(path)
+        if len(written) == (1 if place == "first tensors" else 2):
+            raise FULL
+
+    if place == "tokenizer":
+        monkeypatch.setattr(saving.shutil, "copyfile", fail)
+    elif place == "record":
+        monkeypatch.setattr(saving.records, "write", fail)
+    else:
+        monkeypatch.setattr(saving, "save_file", save_file)
+    owner = Owner()
+    with pytest.raises(CheckpointError, match=r"No space left on device.*goes on from the checkpoint before") as caught:
+        save(tmp_path, 2, tokenizer, owner)
+    assert re.search(r"which needs 0\.00 MB where [\d,.]+ are free", str(caught.value))
+    if "tensors" in place:
+        assert owner.asked == 4, "other processes wait for those that leave a collective early"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def test_a_fault_of_another_process_is_raised_and_cleaned_here(tmp_path: Path, tokenizer: Path) -> None:
+    told = iter([[None, None], [None, CheckpointError("process 1: no space")], [None, None]])
+    process = checkpoint.Process(0, 2, lambda mine: next(told))
+    with pytest.raises(CheckpointError, match="process 1: no space"):
+        checkpoint.save(tmp_path, Owner(), (), process, tokenizer, {"step": 1, "shapes": SHAPES})
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_lost_are_not_saved(value: float, tmp_path: Path, tokenizer: Path) -> None:
+    save(tmp_path, 1, tokenizer)
+    with pytest.raises(TrainingError, match=r"weights of a\.weight are not finite any more; training has diverged"):
+        save(tmp_path, 2, tokenizer, Owner(value))
+    assert names(tmp_path) == ["step-00000001"]

@@ -1,0 +1,201 @@
+"""Random models of transformers are the same function when they are imported, and again when they are exported."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import configs
+from configs.errors import ConversionError
+from data_pipeline.dataset.shards import Ragged
+from pretrain.checkpoints import checkpoint
+from pretrain.data.packing import assemble
+from pretrain.huggingface.from_hf import import_model
+from pretrain.huggingface.to_hf import export
+from pretrain.initialization import materialise
+from pretrain.learner import Learner, build
+from pretrain.models import FAMILIES
+from pretrain.models.family import Vocabulary
+
+transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
+random_models = pytest.importorskip("tests.pretrain.huggingface.random_models")
+
+FEW, MANY = 14, 500
+TOLERANCE = 1e-5
+"""Of the largest value."""
+LENGTHS, TARGET_LENGTHS = [19, 7, 12], [5, 9, 3]
+SPECIAL = 5
+"""Ids that no text has."""
+
+
+def same(ours: Tensor, theirs: Tensor) -> None:
+    largest = theirs.abs().max()
+    assert ours.shape == theirs.shape
+    assert torch.isfinite(ours).all()
+    assert (ours - theirs).abs().max() <= TOLERANCE * largest, ((ours - theirs).abs().max() / largest).item()
+
+
+def learner(folder: Path) -> Learner:
+    """The model of a checkpoint with all objectives whose parameters it has."""
+    record = checkpoint.read(folder)
+    values = record.config["model"]
+    config = configs.parse(values, FAMILIES[values["family"]].config, str(folder))
+    stored = checkpoint.stored(folder, record, "weights")
+    names = {name.split(".")[1] for name in record.shapes if name.startswith("objectives.")}
+    made = build(config, dict.fromkeys({*names, *record.config["objectives"]}, 1.0), Vocabulary(record.vocabulary_size))
+
+    def value(name: str, parameter: torch.nn.Parameter) -> Tensor:
+        return stored.whole(name) if name in record.shapes else torch.zeros(parameter.shape)
+
+    materialise(made, value)
+    return made.eval()
+
+
+def ragged(draw: np.random.Generator, lengths: list[int]) -> Ragged:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Ragged(draw.integers(SPECIAL, len(random_models.PIECES), offsets[-1]), offsets)
+
+
+def padded(values: Ragged, padding: int) -> Tensor:
+    parts = [torch.from_numpy(part) for part in np.split(values.values, values.offsets[1:-1])]
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=padding)
+
+
+def columns(seed: int) -> dict[str, Any]:
+    draw = np.random.default_rng(seed)
+    tokens, targets = ragged(draw, LENGTHS), ragged(draw, TARGET_LENGTHS)
+    places = Ragged(np.concatenate([np.arange(length) for length in LENGTHS]), tokens.offsets)
+    return {
+        "tokens": tokens,
+        "target_tokens": targets,
+        "first_segment_length": np.array(LENGTHS) // 2,
+        "mask_positions": places,
+        "mask_labels": tokens,
+        "pair_labels": np.zeros(len(LENGTHS), np.int64),
+    }
+
+
+@torch.no_grad()
+def theirs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
+    """Last hidden states and logits of real tokens, by our names."""
+    config, tokens = model.config, given["tokens"]
+    padding = getattr(config, "pad_token_id", None) or 0
+    real = padded(Ragged(np.ones_like(tokens.values), tokens.offsets), 0)
+    inputs = {"input_ids": padded(tokens, padding), "attention_mask": real}
+    if config.is_encoder_decoder:
+        targets = given["target_tokens"]
+        written = padded(Ragged(np.ones_like(targets.values), targets.offsets), 0) == 1
+        output = model(**inputs, labels=padded(targets, -100))
+        return {"hidden": output.encoder_last_hidden_state[real == 1], "span_corruption": output.logits[written]}
+    if getattr(config, "type_vocab_size", 1) == 2:
+        later = torch.arange(real.shape[1]) >= torch.from_numpy(given["first_segment_length"])[:, None]
+        inputs["token_type_ids"] = later.long() * real
+    output = model(**inputs, output_hidden_states=True)
+    last = output.get("last_hidden_state")
+    hidden = output.hidden_states[-1] if last is None else last
+    found = {"hidden": hidden[real == 1]}
+    logits = output.get("prediction_logits", output.get("logits"))
+    pairs = output.get("seq_relationship_logits", output.get("sop_logits"))
+    if type(model).__name__ == "BertForNextSentencePrediction":
+        logits, pairs = None, logits
+    name = "causal_lm" if config.model_type == "gpt2" else "masked_lm"
+    if logits is not None:
+        # The last token of a sequence has no next one, and no logits here.
+        kept = real.cumsum(1) < real.sum(1, keepdim=True) if name == "causal_lm" else real
+        found[name] = logits[(real == 1) & (kept == 1)]
+    if pairs is not None:
+        found["sentence_pairs"] = pairs
+    if output.get("pooler_output") is not None:
+        found["pooler"] = output.pooler_output
+    return found
+
+
+@torch.no_grad()
+def ours(model: Learner, given: dict[str, Any]) -> dict[str, Tensor]:
+    batch = assemble(given, model.reads, {})
+    encoded = model.backbone(batch)
+    found = {"hidden": encoded.hidden_TD}
+    for name, objective in model.objectives.items():
+        if objective.predicts_tokens:
+            found[name] = objective.logits(encoded, batch)
+        elif name == "sentence_pairs":
+            found["pooler"] = torch.tanh(objective.pooler(encoded.hidden_TD[batch.layout.starts_B]))
+            found[name] = objective.classifier(found["pooler"])
+    return found
+
+
+def compare(seed: int, folder: Path) -> None:
+    case = random_models.drawn(seed, folder / "model")
+    if case.refused:
+        with pytest.raises(ConversionError, match=case.refused):
+            import_model(folder / "model", folder / "checkpoint")
+        assert [path.name for path in folder.iterdir()] == ["model"]
+        return
+    import_model(folder / "model", folder / "checkpoint")
+    given = columns(seed)
+    wanted, found = theirs(case.model, given), ours(learner(folder / "checkpoint"), given)
+    assert wanted.keys() <= found.keys()
+    for name, value in wanted.items():
+        same(found[name], value)
+    exported = export(folder / "checkpoint", folder / "again")
+    kind = getattr(transformers, exported.architecture)
+    again, report = kind.from_pretrained(folder / "again", output_loading_info=True, attn_implementation="eager")
+    assert not any(report.values()), report
+    repeated = theirs(again.eval(), given)
+    for name in wanted.keys() & repeated.keys():
+        same(repeated[name], wanted[name])
+    # Its head is its embedding, so every one has it here.
+    assert exported.architecture == case.architecture.replace("GPT2Model", "GPT2LMHeadModel")
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_a_model_is_the_same_function(seed: int, tmp_path: Path) -> None:
+    compare(seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(FEW, FEW + MANY))
+def test_many_models_are_the_same_function(seed: int, tmp_path: Path) -> None:
+    compare(seed, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 whose output is not tied."""
+    root = tmp_path_factory.mktemp("t5")
+    for seed in range(5, 500, 7):
+        case = random_models.drawn(seed, root / str(seed))
+        if not case.refused and "lm_head.weight" in load_file(root / str(seed) / "model.safetensors"):
+            return root / str(seed)
+    raise AssertionError("none of these is untied")
+
+
+@pytest.mark.parametrize("output", ["absent", "same", "other"])
+@pytest.mark.parametrize("scaled", [None, True, False])
+@pytest.mark.parametrize("tied", [None, True, False])
+def test_outputs_of_t5(tied: bool | None, scaled: bool | None, output: str, t5: Path, tmp_path: Path) -> None:
+    """Old and new versions say in different ways whether the output is the embedding, and whether it is scaled."""
+    model = Path(shutil.copytree(t5, tmp_path / "model"))
+    values, tensors = json.loads((model / "config.json").read_text()), load_file(model / "model.safetensors")
+    for key, value in (("tie_word_embeddings", tied), ("scale_decoder_outputs", scaled)):
+        values.pop(key)
+        values |= {} if value is None else {key: value}
+    made = {"absent": None, "same": tensors["shared.weight"].clone(), "other": tensors["shared.weight"].flip(1).clone()}
+    del tensors["lm_head.weight"]
+    tensors |= {} if made[output] is None else {"lm_head.weight": made[output]}
+    (model / "config.json").write_text(json.dumps(values))
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    other = transformers.T5ForConditionalGeneration.from_pretrained(model, attn_implementation="eager").eval()
+    import_model(model, tmp_path / "checkpoint")
+    written = export(tmp_path / "checkpoint", tmp_path / "again")
+    again = transformers.T5ForConditionalGeneration.from_pretrained(written.folder, attn_implementation="eager").eval()
+    given = columns(1)
+    wanted = theirs(other, given)["span_corruption"]
+    same(ours(learner(tmp_path / "checkpoint"), given)["span_corruption"], wanted)
+    same(theirs(again, given)["span_corruption"], wanted)

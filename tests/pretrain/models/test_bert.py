@@ -1,0 +1,88 @@
+"""BERT's parts: sequences stay apart, rotary positions know distances, first values follow from names."""
+
+import numpy as np
+import pytest
+import torch
+
+from data_pipeline.dataset.shards import Ragged
+from pretrain.data.packing import assemble
+from pretrain.initialization import materialise, random_value
+from pretrain.learner import Learner, build
+from pretrain.models.bert import BertConfig
+from pretrain.models.family import Vocabulary
+
+VOCABULARY = 128
+
+
+def learner(**changes) -> Learner:
+    shape = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, "positions": 64}
+    config = BertConfig(**{**shape, "dropout": 0.0, "attention_dropout": 0.0, **changes})
+    model = build(config, {"masked_lm": 1.0, "sentence_pairs": 1.0}, Vocabulary(VOCABULARY))
+    value = random_value(3, lambda name, shape: 0.2)
+    materialise(model, lambda name, parameter: value(name, parameter.shape))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def rows(lengths: list[int], seed: int = 0):
+    draw = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    counts = [max(1, length // 5) for length in lengths]
+    positions = [
+        np.sort(draw.choice(length, count, replace=False)) for length, count in zip(lengths, counts, strict=True)
+    ]
+    mask_offsets = np.concatenate([[0], np.cumsum(counts)])
+    columns = {
+        "tokens": Ragged(draw.integers(5, VOCABULARY, offsets[-1]), offsets),
+        "first_segment_length": np.array(lengths) // 2,
+        "mask_positions": Ragged(np.concatenate(positions), mask_offsets),
+        "mask_labels": Ragged(draw.integers(5, VOCABULARY, mask_offsets[-1]), mask_offsets),
+        "pair_labels": draw.integers(0, 2, len(lengths)),
+    }
+    denominators = {"mask_labels": float(mask_offsets[-1]), "pair_labels": float(len(lengths))}
+    return columns, denominators
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_sequences_do_not_see_each_other(norm: str, positions: str) -> None:
+    model = learner(norm_placement=norm, position_kind=positions)
+    together, _ = rows([6, 6, 6, 6, 11, 30])
+    alone, _ = rows([6, 6, 6, 6, 11, 30])
+    alone["tokens"].values[:24] = 7
+    reads = ("tokens", "positions", "segments")
+    hidden = model.backbone(assemble(together, reads, {})).hidden_TD
+    other = model.backbone(assemble(alone, reads, {})).hidden_TD
+    torch.testing.assert_close(hidden[24:], other[24:])
+    assert not torch.allclose(hidden[:24], other[:24])
+
+
+def test_rotary_attention_knows_distances_only() -> None:
+    from pretrain.layers.positions import apply_rotary, rotary
+
+    query, key = torch.randn(2, 1, 1, 8).unbind(0)
+    products = []
+    for shift in (0, 5, 40):
+        angles = (
+            rotary(torch.tensor([3 + shift]), 8, 10_000.0, torch.float32),
+            rotary(torch.tensor([7 + shift]), 8, 10_000.0, torch.float32),
+        )
+        products.append((apply_rotary(query, *angles[0]) * apply_rotary(key, *angles[1])).sum())
+    torch.testing.assert_close(products[0], products[1])
+    torch.testing.assert_close(products[0], products[2], rtol=1e-4, atol=1e-5)
+
+
+def small(name: str, shape: torch.Size) -> float:
+    return 0.02
+
+
+def test_initial_values_follow_name_and_seed_only() -> None:
+    first, second = random_value(1, small), random_value(1, small)
+    shape = torch.Size([4, 4])
+    second("another.weight", shape)
+    assert torch.equal(first("a.weight", shape), second("a.weight", shape))
+    assert not torch.equal(first("a.weight", shape), first("b.weight", shape))
+    assert not torch.equal(first("a.weight", shape), random_value(2, small)("a.weight", shape))
+    assert float(first("big.weight", torch.Size([400, 400])).abs().max()) <= 0.04

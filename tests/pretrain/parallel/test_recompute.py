@@ -1,0 +1,107 @@
+"""Blocks that are computed twice give what blocks give that are remembered, dropout and experts included."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import configs
+from configs.errors import ConfigError
+from data_pipeline.ragged import Ragged, boundaries
+from pretrain.config import RunConfig
+from pretrain.data.packing import assemble
+from pretrain.initialization import materialise, random_value
+from pretrain.learner import Learner, build
+from pretrain.models import FAMILIES
+from pretrain.models.family import Vocabulary
+from pretrain.parallel.recompute import recompute_blocks
+from pretrain.train import train
+
+SHAPE = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 48, "dropout": 0.2, "attention_dropout": 0.2}
+RUNS: dict[str, tuple[dict[str, Any], dict[str, float], int]] = {
+    "bert": ({}, {"masked_lm": 1.0}, 2),
+    "albert": ({"embedding_width": 16}, {"masked_lm": 1.0}, 1),
+    "gpt": ({"local_window": 2}, {"causal_lm": 1.0}, 2),
+    "t5": ({"decoder_layers": 2}, {"span_corruption": 1.0}, 4),
+    "switch": (
+        {"decoder_layers": 2, "experts": 4, "sparse_every": 1},
+        {"span_corruption": 1.0, "expert_balance": 0.1},
+        4,
+    ),
+}
+"""Family -> what differs, objectives, modules that are computed twice."""
+
+
+def learner(family: str) -> Learner:
+    changes, objectives, _ = RUNS[family]
+    config = FAMILIES[family].config(**{**SHAPE, **changes})
+    model = build(config, objectives, Vocabulary(64))
+    value = random_value(3, config.init_std)
+    materialise(model, lambda name, parameter: value(name, parameter.shape))
+    return model
+
+
+def gradients(model: Learner) -> dict[str, torch.Tensor]:
+    def rows(lengths: list[int]) -> Ragged:
+        return Ragged(np.arange(sum(lengths)) % 57 + 5, boundaries(np.array(lengths)))
+
+    columns = {
+        "tokens": rows([5, 9, 9, 9, 9]),
+        "first_segment_length": np.array([5, 4, 4, 4, 4]),
+        "mask_positions": Ragged(np.array([1, 2, 3, 4, 5]) % 4, boundaries(np.ones(5, np.int64))),
+        "mask_labels": rows([1] * 5),
+        "target_tokens": rows([3, 4, 5, 6, 7]),
+    }
+    batch = assemble(
+        columns, model.reads, {"mask_labels": 5.0, "next_labels": 36.0, "target_labels": 25.0, "tokens": 41}
+    )
+    torch.manual_seed(7)
+    model(batch)[0].backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("family", RUNS)
+def test_gradients_are_the_same(family: str) -> None:
+    plain, twice = learner(family), learner(family)
+    assert recompute_blocks(twice) == RUNS[family][2]
+    calls = []
+    twice.backbone.get_submodule(
+        next(n for n, _ in twice.backbone.named_modules() if n.endswith("attention.core"))
+    ).register_forward_hook(lambda *_: calls.append(1))
+    expected, found = gradients(plain), gradients(twice)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    assert len(calls) == 2 * (SHAPE["layers"] if family == "albert" else 1), "once forward and once on the way back"
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_run_is_the_same(stage: int, settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    losses = []
+    for recompute in (False, True):
+        output = tmp_path / str(recompute)
+        values = settings(
+            output=str(output),
+            steps=4,
+            model={"dropout": 0.1, "attention_dropout": 0.1},
+            parallel={"zero_stage": stage, "recompute": recompute},
+        )
+        train(configs.parse(values, RunConfig, "run.toml"))
+        rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+        losses.append([row["validation"] for row in rows if "validation" in row])
+    assert losses[0] == losses[1] and losses[0]
+
+
+def test_a_family_without_blocks_says_so(
+    settings: Callable[..., dict[str, Any]], datasets: Callable[[str], Path]
+) -> None:
+    values = settings(data={"dataset": str(datasets("text"))}, parallel={"recompute": True}) | {
+        "model": {"family": "elmo", "width": 32, "cells": 24, "filters": [[1, 8]]},
+        "objectives": {"bidirectional_lm": 1.0},
+    }
+    with pytest.raises(ConfigError, match=r"parallel\.recompute: model\.family 'elmo' has no Transformer blocks"):
+        train(configs.parse(values, RunConfig, "run.toml"))
