@@ -17,7 +17,7 @@ import configs
 from data_pipeline.compiled import cache
 from data_pipeline.config import CorpusConfig
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 COUNT = """
 import numpy as np
 from data_pipeline.compiled import rows

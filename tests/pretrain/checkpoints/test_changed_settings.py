@@ -31,7 +31,7 @@ def test_every_setting_has_a_kind() -> None:
 
 
 def test_the_table_is_that_of_the_classes() -> None:
-    written = Path(__file__).parents[2] / "docs" / "resume.md"
+    written = Path(__file__).parents[3] / "docs" / "resume.md"
     assert written.read_text(encoding="utf-8") == settings_table.table(), (
         "make it anew: python -m pretrain.settings_table > docs/resume.md"
     )

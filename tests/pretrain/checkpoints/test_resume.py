@@ -33,7 +33,7 @@ train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"))
 
 def start(values: dict[str, Any]) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, json.dumps(values)],
         env=environment | {"PYTHONPATH": root},
