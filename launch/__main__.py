@@ -98,7 +98,7 @@ def pretrain(
     overrides: Overrides = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Start N processes on this machine through DeepSpeed's launcher."),
+        typer.Option(min=1, metavar="N", help="Start N trainers on this machine."),
     ] = None,
 ) -> None:
     """Train a model on a dataset; started again with the same output folder, it goes on where it stopped.
@@ -110,10 +110,7 @@ def pretrain(
     """
     from launch import pretraining
 
-    changes = with_output(overrides, output)
-    if processes is not None:
-        pretraining.start_processes(run, changes, processes)
-    pretraining.train_here(run, changes)
+    raise typer.Exit(pretraining.start(run, with_output(overrides, output), processes or 1))
 
 
 @app.command(short_help="Fine-tune on tasks and write the table.")

@@ -1,66 +1,75 @@
-"""Starts a pretraining run: in this process, or in several through ``pretrain.sh`` and DeepSpeed's launcher."""
+"""Start a pretraining run: in this process, or in several that ``launch/processes.py`` supervises."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import configs
 from configs.errors import SesameError, path_error
 from launch.overrides import with_output
+from launch.place import machine
+from launch.processes import supervise
 
 SCRIPT = Path(__file__).with_name("pretrain.sh")
 
 
-def train_here(run: Path, overrides: Sequence[str]) -> None:
-    """Train in this process, which is one of a world if a launcher has said so in the environment.
+def start(run: Path, overrides: Sequence[str], processes: int | None) -> int:
+    """Train in this process if it is alone or one of a world already, otherwise in trainers of its own.
+
+    Args:
+        processes: trainers on this machine; None: one for each GPU, or one.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SesameError: the configuration, the dataset, a checkpoint or the scheduler's variables do not fit.
+    """
+    if "RANK" in os.environ:
+        return train(run, overrides)
+    place = machine(processes)
+    if place.processes * place.machines == 1:
+        return train(run, overrides)
+    changes = [word for override in overrides for word in ("--set", override)]
+    return supervise([sys.executable, str(SCRIPT), "--config", str(run), *changes], place)
+
+
+def train(run: Path, overrides: Sequence[str]) -> int:
+    """Train in this process, which is one of a world if the environment says so; return the exit code.
 
     Raises:
         SesameError: the configuration, the dataset or a checkpoint does not fit.
     """
     from pretrain.config import RunConfig
-    from pretrain.train import train
 
-    checkpoint = train(configs.load(run, RunConfig, overrides))
+    # Before the engines are imported, which takes seconds.
+    config = configs.load(run, RunConfig, overrides)
+    from pretrain import train as pretrain
+
+    checkpoint = pretrain.train(config)
     if os.environ.get("RANK", "0") == "0":
         print(f"checkpoint: {checkpoint}")
-
-
-def start_processes(run: Path, overrides: Sequence[str], processes: int) -> NoReturn:
-    """Become ``processes`` trainers on this machine. The configuration is read first, so that a mistake is told once.
-
-    Raises:
-        ConfigError: the configuration is wrong.
-    """
-    from pretrain.config import RunConfig
-
-    configs.load(run, RunConfig, overrides)
-    changes = [word for override in overrides for word in ("--set", override)]
-    os.environ["SESAME_PYTHON"] = sys.executable
-    sys.stdout.flush()
-    os.execvp("bash", ["bash", str(SCRIPT), "--processes", str(processes), "--config", str(run), *changes])
+    return 0
 
 
 def main() -> None:
-    """What each process of ``pretrain.sh`` does."""
-    parser = argparse.ArgumentParser(prog="launch/pretrain.sh", description="One process of a pretraining run.")
+    """Run ``launch/pretrain.sh``."""
+    parser = argparse.ArgumentParser(prog="launch/pretrain.sh", description="Pretrain a model.")
     parser.add_argument("--config", required=True, type=Path, metavar="RUN.toml")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
     parser.add_argument("--output", metavar="DIR", help="folder to write, instead of the one in the file")
+    parser.add_argument("--processes", type=int, metavar="N", help="trainers on this machine (default: one a GPU)")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.processes is not None and arguments.processes < 1:
+        parser.error("--processes must be 1 or more")
     try:
-        train_here(arguments.config, with_output(arguments.overrides, arguments.output))
+        sys.exit(start(arguments.config, with_output(arguments.overrides, arguments.output), arguments.processes))
     except (SesameError, OSError) as error:
         known = path_error(error) if isinstance(error, OSError) else error
         if known is None:
             raise
-        print(f"{_speaker()}: {known}", file=sys.stderr)
+        print(f"sesame: {known}", file=sys.stderr)
         sys.exit(2)
-
-
-def _speaker() -> str:
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    return f"sesame (process {os.environ['RANK']} of {world_size})" if world_size > 1 else "sesame"
