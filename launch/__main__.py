@@ -220,6 +220,44 @@ def precompile() -> None:
     print(f"compiled loops: {precompile()}")
 
 
+@app.command(short_help="Submit stages to Slurm.")
+def submit(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.toml...", help="A corpus, a run, a suite.")],
+    time: Annotated[str, typer.Option("--time", metavar="T", help="Time of each job: minutes, HH:MM:SS or D-HH:MM.")],
+    nodes: Annotated[int, typer.Option(min=1, metavar="N", help="Machines of each job; a suite takes one.")] = 1,
+    gpus_per_node: Annotated[int, typer.Option(min=0, metavar="G", help="GPUs on each machine.")] = 0,
+    processes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Trainers on each machine; otherwise one for each GPU.")
+    ] = None,
+    partition: Annotated[str | None, typer.Option(metavar="P", help="Instead of the cluster file's.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="A", help="Instead of the cluster file's.")] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="CLUSTER.toml", help="The habits of the cluster; see docs/clusters.md.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What a suite evaluates, if no run comes before it.")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="The tasks of a suite.")] = None,
+    output: Output = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the scripts and submit nothing.")] = False,
+) -> None:
+    """Submit stages to Slurm: each file is a job, which starts when the one before it has succeeded.
+
+    Example: sesame submit configs/pretrain/demo.toml --nodes 2 --gpus-per-node 8 --time 12:00:00 --dry-run
+
+    Jobs stop before their time ends, write a checkpoint and are requeued until they are finished.
+    """
+    from launch import submit as slurm
+
+    habits = configs.load(cluster, slurm.ClusterConfig, ()) if cluster else slurm.ClusterConfig()
+    chosen = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
+    allocation = slurm.Allocation(nodes, gpus_per_node, time)
+    chain = slurm.jobs(files, with_output(overrides, output), processes or gpus_per_node or 1, checkpoint, data_dir)
+    lines = slurm.submit(chain, allocation, habits.model_copy(update=chosen), dry_run=dry_run)
+    print("\n".join(lines))
+
+
 @app.command(short_help="Walk the whole road in a few minutes.")
 def demo(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all that the demo writes.")] = Path(

@@ -1,6 +1,7 @@
 """Where this process stands in a job of several machines, by the variables of its scheduler."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -63,12 +64,19 @@ def _refuse_tasks_that_train_alone(variables: Mapping[str, str], machines: int) 
 
 
 def _first_host(variables: Mapping[str, str]) -> str | None:
-    """The first host of the Slurm job."""
+    """The address of the first machine of a Slurm job."""
     hosts = variables.get("SLURM_JOB_NODELIST")
     if hosts is None or shutil.which("scontrol") is None:
+        # As in a container. It is the first machine's where srun was called by a batch script.
         return variables.get("SLURM_LAUNCH_NODE_IPADDR")
-    words = ["scontrol", "show", "hostnames", hosts]
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[0]
+    first = _scontrol("show", "hostnames", hosts).split()[0]
+    # A machine's name in Slurm is not always one that resolves.
+    known = re.search(r"\bNodeAddr=(\S+)", _scontrol("--oneliner", "show", "node", first))
+    return known[1] if known else first
+
+
+def _scontrol(*words: str) -> str:
+    return subprocess.run(["scontrol", *words], check=True, capture_output=True, text=True).stdout
 
 
 def _count(variables: Mapping[str, str], *names: str) -> int | None:

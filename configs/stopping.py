@@ -1,0 +1,62 @@
+"""Signals that ask a command to stop so that the same command can continue it later.
+
+Schedulers send them before they take a machine away: SIGTERM (Kubernetes, Slurm's preemption and time limit), SIGUSR1 and
+SIGUSR2 (as a job asks for with ``--signal``).
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+CONTINUE = os.EX_TEMPFAIL
+"""Exit code 75 of a command that was stopped: nothing is wrong, and the same command continues it."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Stopped(BaseException):
+    """A signal has stopped the command. No ``Exception``: what handles faults does not handle this."""
+
+
+class StopRequest:
+    """The first signal that asked this process to stop, to be looked at where it can stop."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def note(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle a signal."""
+        self.signal = self.signal or signal.Signals(number)
+
+    @property
+    def reason(self) -> str:
+        return self.signal.name if self.signal else "another process"
+
+
+REQUEST = StopRequest()
+"""Of this process, for training: signals arrive before there is anything that could hold them."""
+
+
+def note_signals() -> StopRequest:
+    """Keep signals for later: training stops after a step, and in all processes after the same one."""
+    _handle(REQUEST.note)
+    return REQUEST
+
+
+def raise_signals() -> None:
+    """Raise :class:`Stopped` wherever the main thread is, for commands whose finished parts are on disk already."""
+    _handle(_raise)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    # Once: a second one must not interrupt the cleaning up.
+    _handle(signal.SIG_IGN)
+    raise Stopped(signal.Signals(number).name)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in SIGNALS:
+        signal.signal(number, handler)

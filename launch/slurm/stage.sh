@@ -1,0 +1,43 @@
+# Functions of a Slurm job that runs stages of Sesame; `sesame submit` puts them into each script.
+# A stage that is stopped by a signal exits with 75 when the same command continues it; the job is then requeued.
+
+log() { echo "[$(date +%FT%T)] job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $*"; }
+
+# stage NAME OUTPUT COMMAND...: run COMMAND, pass signals on to it, and end the job if it does not succeed.
+stage() {
+    local name=$1 output=$2 step code
+    shift 2
+    log "$name: $*"
+    # A shell runs a trap only between commands, so the command runs in the background and is waited for.
+    "$@" &
+    step=$!
+    trap 'log "signal: $name stops and is continued later"; kill -USR1 "$step" 2>/dev/null' USR1 TERM
+    while kill -0 "$step" 2>/dev/null; do wait "$step"; done
+    wait "$step"
+    code=$?
+    trap - USR1 TERM
+    log "$name: exit code $code"
+    case $code in
+        0) rm -f "$output.requeue" ;;
+        75) requeue "$name" "$output" ;;
+        *) exit "$code" ;;
+    esac
+}
+
+# requeue NAME OUTPUT: start the job again, unless two attempts in a row have finished nothing.
+requeue() {
+    local before= count=0 now
+    now=$(find "$2" "$2.partial" -name '*.json' 2>/dev/null | sort | sha256sum | cut -d ' ' -f 1)
+    if [ -f "$2.requeue" ]; then read -r before count < "$2.requeue"; fi
+    if [ "$now" = "$before" ]; then count=$((count + 1)); else count=0; fi
+    echo "$now $count" > "$2.requeue"
+    if [ "$count" -ge 2 ]; then
+        log "$1: two attempts have finished nothing, so the job is not requeued; give it a longer --time or save more often"
+        rm -f "$2.requeue"
+        exit 1
+    fi
+    scontrol requeue "$SLURM_JOB_ID" || exit 75
+    log "$1: requeued"
+    sleep 120
+    exit 75
+}

@@ -1,0 +1,185 @@
+"""``sesame submit``: a stage's file -> a Slurm script -> a job; several files are jobs that wait for each other."""
+
+import shlex
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from configs import Section
+from configs.errors import ConfigError
+
+TEMPLATES = Path(__file__).with_name("slurm")
+STAGES = {"source": "prepare", "model": "pretrain", "suite": "evaluate"}
+"""The section that only files of this stage have."""
+
+
+class ClusterConfig(Section):
+    """The habits of a cluster, written once for all jobs."""
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    options: tuple[str, ...] = ()
+    """Further options of sbatch, such as "--exclusive" or "--constraint=a100"."""
+    srun_options: tuple[str, ...] = ()
+    """Further options of srun; of pyxis for example "--container-image=IMAGE.sqsh"."""
+    setup: tuple[str, ...] = ()
+    """Commands of the shell before the first stage, such as "module load cuda" or ". /shared/venv/bin/activate"."""
+    container: tuple[str, ...] = ()
+    """Words before each command, such as ["apptainer", "exec", "--nv", "/shared/sesame.sif"]."""
+    variables: dict[str, str] = Field(default_factory=dict)
+    """Environment variables, such as NCCL_SOCKET_IFNAME."""
+    signal_seconds: int = Field(default=180, gt=0)
+    """Slurm sends its signal so long before the end of a job's time; a checkpoint must be written in it."""
+    log_folder: str = "logs"
+    """Folder for the output of the jobs."""
+
+
+class Allocation(NamedTuple):
+    """What a job asks for."""
+
+    nodes: int
+    gpus_per_node: int
+    time: str
+    """As sbatch takes it: minutes, HH:MM:SS or D-HH:MM."""
+
+
+class Job(NamedTuple):
+    """One stage as a Slurm job."""
+
+    stage: str
+    output: Path
+    command: tuple[str, ...]
+
+
+def jobs(
+    files: Sequence[Path],
+    overrides: Sequence[str],
+    processes: int,
+    checkpoint: Path | None = None,
+    data_dir: Path | None = None,
+) -> list[Job]:
+    """The jobs of configuration files, in their order.
+
+    Args:
+        overrides: for ``--set``, of a single file.
+        processes: trainers on each node.
+        checkpoint: what a suite evaluates; None: what the file before it trains.
+        data_dir: the tasks of a suite.
+
+    Raises:
+        ConfigError: a file does not exist or is for no stage, or something that it needs is not given.
+    """
+    if overrides and len(files) > 1:
+        raise ConfigError("--set is for one file; write what differs into the files, or submit them one by one")
+    found: list[Job] = []
+    for file in files:
+        stage = stage_of(file)
+        command = ["sesame", stage, str(file), *(word for each in overrides for word in ("--set", each))]
+        if stage == "evaluate":
+            trained = checkpoint or next((each.output for each in found if each.stage == "pretrain"), None)
+            if trained is None or data_dir is None:
+                raise ConfigError(f"{file}: is evaluated with --data-dir, and --checkpoint or a training before it")
+            output = Path("runs") / file.stem
+            command += ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", str(output)]
+        else:
+            output = _output(file, overrides)
+        if stage == "pretrain":
+            command += ["--processes", str(processes)]
+        found.append(Job(stage, output, tuple(command)))
+    return found
+
+
+def _output(file: Path, overrides: Sequence[str]) -> Path:
+    values = [each.partition("=")[2] for each in overrides if each.startswith("output=")]
+    if values:
+        return Path(values[-1].strip("\"'"))
+    output = tomllib.loads(file.read_text(encoding="utf-8")).get("output")
+    if not isinstance(output, str):
+        raise ConfigError(f"{file}: has no 'output'; give the folder to write with --output")
+    return Path(output)
+
+
+def stage_of(file: Path) -> str:
+    """The stage that a configuration file is for, by the section that only it has."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as a configuration file ({error})") from None
+    for section, stage in STAGES.items():
+        if section in values:
+            return stage
+    raise ConfigError(f"{file}: has none of the sections {', '.join(STAGES)}, so it is for no stage of Sesame")
+
+
+def render(job: Job, allocation: Allocation, cluster: ClusterConfig, folder: Path) -> str:
+    """The Slurm script of a job that is submitted from ``folder``."""
+    whole = allocation if job.stage != "evaluate" else allocation._replace(nodes=1)
+    header = {
+        "job-name": f"sesame-{job.stage}",
+        "nodes": whole.nodes,
+        "ntasks-per-node": 1,
+        "gpus-per-node": whole.gpus_per_node if job.stage != "prepare" else 0,
+        "time": whole.time,
+        "chdir": folder,
+        "output": f"{cluster.log_folder}/%x-%j.log",
+        "open-mode": "append",
+        "signal": f"B:USR1@{cluster.signal_seconds}",
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+    }
+    lines = [f"#SBATCH --{name}={value}" for name, value in header.items() if value]
+    lines += ["#SBATCH --requeue", *(f"#SBATCH {option}" for option in cluster.options)]
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in cluster.variables.items()]
+    settings = [
+        f"OUTPUT={shlex.quote(str(job.output))}",
+        f"SRUN_OPTIONS=({shlex.join(cluster.srun_options)})",
+        f"CONTAINER=({shlex.join(cluster.container)})",
+        f'COMMAND=("${{CONTAINER[@]}}" {shlex.join(job.command)})',
+        'mkdir -p "$(dirname "$OUTPUT")"',
+    ]
+    parts = ["#!/bin/bash", *lines, "", *cluster.setup, *exports, "set -u", *settings, ""]
+    return "\n".join(parts) + "\n" + _template("stage") + "\n" + _template(job.stage)
+
+
+def submit(chain: Sequence[Job], allocation: Allocation, cluster: ClusterConfig, *, dry_run: bool) -> list[str]:
+    """Submit jobs, each after the one before has succeeded -> a line about each.
+
+    Raises:
+        ConfigError: Slurm refuses a job, or is not there.
+    """
+    lines: list[str] = []
+    number: str | None = None
+    folder = Path.cwd()
+    for each in chain:
+        script = render(each, allocation, cluster, folder)
+        if dry_run:
+            lines.append(script)
+            continue
+        (folder / cluster.log_folder).mkdir(parents=True, exist_ok=True)
+        dependency = [f"--dependency=afterok:{number}", "--kill-on-invalid-dep=yes"] if number else []
+        number = _sbatch(script, dependency)
+        after = f" after {lines[-1].split()[1]}" if lines else ""
+        lines.append(f"job {number}: {each.stage} -> {each.output}{after}")
+    return lines
+
+
+def _sbatch(script: str, options: Sequence[str]) -> str:
+    if shutil.which("sbatch") is None:
+        raise ConfigError("sbatch is not installed here; submit from a login node of the cluster, or use --dry-run")
+    words = ["sbatch", "--parsable", *options]
+    result = subprocess.run(words, input=script, text=True, capture_output=True, check=False)
+    if result.returncode:
+        reason = result.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise ConfigError(f"Slurm refuses the job ({reason[0]}); see the script with --dry-run")
+    return result.stdout.strip().partition(";")[0]
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / f"{name}.sh").read_text(encoding="utf-8")
