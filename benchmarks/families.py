@@ -25,7 +25,7 @@ from data_pipeline.dataset.shards import Dataset, open_dataset
 from data_pipeline.examples.spans import sentinel_ids
 from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.ragged import Ragged
-from pretrain.checkpoints.checkpoint import latest
+from pretrain.checkpoints.load import latest
 from pretrain.config import RunConfig
 from pretrain.objectives import OBJECTIVES
 

@@ -23,7 +23,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from data_pipeline.dataset.shards import open_dataset
 from pretrain.batch import Batch
-from pretrain.data.batches import Batches, DataConfig, DataRank
+from pretrain.data.batches import Batches, DataRank
+from pretrain.data.config import DataConfig
 from pretrain.initialization import materialise, random_value
 from pretrain.learner import build
 from pretrain.models.bert import BertConfig

@@ -1,6 +1,6 @@
-"""What a run that goes on from its checkpoint may change: every setting has a kind, written beside its type.
+"""Which settings a resumed run may change: every setting has a kind beside its type.
 
-``seed: Fixed[int]`` must stay as it is in the checkpoint, ``learning_rate: Free[float]`` may be changed.
+``seed: Fixed[int]`` must be the same as in the checkpoint, ``learning_rate: Free[float]`` may be changed.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Type = TypeVar("Type")
 
 
 class Kind(Enum):
-    """What happens to a setting when a run goes on; the value is its word in ``docs/resume.md``."""
+    """Whether a setting may change when a run is resumed; the value is how ``docs/resume.md`` names it."""
 
     FIXED = "same"
     FREE = "may change"
@@ -28,18 +28,18 @@ Derived = Annotated[Type, Kind.DERIVED]
 
 
 def kind_of(field: FieldInfo) -> Kind | None:
-    """The kind of a setting, None where none is given."""
-    return next((mark for mark in field.metadata if isinstance(mark, Kind)), None)
+    """Return the kind of a setting, None if it has none."""
+    return next((each for each in field.metadata if isinstance(each, Kind)), None)
 
 
-def fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """(dotted key, field) of every setting of a configuration class (a Section), of nested sections too."""
-    for name, field in kind.model_fields.items():
-        section = next((part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)), None)
-        if section is None:
+def fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield (dotted key, field) of every setting of a subclass of Section, those of nested sections included."""
+    for name, field in section.model_fields.items():
+        nested = next((part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)), None)
+        if nested is None:
             yield prefix + name, field
         else:
-            yield from fields(section, f"{prefix}{name}.")
+            yield from fields(nested, f"{prefix}{name}.")
 
 
 def _is_section(part: Any) -> bool:

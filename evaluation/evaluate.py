@@ -22,7 +22,7 @@ from evaluation.reading import MissingFileError, write_predictions, write_whole
 from evaluation.results import MODELS, Result, file_digest, fingerprint, key_of, recorded
 from evaluation.tasks import TASKS
 from pretrain import precision
-from pretrain.checkpoints.checkpoint import latest, load_backbone
+from pretrain.checkpoints.load import latest, load_backbone
 
 
 def evaluate(config: EvaluationConfig, checkpoint: Path, data_dir: Path, output: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A pretraining run: one TOML file, every section defined beside the code that it configures."""
+"""Configuration of a pretraining run: one TOML file; each section is defined beside the code that it configures."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from configs import Section
 from configs.errors import ConfigError
 from configs.kinds import Derived, Fixed, Free
-from pretrain.checkpoints.checkpoint import CheckpointConfig
-from pretrain.checkpoints.resume import ResumeConfig, check_accepted
+from pretrain.checkpoints.config import CheckpointConfig, ResumeConfig
+from pretrain.checkpoints.resume import check_accepted
 from pretrain.data.batches import DataConfig
 from pretrain.metrics import ReportConfig
-from pretrain.models import FAMILIES
+from pretrain.models import FAMILIES, parse_model
 from pretrain.models.family import ModelConfig
 from pretrain.objectives import OBJECTIVES
 from pretrain.optimizer import OptimizerConfig
@@ -25,15 +25,15 @@ class RunConfig(Section):
     """One complete run of ``sesame pretrain``."""
 
     output: Derived[Path]
-    """Folder for checkpoints, metrics and pictures; a run that finds its own checkpoint there goes on from it."""
+    """Folder for checkpoints, metrics and plots; a run that finds its own checkpoint there resumes from it."""
     steps: Free[int] = Field(gt=0)
     """Optimizer steps; an upper limit where ``stop.minutes`` is set."""
     stop: StopConfig = StopConfig()
     seed: Fixed[int] = Field(default=1, ge=0)
     """Initial weights, order of the data and dropout follow from it."""
     initial_checkpoint: Fixed[Path | None] = None
-    """Checkpoint whose weights training begins with; optimizer state and step are new. A head that it lacks begins as
-    without it."""
+    """Checkpoint whose weights training starts from; optimizer state and step are new. A head that it lacks gets random
+    weights."""
     data: DataConfig
     model: SerializeAsAny[ModelConfig]
     objectives: Fixed[dict[str, float]]
@@ -48,13 +48,8 @@ class RunConfig(Section):
     @field_validator("model", mode="plain", json_schema_input_type=dict)
     @classmethod
     def _family(cls, value: Any) -> ModelConfig:
-        family = value.get("family") if isinstance(value, dict) else None
-        if not isinstance(family, str) or family not in FAMILIES:
-            raise ValueError(f"family is {family!r}; the families are {', '.join(FAMILIES)}")
-        import configs
-
         try:
-            return configs.parse(value, FAMILIES[family].config, "[model]")
+            return parse_model(value if isinstance(value, dict) else {}, "[model]")
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
@@ -66,8 +61,8 @@ class RunConfig(Section):
             raise ValueError(f"{unknown or 'nothing'} is not in the table; the objectives are {', '.join(OBJECTIVES)}")
         negative = [name for name, weight in value.items() if weight < 0]
         if negative or not any(value.values()):
-            wrong = f"the weight of {negative[0]} is negative" if negative else "all weights are 0"
-            raise ValueError(f"{wrong}, so that nothing would be learned; give weights above 0")
+            problem = f"the weight of {negative[0]} is negative" if negative else "all weights are 0"
+            raise ValueError(f"{problem}, so nothing would be learned; give weights above 0")
         return value
 
     @model_validator(mode="after")
@@ -77,12 +72,12 @@ class RunConfig(Section):
             if OBJECTIVES[name].needs not in provided:
                 fitting = [each for each, objective in OBJECTIVES.items() if objective.needs in provided]
                 raise ValueError(
-                    f"objectives.{name} does not fit model.family '{self.model.family}'; those that do are "
+                    f"objectives.{name} does not fit model.family '{self.model.family}'; objectives that do: "
                     f"{', '.join(fitting)}"
                 )
         return self
 
     @model_validator(mode="after")
-    def _accepts_what_is_fixed(self) -> "RunConfig":
+    def _accepts_fixed_settings_only(self) -> "RunConfig":
         check_accepted(self, self.resume.accept)
         return self

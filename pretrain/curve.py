@@ -1,24 +1,28 @@
-"""The loss curve as a picture: training and validation by step, and the unigram baseline."""
+"""Plot of training and validation loss by step, with the unigram baseline."""
 
 import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from configs.storage import atomic_file
 from pretrain.objectives import OBJECTIVES
 
+STYLES: dict[str, dict[str, float | str]] = {
+    "train": {"alpha": 0.55, "linewidth": 1},
+    "validation": {"marker": "o", "markersize": 4},
+}
+"""Line style by part of the data."""
 
-def draw(metrics: Path, picture: Path, unigram_baseline: float | None) -> None:
-    """Draw ``metrics`` (JSON lines) to ``picture`` (PNG): one panel for each objective; losses in nats."""
+
+def draw(metrics: Path, plot: Path, unigram_baseline: float | None) -> None:
+    """Draw the losses in ``metrics`` (JSON lines, nats) to ``plot`` (PNG), with a panel for each objective."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    names = list(dict.fromkeys(name for row in rows for part in ("train", "validation") for name in row.get(part, {})))
+    names = list(dict.fromkeys(name for row in rows for part in STYLES for name in row.get(part, {})))
     figure = Figure(figsize=(6.4 * len(names), 4.2))
     panels = figure.subplots(1, len(names), squeeze=False)
     for name, panel in zip(names, panels[0], strict=True):
-        for part, style in (
-            ("train", {"alpha": 0.55, "linewidth": 1}),
-            ("validation", {"marker": "o", "markersize": 4}),
-        ):
+        for part, style in STYLES.items():
             points = [(row["step"], row[part][name]) for row in rows if name in row.get(part, {})]
             if points:
                 panel.plot(*zip(*points, strict=True), label=part, **style)
@@ -35,6 +39,5 @@ def draw(metrics: Path, picture: Path, unigram_baseline: float | None) -> None:
         panel.grid(alpha=0.25)
         panel.legend()
     figure.tight_layout()
-    partial = picture.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=110)
-    partial.replace(picture)
+    with atomic_file(plot, durable=False) as file:
+        figure.savefig(file, dpi=110, format="png")

@@ -1,129 +1,190 @@
-"""What a run tells: a progress bar or plain lines, one JSON line for each report, TensorBoard, the loss curve."""
+"""Metrics of a run: sums over steps, a progress bar or log lines, JSON lines, TensorBoard, and the loss curve."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from configs import Section
 from configs.kinds import Free
+from configs.storage import atomic_file
 from pretrain.objectives import OBJECTIVES
 
 
 class ReportConfig(Section):
-    """How often a run tells how it goes."""
+    """How often a run reports its metrics."""
 
     every_steps: Free[int] = Field(default=10, gt=0)
     """Optimizer steps between reports."""
     validate_every_steps: Free[int] = Field(default=500, gt=0)
     """Optimizer steps between measurements of the validation loss; it is also measured at the last step."""
     validation_rows: Free[int] = Field(default=2048, gt=0)
-    """Held-out rows that the validation loss is measured on."""
+    """Validation rows that the loss is measured on."""
     tensorboard: Free[bool] = True
     """Write TensorBoard event files beside the JSON lines."""
 
 
+class StepMetrics(NamedTuple):
+    """Metrics of one optimizer step; losses, tokens and operations are those of this process."""
+
+    losses: dict[str, Tensor]
+    """By objective, means over the micro-batches."""
+    gradient_norm: float
+    """Global norm before clipping."""
+    tokens: float
+    flops: float
+    """Floating-point operations."""
+    learning_rate: float
+
+
+class TrainingMetrics(NamedTuple):
+    """Metrics of the steps since the last report, over all processes."""
+
+    losses: dict[str, float]
+    """By objective, means over the steps."""
+    tokens: float
+    flops: float
+    learning_rate: float
+    """Of the last step."""
+    gradient_norm: float
+    """Of the last step."""
+
+
+class MetricSums:
+    """Sums of this process's metrics over the steps since the last report."""
+
+    def __init__(self) -> None:
+        self.losses: dict[str, Tensor] = {}
+        self.tokens = self.flops = self.learning_rate = self.gradient_norm = 0.0
+        self.steps = 0
+
+    def add(self, step: StepMetrics) -> None:
+        """Add the metrics of a step."""
+        self.losses = {name: self.losses.get(name, 0.0) + loss for name, loss in step.losses.items()}
+        self.tokens, self.flops = self.tokens + step.tokens, self.flops + step.flops
+        self.learning_rate, self.gradient_norm = step.learning_rate, step.gradient_norm
+        self.steps += 1
+
+    def reduce(self, sum_over_data: Callable[[Tensor], Tensor], processes: int) -> TrainingMetrics:
+        """Return the metrics of all ``processes``; a collective."""
+        sums = {name: sum_over_data(loss.clone()) for name, loss in self.losses.items()}
+        losses = {name: float(loss) / self.steps / processes for name, loss in sums.items()}
+        device = next(iter(sums.values())).device
+        tokens, flops = sum_over_data(torch.tensor([self.tokens, self.flops], device=device)).tolist()
+        return TrainingMetrics(losses, tokens, flops, self.learning_rate, self.gradient_norm)
+
+
 class Reporter:
-    """The voice of the leading process; on every other process a mute with the same methods."""
+    """Writes the metrics of a run in its first process; in every other process its methods do nothing."""
 
     def __init__(
-        self, output: Path, steps: int, first_step: int, baseline: float | None, config: ReportConfig, mute: bool
+        self, output: Path, steps: int, first_step: int, baseline: float | None, config: ReportConfig, quiet: bool
     ):
-        self.output, self.steps, self.baseline, self.mute = output, steps, baseline, mute
-        self.console = Console(quiet=mute, highlight=False)
-        self.validation: dict[str, float] = {}
-        self.timed = False
-        self.begin = self.last = time.perf_counter()
-        if mute:
+        """
+        Args:
+            first_step: step at which the run starts or resumes.
+            baseline: unigram baseline of the validation loss, in nats.
+            quiet: true in all processes but the first.
+        """
+        self.output, self.steps, self.baseline, self.quiet = output, steps, baseline, quiet
+        self.console = Console(quiet=quiet, highlight=False)
+        self.is_limited_by_time = False
+        self.start_time = self.last_report_time = time.perf_counter()
+        if quiet:
             return
         output.mkdir(parents=True, exist_ok=True)
-        self.lines = _rewound(output / "metrics.jsonl", first_step)
-        self.board = _board(output, first_step) if config.tensorboard else None
-        self.bar = _bar(self.console)
-        self.task = self.bar.add_task("", total=steps, completed=first_step, told="")
+        self.lines = _open_lines(output / "metrics.jsonl", first_step)
+        self.tensorboard = _open_tensorboard(output, first_step) if config.tensorboard else None
+        self.bar = _progress_bar(self.console)
+        self.task = self.bar.add_task("", total=steps, completed=first_step, metrics="")
         self.bar.start()
 
-    def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, markup=False)
+    def log(self, message: str) -> None:
+        """Print a message."""
+        self.console.print(message, soft_wrap=True, markup=False)
 
-    def advance(self, step: int, expected: float) -> None:
-        """Move the bar to ``step`` steps taken; ``expected`` are those that a limited time allows."""
-        if not self.mute:
-            self.timed = expected < self.steps
-            # Not by ``update``, which would forget how fast the steps were.
-            self.bar.tasks[0].total = max(step, round(min(self.steps, expected)))
+    def update_progress(self, step: int, expected_steps: float) -> None:
+        """Move the progress bar to ``step``; ``expected_steps`` is how many a limit of time allows."""
+        if not self.quiet:
+            self.is_limited_by_time = expected_steps < self.steps
+            # Setting the total by ``update`` would reset the measured speed.
+            self.bar.tasks[0].total = max(step, round(min(self.steps, expected_steps)))
             self.bar.update(self.task, completed=step)
 
-    def training(self, step: int, losses: Mapping[str, float], facts: Mapping[str, float]) -> None:
-        """Report losses since the last report; ``facts`` has tokens, operations, learning_rate, gradient_norm."""
+    def report_training(self, step: int, metrics: TrainingMetrics) -> None:
+        """Report the metrics of the steps since the last report."""
         now = time.perf_counter()
-        seconds, self.last = now - self.last, now
+        seconds, self.last_report_time = now - self.last_report_time, now
         row = {
             "step": step,
-            "train": dict(losses),
-            "learning_rate": facts["learning_rate"],
-            "gradient_norm": facts["gradient_norm"],
-            "tokens_per_second": round(facts["tokens"] / seconds, 1),
-            "teraflops": round(facts["operations"] / seconds / 1e12, 4),
-            "seconds": round(now - self.begin, 3),
+            "train": metrics.losses,
+            "learning_rate": metrics.learning_rate,
+            "gradient_norm": metrics.gradient_norm,
+            "tokens_per_second": round(metrics.tokens / seconds, 1),
+            "teraflops": round(metrics.flops / seconds / 1e12, 4),
+            "seconds": round(now - self.start_time, 3),
         }
         self._write(row)
-        told = " ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-        self._show(step, f"{told} | {row['tokens_per_second']:,.0f} tokens/s")
+        losses = " ".join(f"{name} {loss:.3f}" for name, loss in metrics.losses.items())
+        self._show(step, f"{losses} | {row['tokens_per_second']:,.0f} tokens/s")
 
-    def validated(self, step: int, losses: Mapping[str, float]) -> None:
-        """Report validation losses; the picture of the curve is drawn anew."""
-        self.validation = dict(losses)
-        if self.mute:
+    def report_validation(self, step: int, losses: Mapping[str, float]) -> None:
+        """Report validation losses and draw the loss curve again."""
+        if self.quiet:
             return
         self._write({"step": step, "validation": dict(losses)})
-        below = ""
+        comparison = ""
         for name in losses:
             if self.baseline is not None and OBJECTIVES[name].predicts_tokens:
                 distance = self.baseline - losses[name]
                 side = "below" if distance >= 0 else "above"
-                below = f" ({abs(distance):.3f} nats {side} the unigram baseline of {self.baseline:.3f})"
-        told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-        self.say(f"step {step}: validation {told}{below}")
-        # Only the leading process draws, and not before its first step: matplotlib takes half a second to load.
+                comparison = f" ({abs(distance):.3f} nats {side} the unigram baseline of {self.baseline:.3f})"
+        text = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+        self.log(f"step {step}: validation {text}{comparison}")
+        # Imported here because matplotlib takes half a second to load, and only the first process draws.
         from pretrain.curve import draw
 
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
-        self.last = time.perf_counter()
+        self.last_report_time = time.perf_counter()
 
     def close(self) -> None:
-        if not self.mute:
+        """Close the files and the progress bar."""
+        if not self.quiet:
             self.bar.stop()
             self.lines.close()
-            if self.board is not None:
-                self.board.close()
+            if self.tensorboard is not None:
+                self.tensorboard.close()
 
-    def _show(self, step: int, told: str) -> None:
-        if self.mute:
+    def _show(self, step: int, text: str) -> None:
+        if self.quiet:
             return
         if self.console.is_terminal:
-            self.bar.update(self.task, told=told)
+            self.bar.update(self.task, metrics=text)
             return
-        left, steps = self.bar.tasks[0].time_remaining, self.bar.tasks[0].total
-        about = f"~{steps}" if self.timed else str(self.steps)
-        self.say(f"step {step}/{about} | {told}" + (f" | {_clock(left)} left" if left is not None else ""))
+        remaining, steps = self.bar.tasks[0].time_remaining, self.bar.tasks[0].total
+        total = f"~{steps}" if self.is_limited_by_time else str(self.steps)
+        left = f" | {_duration(remaining)} left" if remaining is not None else ""
+        self.log(f"step {step}/{total} | {text}{left}")
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        if self.mute:
+        if self.quiet:
             return
         self.lines.write(json.dumps(row) + "\n")
         self.lines.flush()
-        if self.board is not None:
-            for name, value in _flat(row):
-                self.board.add_scalar(name, value, row["step"])
+        if self.tensorboard is not None:
+            for name, value in _scalars(row):
+                self.tensorboard.add_scalar(name, value, row["step"])
 
 
-def _flat(row: Mapping[str, Any]) -> list[tuple[str, float]]:
+def _scalars(row: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return (name, value) of every number in a row but its step."""
     pairs = []
     for name, value in row.items():
         if isinstance(value, Mapping):
@@ -133,44 +194,39 @@ def _flat(row: Mapping[str, Any]) -> list[tuple[str, float]]:
     return pairs
 
 
-def _bar(console: Console) -> Progress:
-    told = TextColumn("{task.fields[told]}")
-    return Progress(
-        MofNCompleteColumn(), BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
+def _progress_bar(console: Console) -> Progress:
+    metrics = TextColumn("{task.fields[metrics]}")
+    columns = (MofNCompleteColumn(), BarColumn(), metrics, TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def _rewound(path: Path, step: int) -> Any:
-    """Open the JSON lines to append, without what a killed run wrote after the checkpoint that is resumed from, and
-    without damaged lines."""
+def _open_lines(path: Path, step: int) -> Any:
+    """Open the JSON lines to append, without damaged lines and without those of steps after ``step``, which a killed
+    run wrote after its last checkpoint."""
     if path.exists():
-        kept = [line + b"\n" for line in path.read_bytes().split(b"\n") if _is_report(line, step)]
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_bytes(b"".join(kept))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        lines = [line + b"\n" for line in path.read_bytes().split(b"\n") if _is_report(line, step)]
+        with atomic_file(path) as file:
+            file.write(b"".join(lines))
     return path.open("a", encoding="utf-8")
 
 
 def _is_report(line: bytes, last: int) -> bool:
-    """Whether a line is what ``Reporter`` writes, up to the step ``last``."""
+    """Return whether a line is a report of a step up to ``last``."""
     try:
         row = json.loads(line)
         losses = {**row.get("train", {}), **row.get("validation", {})}
-        numbers = all(isinstance(loss, float) and name in OBJECTIVES for name, loss in losses.items())
-        return type(row["step"]) is int and row["step"] <= last and numbers
+        are_losses = all(isinstance(loss, float) and name in OBJECTIVES for name, loss in losses.items())
+        return type(row["step"]) is int and row["step"] <= last and are_losses
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
-def _board(output: Path, step: int) -> Any:
+def _open_tensorboard(output: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, second = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}" if minutes >= 60 else f"{minutes}:{second:02d}"

@@ -16,15 +16,15 @@ class ScheduleConfig(Section):
     warmup_steps: Free[int] = Field(default=0, ge=0)
     """Steps of the warm-up."""
     warmup: Free[Literal["linear", "constant"]] = "linear"
-    """Linear from 0 to the peak, or the peak from the first step on (T5, section 3.1.2, before its 'rsqrt')."""
+    """Linear from 0 to the peak, or constant at the peak (T5, section 3.1.2, before its 'rsqrt')."""
     decay: Free[Literal["linear", "cosine", "constant", "rsqrt", "wsd"]] = "linear"
     """Shape after the warm-up (BERT: linear). 'wsd' stays at the peak until the last ``decay_steps`` (ModernBERT)."""
     decay_steps: Free[int | None] = Field(default=None, gt=0)
-    """How long the decay lasts. 'linear' and 'cosine': steps after the warm-up, then the rate stays at
-    ``final_fraction`` (GPT-3, appendix B); unset, to the end of the run. 'wsd': steps before the end of the run, which
-    must be set; in a run that is too short for it, all that follow the warm-up. The others have no length."""
+    """Length of the decay. 'linear' and 'cosine': steps after the warm-up, then the rate stays at ``final_fraction``
+    (GPT-3, appendix B); unset, to the end of the run. 'wsd': the last steps of the run, must be set; in a run that is
+    too short, all steps after the warm-up. The others have no length."""
     final_fraction: Free[float] = Field(default=0.0, ge=0, le=1)
-    """Share of the peak that is left at the end of the decay (GPT-3: 0.1)."""
+    """Fraction of the peak at the end of the decay (GPT-3: 0.1)."""
 
     @model_validator(mode="after")
     def _fields_fit(self) -> "ScheduleConfig":
@@ -40,11 +40,11 @@ class ScheduleConfig(Section):
         return self
 
     def factor(self, step: int, steps: int, expected: float = math.inf) -> float:
-        """Share of the peak learning rate at optimizer step ``step`` (from 0) of ``steps``.
+        """Return the fraction of the peak learning rate at optimizer step ``step`` (from 0) of ``steps``.
 
         Args:
-            expected: steps that a limited time allows. Where they are fewer than ``steps`` the run will end with them:
-                so does the decay, and the warm-up is at most half of them.
+            expected: steps that a limit of time allows. If they are fewer than ``steps``, the decay ends with them and
+                the warm-up is at most half of them.
         """
         total, warmup = steps, self.warmup_steps
         if expected < steps:
@@ -66,9 +66,9 @@ class Decay(NamedTuple):
     """A row of the table of decays."""
 
     shape: Callable[[float, int, float], float]
-    """(progress of the decay in [0, 1], step, warm-up steps) -> share of the peak."""
+    """(progress of the decay in [0, 1], step, warm-up steps) -> fraction of the peak."""
     length: Literal["optional", "needed", "none"]
-    """Whether it reads ``decay_steps``; a decay that needs it lies at the end of the run."""
+    """Whether it reads ``decay_steps``; a decay that needs it is at the end of the run."""
 
 
 DECAYS: dict[str, Decay] = {

@@ -1,4 +1,4 @@
-"""The table of all settings of a run with their kinds: ``python -m pretrain.settings_table > docs/resume.md``."""
+"""Table of all settings of a run: ``python -m pretrain.settings_table > docs/resume.md``."""
 
 from collections.abc import Iterator
 
@@ -9,20 +9,20 @@ from pretrain.config import RunConfig
 from pretrain.models import FAMILIES
 
 HEAD = """\
-# What may change when a run goes on
+# Which settings may change when a run is resumed
 
-A run that finds a checkpoint in its output folder goes on from it, and compares its settings with the checkpoint's.
-This table is made from the classes by `python -m pretrain.settings_table`.
+A run that finds a checkpoint in its output folder resumes from it and compares its settings with the checkpoint's.
+`python -m pretrain.settings_table` generates this page from the configuration classes.
 
 - **same**: must be the same. A difference is refused, unless `resume.accept` names the setting, as in
-  `--set 'resume.accept=["data.global_batch"]'`. To change the model or the objectives, begin a new run in another
+  `--set 'resume.accept=["data.global_batch"]'`. To change the model or the objectives, start a new run in another
   folder with `initial_checkpoint`.
-- **may change**: the run says what is different in one line.
+- **may change**: the run prints the difference in one line.
 - **derived**: follows from the command or the machine, and is not compared.
 
-Every change is written down under `changes` in the checkpoints that follow. `data.dataset` is the same if its rows
-are, wherever it lies; another dataset is read from its first row. The position in the data is counted in rows, so a
-batch of another size neither skips nor repeats one.
+Every change is recorded under `changes` in later checkpoints. `data.dataset` is the same if its rows are the same,
+wherever the folder is; another dataset is read from its first row. The position in the data is counted in rows, so a
+batch of another size neither skips nor repeats a row.
 
 | setting | kind |
 |---|---|
@@ -30,7 +30,7 @@ batch of another size neither skips nor repeats one.
 
 
 def all_settings() -> Iterator[tuple[str, FieldInfo]]:
-    """(dotted key, field) of every setting of every family."""
+    """Yield (dotted key, field) of every setting, those of every family included."""
     for key, field in fields(RunConfig):
         if not key.startswith("model."):
             yield key, field
@@ -39,14 +39,14 @@ def all_settings() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def table() -> str:
-    """The document."""
-    words: dict[str, list[str]] = {}
+    """Return the page."""
+    kinds: dict[str, list[str]] = {}
     for key, field in all_settings():
         kind = kind_of(field)
-        word = kind.value if kind else "none: give it one"
-        if word not in words.setdefault(key, []):
-            words[key].append(word)
-    return HEAD + "".join(f"| `{key}` | {' or '.join(found)} |\n" for key, found in words.items())
+        name = kind.value if kind else "missing: add it"
+        if name not in kinds.setdefault(key, []):
+            kinds[key].append(name)
+    return HEAD + "".join(f"| `{key}` | {' or '.join(names)} |\n" for key, names in kinds.items())
 
 
 if __name__ == "__main__":

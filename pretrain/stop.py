@@ -1,4 +1,4 @@
-"""What ends a run: its optimizer steps, or its minutes of training where they are limited, whichever comes first."""
+"""When a run ends: after its optimizer steps, or after its minutes of training, whichever comes first."""
 
 import math
 import time
@@ -8,23 +8,23 @@ from pydantic import Field
 
 from configs import Section
 from configs.kinds import Free
-from pretrain.checkpoints.checkpoint import Record
+from pretrain.checkpoints.record import Record
 
 Clock = Callable[[], float]
-"""Seconds since some moment."""
+"""Returns seconds since a fixed moment, as ``time.monotonic`` does."""
 
 
 class StopConfig(Section):
-    """What may end a run before its last step."""
+    """Limits of a run beside its ``steps``."""
 
     minutes: Free[float | None] = Field(default=None, gt=0, allow_inf_nan=False)
     """Minutes of training; ``steps`` is then an upper limit, and the learning rate is planned for as many steps as the
-    minutes will allow. Steps, validation and checkpoints count, the start of the program does not; a resumed run
-    counts on, without the writing of the checkpoint that it goes on from."""
+    minutes allow. Steps, validation and checkpoints count, the start of the program does not; a resumed run continues
+    the count, without the time that writing its checkpoint took."""
 
 
-class Limits:
-    """How much of a run's limits is used up, the same in every process."""
+class TrainingBudget:
+    """Steps and minutes of a run, and how much of them is used; the same in every process."""
 
     def __init__(
         self,
@@ -33,39 +33,39 @@ class Limits:
         record: Record | None = None,
         *,
         clock: Clock = time.monotonic,
-        agree: Callable[[float], float] = lambda value: value,
+        from_rank_zero: Callable[[float], float] = lambda value: value,
     ):
         """
         Args:
-            record: of the checkpoint that is resumed from; the minutes of before count.
-            agree: a collective: the first process's value. It is called only where minutes are limited.
+            record: of the checkpoint that is resumed from; its seconds count.
+            from_rank_zero: a collective that returns the first process's value; called only if minutes are limited.
         """
         self.steps, self.minutes = steps, config.minutes
         self.seconds = record.seconds if record and self.minutes is not None else 0.0
-        """Of training, when the clock was last read."""
+        """Training time when the clock was last read."""
         step = record.step if record else 0
         self.first_timed_step = record.first_timed_step if record and self.seconds else step
-        """Where counting began: not at 0 if the first part of the run had no limit of minutes."""
-        self._clock, self._agree = clock, agree
-        self._begin = clock() - self.seconds
+        """Step from which on time is counted; later than 0 if the run had no limit of minutes at first."""
+        self._clock, self._from_rank_zero = clock, from_rank_zero
+        self._start_time = clock() - self.seconds
 
     def start(self) -> None:
-        """Let the clock run from now on."""
-        self._begin = self._clock() - self.seconds
+        """Start the clock."""
+        self._start_time = self._clock() - self.seconds
 
-    def over(self, step: int) -> bool:
+    def is_used_up(self, step: int) -> bool:
         """Read the clock and return whether the run ends after ``step`` optimizer steps; a collective."""
         if self.minutes is not None:
-            self.seconds = self._agree(self._clock() - self._begin)
-        return step >= self.steps or self._used >= 1
+            self.seconds = self._from_rank_zero(self._clock() - self._start_time)
+        return step >= self.steps or self._fraction_used >= 1
 
     def expected_steps(self, step: int) -> float:
-        """Return after how many optimizer steps the minutes will end at the pace so far; infinity without a limit."""
+        """Return how many optimizer steps the minutes allow at the pace so far; infinity without a limit."""
         timed = max(1, step - self.first_timed_step)
-        return self.first_timed_step + timed / self._used if self._used else math.inf
+        return self.first_timed_step + timed / self._fraction_used if self._fraction_used else math.inf
 
     def describe(self, step: int) -> str:
-        """What a run that begins or goes on at ``step`` has before it, for people."""
+        """Return a message about a run that starts or resumes at ``step``."""
         limit = "" if self.minutes is None else f", at most {self.minutes:g} minutes"
         if step == 0:
             return f"{self.steps} steps{limit}"
@@ -73,6 +73,6 @@ class Limits:
         return f"resuming at step {step} of {self.steps}{limit}{used}"
 
     @property
-    def _used(self) -> float:
-        """Share of the minutes."""
+    def _fraction_used(self) -> float:
+        """Fraction of the minutes that is used."""
         return self.seconds / (60 * self.minutes) if self.minutes is not None else 0.0

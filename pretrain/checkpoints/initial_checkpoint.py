@@ -1,66 +1,94 @@
-"""Training that begins with the weights of a checkpoint instead of random ones; step and optimizer state are new."""
+"""Weights of a run that starts at step 0: random values, or those of an initial checkpoint; optimizer state is new."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import torch
 
 import configs
 from configs.errors import CheckpointError
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints import load
+from pretrain.checkpoints.load import Checkpoint, Process
+from pretrain.checkpoints.record import TOKENIZER_FILE
+from pretrain.checkpoints.save import StateOwner
+from pretrain.checkpoints.stored import Shapes
+from pretrain.initialization import random_rows
 from pretrain.models.family import ModelConfig
 
 WITHOUT_SHAPE_OR_MEANING = {"dropout", "attention_dropout", "initial_std", "vocabulary_multiple"}
-"""Fields of a model that may differ without a word: the weights mean the same."""
+"""Fields of a model that may differ without a message: the weights mean the same."""
 
 
 class InitialCheckpoint(NamedTuple):
     """A checkpoint that fits the run."""
 
-    folder: Path
-    record: checkpoint.Record
-    said: str
-    """What of the run is not from the checkpoint, for people."""
+    checkpoint: Checkpoint
+    message: str
+    """Which parameters and settings of the run are not those of the checkpoint."""
 
 
-def beginning(
-    path: Path, tokenizer_sha256: str, model: ModelConfig, shapes: dict[str, Any], process: checkpoint.Process
+def initialize(
+    owner: StateOwner, shapes: Shapes, seed: int, model: ModelConfig, initial: InitialCheckpoint | None
+) -> None:
+    """Set the weights of ``owner``, which are the same in every layout.
+
+    Args:
+        shapes: whole shape of every parameter.
+        initial: where the weights come from; those that it lacks, or all of them without it, are random.
+    """
+    weights = initial.checkpoint.tensors("weights") if initial else None
+    for name, shape in shapes.items():
+        if weights is not None and name in weights.shapes:
+            owner.set_state(None, name, weights.rows(name))
+        else:
+            owner.set_state(None, name, random_rows(seed, name, torch.Size(shape), model.init_std))
+
+
+def open_initial_checkpoint(
+    path: Path, tokenizer_sha256: str, model: ModelConfig, shapes: Shapes, process: Process
 ) -> InitialCheckpoint:
     """Check the checkpoint at ``path`` against a run whose parameters have the whole ``shapes``; a collective.
 
     Raises:
-        CheckpointError: there is none, or its tokenizer or the shape of a parameter is another one.
+        CheckpointError: there is none, or its tokenizer or the shape of a parameter differs.
     """
-    folder = checkpoint.latest(path, process)
+    folder = load.latest(path, process)
     if folder is None:
         raise CheckpointError(
-            f"{path}: holds no checkpoint; initial_checkpoint is a folder of `sesame pretrain` or `sesame import`"
+            f"{path}: does not contain a checkpoint; initial_checkpoint is a folder of `sesame pretrain` or `sesame "
+            "import`"
         )
-    record = checkpoint.read(folder, process)
-    if record.tokenizer_sha256 != tokenizer_sha256:
+    checkpoint = load.open_checkpoint(folder, process)
+    if checkpoint.record.tokenizer_sha256 != tokenizer_sha256:
         raise CheckpointError(
             f"{folder}: has another tokenizer than the dataset; prepare the corpus with --set "
-            f"tokenizer.model={folder / 'tokenizer.model'}, or leave initial_checkpoint out"
+            f"tokenizer.model={folder / TOKENIZER_FILE}, or remove initial_checkpoint"
         )
-    both = {name: shape for name, shape in record.shapes.items() if name.startswith("backbone.") or name in shapes}
-    needed = {name: shape for name, shape in shapes.items() if name.startswith("backbone.") or name in both}
-    checkpoint.check_shapes(
-        folder, record.model_copy(update={"shapes": both}), needed, "begin with another initial_checkpoint"
-    )
-    return InitialCheckpoint(folder, record, _said(folder, record, model, shapes))
+    # Heads may be missing on either side, the backbone must be the same.
+    stored = {
+        name: shape
+        for name, shape in checkpoint.record.shapes.items()
+        if name.startswith("backbone.") or name in shapes
+    }
+    expected = {name: shape for name, shape in shapes.items() if name.startswith("backbone.") or name in stored}
+    load.check_shapes(folder, stored, expected, "choose another initial_checkpoint")
+    return InitialCheckpoint(checkpoint, _message(checkpoint, model, shapes))
 
 
-def _said(folder: Path, record: checkpoint.Record, model: ModelConfig, shapes: dict[str, Any]) -> str:
+def _message(checkpoint: Checkpoint, model: ModelConfig, shapes: Shapes) -> str:
+    record = checkpoint.record
+    # A checkpoint that is older than a field has its default.
+    defaults = {name: field.default for name, field in type(model).model_fields.items()}
+    before = defaults | record.config["model"]
     new = [name for name in shapes if name not in record.shapes]
-    here = configs.dump(model)
-    # A checkpoint from before a field was there has what is usual.
-    there = {name: field.default for name, field in type(model).model_fields.items()} | record.config["model"]
     changed = [
-        f"{name} {there[name]} -> {value}"
-        for name, value in here.items()
-        if name not in WITHOUT_SHAPE_OR_MEANING and value != there[name]
+        f"{name} {before[name]} -> {value}"
+        for name, value in configs.dump(model).items()
+        if name not in WITHOUT_SHAPE_OR_MEANING and value != before[name]
     ]
-    text = f"beginning with the weights of {folder} (step {record.step})"
+    text = f"starting from the weights of {checkpoint.folder} (step {record.step})"
     if new:
-        text += f"; not in it, so new: {', '.join(new)}"
+        text += f"; new, because it lacks them: {', '.join(new)}"
     if changed:
-        text += f"; other settings than its model: {', '.join(changed)}"
+        text += f"; model settings that differ: {', '.join(changed)}"
     return text

@@ -1,12 +1,12 @@
-"""A run that goes on from its checkpoint is compared with it, setting by setting.
+"""Resume a run: find its newest checkpoint, compare every setting with it, and restore its state.
 
-What must be the same and is not is refused, unless ``resume.accept`` names it. Every difference is written down in the
-checkpoints that follow. ``python -m pretrain.settings_table`` prints the table of all settings in ``docs/resume.md``.
+A setting that must stay the same is refused if it differs, unless ``resume.accept`` names it. Every difference is
+recorded in later checkpoints. ``docs/resume.md`` is the table of all settings.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,24 +15,20 @@ from pydantic.fields import FieldInfo
 import configs
 from configs import Section
 from configs.errors import CheckpointError
-from configs.kinds import Derived, Kind, kind_of
+from configs.kinds import Kind, kind_of
 from data_pipeline.dataset.shards import Dataset
 from data_pipeline.examples.corrupt import CorruptConfig
+from pretrain.checkpoints import load
+from pretrain.checkpoints.load import Checkpoint, Process
 from pretrain.checkpoints.record import Change, Record
+from pretrain.checkpoints.save import StateOwner
+from pretrain.checkpoints.stored import Shapes
 from pretrain.data.batches import Start
 
-ORDERS = ("data.dataset", "seed")
-"""Settings of which the order of the rows is made: another order begins with its first row."""
 DATASET = "data.dataset"
-"""The one setting that is compared by what is in it, not by its value: a folder may be moved."""
-
-
-class ResumeConfig(Section):
-    """What a run may do with a checkpoint of other settings."""
-
-    accept: Derived[tuple[str, ...]] = ()
-    """Settings by key, such as 'data.global_batch', that must be the same as in the checkpoint but may now differ. The
-    change is written down in the checkpoints that follow."""
+"""The one setting that is compared by content instead of value: a folder may be moved."""
+ORDER_SETTINGS = (DATASET, "seed")
+"""Settings that determine the order of the rows; after a change the dataset is read from its first row."""
 
 
 class Setting(NamedTuple):
@@ -42,49 +38,83 @@ class Setting(NamedTuple):
     """As plain JSON."""
 
 
-class Origin(NamedTuple):
-    """What a run goes on from."""
+class ResumeState(NamedTuple):
+    """Where a run starts in its data, and which settings were changed on the way."""
 
     start: Start
-    """Where in the data."""
     dataset_sha256: str
     dataset_first_sample: int
-    """Sequences consumed, of other datasets, before the first of this one."""
+    """Sequences of other datasets that were consumed before the first one of this dataset."""
     changes: tuple[Change, ...] = ()
-    """Of all times that the run went on."""
+    """All changes since the run began."""
     new_changes: tuple[Change, ...] = ()
-    """Of this time."""
+    """Changes since the checkpoint that is resumed from."""
 
-    def facts(self, position: int) -> dict[str, Any]:
-        """The fields of a checkpoint's record that follow, ``position`` sequences into the dataset."""
-        return {
-            "samples": self.dataset_first_sample + position,
-            "dataset_sha256": self.dataset_sha256,
-            "dataset_first_sample": self.dataset_first_sample,
-            "changes": self.changes,
-        }
+    @property
+    def message(self) -> str:
+        """The new changes, empty if there are none."""
+        return f"changed since the checkpoint: {describe(self.new_changes)}" if self.new_changes else ""
 
 
-def origin(config: Section, accept: tuple[str, ...], dataset: Dataset, resumed: tuple[Path, Record] | None) -> Origin:
-    """Compare a run with the checkpoint that it goes on from, if there is one, and say where in the data it begins.
+def find_checkpoint(output: Path, dataset: Dataset, process: Process) -> Checkpoint | None:
+    """Find and check the checkpoint that a run in ``output`` resumes from; a collective.
 
-    A dataset that is not the checkpoint's is read from its first row, and so is one in another order.
+    Raises:
+        CheckpointError: it is damaged, has another tokenizer than ``dataset``, or ``output`` is a checkpoint itself.
+    """
+    folder = load.latest(output, process)
+    if folder is None:
+        return None
+    if folder == output:
+        raise CheckpointError(
+            f"{folder}: is a checkpoint itself, so a run cannot write into it; choose another output folder, and start "
+            f"from its weights with --set initial_checkpoint={folder}"
+        )
+    checkpoint = load.open_checkpoint(folder, process)
+    if checkpoint.record.tokenizer_sha256 != dataset.manifest.tokenizer.sha256:
+        raise CheckpointError(
+            f"{dataset.path}: was made with another tokenizer than the checkpoint {folder}; prepare the corpus with "
+            "the checkpoint's tokenizer.model as [tokenizer] model, or choose another output folder"
+        )
+    return checkpoint
+
+
+def resume_state(
+    config: Section, accept: Sequence[str], dataset: Dataset, checkpoint: Checkpoint | None
+) -> ResumeState:
+    """Compare a run's settings with its checkpoint's, if there is one, and return where the run starts.
+
+    Another dataset than the checkpoint's, or another order of it, is read from its first row.
 
     Raises:
         CheckpointError: a setting differs that must be the same.
     """
     sha256 = fingerprint(dataset)
-    if resumed is None:
-        return Origin(Start(), sha256, 0)
-    folder, record = resumed
-    new = compare(config, accept, folder, record, sha256)
-    is_new_order = any(change.key in ORDERS for change in new)
+    if checkpoint is None:
+        return ResumeState(Start(), sha256, 0)
+    record = checkpoint.record
+    changes = compare(config, accept, checkpoint, sha256)
+    is_new_order = any(change.key in ORDER_SETTINGS for change in changes)
     first = record.samples if is_new_order else record.dataset_first_sample
-    return Origin(Start(record.step, record.samples - first), sha256, first, (*record.changes, *new), new)
+    return ResumeState(Start(record.step, record.samples - first), sha256, first, (*record.changes, *changes), changes)
+
+
+def restore(checkpoint: Checkpoint, owner: StateOwner, moments: tuple[str, ...], shapes: Shapes) -> None:
+    """Load a checkpoint's weights and optimizer state into ``owner``, whose parameters have the whole ``shapes``.
+
+    Raises:
+        CheckpointError: the checkpoint is of a model of another shape, or of another optimizer.
+    """
+    load.check_shapes(checkpoint.folder, checkpoint.record.shapes, shapes)
+    owner.set_steps(checkpoint.record.step)
+    for key in (None, *moments):
+        tensors = checkpoint.tensors(key or "weights")
+        for name in shapes:
+            owner.set_state(key, name, tensors.rows(name))
 
 
 def settings(config: Section, prefix: str = "") -> Iterator[Setting]:
-    """Every setting of a resolved configuration."""
+    """Yield every setting of a resolved configuration."""
     plain = configs.dump(config)
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
@@ -94,18 +124,18 @@ def settings(config: Section, prefix: str = "") -> Iterator[Setting]:
             yield Setting(prefix + name, field, plain[name])
 
 
-def check_accepted(config: Section, accept: tuple[str, ...]) -> None:
-    """Raise a ValueError if ``accept`` names what is no setting that must stay the same."""
+def check_accepted(config: Section, accept: Sequence[str]) -> None:
+    """Raise a ValueError if a key in ``accept`` is not a setting that must stay the same."""
     fixed = [each.key for each in settings(config) if kind_of(each.field) is Kind.FIXED]
     for key in accept:
         if key not in fixed:
-            raise ValueError(f"accept names '{key}', which is none of the settings that must stay: {', '.join(fixed)}")
+            raise ValueError(
+                f"accept names '{key}', which is not a setting that must stay the same; those are {', '.join(fixed)}"
+            )
 
 
-def compare(
-    config: Section, accept: tuple[str, ...], folder: Path, record: Record, dataset_sha256: str
-) -> tuple[Change, ...]:
-    """Return what differs between the run and the checkpoint ``folder`` that it goes on from.
+def compare(config: Section, accept: Sequence[str], checkpoint: Checkpoint, dataset_sha256: str) -> tuple[Change, ...]:
+    """Return what differs between a run's settings and those of the checkpoint that it resumes from.
 
     Args:
         dataset_sha256: ``fingerprint`` of the run's dataset.
@@ -113,33 +143,33 @@ def compare(
     Raises:
         CheckpointError: a setting differs that must be the same.
     """
-    found = list(_differences(config, record, dataset_sha256))
-    refused = [change for change, kind in found if kind is Kind.FIXED and change.key not in accept]
+    differences = list(_differences(config, checkpoint.record, dataset_sha256))
+    refused = [change for change, kind in differences if kind is Kind.FIXED and change.key not in accept]
     if refused:
-        names = ", ".join(f'"{change.key}"' for change in refused)
+        keys = ", ".join(f'"{change.key}"' for change in refused)
         raise CheckpointError(
-            f"{folder}: a run that goes on must keep what its checkpoint has, but {describe(refused)}; set it back, "
-            f"or begin a new run in another folder with --set initial_checkpoint={folder}, or allow the change with "
-            f"--set 'resume.accept=[{names}]'"
+            f"{checkpoint.folder}: a resumed run must keep these settings of its checkpoint: {describe(refused)}; "
+            "change them back, or start a new run in another folder with --set "
+            f"initial_checkpoint={checkpoint.folder}, or allow the change with --set 'resume.accept=[{keys}]'"
         )
-    return tuple(change for change, _ in found)
+    return tuple(change for change, _ in differences)
 
 
-def describe(changes: list[Change] | tuple[Change, ...]) -> str:
-    """Changes in one line."""
+def describe(changes: Sequence[Change]) -> str:
+    """Return changes as one line of text."""
     return ", ".join(
-        f"{change.key} {_shown(change.before)} has other rows"
+        f"{change.key} {_value_text(change.before)} has other rows"
         if change.before == change.after
-        else f"{change.key} {_shown(change.before)} -> {_shown(change.after)}"
+        else f"{change.key} {_value_text(change.before)} -> {_value_text(change.after)}"
         for change in changes
     )
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of the training rows and of how they are masked, wherever the folder lies."""
+    """Return the SHA-256 of a dataset's training rows and of how they are masked; its path does not matter."""
     manifest = dataset.manifest
     digests = [shard.sha256 for shard in manifest.splits["train"].shards]
-    # Without what is usual, so that a setting that is new in Sesame changes nothing.
+    # Without default values, so that a setting that is added later changes nothing.
     masking = CorruptConfig.model_validate(manifest.recipe["corrupt"]).model_dump(mode="json", exclude_defaults=True)
     return hashlib.sha256(json.dumps([digests, masking], sort_keys=True).encode()).hexdigest()
 
@@ -147,21 +177,21 @@ def fingerprint(dataset: Dataset) -> str:
 def _differences(config: Section, record: Record, dataset_sha256: str) -> Iterator[tuple[Change, Kind | None]]:
     for setting in settings(config):
         kind = kind_of(setting.field)
-        before = _at(record.config, setting)
+        before = _stored_value(record.config, setting)
         if setting.key == DATASET:
-            is_same = _same_dataset(before, setting.value, record, dataset_sha256)
+            is_same = _is_same_dataset(before, setting.value, record, dataset_sha256)
         else:
             is_same = before == setting.value
         if kind is Kind.DERIVED or is_same:
             continue
         yield Change(step=record.step, key=setting.key, before=before, after=setting.value), kind
         if setting.key == "model.family":
-            # The other settings of two families have nothing to do with each other.
+            # The other settings of two families cannot be compared.
             return
 
 
-def _at(values: Any, setting: Setting) -> Any:
-    """The value of a checkpoint, which may be from before there was such a setting: then it had what is usual."""
+def _stored_value(values: Any, setting: Setting) -> Any:
+    """Return a setting of a checkpoint; a checkpoint that is older than the setting has its default."""
     for name in setting.key.split("."):
         if not isinstance(values, Mapping) or name not in values:
             return setting.value if setting.field.is_required() else _plain_default(setting.field)
@@ -174,12 +204,12 @@ def _plain_default(field: FieldInfo) -> Any:
     return list(default) if isinstance(default, tuple) else default
 
 
-def _same_dataset(before: Any, path: str, record: Record, sha256: str) -> bool:
+def _is_same_dataset(before: Any, path: str, record: Record, sha256: str) -> bool:
     if record.dataset_sha256 is not None:
         return record.dataset_sha256 == sha256
-    # A checkpoint from before that was written down.
+    # Format 1 has no fingerprint.
     return isinstance(before, str) and Path(before).resolve() == Path(path).resolve()
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "unset" if value is None else str(value)

@@ -7,66 +7,72 @@ import shutil
 from pathlib import Path
 
 from configs.errors import CheckpointError
+from configs.storage import sync_folder
 from pretrain.checkpoints import record
 
 PARTIAL = ".partial"
+"""Suffix of a checkpoint that is not complete."""
 WRITTEN = re.compile(r"\w+-\d{5}(-\d{3,})?\.safetensors|tokenizer\.model|checkpoint\.json|\.tmp\w+", re.ASCII)
-"""Names that a save gives; the last is what safetensors gives to a file that it has not finished."""
+"""File names that a save uses; the last is that of a file that safetensors has not finished."""
 
 
 class Retention:
-    """The checkpoints of a running run: older ones are removed only when the newest has been trained on from.
+    """Removes the older checkpoints of a running run once training has continued from the newest.
 
-    Weights may be lost in the last step before a checkpoint, which shows in the gradients of the next step.
+    The last step before a checkpoint can make its weights unusable, which shows in the gradients of the next step.
     """
 
     def __init__(self, output: Path, keep: int, is_rank_zero: bool):
-        """``is_rank_zero`` is true in the one process that removes and renames."""
+        """
+        Args:
+            is_rank_zero: true in the one process that removes and renames.
+        """
         self.output, self.keep, self.is_rank_zero = output, keep, is_rank_zero
-        self._untried: Path | None = None
-        self._lost: Path | None = None
+        self._unconfirmed: Path | None = None
+        self._diverged_name: Path | None = None
 
     def saved(self, path: Path) -> None:
-        self._untried = path
-        # Named here: later the first process may have renamed it before another one looks.
-        self._lost = _free(path, "diverged")
+        """Note the newest checkpoint, which is not confirmed yet."""
+        self._unconfirmed = path
+        # Chosen here, because later the first process may have renamed it before another one looks.
+        self._diverged_name = _free_name(path, "diverged")
 
     def confirm(self) -> None:
-        """The weights of the newest checkpoint have given finite gradients."""
-        if self.is_rank_zero and self._untried is not None:
-            prune(self.output, self.keep, self._untried)
-        self._untried = None
+        """Note that the newest checkpoint's weights gave finite gradients, and remove older checkpoints."""
+        if self.is_rank_zero and self._unconfirmed is not None:
+            prune(self.output, self.keep, self._unconfirmed)
+        self._unconfirmed = None
 
     def diverged(self) -> str:
-        """Take the name of a checkpoint from one whose weights gave no finite gradients -> what is to be said of it."""
-        if self._untried is None or self._lost is None:
+        """Rename the newest checkpoint if it is not confirmed, so that no run resumes from it; return a message."""
+        if self._unconfirmed is None or self._diverged_name is None:
             return ""
         if self.is_rank_zero:
-            self._untried.rename(self._lost)
-        return f"; the checkpoint from which it diverged is now {self._lost}"
+            self._unconfirmed.rename(self._diverged_name)
+        return f"; the checkpoint that it diverged from is now {self._diverged_name}"
 
 
 def folder(output: Path, step: int) -> Path:
-    """The checkpoint of a run after ``step`` optimizer steps."""
+    """Return where a run saves its checkpoint after ``step`` optimizer steps."""
     return output / "checkpoints" / f"step-{step:08d}"
 
 
 def newest(output: Path) -> Path | None:
-    """The newest complete checkpoint of the run in ``output``."""
-    found = _complete(output)
-    return found[max(found)] if found else None
+    """Return the newest complete checkpoint of the run in ``output``."""
+    complete = _complete(output)
+    return complete[max(complete)] if complete else None
 
 
 def prune(output: Path, keep: int, saved: Path) -> None:
-    """Remove all but the newest ``keep`` checkpoints, and what an interrupted save has left.
+    """Remove all but the newest ``keep`` checkpoints, and the files of an interrupted save.
 
-    ``saved`` stays, what a link points to stays, and so does everything that no save has written.
+    ``saved``, the targets of links, and everything that no save wrote are kept.
     """
-    found = _complete(output)
+    complete = _complete(output)
     linked = _link_targets(output)
-    for step in sorted(found)[:-keep]:
-        path = found[step]
-        if path != saved and not path.is_symlink() and not any(_inside(target, path) for target in linked):
+    for step in sorted(complete)[:-keep]:
+        path = complete[step]
+        if path != saved and not path.is_symlink() and not any(_is_inside(target, path) for target in linked):
             _remove(path)
     for path in _entries(output):
         if path.name.endswith(PARTIAL) and _step(path.name.removesuffix(PARTIAL)) is not None:
@@ -74,7 +80,7 @@ def prune(output: Path, keep: int, saved: Path) -> None:
 
 
 def remove_partial(path: Path) -> bool:
-    """Remove what an unfinished save has left, nothing else; whether ``path`` is now free."""
+    """Remove an unfinished checkpoint unless it has other files; return whether nothing exists at ``path`` now."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         return False
     if path.exists() and all(WRITTEN.fullmatch(each.name) for each in path.iterdir()):
@@ -83,18 +89,20 @@ def remove_partial(path: Path) -> bool:
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Give a complete checkpoint its name; what stands there already is moved aside, never removed."""
+    """Rename a complete checkpoint to ``final``; anything that exists there is renamed, never removed."""
+    sync_folder(partial)
     if os.path.lexists(final):
-        final.rename(_free(final, "before"))
+        final.rename(_free_name(final, "before"))
     partial.rename(final)
+    sync_folder(final.parent)
 
 
-def _free(path: Path, suffix: str) -> Path:
-    """A name beside ``path`` that nothing has."""
+def _free_name(path: Path, suffix: str) -> Path:
+    """Return a path beside ``path`` at which nothing exists."""
     number = 1
-    while os.path.lexists(found := path.with_name(f"{path.name}.{suffix}-{number}")):
+    while os.path.lexists(free := path.with_name(f"{path.name}.{suffix}-{number}")):
         number += 1
-    return found
+    return free
 
 
 def _entries(output: Path) -> list[Path]:
@@ -105,7 +113,7 @@ def _entries(output: Path) -> list[Path]:
 
 
 def _step(name: str) -> int | None:
-    """The step in the name of a checkpoint, None if it is another name."""
+    """Return the step in the name of a checkpoint, None for any other name."""
     number = name.removeprefix("step-")
     if not (name.startswith("step-") and number.isascii() and number.isdecimal() and len(number) < 19):
         return None
@@ -113,33 +121,33 @@ def _step(name: str) -> int | None:
 
 
 def _complete(output: Path) -> dict[int, Path]:
-    """Complete checkpoints by step. A link to another checkpoint of the run is a second name, not a checkpoint."""
-    home = os.path.realpath(output / "checkpoints")
-    found = {}
+    """Return complete checkpoints by step, without links to other checkpoints of the run."""
+    parent = os.path.realpath(output / "checkpoints")
+    complete = {}
     for path in _entries(output):
         step = _step(path.name)
-        second_name = path.is_symlink() and os.path.dirname(os.path.realpath(path)) == home
-        if step is not None and not second_name and (path / record.FILE).is_file():
-            found[step] = path
-    return found
+        is_alias = path.is_symlink() and os.path.dirname(os.path.realpath(path)) == parent
+        if step is not None and not is_alias and (path / record.FILE).is_file():
+            complete[step] = path
+    return complete
 
 
 def _link_targets(output: Path) -> list[str]:
-    """Where the links in a run's folder and among its checkpoints point to."""
+    """Return the targets of the links in a run's folder and among its checkpoints."""
     return [os.path.realpath(path) for path in (*output.iterdir(), *_entries(output)) if path.is_symlink()]
 
 
-def _inside(target: str, path: Path) -> bool:
+def _is_inside(target: str, path: Path) -> bool:
     return Path(target).is_relative_to(os.path.realpath(path))
 
 
 def _remove(path: Path) -> None:
-    """Remove the files of a checkpoint, and its folder if nobody has put something else there."""
+    """Remove the files of a checkpoint, and its folder if it has no others."""
     try:
         names = list(record.read(path).files)
     except CheckpointError:
         return
-    # Without it the rest is no checkpoint, whenever this is interrupted.
+    # First the record: without it the folder is not a checkpoint, even if this is interrupted.
     (path / record.FILE).unlink()
     for name in names:
         (path / name).unlink(missing_ok=True)

@@ -1,100 +1,30 @@
-"""Shards -> packed batches of named tensors, in one global order that depends on seed and epoch only.
-
-| column         | shape | from shard columns            | meaning                                             |
-|----------------|-------|-------------------------------|-----------------------------------------------------|
-| tokens         | [T]   | tokens                        | token ids, corrupted where the recipe says so       |
-| positions      | [T]   |                               | position inside the sequence                        |
-| segments       | [T]   | first_segment_length          | 0 in the first segment, 1 in the second             |
-| mask_positions | [P]   | mask_positions                | index into T of each token to predict               |
-| mask_labels    | [P]   | mask_labels                   | the original token there                            |
-| pair_labels    | [B]   | pair_labels                   | 0 as it was, 1 another document or swapped          |
-| next_positions | [P]   | tokens                        | index into T of each token that another one follows |
-| next_labels    | [P]   | tokens                        | the token that follows                              |
-| decoder_tokens | [U]   | target_tokens                 | what to write, moved by one behind the start token  |
-| target_labels  | [U]   | target_tokens                 | what to write                                       |
-"""
+"""Dataset shards -> packed batches of named tensors, in one global order that depends on seed and epoch only."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from configs import Section
-from configs.errors import ConfigError, DatasetError
-from configs.kinds import Fixed, Free
-from data_pipeline.dataset.shards import Dataset, Ragged, Split
+from configs.errors import DatasetError
+from data_pipeline.dataset.shards import Dataset, Split
 from data_pipeline.examples.corrupt import EachEpoch, drawn_each_epoch
-from data_pipeline.ragged import Columns, take
+from data_pipeline.ragged import Columns, Ragged, take
 from pretrain.batch import Batch
+from pretrain.data.columns import COLUMNS
+from pretrain.data.config import DataConfig
 from pretrain.data.order import Order
 from pretrain.data.packing import assemble
 
-SOURCES: dict[str, str] = {
-    "tokens": "tokens",
-    "positions": "tokens",
-    "segments": "first_segment_length",
-    "mask_positions": "mask_positions",
-    "mask_labels": "mask_labels",
-    "pair_labels": "pair_labels",
-    "next_positions": "tokens",
-    "next_labels": "tokens",
-    "decoder_tokens": "target_tokens",
-    "target_labels": "target_tokens",
-}
-"""Batch column -> the shard column that it is made of."""
-
-FEWER_THAN_SOURCE = {"next_labels": 1}
-"""Batch column -> by how many entries each row has fewer of it than of the shard column."""
-
-
-class DataConfig(Section):
-    """Which dataset, and how much of it at once."""
-
-    dataset: Fixed[str]
-    """Folder that ``sesame prepare`` wrote."""
-    global_batch: Fixed[int] = Field(gt=0, le=2**24)
-    """Sequences that one optimizer step averages over."""
-    micro_batch: Free[int] = Field(default=0, ge=0)
-    """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
-    accumulation follows from the two and from the layout. 0: the whole share."""
-    loader_processes: Free[int] = Field(default=0, ge=0, le=1024)
-    """Background processes that make the next batches while a step is computed; 0: made between two steps. The batches
-    are the same."""
-    verify: Free[bool] = True
-    """Check every checksum of the dataset before the first step."""
-
-    @model_validator(mode="after")
-    def _micro_divides_global(self) -> "DataConfig":
-        if self.micro_batch and self.global_batch % self.micro_batch:
-            raise ValueError(f"global_batch {self.global_batch} does not divide by micro_batch {self.micro_batch}")
-        return self
-
-    def cut(self, processes: int) -> tuple[int, int]:
-        """(sequences of a micro-batch, micro-batches of each data-parallel process in one step).
-
-        Raises:
-            ConfigError: the global batch does not divide evenly.
-        """
-        micro_batch = self.micro_batch or max(1, self.global_batch // processes)
-        together = micro_batch * processes
-        if self.global_batch % together:
-            raise ConfigError(
-                f"data.global_batch {self.global_batch} does not divide by data.micro_batch {micro_batch} x "
-                f"{processes} data-parallel processes = {together}; change one of the three"
-            )
-        return micro_batch, self.global_batch // together
-
 
 class DataRank(NamedTuple):
-    """One process's place among those that split the data."""
+    """One of the processes that the data is divided over."""
 
     rank: int
-    of: int
+    size: int
 
 
 class Start(NamedTuple):
-    """Where a run begins, or goes on, in the order of the data: seeking costs nothing."""
+    """Position in the data at which a run starts or resumes."""
 
     step: int = 0
     """Optimizer step."""
@@ -103,7 +33,10 @@ class Start(NamedTuple):
 
 
 class Batches:
-    """Micro-batches by step number. A batch of another size neither skips nor repeats a row: positions are samples."""
+    """Micro-batches by step number.
+
+    Positions are counted in samples, so that a resumed run with another batch size neither skips nor repeats a row.
+    """
 
     def __init__(
         self,
@@ -111,58 +44,76 @@ class Batches:
         config: DataConfig,
         reads: Sequence[str],
         seed: int,
-        share: DataRank,
+        data_rank: DataRank,
         start: Start = Start(),
     ):
+        """
+        Args:
+            reads: batch columns that the model and its objectives read.
+            seed: of the order of the rows.
+        """
         self.dataset = dataset
         self.train = dataset.split("train")
         self.validation = dataset.split("validation")
         self.config = config
         self.reads = tuple(reads)
         self.seed = seed
-        self.share = share
+        self.data_rank = data_rank
         self.start = start
-        self.micro_batch, self.accumulation = config.cut(share.of)
+        self.micro_batch, self.accumulation = config.batch_plan(data_rank.size)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
         recipe = dataset.manifest.recipe
-        self._hide = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
+        self._mask = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
         if self.train.rows == 0:
             raise DatasetError(f"{dataset.path}: the train split has no rows; prepare it from more text")
 
-    def position(self, number: int) -> int:
-        """Sequences of this dataset that are consumed before optimizer step ``number`` (from 0)."""
-        return self.start.sample + (number - self.start.step) * self.config.global_batch
+    @property
+    def message(self) -> str:
+        """A warning about the batch size, empty if there is none."""
+        if self.train.rows >= self.config.global_batch:
+            return ""
+        return (
+            f"data.global_batch {self.config.global_batch} is larger than the {self.train.rows:,} training rows: each "
+            "step sees some of them several times"
+        )
+
+    def position(self, step: int) -> int:
+        """Return how many sequences of this dataset are consumed before optimizer step ``step`` (from 0)."""
+        return self.start.sample + (step - self.start.step) * self.config.global_batch
 
     def step(self, number: int) -> Iterator[Batch]:
-        """This process's micro-batches of optimizer step ``number`` (from 0)."""
+        """Yield this process's micro-batches of optimizer step ``number`` (from 0)."""
         first = self.position(number)
         rows = self._rows(first, first + self.config.global_batch)
-        micro_batches = self.accumulation * self.share.of
-        columns = self._hidden(self.train, rows, self.seed, "masks of a step", number)
+        micro_batches = self.accumulation * self.data_rank.size
+        columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
-        places = np.split(np.arange(len(rows)), micro_batches)
-        for part in places[self.share.rank :: self.share.of]:
+        parts = np.split(np.arange(len(rows)), micro_batches)
+        for part in parts[self.data_rank.rank :: self.data_rank.size]:
             yield self._batch(self.train, rows, part, denominators, columns)
 
     def validation_batches(self, limit: int) -> Iterator[Batch]:
-        """This process's part of the first ``limit`` validation rows; summed over all, losses are exact means."""
+        """Yield this process's part of the first ``limit`` validation rows.
+
+        Losses summed over all batches of all processes are exact means.
+        """
         rows = np.arange(min(limit, self.validation.rows))
-        # Runs with other seeds are to be compared on the same masks.
-        columns = self._hidden(self.validation, rows, self.dataset.manifest.seed, "masks of validation", 0)
+        # The dataset's seed, so that runs with different seeds are compared on the same masks.
+        columns = self._masked_columns(self.validation, rows, self.dataset.manifest.seed, "masks of validation", 0)
         denominators = self._denominators(self.validation, rows, 1, columns)
         size = self.micro_batch
         parts = [np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
-        for first in range(0, len(parts), self.share.of):
-            index = first + self.share.rank
+        for first in range(0, len(parts), self.data_rank.size):
+            index = first + self.data_rank.rank
             if index < len(parts):
                 yield self._batch(self.validation, rows, parts[index], denominators, columns)
             else:
-                # Every process must run as many forwards as any other; a surplus one counts for nothing.
+                # All processes must run the same number of forward passes; a surplus one has no weight.
                 yield self._batch(self.validation, rows, parts[0], dict.fromkeys(denominators, float("inf")), columns)
 
     def _rows(self, first: int, last: int) -> np.ndarray:
-        """Rows at positions [first, last) of the endless stream: every epoch a new order of all rows."""
+        """Return the rows at positions [first, last) of the endless stream: each epoch is a new order of all rows."""
         pieces = []
         while first < last:
             epoch, start = divmod(first, self.train.rows)
@@ -176,53 +127,55 @@ class Batches:
             self._epoch = (epoch, Order(self.train.rows, self.seed, epoch))
         return self._epoch[1]
 
-    def _hidden(self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int) -> Columns | None:
-        """All columns of ``rows`` where tokens are hidden only now.
+    def _masked_columns(self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int) -> Columns | None:
+        """Return all columns of ``rows`` with new masks; None if the dataset has its masks already.
 
-        Every process hides the tokens of the whole global batch: only then is it known how many predictions all make,
-        and the masks are those of every other layout.
+        Every process masks the whole global batch: only then is the number of predictions of all processes known, and
+        the masks do not depend on the layout.
         """
-        return self._hide(split.take(rows), seed, purpose, number) if self._hide else None
+        return self._mask(split.take(rows), seed, purpose, number) if self._mask else None
 
     def _denominators(
         self, split: Split, rows: np.ndarray, micro_batches: int, columns: Columns | None
     ) -> dict[str, float]:
+        """Return the entries of each column that a mean is taken over, per micro-batch."""
+
         def entries(name: str) -> float:
-            source, fewer = SOURCES[name], FEWER_THAN_SOURCE.get(name, 0) * len(rows)
+            source, fewer = COLUMNS[name].source, COLUMNS[name].fewer_per_row * len(rows)
             if columns is None:
                 return float(split.lengths_of(source, rows).sum() - fewer)
             column = columns[source]
             return float(len(column.values if isinstance(column, Ragged) else column) - fewer)
 
-        counted = ["tokens", *(column for column in self.reads if column.endswith("_labels"))]
-        return {column: entries(column) / micro_batches for column in counted}
+        names = [name for name in ("tokens", *self.reads) if COLUMNS[name].is_averaged_over]
+        return {name: entries(name) / micro_batches for name in names}
 
     def _batch(
         self,
         split: Split,
         rows: np.ndarray,
-        places: np.ndarray,
+        part: np.ndarray,
         denominators: dict[str, float],
-        columns: Columns | None,
+        masked: Columns | None,
     ) -> Batch:
-        """The rows at ``places`` of ``rows``, short ones first."""
-        lengths = split.lengths_of("tokens", rows[places])
-        by_length = places[np.argsort(lengths, kind="stable")]
-        if columns is None:
-            found = split.take(rows[by_length])
+        """Return the batch of ``rows[part]``, short rows first."""
+        lengths = split.lengths_of("tokens", rows[part])
+        by_length = part[np.argsort(lengths, kind="stable")]
+        if masked is None:
+            columns = split.take(rows[by_length])
         else:
-            found = {name: take(column, by_length) for name, column in columns.items()}
-        return assemble(found, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
+            columns = {name: take(column, by_length) for name, column in masked.items()}
+        return assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
 
 
 def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
-    """Compare what model and objectives read with what the dataset has, before a device is touched.
+    """Compare the columns that the model and its objectives read with those of the dataset.
 
     Raises:
         DatasetError: naming what is missing and the recipe that writes it.
     """
     drawn = {"mask_positions", "mask_labels"} if drawn_each_epoch(dataset.manifest.recipe) else set()
-    missing = sorted({SOURCES[column] for column in reads} - set(dataset.manifest.columns) - drawn)
+    missing = sorted({COLUMNS[name].source for name in reads} - set(dataset.manifest.columns) - drawn)
     if missing:
         raise DatasetError(
             f"{dataset.path}: has no column {', '.join(missing)}, which this model and its objectives read; prepare "
@@ -230,13 +183,13 @@ def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:
         )
     if "next_labels" in reads and (drawn or {"mask_labels", "target_tokens"} & set(dataset.manifest.columns)):
         raise DatasetError(
-            f"{dataset.path}: hides tokens of its text, but an objective of this run predicts every token from the "
-            "text as it is; prepare the corpus with corrupt.kind = 'nothing'"
+            f"{dataset.path}: masks tokens of its text, but an objective of this run predicts every next token of the "
+            "original text; prepare the corpus with corrupt.kind = 'nothing'"
         )
 
 
 def check_lengths(dataset: Dataset, positions: int | None) -> None:
-    """Compare the longest row that the dataset's recipe allows with the longest that the model takes.
+    """Compare the longest row that the dataset's recipe allows with the longest that the model accepts.
 
     Raises:
         DatasetError: rows may be too long.

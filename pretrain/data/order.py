@@ -1,21 +1,21 @@
-"""The order of an epoch: a permutation of all rows that any stretch of can be had at once, at any size.
+"""The order of an epoch: a permutation of all rows, any slice of which is computed without the others.
 
-Up to a few million rows it is a shuffled array. Beyond, an array would take gigabytes and minutes at every start, so a
-row is computed from its place: a Feistel network is a permutation of all numbers of some bits whatever its round
-function is (Luby & Rackoff 1988), and what falls outside of the rows is sent through again until it falls inside
-(cycle walking; Black & Rogaway 2002, section 4).
+Up to a few million rows it is a shuffled array. For more, an array would take gigabytes and minutes at every start, so
+the row at each position is computed: a Feistel network is a permutation of all numbers of some bits, whatever its round
+function is (Luby & Rackoff 1988), and a number outside of the rows is permuted again until it is inside (cycle walking;
+Black & Rogaway 2002, section 4).
 """
 
 import numpy as np
 
 SHUFFLED_ROWS = 1 << 22
-"""Up to so many rows the order is a shuffled array."""
+"""Largest number of rows whose order is a shuffled array."""
 ROUNDS = 8
-"""Four are a pseudo-random permutation in theory, with ideal round functions; ours are hashes."""
+"""Four suffice for a pseudo-random permutation with ideal round functions; these are hashes."""
 
 
 class Order:
-    """Row at every place of one epoch."""
+    """The row at each position of one epoch."""
 
     def __init__(self, rows: int, seed: int, epoch: int):
         self.rows = rows
@@ -27,11 +27,11 @@ class Order:
             bits = (rows - 1).bit_length()
             self._bits = (np.uint64(bits - bits // 2), np.uint64(bits // 2))
 
-    def __getitem__(self, places: slice) -> np.ndarray:
-        """int64 rows at ``places`` (a slice without a step, inside of the epoch)."""
+    def __getitem__(self, positions: slice) -> np.ndarray:
+        """Return int64 rows at ``positions``, a slice without a step within the epoch."""
         if self._shuffled is not None:
-            return self._shuffled[places]
-        values = self._permuted(np.arange(places.start, places.stop, dtype=np.uint64))
+            return self._shuffled[positions]
+        values = self._permuted(np.arange(positions.start, positions.stop, dtype=np.uint64))
         outside = np.flatnonzero(values >= self.rows)
         while len(outside):
             values[outside] = self._permuted(values[outside])
@@ -39,7 +39,7 @@ class Order:
         return values.astype(np.int64)
 
     def _permuted(self, values: np.ndarray) -> np.ndarray:
-        """One way through the network; the two halves trade places, and widths, in each round."""
+        """Apply the network once; the two halves swap, with their widths, in each round."""
         wide, narrow = self._bits
         left, right = values >> narrow, values & _mask(narrow)
         for key in self._keys:
@@ -53,7 +53,7 @@ def _mask(bits: np.uint64) -> np.uint64:
 
 
 def _hashed(values: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele, Lea & Flood 2014): every bit of the output depends on every one of the input."""
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014): every output bit depends on every input bit."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

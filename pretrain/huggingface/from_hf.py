@@ -1,6 +1,5 @@
 """``sesame import``: a folder in transformers' layout as a checkpoint that was trained for no steps."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +8,11 @@ from torch import Tensor
 
 import configs
 from configs.errors import ConfigError, ConversionError
+from configs.storage import digest_of
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 from pretrain import learner
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.record import CheckpointMetadata
+from pretrain.checkpoints.save import write_weights
 from pretrain.huggingface import COUNTERPARTS
 from pretrain.huggingface import config_keys as keys
 from pretrain.huggingface.aside import written_aside
@@ -56,16 +57,16 @@ def import_model(path: Path, output: Path) -> Imported:
     named = Tokenizer(tokenizer, str(path))
     model = _read(folder, counterpart, len(named))
     notes = [*model.notes, *special_ids(folder.values, named.special, folder.origin)]
-    facts = {
-        "step": 0,
-        "samples": 0,
-        "seed": 0,
-        "vocabulary_size": len(named),
-        "tokenizer_sha256": hashlib.sha256(tokenizer).hexdigest(),
-        "config": {"model": configs.dump(model.config), "objectives": model.objectives},
-    }
+    metadata = CheckpointMetadata(
+        step=0,
+        samples=0,
+        seed=0,
+        vocabulary_size=len(named),
+        tokenizer_sha256=digest_of(tokenizer),
+        config={"model": configs.dump(model.config), "objectives": model.objectives},
+    )
     with written_aside(output) as partial:
-        checkpoint.write_weights(partial, model.weights, tokenizer, facts)
+        write_weights(partial, model.weights, tokenizer, metadata)
     return Imported(output, counterpart.family, model.objectives, tuple(notes))
 
 

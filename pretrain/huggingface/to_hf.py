@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from configs.errors import CheckpointError, ConversionError
 from data_pipeline.tokenizers.huggingface import write_tokenizer
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.load import Checkpoint, latest, open_checkpoint
 from pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
 from pretrain.huggingface.aside import sentences, written_aside
 from pretrain.huggingface.config_values import chosen, there
@@ -39,18 +39,19 @@ def export(path: Path, folder: Path) -> Exported:
         ConversionError: transformers has no class for the model, or ``folder`` holds something.
     """
     with sentences(path, "read"):
-        source = checkpoint.latest(path)
+        source = latest(path)
     if source is None:
         raise CheckpointError(f"{path}: holds no checkpoint; give a folder that `sesame pretrain` wrote")
-    record = checkpoint.read(source)
-    config, counterparts = _model(source, record)
+    checkpoint = open_checkpoint(source)
+    shapes = checkpoint.record.shapes
+    config, counterparts = _model(checkpoint)
     counterpart = chosen(counterparts, config)
     with written_aside(folder) as partial:
         longest, segments = getattr(config, "positions", None), getattr(config, "segments", 2)
         special = write_tokenizer(source / "tokenizer.model", partial, counterpart.model_type, longest, segments)
         config, changes = counterpart.fitted(config, special)
-        found = _class(counterpart, record.shapes)
-        stored = checkpoint.stored(source, record, "weights")
+        found = _class(counterpart, shapes)
+        stored = checkpoint.tensors("weights")
         tensors = exported(
             found.rows, found.shapes, lambda name: changes.get(name, lambda value: value)(stored.whole(name))
         )
@@ -59,15 +60,15 @@ def export(path: Path, folder: Path) -> Exported:
         save_file(tensors, partial / WHOLE, metadata={"format": "pt"})
         values = {
             "architectures": [found.architecture],
-            **there(counterpart, config, record.shapes[EMBEDDING][0]),
+            **there(counterpart, config, shapes[EMBEDDING][0]),
             **special,
         }
         _write(partial / "config.json", values)
     return Exported(folder, found.architecture, (*counterpart.notes(config), *found.notes))
 
 
-def _model(source: Path, record: checkpoint.Record) -> tuple[ModelConfig, tuple[Counterpart, ...]]:
-    model = checkpoint.model_config(source, record)
+def _model(checkpoint: Checkpoint) -> tuple[ModelConfig, tuple[Counterpart, ...]]:
+    model, source = checkpoint.model(), checkpoint.folder
     family = model.family
     if family in WITHOUT_COUNTERPART:
         raise ConversionError(f"{source}: cannot be exported; {WITHOUT_COUNTERPART[family]}")

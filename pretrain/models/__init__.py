@@ -1,7 +1,10 @@
 """The table of model families. A family is one file: a typed Config, a module, and its SHARDING plan."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import configs
+from configs.errors import ConfigError
 from pretrain.models.albert import Albert, AlbertConfig
 from pretrain.models.bert import Bert, BertConfig
 from pretrain.models.elmo import Elmo, ElmoConfig
@@ -25,3 +28,18 @@ FAMILIES: dict[str, Family] = {
     "t5": Family(T5Config, T5),
     "switch": Family(SwitchConfig, Switch),
 }
+
+
+def parse_model(values: Mapping[str, Any], origin: str) -> ModelConfig:
+    """Parse a ``[model]`` table as the configuration of its family.
+
+    Args:
+        origin: where the table comes from, for messages.
+
+    Raises:
+        ConfigError: the family is unknown, or a setting does not fit it.
+    """
+    family = values.get("family")
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise ConfigError(f"{origin}: family is {family!r}; the families are {', '.join(FAMILIES)}")
+    return configs.parse(values, FAMILIES[family].config, origin)

@@ -8,7 +8,7 @@ import configs
 from data_pipeline.examples.segment import PAIRS
 from data_pipeline.prepare import CorpusConfig
 from pretrain.config import RunConfig
-from pretrain.data.batches import SOURCES
+from pretrain.data.columns import COLUMNS
 from pretrain.learner import build
 from pretrain.models.family import Vocabulary
 
@@ -35,7 +35,7 @@ def test_a_run_fits_its_corpus(path: Path) -> None:
     learner = build(run.model, run.objectives, Vocabulary(corpus.tokenizer.vocabulary_size))
     written = {"tokens", "first_segment_length", *WRITTEN[corpus.corrupt.kind]}
     written |= {"pair_labels"} if corpus.segment.kind in PAIRS else set()
-    assert {SOURCES[column] for column in learner.reads} <= written
+    assert {COLUMNS[name].source for name in learner.reads} <= written
     assert ("next_labels" in learner.reads) == (corpus.corrupt.kind == "nothing")
     assert corpus.segment.sequence_length <= (learner.backbone.positions or corpus.segment.sequence_length)
 

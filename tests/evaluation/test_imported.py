@@ -14,7 +14,7 @@ from evaluation.config import EvaluationConfig, FinetuneConfig
 from evaluation.evaluate import evaluate
 from evaluation.heads import Head
 from evaluation.results import fingerprint
-from pretrain.checkpoints.checkpoint import load_backbone
+from pretrain.checkpoints.load import load_backbone
 from pretrain.data.packing import pack
 from pretrain.huggingface.from_hf import import_model
 from pretrain.huggingface.to_hf import export

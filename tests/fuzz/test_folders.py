@@ -18,7 +18,9 @@ from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.verification.verify import verify
 from evaluation.reading import read_table
 from evaluation.tasks import TASKS
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.load import load_backbone
+from pretrain.checkpoints.record import CheckpointMetadata
+from pretrain.checkpoints.save import write_weights
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
 from tests.fuzz import mutators
@@ -42,17 +44,17 @@ def checkpoints(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
         with torch.device("meta"):
             module = FAMILIES[values["family"]].module(config, Vocabulary(pieces, tokenizer))
         weights = {f"backbone.{name}": torch.randn(value.shape) for name, value in module.named_parameters()}
-        facts = {
-            "step": 3,
-            "samples": 24,
-            "seed": 1,
-            "vocabulary_size": pieces,
-            "tokenizer_sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
-            "config": {"model": configs.dump(config), "objectives": {}},
-        }
+        metadata = CheckpointMetadata(
+            step=3,
+            samples=24,
+            seed=1,
+            vocabulary_size=pieces,
+            tokenizer_sha256=digest(tokenizer.read_bytes()),
+            config={"model": configs.dump(config), "objectives": {}},
+        )
         folder = tmp_path_factory.mktemp(values["family"]) / "checkpoint"
         folder.mkdir()
-        checkpoint.write_weights(folder, weights, tokenizer.read_bytes(), facts)
+        write_weights(folder, weights, tokenizer.read_bytes(), metadata)
         folders.append(folder)
     return folders
 
@@ -70,7 +72,7 @@ def sealed(values: Any) -> Any:
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
-    return dict(checkpoint.load_backbone(folder).backbone.state_dict())
+    return dict(load_backbone(folder).backbone.state_dict())
 
 
 def damaged_checkpoint(checkpoints: list[Path]) -> Case:

@@ -1,6 +1,5 @@
 """Small runs as plain values, for tests to change, and the datasets that they read."""
 
-import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,8 +9,10 @@ import pytest
 import torch
 
 import configs
+from configs.storage import digest
 from data_pipeline.tokenizers.tokenizer import Tokenizer
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.record import CheckpointMetadata
+from pretrain.checkpoints.save import write_weights
 from pretrain.initialization import materialise
 from pretrain.learner import Learner, build
 from pretrain.models import FAMILIES
@@ -114,17 +115,17 @@ def drawn(dataset: Path) -> Drawn:
             return middle + init_std * torch.randn(parameter.shape, generator=draw)
 
         materialise(learner, value)
-        facts = {
-            "step": 7,
-            "samples": 7,
-            "seed": 1,
-            "vocabulary_size": size,
-            "tokenizer_sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
-            "config": {"model": configs.dump(config), "objectives": dict.fromkeys(objectives, 1.0)},
-        }
+        metadata = CheckpointMetadata(
+            step=7,
+            samples=7,
+            seed=1,
+            vocabulary_size=size,
+            tokenizer_sha256=digest(tokenizer),
+            config={"model": configs.dump(config), "objectives": dict.fromkeys(objectives, 1.0)},
+        )
         folder.mkdir()
         weights = {name: value.detach() for name, value in learner.named_parameters()}
-        checkpoint.write_weights(folder, weights, tokenizer.read_bytes(), facts)
+        write_weights(folder, weights, tokenizer.read_bytes(), metadata)
         return learner.eval()
 
     return make

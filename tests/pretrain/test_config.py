@@ -1,4 +1,4 @@
-"""Which objectives a family can be trained with is told before anything is read."""
+"""A wrong configuration is refused before anything is read."""
 
 import json
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from pretrain.train import train
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_an_objective_is_taken_where_the_family_provides_for_it(
+def test_an_objective_is_accepted_if_the_family_provides_what_it_needs(
     family: str, objective: str, settings: Callable[..., dict[str, Any]]
 ) -> None:
     values = settings() | {"model": {"family": family}, "objectives": {objective: 1.0}}
     if OBJECTIVES[objective].needs in FAMILIES[family].module.provides:
         assert configs.parse(values, RunConfig, "run.toml").model.family == family
     else:
-        with pytest.raises(ConfigError, match=rf"objectives\.{objective} does not fit model\.family '{family}'; those"):
+        with pytest.raises(ConfigError, match=rf"objectives\.{objective} does not fit model\.family '{family}'; objectives that do"):
             configs.parse(values, RunConfig, "run.toml")
 
 
@@ -55,7 +55,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "sentence"), WRONG, ids=[sentence for _, sentence in WRONG])
-def test_wrong_values_are_told_before_anything_starts(
+def test_wrong_values_are_refused(
     change: dict[str, Any], sentence: str, settings: Callable[..., dict[str, Any]]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -76,14 +76,14 @@ def test_wrong_values_are_told_before_anything_starts(
         ),
     ],
 )
-def test_a_model_that_no_memory_holds_is_refused(model: dict[str, Any], sentence: str) -> None:
+def test_a_model_larger_than_memory_is_refused(model: dict[str, Any], sentence: str) -> None:
     config = configs.parse(model, FAMILIES[model["family"]].config, "[model]")
     objectives = {"masked_lm": 1.0} if model["family"] == "bert" else {"span_corruption": 1.0}
     with pytest.raises(ConfigError, match=sentence):
         build_within_memory(config, objectives, Vocabulary(1000), 2, torch.device("cpu"))
 
 
-def test_a_batch_larger_than_the_dataset_is_said(
+def test_a_batch_larger_than_the_dataset_is_logged(
     settings: Callable[..., dict[str, Any]], dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = json.loads((dataset / "manifest.json").read_text())["splits"]["train"]["rows"]

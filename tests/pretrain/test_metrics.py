@@ -10,7 +10,7 @@ from pretrain.metrics import ReportConfig, Reporter
 
 def reports(output: Path, first_step: int) -> list[int]:
     """Steps of the lines that are there when a run goes on after ``first_step``."""
-    Reporter(output, 100, first_step, None, ReportConfig(tensorboard=False), mute=False).close()
+    Reporter(output, 100, first_step, None, ReportConfig(tensorboard=False), quiet=False).close()
     return [json.loads(line)["step"] for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 

@@ -13,7 +13,7 @@ import torch
 import configs
 from configs.errors import ConfigError
 from pretrain import precision
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints import record
 from pretrain.config import RunConfig
 from pretrain.parallel import agreed_precision
 from pretrain.parallel.config import ParallelConfig
@@ -92,15 +92,15 @@ HARDWARE, NONE = Precision("bf16", "CPU with AMX"), Precision("fp32", "CPU witho
 def test_who_decides(parallel, began, processes, expected, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "of_device", lambda device: processes[0])
     config = configs.parse(parallel, ParallelConfig, "run.toml")
-    record = {"parallel": {"precision": began}} if began else None
-    resolved, chosen = agreed_precision.resolve(config, CPU, record, lambda own: [own, *processes[1:]])
+    before = {"parallel": {"precision": began}} if began else None
+    resolved, chosen = agreed_precision.resolve(config, CPU, before, lambda own: [own, *processes[1:]])
     assert (resolved.precision, chosen) == (expected[0], Precision(*expected))
 
 
 def test_bf16_is_not_gone_on_with_where_zero_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = {"parallel": {"precision": "bf16"}}
+    before = {"parallel": {"precision": "bf16"}}
     with pytest.raises(ConfigError, match=r"zero_stage 0 has no bf16.*zero_stage 1, or go on with"):
-        agreed_precision.resolve(ParallelConfig(zero_stage=0), CPU, record, lambda own: [own])
+        agreed_precision.resolve(ParallelConfig(zero_stage=0), CPU, before, lambda own: [own])
 
 
 def test_a_run_goes_on_in_the_precision_that_it_began_with(
@@ -111,7 +111,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(
         monkeypatch.setattr(precision, "of_device", lambda device, available=available: available)
         values = settings(steps=steps, parallel={"precision": asked})
         folder = train(configs.parse(values, RunConfig, "run.toml"))
-        kept.append(checkpoint.read(folder).config["parallel"]["precision"])
+        kept.append(record.read(folder).config["parallel"]["precision"])
     assert kept == ["bf16", "bf16", "fp32", "fp32"]
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bert with")]
     reasons = ("bf16 (CPU with AMX)", "bf16 (as its checkpoint; slow here: CPU without)")

@@ -10,7 +10,8 @@ import pytest
 
 import configs
 from configs.errors import ConfigError
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.load import latest, open_checkpoint
+from pretrain.checkpoints.record import Record
 from pretrain.config import RunConfig
 from pretrain.schedule import DECAYS, ScheduleConfig
 from pretrain.train import Run, train
@@ -34,7 +35,7 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[checkpoint.Record, list[dict[str, Any]]]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Record, list[dict[str, Any]]]]:
     """``trained(values, killed_at=step)``: a run's last record and the rows of its metrics."""
 
     def run(values: dict[str, Any], killed_at: int = -1, begin: float = 5.0):
@@ -54,10 +55,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[checkpoint.R
             except Killed:
                 assert killed_at >= 0
         output = Path(values["output"])
-        folder = checkpoint.latest(output)
+        folder = latest(output)
         assert folder is not None
         rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-        return checkpoint.read(folder), rows
+        return open_checkpoint(folder).record, rows
 
     return run
 
@@ -182,8 +183,8 @@ def test_several_processes_follow_the_first_clock_and_the_least_processor(
     program.write_text(SEVERAL)
     values = limited | {"parallel": {"threads": 1}}
     said = world(2, program, json.dumps(values))[0]
-    folder = checkpoint.latest(Path(values["output"]))
+    folder = latest(Path(values["output"]))
     assert folder is not None
-    record = checkpoint.read(folder)
+    record = open_checkpoint(folder).record
     assert (record.step, record.config["parallel"]["precision"]) == (6, "fp32")
     assert "in fp32 (process 1 of 2 has a kind of 1)" in said

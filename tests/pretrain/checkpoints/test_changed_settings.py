@@ -1,4 +1,4 @@
-"""A run that goes on is compared with its checkpoint, and neither skips nor repeats a row."""
+"""The settings of a resumed run are compared with its checkpoint, and it neither skips nor repeats a row."""
 
 import json
 import shutil
@@ -14,13 +14,15 @@ from configs.errors import CheckpointError, ConfigError, TrainingError
 from configs.kinds import kind_of
 from data_pipeline.dataset.shards import open_dataset
 from pretrain import settings_table
-from pretrain.checkpoints import checkpoint, record
+from pretrain.checkpoints import record
+from pretrain.checkpoints.load import latest, open_checkpoint
 from pretrain.config import RunConfig
-from pretrain.data.batches import Batches, DataConfig, DataRank, Start
+from pretrain.data.batches import Batches, DataRank, Start
+from pretrain.data.config import DataConfig
 from pretrain.parallel.config import ParallelConfig
 from pretrain.parallel.mesh import Mesh
 from pretrain.train import Run, train
-from tests.pretrain.checkpoints.test_checkpoint import as_format_1
+from tests.pretrain.checkpoints.records import as_format_1
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -30,16 +32,16 @@ def test_every_setting_has_a_kind() -> None:
     assert not without, "write Fixed[...], Free[...] or Derived[...] of configs/kinds.py around their types"
 
 
-def test_the_table_is_that_of_the_classes() -> None:
-    written = Path(__file__).parents[3] / "docs" / "resume.md"
-    assert written.read_text(encoding="utf-8") == settings_table.table(), (
-        "make it anew: python -m pretrain.settings_table > docs/resume.md"
+def test_the_table_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "docs" / "resume.md"
+    assert page.read_text(encoding="utf-8") == settings_table.table(), (
+        "generate it: python -m pretrain.settings_table > docs/resume.md"
     )
 
 
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run of two steps, as its settings."""
+    """The settings of a finished run of two steps."""
     values = {
         "output": str(tmp_path_factory.mktemp("trained") / "run"),
         "steps": 2,
@@ -51,18 +53,18 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "parallel": {"precision": "fp32", "threads": 1},
         "report": {"validation_rows": 8, "tensorboard": False},
     }
-    go(values)
+    resume(values)
     return values
 
 
 @pytest.fixture
 def copied(trained: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    """The run in a folder of its own, with more steps to go."""
+    """The settings of a copy of that run, with one more step."""
     shutil.copytree(trained["output"], tmp_path / "run")
     return trained | {"output": str(tmp_path / "run"), "steps": 3}
 
 
-def go(values: dict[str, Any]) -> record.Record:
+def resume(values: dict[str, Any]) -> record.Record:
     return record.read(train(configs.parse(values, RunConfig, "run.toml")))
 
 
@@ -86,62 +88,66 @@ REFUSED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("key", REFUSED)
-def test_what_must_be_the_same_is_refused_with_the_way_out(key: str, copied: dict[str, Any]) -> None:
-    named = "objectives" if key.startswith("objectives") else key
+def test_a_changed_fixed_setting_is_refused(key: str, copied: dict[str, Any]) -> None:
+    setting = "objectives" if key.startswith("objectives") else key
     before = sorted(Path(copied["output"]).rglob("*"))
     with pytest.raises(CheckpointError) as caught:
-        go(changed(copied, key, REFUSED[key]))
-    sentence = str(caught.value)
-    assert f"but {named} " in sentence and "--set initial_checkpoint=" in sentence
-    assert f"--set 'resume.accept=[\"{named}\"]'" in sentence
+        resume(changed(copied, key, REFUSED[key]))
+    message = str(caught.value)
+    assert f"its checkpoint: {setting} " in message and "--set initial_checkpoint=" in message
+    assert f"--set 'resume.accept=[\"{setting}\"]'" in message
     assert sorted(Path(copied["output"]).rglob("*")) == before
 
 
-def test_another_family_is_one_difference(copied: dict[str, Any]) -> None:
+def test_another_family_is_reported_as_one_difference(copied: dict[str, Any]) -> None:
     copied["model"] = {"family": "albert", "layers": 1, "width": 16, "heads": 2, "positions": 64}
-    with pytest.raises(CheckpointError, match=r"but model\.family bert -> albert; set it back"):
-        go(copied)
+    with pytest.raises(CheckpointError, match=r"checkpoint: model\.family bert -> albert; change them back"):
+        resume(copied)
 
 
-def test_what_may_change_is_said_and_written_down(copied: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_changes_of_free_settings_are_logged_and_recorded(
+    copied: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     copied["optimizer"] = {"learning_rate": 2e-3, "betas": [0.8, 0.9]}
     copied["model"] = {**copied["model"], "dropout": 0.0}
-    found = go(copied)
+    found = resume(copied)
     line = (
         "changed since the checkpoint: steps 2 -> 3, model.dropout 0.1 -> 0.0, optimizer.learning_rate 0.001 -> 0.002"
     )
     assert line in capsys.readouterr().out
     assert ("optimizer.betas", [0.9, 0.999], [0.8, 0.9]) in [(e.key, e.before, e.after) for e in found.changes]
-    again = go(copied | {"steps": 4})
-    assert len(again.changes) == len(found.changes) + 1, "the list of all times"
+    again = resume(copied | {"steps": 4})
+    assert len(again.changes) == len(found.changes) + 1, "changes of earlier resumes are kept"
 
 
-def test_what_is_accepted_is_written_down(copied: dict[str, Any]) -> None:
+def test_accepted_changes_are_recorded(copied: dict[str, Any]) -> None:
     wider = changed(copied, "data.global_batch", 16) | {"resume": {"accept": ["data.global_batch"]}}
-    found = go(wider)
+    found = resume(wider)
     assert found.samples == 2 * 8 + 16
     assert [(e.step, e.before, e.after) for e in found.changes if e.key == "data.global_batch"] == [(2, 8, 16)]
     assert found.config["resume"] == {"accept": ["data.global_batch"]}
-    assert go(changed(copied, "data.global_batch", 16) | {"steps": 4}).samples == 48, "once is enough"
+    assert resume(changed(copied, "data.global_batch", 16) | {"steps": 4}).samples == 48, "accepting once is enough"
     with pytest.raises(CheckpointError, match=r"data\.global_batch 16 -> 8"):
-        go(copied | {"steps": 5})
+        resume(copied | {"steps": 5})
 
 
 @pytest.mark.parametrize("key", ["data.globalbatch", "optimizer.learning_rate", "", "model"])
-def test_only_what_must_stay_can_be_accepted(key: str, copied: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"accept names '{key}', which is none of the settings that must stay: seed"):
-        go(copied | {"resume": {"accept": [key]}})
+def test_only_fixed_settings_can_be_accepted(key: str, copied: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match=f"accept names '{key}', which is not a setting that must stay the same; those are seed"
+    ):
+        resume(copied | {"resume": {"accept": [key]}})
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_a_run_that_diverges_stops_and_saves_nothing(name: str, copied: dict[str, Any]) -> None:
-    """The last good checkpoint stays, and a lower rate goes on from it."""
+    """The last usable checkpoint stays, and a run with a lower learning rate resumes from it."""
     output = Path(copied["output"])
     if name == "sgd":
         shutil.rmtree(output)
-        go(copied | {"optimizer": {"name": "sgd", "learning_rate": 1e-3}, "steps": 2})
+        resume(copied | {"optimizer": {"name": "sgd", "learning_rate": 1e-3}, "steps": 2})
     before = {path: path.read_bytes() for path in (output / "checkpoints").rglob("*") if path.is_file()}
-    wild = {
+    diverging = {
         "optimizer": {"name": name, "learning_rate": 1e30, "gradient_clipping": 0.0},
         "steps": 14,
         "checkpoint": {"save_every_steps": 1, "keep": 1},
@@ -149,27 +155,26 @@ def test_a_run_that_diverges_stops_and_saves_nothing(name: str, copied: dict[str
     with pytest.raises(
         TrainingError, match=r"step 4: .*(nan|inf).*training has diverged.*is now .*step-00000003.diverged-1"
     ):
-        go(copied | wild)
+        resume(copied | diverging)
     after = {path: path.read_bytes() for path in (output / "checkpoints").rglob("*") if path.is_file()}
     assert after.items() >= before.items()
     assert "step-00000003.diverged-1" in [path.name for path in (output / "checkpoints").iterdir()]
     assert all(torch.isfinite(value).all() for value in weights(output).values())
     for line in (output / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(name))
-    go(copied | {"optimizer": {"name": name, "learning_rate": 1e-4}, "steps": 5})
+    resume(copied | {"optimizer": {"name": name, "learning_rate": 1e-4}, "steps": 5})
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
-    folder = checkpoint.latest(output)
+    folder = latest(output)
     assert folder is not None
-    found = record.read(folder)
-    stored = checkpoint.stored(folder, found, "weights")
-    return {name: stored.whole(name) for name in found.shapes}
+    tensors = open_checkpoint(folder).tensors("weights")
+    return {name: tensors.whole(name) for name in tensors.shapes}
 
 
 def test_a_dataset_may_be_moved(copied: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(copied["data"]["dataset"], tmp_path / "moved")
-    found = go(changed(copied, "data.dataset", str(tmp_path / "moved")))
+    found = resume(changed(copied, "data.dataset", str(tmp_path / "moved")))
     assert found.samples == 24 and found.dataset_first_sample == 0
 
 
@@ -177,61 +182,59 @@ def test_other_rows_in_the_same_folder_are_refused(
     copied: dict[str, Any], tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pretrain.checkpoints.resume.fingerprint", lambda dataset: "other rows")
-    with pytest.raises(CheckpointError, match=r"data\.dataset .* has other rows; set it back"):
-        go(copied)
-    found = go(copied | {"resume": {"accept": ["data.dataset"]}})
+    with pytest.raises(CheckpointError, match=r"data\.dataset .* has other rows; change them back"):
+        resume(copied)
+    found = resume(copied | {"resume": {"accept": ["data.dataset"]}})
     assert found.dataset_first_sample == 16 and found.samples == 24
 
 
-def test_another_order_begins_with_its_first_row(copied: dict[str, Any]) -> None:
-    found = go(copied | {"seed": 2, "resume": {"accept": ["seed"]}})
+def test_another_order_starts_at_its_first_row(copied: dict[str, Any]) -> None:
+    found = resume(copied | {"seed": 2, "resume": {"accept": ["seed"]}})
     assert found.dataset_first_sample == 16 and found.samples == 24
 
 
-def test_a_checkpoint_that_was_trained_on_from_keeps_its_name(
-    copied: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken, step = [], Run.train_step
+def test_a_confirmed_checkpoint_keeps_its_name(copied: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, train_step = [], Run.train_step
 
     def diverging(run: Run) -> Any:
-        losses, norm, *rest = step(run)
-        taken.append(run.step)
-        return losses, -1.0 if run.step == 6 else norm, *rest
+        metrics = train_step(run)
+        steps.append(run.step)
+        return metrics._replace(gradient_norm=-1.0) if run.step == 6 else metrics
 
     monkeypatch.setattr(Run, "train_step", diverging)
     with pytest.raises(TrainingError, match="step 6") as caught:
-        go(copied | {"steps": 9, "checkpoint": {"save_every_steps": 3}})
-    assert taken == [3, 4, 5, 6] and "is now" not in str(caught.value)
-    newest = checkpoint.latest(Path(copied["output"]))
+        resume(copied | {"steps": 9, "checkpoint": {"save_every_steps": 3}})
+    assert steps == [3, 4, 5, 6] and "is now" not in str(caught.value)
+    newest = latest(Path(copied["output"]))
     assert newest is not None and newest.name == "step-00000003"
 
 
-def test_a_checkpoint_of_before_goes_on(copied: dict[str, Any]) -> None:
-    folder = checkpoint.latest(Path(copied["output"]))
+def test_a_checkpoint_of_format_1_is_resumed(copied: dict[str, Any]) -> None:
+    folder = latest(Path(copied["output"]))
     assert folder is not None
     as_format_1(folder)
     with pytest.raises(CheckpointError, match=r"data\.global_batch 8 -> 4"):
-        go(changed(copied, "data.global_batch", 4))
-    found = go(copied)
+        resume(changed(copied, "data.global_batch", 4))
+    found = resume(copied)
     assert found.step == 3 and found.samples == 24 and found.format_version == record.FORMAT_VERSION
 
 
 def test_another_dataset_is_read_from_its_first_row(copied: dict[str, Any], datasets: Callable[[str], Path]) -> None:
-    """Its position is counted from where it began, however often the run goes on."""
+    """Its position is counted from its first row, however often the run is resumed."""
     folder = Path(copied["data"]["dataset"])
     other = Path(copied["output"]).with_name("other")
     shutil.copytree(folder, other)
     values = json.loads((other / "manifest.json").read_text())
-    # The same rows under another recipe: what is drawn in each epoch would be drawn otherwise.
+    # The same rows under another recipe, with which masks drawn in each epoch would differ.
     values["recipe"]["corrupt"]["mask_probability"] = 0.5
     del values["manifest_sha256"]
     (other / "manifest.json").write_text(rendered(values))
     values = changed(copied, "data.dataset", str(other))
-    with pytest.raises(CheckpointError, match=r"but data\.dataset "):
-        go(values)
-    found = go(values | {"resume": {"accept": ["data.dataset"]}})
+    with pytest.raises(CheckpointError, match=r"its checkpoint: data\.dataset "):
+        resume(values)
+    found = resume(values | {"resume": {"accept": ["data.dataset"]}})
     assert (found.samples, found.dataset_first_sample) == (24, 16)
-    again = go(values | {"steps": 5})
+    again = resume(values | {"steps": 5})
     assert (again.samples, again.dataset_first_sample) == (40, 16)
     mesh = Mesh(ParallelConfig(threads=1))
     run = Run(configs.parse(values | {"steps": 6}, RunConfig, "run.toml"), mesh)
@@ -247,7 +250,7 @@ def rendered(values: dict[str, Any]) -> str:
 
 
 def rows_of(dataset: Path, batches: list[tuple[int, int]]) -> Iterator[int]:
-    """Rows that a run takes that goes on with another batch: (size of the batch, steps with it)."""
+    """Yield the rows of a run that is resumed with other batch sizes: (size, steps with it)."""
     start = Start()
     for size, steps in batches:
         config = DataConfig(dataset=str(dataset), global_batch=size)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import configs
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.load import latest, open_checkpoint
 from pretrain.config import RunConfig
 from pretrain.optimizer import OPTIMIZERS
 from pretrain.train import train
@@ -49,9 +49,9 @@ def lines(output: Path) -> int:
 
 
 def final(output: Path) -> dict[str, Any]:
-    folder = checkpoint.latest(output)
+    folder = latest(output)
     assert folder is not None
-    record = checkpoint.read(folder)
+    record = open_checkpoint(folder).record
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     losses = [(row["step"], row.get("train"), row.get("validation"), row.get("gradient_norm")) for row in rows]
     return {"step": record.step, "files": record.files, "losses": losses}
@@ -116,12 +116,12 @@ MOVES = [
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
 SEVERAL = """
 import json, sys, configs
-from pretrain import stored
+from pretrain.checkpoints import stored
 from pretrain.config import RunConfig
 from pretrain.parallel import zero
 from pretrain.train import train
 for settings, slab in json.loads(open(sys.argv[1]).read()):
-    zero.SLAB, stored.FILE = slab, 10 * slab
+    zero.SLAB, stored.VALUES_PER_FILE = slab, 10 * slab
     train(configs.parse(settings, RunConfig, "the test's run"))
 """
 """Runs one after the other, with so many values in a slab."""
@@ -164,12 +164,12 @@ def ended(kept: Ended, family_settings: Settings, world: Callable[..., list[str]
             listed.write_text(json.dumps(list(runs.values())))
             world(processes, program, str(listed))
     for name in {name for move in MOVES for name in (str(move), undisturbed(move))}:
-        folder = checkpoint.latest(tmp_path / name)
+        folder = latest(tmp_path / name)
         assert folder is not None
-        record = checkpoint.read(folder)
+        checkpoint = open_checkpoint(folder)
         for kind in ("weights", *OPTIMIZERS["adamw"].moments):
-            there = checkpoint.stored(folder, record, kind)
-            kept.setdefault(name, {}).update({f"{kind}/{key}": there.whole(key) for key in record.shapes})
+            tensors = checkpoint.tensors(kind)
+            kept.setdefault(name, {}).update({f"{kind}/{key}": tensors.whole(key) for key in tensors.shapes})
     return kept
 
 

@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from configs.errors import CheckpointError, TrainingError
-from pretrain.checkpoints import checkpoint, record, retention
+from pretrain.checkpoints import record, retention
 from pretrain.checkpoints import save as saving
+from pretrain.checkpoints.load import SINGLE_PROCESS, Process, latest
+from pretrain.checkpoints.record import CheckpointMetadata
+from pretrain.checkpoints.save import CheckpointWriter
 from pretrain.checkpoints.stored import TensorSlice
 
 SHAPES = {"a.weight": (4, 2), "b.bias": (3,)}
@@ -41,16 +44,14 @@ def tokenizer(tmp_path: Path) -> Path:
 
 
 def save(output: Path, step: int, tokenizer: Path, owner: Owner | None = None) -> Path:
-    facts = {
-        "step": step,
-        "samples": step,
-        "seed": 1,
-        "vocabulary_size": 4,
-        "tokenizer_sha256": "0" * 64,
-        "config": {"model": {}},
-        "shapes": SHAPES,
-    }
-    return checkpoint.save(output, owner or Owner(), ("exp_avg",), checkpoint.ALONE, tokenizer, facts)
+    writer = CheckpointWriter(output, owner or Owner(), ("exp_avg",), SHAPES, tokenizer, SINGLE_PROCESS)
+    return writer.save(metadata(step))
+
+
+def metadata(step: int) -> CheckpointMetadata:
+    return CheckpointMetadata(
+        step=step, samples=step, seed=1, vocabulary_size=4, tokenizer_sha256="0" * 64, config={"model": {}}
+    )
 
 
 def names(output: Path) -> list[str]:
@@ -61,7 +62,7 @@ def test_the_newest_are_kept(tmp_path: Path, tokenizer: Path) -> None:
     for step in (9, 10, 99_999_999, 100_000_000):
         retention.prune(tmp_path, 2, save(tmp_path, step, tokenizer))
     assert names(tmp_path) == ["step-100000000", "step-99999999"]
-    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "step-100000000"
+    assert latest(tmp_path) == tmp_path / "checkpoints" / "step-100000000"
 
 
 STRANGE = ["step-best_one", "step-00000x07", "step-٠٠٠٠٠٠٠٩", "step-9", "step-000000009", "step-99999998.copy", "best"]
@@ -73,7 +74,7 @@ def test_folders_with_other_names_are_no_checkpoints(name: str, tmp_path: Path, 
     saved = save(tmp_path, 2, tokenizer)
     retention.prune(tmp_path, 1, saved)
     assert names(tmp_path) == sorted(["step-00000002", name])
-    assert checkpoint.latest(tmp_path) == saved
+    assert latest(tmp_path) == saved
     assert record.read(tmp_path / "checkpoints" / name).step == 1
 
 
@@ -84,7 +85,7 @@ def test_what_a_link_points_to_stays(tmp_path: Path, tokenizer: Path) -> None:
     (tmp_path / "checkpoints" / "step-00000009").symlink_to("step-00000002")
     retention.prune(tmp_path, 1, tmp_path / "checkpoints" / "step-00000003")
     assert names(tmp_path) == ["step-00000001", "step-00000002", "step-00000003", "step-00000009"]
-    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "step-00000003", "a link is only another name"
+    assert latest(tmp_path) == tmp_path / "checkpoints" / "step-00000003", "a link is only another name"
 
 
 def test_what_nobody_saved_stays(tmp_path: Path, tokenizer: Path) -> None:
@@ -102,7 +103,7 @@ def test_what_nobody_saved_stays(tmp_path: Path, tokenizer: Path) -> None:
     retention.prune(tmp_path, 1, saved)
     assert names(tmp_path) == sorted([*kept, "step-00000001", "step-00000002"])
     assert [path.name for path in first.iterdir()] == ["notes.txt"]
-    assert checkpoint.latest(tmp_path) == saved
+    assert latest(tmp_path) == saved
 
 
 def test_what_stands_in_the_way_is_moved_aside(tmp_path: Path, tokenizer: Path) -> None:
@@ -140,7 +141,9 @@ def test_a_full_disk_leaves_what_was_there(
     else:
         monkeypatch.setattr(saving, "save_file", save_file)
     owner = Owner()
-    with pytest.raises(CheckpointError, match=r"No space left on device.*goes on from the checkpoint before") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"No space left on device.*resumes from the previous checkpoint"
+    ) as caught:
         save(tmp_path, 2, tokenizer, owner)
     assert re.search(r"which needs 0\.00 MB where [\d,.]+ are free", str(caught.value))
     if "tensors" in place:
@@ -150,16 +153,16 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 def test_a_fault_of_another_process_is_raised_and_cleaned_here(tmp_path: Path, tokenizer: Path) -> None:
-    told = iter([[None, None], [None, CheckpointError("process 1: no space")], [None, None]])
-    process = checkpoint.Process(0, 2, lambda mine: next(told))
+    gathered = iter([[None, None], [None, CheckpointError("process 1: no space")], [None, None]])
+    process = Process(0, 2, lambda own: next(gathered))
     with pytest.raises(CheckpointError, match="process 1: no space"):
-        checkpoint.save(tmp_path, Owner(), (), process, tokenizer, {"step": 1, "shapes": SHAPES})
+        CheckpointWriter(tmp_path, Owner(), (), SHAPES, tokenizer, process).save(metadata(1))
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_lost_are_not_saved(value: float, tmp_path: Path, tokenizer: Path) -> None:
     save(tmp_path, 1, tokenizer)
-    with pytest.raises(TrainingError, match=r"weights of a\.weight are not finite any more; training has diverged"):
+    with pytest.raises(TrainingError, match=r"weights of a\.weight are not finite; training has diverged"):
         save(tmp_path, 2, tokenizer, Owner(value))
     assert names(tmp_path) == ["step-00000001"]

@@ -1,4 +1,4 @@
-"""A checkpoint in pieces is the checkpoint in one: nobody has to have a large tensor whole."""
+"""A checkpoint whose tensors are stored in slices has the same values as one with whole tensors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 import configs
 from configs.errors import CheckpointError
-from pretrain.checkpoints import checkpoint, stored
-from pretrain.checkpoints.stored import Stored
+from pretrain.checkpoints import stored
+from pretrain.checkpoints.load import open_checkpoint
+from pretrain.checkpoints.stored import StoredTensors
 from pretrain.config import RunConfig
 from pretrain.parallel import zero
 from pretrain.parallel.tensor import local_rows
@@ -20,19 +21,19 @@ from pretrain.train import train
 
 Settings = Callable[..., dict[str, Any]]
 SMALL = 100
-"""Values of a piece: three rows of most parameters, and less than one of a feed-forward layer's experts."""
+"""Values of a slice: three rows of most parameters, and less than one of a feed-forward layer's experts."""
 
 
 def run(values: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Train -> weights and first moments."""
     folder = train(configs.parse(values, RunConfig, "run.toml"))
-    record = checkpoint.read(folder)
-    kinds = {kind: checkpoint.stored(folder, record, kind) for kind in ("weights", "exp_avg")}
-    return {f"{kind}/{name}": there.whole(name) for kind, there in kinds.items() for name in record.shapes}
+    checkpoint = open_checkpoint(folder)
+    kinds = {kind: checkpoint.tensors(kind) for kind in ("weights", "exp_avg")}
+    return {f"{kind}/{name}": tensors.whole(name) for kind, tensors in kinds.items() for name in tensors.shapes}
 
 
 @pytest.mark.parametrize("parallel", [{"zero_stage": 0}, {"zero_stage": 1}, {"zero_stage": 3}], ids=str)
-def test_a_run_in_pieces_ends_in_the_same_values(
+def test_a_run_with_slices_ends_in_the_same_values(
     parallel: dict[str, Any], family_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def values(output: str, steps: int) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def test_a_run_in_pieces_ends_in_the_same_values(
 
     whole = run(values("whole", 4))
     monkeypatch.setattr(zero, "SLAB", SMALL)
-    monkeypatch.setattr(stored, "FILE", 1000)
+    monkeypatch.setattr(stored, "VALUES_PER_FILE", 1000)
     run(values("pieces", 2))
     pieces = run(values("pieces", 4))
     assert whole.keys() == pieces.keys()
@@ -55,20 +56,20 @@ def test_a_run_in_pieces_ends_in_the_same_values(
     tensors = {name: value for file in files for name, value in load_file(file).items()}
     assert len(files) > 10 and any(name.endswith("experts.up[1:2]") for name in tensors)
     for name, value in tensors.items():
-        assert value.numel() <= SMALL or len(value) == 1, f"{name} is larger than a piece"
+        assert value.numel() <= SMALL or len(value) == 1, f"{name} is larger than a slice"
 
 
-def test_rows_across_pieces_are_read(tmp_path: Path) -> None:
+def test_rows_across_slices_are_read(tmp_path: Path) -> None:
     table = torch.arange(30.0).view(10, 3)
     save_file({"a[0:4]": table[:4].clone(), "b": table}, tmp_path / "0.safetensors")
     save_file({"a[4:10]": table[4:].clone()}, tmp_path / "1.safetensors")
-    there = Stored(tmp_path, ["1.safetensors", "0.safetensors"], {"a": (10, 3), "b": (10, 3)})
+    tensors = StoredTensors(tmp_path, ["1.safetensors", "0.safetensors"], {"a": (10, 3), "b": (10, 3)})
     for first, last in ((0, 10), (0, 4), (3, 5), (9, 10)):
-        assert torch.equal(there.rows("a")(first, last), table[first:last])
-        assert torch.equal(there.rows("b")(first, last), table[first:last])
+        assert torch.equal(tensors.rows("a")(first, last), table[first:last])
+        assert torch.equal(tensors.rows("b")(first, last), table[first:last])
 
 
-def test_a_process_asks_for_its_own_rows_only() -> None:
+def test_a_process_reads_its_own_rows_only() -> None:
     """Of eight experts the last two, and of their inner width its half."""
     asked = []
 
@@ -84,17 +85,17 @@ def test_a_process_asks_for_its_own_rows_only() -> None:
     assert torch.equal(rows, torch.arange(8.0 * 3 * 6).view(8, 3, 6)[7:, :, 3:])
 
 
-def test_rows_that_no_file_has_are_said(tmp_path: Path) -> None:
+def test_rows_that_no_file_has_are_reported(tmp_path: Path) -> None:
     save_file({"a[0:4]": torch.zeros(4, 3)}, tmp_path / "0.safetensors")
-    with pytest.raises(CheckpointError, match=r"rows 4 to 9 of a are not all there; use another checkpoint"):
-        Stored(tmp_path, ["0.safetensors"], {"a": (10, 3)})
+    with pytest.raises(CheckpointError, match=r"lacks some of rows 4 to 9 of a; use another checkpoint"):
+        StoredTensors(tmp_path, ["0.safetensors"], {"a": (10, 3)})
 
 
 @pytest.mark.parametrize(
     ("key", "shape", "sentence"),
     [
-        ("b", (10, 3), "holds b, which is no parameter"),
-        ("a[x:3]", (3, 3), r"holds a\[x:3\], which is no parameter"),
+        ("b", (10, 3), "contains b, which is not a parameter"),
+        ("a[x:3]", (3, 3), r"contains a\[x:3\], which is not a parameter"),
         ("a[0:11]", (11, 3), "is not within 10 rows"),
         ("a[4:4]", (0, 3), "is not within 10 rows"),
         ("a", (3, 10), r"is F32 of shape \(3, 10\), but checkpoint.json says F32 of \(10, 3\)"),
@@ -102,22 +103,24 @@ def test_rows_that_no_file_has_are_said(tmp_path: Path) -> None:
         ("a", (10,), r"is F32 of shape \(10,\)"),
     ],
 )
-def test_what_is_not_as_promised_is_said(key: str, shape: tuple[int, ...], sentence: str, tmp_path: Path) -> None:
+def test_tensors_that_contradict_the_record_are_refused(
+    key: str, shape: tuple[int, ...], sentence: str, tmp_path: Path
+) -> None:
     save_file({key: torch.zeros(shape)}, tmp_path / "0.safetensors")
     with pytest.raises(CheckpointError, match=sentence):
-        Stored(tmp_path, ["0.safetensors"], {"a": (10, 3)})
+        StoredTensors(tmp_path, ["0.safetensors"], {"a": (10, 3)})
 
 
-def test_rows_that_two_files_hold_are_read_once(tmp_path: Path) -> None:
+def test_rows_that_two_files_have_are_read_once(tmp_path: Path) -> None:
     whole = torch.arange(30.0).view(10, 3)
     for number, (first, last) in enumerate([(0, 6), (4, 10), (2, 5)]):
         save_file({f"a[{first}:{last}]": whole[first:last].clone()}, tmp_path / f"{number}.safetensors")
-    there = Stored(tmp_path, [f"{number}.safetensors" for number in range(3)], {"a": (10, 3)})
-    assert torch.equal(there.whole("a"), whole)
-    assert torch.equal(there.rows("a")(5, 8), whole[5:8])
+    tensors = StoredTensors(tmp_path, [f"{number}.safetensors" for number in range(3)], {"a": (10, 3)})
+    assert torch.equal(tensors.whole("a"), whole)
+    assert torch.equal(tensors.rows("a")(5, 8), whole[5:8])
 
 
 def test_another_type_of_number_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2, 3, dtype=torch.float16)}, tmp_path / "0.safetensors")
     with pytest.raises(CheckpointError, match="a is F16 of shape"):
-        Stored(tmp_path, ["0.safetensors"], {"a": (2, 3)})
+        StoredTensors(tmp_path, ["0.safetensors"], {"a": (2, 3)})

@@ -11,7 +11,8 @@ import torch
 from configs.errors import ConfigError, DatasetError
 from data_pipeline.dataset.shards import open_dataset
 from data_pipeline.ragged import Ragged
-from pretrain.data.batches import Batches, DataConfig, DataRank, check_columns, check_lengths
+from pretrain.data.batches import Batches, DataRank, check_columns, check_lengths
+from pretrain.data.config import DataConfig
 from pretrain.data.packing import assemble, layout, pack
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
@@ -147,7 +148,7 @@ def test_denominators_count_the_entries_of_the_global_batch(datasets: Callable[[
 
 def test_a_model_that_reads_on_is_not_fed_text_with_holes(dataset: Path) -> None:
     opened = open_dataset(dataset, verify=False)
-    with pytest.raises(DatasetError, match=r"hides tokens of its text.* corrupt\.kind = 'nothing'"):
+    with pytest.raises(DatasetError, match=r"masks tokens of its text.* corrupt\.kind = 'nothing'"):
         check_columns(opened, ("tokens", "next_positions", "next_labels"))
 
 

@@ -13,7 +13,8 @@ from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.ragged import Ragged
 from data_pipeline.verification.verify import verify
 from pretrain.batch import Batch
-from pretrain.data.batches import Batches, DataConfig, DataRank
+from pretrain.data.batches import Batches, DataRank
+from pretrain.data.config import DataConfig
 from pretrain.data.prefetch import Prefetcher
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")

@@ -13,7 +13,8 @@ import torch
 from configs.errors import DatasetError
 from data_pipeline.dataset.shards import open_dataset
 from pretrain.batch import Batch
-from pretrain.data.batches import Batches, DataConfig, DataRank
+from pretrain.data.batches import Batches, DataRank
+from pretrain.data.config import DataConfig
 from pretrain.data.prefetch import Prefetcher
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data_pipeline.dataset.shards import Ragged
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.load import load_backbone
 from pretrain.data.packing import assemble
 from pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
 from pretrain.huggingface.conversion import Counterpart
@@ -217,7 +217,7 @@ def test_imported_again_it_is_the_same_bytes(case: Case, drawn: Drawn, tmp_path:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes(), name
     weights = "weights-00000-000.safetensors"
     assert (tmp_path / "back" / weights).read_bytes() == (tmp_path / "checkpoint" / weights).read_bytes()
-    loaded = checkpoint.load_backbone(tmp_path / "back")
+    loaded = load_backbone(tmp_path / "back")
     assert loaded.step == 0 and loaded.model.family == case.family
     for name, value in loaded.backbone.named_parameters():
         assert torch.equal(value, ours.get_parameter(f"backbone.{name}")), name
@@ -248,7 +248,7 @@ def test_positions_are_counted_from_the_padding_token(drawn: Drawn, tmp_path: Pa
     hidden = ours.backbone(assemble(columns, ours.reads, denominators(columns))).hidden_TD
     same(hidden, other(**given, output_hidden_states=True).hidden_states[-1][given["attention_mask"] == 1])
     assert import_model(tmp_path / "model", tmp_path / "back").family == "bert"
-    assert checkpoint.load_backbone(tmp_path / "back").model.first_position == 1
+    assert load_backbone(tmp_path / "back").model.first_position == 1
 
 
 def test_experts_are_balanced_by_the_same_formula(drawn: Drawn, tmp_path: Path) -> None:

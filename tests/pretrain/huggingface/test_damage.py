@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from configs.errors import ConversionError, SesameError
-from pretrain.checkpoints import checkpoint
 from pretrain.checkpoints import save as saving
+from pretrain.checkpoints.load import load_backbone
 from pretrain.huggingface import COUNTERPARTS
 from pretrain.huggingface.config_keys import INERT, UNWRITTEN
 from pretrain.huggingface.from_hf import Imported, import_model
@@ -306,7 +306,7 @@ def test_a_pooler_that_no_class_has_beside_its_heads(kind: str, saved: Callable[
 
     made = accepted(changed(model, only_masked))
     assert list(made.objectives) == ["masked_lm"] and any("pooler is kept" in note for note in made.notes)
-    assert checkpoint.load_backbone(made.folder).backbone.pooler["bias"].eq(1).all()
+    assert load_backbone(made.folder).backbone.pooler["bias"].eq(1).all()
     written = export(made.folder, tmp_path / "again")
     assert written.architecture == f"{kind}ForMaskedLM"
     assert f"the pooler is left out: {kind}ForMaskedLM has none" in written.notes

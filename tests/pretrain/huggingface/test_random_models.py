@@ -14,7 +14,7 @@ from torch import Tensor
 import configs
 from configs.errors import ConversionError
 from data_pipeline.dataset.shards import Ragged
-from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.load import open_checkpoint
 from pretrain.data.packing import assemble
 from pretrain.huggingface.from_hf import import_model
 from pretrain.huggingface.to_hf import export
@@ -43,10 +43,11 @@ def same(ours: Tensor, theirs: Tensor) -> None:
 
 def learner(folder: Path) -> Learner:
     """The model of a checkpoint with all objectives whose parameters it has."""
-    record = checkpoint.read(folder)
+    checkpoint = open_checkpoint(folder)
+    record = checkpoint.record
     values = record.config["model"]
     config = configs.parse(values, FAMILIES[values["family"]].config, str(folder))
-    stored = checkpoint.stored(folder, record, "weights")
+    stored = checkpoint.tensors("weights")
     names = {name.split(".")[1] for name in record.shapes if name.startswith("objectives.")}
     made = build(config, dict.fromkeys({*names, *record.config["objectives"]}, 1.0), Vocabulary(record.vocabulary_size))
 

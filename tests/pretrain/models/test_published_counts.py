@@ -106,6 +106,6 @@ def test_its_batch_divides_over_the_processes_that_it_is_for(name: str) -> None:
     run = configs.load(FOLDER / f"{name}.toml", RunConfig)
     for processes in CLUSTERS.get(name, (8,)):
         data = processes // run.parallel.tensor
-        micro_batch, accumulation = run.data.cut(data)
+        micro_batch, accumulation = run.data.batch_plan(data)
         assert data * run.parallel.tensor == processes and data % run.parallel.expert == 0
         assert micro_batch * accumulation * data == run.data.global_batch

@@ -1,6 +1,5 @@
-"""What is wrong with a checkpoint or a dataset is told in a sentence, before the first step."""
+"""Errors in a checkpoint or a dataset are reported in one sentence, before the first step."""
 
-import hashlib
 import json
 import os
 import re
@@ -14,9 +13,11 @@ import torch
 
 import configs
 from configs.errors import CheckpointError, ConfigError, DatasetError
-from pretrain.checkpoints import checkpoint, record
+from pretrain.checkpoints import record
+from pretrain.checkpoints.load import Process, load_backbone, open_checkpoint
 from pretrain.config import RunConfig
 from pretrain.train import train
+from tests.pretrain.checkpoints.records import as_format_1, write_record
 
 Settings = Callable[..., dict[str, Any]]
 WEIGHTS = "weights-00000-000.safetensors"
@@ -51,47 +52,36 @@ def copied(trained: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 
 def test_backbone_loads_trained_and_random(trained: dict[str, Any]) -> None:
-    loaded = checkpoint.load_backbone(Path(trained["output"]))
-    again = checkpoint.load_backbone(Path(trained["output"]) / "checkpoints" / "step-00000002")
-    twin = checkpoint.load_backbone(Path(trained["output"]), seed=5)
-    assert loaded.step == again.step == 2 and twin.step == 0
+    loaded = load_backbone(Path(trained["output"]))
+    again = load_backbone(Path(trained["output"]) / "checkpoints" / "step-00000002")
+    random = load_backbone(Path(trained["output"]), seed=5)
+    assert loaded.step == again.step == 2 and random.step == 0
     for name, value in loaded.backbone.state_dict().items():
         assert torch.equal(value, again.backbone.state_dict()[name])
-        assert value.shape == twin.backbone.state_dict()[name].shape
-    assert not torch.equal(loaded.backbone.token_embedding.weight, twin.backbone.token_embedding.weight)
+        assert value.shape == random.backbone.state_dict()[name].shape
+    assert not torch.equal(loaded.backbone.token_embedding.weight, random.backbone.token_embedding.weight)
     assert loaded.tokenizer_path.is_file()
 
 
-def as_format_1(folder: Path, change: Callable[[dict[str, Any]], None] = lambda values: None) -> None:
-    """Rewrite the record of a checkpoint as it was before it had a checksum of its own."""
-    values = json.loads((folder / "checkpoint.json").read_text())
-    for name in ("record_sha256", "dataset_sha256", "dataset_first_sample", "changes"):
-        del values[name]
-    for section in ("resume",):
-        del values["config"][section]
-    change(values)
-    (folder / "checkpoint.json").write_text(json.dumps(values | {"format_version": 1}))
-
-
-def test_files_of_before_there_were_several_for_a_process_are_read(copied: dict[str, Any]) -> None:
+def test_one_file_per_process_as_in_format_1_is_read(copied: dict[str, Any]) -> None:
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
     (folder / "weights-00000-000.safetensors").rename(folder / "weights-00000.safetensors")
     as_format_1(
         folder, lambda values: values["files"].update({"weights-00000.safetensors": values["files"].pop(WEIGHTS)})
     )
-    assert checkpoint.load_backbone(folder).step == 2
+    assert load_backbone(folder).step == 2
 
 
-def test_a_fault_that_another_process_finds_is_raised_here(copied: dict[str, Any]) -> None:
-    """Each process reads its share of the files, and none goes on alone."""
+def test_an_error_that_another_process_finds_is_raised(copied: dict[str, Any]) -> None:
+    """Each process checks its share of the files, and all raise the same error."""
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
-    told = ["a.safetensors: differs from its checksum; use another checkpoint"]
-    with pytest.raises(CheckpointError, match=told[0]):
-        checkpoint.read(folder, checkpoint.Process(0, 2, lambda mine: [mine, told]))
+    errors = ["a.safetensors: differs from its checksum; use another checkpoint"]
+    with pytest.raises(CheckpointError, match=errors[0]):
+        open_checkpoint(folder, Process(0, 2, lambda mine: [mine, errors]))
 
 
 def test_another_shape_is_refused(copied: dict[str, Any]) -> None:
-    """Whatever is accepted: the weights do not fit."""
+    """Even if the setting is accepted, because the weights do not fit."""
     copied["model"] = {**copied["model"], "feed_forward_width": 48}
     copied["resume"] = {"accept": ["model.feed_forward_width"]}
     with pytest.raises(
@@ -139,19 +129,13 @@ def test_a_flipped_byte_in_a_shard_is_caught_before_the_first_step(copied: dict[
     assert not (tmp_path / "never").exists()
 
 
-def write_record(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change the record of a checkpoint as somebody would who knows its checksum."""
-    values = json.loads((folder / "checkpoint.json").read_text())
-    change(values)
-    del values["record_sha256"]
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    (folder / "checkpoint.json").write_text(json.dumps(values | {"record_sha256": digest}))
-
-
 DAMAGED_RECORDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a later format": (lambda values: values.update(format_version=99), "has format 99, but this Sesame reads"),
-    "a device": (lambda values: values["files"].update({"../../../../../dev/zero": "0" * 64}), "is no name of a file"),
-    "an absolute path": (lambda values: values["files"].update({"/dev/zero": "0" * 64}), "is no name of a file"),
+    "a device": (
+        lambda values: values["files"].update({"../../../../../dev/zero": "0" * 64}),
+        "is not a file name inside",
+    ),
+    "an absolute path": (lambda values: values["files"].update({"/dev/zero": "0" * 64}), "is not a file name inside"),
     "no tokenizer": (lambda values: values["files"].pop("tokenizer.model"), "lacks tokenizer.model"),
     "no model": (lambda values: values["config"].pop("model"), "has no [model]"),
     "a model of another kind": (lambda values: values["config"].update(model=[1]), "has no [model]"),
@@ -162,8 +146,8 @@ DAMAGED_RECORDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no dimension": (lambda values: values["shapes"].update(a=[]), "'shapes.a' = []"),
     "a size as text": (lambda values: values.update(vocabulary_size="many"), "'vocabulary_size' = 'many'"),
     "no vocabulary": (lambda values: values.update(vocabulary_size=-4), "'vocabulary_size' = -4"),
-    "a parameter too many": (lambda values: values["shapes"].update(a=[4, 4]), "rows 0 to 3 of a are not all there"),
-    "a parameter too few": (lambda values: values["shapes"].popitem(), "which is no parameter"),
+    "a parameter too many": (lambda values: values["shapes"].update(a=[4, 4]), "lacks some of rows 0 to 3 of a"),
+    "a parameter too few": (lambda values: values["shapes"].popitem(), "which is not a parameter"),
     "another shape": (
         lambda values: values["shapes"].update({next(reversed(values["shapes"])): [2, 2]}),
         "but checkpoint.json says F32 of (2, 2)",
@@ -172,12 +156,12 @@ DAMAGED_RECORDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED_RECORDS)
-def test_a_wrong_record_is_a_sentence(damage: str, copied: dict[str, Any]) -> None:
+def test_a_wrong_record_is_refused(damage: str, copied: dict[str, Any]) -> None:
     change, sentence = DAMAGED_RECORDS[damage]
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
     write_record(folder, change)
     with pytest.raises(CheckpointError, match=re.escape(sentence)):
-        checkpoint.load_backbone(folder)
+        load_backbone(folder)
 
 
 def deep(depth: int) -> str:
@@ -187,11 +171,11 @@ def deep(depth: int) -> str:
 @pytest.mark.parametrize(
     "text", ["", "[]", "1", "{", "NaN", deep(500), deep(100_000), "9" * 5000, "\x00", '{"a": "\\ud800"}']
 )
-def test_what_is_no_record_is_a_sentence(text: str, copied: dict[str, Any]) -> None:
+def test_a_file_that_is_not_a_record_is_refused(text: str, copied: dict[str, Any]) -> None:
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
     (folder / "checkpoint.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"checkpoint\.json"):
-        checkpoint.load_backbone(folder)
+        load_backbone(folder)
 
 
 def test_every_flipped_byte_of_a_record_is_caught(copied: dict[str, Any]) -> None:
@@ -210,16 +194,16 @@ def test_every_flipped_byte_of_a_record_is_caught(copied: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("name", ["weights-00000-000.safetensors", "checkpoint.json"])
-def test_what_cannot_be_read_to_an_end_is_not_read(name: str, copied: dict[str, Any]) -> None:
+def test_only_regular_files_are_read(name: str, copied: dict[str, Any]) -> None:
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
     (folder / name).unlink()
     os.mkfifo(folder / name)
     with pytest.raises(CheckpointError, match="not a regular file"):
-        checkpoint.read(folder)
+        open_checkpoint(folder)
     (folder / name).unlink()
     (folder / name).symlink_to("/dev/zero")
     with pytest.raises(CheckpointError, match="not a regular file"):
-        checkpoint.read(folder)
+        open_checkpoint(folder)
 
 
 def test_an_output_folder_that_is_a_checkpoint_is_refused(copied: dict[str, Any]) -> None:
@@ -230,9 +214,9 @@ def test_an_output_folder_that_is_a_checkpoint_is_refused(copied: dict[str, Any]
     assert sorted(folder.iterdir()) == before
 
 
-def test_a_folder_without_checkpoint_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
-        checkpoint.load_backbone(tmp_path)
+def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not contain a checkpoint"):
+        load_backbone(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+"""Find and read checkpoints, and load the backbone of one for later stages.
+
+    OUTPUT/checkpoints/step-00001000/
+        checkpoint.json                 format, step, samples, seed, resolved config, and SHA-256 of every file
+        tokenizer.model                 the tokenizer of the dataset
+        weights-00000-000.safetensors   fp32 master weights; each process writes files of about a gigabyte
+        exp_avg-00000-000.safetensors   the same for each moment of the optimizer
+
+A checkpoint does not depend on the layout that wrote it: tensors have their parameter's name and whole shape
+(``stored.py``). It is written under another name and renamed (``save.py``), so a folder with the name of a checkpoint
+is complete. The order of the data and the random states are functions of seed, samples and step, so these numbers are
+all that is stored of them (``record.py``). ``retention.py`` decides which checkpoints are removed.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from configs import storage
+from configs.errors import CheckpointError, ConfigError
+from pretrain.checkpoints import record as records
+from pretrain.checkpoints import retention
+from pretrain.checkpoints.record import TOKENIZER_FILE, Record
+from pretrain.checkpoints.stored import Shapes, StoredTensors
+from pretrain.initialization import materialise, random_value
+from pretrain.models import FAMILIES, parse_model
+from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
+
+POOLER = "objectives.sentence_pairs.pooler"
+"""The pooler of the sentence-pair head, which later stages use as well."""
+
+
+class Process(NamedTuple):
+    """One of the processes that read or write a checkpoint together."""
+
+    rank: int
+    world: int
+    gather: Callable[[Any], list[Any]]
+    """A collective: every process's value, in order of rank."""
+
+
+SINGLE_PROCESS = Process(0, 1, lambda value: [value])
+
+
+class Checkpoint(NamedTuple):
+    """A complete checkpoint."""
+
+    folder: Path
+    record: Record
+
+    def tensors(self, kind: str) -> StoredTensors:
+        """Return the tensors of one ``kind``: "weights", or a moment of the optimizer.
+
+        Raises:
+            CheckpointError: the checkpoint has none of this kind, or they are damaged.
+        """
+        files = [name for name in sorted(self.record.files) if name.startswith(f"{kind}-")]
+        if not files:
+            raise CheckpointError(f"{self.folder}: has no '{kind}'; it was written with another optimizer")
+        return StoredTensors(self.folder, files, self.record.shapes)
+
+    def model(self) -> ModelConfig:
+        """Return the configuration of the model.
+
+        Raises:
+            CheckpointError: it does not fit any family.
+        """
+        try:
+            return parse_model(self.record.config["model"], str(self.folder / records.FILE))
+        except ConfigError as error:
+            raise CheckpointError(str(error)) from None
+
+
+def latest(path: Path, process: Process = SINGLE_PROCESS) -> Path | None:
+    """Return the newest complete checkpoint in a run's folder, or ``path`` itself if it is a checkpoint; a collective.
+
+    All processes get what the first one finds: a network file system may show a new folder to one of them earlier.
+    """
+    folder = path if (path / records.FILE).is_file() else retention.newest(path)
+    return process.gather(folder)[0]
+
+
+def open_checkpoint(folder: Path, process: Process = SINGLE_PROCESS) -> Checkpoint:
+    """Read the record of a checkpoint and check every file against its checksum; a collective.
+
+    Each process checks its share of the files.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of a later format.
+    """
+    record, errors = None, []
+    try:
+        record = records.read(folder)
+        names = sorted(record.files)[process.rank :: process.world]
+        errors = [error for name in names if (error := _file_error(folder / name, record.files[name]))]
+    except CheckpointError as error:
+        errors = [str(error)]
+    # Every process raises what any of them found: one that raised alone would leave the others waiting.
+    all_errors = [error for part in process.gather(errors) for error in part]
+    if record is None or all_errors:
+        raise CheckpointError(all_errors[0])
+    return Checkpoint(folder, record)
+
+
+class LoadedBackbone(NamedTuple):
+    """A backbone for the stages after pretraining."""
+
+    backbone: Any
+    """Module of the family, fp32, on the CPU, in evaluation mode, with its pretrained ``pooler``."""
+    tokenizer_path: Path
+    model: ModelConfig
+    step: int
+    """Optimizer steps that it was trained for; 0 if its weights are random."""
+
+
+def load_backbone(path: Path, *, seed: int | None = None) -> LoadedBackbone:
+    """Load the backbone of a run's newest checkpoint, or with ``seed`` the same architecture with random weights.
+
+    Raises:
+        CheckpointError: ``path`` does not contain a complete checkpoint.
+    """
+    folder = latest(Path(path))
+    if folder is None:
+        raise CheckpointError(f"{path}: does not contain a checkpoint; give a folder that `sesame pretrain` wrote")
+    checkpoint = open_checkpoint(folder)
+    model, tokenizer = checkpoint.model(), folder / TOKENIZER_FILE
+    try:
+        with on_meta_device():
+            backbone: Any = FAMILIES[model.family].module(
+                model, Vocabulary(checkpoint.record.vocabulary_size, tokenizer)
+            )
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / records.FILE}: {error}") from None
+    shapes = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
+    stored = {name: shape for name, shape in checkpoint.record.shapes.items() if name.startswith("backbone.")}
+    check_shapes(folder, stored, shapes)
+    weights, draw = checkpoint.tensors("weights"), random_value(seed or 0, model.init_std)
+    materialise(
+        backbone,
+        lambda name, parameter: (
+            weights.whole(f"backbone.{name}") if seed is None else draw(f"backbone.{name}", parameter.shape)
+        ),
+    )
+    if seed is None:
+        pooler = {ending: f"{POOLER}.{ending}" for ending in ("weight", "bias")}
+        backbone.pooler = {ending: weights.whole(name) for ending, name in pooler.items() if name in weights.shapes}
+    return LoadedBackbone(backbone.eval(), tokenizer, model, checkpoint.record.step if seed is None else 0)
+
+
+def check_shapes(folder: Path, stored: Shapes, expected: Shapes, remedy: str = "choose another output folder") -> None:
+    """Compare the parameters that the checkpoint ``folder`` has with those that a model has.
+
+    Args:
+        remedy: what to do if the model is as intended.
+
+    Raises:
+        CheckpointError: naming the first parameter that differs.
+    """
+    for name in {**stored, **expected}:
+        found, needed = stored.get(name), expected.get(name)
+        if found is None or needed is None or tuple(found) != tuple(needed):
+            raise CheckpointError(
+                f"{folder}: parameter {name} is {_shape_text(found)} in the checkpoint but {_shape_text(needed)} in "
+                f"this run; use the [model] and [objectives] of the checkpoint, or {remedy}"
+            )
+
+
+def _file_error(file: Path, expected: str) -> str | None:
+    """Return what is wrong with a file whose SHA-256 should be ``expected``."""
+    try:
+        records.require_regular(file)
+        is_same = storage.digest(file) == expected
+    except FileNotFoundError:
+        return f"{file}: is missing; use another checkpoint"
+    except OSError as error:
+        return f"{file}: cannot be read ({error}); use another checkpoint"
+    return None if is_same else f"{file}: differs from its checksum; use another checkpoint"
+
+
+def _shape_text(shape: Sequence[int] | None) -> str:
+    return "absent" if shape is None else "x".join(map(str, shape))

@@ -1,0 +1,56 @@
+"""Settings of the data of a run."""
+
+from typing import NamedTuple
+
+from pydantic import Field, model_validator
+
+from configs import Section
+from configs.errors import ConfigError
+from configs.kinds import Fixed, Free
+
+
+class BatchPlan(NamedTuple):
+    """How the global batch is divided."""
+
+    micro_batch: int
+    """Sequences of a micro-batch."""
+    accumulation: int
+    """Micro-batches of each data-parallel process in one optimizer step."""
+
+
+class DataConfig(Section):
+    """Which dataset, and the sizes of batches."""
+
+    dataset: Fixed[str]
+    """Folder that ``sesame prepare`` wrote."""
+    global_batch: Fixed[int] = Field(gt=0, le=2**24)
+    """Sequences that one optimizer step averages over."""
+    micro_batch: Free[int] = Field(default=0, ge=0)
+    """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
+    accumulation follows from the two and from the layout. 0: the whole share."""
+    loader_processes: Free[int] = Field(default=0, ge=0, le=1024)
+    """Background processes that make the next batches during a step; 0: they are made between two steps. The batches
+    are the same."""
+    verify: Free[bool] = True
+    """Check every checksum of the dataset before the first step."""
+
+    @model_validator(mode="after")
+    def _micro_divides_global(self) -> "DataConfig":
+        if self.micro_batch and self.global_batch % self.micro_batch:
+            raise ValueError(f"global_batch {self.global_batch} does not divide by micro_batch {self.micro_batch}")
+        return self
+
+    def batch_plan(self, processes: int) -> BatchPlan:
+        """Divide the global batch over data-parallel ``processes``.
+
+        Raises:
+            ConfigError: it does not divide evenly.
+        """
+        micro_batch = self.micro_batch or max(1, self.global_batch // processes)
+        samples = micro_batch * processes
+        if self.global_batch % samples:
+            raise ConfigError(
+                f"data.global_batch {self.global_batch} does not divide by data.micro_batch {micro_batch} x "
+                f"{processes} data-parallel processes = {samples}; change one of the three"
+            )
+        return BatchPlan(micro_batch, self.global_batch // samples)
