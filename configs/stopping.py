@@ -1,7 +1,7 @@
 """Signals that ask a command to stop so that the same command can continue it later.
 
-Schedulers send them before they take a machine away: SIGTERM (Kubernetes, Slurm's preemption and time limit), SIGUSR1 and
-SIGUSR2 (as a job asks for with ``--signal``).
+Schedulers send them before they take a machine away: SIGTERM (Kubernetes, Slurm's preemption and time limit), or SIGUSR1
+and SIGUSR2 (as a job asks for with ``--signal``).
 """
 
 import os
@@ -24,7 +24,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
-    def __bool__(self) -> bool:
+    @property
+    def is_noted(self) -> bool:
         return self.signal is not None
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
@@ -36,14 +37,11 @@ class StopRequest:
         return self.signal.name if self.signal else "another process"
 
 
-REQUEST = StopRequest()
-"""Of this process, for training: signals arrive before there is anything that could hold them."""
-
-
 def note_signals() -> StopRequest:
     """Keep signals for later: training stops after a step, and in all processes after the same one."""
-    _handle(REQUEST.note)
-    return REQUEST
+    request = StopRequest()
+    _handle(request.note)
+    return request
 
 
 def raise_signals() -> None:

@@ -4,6 +4,7 @@ A name is given to finished content only: it is written under another name besid
 that a kill or a full disk at any moment leaves what was there before.
 """
 
+import fcntl
 import hashlib
 import os
 import secrets
@@ -76,6 +77,26 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 folder.rmdir()
         raise
     sync_folder(final.parent)
+
+
+def lock_folder(folder: Path) -> IO[str] | None:
+    """Lock a folder, which is made if it is missing, for as long as the returned file is open and this process lives.
+
+    Returns:
+        None if another process holds the lock.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Appending does not empty the file of a process that holds the lock.
+    file = (folder / ".lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 def digest(path: Path) -> str:

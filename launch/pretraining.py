@@ -8,6 +8,7 @@ from pathlib import Path
 
 import configs
 from configs.errors import SesameError, path_error
+from configs.stopping import CONTINUE, Stopped, note_signals
 from launch.overrides import with_output
 from launch.place import machine
 from launch.processes import supervise
@@ -42,14 +43,21 @@ def train(run: Path, overrides: Sequence[str]) -> int:
     Raises:
         SesameError: the configuration, the dataset or a checkpoint does not fit.
     """
+    request = note_signals()
     from pretrain.config import RunConfig
 
     # Before the engines are imported, which takes seconds.
     config = configs.load(run, RunConfig, overrides)
     from pretrain import train as pretrain
 
-    checkpoint = pretrain.train(config)
-    if os.environ.get("RANK", "0") == "0":
+    is_rank_zero = os.environ.get("RANK", "0") == "0"
+    try:
+        checkpoint = pretrain.train(config, request=request)
+    except Stopped as stopped:
+        if is_rank_zero:
+            print(f"sesame: {stopped}", flush=True)
+        return CONTINUE
+    if is_rank_zero:
         print(f"checkpoint: {checkpoint}")
     return 0
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-CONTINUE = os.EX_TEMPFAIL
-"""Exit code of a run that was stopped and has a checkpoint: the same command continues it."""
+from configs.stopping import CONTINUE
+
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 KILL_SECONDS = 5.0
 """After one trainer has failed, the others get SIGTERM and, so much later, SIGKILL."""

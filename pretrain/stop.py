@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import Field
 
 from configs import Section
 from configs.kinds import Free
+from configs.stopping import StopRequest
 from pretrain.checkpoints.record import Record
 
 Clock = Callable[[], float]
@@ -76,3 +77,43 @@ class TrainingBudget:
     def _fraction_used(self) -> float:
         """Fraction of the minutes that is used."""
         return self.seconds / (60 * self.minutes) if self.minutes is not None else 0.0
+
+
+class StepAgreement:
+    """What all processes do after a step: stop because a signal has reached one of them, or save because it is time.
+
+    They are asked while the step is computed, so that it costs no waiting; the answer is of the step's start.
+    """
+
+    def __init__(
+        self,
+        request: StopRequest,
+        save_every_minutes: float | None,
+        ask_any: Callable[[Sequence[bool]], Callable[[], list[bool]]],
+        *,
+        clock: Clock = time.monotonic,
+        decides_saving: bool = True,
+    ):
+        """
+        Args:
+            ask_any: a collective; see ``Mesh.ask_any``.
+            decides_saving: whether this process's clock counts.
+        """
+        self.request = request
+        self._seconds = 60 * save_every_minutes if save_every_minutes is not None and decides_saving else math.inf
+        self._ask_any, self._clock = ask_any, clock
+        self._answer: Callable[[], list[bool]] = lambda: [False, False]
+        self.saved()
+
+    def ask(self) -> None:
+        """Start to ask all processes."""
+        self._answer = self._ask_any([self.request.is_noted, self._clock() - self._last_saved >= self._seconds])
+
+    def answer(self) -> tuple[bool, bool]:
+        """Return (whether to stop, whether to save); the same in every process."""
+        stop, save = self._answer()
+        return stop, save
+
+    def saved(self) -> None:
+        """Count the minutes from now on."""
+        self._last_saved = self._clock()

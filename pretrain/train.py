@@ -4,12 +4,15 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from configs import dump
 from configs.errors import CheckpointError, ConfigError, TrainingError
+from configs.stopping import Stopped, StopRequest
+from configs.storage import lock_folder
 from data_pipeline.dataset.shards import open_dataset
 from pretrain import precision
 from pretrain.checkpoints.initial_checkpoint import initialize, open_initial_checkpoint
@@ -33,21 +36,26 @@ from pretrain.parallel import mesh as meshes
 from pretrain.parallel import tensor as tensor_parallel
 from pretrain.parallel.recompute import recompute_blocks
 from pretrain.parallel.zero import Engine
-from pretrain.stop import Clock, TrainingBudget
+from pretrain.stop import Clock, StepAgreement, TrainingBudget
 
 
-def train(config: RunConfig, clock: Clock = time.monotonic) -> Path:
+def train(config: RunConfig, clock: Clock = time.monotonic, request: StopRequest | None = None) -> Path:
     """Train until ``config.steps`` or ``config.stop``, resuming from the newest checkpoint in ``config.output``.
+
+    Args:
+        request: noted signals that stop the run after a step; None: it is not stopped so.
 
     Returns:
         The folder of the last checkpoint.
 
     Raises:
         SesameError: the dataset, a checkpoint or the number of processes does not fit the configuration.
+        Stopped: a signal was noted, and a checkpoint is written.
     """
     mesh = meshes.Mesh(config.parallel)
     try:
-        return Run(config, mesh, clock).run()
+        with _locked(config.output, mesh):
+            return Run(config, mesh, clock, request).run()
     finally:
         mesh.close()
 
@@ -55,7 +63,9 @@ def train(config: RunConfig, clock: Clock = time.monotonic) -> Path:
 class Run:
     """A pretraining run: its parts, in the order in which they are made, and its loop."""
 
-    def __init__(self, config: RunConfig, mesh: meshes.Mesh, clock: Clock = time.monotonic):
+    def __init__(
+        self, config: RunConfig, mesh: meshes.Mesh, clock: Clock = time.monotonic, request: StopRequest | None = None
+    ):
         self.mesh = mesh
         process = Process(mesh.rank, mesh.world, mesh.gather_objects)
         moments = OPTIMIZERS[config.optimizer.name].moments
@@ -92,6 +102,13 @@ class Run:
             clock=clock,
             from_rank_zero=mesh.from_rank_zero,
         )
+        self.agreement = StepAgreement(
+            request or StopRequest(),
+            config.checkpoint.save_every_minutes,
+            mesh.ask_any,
+            clock=clock,
+            decides_saving=mesh.is_rank_zero,
+        )
         self.writer = CheckpointWriter(
             config.output, self.engine, moments, self.shapes, self.dataset.tokenizer_path, process
         )
@@ -111,7 +128,10 @@ class Run:
             self.budget.start()
             if ended := self.budget.is_used_up(self.step):
                 self.reporter.log("this run is finished; raise steps or stop.minutes to train on")
-            while not ended:
+            self.agreement.ask()
+            stopped, _ = self.agreement.answer()
+            while not ended and not stopped:
+                self.agreement.ask()
                 self.metrics.add(self.train_step())
                 self.check_gradients()
                 ended = self.budget.is_used_up(self.step)
@@ -122,11 +142,17 @@ class Run:
                     self.validate()
                     # Validation takes time as well.
                     ended = ended or self.budget.is_used_up(self.step)
-                if ended or self.is_due(save_every):
+                stopped, is_time_to_save = self.agreement.answer()
+                if ended or stopped or is_time_to_save or self.is_due(save_every):
                     self.save()
         finally:
             self.close()
-        return self.finish()
+        checkpoint = self.finish()
+        if not ended:
+            raise Stopped(self._stop_message(checkpoint))
+        if checkpoint is None:
+            raise CheckpointError(f"{self.config.output}: nothing was trained and nothing saved")
+        return checkpoint
 
     def train_step(self) -> StepMetrics:
         """Take one optimizer step."""
@@ -141,6 +167,7 @@ class Run:
             flops += self.flop_count.operations(batch)
         norm = self.engine.step(learning_rate)
         self.step += 1
+        self.mesh.watchdog.step = self.step
         return StepMetrics(losses, norm, tokens, flops, learning_rate)
 
     def check_gradients(self) -> None:
@@ -188,6 +215,7 @@ class Run:
         )
         self.last_saved = self.writer.save(metadata)
         self.retention.saved(self.last_saved)
+        self.agreement.saved()
 
     def close(self) -> None:
         """Stop background processes, close files and release the model."""
@@ -195,14 +223,13 @@ class Run:
         self.reporter.close()
         self.engine.close()
 
-    def finish(self) -> Path:
+    def finish(self) -> Path | None:
         """Wait for all processes and return the folder of the last checkpoint."""
         # The validation loss of the last step was finite.
         self.retention.confirm()
         # A process that exits while another one still works can abort it.
+        self.mesh.watchdog.close()
         self.mesh.barrier()
-        if self.last_saved is None:
-            raise CheckpointError(f"{self.config.output}: nothing was trained and nothing saved")
         return self.last_saved
 
     @property
@@ -227,6 +254,10 @@ class Run:
             self.initial_message = initial.message
         initialize(self.engine, self.shapes, config.seed, config.model, initial)
 
+    def _stop_message(self, checkpoint: Path | None) -> str:
+        saved = f"after step {self.step}, saved as {checkpoint}" if checkpoint else "before the first step"
+        return f"stopped by {self.agreement.request.reason} {saved}; the same command continues"
+
     def _require_finite(self, values: Mapping[str, float]) -> None:
         """Stop before unusable weights are saved; all processes have the same ``values``."""
         for name, value in values.items():
@@ -250,6 +281,25 @@ class Run:
             f"{self.precision}; {self.batches.train.rows:,} training rows; {self.budget.describe(self.step)}"
         )
         yield from filter(None, (self.initial_message, self.resume_state.message, self.batches.message))
+
+
+@contextmanager
+def _locked(output: Path, mesh: meshes.Mesh) -> Iterator[None]:
+    """Keep other runs out of the output folder; a collective.
+
+    Raises:
+        ConfigError: another run writes there.
+    """
+    lock = lock_folder(output) if mesh.is_rank_zero else None
+    if not mesh.from_rank_zero(float(lock is not None)):
+        raise ConfigError(
+            f"{output}: another run writes into this folder; wait for it or stop it, or choose another --output"
+        )
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
 
 
 def _resolve_precision(

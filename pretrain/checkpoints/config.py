@@ -11,6 +11,8 @@ class CheckpointConfig(Section):
 
     save_every_steps: Free[int] = Field(default=1000, gt=0)
     """Optimizer steps between checkpoints; the last step is always saved."""
+    save_every_minutes: Free[float | None] = Field(default=None, gt=0, allow_inf_nan=False)
+    """Minutes after the last checkpoint at which another one is saved, beside those of ``save_every_steps``."""
     keep: Free[int] = Field(default=2, gt=0)
     """Newest checkpoints that are kept."""
 

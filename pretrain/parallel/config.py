@@ -26,6 +26,9 @@ class ParallelConfig(Section):
     recompute: Free[bool] = False
     """Compute Transformer blocks again on the way back instead of remembering what is inside of them: a fraction of
     the memory for a third more computing (Chen et al. 2016; Megatron-LM trains its larger models so)."""
+    timeout_minutes: Free[float] = Field(default=10.0, gt=0, le=1440, allow_inf_nan=False)
+    """Silence of a process after which the others give up and say which one it is; also the longest time of one
+    collective, such as waiting for another process to read its data."""
     threads: Free[int] = Field(default=0, ge=0, le=4096)
     """CPU threads of each process; 0 shares the cores among the processes of the machine."""
 

@@ -4,6 +4,8 @@ import atexit
 import gc
 import logging
 import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import deepspeed
@@ -14,13 +16,15 @@ from deepspeed.utils import groups, logger
 
 from configs.errors import ConfigError
 from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.watchdog import Watchdog
 
 
 class Mesh:
     """Where this process stands. Its methods under DeepSpeed's names make it the ``mpu`` that the engine asks."""
 
     def __init__(self, config: ParallelConfig):
-        _start_process_group()
+        timeout = timedelta(minutes=config.timeout_minutes)
+        _start_process_group(timeout)
         self._older_groups = frozenset(_process_groups())
         self.rank = torch.distributed.get_rank()
         self.world = torch.distributed.get_world_size()
@@ -54,6 +58,9 @@ class Mesh:
         self.tensor_rank = torch.distributed.get_rank(self.tensor_group)
         self.data_rank = torch.distributed.get_rank(self.data_group)
         self._group_experts()
+        # Signals are agreed on beside the computation, which NCCL's collectives would wait for.
+        self.host_group: Any = torch.distributed.new_group(backend="gloo") if self.device.type == "cuda" else None
+        self.watchdog = Watchdog(self.rank, self.world, timeout.total_seconds())
 
     def _group_experts(self) -> None:
         """Of neighbouring data-parallel processes each holds other experts; ``expert_data_group`` holds the same."""
@@ -101,6 +108,22 @@ class Mesh:
         torch.distributed.broadcast(shared, 0)
         return float(shared)
 
+    def ask_any(self, values: Sequence[bool]) -> Callable[[], list[bool]]:
+        """Start to ask all processes; the returned function waits for which ``values`` are true in any of them."""
+        if self.world == 1:
+            return lambda: list(values)
+        shared = torch.tensor(values, dtype=torch.int32)
+        work = torch.distributed.all_reduce(
+            shared, torch.distributed.ReduceOp.MAX, group=self.host_group, async_op=True
+        )
+
+        def answer() -> list[bool]:
+            if work is not None:
+                work.wait()
+            return [bool(value) for value in shared.tolist()]
+
+        return answer
+
     def gather_objects(self, value: Any) -> list[Any]:
         """Every process's ``value``, in order of rank."""
         values: list[Any] = [None] * self.world
@@ -113,7 +136,8 @@ class Mesh:
         A group over gloo has two threads, which end when nobody refers to it any more. Other processes must be done
         with it: call ``barrier`` first, unless the run has failed.
         """
-        self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = None
+        self.watchdog.close()
+        self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = self.host_group = None
         groups.mpu = None
         if self.tensor > 1:
             from megatron.core import parallel_state
@@ -153,7 +177,7 @@ def _process_groups() -> list[Any]:
     return list(reversed(torch.distributed.distributed_c10d._world.pg_map))
 
 
-def _start_process_group() -> None:
+def _start_process_group(timeout: timedelta) -> None:
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     if "RANK" not in os.environ:
         os.environ.update(alone)
@@ -162,7 +186,7 @@ def _start_process_group() -> None:
     deepspeed.ops.__compatible_ops__[ShareMemCommBuilder.NAME] = False
     if not torch.distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
-        deepspeed.init_distributed(dist_backend=backend, verbose=False)
+        deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=timeout)
         # DeepSpeed keeps groups in globals of its own, so the connection can be made only once in a process.
         atexit.register(torch.distributed.destroy_process_group)
 

@@ -72,7 +72,7 @@ def test_trainers_know_their_place() -> None:
 
 
 def test_all_succeed(folder: Path) -> None:
-    run = start(folder, f"{READY} print(rank, os.environ['MASTER_PORT'])")
+    run = start(folder, f"{READY} os.write(1, f'{{rank}} {{os.environ[\"MASTER_PORT\"]}}'.encode() + bytes([10]))")
     output, errors = run.communicate()
     (first, port), (second, other) = sorted(line.split() for line in output.splitlines())
     assert (run.returncode, first, second, errors) == (0, "0", "1", "")

@@ -10,7 +10,7 @@ import pytest
 from configs import parse
 from data_pipeline.dataset.shards import open_dataset
 from data_pipeline.verification.verify import verify
-from pretrain.checkpoints.checkpoint import load_backbone
+from pretrain.checkpoints.load import load_backbone
 from pretrain.config import RunConfig
 from pretrain.train import train
 

@@ -1,0 +1,163 @@
+"""A run that a signal stops has a complete checkpoint and continues as if nothing had been."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import configs
+from configs.stopping import CONTINUE, Stopped, StopRequest
+from pretrain.checkpoints.load import latest, open_checkpoint
+from pretrain.config import RunConfig
+from pretrain.stop import StepAgreement
+from pretrain.train import Run, train
+
+Settings = Callable[..., dict[str, Any]]
+ROOT = Path(__file__).parents[2]
+
+
+def losses(output: Path) -> dict[int, dict[str, float]]:
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["train"] for row in rows if "train" in row}
+
+
+def test_it_stops_after_the_step_that_the_signal_meets(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = settings(steps=6, report={"every_steps": 1})
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(configs.parse(values | {"output": str(whole)}, RunConfig, "run.toml"))
+    request, take_step = StopRequest(), Run.train_step
+
+    def step(self: Run):
+        if self.step == 2:
+            request.note(signal.SIGUSR1)
+        return take_step(self)
+
+    config = configs.parse(values | {"output": str(parts)}, RunConfig, "run.toml")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "train_step", step)
+        with pytest.raises(Stopped, match="stopped by SIGUSR1 after step 4"):
+            train(config, request=request)
+    folder = latest(parts)
+    assert folder is not None
+    assert open_checkpoint(folder).record.step == 4
+    train(config)
+    assert losses(parts) == losses(whole)
+
+
+def test_a_signal_before_the_first_step_saves_nothing(settings: Settings) -> None:
+    request = StopRequest()
+    request.note(signal.SIGTERM)
+    config = configs.parse(settings(steps=6), RunConfig, "run.toml")
+    with pytest.raises(Stopped, match="before the first step"):
+        train(config, request=request)
+    assert latest(config.output) is None
+
+
+def test_a_finished_run_is_not_stopped(settings: Settings) -> None:
+    config = configs.parse(settings(steps=2), RunConfig, "run.toml")
+    finished = train(config)
+    request = StopRequest()
+    request.note(signal.SIGTERM)
+    assert train(config, request=request) == finished
+
+
+def test_it_saves_after_minutes() -> None:
+    seconds = 0.0
+    agreement = StepAgreement(StopRequest(), 1.5, lambda values: lambda: list(values), clock=lambda: seconds)
+    answers = []
+    for _ in range(5):
+        seconds += 30
+        agreement.ask()
+        answers.append(agreement.answer()[1])
+        if answers[-1]:
+            agreement.saved()
+    assert answers == [False, False, True, False, False]
+
+
+def start(run: Path, *words: str) -> subprocess.Popen[str]:
+    drop = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
+    command = [sys.executable, "-m", "launch", "pretrain", str(run), *words]
+    return subprocess.Popen(
+        command,
+        env={**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def members(session: int) -> list[int]:
+    """Processes that were started by the first one of a session, which have sessions of their own."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().rpartition(")")
+        except OSError:
+            continue
+        if rest.split()[0] != "Z" and int(rest.split()[1]) == session:
+            found.append(int(name.split()[0]))
+    return found
+
+
+@pytest.mark.slow
+def test_signals_at_random_moments_end_as_an_undisturbed_run(settings: Settings, tmp_path: Path) -> None:
+    """To the launcher or to one of its two trainers, in every phase; kills too."""
+    draw = random.Random(1)
+    values = settings(steps=40, report={"every_steps": 1}, checkpoint={"save_every_steps": 10, "keep": 2})
+    text = "\n".join(_toml(values))
+    run = tmp_path / "run.toml"
+    run.write_text(text)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert start(run, "--output", str(whole), "--processes", "2").wait() == 0
+    codes: list[int] = []
+    while not codes or codes[-1] != 0:
+        before = _step(parts)
+        process = start(run, "--output", str(parts), "--processes", "2")
+        time.sleep(draw.uniform(1.0, 14.0))
+        trainers = members(process.pid)
+        number = draw.choice([signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGKILL])
+        target = draw.choice([process.pid, *trainers])
+        try:
+            os.kill(target, number)
+        except ProcessLookupError:
+            assert process.poll() is not None
+        _, errors = process.communicate()
+        codes.append(process.returncode)
+        if number == signal.SIGKILL:
+            assert process.returncode != 0 or target not in (process.pid, *trainers), errors
+        else:
+            assert process.returncode in (0, CONTINUE), errors
+        for _ in range(600):
+            if not any(Path(f"/proc/{pid}").exists() for pid in trainers):
+                break
+            time.sleep(0.1)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in trainers)
+        assert _step(parts) >= before
+        assert len(codes) < 60
+    assert CONTINUE in codes
+    assert losses(parts) == losses(whole)
+
+
+def _step(output: Path) -> int:
+    folder = latest(output) if output.exists() else None
+    return open_checkpoint(folder).record.step if folder else 0
+
+
+def _toml(values: dict[str, Any], prefix: str = "") -> list[str]:
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if not isinstance(value, dict)]
+    for name, value in values.items():
+        if isinstance(value, dict):
+            lines += [f"[{prefix}{name}]", *_toml(value, f"{prefix}{name}.")]
+    return lines
