@@ -32,13 +32,20 @@ from pretrain.parallel.zero import Engine
 from pretrain.stop import Clock, Limits
 
 
-def train(config: RunConfig, clock: Clock = time.monotonic) -> Path:
-    """Train until ``config.steps`` or ``config.stop``, resuming from the newest checkpoint in ``config.output``; the
-    last checkpoint.
+def train(config: RunConfig, output: Path | None = None, *, clock: Clock = time.monotonic) -> Path:
+    """Train until ``config.steps`` or ``config.stop``, resuming from the newest checkpoint in the output folder.
+
+    Args:
+        output: folder for checkpoints and metrics; None: ``config.output``.
+
+    Returns:
+        The folder of the last checkpoint.
 
     Raises:
         SesameError: the dataset, a checkpoint or the number of processes does not fit the configuration.
     """
+    if output is not None:
+        config = config.model_copy(update={"output": output})
     mesh = meshes.Mesh(config.parallel)
     try:
         return Run(config, mesh, clock).go()

@@ -158,7 +158,7 @@ def test_an_output_folder_keeps_its_name(sesame, monkeypatch: pytest.MonkeyPatch
     from data_pipeline import prepare
 
     outputs = []
-    monkeypatch.setattr(prepare, "prepare", lambda config, output: outputs.append(output) or output)
+    monkeypatch.setattr(prepare, "prepare", lambda config: outputs.append(config.output))
     for name in ("7", "true", "it's", 'a "b" \\ c', "übung"):
         sesame("prepare", SHIPPED / "corpus" / "demo.toml", "--output", name)
     assert outputs == [Path(name) for name in ("7", "true", "it's", 'a "b" \\ c', "übung")]
