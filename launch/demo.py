@@ -1,7 +1,7 @@
 """The demo (``make demo``): raw text -> dataset -> pretrained model -> scores on small tasks, in a few minutes.
 
-Each stage is a ``sesame`` command, which is printed before it runs. A stage skips or resumes work that is already in its
-output folder.
+Each stage is a ``sesame`` command, which is printed before it runs. A stage skips or resumes work that its output
+folder contains.
 """
 
 import json
