@@ -120,10 +120,16 @@ def pretrain(
 def evaluate(
     suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Configuration: tasks, seeds and settings.")],
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A checkpoint, or the output folder of pretrain.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A checkpoint, or the output folder of pretrain; overrides the one in the file."
+        ),
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Task files in GLUE's layout: DIR/CoLA/train.tsv ...")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Task files in GLUE's layout, DIR/CoLA/train.tsv; overrides the one in the file."
+        ),
     ] = None,
     output: Output = None,
     overrides: Overrides = None,
@@ -131,6 +137,8 @@ def evaluate(
     """Fine-tune a checkpoint, and the same model from random weights, on each task; write a report of the scores.
 
     Example: sesame evaluate configs/evaluation/glue.toml --checkpoint runs/demo/pretrain --data-dir glue
+
+    Without an output folder the report is written to runs/SUITE.
     """
     from evaluation.config import EvaluationConfig
     from evaluation.evaluate import evaluate

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 
 import configs
@@ -14,6 +16,8 @@ from data_pipeline.tokenizers.tokenizer import Tokenizer
 from evaluation import evaluate as module
 from evaluation.config import EvaluationConfig, FinetuneConfig
 from evaluation.evaluate import evaluate
+from evaluation.fetch import fetch
+from evaluation.tasks import TASKS, HubDataset, Table, Task
 from pretrain.models.bert import Bert
 from pretrain.precision import Precision
 
@@ -66,6 +70,34 @@ def test_suite_to_report(calls: list[int | None], letters: Path, tmp_path: Path)
     assert predictions[0] == "index\tprediction" and len(predictions) == 21
     assert calls == [None, None, None, 1, 2]
     assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_a_task_is_added_by_one_row(calls: list[int | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row is enough to fetch its files, fine-tune on them and write a submission file."""
+    columns = ("question", "passage")
+    task = Task(
+        "Questions",
+        ("accuracy", "f1"),
+        train=Table("Questions/train.tsv", columns, "answer", hub_file="train.parquet"),
+        dev={"": Table("Questions/dev.tsv", columns, "answer", hub_file="dev.parquet")},
+        test={"Q": Table("Questions/test.tsv", columns, hub_file="test.parquet")},
+        labels=("no", "yes"),
+        hub=HubDataset("owner/questions", ("q", "p"), ("yes", "no")),
+    )
+
+    def download(repository: str, file: str) -> Path:
+        assert repository == "owner/questions"
+        rows = [{"q": "za"[row % 2] * 3, "p": f"text {row}", "label": row % 2} for row in range(100)]
+        parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / file)
+        return tmp_path / file
+
+    monkeypatch.setitem(TASKS, "Questions", task)
+    data_dir = fetch(tmp_path / "data", ["Questions"], download)
+    evaluate(_config(data_dir, tasks=["Questions"], seeds=[1], baseline=False), tmp_path / "out")
+    values = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert values["tasks"]["Questions"]["score"]["pretrained"]["median"] > 95
+    predictions = (tmp_path / "out" / "submission" / "Q.tsv").read_text().splitlines()
+    assert predictions[:3] == ["index\tprediction", "0\tyes", "1\tno"]
 
 
 def test_existing_results_are_reused(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
