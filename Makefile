@@ -1,4 +1,4 @@
-# make demo     the whole road in a few minutes; make demo GLUE=DIR fine-tunes on real GLUE instead of the small tasks
+# make demo     all stages on a small example in a few minutes; make demo GLUE=DIR fine-tunes on the GLUE files in DIR
 # make test     the tests that every change must pass
 # make check    ruff and pyright
 # make check-slow   the tests that take minutes
@@ -24,7 +24,7 @@ check: $(INSTALLED)
 check-slow: $(INSTALLED)
 	@.venv/bin/python -m pytest -q -m slow
 
-# torch goes first and alone, so that no other requirement can choose another build of it.
+# torch is installed first, so that no other requirement selects another build of it.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Sesame needs Python >= 3.11; choose one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }

@@ -73,7 +73,7 @@ def parse(values: Mapping[str, Any], kind: type[Config], origin: str) -> Config:
             if fault := unusable(value):
                 raise ConfigError(f"{origin}: '{one_line(key)}' {fault}")
         for name, field in kind.model_fields.items():
-            if field.annotation is Path and values.get(name) == "":
+            if Path in (field.annotation, *get_args(field.annotation)) and values.get(name) == "":
                 raise ConfigError(f"{origin}: '{name}' is empty; name a folder")
         # JSON mode: TOML has no tuple and no path, so arrays and strings may become them; numbers stay strict.
         return kind.model_validate_json(json.dumps(values, default=str), strict=True)

@@ -72,14 +72,18 @@ SAMPLED_CHARACTERS = 10_000
 """Most of a paragraph that the tokenizer's sample takes or leaves at once: a line may be a whole book."""
 
 
-def prepare(config: CorpusConfig, output: Path) -> Path:
+def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
     """Make the dataset ``output``; written aside and renamed, so that what can be seen is complete.
 
     An interrupted run leaves ``OUTPUT.partial``; the same command goes on from what is finished there.
 
+    Args:
+        output: folder of the dataset; None: ``config.output``.
+
     Raises:
         SesameError: the corpus or the configuration is at fault; nothing is left behind.
     """
+    output = output or config.output
     console = Console(highlight=False)
     _check_given_tokenizer(config)
     if config.clean.languages:

@@ -1,4 +1,4 @@
-# Preparing text on machines without a GPU; it carries no torch. From the repository root:
+# Data preparation on machines without a GPU; torch is not installed. From the repository root:
 #   docker build -f docker/data.Dockerfile -t sesame-data .
 #   docker run --shm-size 2g -v "$PWD/runs:/data/runs" sesame-data prepare configs/corpus/demo.toml --output runs/dataset
 ARG BASE_IMAGE=python:3.11-slim
@@ -16,10 +16,10 @@ COPY data_pipeline data_pipeline
 COPY pretrain pretrain
 COPY evaluation evaluation
 COPY launch launch
-# Without its requirements: those of this stage are installed above, and the rest is never imported here.
+# --no-deps: the requirements of this stage are installed above, and it imports no others.
 RUN pip install --no-deps --no-build-isolation -e .
-# Beside the package, where every user can read it. On another kind of processor the loops are compiled once more, and
-# kept if NUMBA_CACHE_DIR or ~/.cache can be written.
+# The cache is in the package folder, which every user can read. On another kind of processor the loops are compiled
+# again, and cached if NUMBA_CACHE_DIR or ~/.cache is writable.
 RUN sesame compile
 
 ENTRYPOINT ["sesame"]

@@ -13,7 +13,7 @@ RUN python3 -m venv /opt/sesame
 ENV PATH=/opt/sesame/bin:$PATH PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 
 WORKDIR /data
-# The requirements change less often than the code, so they are a layer of their own.
+# A separate layer, because the requirements change less often than the code.
 COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools torch
 COPY pyproject.toml README.md LICENSE ./
@@ -23,8 +23,8 @@ COPY pretrain pretrain
 COPY evaluation evaluation
 COPY launch launch
 RUN pip install -c constraints.txt -e .
-# Beside the package, where every user can read it. On another kind of processor the loops are compiled once more, and
-# kept if NUMBA_CACHE_DIR or ~/.cache can be written.
+# The cache is in the package folder, which every user can read. On another kind of processor the loops are compiled
+# again, and cached if NUMBA_CACHE_DIR or ~/.cache is writable.
 RUN sesame compile
 
 ENTRYPOINT ["sesame"]

@@ -1,1 +1,4 @@
-"""A checkpoint -> a score. Read in this order: tasks, reading, encoding, heads, finetune, evaluate, report."""
+"""Evaluation of a checkpoint: fine-tuning on tasks, scores and a report.
+
+Reading order: tasks, config, reading, encoding, heads, finetune, results, evaluate, summary, report.
+"""

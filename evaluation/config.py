@@ -1,5 +1,6 @@
-"""Settings of an evaluation: the suite, fine-tuning, and what differs for some tasks."""
+"""One complete run of ``sesame evaluate``: the checkpoint and data, the suite, and the fine-tuning settings by task."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,22 +10,25 @@ from configs import Section
 from configs.errors import ConfigError
 from evaluation.tasks import TASKS
 
+FOLDERS = ("checkpoint", "data_dir", "output")
+"""Keys of :class:`EvaluationConfig` that say where files are."""
+
 
 class FinetuneConfig(Section):
-    """Full-model fine-tuning; BERT's published settings unless said otherwise (Devlin et al. 2019, appendix A.3)."""
+    """Fine-tuning of all weights; the defaults are BERT's published settings (Devlin et al. 2019, appendix A.3)."""
 
     learning_rate: float = Field(default=2e-5, gt=0)
     """Peak learning rate of AdamW (the paper tries 2e-5 to 5e-5; small models need 1e-4 to 3e-4)."""
     batch_size: int = Field(default=32, gt=0)
     """Sequences in one step."""
     epochs: int = Field(default=3, gt=0)
-    """Times that the training rows are gone through."""
+    """Passes over the training rows."""
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0; then it falls linearly to 0."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay of matrices."""
     gradient_clipping: float = Field(default=1.0, ge=0)
-    """Largest global gradient norm; 0 leaves gradients alone."""
+    """Largest global gradient norm; 0: no clipping."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state, in the backbone and in the head."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -32,55 +36,60 @@ class FinetuneConfig(Section):
     sequence_length: int = Field(default=128, ge=8)
     """Longest sequence, in tokens; longer ones are cut."""
     pooling: Literal["auto", "first", "last", "mean", "pair"] = "auto"
-    """What the head sees: the state of [CLS] (BERT), of the last token (GPT), the mean over tokens, or the means u, v
-    of both segments as (u, v, |u-v|, u*v) (Conneau et al. 2017), which is a stronger probe than the standard ones.
-    auto: what the family itself names (``Backbone.pooling``)."""
+    """Input of the head: the state of [CLS] (BERT), of the last token (GPT), the mean over tokens, or the means u, v
+    of both segments as (u, v, |u-v|, u*v) (Conneau et al. 2017), a stronger probe than the other poolings.
+    auto: the family's own (``Backbone.pooling``)."""
     hidden_layer: bool = True
-    """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head); over [CLS] it starts from
-    the checkpoint's pooler where it has one, else its values are new."""
+    """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head). With pooling "first" it
+    is initialized from the checkpoint's pooler if there is one, else randomly."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the products; weights and AdamW's moments are always fp32. auto: bf16 where the device computes
     it in hardware, else fp32 (``pretrain/precision.py``)."""
     select: Literal["last", "best"] = "last"
-    """Score the weights of the last epoch, or of the epoch with the best dev score (a little too good: the same
-    rows choose and score)."""
+    """Score the weights of the last epoch, or of the epoch with the best dev score (optimistic: selected and scored on
+    the same rows)."""
     limit_train_rows: int | None = Field(default=None, gt=0)
-    """Train on so many rows, drawn at random; the report says so."""
+    """Train on this many random rows; noted in the report."""
     split_dev: bool = False
-    """For a task without training file: train on 80 % of the dev rows, score on the rest; the report says so."""
+    """For a task without a training file: train on 80 % of the dev rows, score on the rest; noted in the report."""
 
 
 class SuiteConfig(Section):
-    """Which tasks, how often, and compared with what."""
+    """Tasks, seeds and baseline of an evaluation."""
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    """Rows of the table of tasks. AX has no training data and is predicted along with MNLI."""
+    """Rows of the table in ``evaluation/tasks``. AX has no training data and is predicted with MNLI's model."""
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
-    """One fine-tuning each: the head's values, the order of the rows, dropout, and the weights of the
-    random-init baseline."""
+    """One fine-tuning run each. A seed determines the head's initial values, the order of the rows, dropout, and the
+    weights of the random-init baseline."""
     baseline: bool = True
-    """Also fine-tune the same model from random weights in the same way: what pretraining is worth."""
+    """Also fine-tune the same model from random weights in the same way; the difference is the gain of pretraining."""
     predict_test: bool = True
     """Write submission files for the test sets with the pretrained model of the first seed."""
     required: bool = False
-    """A missing task is an error; else it is left out and the report says so."""
+    """A missing task is an error; otherwise it is skipped and listed in the report."""
     mean_over: tuple[str, ...] = ()
-    """Tasks that the mean is taken over; empty: all that ran."""
+    """Tasks in the mean score; empty: all that ran."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto: the GPU if there is one."""
+    """auto: the GPU if there is one."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads; 0 leaves the choice to torch."""
+    """CPU threads; 0: torch's default."""
 
 
 class EvaluationConfig(Section):
-    """One complete evaluation."""
+    """One complete run of ``sesame evaluate``."""
 
+    checkpoint: Path | None = None
+    """Checkpoint, or run folder with checkpoints, to evaluate; ``--checkpoint`` on the command line."""
+    data_dir: Path | None = None
+    """Folder with the files of the tasks; ``--data-dir`` on the command line."""
+    output: Path | None = None
+    """Folder of the report; ``--output`` on the command line, which defaults to ``runs/`` and the name of the file."""
     suite: SuiteConfig
-    """What is run."""
     finetune: FinetuneConfig = FinetuneConfig()
-    """Settings of every task."""
+    """Settings of all tasks."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """By task: what differs from [finetune]."""
+    """By task: the settings that differ from [finetune]."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "EvaluationConfig":
@@ -89,7 +98,7 @@ class EvaluationConfig(Section):
                 raise ValueError(f"unknown task '{name}'; known: {', '.join(TASKS)} (AX is predicted along with MNLI)")
         for key, values in (("tasks", self.suite.tasks), ("seeds", self.suite.seeds)):
             if len(set(values)) < len(values):
-                raise ValueError(f"suite.{key} names something twice: {', '.join(map(str, values))}")
+                raise ValueError(f"suite.{key} has a duplicate: {', '.join(map(str, values))}")
         try:
             for name in self.tasks:
                 self.settings(name)
@@ -98,12 +107,16 @@ class EvaluationConfig(Section):
         return self
 
     def settings(self, task: str) -> FinetuneConfig:
-        """[finetune] with [tasks.NAME] on top."""
+        """Settings of one task: [finetune] updated with [tasks.NAME]."""
         values = {**configs.dump(self.finetune), **self.tasks.get(task, {})}
         return configs.parse(values, FinetuneConfig, f"[tasks.{task}]")
 
+    def recipe(self) -> dict[str, Any]:
+        """All settings except the folders, as plain JSON values."""
+        return {key: value for key, value in configs.dump(self).items() if key not in FOLDERS}
+
     def with_precision(self, available: str) -> "EvaluationConfig":
-        """The same with ``available`` wherever precision is "auto": results in one are not those in the other."""
+        """Replace precision "auto" by ``available`` everywhere, so that results depend on the precision they ran in."""
         values = configs.dump(self)
         for section in (values["finetune"], *values["tasks"].values()):
             if section.get("precision") == "auto":

@@ -1,5 +1,6 @@
-"""A task's files -> token sequences: [CLS] a [SEP], or [CLS] a [SEP] b [SEP] (BERT, figure 4)."""
+"""Tokenization of a task's files as [CLS] a [SEP], or [CLS] a [SEP] b [SEP] (BERT, figure 4)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,17 +13,17 @@ from evaluation.reading import Examples, MissingFileError, read_table
 from evaluation.tasks.task import Task
 
 SPLIT_SEED = 20180420
-"""Draws the rows of a split or limited file: the same ones for every seed and model, so that only training differs."""
+"""Seed of the rows chosen by ``split_dev`` and ``limit_train_rows``: the same rows for every seed and model."""
 TRAIN_SHARE_OF_DEV = 0.8
 
 
 class EncodedExamples(NamedTuple):
-    """Examples as a backbone reads them."""
+    """Token sequences of a file with their labels."""
 
     tokens: list[np.ndarray]
     """int32 [sequence length] each."""
     first_segment_lengths: np.ndarray
-    """int64 [rows]: tokens of the first segment with [CLS] and its [SEP]."""
+    """int64 [rows]: tokens of the first segment, including [CLS] and its [SEP]."""
     labels: np.ndarray
     indices: list[str]
 
@@ -31,7 +32,7 @@ class EncodedExamples(NamedTuple):
         return np.array([len(tokens) for tokens in self.tokens])
 
     def take(self, rows: np.ndarray) -> "EncodedExamples":
-        """The given rows in the given order."""
+        """Select ``rows``, in their order."""
         return EncodedExamples(
             [self.tokens[row] for row in rows],
             self.first_segment_lengths[rows],
@@ -42,16 +43,16 @@ class EncodedExamples(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskData:
-    """Everything that is needed to fine-tune on one task."""
+    """Encoded files of one task."""
 
     task: Task
     title: str
-    """The task's name, with how it was changed, if it was."""
+    """The task's name, and in parentheses how it differs from the official task."""
     train: EncodedExamples
     dev: dict[str, EncodedExamples]
     test: dict[str, EncodedExamples]
     notes: list[str] = field(default_factory=list)
-    """What a reader of the scores must know."""
+    """Remarks for the report."""
 
 
 def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tokenizer, predict: bool) -> TaskData:
@@ -64,11 +65,11 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     notes: list[str] = []
 
     def encoded(examples: Examples, file: str) -> EncodedExamples:
-        if examples.left_out:
-            notes.append(f"{file}: {examples.left_out} rows with missing cells left out, as the release has them")
+        if examples.skipped:
+            notes.append(f"{file}: skipped {examples.skipped} rows with missing cells, which the official release has")
         return encode(examples, tokenizer, config.sequence_length)
 
-    dev = {suffix: encoded(read_table(data_dir, table, task), table.file) for suffix, table in task.dev.items()}
+    dev = {prefix: encoded(read_table(data_dir, table, task), table.file) for prefix, table in task.dev.items()}
     if config.split_dev:
         title = f"{task.name} (dev split 80/20)"
         train, dev = _split(dev)
@@ -81,12 +82,12 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> EncodedExamples:
-    """Tokenise; what is too long is cut from the end of the longer text, token by token (BERT's published code)."""
+    """Tokenize, and truncate long sequences at the end of the longer text, token by token (BERT's published code)."""
     special = tokenizer.special
     columns = [tokenizer.encode_batch(column) for column in zip(*examples.texts, strict=True)]
     tokens, firsts = [], []
     for pieces in zip(*columns, strict=True):
-        kept = _cut([len(part) for part in pieces], sequence_length - 1 - len(pieces))
+        kept = _truncated([len(part) for part in pieces], sequence_length - 1 - len(pieces))
         ids = [special.cls]
         for part, length in zip(pieces, kept, strict=True):
             ids += [*part[:length], special.sep]
@@ -95,22 +96,22 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
     return EncodedExamples(tokens, np.array(firsts, np.int64), examples.labels, examples.indices)
 
 
-def _cut(lengths: list[int], room: int) -> list[int]:
-    """Token counts after cutting: an even share each, and what one leaves unused goes to the other."""
-    if len(lengths) == 1 or sum(lengths) <= room:
-        return [min(length, room) for length in lengths]
+def _truncated(lengths: list[int], limit: int) -> list[int]:
+    """Lengths of the texts after truncation to ``limit`` tokens together, with the longer text truncated first."""
+    if len(lengths) == 1 or sum(lengths) <= limit:
+        return [min(length, limit) for length in lengths]
     first, second = lengths
-    half = room // 2
-    kept_second = min(second, max(half, room - first))
-    return [min(first, room - kept_second), kept_second]
+    half = limit // 2
+    kept_second = min(second, max(half, limit - first))
+    return [min(first, limit - kept_second), kept_second]
 
 
 def _split(dev: dict[str, EncodedExamples]) -> tuple[EncodedExamples, dict[str, EncodedExamples]]:
-    """(train rows, dev sets) out of the first dev set; further ones (MNLI's mismatched) stay whole."""
-    suffix, examples = next(iter(dev.items()))
+    """Split the first dev set into (train, dev); further dev sets (MNLI's mismatched) are not split."""
+    prefix, examples = next(iter(dev.items()))
     order = np.random.default_rng(SPLIT_SEED).permutation(len(examples.tokens))
     cut = round(TRAIN_SHARE_OF_DEV * len(order))
-    return examples.take(order[:cut]), {**dev, suffix: examples.take(order[cut:])}
+    return examples.take(order[:cut]), {**dev, prefix: examples.take(order[cut:])}
 
 
 def _limited(train: EncodedExamples, limit: int | None, notes: list[str]) -> EncodedExamples:
@@ -121,7 +122,9 @@ def _limited(train: EncodedExamples, limit: int | None, notes: list[str]) -> Enc
     return train.take(np.random.default_rng(SPLIT_SEED).permutation(rows)[:limit])
 
 
-def _test_sets(task: Task, data_dir: Path, encoded, notes: list[str]) -> dict[str, EncodedExamples]:
+def _test_sets(
+    task: Task, data_dir: Path, encoded: Callable[[Examples, str], EncodedExamples], notes: list[str]
+) -> dict[str, EncodedExamples]:
     sets = {}
     for name, table in task.test.items():
         try:

@@ -1,82 +1,105 @@
-"""A suite of tasks x models x seeds -> results -> a report.
+"""Evaluation of a checkpoint: fine-tune it on every task of a suite with every seed, and write a report.
 
-Each result is a small JSON file under ``OUTPUT/results``, keyed by everything that it depends on: what was computed
-once for the same checkpoint, files and settings is not computed again.
+Each fine-tuning result is a small JSON file in ``OUTPUT/results``, keyed by everything that it depends on, so that it
+is not computed again for the same checkpoint, files and settings.
 """
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import torch
 
 from configs.errors import ConfigError
+from configs.storage import digest, write_text
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 from evaluation import report
 from evaluation.config import EvaluationConfig, FinetuneConfig
 from evaluation.encoding import TaskData, load_task
 from evaluation.finetune import finetune
 from evaluation.progress import Progress
-from evaluation.reading import MissingFileError, write_predictions, write_whole
-from evaluation.results import MODELS, Result, file_digest, fingerprint, key_of, recorded
+from evaluation.reading import MissingFileError, write_predictions
+from evaluation.results import MODELS, Result, fingerprint, key_of, read_result
 from evaluation.tasks import TASKS
 from pretrain import precision
 from pretrain.checkpoints.load import latest, load_backbone
 
 
-def evaluate(config: EvaluationConfig, checkpoint: Path, data_dir: Path, output: Path) -> Path:
-    """Fine-tune and score the whole suite; returns the path of ``report.md`` in ``output``.
+def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
+    """Fine-tune ``config.checkpoint`` on the tasks in ``config.data_dir`` and write the report.
 
-    Beside it: ``report.json``, ``report.png``, ``results/*.json`` and ``submission/*.tsv``.
+    Args:
+        output: folder for ``report.md``, ``report.json``, ``report.png``, ``results/*.json`` and ``submission/*.tsv``;
+            None: ``config.output``.
+
+    Returns:
+        The path of ``report.md``.
 
     Raises:
         TaskError: a task's file breaks its layout, no task can run, or training diverged.
         CheckpointError: the checkpoint cannot be loaded.
-        ConfigError: the checkpoint's model takes no sequences as long as the suite's.
+        ConfigError: a folder is not configured, or a sequence length exceeds the positions of the model.
     """
+    checkpoint = _configured(config.checkpoint, "checkpoint")
+    data_dir = _configured(config.data_dir, "data_dir")
+    output = _configured(output or config.output, "output")
+    started = datetime.now().astimezone()
     if config.suite.threads:
         torch.set_num_threads(config.suite.threads)
-    started = datetime.now().astimezone()
     device = _device(config.suite.device)
+    config = _with_precision(config, device)
+    # Resolved once, because a training run may save a newer checkpoint during the evaluation.
+    folder = latest(checkpoint) or checkpoint
+    loaded = load_backbone(folder)
+    _check_lengths(config, loaded.backbone)
+    tasks, skipped = _load_tasks(config, data_dir, Tokenizer.load(loaded.tokenizer_path))
+    identity = fingerprint(loaded.backbone, loaded.tokenizer_path)
+    (output / "results").mkdir(parents=True, exist_ok=True)
+    results = list(_results(config, folder, identity, tasks, output, device))
+    run = report.RunInfo(str(checkpoint), loaded.step, identity, started)
+    return report.write(output, config, tasks, results, skipped, run)
+
+
+def _configured(folder: Path | None, key: str) -> Path:
+    if folder is None:
+        option = key.replace("_", "-")
+        raise ConfigError(f"the evaluation has no {key}; use --{option} DIR, or set {key} in the TOML file")
+    return folder
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("suite.device is 'cuda', but torch finds no GPU; use --set suite.device=auto")
+    return torch.device("cuda" if torch.cuda.is_available() and name != "cpu" else "cpu")
+
+
+def _with_precision(config: EvaluationConfig, device: torch.device) -> EvaluationConfig:
+    """Resolve precision "auto" to the best precision of ``device``."""
     available = precision.of_device(device)
     resolved = config.with_precision(available.name)
     if resolved != config:
         print(f"fine-tuning on {device.type} in {available}", flush=True)
-    config = resolved
-    # Named once: a training that still runs may write a newer one before the last task begins.
-    folder = latest(checkpoint) or checkpoint
-    loaded = load_backbone(folder)
-    _check_lengths(config, loaded.backbone)
-    loaded_tasks, skipped = _load_tasks(config, data_dir, Tokenizer.load(loaded.tokenizer_path))
-    identity = fingerprint(loaded.backbone, loaded.tokenizer_path)
-    results = list(_results(config, folder, identity, loaded_tasks, output, device))
-    return report.write(
-        output, config, loaded_tasks, results, skipped, report.Subject(str(checkpoint), loaded.step, identity, started)
-    )
-
-
-def _device(asked: str) -> torch.device:
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("suite.device is 'cuda', but torch finds no GPU; use --set suite.device=auto")
-    return torch.device("cuda" if torch.cuda.is_available() and asked != "cpu" else "cpu")
+    return resolved
 
 
 def _check_lengths(config: EvaluationConfig, backbone: torch.nn.Module) -> None:
     positions = getattr(backbone, "positions", None)
     for name in config.suite.tasks:
-        asked = config.settings(name).sequence_length
-        if positions is not None and asked > positions:
+        length = config.settings(name).sequence_length
+        if positions is not None and length > positions:
             raise ConfigError(
-                f"{name}: finetune.sequence_length {asked} is more than the {positions} positions of this checkpoint's "
-                f"model; use --set finetune.sequence_length={positions}"
+                f"{name}: finetune.sequence_length {length} is more than the {positions} positions of this "
+                f"checkpoint's model; use --set finetune.sequence_length={positions}"
             )
 
 
 def _load_tasks(
     config: EvaluationConfig, data_dir: Path, tokenizer: Tokenizer
 ) -> tuple[list[TaskData], dict[str, str]]:
-    """(what can run, reason by name of what cannot); everything is read before anything is trained."""
+    """Read the files of all tasks, before any training; returns (tasks, reason by name of each skipped task)."""
     tasks, skipped = [], {}
     for name in config.suite.tasks:
         try:
@@ -100,6 +123,7 @@ def _results(
     output: Path,
     device: torch.device,
 ) -> Iterator[Result]:
+    """One result for each task, model and seed: read from ``output/results``, or computed and written there."""
     models = [model for model in MODELS if config.suite.baseline or model == "pretrained"]
     runs = [(data, model, seed) for data in tasks for model in models for seed in config.suite.seeds]
     with Progress(len(runs)) as progress:
@@ -107,16 +131,16 @@ def _results(
             settings = config.settings(data.task.name)
             key = key_of(identity, data, settings, model, seed)
             path = output / "results" / f"{data.task.name}-{model}-{seed}-{key[:12]}.json"
-            submits = model == "pretrained" and seed == config.suite.seeds[0]
-            files = {name: output / "submission" / f"{name}.tsv" for name in (data.test if submits else {})}
+            predicts_test = model == "pretrained" and seed == config.suite.seeds[0]
+            files = {name: output / "submission" / f"{name}.tsv" for name in (data.test if predicts_test else {})}
             progress.begin(f"{data.title}, {model}, seed {seed}")
-            result = recorded(path, files)
-            how = "already computed"
+            result = read_result(path, files)
+            status = "already computed"
             if result is None:
                 result = _run(checkpoint, data, settings, model, seed, files, device, progress)
-                how = f"{result.seconds:.0f} s"
-                write_whole(path, json.dumps(result.to_json(key), indent=2) + "\n")
-            progress.end(result, how)
+                status = f"{result.seconds:.0f} s"
+                write_text(path, json.dumps(result.to_json(key), indent=2) + "\n")
+            progress.end(result, status)
             yield result
 
 
@@ -130,12 +154,13 @@ def _run(
     device: torch.device,
     progress: Progress,
 ) -> Result:
-    begun = datetime.now()
+    """Fine-tune once and write the submission ``files``, by name; without any, the test sets are not predicted."""
+    start = time.monotonic()
     backbone = load_backbone(checkpoint, seed=MODELS[model](seed)).backbone
-    shown = data if files else TaskData(data.task, data.title, data.train, data.dev, {})
-    outcome = finetune(backbone, shown, settings, seed, device, progress.advance)
+    outcome = finetune(backbone, data if files else replace(data, test={}), settings, seed, device, progress.advance)
     for name, file in files.items():
+        file.parent.mkdir(exist_ok=True)
         write_predictions(file, data.task, data.test[name].indices, outcome.predictions[name])
-    seconds = (datetime.now() - begun).total_seconds()
-    digests = {name: file_digest(file) for name, file in files.items()}
-    return Result(data.task.name, model, seed, outcome.scores, outcome.epoch, round(seconds, 2), digests)
+    seconds = round(time.monotonic() - start, 2)
+    digests = {name: digest(file) for name, file in files.items()}
+    return Result(data.task.name, model, seed, outcome.scores, outcome.epoch, seconds, digests)

@@ -1,6 +1,6 @@
-"""What stands on a backbone to solve a task: pooling, an optional hidden layer, and the outputs.
+"""Task head on a backbone: pooling, an optional hidden layer, and the output layer.
 
-T tokens, B sequences, D width; C outputs.
+T tokens, B sequences, D width, C outputs, L layers.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def first(hidden_TD: Tensor, batch: Batch) -> Tensor:
 
 
 def last(hidden_TD: Tensor, batch: Batch) -> Tensor:
-    """The state of each sequence's last token, [B, D]: the one that has seen all in a model that looks left."""
+    """The state of each sequence's last token, [B, D], which depends on the whole sequence in a causal model."""
     return hidden_TD[batch.layout.ends_B]
 
 
@@ -29,7 +29,7 @@ def mean(hidden_TD: Tensor, batch: Batch) -> Tensor:
 
 
 def pair(hidden_TD: Tensor, batch: Batch) -> Tensor:
-    """(u, v, |u-v|, u*v) of the means of both segments, [B, 4 D]; v is zero where there is no second segment."""
+    """(u, v, |u-v|, u*v) of the means of both segments, [B, 4 D]; v is 0 without a second segment."""
     lengths_B = batch.layout.cu_seqlens_B1.long().diff()
     first_B = batch["first_lengths"]
     means_B2D = _means(hidden_TD, torch.stack([first_B, lengths_B - first_B], 1).flatten()).unflatten(0, (-1, 2))
@@ -48,11 +48,11 @@ POOLINGS: dict[str, tuple[Callable[[Tensor, Batch], Tensor], int]] = {
     "mean": (mean, 1),
     "pair": (pair, 4),
 }
-"""Name -> (function, size of what it gives in widths)."""
+"""Name -> (function, width of its result as a multiple of D)."""
 
 
 class Mixture(nn.Module):
-    """All layers' states -> one: gamma times their mean with softmax(weights) (ELMo, Peters et al. 2018, eq. 1)."""
+    """Weighted mean of all layers' states, times gamma (ELMo, Peters et al. 2018, eq. 1)."""
 
     def __init__(self, layers: int):
         super().__init__()
@@ -61,14 +61,15 @@ class Mixture(nn.Module):
 
     def forward(self, layers: tuple[Tensor, ...]) -> Tensor:
         """[T, D] of each layer -> [T, D]."""
-        mixed_TD = torch.stack([share * state for share, state in zip(self.weights.softmax(0), layers, strict=True)])
-        return self.gamma * mixed_TD.sum(0)
+        shares = self.weights.softmax(0)
+        weighted_LTD = torch.stack([share * hidden_TD for share, hidden_TD in zip(shares, layers, strict=True)])
+        return self.gamma * weighted_LTD.sum(0)
 
 
 class Head(nn.Module):
-    """What a backbone makes of a batch -> outputs [B, C].
+    """A backbone's hidden states -> outputs [B, C].
 
-    Over the first token's state the hidden layer is BERT's pooler, and starts from the pretrained one if there is one.
+    With pooling "first" the hidden layer is BERT's pooler, initialized from the pretrained pooler if there is one.
     """
 
     def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig):

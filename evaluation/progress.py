@@ -1,4 +1,4 @@
-"""How far an evaluation is: one bar on a terminal, one line for each finished run everywhere."""
+"""Progress display of an evaluation: progress bars on a terminal, and one line for each finished run."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -8,7 +8,7 @@ from evaluation.results import Result
 
 
 class Progress:
-    """Used as ``with Progress(runs) as progress``; ``begin``, ``advance`` and ``end`` for each run."""
+    """Context manager; call ``begin``, ``advance`` and ``end`` for each of ``runs`` fine-tuning runs."""
 
     def __init__(self, runs: int):
         self.console = Console(highlight=False)
@@ -41,12 +41,12 @@ class Progress:
         self.bar.reset(self.current, description=title, total=None)
 
     def advance(self, step: int, steps: int) -> None:
-        """Tell how far the run is."""
+        """Show that ``step`` of ``steps`` are finished in the current run."""
         self.bar.update(self.current, completed=step, total=steps)
 
-    def end(self, result: Result, how: str) -> None:
-        """Finish the run and print its scores, in points of 100."""
+    def end(self, result: Result, status: str) -> None:
+        """Finish the current run and print its scores (times 100) and ``status``."""
         self.done += 1
         self.bar.update(self.total, completed=self.done)
         scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in result.scores.items())
-        self.console.print(f"[{self.done}/{self.runs}] {self.title}: {scores} ({how})", markup=False, soft_wrap=True)
+        self.console.print(f"[{self.done}/{self.runs}] {self.title}: {scores} ({status})", markup=False, soft_wrap=True)

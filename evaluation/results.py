@@ -1,4 +1,4 @@
-"""What one fine-tuning gave, on disk, and what it depends on."""
+"""Result of one fine-tuning run, its JSON file, and the key of everything that it depends on."""
 
 import hashlib
 import json
@@ -12,14 +12,15 @@ import numpy as np
 from torch import nn
 
 import configs
+from configs.storage import digest, digest_of
 from evaluation.config import FinetuneConfig
 from evaluation.encoding import EncodedExamples, TaskData
 
 PROCEDURE = 1
-"""Raised when the way of training or scoring changes, so that earlier results are computed anew."""
+"""Version of training and scoring; increased by a change of either, so that earlier results are not reused."""
 
 MODELS: dict[str, Callable[[int], int | None]] = {"pretrained": lambda seed: None, "random": lambda seed: seed}
-"""Name -> the seed of random weights for a fine-tuning's seed; None: the checkpoint's own weights."""
+"""Name -> function from the seed of a run to the seed of random weights; None: the checkpoint's weights."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,19 @@ class Result:
     model: str
     seed: int
     scores: dict[str, float]
-    """Fractions by metric; NaN where undefined."""
+    """By metric, as fractions; NaN where undefined."""
     epoch: int
     seconds: float
     submission: dict[str, str]
-    """SHA-256 of each submission file that came with it, by name."""
+    """SHA-256 of each submission file of this run, by name."""
 
     @property
     def score(self) -> float:
-        """The task's score: the mean of its metrics, as GLUE takes it."""
+        """The task's score: the mean of its metrics, as in GLUE."""
         return sum(self.scores.values()) / len(self.scores)
 
     def to_json(self, key: str) -> dict[str, Any]:
-        """Plain values; an undefined score becomes null."""
+        """Plain JSON values; an undefined score becomes null."""
         scores = {name: None if math.isnan(value) else value for name, value in self.scores.items()}
         return {**asdict(self), "scores": scores, "key": key}
 
@@ -54,48 +55,43 @@ class Result:
         return cls(**{**kept, "scores": scores})
 
 
-def recorded(path: Path, files: dict[str, Path]) -> Result | None:
-    """The result at ``path``, if it is there and so is each of the submission files that came with it."""
+def read_result(path: Path, files: dict[str, Path]) -> Result | None:
+    """Read the result at ``path``; None if it, or one of its submission ``files``, is missing or has changed."""
     if not path.exists():
         return None
     result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
-    whole = all(file.exists() and file_digest(file) == result.submission.get(name) for name, file in files.items())
-    return result if whole else None
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    unchanged = all(file.exists() and digest(file) == result.submission.get(name) for name, file in files.items())
+    return result if unchanged else None
 
 
 def fingerprint(backbone: nn.Module, tokenizer_path: Path) -> str:
-    """SHA-256 of a backbone's weights and its tokenizer: the same for the same model, wherever and however saved."""
-    digest = hashlib.sha256(tokenizer_path.read_bytes())
+    """SHA-256 of a backbone's weights and its tokenizer, independent of the folder and format it was loaded from."""
+    sha256 = hashlib.sha256(tokenizer_path.read_bytes())
     pooler = {f"pooler.{name}": tensor for name, tensor in getattr(backbone, "pooler", {}).items()}
     for name, tensor in sorted({**backbone.state_dict(), **pooler}.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()
+        sha256.update(name.encode())
+        sha256.update(tensor.detach().cpu().float().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def key_of(identity: str, data: TaskData, settings: FinetuneConfig, model: str, seed: int) -> str:
     """SHA-256 of everything that a result depends on."""
-    what = {
+    inputs = {
         "procedure": PROCEDURE,
         "checkpoint": identity,
         "task": data.title,
-        "train": _digest(data.train),
-        "dev": {suffix: _digest(dev) for suffix, dev in data.dev.items()},
-        "test": {name: _digest(test) for name, test in data.test.items()},
+        "train": _examples_digest(data.train),
+        "dev": {prefix: _examples_digest(dev) for prefix, dev in data.dev.items()},
+        "test": {name: _examples_digest(test) for name, test in data.test.items()},
         "settings": configs.dump(settings),
         "model": model,
         "seed": seed,
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return digest_of(json.dumps(inputs, sort_keys=True).encode())
 
 
-def _digest(examples: EncodedExamples) -> str:
-    digest = hashlib.sha256(np.concatenate(examples.tokens).tobytes())
-    digest.update(examples.lengths.tobytes())
-    digest.update(examples.labels.tobytes())
-    return digest.hexdigest()
+def _examples_digest(examples: EncodedExamples) -> str:
+    sha256 = hashlib.sha256(np.concatenate(examples.tokens).tobytes())
+    sha256.update(examples.lengths.tobytes())
+    sha256.update(examples.labels.tobytes())
+    return sha256.hexdigest()

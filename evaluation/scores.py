@@ -1,7 +1,6 @@
-"""The table of metrics. Each takes (labels, predictions) and gives a fraction: 1 is perfect.
+"""The table of metrics. Each is a function of (labels, predictions) and returns a fraction: 1 is perfect.
 
-A metric that is not defined for what a model predicted (a correlation with a constant) is NaN, and is shown as
-"undefined": a number is never put in its place.
+A metric that is undefined for the predictions (a correlation with a constant) is NaN, and is reported as "undefined".
 """
 
 import warnings

@@ -1,7 +1,7 @@
-"""Results of single seeds -> medians, spreads and means, in points of 100."""
+"""Medians, spreads and means over seeds and tasks, from the results of single runs. All scores are times 100."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,10 @@ from evaluation.scores import METRICS
 
 @dataclass(frozen=True)
 class Statistic:
-    """One figure over several seeds."""
+    """One score over several seeds."""
 
     values: tuple[float, ...]
-    """Points of 100 by seed, in the suite's order; NaN where undefined."""
+    """By seed, in the order of ``suite.seeds``; NaN where undefined."""
 
     @property
     def defined(self) -> list[float]:
@@ -24,7 +24,7 @@ class Statistic:
 
     @property
     def median(self) -> float:
-        """NaN if no seed has a value."""
+        """NaN if the score is undefined for all seeds."""
         return float(np.median(self.defined)) if self.defined else math.nan
 
     @property
@@ -47,25 +47,25 @@ class Statistic:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row of the report: a task, one metric of it, or the mean over tasks."""
+class ReportRow:
+    """Scores of a task, of one of its metrics, or the mean over tasks."""
 
     title: str
     models: dict[str, Statistic]
-    """By model: "pretrained", and "random" where that was run."""
+    """By model: "pretrained", and "random" if the baseline was run."""
     most_frequent: float = math.nan
-    """Points of answering the most frequent training label always; NaN where that has no score."""
+    """Score of always predicting the most frequent training label; NaN for a regression."""
 
     @property
     def difference(self) -> float:
-        """Median of the pretrained model minus that of its random-init baseline; NaN without one."""
+        """Median of the pretrained model minus median of the random-init baseline; NaN without a baseline."""
         if "random" not in self.models:
             return math.nan
         return self.models["pretrained"].median - self.models["random"].median
 
     @property
     def beyond_spread(self) -> bool:
-        """Is the difference larger than the spread of either model over seeds?"""
+        """Whether the difference is larger than the spread of either model over seeds."""
         return self.difference > max(statistic.spread for statistic in self.models.values())
 
     def to_json(self) -> dict[str, object]:
@@ -79,65 +79,69 @@ class Line:
 
 @dataclass(frozen=True)
 class Summary:
-    """Every figure of a report."""
+    """All scores of a report."""
 
-    tasks: dict[str, Line]
-    """By title of the task: its score, the mean of its metrics."""
-    metrics: dict[str, dict[str, Line]]
+    tasks: dict[str, ReportRow]
+    """By title of the task: the mean of its metrics."""
+    metrics: dict[str, dict[str, ReportRow]]
     """By title of the task, by metric."""
-    mean: Line
-    """Over tasks, each counting once; first taken within each seed."""
+    mean: ReportRow
+    """Mean over the tasks within each seed; a task with several metrics counts once."""
     mean_over: list[str]
-    """Titles of the tasks that the mean is taken over."""
+    """Titles of the tasks in the mean."""
 
     @property
     def models(self) -> list[str]:
-        """ "pretrained", and "random" where that baseline was run."""
+        """ "pretrained", and "random" if the baseline was run."""
         return list(next(iter(self.tasks.values())).models)
 
 
 def summarise(tasks: Sequence[TaskData], results: Sequence[Result], mean_over: Sequence[str]) -> Summary:
-    """Put ``results`` together; ``mean_over`` names tasks, or is empty for all of ``tasks``."""
+    """Summarize ``results``; ``mean_over`` names the tasks in the mean, and is empty for all of ``tasks``."""
     scores, metrics = {}, {}
     for data in tasks:
-        own = [result for result in results if result.task == data.task.name]
+        task_results = [result for result in results if result.task == data.task.name]
         constant = _most_frequent(data)
-        scores[data.title] = Line(
-            data.title, _by_model(own, lambda result: result.score), 100 * float(np.mean(list(constant.values())))
+        scores[data.title] = ReportRow(
+            data.title,
+            _by_model(task_results, lambda result: result.score),
+            100 * float(np.mean(list(constant.values()))),
         )
         metrics[data.title] = {
-            name: Line(name, _by_model(own, lambda result, name=name: result.scores[name]), 100 * constant[name])
+            name: ReportRow(
+                name, _by_model(task_results, lambda result, name=name: result.scores[name]), 100 * constant[name]
+            )
             for name in data.task.score_names
         }
-    counted = [data.title for data in tasks if not mean_over or data.task.name in mean_over]
-    return Summary(scores, metrics, _mean([scores[title] for title in counted]), counted)
+    in_mean = [data.title for data in tasks if not mean_over or data.task.name in mean_over]
+    return Summary(scores, metrics, _mean([scores[title] for title in in_mean]), in_mean)
 
 
-def _by_model(results: Sequence[Result], value) -> dict[str, Statistic]:
+def _by_model(results: Sequence[Result], value: Callable[[Result], float]) -> dict[str, Statistic]:
     models = dict.fromkeys(result.model for result in results)
     return {
         model: Statistic(tuple(100 * value(result) for result in results if result.model == model)) for model in models
     }
 
 
-def _mean(lines: Sequence[Line]) -> Line:
-    title = f"mean of {len(lines)}"
-    if not lines:
-        return Line(title, {})
+def _mean(rows: Sequence[ReportRow]) -> ReportRow:
+    title = f"mean of {len(rows)}"
+    if not rows:
+        return ReportRow(title, {})
     models = {
-        model: Statistic(tuple(np.mean([line.models[model].values for line in lines], axis=0).tolist()))
-        for model in lines[0].models
+        model: Statistic(tuple(np.mean([row.models[model].values for row in rows], axis=0).tolist()))
+        for model in rows[0].models
     }
-    return Line(title, models, float(np.mean([line.most_frequent for line in lines])))
+    return ReportRow(title, models, float(np.mean([row.most_frequent for row in rows])))
 
 
 def _most_frequent(data: TaskData) -> dict[str, float]:
-    """Scores of a constant answer; NaN for a regression, whose metrics compare orders."""
-    if not data.task.labels:
+    """Scores of a constant prediction; NaN for a regression, because a correlation with a constant is undefined."""
+    if data.task.is_regression:
         return dict.fromkeys(data.task.score_names, math.nan)
     label = int(np.bincount(data.train.labels).argmax())
     return {
-        f"{suffix} {metric}".strip(): METRICS[metric](dev.labels, np.full_like(dev.labels, label))
-        for suffix, dev in data.dev.items()
+        f"{prefix} {metric}".strip(): METRICS[metric](dev.labels, np.full_like(dev.labels, label))
+        for prefix, dev in data.dev.items()
         for metric in data.task.metrics
     }

@@ -1,4 +1,4 @@
-"""Starts each stage somewhere: the command ``sesame``, the DeepSpeed script and the demo.
+"""The command ``sesame``, the DeepSpeed launch script and the demo.
 
-A stage is imported only by the command that needs it, so that preparing text works on a machine without torch.
+A stage is imported inside the command that runs it, so that ``sesame prepare`` works on a machine without torch.
 """

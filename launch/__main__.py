@@ -1,4 +1,4 @@
-"""The command ``sesame``: one word per stage of the road from raw text to a score."""
+"""The command ``sesame``: one subcommand for each stage from raw text to a GLUE score, and tools around them."""
 
 import sys
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 import configs
-from configs.errors import SesameError, TaskError, path_error
-from launch.overrides import folder, with_output
+from configs.errors import SesameError, path_error
+from configs.stopping import CONTINUE, Stopped, raise_signals
+from launch.overrides import output_folder, with_folders
 
 app = typer.Typer(
     name="sesame",
-    help="From raw text to a GLUE score: prepare, pretrain, evaluate. Every stage reads one TOML file and writes one "
-    "folder. Start with: sesame demo",
+    help="Pretrain language models, from raw text to a GLUE score: prepare, pretrain, evaluate. Each stage reads one "
+    "TOML file and writes one folder. Start with: sesame demo",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -22,44 +23,45 @@ app = typer.Typer(
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one value of the file; may be repeated."),
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override one value of the file; may be repeated."),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", metavar="DIR", parser=folder, help="Folder to write, instead of the one in the file."),
+    typer.Option("--output", metavar="DIR", parser=output_folder, help="Output folder; overrides the one in the file."),
 ]
 
 
-@app.command(short_help="Turn raw text into a dataset.")
+@app.command(short_help="Prepare a dataset from raw text.")
 def prepare(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS.toml", help="What to read and what to make of it.")],
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS.toml", help="Configuration: sources, tokenizer, examples.")],
     output: Output = None,
     overrides: Overrides = None,
 ) -> None:
-    """Turn raw text into a dataset: a folder of shards with a manifest. Runs on CPUs only.
+    """Prepare a dataset from raw text: a folder of shards with a manifest. Runs on CPUs only.
 
     Example: sesame prepare configs/corpus/demo.toml --output runs/demo/dataset
     """
     from data_pipeline.prepare import CorpusConfig, prepare
 
-    config = configs.load(corpus, CorpusConfig, with_output(overrides, output))
-    print(f"dataset: {prepare(config, config.output)}")
+    raise_signals()
+    config = configs.load(corpus, CorpusConfig, with_folders(overrides, output=output))
+    print(f"dataset: {prepare(config)}")
 
 
-@app.command(short_help="Show examples as the model sees them.")
+@app.command(short_help="Show examples of a dataset.")
 def inspect(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="train or validation.")] = "train",
-    count: Annotated[int, typer.Option(min=1, metavar="N", help="How many examples.")] = 5,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Number of examples.")] = 5,
     row: Annotated[
-        int | None, typer.Option(metavar="N", help="Only this row, with file and place of its text.")
+        int | None, typer.Option(metavar="N", help="Show only this row, with the source of its text.")
     ] = None,
 ) -> None:
-    """Show a few examples as the model sees them, with masks and labels made visible.
+    """Show a few examples as the model sees them, with their masks and labels.
 
     Example: sesame inspect runs/demo/dataset --count 3
 
-    With --row it shows one example and the file and place that its text is from: so a bad batch is traced.
+    With --row it shows one example, and the file and position of its source text.
     """
     from rich.console import Console
 
@@ -74,14 +76,14 @@ def inspect(
 def verify(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
     card: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the card; without it DATASET/card.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of the dataset card; default: DATASET/card.")
     ] = None,
 ) -> None:
-    """Check everything that a dataset promises: checksums, counts, masking, whole words, pairs, levels.
+    """Check a dataset against its manifest: checksums, counts, masking, whole words, pairs, unigram baseline.
 
     Example: sesame verify runs/demo/dataset
 
-    What was found is also written as a card: a README.md with pictures, which is not part of the dataset.
+    The findings are also written as a dataset card: a README.md with plots, which is not part of the dataset.
     """
     from data_pipeline.inspection.card import FOLDER, write_card
     from data_pipeline.verification.verify import verify
@@ -93,57 +95,71 @@ def verify(
 
 @app.command(short_help="Train a model on a dataset.")
 def pretrain(
-    run: Annotated[Path, typer.Argument(metavar="RUN.toml", help="The model, the dataset and how to train.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Configuration: model, dataset and training.")],
     output: Output = None,
     overrides: Overrides = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Start N trainers on this machine."),
+        typer.Option(min=1, metavar="N", help="Start N processes on this machine with DeepSpeed's launcher."),
     ] = None,
 ) -> None:
-    """Train a model on a dataset; started again with the same output folder, it goes on where it stopped.
+    """Train a model on a dataset. Run again with the same output folder, it resumes from the last checkpoint.
 
     Example: sesame pretrain configs/pretrain/demo.toml --output runs/demo/pretrain
 
-    Without --processes the training runs in this very process, or joins the processes of torchrun or of the
-    deepspeed launcher when one of them has started it.
+    Without --processes the training runs in this process, which may be one of those that torchrun or the deepspeed
+    launcher has started.
     """
     from launch import pretraining
 
-    raise typer.Exit(pretraining.start(run, with_output(overrides, output), processes or 1))
+    raise typer.Exit(pretraining.start(run, with_folders(overrides, output=output), processes or 1))
 
 
-@app.command(short_help="Fine-tune on tasks and write the table.")
+@app.command(short_help="Fine-tune a checkpoint on tasks and report its scores.")
 def evaluate(
-    suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Which tasks, seeds and settings.")],
-    checkpoint: Annotated[Path, typer.Option(metavar="DIR", help="A checkpoint or a run written by pretrain.")],
-    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="The tasks in GLUE's layout: DIR/CoLA/train.tsv ...")],
+    suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Configuration: tasks, seeds and settings.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A checkpoint, or the output folder of pretrain; overrides the one in the file."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Task files in GLUE's layout, DIR/CoLA/train.tsv; overrides the one in the file."
+        ),
+    ] = None,
     output: Output = None,
     overrides: Overrides = None,
 ) -> None:
-    """Fine-tune a checkpoint, and the same model from random weights, on each task; write the table.
+    """Fine-tune a checkpoint, and the same model from random weights, on each task; write a report of the scores.
 
     Example: sesame evaluate configs/evaluation/glue.toml --checkpoint runs/demo/pretrain --data-dir glue
+
+    Without an output folder the report is written to runs/SUITE.
     """
     from evaluation.config import EvaluationConfig
     from evaluation.evaluate import evaluate
 
-    config = configs.load(suite, EvaluationConfig, overrides or ())
-    evaluate(config, checkpoint, data_dir, output or Path("runs") / suite.stem)
+    overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)
+    raise_signals()
+    config = configs.load(suite, EvaluationConfig, overrides)
+    evaluate(config, config.output or Path("runs") / suite.stem)
 
 
-@app.command(short_help="Write a checkpoint for transformers.")
+@app.command(short_help="Convert a checkpoint to a transformers model.")
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint or a run written by pretrain.")
+        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or the output folder of pretrain.")
     ],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the model folder is written.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of the model.")],
 ) -> None:
-    """Write a checkpoint as a model folder that Hugging Face transformers loads: config, safetensors, tokenizer files.
+    """Convert a checkpoint to a model folder of Hugging Face transformers: config, safetensors, tokenizer files.
 
     Example: sesame export runs/small/bert runs/small/bert-model
 
-    What transformers has no class for is refused, with the setting that is in the way.
+    A model without a class in transformers is an error that names the unsupported setting.
     """
     from pretrain.huggingface.to_hf import export
 
@@ -151,16 +167,16 @@ def export(
     print("\n".join((f"model: {written.folder} ({written.architecture})", *written.notes)))
 
 
-@app.command("import", short_help="Read a model of transformers.")
+@app.command("import", short_help="Convert a transformers model to a checkpoint.")
 def import_model(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder: config.json and safetensors.")],
-    output: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Where the checkpoint is written.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Model folder: config.json and safetensors.")],
+    output: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Output folder of the checkpoint.")],
 ) -> None:
-    """Read a model folder of Hugging Face transformers as a checkpoint, to be evaluated or trained further.
+    """Convert a model folder of Hugging Face transformers to a checkpoint, for evaluation or further training.
 
     Example: sesame import runs/small/bert-model runs/small/bert-again
 
-    To train it further, name it as initial_checkpoint in a run, and prepare the text with its tokenizer.model.
+    To train it further, set it as initial_checkpoint of a run, and prepare the dataset with its tokenizer.model.
     """
     from pretrain.huggingface.from_hf import import_model
 
@@ -169,17 +185,17 @@ def import_model(
     print("\n".join((f"checkpoint: {written.folder} (family {written.family}, with {heads})", *written.notes)))
 
 
-@app.command(short_help="Make small tasks from held-out documents.")
+@app.command(short_help="Make small tasks from validation documents.")
 def probe_tasks(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder written by `sesame prepare`.")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the task folders are written.")],
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the choice of sentences.")] = 1,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of the tasks.")],
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sentences and their changes.")] = 1,
 ) -> None:
-    """Make small tasks in GLUE's layout from the documents that a dataset holds out.
+    """Make small tasks in GLUE's layout from the validation documents of a dataset.
 
     Example: sesame probe-tasks runs/demo/dataset runs/demo/tasks
     """
-    from evaluation.tasks.probe import write_tasks
+    from evaluation.probe_data import write_tasks
 
     write_tasks(dataset, directory, seed)
     print(f"tasks: {directory}")
@@ -187,33 +203,26 @@ def probe_tasks(
 
 @app.command(short_help="Download GLUE in its official layout.")
 def fetch_glue(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the task folders are written.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of the tasks.")],
 ) -> None:
     """Download the GLUE tasks from the Hugging Face hub, in the layout that evaluate reads.
 
     Example: sesame fetch-glue glue
 
-    It needs a network and the package huggingface_hub.
+    Requires network access and the package huggingface_hub (pip install 'sesame[hub]').
     """
-    try:
-        from evaluation.fetch import fetch
-    except ModuleNotFoundError as error:
-        if error.name != "huggingface_hub":
-            raise
-        raise TaskError(
-            "fetch-glue needs the package huggingface_hub; install it with: pip install 'sesame[hub]'"
-        ) from None
+    from evaluation.fetch import fetch
 
     print(f"tasks: {fetch(directory)}")
 
 
-@app.command("compile", short_help="Compile ahead what prepare needs.")
+@app.command("compile", short_help="Compile the loops of prepare.")
 def precompile() -> None:
-    """Compile the loops that prepare text for this processor, so that no run has to do it.
+    """Compile the loops of prepare for this processor, so that the first run does not have to.
 
     Example: sesame compile
 
-    `make` and the images do this. Without it the first run compiles what it needs and keeps it.
+    `make` and the Docker images do this. Otherwise the first run compiles what it needs and caches it.
     """
     from data_pipeline.precompile import precompile
 
@@ -253,31 +262,31 @@ def submit(
     habits = configs.load(cluster, slurm.ClusterConfig, ()) if cluster else slurm.ClusterConfig()
     chosen = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
     allocation = slurm.Allocation(nodes, gpus_per_node, time)
-    chain = slurm.jobs(files, with_output(overrides, output), processes or gpus_per_node or 1, checkpoint, data_dir)
+    chain = slurm.jobs(
+        files, with_folders(overrides, output=output), processes or gpus_per_node or 1, checkpoint, data_dir
+    )
     lines = slurm.submit(chain, allocation, habits.model_copy(update=chosen), dry_run=dry_run)
     print("\n".join(lines))
 
 
-@app.command(short_help="Walk the whole road in a few minutes.")
+@app.command(short_help="Run all stages on a small example.")
 def demo(
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all that the demo writes.")] = Path(
-        "runs/demo"
-    ),
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Output folder of all stages.")] = Path("runs/demo"),
     glue: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fine-tune on the real GLUE in this folder instead.")
+        Path | None, typer.Option(metavar="DIR", help="Fine-tune on the GLUE tasks in this folder instead.")
     ] = None,
 ) -> None:
-    """Walk the whole road in a few minutes: prepare, pretrain, fine-tune, and show the table.
+    """Run all stages on a small example in a few minutes: prepare, pretrain, fine-tune, and show the scores.
 
     Example: sesame demo
     """
-    from launch.demo import walk
+    from launch.demo import run_demo
 
-    raise typer.Exit(walk(output, glue))
+    raise typer.Exit(run_demo(output, glue))
 
 
 def main() -> None:
-    """Entry point: what a person can mend is one sentence and exit code 2, anything else its traceback."""
+    """Entry point: an error of the user is one sentence and exit code 2, anything else a traceback."""
     try:
         app()
     except SesameError as error:
@@ -288,8 +297,11 @@ def main() -> None:
             raise
         print(f"sesame: {known}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(f"sesame: stopped by {stopped}; run the same command again to resume", file=sys.stderr)
+        sys.exit(CONTINUE)
     except KeyboardInterrupt:
-        print("sesame: interrupted; the same command goes on from what is complete", file=sys.stderr)
+        print("sesame: interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""What the command line changes in a configuration file."""
+"""Conversion of command-line options to overrides of a configuration file."""
 
 import json
 from collections.abc import Sequence
@@ -7,18 +7,20 @@ from pathlib import Path
 from configs.errors import ConfigError
 
 
-def folder(text: str) -> Path:
-    """The folder of ``--output``.
+def output_folder(text: str) -> Path:
+    """Parse the value of ``--output``.
 
     Raises:
-        ConfigError: it is empty, which would be the folder that the command was started in.
+        ConfigError: it is empty, which would mean the current folder.
     """
     if not text.strip():
         raise ConfigError("--output is empty; name a folder")
     return Path(text)
 
 
-def with_output(overrides: Sequence[str] | None, output: Path | str | None) -> list[str]:
-    """The overrides, and ``--output`` as one more; quoted, because a folder may be named 7."""
-    changes = list(overrides or ())
-    return changes if output is None else [*changes, f"output={json.dumps(str(output), ensure_ascii=False)}"]
+def with_folders(overrides: Sequence[str] | None, **folders: Path | str | None) -> list[str]:
+    """Append an override for each folder that is not None; quoted, because a folder may have a name like 7."""
+    quoted = [
+        f"{key}={json.dumps(str(folder), ensure_ascii=False)}" for key, folder in folders.items() if folder is not None
+    ]
+    return [*(overrides or ()), *quoted]

@@ -9,7 +9,7 @@ from pathlib import Path
 import configs
 from configs.errors import SesameError, path_error
 from configs.stopping import CONTINUE, Stopped, note_signals
-from launch.overrides import with_output
+from launch.overrides import with_folders
 from launch.place import machine
 from launch.processes import supervise
 
@@ -67,14 +67,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="launch/pretrain.sh", description="Pretrain a model.")
     parser.add_argument("--config", required=True, type=Path, metavar="RUN.toml")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
-    parser.add_argument("--output", metavar="DIR", help="folder to write, instead of the one in the file")
+    parser.add_argument("--output", metavar="DIR", help="output folder; overrides the one in the file")
     parser.add_argument("--processes", type=int, metavar="N", help="trainers on this machine (default: one a GPU)")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.processes is not None and arguments.processes < 1:
         parser.error("--processes must be 1 or more")
     try:
-        sys.exit(start(arguments.config, with_output(arguments.overrides, arguments.output), arguments.processes))
+        sys.exit(
+            start(arguments.config, with_folders(arguments.overrides, output=arguments.output), arguments.processes)
+        )
     except (SesameError, OSError) as error:
         known = path_error(error) if isinstance(error, OSError) else error
         if known is None:

@@ -39,10 +39,17 @@ from pretrain.parallel.zero import Engine
 from pretrain.stop import Clock, StepAgreement, TrainingBudget
 
 
-def train(config: RunConfig, clock: Clock = time.monotonic, request: StopRequest | None = None) -> Path:
-    """Train until ``config.steps`` or ``config.stop``, resuming from the newest checkpoint in ``config.output``.
+def train(
+    config: RunConfig,
+    output: Path | None = None,
+    *,
+    clock: Clock = time.monotonic,
+    request: StopRequest | None = None,
+) -> Path:
+    """Train until ``config.steps`` or ``config.stop``, resuming from the newest checkpoint in the output folder.
 
     Args:
+        output: folder for checkpoints and metrics; None: ``config.output``.
         request: noted signals that stop the run after a step; None: it is not stopped so.
 
     Returns:
@@ -52,6 +59,8 @@ def train(config: RunConfig, clock: Clock = time.monotonic, request: StopRequest
         SesameError: the dataset, a checkpoint or the number of processes does not fit the configuration.
         Stopped: a signal was noted, and a checkpoint is written.
     """
+    if output is not None:
+        config = config.model_copy(update={"output": output})
     mesh = meshes.Mesh(config.parallel)
     try:
         with _locked(config.output, mesh):

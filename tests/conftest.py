@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: real data where it lies beside the repository, and worlds of gloo processes."""
+"""Fixtures of several packages: real data, a small prepared dataset, and groups of gloo processes."""
 
 import json
 import os
@@ -17,16 +17,16 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data, or skip."""
+    """Folder of real data, or skip."""
     folder = Path(os.environ.get("SESAME_SHARED", ROOT.parent / "shared"))
     if not (folder / "data").is_dir():
-        pytest.skip(f"needs the real data of {folder}, which is not there")
+        pytest.skip(f"needs the real data in {folder}, which does not exist")
     return folder / "data"
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """JSON lines of documents from a small made-up language in which a sentence's words depend on its topic."""
+    """JSON lines of documents in a small artificial language, in which the words of a sentence depend on its topic."""
     draw = random.Random(3)
     syllables = [a + b for a in "bdfgklmnprstv" for b in "aeiou"]
     topics = [["".join(draw.choices(syllables, k=draw.randint(2, 3))) for _ in range(40)] for _ in range(12)]
@@ -45,10 +45,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dataset_folder(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the dataset ``name`` of the tests is prepared, or already stands: below ``SESAME_TEST_DATASETS`` if that is
-    set, for machines that have no Ray."""
-    given = os.environ.get("SESAME_TEST_DATASETS")
-    return Path(given).absolute() / name if given else tmp_path_factory.mktemp(name) / "dataset"
+    """Folder in which a dataset of the tests is prepared.
+
+    ``SESAME_TEST_DATASETS`` names a folder of prepared datasets instead, for machines without Ray.
+    """
+    prepared = os.environ.get("SESAME_TEST_DATASETS")
+    return Path(prepared).absolute() / name if prepared else tmp_path_factory.mktemp(name) / "dataset"
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +80,11 @@ World = Callable[..., list[str]]
 
 @pytest.fixture
 def world() -> World:
-    """``world(n, script, *arguments)`` runs a script in n processes that find each other over gloo; their output."""
+    """``world(n, script, *arguments)`` runs a script in n processes connected by gloo, and returns their output."""
 
     def run(processes: int, script: Path, *arguments: str) -> list[str]:
         port = random.randint(20000, 60000)
-        started = []
+        running = []
         for rank in range(processes):
             environment = os.environ | {
                 "RANK": str(rank),
@@ -96,11 +98,11 @@ def world() -> World:
                 "OMP_NUM_THREADS": "1",
             }
             command = [sys.executable, str(script), *arguments]
-            started.append(
+            running.append(
                 subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             )
-        printed = outputs(started)
-        for process, output in zip(started, printed, strict=True):
+        printed = outputs(running)
+        for process, output in zip(running, printed, strict=True):
             assert process.returncode == 0, output[-3000:]
         return printed
 

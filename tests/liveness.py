@@ -1,4 +1,4 @@
-"""Wait for processes as long as they do something: a machine may be busy, so no test has a limit in seconds."""
+"""Wait for processes as long as they use CPU time; a fixed time limit would fail on a busy machine."""
 
 import contextlib
 import subprocess
@@ -6,37 +6,38 @@ import time
 
 import psutil
 
-STILL = 600.0
-"""Seconds without any CPU time in a process or its children, after which they wait for something that never comes."""
+MAX_IDLE_SECONDS = 600.0
+"""Seconds without any CPU time in the processes and their children, after which they are considered blocked."""
 
 
-def outputs(processes: list[subprocess.Popen[str]], still: float = STILL) -> list[str]:
-    """What each process printed, when all have ended; those that are left are killed.
+def outputs(processes: list[subprocess.Popen[str]], max_idle_seconds: float = MAX_IDLE_SECONDS) -> list[str]:
+    """Wait for all processes to end, and return what each printed; on an error the remaining ones are killed.
 
     Raises:
-        AssertionError: none of them has had any CPU time for ``still`` seconds.
+        AssertionError: none of them has used any CPU time for ``max_idle_seconds``.
     """
     try:
-        return [_output(process, processes, still) for process in processes]
+        return [_output(process, processes, max_idle_seconds) for process in processes]
     finally:
         for process in processes:
             process.kill()
 
 
-def _output(process: subprocess.Popen[str], together: list[subprocess.Popen[str]], still: float) -> str:
-    used, since = _cpu_seconds(together), time.monotonic()
+def _output(process: subprocess.Popen[str], group: list[subprocess.Popen[str]], max_idle_seconds: float) -> str:
+    used, last_active = _cpu_seconds(group), time.monotonic()
     while True:
         try:
-            return process.communicate(timeout=min(1.0, still))[0]
+            return process.communicate(timeout=min(1.0, max_idle_seconds))[0]
         except subprocess.TimeoutExpired:
-            now = _cpu_seconds(together)
+            now = _cpu_seconds(group)
             if now != used:
-                used, since = now, time.monotonic()
-            assert time.monotonic() - since < still, f"processes without CPU time for {still:.0f} s: {process.args}"
+                used, last_active = now, time.monotonic()
+            idle = time.monotonic() - last_active
+            assert idle < max_idle_seconds, f"processes without CPU time for {idle:.0f} s: {process.args}"
 
 
 def _cpu_seconds(processes: list[subprocess.Popen[str]]) -> dict[int, float]:
-    """By process id, children included."""
+    """CPU time by process id, including children."""
     used: dict[int, float] = {}
     for process in processes:
         with contextlib.suppress(psutil.Error):

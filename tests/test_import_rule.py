@@ -36,9 +36,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "evaluation": (
         "tasks scores",
-        "config reading",
+        "config reading fetch probe_data",
         "encoding heads",
-        "finetune fetch",
+        "finetune",
         "results progress summary",
         "evaluate report",
     ),

@@ -1,4 +1,4 @@
-"""What pyproject.toml and the constraints promise: every import is declared, every dependency is pinned."""
+"""pyproject.toml and the constraints: every import is declared, every dependency is pinned."""
 
 import ast
 import re
@@ -17,25 +17,25 @@ DISTRIBUTIONS = {
     "backports": "backports.zstd",
     "google": "protobuf",
 }
-"""By import name, where the two differ."""
+"""Distribution by import name, where the names differ."""
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "compression"}
-"""The second is new in Python 3.14; for older ones there is a backport."""
+"""compression is new in Python 3.14; older versions use a backport."""
 INDIRECT = {"tensorboard"}
-"""Declared, but imported by torch on our behalf."""
+"""Declared, but imported only by torch."""
 
 
 def project() -> dict:
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def normal(requirement: str) -> str:
-    """The distribution's name alone, in the one spelling that comparisons need."""
+def normalized_name(requirement: str) -> str:
+    """The normalized name of the distribution."""
     return re.sub(r"[-_.]+", "-", re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0]).lower()
 
 
-def third_party_imports(rooms: tuple[str, ...] = ROOMS) -> Iterator[str]:
-    for room in rooms:
-        for path in (REPOSITORY / room).rglob("*.py"):
+def third_party_imports(packages: tuple[str, ...] = ROOMS) -> Iterator[str]:
+    for package in packages:
+        for path in (REPOSITORY / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -45,19 +45,21 @@ def third_party_imports(rooms: tuple[str, ...] = ROOMS) -> Iterator[str]:
 
 
 def test_every_import_is_declared_and_every_declaration_is_used() -> None:
-    declared = {normal(each) for each in project()["project"]["dependencies"]}
-    extras = {normal(each) for group in project()["project"]["optional-dependencies"].values() for each in group}
-    imported = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party_imports()}
+    declared = {normalized_name(each) for each in project()["project"]["dependencies"]}
+    extras = {
+        normalized_name(each) for group in project()["project"]["optional-dependencies"].values() for each in group
+    }
+    imported = {normalized_name(DISTRIBUTIONS.get(name, name)) for name in third_party_imports()}
     assert imported - declared - extras == set()
     assert declared - imported - INDIRECT == set()
 
 
-def test_every_requirement_is_pinned_exactly_and_names_no_machine() -> None:
+def test_every_requirement_is_pinned_to_an_exact_version() -> None:
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").split()
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", line) for line in lines), "name==version only"
     extras = [each for group in project()["project"]["optional-dependencies"].values() for each in group]
-    wanted = {normal(each) for each in [*project()["project"]["dependencies"], *extras]}
-    assert wanted - {normal(line) for line in lines} - {normal(project()["project"]["name"])} == set()
+    wanted = {normalized_name(each) for each in [*project()["project"]["dependencies"], *extras]}
+    assert wanted - {normalized_name(line) for line in lines} - {normalized_name(project()["project"]["name"])} == set()
 
 
 def test_every_package_is_listed() -> None:
@@ -69,7 +71,7 @@ def test_every_package_is_listed() -> None:
     assert packages == set(project()["tool"]["setuptools"]["packages"])
 
 
-def test_every_folder_has_its_phrase_in_the_readme() -> None:
+def test_every_folder_is_in_the_tree_of_the_readme() -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     folders = {
         path.parent.relative_to(REPOSITORY).as_posix() for room in ROOMS for path in (REPOSITORY / room).rglob("*.py")
@@ -90,6 +92,8 @@ def test_loops_are_compiled_where_sesame_is_installed(path: str) -> None:
 
 def test_the_data_image_installs_what_the_data_side_imports() -> None:
     dockerfile = (REPOSITORY / "docker" / "data.Dockerfile").read_text(encoding="utf-8")
-    installed = {normal(word) for word in dockerfile.split()}
-    imported = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party_imports(("configs", "data_pipeline"))}
+    installed = {normalized_name(word) for word in dockerfile.split()}
+    imported = {
+        normalized_name(DISTRIBUTIONS.get(name, name)) for name in third_party_imports(("configs", "data_pipeline"))
+    }
     assert imported - installed == set()

@@ -1,9 +1,9 @@
-"""The nine GLUE tasks (Wang et al. 2019, table 1) in the layout of the official release, and where AX is predicted.
+"""The nine GLUE tasks (Wang et al. 2019, table 1) in the layout of the official release; AX is a test set of MNLI.
 
-Metrics are the paper's. File and column names are those of the archives behind gluebenchmark.com/tasks.
+Metrics are the paper's. File and column names are those of the archives on gluebenchmark.com/tasks.
 """
 
-from evaluation.tasks.task import Table, Task
+from evaluation.tasks.task import HubDataset, Table, Task
 
 NLI = ("not_entailment", "entailment")
 MNLI = ("contradiction", "entailment", "neutral")
@@ -11,95 +11,107 @@ PAIR = ("sentence1", "sentence2")
 QUESTIONS = ("question1", "question2")
 STRINGS = ("#1 String", "#2 String")
 
+HUB = "nyu-mll/glue"
+HUB_NLI = ("entailment", "not_entailment")
+
+
+def parquet(split: str) -> str:
+    """The repository's file of one split, such as "mnli/validation_matched"."""
+    return f"{split}-00000-of-00001.parquet"
+
+
 ROWS = (
     Task(
         "CoLA",
-        "classification",
         ("matthews",),
-        train=Table("CoLA/train.tsv", (3,), 1, cells=4),
-        dev={"": Table("CoLA/dev.tsv", (3,), 1, cells=4)},
-        test={"CoLA": Table("CoLA/test.tsv", ("sentence",), index="index")},
+        train=Table("CoLA/train.tsv", (3,), 1, cells=4, hub_file=parquet("cola/train")),
+        dev={"": Table("CoLA/dev.tsv", (3,), 1, cells=4, hub_file=parquet("cola/validation"))},
+        test={"CoLA": Table("CoLA/test.tsv", ("sentence",), index="index", hub_file=parquet("cola/test"))},
         labels=("0", "1"),
+        hub=HubDataset(HUB, ("sentence",)),
     ),
     Task(
         "SST-2",
-        "classification",
         ("accuracy",),
-        train=Table("SST-2/train.tsv", ("sentence",), "label"),
-        dev={"": Table("SST-2/dev.tsv", ("sentence",), "label")},
-        test={"SST-2": Table("SST-2/test.tsv", ("sentence",), index="index")},
+        train=Table("SST-2/train.tsv", ("sentence",), "label", hub_file=parquet("sst2/train")),
+        dev={"": Table("SST-2/dev.tsv", ("sentence",), "label", hub_file=parquet("sst2/validation"))},
+        test={"SST-2": Table("SST-2/test.tsv", ("sentence",), index="index", hub_file=parquet("sst2/test"))},
         labels=("0", "1"),
+        hub=HubDataset(HUB, ("sentence",)),
     ),
     Task(
         "MRPC",
-        "classification",
         ("accuracy", "f1"),
-        train=Table("MRPC/train.tsv", STRINGS, "Quality"),
-        dev={"": Table("MRPC/dev.tsv", STRINGS, "Quality")},
-        test={"MRPC": Table("MRPC/test.tsv", STRINGS, index="index")},
+        train=Table("MRPC/train.tsv", STRINGS, "Quality", hub_file=parquet("mrpc/train")),
+        dev={"": Table("MRPC/dev.tsv", STRINGS, "Quality", hub_file=parquet("mrpc/validation"))},
+        test={"MRPC": Table("MRPC/test.tsv", STRINGS, index="index", hub_file=parquet("mrpc/test"))},
         labels=("0", "1"),
+        hub=HubDataset(HUB, PAIR),
     ),
     Task(
         "STS-B",
-        "regression",
         ("pearson", "spearman"),
-        train=Table("STS-B/train.tsv", PAIR, "score"),
-        dev={"": Table("STS-B/dev.tsv", PAIR, "score")},
-        test={"STS-B": Table("STS-B/test.tsv", PAIR, index="index")},
+        train=Table("STS-B/train.tsv", PAIR, "score", hub_file=parquet("stsb/train")),
+        dev={"": Table("STS-B/dev.tsv", PAIR, "score", hub_file=parquet("stsb/validation"))},
+        test={"STS-B": Table("STS-B/test.tsv", PAIR, index="index", hub_file=parquet("stsb/test"))},
         span=(0.0, 5.0),
+        hub=HubDataset(HUB, PAIR),
     ),
     Task(
         "QQP",
-        "classification",
         ("accuracy", "f1"),
-        train=Table("QQP/train.tsv", QUESTIONS, "is_duplicate"),
-        dev={"": Table("QQP/dev.tsv", QUESTIONS, "is_duplicate")},
-        test={"QQP": Table("QQP/test.tsv", QUESTIONS, index="id")},
+        train=Table("QQP/train.tsv", QUESTIONS, "is_duplicate", hub_file=parquet("qqp/train")),
+        dev={"": Table("QQP/dev.tsv", QUESTIONS, "is_duplicate", hub_file=parquet("qqp/validation"))},
+        test={"QQP": Table("QQP/test.tsv", QUESTIONS, index="id", hub_file=parquet("qqp/test"))},
         labels=("0", "1"),
         broken_rows=True,
+        hub=HubDataset(HUB, QUESTIONS),
     ),
     Task(
         "MNLI",
-        "classification",
         ("accuracy",),
-        train=Table("MNLI/train.tsv", PAIR, "gold_label"),
+        train=Table("MNLI/train.tsv", PAIR, "gold_label", hub_file=parquet("mnli/train")),
         dev={
-            "m": Table("MNLI/dev_matched.tsv", PAIR, "gold_label"),
-            "mm": Table("MNLI/dev_mismatched.tsv", PAIR, "gold_label"),
+            "m": Table("MNLI/dev_matched.tsv", PAIR, "gold_label", hub_file=parquet("mnli/validation_matched")),
+            "mm": Table("MNLI/dev_mismatched.tsv", PAIR, "gold_label", hub_file=parquet("mnli/validation_mismatched")),
         },
         test={
-            "MNLI-m": Table("MNLI/test_matched.tsv", PAIR, index="index"),
-            "MNLI-mm": Table("MNLI/test_mismatched.tsv", PAIR, index="index"),
-            # The diagnostic set has no training data: the head that was trained on MNLI predicts it (section 4).
-            "AX": Table("AX/AX.tsv", PAIR, index="index"),
+            "MNLI-m": Table("MNLI/test_matched.tsv", PAIR, index="index", hub_file=parquet("mnli/test_matched")),
+            "MNLI-mm": Table("MNLI/test_mismatched.tsv", PAIR, index="index", hub_file=parquet("mnli/test_mismatched")),
+            # The diagnostic set has no training data and is predicted with the model fine-tuned on MNLI (section 4).
+            "AX": Table("AX/AX.tsv", PAIR, index="index", hub_file=parquet("ax/test")),
         },
         labels=MNLI,
+        hub=HubDataset(HUB, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
     ),
     Task(
         "QNLI",
-        "classification",
         ("accuracy",),
-        train=Table("QNLI/train.tsv", ("question", "sentence"), "label"),
-        dev={"": Table("QNLI/dev.tsv", ("question", "sentence"), "label")},
-        test={"QNLI": Table("QNLI/test.tsv", ("question", "sentence"), index="index")},
+        train=Table("QNLI/train.tsv", ("question", "sentence"), "label", hub_file=parquet("qnli/train")),
+        dev={"": Table("QNLI/dev.tsv", ("question", "sentence"), "label", hub_file=parquet("qnli/validation"))},
+        test={"QNLI": Table("QNLI/test.tsv", ("question", "sentence"), index="index", hub_file=parquet("qnli/test"))},
         labels=NLI,
+        hub=HubDataset(HUB, ("question", "sentence"), HUB_NLI),
     ),
     Task(
         "RTE",
-        "classification",
         ("accuracy",),
-        train=Table("RTE/train.tsv", PAIR, "label"),
-        dev={"": Table("RTE/dev.tsv", PAIR, "label")},
-        test={"RTE": Table("RTE/test.tsv", PAIR, index="index")},
+        train=Table("RTE/train.tsv", PAIR, "label", hub_file=parquet("rte/train")),
+        dev={"": Table("RTE/dev.tsv", PAIR, "label", hub_file=parquet("rte/validation"))},
+        test={"RTE": Table("RTE/test.tsv", PAIR, index="index", hub_file=parquet("rte/test"))},
         labels=NLI,
+        hub=HubDataset(HUB, PAIR, HUB_NLI),
     ),
     Task(
         "WNLI",
-        "classification",
         ("accuracy",),
-        train=Table("WNLI/train.tsv", PAIR, "label"),
-        dev={"": Table("WNLI/dev.tsv", PAIR, "label")},
-        test={"WNLI": Table("WNLI/test.tsv", PAIR, index="index")},
+        train=Table("WNLI/train.tsv", PAIR, "label", hub_file=parquet("wnli/train")),
+        dev={"": Table("WNLI/dev.tsv", PAIR, "label", hub_file=parquet("wnli/validation"))},
+        test={"WNLI": Table("WNLI/test.tsv", PAIR, index="index", hub_file=parquet("wnli/test"))},
         labels=("0", "1"),
+        hub=HubDataset(HUB, PAIR),
     ),
 )
+
+SUBMISSION_FILES = tuple(name for task in ROWS for name in task.test)
+"""Names of the files that gluebenchmark.com expects in one archive."""

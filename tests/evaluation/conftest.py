@@ -1,14 +1,12 @@
-"""A tokenizer, a backbone and task files that are small enough to train in a second."""
+"""Fixtures: a tokenizer, a backbone and task files that are small enough to train in a second."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from pretrain.initialization import materialise, random_value
 from pretrain.models.bert import Bert, BertConfig
@@ -18,7 +16,7 @@ VOCABULARY = 128
 
 
 class LetterTokenizer:
-    """One token for each character; enough of the ``Tokenizer`` for the evaluation stage."""
+    """One token for each character, with the part of ``Tokenizer`` that the evaluation uses."""
 
     special = SimpleNamespace(pad=0, unknown=1, cls=2, sep=3, mask=4)
 
@@ -30,8 +28,8 @@ class LetterTokenizer:
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny products gain nothing from threads, and lose much to them where other processes want the cores."""
+def one_thread() -> Iterator[None]:
+    """Threads do not accelerate small matrix products, and slow them down on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -39,16 +37,16 @@ def one_thread():
 
 
 @pytest.fixture
-def tokenizer() -> LetterTokenizer:
+def letter_tokenizer() -> LetterTokenizer:
     return LetterTokenizer()
 
 
 @pytest.fixture
-def make_backbone() -> Callable[[int], nn.Module]:
+def make_backbone() -> Callable[[int], Bert]:
     """seed -> a one-layer BERT."""
     config = BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
 
-    def make(seed: int) -> nn.Module:
+    def make(seed: int) -> Bert:
         with torch.device("meta"):
             module = Bert(config, Vocabulary(VOCABULARY))
         draw = random_value(seed, config.init_std)
@@ -59,22 +57,22 @@ def make_backbone() -> Callable[[int], nn.Module]:
 
 
 @pytest.fixture
-def backbone(make_backbone) -> nn.Module:
+def backbone(make_backbone: Callable[[int], Bert]) -> Bert:
     return make_backbone(1)
 
 
 @pytest.fixture
-def shared() -> Path:
-    """The folder with real data, where there is one."""
-    path = Path(os.environ.get("SESAME_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-    if not (path / "data" / "glue").is_dir():
-        pytest.skip(f"real GLUE files are not at {path}/data/glue; set SESAME_SHARED")
-    return path
+def glue(shared: Path) -> Path:
+    """Folder of the official GLUE files, or skip."""
+    folder = shared / "glue"
+    if not folder.is_dir():
+        pytest.skip(f"needs the GLUE files in {folder}")
+    return folder
 
 
 @pytest.fixture
 def letters(tmp_path: Path) -> Path:
-    """A data directory with an SST-2 that is easy: positive sentences are made of z, negative ones of a."""
+    """A data directory with an easy SST-2: positive sentences consist of z, negative sentences of a."""
     generator = np.random.default_rng(1)
     for split, rows in (("train", 200), ("dev", 50), ("test", 20)):
         lines = ["index\tsentence" if split == "test" else "sentence\tlabel"]

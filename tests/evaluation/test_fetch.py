@@ -1,4 +1,4 @@
-"""Files as the hub has them -> the official layout, without a network."""
+"""Conversion of the hub's files to the official layout, without network access."""
 
 from pathlib import Path
 
@@ -7,18 +7,21 @@ import pyarrow.parquet as parquet
 import pytest
 
 from configs.errors import TaskError
-from evaluation.fetch import HUB, fetch, hub_file
+from evaluation.fetch import FETCHABLE, Download, fetch
 from evaluation.reading import read_table
 from evaluation.tasks import TASKS
 
 
 @pytest.fixture
-def hub(tmp_path):
-    """A source that makes two rows of whatever file is asked for."""
+def hub(tmp_path: Path) -> Download:
+    """A download function that writes two rows into any file."""
 
-    def source(name: str) -> Path:
+    def download(repository: str, name: str) -> Path:
+        assert repository == "nyu-mll/glue"
         folder, split = name.split("/")
-        texts = next((task.texts for task in HUB.values() if task.folder == folder), ("premise", "hypothesis"))
+        texts = next(
+            task.hub.texts for task in TASKS.values() if task.hub and name in [table.hub_file for table in task.tables]
+        )
         labels = [2.5, 5.0] if folder == "stsb" else [0, 1]
         columns = {text: [f"a\t{text}", 'b "quoted\nline'] for text in texts}
         columns |= {"label": [-1, -1] if split.startswith("test") else labels, "idx": [7, 9]}
@@ -27,13 +30,13 @@ def hub(tmp_path):
         parquet.write_table(arrow.table(columns), path)
         return path
 
-    return source
+    return download
 
 
-@pytest.mark.parametrize("name", HUB)
-def test_fetched_files_read_like_the_official_ones(name, hub, tmp_path):
+@pytest.mark.parametrize("name", FETCHABLE)
+def test_fetched_files_are_read_like_the_official_ones(name: str, hub: Download, tmp_path: Path) -> None:
     data_dir, task = fetch(tmp_path / "glue", [name], hub), TASKS[name]
-    for table in (task.train, *task.dev.values(), *task.test.values()):
+    for table in task.tables:
         examples = read_table(data_dir, table, task)
         assert examples.texts[1][0] == 'b "quoted line' and len(examples.texts) == 2
         if table.label is None:
@@ -43,17 +46,32 @@ def test_fetched_files_read_like_the_official_ones(name, hub, tmp_path):
     assert labels == official.get(name, [0, 1])
 
 
-def test_names_of_the_repository():
+def test_file_names_of_the_repository() -> None:
     mnli = TASKS["MNLI"]
-    assert hub_file(mnli.dev["mm"], mnli) == "mnli/validation_mismatched-00000-of-00001.parquet"
-    assert hub_file(mnli.test["AX"], mnli) == "ax/test-00000-of-00001.parquet"
-    assert hub_file(TASKS["SST-2"].train, TASKS["SST-2"]) == "sst2/train-00000-of-00001.parquet"
+    assert mnli.dev["mm"].hub_file == "mnli/validation_mismatched-00000-of-00001.parquet"
+    assert mnli.test["AX"].hub_file == "ax/test-00000-of-00001.parquet"
+    assert TASKS["SST-2"].train.hub_file == "sst2/train-00000-of-00001.parquet"
 
 
-def test_no_network_is_one_sentence_and_writes_nothing(tmp_path):
-    def source(name: str) -> Path:
+def test_columns_and_labels_of_the_hub_fit_the_task() -> None:
+    assert FETCHABLE == ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
+    for task in TASKS.values():
+        assert all((table.hub_file is not None) == (task.hub is not None) for table in task.tables)
+        if task.hub is not None:
+            assert all(len(table.texts) == len(task.hub.texts) for table in task.tables)
+            assert set(task.hub.labels) in (set(), set(task.labels))
+
+
+def test_a_task_without_a_hub_dataset_cannot_be_fetched(tmp_path: Path) -> None:
+    for name in ("WordOrder", "SST2"):
+        with pytest.raises(TaskError, match=f"'{name}' is not one of the tasks that can be fetched: CoLA, "):
+            fetch(tmp_path, [name])
+
+
+def test_a_failed_download_is_one_sentence_and_writes_nothing(tmp_path: Path) -> None:
+    def download(repository: str, name: str) -> Path:
         raise ConnectionError("no route")
 
     with pytest.raises(TaskError, match="cannot be fetched"):
-        fetch(tmp_path / "glue", ["RTE"], source)
+        fetch(tmp_path / "glue", ["RTE"], download)
     assert not (tmp_path / "glue").exists()

@@ -1,4 +1,4 @@
-"""A model from elsewhere: MiniLM gives transformers' hidden states here, and is fine-tuned on a small task."""
+"""An imported model: MiniLM's hidden states equal those of transformers, and it is fine-tuned on a small task."""
 
 import json
 from pathlib import Path
@@ -59,12 +59,12 @@ def test_hidden_states_are_those_of_transformers(imported: Path, tmp_path: Path)
             torch.testing.assert_close(hidden, other(**given).last_hidden_state[real], rtol=1e-5, atol=1e-5)
 
 
-def test_its_pooler_is_where_fine_tuning_starts(imported: Path) -> None:
+def test_the_head_is_initialized_from_its_pooler(imported: Path) -> None:
     tensors = load_file(Path(minilm.get_model_path()) / "model.safetensors")
     backbone = load_backbone(imported).backbone
     head = Head(backbone, 2, FinetuneConfig())
-    assert torch.equal(head.hidden[0].weight, tensors["pooler.dense.weight"].float())
-    assert torch.equal(head.hidden[0].bias, tensors["pooler.dense.bias"].float())
+    assert torch.equal(head.get_parameter("hidden.0.weight"), tensors["pooler.dense.weight"].float())
+    assert torch.equal(head.get_parameter("hidden.0.bias"), tensors["pooler.dense.bias"].float())
     random = load_backbone(imported, seed=1).backbone
     assert not random.pooler and fingerprint(random, imported / "tokenizer.model")
     backbone.pooler = {}
@@ -74,7 +74,7 @@ def test_its_pooler_is_where_fine_tuning_starts(imported: Path) -> None:
 
 
 def test_it_is_fine_tuned(imported: Path, tmp_path: Path) -> None:
-    """On words that are not in the training rows: what it knows is from its own pretraining."""
+    """On words that are not in the training rows, so that it uses what it learned in pretraining."""
     folder = tmp_path / "data" / "SST-2"
     folder.mkdir(parents=True)
     for file, words in (("train.tsv", slice(0, 8)), ("dev.tsv", slice(8, 12))):
@@ -89,6 +89,8 @@ def test_it_is_fine_tuned(imported: Path, tmp_path: Path) -> None:
         "suite": {"tasks": ["SST-2"], "seeds": [1], "baseline": False, "predict_test": False, "threads": 1},
         "finetune": {"learning_rate": 1e-4, "epochs": 2, "batch_size": 16, "precision": "fp32", "pooling": "mean"},
     }
-    evaluate(configs.parse(values, EvaluationConfig, "suite.toml"), imported, tmp_path / "data", tmp_path / "report")
+    config = configs.parse(values, EvaluationConfig, "suite.toml")
+    config = config.model_copy(update={"checkpoint": imported, "data_dir": tmp_path / "data"})
+    evaluate(config, tmp_path / "report")
     result = next((tmp_path / "report" / "results").glob("SST-2-pretrained-*.json"))
     assert json.loads(result.read_text())["scores"]["accuracy"] > 0.75

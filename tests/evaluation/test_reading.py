@@ -1,4 +1,4 @@
-"""Every file of every task as released, and each way in which a file can be broken."""
+"""Reading of the released files of every task, errors of malformed files, and submission files."""
 
 from pathlib import Path
 
@@ -20,10 +20,9 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_released_files_are_read_whole(name, shared):
-    task, data_dir = TASKS[name], shared / "data" / "glue"
-    tables = (task.train, *task.dev.values(), *task.test.values())
-    examples = [read_table(data_dir, table, task) for table in tables]
+def test_every_row_of_the_released_files_is_read(name: str, glue: Path) -> None:
+    task, data_dir = TASKS[name], glue
+    examples = [read_table(data_dir, table, task) for table in task.tables]
     assert tuple(len(part.texts) for part in examples) == ROWS[name]
     assert all(text for texts in examples[0].texts for text in texts)
     assert len(examples[0].labels) == ROWS[name][0] and len(examples[2].labels) == 0
@@ -31,29 +30,28 @@ def test_released_files_are_read_whole(name, shared):
 
 
 @pytest.mark.parametrize("name", ["MNLI", "QQP", "QNLI"])
-def test_column_handling_of_the_large_tasks(name, shared):
-    task, data_dir = TASKS[name], shared / "data" / "glue_samples"
-    tables = [table for table in (task.train, *task.dev.values(), *task.test.values()) if "AX" not in table.file]
-    for table in tables:
+def test_column_handling_of_the_large_tasks(name: str, shared: Path) -> None:
+    task, data_dir = TASKS[name], shared / "glue_samples"
+    for table in [table for table in task.tables if "AX" not in table.file]:
         examples = read_table(data_dir, table, task)
         assert len(examples.texts) == 1 and len(examples.texts[0]) == 2 and all(examples.texts[0])
 
 
-def test_mnli_reads_the_gold_label_and_plain_sentences(shared):
+def test_mnli_reads_the_gold_label_and_plain_sentences(shared: Path) -> None:
     task = TASKS["MNLI"]
-    examples = read_table(shared / "data" / "glue_samples", task.dev["m"], task)
+    examples = read_table(shared / "glue_samples", task.dev["m"], task)
     assert examples.texts[0] == ("The new rights are nice enough", "Everyone really likes the newest benefits")
     assert task.labels[examples.labels[0]] == "neutral"
 
 
-def test_diagnostic_set_is_predicted_along_with_mnli(shared):
+def test_the_diagnostic_set_is_a_test_set_of_mnli(glue: Path) -> None:
     task = TASKS["MNLI"]
-    examples = read_table(shared / "data" / "glue", task.test["AX"], task)
+    examples = read_table(glue, task.test["AX"], task)
     assert len(examples.texts) == 1104
     assert examples.texts[0] == ("The cat sat on the mat.", "The cat did not sit on the mat.")
 
 
-def test_byte_order_mark_quotes_and_missing_last_line_end(tmp_path):
+def test_byte_order_mark_quotes_and_missing_last_line_end(tmp_path: Path) -> None:
     path = _write(
         tmp_path, "MRPC", '\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\tHe said " so .\tHe said .'
     )
@@ -62,7 +60,7 @@ def test_byte_order_mark_quotes_and_missing_last_line_end(tmp_path):
     assert examples.labels.tolist() == [1]
 
 
-def test_other_line_separators_stay_in_the_sentence(tmp_path):
+def test_unicode_line_separators_are_text(tmp_path: Path) -> None:
     path = _write(tmp_path, "SST-2", "sentence\tlabel\na\u2028b\x85c\t1\n")
     assert read_table(path, TASKS["SST-2"].train, TASKS["SST-2"]).texts == [("a\u2028b\x85c",)]
 
@@ -82,7 +80,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_file_is_named_with_its_line(kind, tmp_path):
+def test_an_error_names_the_file_and_the_line(kind: str, tmp_path: Path) -> None:
     name, text, sentence = BROKEN[kind]
     path = _write(tmp_path, name, text)
     with pytest.raises(TaskError) as error:
@@ -90,7 +88,7 @@ def test_a_broken_file_is_named_with_its_line(kind, tmp_path):
     assert sentence in str(error.value) and f"{name}/train.tsv" in str(error.value)
 
 
-def test_invalid_utf8_is_named(tmp_path):
+def test_invalid_utf8_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "SST-2" / "train.tsv"
     path.parent.mkdir()
     path.write_bytes(b"sentence\tlabel\nfine\t1\n\xff\xfe\t0\n")
@@ -98,19 +96,19 @@ def test_invalid_utf8_is_named(tmp_path):
         read_table(tmp_path, TASKS["SST-2"].train, TASKS["SST-2"])
 
 
-def test_a_missing_file_is_an_error_of_its_own(tmp_path):
+def test_a_missing_file_has_its_own_error_class(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"SST-2/train\.tsv"):
         read_table(tmp_path, TASKS["SST-2"].train, TASKS["SST-2"])
 
 
-def test_rows_that_the_release_of_qqp_broke_are_counted(tmp_path):
+def test_broken_rows_of_qqp_are_skipped_and_counted(tmp_path: Path) -> None:
     head = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
     path = _write(tmp_path, "QQP", head + "1\t1\t2\ta\tb\t1\n2\t3\t4\tbroken\n3\t5\t6\tc\td\t0\n")
     examples = read_table(path, TASKS["QQP"].train, TASKS["QQP"])
-    assert examples.left_out == 1 and examples.labels.tolist() == [1, 0]
+    assert examples.skipped == 1 and examples.labels.tolist() == [1, 0]
 
 
-def test_submission_files_hold_the_labels_of_the_training_files(tmp_path):
+def test_submission_files_have_the_labels_of_the_training_files(tmp_path: Path) -> None:
     write_predictions(tmp_path / "RTE.tsv", TASKS["RTE"], ["0", "1"], np.array([1, 0]))
     assert (tmp_path / "RTE.tsv").read_text() == "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
     write_predictions(tmp_path / "STS-B.tsv", TASKS["STS-B"], ["0", "1", "2"], np.array([-0.2, 2.34567, 6.0]))
@@ -119,7 +117,7 @@ def test_submission_files_hold_the_labels_of_the_training_files(tmp_path):
     assert (tmp_path / "CoLA.tsv").read_text() == "index\tprediction\n0\t1\n"
 
 
-def test_every_submission_file_of_the_benchmark_has_a_task():
+def test_every_submission_file_of_the_benchmark_has_a_task() -> None:
     files = {name for task in TASKS.values() for name in task.test}
     assert files >= {"CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX"}
 

@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand."""
+"""Metrics compared with values computed by hand."""
 
 import math
 
@@ -20,11 +20,11 @@ PREDICTIONS = np.array([1, 1, 0, 0, 1])  # 2 true positives, 1 false negative, 1
         ("matthews", (2 * 1 - 1 * 1) / math.sqrt(3 * 3 * 2 * 2)),
     ],
 )
-def test_classification(name, value):
+def test_classification(name: str, value: float) -> None:
     assert METRICS[name](LABELS, PREDICTIONS) == pytest.approx(value, abs=1e-12)
 
 
-def test_correlations():
+def test_correlations() -> None:
     labels, predictions = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 10.0])
     # Deviations -1.5 -0.5 0.5 1.5 and -3 -1 -2 6: products 13, squares 5 and 50.
     assert METRICS["pearson"](labels, predictions) == pytest.approx(13 / math.sqrt(5 * 50), abs=1e-12)
@@ -32,12 +32,13 @@ def test_correlations():
     assert METRICS["spearman"](labels, predictions) == pytest.approx(1 - 12 / 60, abs=1e-12)
 
 
-def test_a_correlation_with_a_constant_is_undefined_and_not_made_up():
+def test_a_correlation_with_a_constant_is_undefined() -> None:
     assert math.isnan(METRICS["pearson"](np.arange(3.0), np.ones(3)))
     assert math.isnan(METRICS["spearman"](np.arange(3.0), np.ones(3)))
 
 
-def test_every_task_has_its_metrics_in_the_table():
+def test_the_metrics_of_every_task_fit_its_labels() -> None:
+    correlations = {"pearson", "spearman"}
     for task in TASKS.values():
-        assert set(task.metrics) <= set(METRICS)
-        assert bool(task.labels) == (task.kind == "classification")
+        assert set(task.metrics) <= (correlations if task.is_regression else set(METRICS) - correlations)
+        assert task.outputs == (1 if task.is_regression else len(task.labels))

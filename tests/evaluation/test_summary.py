@@ -1,4 +1,4 @@
-"""Medians, spreads and means: undefined scores stay undefined, and each task counts once."""
+"""Medians, spreads and means; undefined scores stay undefined, and each task counts once."""
 
 import math
 
@@ -26,7 +26,7 @@ def _results(name: str, scores: dict[str, list[tuple[float, ...]]]) -> list[Resu
     ]
 
 
-def test_a_task_with_two_metrics_counts_once():
+def test_a_task_with_two_metrics_counts_once() -> None:
     results = _results("CoLA", {"pretrained": [(0.2,), (0.4,), (0.3,)], "random": [(0.0,), (0.1,), (0.05,)]})
     results += _results("MRPC", {"pretrained": [(0.7, 0.9)] * 3, "random": [(0.6, 0.8)] * 3})
     summary = summarise([_data("CoLA"), _data("MRPC")], results, [])
@@ -40,23 +40,23 @@ def test_a_task_with_two_metrics_counts_once():
     assert summary.tasks["MRPC"].most_frequent == pytest.approx((75 + 100 * 6 / 7) / 2)
 
 
-def test_the_mean_can_be_over_fewer_tasks():
+def test_the_mean_can_be_over_fewer_tasks() -> None:
     results = _results("CoLA", {"pretrained": [(0.2,)]}) + _results("RTE", {"pretrained": [(0.6,)]})
     summary = summarise([_data("CoLA"), _data("RTE")], results, ["RTE", "WNLI"])
     assert summary.mean_over == ["RTE"] and summary.mean.models["pretrained"].median == pytest.approx(60)
     assert math.isnan(summary.mean.difference) and not summary.mean.beyond_spread
 
 
-def test_an_undefined_score_makes_its_task_and_the_mean_undefined_and_is_said():
+def test_an_undefined_score_makes_its_task_and_the_mean_undefined() -> None:
     scores = {"pretrained": [(math.nan, math.nan)] * 2}
     summary = summarise([_data("STS-B")], _results("STS-B", scores), [])
-    line = summary.tasks["STS-B"]
-    assert str(line.models["pretrained"]) == "undefined" and math.isnan(summary.mean.models["pretrained"].median)
-    assert line.models["pretrained"].to_json() == {"median": None, "spread": None, "by_seed": [None, None]}
+    row = summary.tasks["STS-B"]
+    assert str(row.models["pretrained"]) == "undefined" and math.isnan(summary.mean.models["pretrained"].median)
+    assert row.models["pretrained"].to_json() == {"median": None, "spread": None, "by_seed": [None, None]}
     assert str(Statistic((50.0, math.nan, 52.0))) == "51.0 (2.0, 1 of 3 undefined)"
 
 
-def test_results_survive_the_disk():
+def test_a_result_is_restored_from_json() -> None:
     [result] = _results("STS-B", {"pretrained": [(math.nan, 0.25)]})
     again = Result.from_json(result.to_json("key"))
     assert math.isnan(again.scores["pearson"]) and again.scores["spearman"] == 0.25

@@ -1,4 +1,4 @@
-"""The demo: its commands in order, an early stop where one fails, and an end that shows what came of it."""
+"""The demo: order of its commands, a failing command, and the printed results."""
 
 import io
 import json
@@ -13,8 +13,8 @@ from launch import demo
 BASELINE = 6.0
 
 
-def results(folder: Path, loss: float) -> None:
-    """What the stages would have left in ``folder``."""
+def write_results(folder: Path, loss: float) -> None:
+    """Write the files of the stages that the demo reads."""
     score = {"pretrained": {"median": 71.25, "spread": 2.5}, "random": {"median": None, "spread": None}}
     mean = {
         "pretrained": {"median": 71.25, "spread": 2.5},
@@ -36,70 +36,69 @@ def results(folder: Path, loss: float) -> None:
 
 
 @pytest.fixture
-def walked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Walk with stages that do nothing; returns (exit code, words of each stage, what was printed)."""
+def demo_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run the demo with stages that do nothing; returns (exit code, arguments of each command, printed text)."""
 
-    def walk(loss: float = 5.2, codes: dict[str, int] | None = None, glue: Path | None = None):
-        ran: list[list[str]] = []
+    def run_demo(loss: float = 5.2, codes: dict[str, int] | None = None, glue: Path | None = None):
+        commands: list[list[str]] = []
 
         def run(command: list[str], check: bool) -> subprocess.CompletedProcess[bytes]:
-            ran.append(command[command.index("launch") + 1 :])
-            return subprocess.CompletedProcess(command, (codes or {}).get(ran[-1][0], 0))
+            commands.append(command[command.index("launch") + 1 :])
+            return subprocess.CompletedProcess(command, (codes or {}).get(commands[-1][0], 0))
 
         monkeypatch.setattr(subprocess, "run", run)
-        results(tmp_path, loss)
-        console = Console(file=io.StringIO(), width=160)
-        code = demo.walk(tmp_path, glue, console)
-        return code, ran, console.file.getvalue()
+        write_results(tmp_path, loss)
+        printed = io.StringIO()
+        code = demo.run_demo(tmp_path, glue, Console(file=printed, width=160))
+        return code, commands, printed.getvalue()
 
-    return walk
+    return run_demo
 
 
-def test_it_walks_the_road_in_order_and_ends_with_the_result(walked, tmp_path: Path) -> None:
-    code, ran, printed = walked()
+def test_the_demo_runs_the_stages_in_order_and_prints_the_results(demo_run, tmp_path: Path) -> None:
+    code, commands, printed = demo_run()
     assert code == 0
-    assert [words[0] for words in ran] == ["prepare", "inspect", "pretrain", "probe-tasks", "evaluate"]
+    assert [arguments[0] for arguments in commands] == ["prepare", "inspect", "pretrain", "probe-tasks", "evaluate"]
     assert "0.80 nats below the unigram baseline of 6.00 after 2 steps (expected: at least 0.7 below)" in printed
     assert "(expected: at most 8:00)" in printed and "random-init baseline" in printed
     assert "71.2 (2.5)" in printed
     assert "undefined" in printed
     assert "+11.2" in printed
     assert str(tmp_path / "pretrain" / "loss.png") in printed
-    # A long path wraps, so that the last line may be the rest of the last row.
+    # A long path wraps, so that the last line may be a continuation of the last row.
     assert [line for line in printed.splitlines() if line[:1].strip()][-1].startswith("next")
 
 
 @pytest.mark.parametrize(("loss", "distance"), [(6.5, "0.50 nats above"), (5.5, "0.50 nats below")])
-def test_it_says_when_the_loss_is_not_what_was_expected(walked, loss: float, distance: str) -> None:
-    printed = " ".join(walked(loss=loss)[2].split())
-    assert f"{distance} the unigram baseline of 6.00" in printed and "0.7 below; a machine that is busy" in printed
+def test_an_unexpected_loss_is_reported(demo_run, loss: float, distance: str) -> None:
+    printed = " ".join(demo_run(loss=loss)[2].split())
+    assert f"{distance} the unigram baseline of 6.00" in printed and "0.7 below; a busy machine" in printed
 
 
-def test_real_glue_takes_the_place_of_the_small_tasks(walked, tmp_path: Path) -> None:
-    _, ran, printed = walked(glue=tmp_path / "glue")
-    assert [words[0] for words in ran] == ["prepare", "inspect", "pretrain", "evaluate"]
-    assert str(tmp_path / "glue") in ran[-1]
-    assert any("glue_small.toml" in word for word in ran[-1])
+def test_glue_replaces_the_small_tasks(demo_run, tmp_path: Path) -> None:
+    _, commands, printed = demo_run(glue=tmp_path / "glue")
+    assert [arguments[0] for arguments in commands] == ["prepare", "inspect", "pretrain", "evaluate"]
+    assert str(tmp_path / "glue") in commands[-1]
+    assert any("glue_small.toml" in argument for argument in commands[-1])
     assert "not GLUE" not in printed
 
 
-def test_it_stops_where_a_stage_fails(walked) -> None:
-    code, ran, printed = walked(codes={"pretrain": 2})
+def test_the_demo_stops_at_the_first_failing_stage(demo_run) -> None:
+    code, commands, printed = demo_run(codes={"pretrain": 2})
     assert code == 2
-    assert [words[0] for words in ran] == ["prepare", "inspect", "pretrain"]
-    assert "stops here" in printed
+    assert [arguments[0] for arguments in commands] == ["prepare", "inspect", "pretrain"]
+    assert "`sesame pretrain` failed with exit code 2" in printed
 
 
-def test_the_shipped_files_that_it_names_exist() -> None:
+def test_the_configuration_files_of_the_demo_exist() -> None:
     for glue in (None, Path("glue")):
-        named = [
-            word for stage in demo.stages(Path("out"), glue) for word in stage.words if str(word).endswith(".toml")
-        ]
-        assert len(named) == 3
-        assert all(Path(word).is_file() for word in named)
+        arguments = [argument for stage in demo.stages(Path("out"), glue) for argument in stage.arguments]
+        files = [Path(argument) for argument in arguments if str(argument).endswith(".toml")]
+        assert len(files) == 3
+        assert all(file.is_file() for file in files)
 
 
 @pytest.mark.slow
 def test_the_whole_demo(tmp_path: Path) -> None:
-    assert demo.walk(tmp_path / "demo") == 0
+    assert demo.run_demo(tmp_path / "demo") == 0
     assert (tmp_path / "demo" / "evaluation" / "report.md").is_file()

@@ -1,4 +1,4 @@
-"""A path that cannot be used is a sentence, whatever is wrong with it, and nothing is written."""
+"""A path that cannot be used is a one-sentence error, and nothing is written."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.test_command import refused, sesame  # noqa: F401 (fixtures)
+from tests.launch.conftest import UserError
 
 PREPARE = ["prepare", "configs/corpus/demo.toml", "--set", "workers.count=1"]
 RUN = """
@@ -33,7 +33,8 @@ threads = 1
 
 
 @pytest.fixture
-def pretrain(dataset: Path, tmp_path: Path) -> list[str]:
+def pretrain_command(dataset: Path, tmp_path: Path) -> list[str]:
+    """Arguments of a tiny pretraining run."""
     path = tmp_path / "run.toml"
     path.write_text(RUN.format(dataset=dataset))
     return ["pretrain", str(path)]
@@ -73,41 +74,41 @@ def a_read_only_folder(folder: Path) -> Path:
 
 
 def in_proc(folder: Path) -> Path:
-    """Where not even root may make a folder."""
+    """A path where not even root can create a folder."""
     return Path("/proc/none/x")
 
 
-WRONG = [a_file, below_a_file, a_link_to_itself, a_long_name, a_long_path, a_read_only_folder, in_proc]
+UNUSABLE = [a_file, below_a_file, a_link_to_itself, a_long_name, a_long_path, a_read_only_folder, in_proc]
 
 
-@pytest.mark.parametrize("path", WRONG, ids=lambda path: path.__name__)
+@pytest.mark.parametrize("path", UNUSABLE, ids=lambda path: path.__name__)
 def test_an_output_that_cannot_be_written(
     path: Callable[[Path], Path],
-    pretrain: list[str],
-    refused: Callable[..., str],  # noqa: F811
+    pretrain_command: list[str],
+    user_error: UserError,
     tmp_path: Path,
 ) -> None:
     output = path(tmp_path)
-    for words in (PREPARE, pretrain):
-        refused(*words, "--output", output)
+    for command in (PREPARE, pretrain_command):
+        user_error(*command, "--output", output)
 
 
-@pytest.mark.parametrize("path", WRONG, ids=lambda path: path.__name__)
-@pytest.mark.parametrize("words", [["inspect"], ["verify"], ["pretrain"], ["prepare"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("path", UNUSABLE, ids=lambda path: path.__name__)
+@pytest.mark.parametrize("command", ["inspect", "verify", "pretrain", "prepare"])
 def test_an_input_that_cannot_be_read(
-    words: list[str],
+    command: str,
     path: Callable[[Path], Path],
-    refused: Callable[..., str],  # noqa: F811
+    user_error: UserError,
     tmp_path: Path,
 ) -> None:
-    refused(*words, path(tmp_path))
+    user_error(command, path(tmp_path))
 
 
-@pytest.mark.parametrize("words", [["--output", ""], ["--output", " "], ["--set", "output="]])
+@pytest.mark.parametrize("option", [["--output", ""], ["--output", " "], ["--set", "output="]])
 def test_an_empty_output(
-    words: list[str],
-    pretrain: list[str],
-    refused: Callable[..., str],  # noqa: F811
+    option: list[str],
+    pretrain_command: list[str],
+    user_error: UserError,
 ) -> None:
-    for command in (PREPARE, pretrain):
-        assert "empty" in refused(*command, *words)
+    for command in (PREPARE, pretrain_command):
+        assert "empty" in user_error(*command, *option)

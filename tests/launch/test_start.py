@@ -1,4 +1,4 @@
-"""Each command imports only what it needs, so that it starts fast. Checked by module names: times vary."""
+"""Each command imports only the modules that it needs, so that it starts fast."""
 
 import subprocess
 import sys
@@ -8,12 +8,12 @@ import pytest
 
 RUN = """
 import sys
-written, sys.argv = sys.argv[1], ["sesame", *sys.argv[2:]]
+path, sys.argv = sys.argv[1], ["sesame", *sys.argv[2:]]
 from launch.__main__ import main
 try:
     main()
 finally:
-    with open(written, "w") as file:
+    with open(path, "w") as file:
         print(*sys.modules, sep="\\n", file=file)
 """
 HEAVY = {
@@ -30,37 +30,39 @@ HEAVY = {
 }
 
 
-def imported(tmp_path: Path, *words: str, code: str = RUN) -> set[str]:
-    """The modules that a command has imported when it is through."""
-    written = tmp_path / "modules"
-    done = subprocess.run([sys.executable, "-c", code, str(written), *words], capture_output=True, text=True)
+def imported_modules(tmp_path: Path, *arguments: str, code: str = RUN) -> set[str]:
+    """Modules that a command has imported when it ends."""
+    path = tmp_path / "modules"
+    done = subprocess.run([sys.executable, "-c", code, str(path), *arguments], capture_output=True, text=True)
     assert done.returncode in (0, 2), done.stderr
-    return set(written.read_text().split())
+    return set(path.read_text().split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["prepare", "--help"], ["pretrain", "--help"], ["evaluate", "--help"]])
-def test_help_imports_no_stage(tmp_path: Path, words: list[str]) -> None:
-    assert sorted(imported(tmp_path, *words) & {*HEAVY, "numpy", "pyarrow", "numba", "sentencepiece"}) == []
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["prepare", "--help"], ["pretrain", "--help"], ["evaluate", "--help"]]
+)
+def test_help_imports_no_stage(tmp_path: Path, arguments: list[str]) -> None:
+    assert sorted(imported_modules(tmp_path, *arguments) & {*HEAVY, "numpy", "pyarrow", "numba", "sentencepiece"}) == []
 
 
-def test_inspect_reads_a_dataset_with_little(tmp_path: Path, dataset: Path) -> None:
-    found = imported(tmp_path, "inspect", str(dataset), "--row", "3")
-    assert "pyarrow" in found
-    assert sorted(found & HEAVY) == []
+def test_inspect_imports_no_heavy_library(tmp_path: Path, dataset: Path) -> None:
+    modules = imported_modules(tmp_path, "inspect", str(dataset), "--row", "3")
+    assert "pyarrow" in modules
+    assert sorted(modules & HEAVY) == []
 
 
-def test_verify_needs_neither_ray_nor_torch(tmp_path: Path, dataset: Path) -> None:
-    found = imported(tmp_path, "verify", str(dataset), "--card", str(tmp_path / "card"))
-    assert "pyarrow" in found
-    assert sorted(found & (HEAVY - {"matplotlib"})) == []
+def test_verify_imports_neither_ray_nor_torch(tmp_path: Path, dataset: Path) -> None:
+    modules = imported_modules(tmp_path, "verify", str(dataset), "--card", str(tmp_path / "card"))
+    assert "pyarrow" in modules
+    assert sorted(modules & (HEAVY - {"matplotlib"})) == []
 
 
-def test_preparing_loads_what_a_recipe_asks_for(tmp_path: Path) -> None:
+def test_prepare_imports_only_what_the_recipe_needs(tmp_path: Path) -> None:
     path = tmp_path / "corpus.toml"
     path.write_text('output = "made"\n[source]\nkind = "lines"\npaths = ["nothing.txt"]\n')
-    found = imported(tmp_path, "prepare", str(path), "--set", "source.colour=red")
-    assert "ray" in found
-    assert sorted(found & (HEAVY - {"ray"})) == []
+    modules = imported_modules(tmp_path, "prepare", str(path), "--set", "source.colour=red")
+    assert "ray" in modules
+    assert sorted(modules & (HEAVY - {"ray"})) == []
 
 
 TRAIN = """
@@ -81,14 +83,14 @@ print(*sys.modules, sep="\\n", file=open(sys.argv[1] + ".muon", "w"))
 """
 
 
-def test_a_trainer_loads_no_compiler_and_draws_nothing_before_its_first_step(tmp_path: Path) -> None:
-    found = imported(tmp_path, "configs/pretrain/bert_small.toml", code=TRAIN)
-    assert "deepspeed" in found
+def test_a_trainer_imports_no_compiler_and_no_plotting_before_its_first_step(tmp_path: Path) -> None:
+    modules = imported_modules(tmp_path, "configs/pretrain/bert_small.toml", code=TRAIN)
+    assert "deepspeed" in modules
     compiler = {"torch._dynamo", "torch._inductor.compile_fx"}
-    assert sorted(found & ((HEAVY - {"torch", "deepspeed"}) | compiler | {"tensorboard"})) == []
-    later = set((tmp_path / "modules.muon").read_text().split())
-    assert "deepspeed.runtime.zero.muon.muon_optimizer" in later
-    assert sorted(later & compiler) == []
+    assert sorted(modules & ((HEAVY - {"torch", "deepspeed"}) | compiler | {"tensorboard"})) == []
+    with_muon = set((tmp_path / "modules.muon").read_text().split())
+    assert "deepspeed.runtime.zero.muon.muon_optimizer" in with_muon
+    assert sorted(with_muon & compiler) == []
 
 
 @pytest.mark.parametrize(
@@ -96,4 +98,4 @@ def test_a_trainer_loads_no_compiler_and_draws_nothing_before_its_first_step(tmp
 )
 def test_only_training_imports_the_engines(tmp_path: Path, module: str) -> None:
     code = f"import sys, {module}\nprint(*sys.modules, sep='\\n', file=open(sys.argv[1], 'w'))"
-    assert sorted(imported(tmp_path, code=code) & {"ray", "deepspeed", "megatron", "transformers"}) == []
+    assert sorted(imported_modules(tmp_path, code=code) & {"ray", "deepspeed", "megatron", "transformers"}) == []

@@ -51,7 +51,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Record, list
         with monkeypatch.context() as patch:
             patch.setattr(Run, "train_step", step)
             try:
-                train(configs.parse(values, RunConfig, "run.toml"), clock)
+                train(configs.parse(values, RunConfig, "run.toml"), clock=clock)
             except Killed:
                 assert killed_at >= 0
         output = Path(values["output"])
@@ -172,7 +172,7 @@ def step(self):
     return result
 Run.train_step = step
 precision.of_device = lambda device: precision.Precision(("bf16", "fp32")[rank], "kind of %d" % rank)
-train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"), lambda: now[0])
+train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"), clock=lambda: now[0])
 """
 
 

@@ -1,0 +1,44 @@
+"""Fixtures that run the command ``sesame`` in the process of the test."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launch.__main__ import main
+
+Command = Callable[..., tuple[int, str, str]]
+UserError = Callable[..., str]
+
+
+@pytest.fixture
+def sesame(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """``sesame(*arguments)`` runs the command and returns (exit code, stdout, stderr)."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sesame", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def user_error(sesame: Command, tmp_path: Path) -> UserError:
+    """``user_error(*arguments)`` returns the error message of a command, which is one line with exit code 2 and leaves
+    ``tmp_path`` unchanged."""
+
+    def run(*arguments: str | Path) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code, _, error = sesame(*arguments)
+        assert code == 2, error
+        assert error.startswith("sesame: "), error
+        assert error.count("\n") == 1, error
+        assert sorted(tmp_path.rglob("*")) == before
+        return error
+
+    return run
