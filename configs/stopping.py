@@ -1,7 +1,7 @@
 """Signals that ask a command to stop so that the same command can continue it later.
 
-Schedulers send them before they take a machine away: SIGTERM (Kubernetes, Slurm's preemption and time limit), SIGUSR1 or
-SIGUSR2 (as a job asks for with ``--signal``).
+Schedulers send them before they take a machine away: SIGTERM (Kubernetes, Slurm's preemption and time limit), and what
+a job asks for with ``--signal`` (SIGUSR1, SIGUSR2).
 """
 
 import os
