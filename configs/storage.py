@@ -79,24 +79,45 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     sync_folder(final.parent)
 
 
-def lock_folder(folder: Path) -> IO[str] | None:
-    """Lock a folder, which is made if it is missing, for as long as the returned file is open and this process lives.
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[bool]:
+    """Lock a folder, which is made if it is missing, while the block runs; False if another process has locked it.
 
-    Returns:
-        None if another process holds the lock.
+    The lock ends with the process that has it, however that ends. A folder that is still empty at the end of the block
+    is removed if it was made here.
 
     Raises:
         OSError: the folder cannot be made or written.
     """
+    made = _missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Appending does not empty the file of a process that holds the lock.
-    file = (folder / ".lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    path = folder / ".lock"
+    with _lock_file(path) as is_locked:
+        try:
+            yield is_locked
+        finally:
+            if is_locked:
+                # Before the lock is given up, so that nobody else has it yet.
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    for each in reversed(made):
+                        each.rmdir()
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[bool]:
+    while True:
+        with path.open("a+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            # The process that had the lock before has removed the file that was opened here.
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue
+            yield True
+            return
 
 
 def digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from configs.stopping import CONTINUE
+from configs.stopping import CONTINUE, SIGNALS
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 KILL_SECONDS = 5.0
@@ -125,6 +125,9 @@ class _Trainers:
             if codes[rank] not in (0, CONTINUE) and failure is None:
                 failure = codes[rank]
                 self._end_the_others()
+            elif codes[rank] == CONTINUE and self._signal is None:
+                # Only this trainer got the signal, and perhaps before it could tell the others.
+                self.forward(signal.SIGTERM)
         if failure is not None:
             failed = [self._errors[rank] for rank, code in codes.items() if code not in (0, CONTINUE)]
             min(failed, key=lambda each: each.first_error).print()
@@ -153,8 +156,8 @@ class _Trainers:
         code = self._processes[rank].returncode
         if code >= 0:
             return code
-        # Ended by the forwarded signal before it could answer it: nothing has been trained, nothing is lost.
-        return CONTINUE if -code == self._signal and self._signal != signal.SIGINT else 128 - code
+        # Ended by a signal before it could answer it: nothing has been trained, nothing is lost.
+        return CONTINUE if -code in SIGNALS else 128 - code
 
 
 class _Errors:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from configs import dump
 from configs.errors import CheckpointError, ConfigError, TrainingError
 from configs.stopping import Stopped, StopRequest
-from configs.storage import lock_folder
+from configs.storage import locked_folder
 from data_pipeline.dataset.shards import open_dataset
 from pretrain import precision
 from pretrain.checkpoints.initial_checkpoint import initialize, open_initial_checkpoint
@@ -299,16 +299,12 @@ def _locked(output: Path, mesh: meshes.Mesh) -> Iterator[None]:
     Raises:
         ConfigError: another run writes there.
     """
-    lock = lock_folder(output) if mesh.is_rank_zero else None
-    if not mesh.from_rank_zero(float(lock is not None)):
-        raise ConfigError(
-            f"{output}: another run writes into this folder; wait for it or stop it, or choose another --output"
-        )
-    try:
+    with locked_folder(output) if mesh.is_rank_zero else nullcontext(True) as is_locked:
+        if not mesh.from_rank_zero(float(is_locked)):
+            raise ConfigError(
+                f"{output}: another run writes into this folder; wait for it or stop it, or choose another --output"
+            )
         yield
-    finally:
-        if lock is not None:
-            lock.close()
 
 
 def _resolve_precision(

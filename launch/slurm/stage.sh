@@ -11,11 +11,14 @@ stage() {
     # A shell runs a trap only between commands, so the command runs in the background and is waited for.
     "$@" &
     step=$!
-    trap 'log "signal: $name stops and is continued later"; kill -USR1 "$step" 2>/dev/null' USR1 TERM
+    local signalled=
+    trap 'signalled=1; log "signal: $name stops and is continued later"; kill -USR1 "$step" 2>/dev/null' USR1 TERM
     while kill -0 "$step" 2>/dev/null; do wait "$step"; done
     wait "$step"
     code=$?
     trap - USR1 TERM
+    # A signal that comes before the command can answer it ends it: nothing is lost.
+    if [ -n "$signalled" ] && [ "$code" -gt 128 ] && [ "$code" -ne 137 ]; then code=75; fi
     log "$name: exit code $code"
     case $code in
         0) rm -f "$output.requeue" ;;

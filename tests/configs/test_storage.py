@@ -1,6 +1,8 @@
 """Files and folders that are complete as soon as they can be seen."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,48 @@ def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pyt
     storage.write_text(tmp_path / "file", "text", durable=False)
     assert order == ["name"]
     assert storage.digest(tmp_path / "file") == storage.digest_of(b"text")
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from configs.storage import locked_folder
+with locked_folder(Path(sys.argv[1])) as is_locked:
+    print(is_locked, flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+def test_a_folder_is_locked_for_one_process(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    first = holder(folder)
+    with storage.locked_folder(folder) as is_locked:
+        assert not is_locked
+    assert folder.is_dir()
+    first.communicate()
+    assert not list(tmp_path.iterdir())
+    with storage.locked_folder(folder) as is_locked:
+        assert is_locked
+        (folder / "file").write_text("content")
+    assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:
+    first = holder(tmp_path)
+    first.kill()
+    first.communicate()
+    with storage.locked_folder(tmp_path) as is_locked:
+        assert is_locked

@@ -122,6 +122,15 @@ def test_a_signal_reaches_every_trainer(folder: Path, number: int) -> None:
     assert all_end(trainers(folder))
 
 
+def test_a_signal_to_one_trainer_stops_all(folder: Path) -> None:
+    run = start(folder, SAVES)
+    wait_for(folder, "armed")
+    os.kill(trainers(folder)[1], signal.SIGUSR1)
+    run.communicate()
+    assert run.returncode == CONTINUE
+    assert all_end(trainers(folder))
+
+
 def test_a_signal_before_the_trainers_can_answer_it_loses_nothing(folder: Path) -> None:
     run = start(folder, f"{READY} time.sleep(600)")
     wait_for(folder, "ready")

@@ -120,12 +120,14 @@ def test_signals_at_random_moments_end_as_an_undisturbed_run(settings: Settings,
     run = tmp_path / "run.toml"
     run.write_text(text)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert start(run, "--output", str(whole), "--processes", "2").wait() == 0
+    undisturbed = start(run, "--output", str(whole), "--processes", "2")
+    _, errors = undisturbed.communicate()
+    assert undisturbed.returncode == 0, errors
     codes: list[int] = []
     while not codes or codes[-1] != 0:
         before = _step(parts)
         process = start(run, "--output", str(parts), "--processes", "2")
-        time.sleep(draw.uniform(1.0, 14.0))
+        time.sleep(draw.uniform(3.0, 15.0))
         trainers = members(process.pid)
         number = draw.choice([signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGKILL])
         target = draw.choice([process.pid, *trainers])
