@@ -95,8 +95,10 @@ def test_a_failure_ends_the_others_and_its_reason_is_printed_once(folder: Path) 
 def test_the_reason_is_the_first_one(folder: Path) -> None:
     """The others fail because of it, and may end before it."""
     trainer = (
-        f"{READY} slow = rank == 1; time.sleep(0 if slow else 0.5);"
-        "print(f'sesame: reason {rank}', file=sys.stderr, flush=True); time.sleep(1.5 if slow else 0); sys.exit(2)"
+        f"{READY} first = rank == 1; seen = lambda: os.path.exists('said');"
+        "[time.sleep(0.05) for _ in iter(lambda: first or seen(), True)]; time.sleep(0 if first else 2);"
+        "print(f'sesame: reason {rank}', file=sys.stderr, flush=True); open('said', 'w').close();"
+        "time.sleep(600 if first else 0); sys.exit(2)"
     )
     run = start(folder, trainer, 3)
     errors = run.communicate()[1]
