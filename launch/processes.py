@@ -77,6 +77,7 @@ class _Trainers:
         self._ended: queue.Queue[int] = queue.Queue()
         self._signal: int | None = None
         self._deadline = float("inf")
+        self._has_failed = False
 
     def start(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -147,6 +148,7 @@ class _Trainers:
         self._ended.put(local_rank)
 
     def _end_the_others(self) -> None:
+        self._has_failed = True
         self._deadline = time.monotonic() + KILL_SECONDS
         for process in self._processes:
             if process.poll() is None:
@@ -157,7 +159,7 @@ class _Trainers:
         if code >= 0:
             return code
         # Ended by a signal before it could answer it: nothing has been trained, nothing is lost.
-        return CONTINUE if -code in SIGNALS else 128 - code
+        return CONTINUE if -code in SIGNALS and not self._has_failed else 128 - code
 
 
 class _Errors:
