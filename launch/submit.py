@@ -164,8 +164,8 @@ def submit(chain: Sequence[Job], allocation: Allocation, cluster: ClusterConfig,
             continue
         (folder / cluster.log_folder).mkdir(parents=True, exist_ok=True)
         dependency = [f"--dependency=afterok:{number}", "--kill-on-invalid-dep=yes"] if number else []
+        after = f" after {number}" if number else ""
         number = _sbatch(script, dependency)
-        after = f" after {lines[-1].split()[1]}" if lines else ""
         lines.append(f"job {number}: {each.stage} -> {each.output}{after}")
     return lines
 

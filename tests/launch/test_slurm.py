@@ -1,0 +1,150 @@
+"""`sesame submit` on a real Slurm of two nodes, which is started here where it is installed."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launch.slurm_cluster import slurm, why_not
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]
+ROOT = Path(__file__).parents[2]
+SMALL = ("source.limit_megabytes=0.5", "workers.count=1", "tokenizer.vocabulary_size=2048")
+RUN = """
+output = "run"
+steps = 60
+[data]
+dataset = "dataset"
+global_batch = 16
+[model]
+family = "bert"
+layers = 1
+width = 32
+heads = 2
+feed_forward_width = 64
+positions = 128
+[objectives]
+masked_lm = 1.0
+[optimizer]
+name = "adamw"
+learning_rate = 1e-3
+[parallel]
+precision = "fp32"
+[report]
+every_steps = 1
+validation_rows = 64
+[checkpoint]
+save_every_steps = 20
+"""
+Submit = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("slurm")
+    (made / "run.toml").write_text(RUN)
+    return made
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[dict[str, str]]:
+    (folder / "daemons").mkdir()
+    drop = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "SLURM_", "NUMBA_CACHE")
+    with slurm(folder / "daemons") as environment:
+        kept = {name: value for name, value in environment.items() if not name.startswith(drop)}
+        slurm_variables = {"SLURM_CONF": environment["SLURM_CONF"]}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        yield {**kept, **slurm_variables, "PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def submitted(folder: Path, cluster: dict[str, str]) -> Submit:
+    def run(*words: str) -> list[str]:
+        command = [sys.executable, "-m", "launch", "submit", *words, "--time", "30"]
+        result = subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return [line.split()[1].rstrip(":") for line in result.stdout.splitlines()]
+
+    return run
+
+
+def state(job: str, cluster: dict[str, str]) -> str:
+    words = ["scontrol", "--oneliner", "show", "job", job]
+    fields = subprocess.run(words, env=cluster, capture_output=True, text=True, check=True).stdout.split()
+    return next(field.partition("=")[2] for field in fields if field.startswith("JobState="))
+
+
+def wait(job: str, cluster: dict[str, str], *, until: tuple[str, ...] = ("COMPLETED",)) -> None:
+    for _ in range(600):
+        now = state(job, cluster)
+        if now in until:
+            return
+        assert now not in ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"), now
+        time.sleep(1)
+    raise AssertionError(f"job {job} is still {now}")
+
+
+def logs(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted((folder / "logs").glob("*.log")))
+
+
+def losses(output: Path) -> dict[int, dict[str, float]]:
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["train"] for row in rows if "train" in row}
+
+
+def test_text_becomes_a_checkpoint_on_two_nodes(submitted: Submit, folder: Path, cluster: dict[str, str]) -> None:
+    changes = [word for change in SMALL for word in ("--set", change)]
+    (job,) = submitted(str(ROOT / "configs/corpus/demo.toml"), "--nodes", "2", "--output", "dataset", *changes)
+    wait(job, cluster)
+    assert "Ray: 2 of 2 machines" in logs(folder), logs(folder)
+    (job,) = submitted("run.toml", "--nodes", "2")
+    wait(job, cluster)
+    assert " on 2 x cpu " in logs(folder)
+    assert max(losses(folder / "run")) == 60
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_requeued_at_random_moments_it_ends_as_undisturbed(
+    seed: int, submitted: Submit, folder: Path, cluster: dict[str, str]
+) -> None:
+    """Signals as before a time limit, and requeues by a person, which kill after KillWait."""
+    draw = random.Random(seed)
+    output = f"run-{seed}"
+    (job,) = submitted("run.toml", "--nodes", "2", "--output", output)
+    for _ in range(3):
+        wait(job, cluster, until=("RUNNING", "COMPLETED"))
+        time.sleep(draw.uniform(2, 12))
+        if state(job, cluster) != "RUNNING":
+            break
+        words = draw.choice([["scancel", "--batch", "--signal=USR1", job], ["scontrol", "requeue", job]])
+        subprocess.run(words, env=cluster, check=False, capture_output=True)
+        time.sleep(3)
+    wait(job, cluster)
+    assert losses(folder / output) == losses(folder / "run")
+
+
+def test_tasks_that_would_train_alone_are_refused(folder: Path, cluster: dict[str, str]) -> None:
+    words = ["srun", "--nodes=1", "--ntasks=2", "--overcommit", sys.executable, "-m", "launch", "pretrain", "run.toml"]
+    result = subprocess.run(words, cwd=folder, env=cluster, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "SLURM_NTASKS" in result.stderr
+
+
+def test_a_job_that_makes_no_progress_is_not_requeued(folder: Path, cluster: dict[str, str]) -> None:
+    stage = (ROOT / "launch" / "slurm" / "stage.sh").read_text()
+    script = f"#!/bin/bash\n#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --output=idle.log\n{stage}\n"
+    script += 'stage idle idle bash -c "exit 75"\n'
+    result = subprocess.run(
+        ["sbatch", "--parsable"], input=script, cwd=folder, env=cluster, capture_output=True, text=True, check=True
+    )
+    wait(result.stdout.strip(), cluster, until=("FAILED",))
+    text = (folder / "idle.log").read_text()
+    assert text.count("requeued") == 3
+    assert "two attempts have finished nothing" in text

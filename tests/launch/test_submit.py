@@ -1,0 +1,104 @@
+"""Slurm scripts are rendered from a stage's file; jobs wait for each other; wrong requests are refused."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import configs
+from configs.errors import ConfigError
+from launch import submit
+
+SHIPPED = Path(configs.__file__).parent
+RUN, CORPUS, SUITE = (
+    SHIPPED / stage / name
+    for stage, name in (("pretrain", "demo.toml"), ("corpus", "demo.toml"), ("evaluation", "probe.toml"))
+)
+ALLOCATION = submit.Allocation(nodes=4, gpus_per_node=8, time="12:00:00")
+CLUSTER = submit.ClusterConfig(
+    partition="gpu",
+    account="lab",
+    options=("--exclusive",),
+    srun_options=("--container-image=/images/a b.sqsh",),
+    setup=("module load cuda",),
+    variables={"NCCL_SOCKET_IFNAME": "ib 0"},
+)
+
+
+def rendered(file: Path, cluster: submit.ClusterConfig = CLUSTER, overrides: Sequence[str] = ()) -> str:
+    (job,) = submit.jobs([file], overrides, 8, Path("run"), Path("tasks"))
+    return submit.render(job, ALLOCATION, cluster, Path("/here"))
+
+
+def test_a_script_is_valid_bash_with_all_that_a_job_needs(tmp_path: Path) -> None:
+    script = rendered(RUN)
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    for line in (
+        "#SBATCH --nodes=4",
+        "#SBATCH --ntasks-per-node=1",
+        "#SBATCH --gpus-per-node=8",
+        "#SBATCH --time=12:00:00",
+        "#SBATCH --requeue",
+        "#SBATCH --open-mode=append",
+        "#SBATCH --signal=B:USR1@180",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --account=lab",
+        "#SBATCH --exclusive",
+        "module load cuda",
+        "export NCCL_SOCKET_IFNAME='ib 0'",
+        "SRUN_OPTIONS=('--container-image=/images/a b.sqsh')",
+        "OUTPUT=runs/demo/pretrain",
+    ):
+        assert line in script.splitlines()
+    assert f"sesame pretrain {RUN} --processes 8)" in script
+
+
+@pytest.mark.parametrize(("file", "nodes", "has_gpus"), [(CORPUS, 4, False), (RUN, 4, True), (SUITE, 1, True)])
+def test_each_stage_gets_what_it_can_use(file: Path, nodes: int, has_gpus: bool) -> None:
+    script = rendered(file)
+    assert f"#SBATCH --nodes={nodes}\n" in script
+    assert ("--gpus-per-node" in script) == has_gpus
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_a_suite_evaluates_the_run_before_it() -> None:
+    chain = submit.jobs([CORPUS, RUN, SUITE], (), 1, None, Path("tasks"))
+    assert [job.stage for job in chain] == ["prepare", "pretrain", "evaluate"]
+    assert chain[2].command[3:5] == ("--checkpoint", "runs/demo/pretrain")
+
+
+def test_jobs_wait_for_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def sbatch(script: str, options: Sequence[str]) -> str:
+        asked.append(list(options))
+        return str(70 + len(asked))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(submit, "_sbatch", sbatch)
+    lines = submit.submit(submit.jobs([CORPUS, RUN], (), 1), ALLOCATION, CLUSTER, dry_run=False)
+    assert asked == [[], ["--dependency=afterok:71", "--kill-on-invalid-dep=yes"]]
+    assert lines == ["job 71: prepare -> runs/demo/dataset", "job 72: pretrain -> runs/demo/pretrain after 71"]
+
+
+@pytest.mark.parametrize(
+    ("files", "overrides", "sentence"),
+    [
+        (["none.toml"], (), "none.toml: cannot be read"),
+        ([CORPUS, RUN], ("seed=1",), "--set is for one file"),
+        ([SUITE], (), "--data-dir"),
+        (["other.toml"], (), "none of the sections"),
+    ],
+)
+def test_a_wrong_request_is_refused(files: list[Path], overrides: Sequence[str], sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text("a = 1")
+    with pytest.raises(ConfigError, match=sentence):
+        submit.jobs([tmp_path / file for file in files], overrides, 1)
+
+
+def test_without_slurm_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="sbatch is not installed here"):
+        submit.submit(submit.jobs([RUN], (), 1), ALLOCATION, CLUSTER, dry_run=False)
