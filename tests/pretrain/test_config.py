@@ -27,7 +27,9 @@ def test_an_objective_is_accepted_if_the_family_provides_what_it_needs(
     if OBJECTIVES[objective].needs in FAMILIES[family].module.provides:
         assert configs.parse(values, RunConfig, "run.toml").model.family == family
     else:
-        with pytest.raises(ConfigError, match=rf"objectives\.{objective} does not fit model\.family '{family}'; objectives that do"):
+        with pytest.raises(
+            ConfigError, match=rf"objectives\.{objective} does not fit model\.family '{family}'; objectives that do"
+        ):
             configs.parse(values, RunConfig, "run.toml")
 
 
