@@ -1,10 +1,10 @@
-"""How much memory do drawing, saving and reading weights take on top of what a run holds anyway? Per process.
+"""Memory that initializing, saving and restoring weights take beside that of the run itself, per process.
 
     python benchmarks/checkpoint_memory.py --experts 32 --width 1024 --feed-forward-width 4096 --processes 2
 
-A Switch Transformer of one sparse layer in each stack, its experts over all processes, starts, is saved and goes on in
-the same layout, on a dataset with sentinels, as `sesame prepare configs/corpus/small_spans.toml` makes one. What counts
-is the largest resident set during a part of the work less the one before it, from the kernel's own record (Linux).
+A Switch Transformer with one sparse layer in each stack, its experts over all processes, starts, is saved and resumed
+in the same layout, on a dataset with sentinels, such as that of `sesame prepare configs/corpus/small_spans.toml`. The
+result is the peak of the resident set during an operation minus the resident set before it, as Linux reports them.
 """
 
 import argparse
@@ -15,59 +15,55 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import configs
+from pretrain import train
 from pretrain.config import RunConfig
 from pretrain.parallel.mesh import Mesh
-from pretrain.train import Run
 
 GIGABYTE = 1e9
 
 
 def resident(field: str) -> float:
-    """Gigabytes: VmRSS is the resident set, VmHWM its peak since the last reset."""
+    """Return gigabytes: VmRSS is the resident set, VmHWM its peak since the last reset."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return float(next(line for line in lines if line.startswith(field)).split()[1]) * 1024 / GIGABYTE
 
 
-def extra(work: Callable[[], Any]) -> tuple[float, Any]:
-    """(gigabytes that ``work`` takes for a while, what it returns)."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident("VmRSS")
-    result = work()
-    return resident("VmHWM") - before, result
+def measured(function: Callable[..., Any], peaks: dict[str, float]) -> Callable[..., Any]:
+    """Return ``function``, which adds to ``peaks`` the gigabytes that it needs temporarily."""
+
+    def call(*arguments: Any) -> Any:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = resident("VmRSS")
+        result = function(*arguments)
+        peaks[function.__name__] = resident("VmHWM") - before
+        return result
+
+    return call
 
 
-class Watched(Run):
-    """A run that notes what its beginning took."""
-
-    def _begin(self) -> int:
-        self.took, step = extra(super()._begin)
-        return step
-
-    def _restore(self, *found: Any) -> int:
-        self.took, step = extra(partial(super()._restore, *found))
-        return step
-
-
-def work(settings: dict[str, Any], steps: int) -> None:
-    """One process: a run up to ``steps``, then a checkpoint; the leader prints what it took."""
+def measure(settings: dict[str, Any], steps: int) -> None:
+    """Run one process up to ``steps`` and save a checkpoint; the first process prints the result."""
     config = configs.parse(settings, RunConfig, "the benchmark's run")
     mesh = Mesh(config.parallel)
-    run = Watched(config, mesh)
-    held = resident("VmRSS")
+    peaks: dict[str, float] = {}
+    for function in (train.initialize, train.restore):
+        setattr(train, function.__name__, measured(function, peaks))
+    run = train.Run(config, mesh)
+    resident_set = resident("VmRSS")
     while run.step < steps:
         run.train_step()
-    saved, _ = extra(run.save)
+    measured(run.save, peaks)()
     run.close()
     if mesh.is_rank_zero:
-        whole = max(shape.numel() for shape in run.shapes.values()) * 4 / GIGABYTE
+        largest = max(shape.numel() for shape in run.shapes.values()) * 4 / GIGABYTE
+        needed = ", ".join(f"{name} {peak:.2f} GB" for name, peak in peaks.items())
         print(
-            f"RESULT {'drawing' if steps == 1 else 'reading'} took {run.took:.2f} GB on top of {held:.2f} held, "
-            f"saving {saved:.2f}; the largest tensor has {whole:.2f} GB in fp32",
+            f"RESULT {needed}, beside a resident set of {resident_set:.2f} GB; the largest tensor has {largest:.2f} GB "
+            "in fp32",
             flush=True,
         )
     mesh.barrier()
@@ -75,12 +71,12 @@ def work(settings: dict[str, Any], steps: int) -> None:
 
 def start(settings: dict[str, Any], steps: int, processes: int) -> None:
     port = str(random.randint(20000, 60000))
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
+    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
     command = [sys.executable, __file__, "--worker", json.dumps([settings, steps])]
     started = [
         subprocess.Popen(
             command,
-            env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**os.environ, **rendezvous, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -89,10 +85,10 @@ def start(settings: dict[str, Any], steps: int, processes: int) -> None:
     ]
     try:
         for process in started:
-            told = process.communicate()[0]
+            output = process.communicate()[0]
             if process.returncode:
-                raise SystemExit(told[-2000:])
-            for line in told.splitlines():
+                raise SystemExit(output[-2000:])
+            for line in output.splitlines():
                 if line.startswith("RESULT"):
                     print(line.removeprefix("RESULT "), flush=True)
     finally:
@@ -108,33 +104,33 @@ def main() -> None:
     parser.add_argument("--feed-forward-width", type=int, default=4096)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.worker:
-        work(*json.loads(asked.worker))
+    options = parser.parse_args()
+    if options.worker:
+        measure(*json.loads(options.worker))
         return
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "output": f"{folder}/run",
             "steps": 2,
-            "data": {"dataset": asked.dataset, "global_batch": 8},
+            "data": {"dataset": options.dataset, "global_batch": 8},
             "model": {
                 "family": "switch",
                 "layers": 1,
                 "decoder_layers": 1,
                 "sparse_every": 1,
-                "width": asked.width,
-                "heads": asked.width // 64,
+                "width": options.width,
+                "heads": options.width // 64,
                 "head_width": 64,
-                "feed_forward_width": asked.feed_forward_width,
-                "experts": asked.experts,
+                "feed_forward_width": options.feed_forward_width,
+                "experts": options.experts,
             },
             "objectives": {"span_corruption": 1.0, "expert_balance": 0.01},
             "optimizer": {"name": "sgd", "learning_rate": 1e-3},
-            "parallel": {"expert": asked.processes, "zero_stage": 1, "precision": "bf16"},
+            "parallel": {"expert": options.processes, "zero_stage": 1, "precision": "bf16"},
             "report": {"tensorboard": False},
         }
         for steps in (1, 2):
-            start(settings, steps, asked.processes)
+            start(settings, steps, options.processes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tokens a second of packed batches from one core, and how long it takes to be at any step.
+"""Tokens per second of packed batches on one core, and the time to the first batch at a distant step.
 
     .venv/bin/python benchmarks/loader.py
 
@@ -28,18 +28,18 @@ READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pa
 
 
 def synthetic(folder: Path, shards: int, rows: int) -> Any:
-    """As much of a dataset as batches are made from: ``shards`` shards of ``rows`` rows."""
-    draw = np.random.default_rng(0)
+    """Write ``shards`` shards of ``rows`` rows, and return the parts of a dataset that ``Batches`` uses."""
+    generator = np.random.default_rng(0)
     records = []
     for number in range(shards):
         starts = np.arange(rows + 1, dtype=np.int64)
-        positions = np.sort(draw.integers(0, LENGTH, (rows, PREDICTED), np.uint16), axis=1)
+        positions = np.sort(generator.integers(0, LENGTH, (rows, PREDICTED), np.uint16), axis=1)
         columns = {
-            "tokens": Ragged(draw.integers(5, 8192, rows * LENGTH, np.uint16), starts * LENGTH),
-            "first_segment_length": draw.integers(3, LENGTH, rows, np.uint16),
+            "tokens": Ragged(generator.integers(5, 8192, rows * LENGTH, np.uint16), starts * LENGTH),
+            "first_segment_length": generator.integers(3, LENGTH, rows, np.uint16),
             "mask_positions": Ragged(positions.ravel(), starts * PREDICTED),
-            "mask_labels": Ragged(draw.integers(5, 8192, rows * PREDICTED, np.uint16), starts * PREDICTED),
-            "pair_labels": draw.integers(0, 2, rows, np.uint8),
+            "mask_labels": Ragged(generator.integers(5, 8192, rows * PREDICTED, np.uint16), starts * PREDICTED),
+            "pair_labels": generator.integers(0, 2, rows, np.uint8),
         }
         records.append(write_shard(folder / f"train-{number:05d}.arrow", columns))
     total = shards * rows
@@ -53,22 +53,22 @@ def synthetic(folder: Path, shards: int, rows: int) -> Any:
 
 
 def measure(dataset: Any, batch: int, steps: int) -> None:
-    """Print the rate of whole steps after the first touch of every page, and the time of the first batch far away."""
+    """Print the rate of whole steps when all pages are in memory, and the time to the first batch at a distant step."""
     config = DataConfig(dataset="", global_batch=batch)
-    begin = time.perf_counter()
+    start = time.perf_counter()
     source = Batches(dataset, config, READS, 1, DataRank(0, 1))
     list(source.step(123_456_789))
-    print(f"first batch after opening, at step 123,456,789: {(time.perf_counter() - begin) * 1e3:.1f} ms")
+    print(f"first batch after opening, at step 123,456,789: {(time.perf_counter() - start) * 1e3:.1f} ms")
     for number in range(steps):
         list(source.step(number))
     rates = []
     for number in range(steps):
-        begin = time.perf_counter()
-        tokens = sum(made.tokens for made in source.step(number))
-        rates.append(tokens / (time.perf_counter() - begin))
+        start = time.perf_counter()
+        tokens = sum(each.tokens for each in source.step(number))
+        rates.append(tokens / (time.perf_counter() - start))
     low, middle, high = (float(np.quantile(rates, share)) for share in (0.1, 0.5, 0.9))
     print(
-        f"batch {batch}: {middle / 1e6:.2f} million tokens/s (tenth {low / 1e6:.2f}, nine tenths {high / 1e6:.2f}; "
+        f"batch {batch}: {middle / 1e6:.2f} million tokens/s (10th percentile {low / 1e6:.2f}, 90th {high / 1e6:.2f}; "
         f"{batch * source.train.lengths('tokens').mean() / statistics.median(rates) * 1e3:.3f} ms a step)"
     )
 
@@ -83,8 +83,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        made = synthetic(Path(folder), options.shards, options.rows) if not options.dataset else None
-        measure(made or open_dataset(options.dataset, verify=False), options.batch, options.steps)
+        if options.dataset:
+            dataset = open_dataset(options.dataset, verify=False)
+        else:
+            dataset = synthetic(Path(folder), options.shards, options.rows)
+        measure(dataset, options.batch, options.steps)
 
 
 if __name__ == "__main__":

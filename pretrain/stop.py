@@ -92,15 +92,14 @@ class StepAgreement:
         ask_any: Callable[[Sequence[bool]], Callable[[], list[bool]]],
         *,
         clock: Clock = time.monotonic,
-        decides_saving: bool = True,
     ):
         """
         Args:
+            save_every_minutes: by the clock of this process; None in all but the first.
             ask_any: a collective; see ``Mesh.ask_any``.
-            decides_saving: whether this process's clock counts.
         """
         self.request = request
-        self._seconds = 60 * save_every_minutes if save_every_minutes is not None and decides_saving else math.inf
+        self._seconds = 60 * save_every_minutes if save_every_minutes is not None else math.inf
         self._ask_any, self._clock = ask_any, clock
         self._answer: Callable[[], list[bool]] = lambda: [False, False]
         self.saved()

@@ -15,7 +15,7 @@ from configs.stopping import Stopped, StopRequest
 from configs.storage import locked_folder
 from data_pipeline.dataset.shards import open_dataset
 from pretrain import precision
-from pretrain.checkpoints.initial_checkpoint import initialize, open_initial_checkpoint
+from pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
 from pretrain.checkpoints.load import Checkpoint, Process
 from pretrain.checkpoints.record import CheckpointMetadata
 from pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
@@ -96,28 +96,22 @@ class Run:
 
         self.shapes = _parallelize(learner, self.config, mesh)
         self.engine = Engine(learner, config.optimizer, self.config.parallel, mesh, batch_plan)
-        self.initial_message = ""
+        initial = None
         if checkpoint is not None:
             restore(checkpoint, self.engine, moments, self.shapes)
         else:
-            self._initialize(process)
-        self.step = checkpoint.record.step if checkpoint else 0
+            tokenizer_sha256 = self.dataset.manifest.tokenizer.sha256
+            initial = open_initial_checkpoint(
+                config.initial_checkpoint, tokenizer_sha256, config.model, self.shapes, process
+            )
+            initialize(self.engine, self.shapes, config.seed, config.model, initial)
+        record = checkpoint.record if checkpoint else None
+        self.step = record.step if record else 0
         self.last_saved = checkpoint.folder if checkpoint else None
 
-        self.budget = TrainingBudget(
-            config.steps,
-            config.stop,
-            checkpoint.record if checkpoint else None,
-            clock=clock,
-            from_rank_zero=mesh.from_rank_zero,
-        )
-        self.agreement = StepAgreement(
-            request or StopRequest(),
-            config.checkpoint.save_every_minutes,
-            mesh.ask_any,
-            clock=clock,
-            decides_saving=mesh.is_rank_zero,
-        )
+        self.budget = TrainingBudget(config.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
+        save_minutes = config.checkpoint.save_every_minutes if mesh.is_rank_zero else None
+        self.agreement = StepAgreement(request or StopRequest(), save_minutes, mesh.ask_any, clock=clock)
         self.writer = CheckpointWriter(
             config.output, self.engine, moments, self.shapes, self.dataset.tokenizer_path, process
         )
@@ -127,8 +121,7 @@ class Run:
         self.reporter = Reporter(
             config.output, config.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
         )
-        for message in self._start_messages():
-            self.reporter.log(message)
+        self._log_start(initial)
 
     def run(self) -> Path:
         """Train to the end and return the folder of the last checkpoint."""
@@ -253,16 +246,6 @@ class Run:
         """Return whether the step is a multiple of one of ``periods``."""
         return any(self.step % period == 0 for period in periods)
 
-    def _initialize(self, process: Process) -> None:
-        config, initial = self.config, None
-        if config.initial_checkpoint is not None:
-            tokenizer_sha256 = self.dataset.manifest.tokenizer.sha256
-            initial = open_initial_checkpoint(
-                config.initial_checkpoint, tokenizer_sha256, config.model, self.shapes, process
-            )
-            self.initial_message = initial.message
-        initialize(self.engine, self.shapes, config.seed, config.model, initial)
-
     def _stop_message(self, checkpoint: Path | None) -> str:
         saved = f"after step {self.step}, saved as {checkpoint}" if checkpoint else "before the first step"
         return f"stopped by {self.agreement.request.reason} {saved}; the same command continues"
@@ -280,16 +263,18 @@ class Run:
         digest = hashlib.sha256(f"{self.config.seed}/{self.step}/{position}".encode()).digest()
         torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
-    def _start_messages(self) -> Iterator[str]:
+    def _log_start(self, initial: InitialCheckpoint | None) -> None:
         config, mesh = self.config, self.mesh
         parameters = sum(shape.numel() for shape in self.shapes.values())
         experts = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
-        yield (
+        self.reporter.log(
             f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
             f"(tensor {mesh.tensor} x data {mesh.data}{experts}, ZeRO {config.parallel.zero_stage}) in "
             f"{self.precision}; {self.batches.train.rows:,} training rows; {self.budget.describe(self.step)}"
         )
-        yield from filter(None, (self.initial_message, self.resume_state.message, self.batches.message))
+        for message in (initial.message if initial else "", self.resume_state.message, self.batches.message):
+            if message:
+                self.reporter.log(message)
 
 
 @contextmanager

@@ -45,13 +45,18 @@ def initialize(
 
 
 def open_initial_checkpoint(
-    path: Path, tokenizer_sha256: str, model: ModelConfig, shapes: Shapes, process: Process
-) -> InitialCheckpoint:
+    path: Path | None, tokenizer_sha256: str, model: ModelConfig, shapes: Shapes, process: Process
+) -> InitialCheckpoint | None:
     """Check the checkpoint at ``path`` against a run whose parameters have the whole ``shapes``; a collective.
+
+    Returns:
+        The checkpoint, None without a ``path``.
 
     Raises:
         CheckpointError: there is none, or its tokenizer or the shape of a parameter differs.
     """
+    if path is None:
+        return None
     folder = load.latest(path, process)
     if folder is None:
         raise CheckpointError(

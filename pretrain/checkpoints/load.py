@@ -95,7 +95,7 @@ def open_checkpoint(folder: Path, process: Process = SINGLE_PROCESS) -> Checkpoi
         errors = [error for name in names if (error := _file_error(folder / name, record.files[name]))]
     except CheckpointError as error:
         errors = [str(error)]
-    # Every process raises what any of them found: one that raised alone would leave the others waiting.
+    # All processes raise the same error: if only one did, the others would wait for it forever.
     all_errors = [error for part in process.gather(errors) for error in part]
     if record is None or all_errors:
         raise CheckpointError(all_errors[0])
@@ -157,10 +157,10 @@ def check_shapes(folder: Path, stored: Shapes, expected: Shapes, remedy: str = "
         CheckpointError: naming the first parameter that differs.
     """
     for name in {**stored, **expected}:
-        found, needed = stored.get(name), expected.get(name)
-        if found is None or needed is None or tuple(found) != tuple(needed):
+        ours, theirs = expected.get(name), stored.get(name)
+        if ours is None or theirs is None or tuple(ours) != tuple(theirs):
             raise CheckpointError(
-                f"{folder}: parameter {name} is {_shape_text(found)} in the checkpoint but {_shape_text(needed)} in "
+                f"{folder}: parameter {name} is {_shape_text(theirs)} in the checkpoint but {_shape_text(ours)} in "
                 f"this run; use the [model] and [objectives] of the checkpoint, or {remedy}"
             )
 

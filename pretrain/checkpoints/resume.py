@@ -39,14 +39,14 @@ class Setting(NamedTuple):
 
 
 class ResumeState(NamedTuple):
-    """Where a run starts in its data, and which settings were changed on the way."""
+    """Where a run starts in its data, and which settings were changed before."""
 
     start: Start
     dataset_sha256: str
     dataset_first_sample: int
     """Sequences of other datasets that were consumed before the first one of this dataset."""
     changes: tuple[Change, ...] = ()
-    """All changes since the run began."""
+    """All changes since step 0."""
     new_changes: tuple[Change, ...] = ()
     """Changes since the checkpoint that is resumed from."""
 

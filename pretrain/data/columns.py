@@ -1,18 +1,18 @@
 """The table of batch columns: which column of the dataset each is made of, how, and along which axis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from data_pipeline.ragged import Columns, Ragged
+from data_pipeline.ragged import Column, Ragged
 
 
 class DatasetRows:
     """Rows of a dataset whose tokens lie end to end."""
 
-    def __init__(self, columns: Columns, start_token: int):
+    def __init__(self, columns: Mapping[str, Column], start_token: int):
         """
         Args:
             columns: dataset columns by name.

@@ -1,12 +1,12 @@
 """Rows of a dataset -> one packed batch of named tensors: sequences end to end, and where each of them is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data_pipeline.ragged import Columns, Ragged
+from data_pipeline.ragged import Column, Ragged
 from pretrain.batch import Batch, Layout, LengthGroup
 from pretrain.data.columns import COLUMNS, DatasetRows
 
@@ -16,7 +16,9 @@ EQUAL_LENGTHS = 4
 """So many neighbours of equal length are a group of their own, which needs no padding."""
 
 
-def assemble(columns: Columns, reads: Sequence[str], denominators: dict[str, float], start_token: int = 0) -> Batch:
+def assemble(
+    columns: Mapping[str, Column], reads: Sequence[str], denominators: Mapping[str, float], start_token: int = 0
+) -> Batch:
     """Make a packed batch, without a loop over sequences.
 
     Args:
@@ -36,7 +38,7 @@ def assemble(columns: Columns, reads: Sequence[str], denominators: dict[str, flo
 def pack(sequences: Sequence[np.ndarray], first_segment_lengths: Sequence[int], **columns: np.ndarray) -> Batch:
     """Make a packed batch of token id arrays, in their order; ``columns`` (per sequence) are added unchanged."""
     offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])])
-    rows: Columns = {
+    rows: dict[str, Column] = {
         "tokens": Ragged(np.concatenate(sequences), offsets),
         "first_segment_length": np.asarray(first_segment_lengths),
     }

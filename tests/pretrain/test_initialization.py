@@ -1,4 +1,4 @@
-"""Initial values depend on name and seed only, and whoever needs some rows of a parameter draws no others."""
+"""Initial values depend on name and seed only, and some rows of a parameter are drawn without the others."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def init_std(name: str, shape: torch.Size) -> float:
 
 @pytest.mark.parametrize("name", ["a.weight", "a.bias"])
 @pytest.mark.parametrize("step", [1, 2, 7, 23])
-def test_rows_are_those_of_the_whole(name: str, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_those_of_the_whole_parameter(name: str, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial, "BLOCK", 20)
     whole = random_value(1, init_std)(name, SHAPE)
     rows = random_rows(1, name, SHAPE, init_std)
@@ -23,12 +23,12 @@ def test_rows_are_those_of_the_whole(name: str, step: int, monkeypatch: pytest.M
     assert torch.equal(torch.cat(parts), whole) and whole.shape == SHAPE
 
 
-def test_blocks_differ_and_are_cut_off_at_two_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_differ_and_are_truncated_at_two_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial, "BLOCK", 1000)
     whole = random_value(1, init_std)("a.weight", torch.Size([400, 50]))
     assert len(whole.unique(dim=0)) == 400
     assert float(whole.abs().max()) <= 0.1
-    # A normal that is cut off at two deviations has a standard deviation of 0.88 of them.
+    # A normal distribution truncated at two standard deviations has 0.88 of the standard deviation.
     assert float(whole.std()) == pytest.approx(0.05 * 0.8796, rel=0.02)
 
 

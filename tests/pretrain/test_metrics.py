@@ -1,4 +1,4 @@
-"""The JSON lines of a run that goes on."""
+"""The JSON lines of a resumed run."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from pretrain.metrics import ReportConfig, Reporter
 
 
 def reports(output: Path, first_step: int) -> list[int]:
-    """Steps of the lines that are there when a run goes on after ``first_step``."""
+    """Return the steps of the lines that remain when a run resumes at ``first_step``."""
     Reporter(output, 100, first_step, None, ReportConfig(tensorboard=False), quiet=False).close()
     return [json.loads(line)["step"] for line in (output / "metrics.jsonl").read_text().splitlines()]
 
@@ -23,13 +23,13 @@ DAMAGE += [b'{"step": 4, "train": {"no_objective": 1.0}}\n', b"[" * 100_000 + b"
 
 
 @pytest.mark.parametrize("damaged", DAMAGE, ids=range(len(DAMAGE)))
-def test_a_damaged_line_costs_that_line(damaged: bytes, tmp_path: Path) -> None:
+def test_only_damaged_lines_are_removed(damaged: bytes, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(line(2) + damaged + line(6) + line(8)[:-5])
     assert reports(tmp_path, 8) == [2, 6]
     assert reports(tmp_path, 5) == [2]
 
 
-def test_an_interrupted_rewrite_leaves_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rewrite_leaves_the_file_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(line(2) + line(4))
 
     def fail(self: Path, target: Path) -> None:

@@ -92,8 +92,8 @@ HARDWARE, NONE = Precision("bf16", "CPU with AMX"), Precision("fp32", "CPU witho
 def test_who_decides(parallel, began, processes, expected, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "of_device", lambda device: processes[0])
     config = configs.parse(parallel, ParallelConfig, "run.toml")
-    before = {"parallel": {"precision": began}} if began else None
-    resolved, chosen = agreed_precision.resolve(config, CPU, before, lambda own: [own, *processes[1:]])
+    checkpoint = {"parallel": {"precision": began}} if began else None
+    resolved, chosen = agreed_precision.resolve(config, CPU, checkpoint, lambda own: [own, *processes[1:]])
     assert (resolved.precision, chosen) == (expected[0], Precision(*expected))
 
 

@@ -1,4 +1,4 @@
-"""A run that is limited by minutes, on a clock that moves only when a step is taken."""
+"""A run that is limited by minutes, with a clock that advances only at optimizer steps."""
 
 import json
 import re
@@ -21,7 +21,7 @@ LENGTHS = {"wsd": 10, "linear": None, "cosine": None, "constant": None, "rsqrt":
 
 
 class StepClock:
-    """Moves by ten seconds at each optimizer step."""
+    """Advances by ten seconds at each optimizer step."""
 
     def __init__(self, begin: float):
         self.now = begin
@@ -36,15 +36,15 @@ class Killed(Exception):
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Record, list[dict[str, Any]]]]:
-    """``trained(values, killed_at=step)``: a run's last record and the rows of its metrics."""
+    """``trained(values, killed_at=step)``: the last record of a run and the rows of its metrics."""
 
     def run(values: dict[str, Any], killed_at: int = -1, begin: float = 5.0):
-        clock, take_step = StepClock(begin), Run.train_step
+        clock, train_step = StepClock(begin), Run.train_step
 
         def step(self: Run):
             if self.step == killed_at:
                 raise Killed
-            result = take_step(self)
+            result = train_step(self)
             clock.now += 10
             return result
 
@@ -65,7 +65,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Record, list
 
 @pytest.fixture
 def limited(settings: Settings) -> dict[str, Any]:
-    """A minute, which six steps use up, of a thousand steps."""
+    """A run of at most 1000 steps and a minute, which six steps use up."""
     return settings(
         steps=1000,
         stop={"minutes": 1},
@@ -80,7 +80,7 @@ def rates(rows: list[dict[str, Any]]) -> list[float]:
     return [row["learning_rate"] for row in rows if "train" in row]
 
 
-def test_it_ends_with_its_minutes_and_so_does_the_decay(limited, trained, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_and_decay_end_with_the_minutes(limited, trained, capsys: pytest.CaptureFixture[str]) -> None:
     record, rows = trained(limited)
     assert re.search(r"^step 5/~6 \| .* left$", capsys.readouterr().out, re.MULTILINE)
     assert record.step == 6 and record.seconds == 60.0
@@ -88,7 +88,7 @@ def test_it_ends_with_its_minutes_and_so_does_the_decay(limited, trained, capsys
     assert [row["step"] for row in rows if "validation" in row] == [6]
 
 
-def test_it_ends_with_its_steps_where_they_come_first(limited, trained) -> None:
+def test_a_run_ends_with_its_steps_if_they_are_first(limited, trained) -> None:
     record, rows = trained(limited | {"steps": 4})
     assert (record.step, record.seconds) == (4, 40.0)
     assert rates(rows) == pytest.approx([0.5, 1.0, 1.0, 0.5])
@@ -98,11 +98,11 @@ def test_the_same_command_again_does_not_train_on(limited, trained, capsys: pyte
     before = trained(limited)
     capsys.readouterr()
     assert trained(limited) == before
-    said = capsys.readouterr().out
-    assert "this run is finished" in said and "at most 1 minutes (1.0 used)" in said
+    output = capsys.readouterr().out
+    assert "this run is finished" in output and "at most 1 minutes (1.0 used)" in output
 
 
-def test_more_minutes_go_on_from_there(limited, trained) -> None:
+def test_a_run_with_more_minutes_is_resumed(limited, trained) -> None:
     trained(limited)
     record, rows = trained(limited | {"stop": {"minutes": 2}})
     assert (record.step, record.seconds) == (12, 120.0)
@@ -110,16 +110,16 @@ def test_more_minutes_go_on_from_there(limited, trained) -> None:
     assert rates(rows)[6:] == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
-def test_a_killed_run_counts_on_and_ends_like_an_undisturbed_one(limited, trained, tmp_path: Path) -> None:
-    undisturbed = trained(limited | {"output": str(tmp_path / "undisturbed")})
+def test_a_killed_run_continues_the_count_and_ends_like_an_uninterrupted_one(limited, trained, tmp_path: Path) -> None:
+    uninterrupted = trained(limited | {"output": str(tmp_path / "uninterrupted")})
     record, _ = trained(limited, killed_at=5)
     assert (record.step, record.seconds) == (4, 40.0)
     record, rows = trained(limited, begin=1e6)
-    assert (record.step, record.seconds, record.files) == (6, 60.0, undisturbed[0].files)
-    assert rates(rows) == rates(undisturbed[1])
+    assert (record.step, record.seconds, record.files) == (6, 60.0, uninterrupted[0].files)
+    assert rates(rows) == rates(uninterrupted[1])
 
 
-def test_minutes_that_are_set_later_count_from_then_on(limited, trained) -> None:
+def test_minutes_set_at_a_resume_count_from_there(limited, trained) -> None:
     unlimited = limited | {"stop": {}, "steps": 3}
     assert trained(unlimited)[0].seconds == 0.0
     trained(limited, killed_at=5)
@@ -130,7 +130,7 @@ def test_minutes_that_are_set_later_count_from_then_on(limited, trained) -> None
 
 
 @pytest.mark.parametrize("decay", DECAYS)
-def test_every_schedule_is_that_of_a_run_of_as_many_steps_as_the_time_allows(decay: str) -> None:
+def test_a_schedule_by_time_equals_that_of_the_expected_steps(decay: str) -> None:
     schedule = configs.parse(
         {"warmup_steps": 8, "decay": decay, "final_fraction": 0.1}
         | ({"decay_steps": LENGTHS[decay]} if LENGTHS[decay] else {}),
@@ -144,7 +144,7 @@ def test_every_schedule_is_that_of_a_run_of_as_many_steps_as_the_time_allows(dec
 
 
 @pytest.mark.parametrize("values", [{"decay": "linear"}, {"decay": "cosine", "decay_steps": 500}, {"decay": "wsd"}])
-def test_a_time_too_short_for_the_warm_up_or_the_decay_still_ends_at_the_end(values: dict[str, Any]) -> None:
+def test_warm_up_and_decay_fit_into_a_short_time(values: dict[str, Any]) -> None:
     schedule = configs.parse({"warmup_steps": 100, "decay_steps": 300, **values}, ScheduleConfig, "run.toml")
     factors = [schedule.factor(step, 10**6, expected=40.0) for step in range(41)]
     assert max(factors) == pytest.approx(1.0, abs=0.05) and factors[-1] == 0.0
@@ -165,9 +165,9 @@ from pretrain.config import RunConfig
 from pretrain.train import Run, train
 rank = int(os.environ["RANK"])
 now = [0.0]
-take_step = Run.train_step
+train_step = Run.train_step
 def step(self):
-    result = take_step(self)
+    result = train_step(self)
     now[0] += 10 if rank == 0 else 1e6
     return result
 Run.train_step = step
@@ -176,15 +176,15 @@ train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"), clock
 """
 
 
-def test_several_processes_follow_the_first_clock_and_the_least_processor(
+def test_all_processes_use_the_first_clock_and_the_lowest_precision(
     limited, world: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(SEVERAL)
     values = limited | {"parallel": {"threads": 1}}
-    said = world(2, program, json.dumps(values))[0]
+    output = world(2, program, json.dumps(values))[0]
     folder = latest(Path(values["output"]))
     assert folder is not None
     record = open_checkpoint(folder).record
     assert (record.step, record.config["parallel"]["precision"]) == (6, "fp32")
-    assert "in fp32 (process 1 of 2 has a kind of 1)" in said
+    assert "in fp32 (process 1 of 2 has a kind of 1)" in output

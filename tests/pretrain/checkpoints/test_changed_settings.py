@@ -110,22 +110,22 @@ def test_changes_of_free_settings_are_logged_and_recorded(
 ) -> None:
     copied["optimizer"] = {"learning_rate": 2e-3, "betas": [0.8, 0.9]}
     copied["model"] = {**copied["model"], "dropout": 0.0}
-    found = resume(copied)
+    resumed = resume(copied)
     line = (
         "changed since the checkpoint: steps 2 -> 3, model.dropout 0.1 -> 0.0, optimizer.learning_rate 0.001 -> 0.002"
     )
     assert line in capsys.readouterr().out
-    assert ("optimizer.betas", [0.9, 0.999], [0.8, 0.9]) in [(e.key, e.before, e.after) for e in found.changes]
+    assert ("optimizer.betas", [0.9, 0.999], [0.8, 0.9]) in [(e.key, e.before, e.after) for e in resumed.changes]
     again = resume(copied | {"steps": 4})
-    assert len(again.changes) == len(found.changes) + 1, "changes of earlier resumes are kept"
+    assert len(again.changes) == len(resumed.changes) + 1, "changes of earlier resumes are kept"
 
 
 def test_accepted_changes_are_recorded(copied: dict[str, Any]) -> None:
     wider = changed(copied, "data.global_batch", 16) | {"resume": {"accept": ["data.global_batch"]}}
-    found = resume(wider)
-    assert found.samples == 2 * 8 + 16
-    assert [(e.step, e.before, e.after) for e in found.changes if e.key == "data.global_batch"] == [(2, 8, 16)]
-    assert found.config["resume"] == {"accept": ["data.global_batch"]}
+    resumed = resume(wider)
+    assert resumed.samples == 2 * 8 + 16
+    assert [(e.step, e.before, e.after) for e in resumed.changes if e.key == "data.global_batch"] == [(2, 8, 16)]
+    assert resumed.config["resume"] == {"accept": ["data.global_batch"]}
     assert resume(changed(copied, "data.global_batch", 16) | {"steps": 4}).samples == 48, "accepting once is enough"
     with pytest.raises(CheckpointError, match=r"data\.global_batch 16 -> 8"):
         resume(copied | {"steps": 5})
@@ -174,8 +174,8 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
 
 def test_a_dataset_may_be_moved(copied: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(copied["data"]["dataset"], tmp_path / "moved")
-    found = resume(changed(copied, "data.dataset", str(tmp_path / "moved")))
-    assert found.samples == 24 and found.dataset_first_sample == 0
+    resumed = resume(changed(copied, "data.dataset", str(tmp_path / "moved")))
+    assert resumed.samples == 24 and resumed.dataset_first_sample == 0
 
 
 def test_other_rows_in_the_same_folder_are_refused(
@@ -184,13 +184,13 @@ def test_other_rows_in_the_same_folder_are_refused(
     monkeypatch.setattr("pretrain.checkpoints.resume.fingerprint", lambda dataset: "other rows")
     with pytest.raises(CheckpointError, match=r"data\.dataset .* has other rows; change them back"):
         resume(copied)
-    found = resume(copied | {"resume": {"accept": ["data.dataset"]}})
-    assert found.dataset_first_sample == 16 and found.samples == 24
+    resumed = resume(copied | {"resume": {"accept": ["data.dataset"]}})
+    assert resumed.dataset_first_sample == 16 and resumed.samples == 24
 
 
 def test_another_order_starts_at_its_first_row(copied: dict[str, Any]) -> None:
-    found = resume(copied | {"seed": 2, "resume": {"accept": ["seed"]}})
-    assert found.dataset_first_sample == 16 and found.samples == 24
+    resumed = resume(copied | {"seed": 2, "resume": {"accept": ["seed"]}})
+    assert resumed.dataset_first_sample == 16 and resumed.samples == 24
 
 
 def test_a_confirmed_checkpoint_keeps_its_name(copied: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +215,8 @@ def test_a_checkpoint_of_format_1_is_resumed(copied: dict[str, Any]) -> None:
     as_format_1(folder)
     with pytest.raises(CheckpointError, match=r"data\.global_batch 8 -> 4"):
         resume(changed(copied, "data.global_batch", 4))
-    found = resume(copied)
-    assert found.step == 3 and found.samples == 24 and found.format_version == record.FORMAT_VERSION
+    resumed = resume(copied)
+    assert resumed.step == 3 and resumed.samples == 24 and resumed.format_version == record.FORMAT_VERSION
 
 
 def test_another_dataset_is_read_from_its_first_row(copied: dict[str, Any], datasets: Callable[[str], Path]) -> None:
@@ -232,8 +232,8 @@ def test_another_dataset_is_read_from_its_first_row(copied: dict[str, Any], data
     values = changed(copied, "data.dataset", str(other))
     with pytest.raises(CheckpointError, match=r"its checkpoint: data\.dataset "):
         resume(values)
-    found = resume(values | {"resume": {"accept": ["data.dataset"]}})
-    assert (found.samples, found.dataset_first_sample) == (24, 16)
+    resumed = resume(values | {"resume": {"accept": ["data.dataset"]}})
+    assert (resumed.samples, resumed.dataset_first_sample) == (24, 16)
     again = resume(values | {"steps": 5})
     assert (again.samples, again.dataset_first_sample) == (40, 16)
     mesh = Mesh(ParallelConfig(threads=1))
@@ -264,6 +264,5 @@ def rows_of(dataset: Path, batches: list[tuple[int, int]]) -> Iterator[int]:
 
 @pytest.mark.parametrize("sizes", [(8, 16), (16, 8), (8, 4, 32, 2), (3, 1000, 5)])
 def test_another_batch_neither_skips_nor_repeats_a_row(sizes: tuple[int, ...], dataset: Path) -> None:
-    found = list(rows_of(dataset, [(size, 4) for size in sizes]))
-    whole = list(rows_of(dataset, [(1, len(found))]))
-    assert found == whole
+    rows = list(rows_of(dataset, [(size, 4) for size in sizes]))
+    assert rows == list(rows_of(dataset, [(1, len(rows))]))

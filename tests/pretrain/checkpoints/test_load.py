@@ -1,4 +1,4 @@
-"""Errors in a checkpoint or a dataset are reported in one sentence, before the first step."""
+"""Errors in a checkpoint or a dataset are reported in one message, before the first step."""
 
 import json
 import os
@@ -25,7 +25,7 @@ WEIGHTS = "weights-00000-000.safetensors"
 
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A finished run of two steps, as its settings."""
+    """The settings of a finished run of two steps."""
     values = {
         "output": str(tmp_path_factory.mktemp("trained") / "run"),
         "steps": 2,
@@ -46,7 +46,7 @@ def run(values: dict[str, Any]) -> Path:
 
 @pytest.fixture
 def copied(trained: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    """The finished run in a folder of its own, with more steps to go."""
+    """The settings of a copy of that run, with one more step."""
     shutil.copytree(trained["output"], tmp_path / "run")
     return trained | {"output": str(tmp_path / "run"), "steps": 3}
 
@@ -157,10 +157,10 @@ DAMAGED_RECORDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGED_RECORDS)
 def test_a_wrong_record_is_refused(damage: str, copied: dict[str, Any]) -> None:
-    change, sentence = DAMAGED_RECORDS[damage]
+    change, message = DAMAGED_RECORDS[damage]
     folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
     write_record(folder, change)
-    with pytest.raises(CheckpointError, match=re.escape(sentence)):
+    with pytest.raises(CheckpointError, match=re.escape(message)):
         load_backbone(folder)
 
 
@@ -183,8 +183,8 @@ def test_every_flipped_byte_of_a_record_is_caught(copied: dict[str, Any]) -> Non
     file = folder / "checkpoint.json"
     content = file.read_bytes()
     values = json.loads(content)
-    for place in range(0, len(content), 7):
-        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    for position in range(0, len(content), 7):
+        file.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         try:
             record.read(folder)
         except CheckpointError:
@@ -220,7 +220,7 @@ def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "change", "sentence"),
+    ("section", "change", "message"),
     [
         ("model", {"widht": 3}, "unknown key 'widht'"),
         ("model", {"width": "wide"}, "'width' = 'wide'"),
@@ -233,9 +233,9 @@ def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_bad_configuration_names_the_key(
-    section: str, change: dict[str, Any], sentence: str, trained: dict[str, Any]
+    section: str, change: dict[str, Any], message: str, trained: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         run(trained | {section: {**trained[section], **change}})
-    assert sentence in str(caught.value) and "run.toml" in str(caught.value)
+    assert message in str(caught.value) and "run.toml" in str(caught.value)
     assert "\n" not in str(caught.value)

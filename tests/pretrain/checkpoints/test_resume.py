@@ -1,4 +1,4 @@
-"""A run that is killed and started again ends bit for bit where an undisturbed one ends."""
+"""A run that is killed and resumed ends with the same bits as one that is not."""
 
 import json
 import os
@@ -43,12 +43,12 @@ def start(values: dict[str, Any]) -> subprocess.Popen[str]:
     )
 
 
-def lines(output: Path) -> int:
+def report_count(output: Path) -> int:
     metrics = output / "metrics.jsonl"
     return len(metrics.read_text().splitlines()) if metrics.exists() else 0
 
 
-def final(output: Path) -> dict[str, Any]:
+def last_state(output: Path) -> dict[str, Any]:
     folder = latest(output)
     assert folder is not None
     record = open_checkpoint(folder).record
@@ -57,7 +57,7 @@ def final(output: Path) -> dict[str, Any]:
     return {"step": record.step, "files": record.files, "losses": losses}
 
 
-def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: Path) -> None:
+def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_path: Path) -> None:
     changes = {
         "steps": 120,
         "model": {"dropout": 0.1, "attention_dropout": 0.1},
@@ -66,33 +66,33 @@ def test_killed_run_ends_like_an_undisturbed_one(settings: Settings, tmp_path: P
         "checkpoint": {"save_every_steps": 7, "keep": 2},
         "report": {"every_steps": 1, "validate_every_steps": 40, "validation_rows": 16},
     }
-    undisturbed = settings(**changes) | {"output": str(tmp_path / "undisturbed")}
-    (output,) = outputs([process := start(undisturbed)])
+    uninterrupted = settings(**changes) | {"output": str(tmp_path / "uninterrupted")}
+    (output,) = outputs([process := start(uninterrupted)])
     assert process.returncode == 0, output[-3000:]
 
-    disturbed = undisturbed | {"output": str(tmp_path / "disturbed")}
-    draw = random.Random(11)
+    killed = uninterrupted | {"output": str(tmp_path / "killed")}
+    generator = random.Random(11)
     kills = 0
     while kills < 4:
-        process = start(disturbed)
-        goal = lines(tmp_path / "disturbed") + draw.randint(1, 25)
-        while process.poll() is None and lines(tmp_path / "disturbed") < goal:
+        process = start(killed)
+        goal = report_count(tmp_path / "killed") + generator.randint(1, 25)
+        while process.poll() is None and report_count(tmp_path / "killed") < goal:
             time.sleep(0.002)
-        time.sleep(draw.random() * 0.02)
+        time.sleep(generator.random() * 0.02)
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += 1
     assert kills >= 3, "the run ended before it was killed often enough"
-    (output,) = outputs([process := start(disturbed)])
+    (output,) = outputs([process := start(killed)])
     assert process.returncode == 0, output[-3000:]
-    assert final(tmp_path / "disturbed") == final(tmp_path / "undisturbed")
-    assert not list((tmp_path / "disturbed" / "checkpoints").glob("*.partial"))
+    assert last_state(tmp_path / "killed") == last_state(tmp_path / "uninterrupted")
+    assert not list((tmp_path / "killed" / "checkpoints").glob("*.partial"))
 
 
 class Move(NamedTuple):
-    """A run that goes on in another layout: (processes, [parallel]) before and after."""
+    """A run that is resumed in another layout: (processes, [parallel]) before and after."""
 
     family_run: str
     before: tuple[int, dict[str, Any]]
@@ -124,24 +124,29 @@ for settings, slab in json.loads(open(sys.argv[1]).read()):
     zero.SLAB, stored.VALUES_PER_FILE = slab, 10 * slab
     train(configs.parse(settings, RunConfig, "the test's run"))
 """
-"""Runs one after the other, with so many values in a slab."""
-WHOLE, PIECES = 2**26, 100
-"""Slabs that hold every tensor, and slabs as if each was too large for one process."""
+"""Runs one after the other, with the given number of values in a slab."""
+WHOLE, SLICES = 2**26, 100
+"""Values of a slab that is larger than every tensor, and of one that is smaller than most."""
 
-Ended = dict[str, dict[str, torch.Tensor]]
+States = dict[str, dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def kept() -> Ended:
-    """What runs ended with, by their name."""
+def cached_states() -> States:
+    """States for all tests of this module."""
     return {}
 
 
 @pytest.fixture
-def ended(kept: Ended, family_settings: Settings, world: Callable[..., list[str]], tmp_path: Path) -> Ended:
-    """What every run of ``MOVES`` ended with, and each that was not moved; layouts that can share a world do."""
-    if kept:
-        return kept
+def last_states(
+    cached_states: States, family_settings: Settings, world: Callable[..., list[str]], tmp_path: Path
+) -> States:
+    """Last state by run: each of ``MOVES``, and the same run in one layout.
+
+    Runs of layouts with the same number of processes are started together.
+    """
+    if cached_states:
+        return cached_states
     program = tmp_path / "program.py"
     program.write_text(SEVERAL)
 
@@ -152,34 +157,34 @@ def ended(kept: Ended, family_settings: Settings, world: Callable[..., list[str]
             optimizer={"name": "adamw", "learning_rate": 1e-3, "epsilon": 1e-3},
         ) | {"steps": steps, "output": str(tmp_path / output), "schedule": {"decay": "constant"}}
 
-    first = [(move.before, settings(move, move.before, 3, str(move)), PIECES) for move in MOVES]
-    first += [(ALONE, settings(move, ALONE, 6, undisturbed(move)), WHOLE) for move in MOVES]
-    second = [(move.after, settings(move, move.after, 6, str(move)), PIECES) for move in MOVES]
+    first = [(move.before, settings(move, move.before, 3, str(move)), SLICES) for move in MOVES]
+    first += [(ALONE, settings(move, ALONE, 6, unmoved(move)), WHOLE) for move in MOVES]
+    second = [(move.after, settings(move, move.after, 6, str(move)), SLICES) for move in MOVES]
     for phase in (first, second):
-        together: dict[tuple[int, int], dict[str, tuple[dict[str, Any], int]]] = {}
+        by_layout: dict[tuple[int, int], dict[str, tuple[dict[str, Any], int]]] = {}
         for (processes, parallel), values, slab in phase:
-            together.setdefault((processes, parallel.get("tensor", 1)), {})[values["output"]] = values, slab
-        for (processes, _), runs in together.items():
-            listed = tmp_path / "runs.json"
-            listed.write_text(json.dumps(list(runs.values())))
-            world(processes, program, str(listed))
-    for name in {name for move in MOVES for name in (str(move), undisturbed(move))}:
+            by_layout.setdefault((processes, parallel.get("tensor", 1)), {})[values["output"]] = values, slab
+        for (processes, _), runs in by_layout.items():
+            runs_file = tmp_path / "runs.json"
+            runs_file.write_text(json.dumps(list(runs.values())))
+            world(processes, program, str(runs_file))
+    for name in {name for move in MOVES for name in (str(move), unmoved(move))}:
         folder = latest(tmp_path / name)
         assert folder is not None
         checkpoint = open_checkpoint(folder)
         for kind in ("weights", *OPTIMIZERS["adamw"].moments):
             tensors = checkpoint.tensors(kind)
-            kept.setdefault(name, {}).update({f"{kind}/{key}": tensors.whole(key) for key in tensors.shapes})
-    return kept
+            cached_states.setdefault(name, {}).update({f"{kind}/{key}": tensors.whole(key) for key in tensors.shapes})
+    return cached_states
 
 
-def undisturbed(move: Move) -> str:
+def unmoved(move: Move) -> str:
     return f"{move.family_run} {move.precision}"
 
 
 @pytest.mark.parametrize("move", MOVES, ids=str)
-def test_a_checkpoint_resumes_in_another_layout(move: Move, ended: Ended) -> None:
-    whole, moved = ended[undisturbed(move)], ended[str(move)]
+def test_a_checkpoint_is_resumed_in_another_layout(move: Move, last_states: States) -> None:
+    whole, moved = last_states[unmoved(move)], last_states[str(move)]
     assert whole.keys() == moved.keys()
     for name, value in whole.items():
         largest = float(value.abs().max())
@@ -188,19 +193,19 @@ def test_a_checkpoint_resumes_in_another_layout(move: Move, ended: Ended) -> Non
 
 
 @pytest.mark.parametrize("name", ["adafactor", "adagrad"])
-def test_the_moments_of_other_optimizers_come_back(name: str, settings: Settings, tmp_path: Path) -> None:
-    """Six steps at once, and three and three, end in the same bytes of weights and moments."""
+def test_the_moments_of_other_optimizers_are_restored(name: str, settings: Settings, tmp_path: Path) -> None:
+    """Six steps, and three and three, give the same bytes of weights and moments."""
     changes = {"optimizer": {"name": name, "learning_rate": 0.02}, "schedule": {"decay": "constant"}}
-    for output, steps in (("whole", 6), ("parted", 3), ("parted", 6)):
+    for output, steps in (("whole", 6), ("resumed", 3), ("resumed", 6)):
         train(configs.parse(settings(**changes, steps=steps, output=str(tmp_path / output)), RunConfig, "run.toml"))
-    whole, parted = (final(tmp_path / output)["files"] for output in ("whole", "parted"))
-    assert whole == parted and f"{OPTIMIZERS[name].moments[0]}-00000-000.safetensors" in whole
+    whole, resumed = (last_state(tmp_path / output)["files"] for output in ("whole", "resumed"))
+    assert whole == resumed and f"{OPTIMIZERS[name].moments[0]}-00000-000.safetensors" in whole
 
 
-def test_a_second_phase_on_longer_rows_goes_on_from_the_first(
+def test_a_second_phase_on_longer_rows_resumes_from_the_first(
     settings: Settings, corpus: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    """BERT's recipe of short rows first and long ones last: the same corpus, tokenizer and run, another dataset."""
+    """BERT's recipe of short rows first and long rows last: same corpus, tokenizer and run, another dataset."""
     from data_pipeline.prepare import CorpusConfig, prepare
 
     values = {
@@ -215,8 +220,8 @@ def test_a_second_phase_on_longer_rows_goes_on_from_the_first(
     accept = {"accept": ["data.dataset"]}
     for values in (settings(steps=4), settings(steps=6, data={"dataset": str(longer)}, resume=accept)):
         train(configs.parse(values, RunConfig, "run.toml"))
-    found = final(tmp_path / "run")
-    assert found["step"] == 6
-    assert [step for step, train, *_ in found["losses"] if train] == [2, 4, 6]
-    held_out = [(path / "validation_documents.jsonl").read_text() for path in (dataset, longer)]
-    assert held_out[0] == held_out[1], "what was held out of the first phase is not trained on in the second"
+    state = last_state(tmp_path / "run")
+    assert state["step"] == 6
+    assert [step for step, train, *_ in state["losses"] if train] == [2, 4, 6]
+    validation = [(path / "validation_documents.jsonl").read_text() for path in (dataset, longer)]
+    assert validation[0] == validation[1], "validation documents of the first phase are not trained on in the second"

@@ -1,4 +1,4 @@
-"""Checkpoints are never lost: which are removed, and what a save that fails leaves."""
+"""Which checkpoints are removed, and which files a failed save leaves."""
 
 import errno
 import re
@@ -21,15 +21,15 @@ SHAPES = {"a.weight": (4, 2), "b.bias": (3,)}
 
 
 class Owner:
-    """The state of a run: a moment and two parameters of one value."""
+    """State of a run: two parameters and a moment, all of one value."""
 
     def __init__(self, value: float = 1.0):
         self.value = value
-        self.asked = 0
+        self.slices_read = 0
 
     def state(self, key: str | None) -> Any:
         for name, shape in SHAPES.items():
-            self.asked += 1
+            self.slices_read += 1
             yield TensorSlice(name, 0, torch.full(shape, self.value), 0, 1)
 
     def set_state(self, key: str | None, name: str, whole: Any) -> None: ...
@@ -65,11 +65,19 @@ def test_the_newest_are_kept(tmp_path: Path, tokenizer: Path) -> None:
     assert latest(tmp_path) == tmp_path / "checkpoints" / "step-100000000"
 
 
-STRANGE = ["step-best_one", "step-00000x07", "step-٠٠٠٠٠٠٠٩", "step-9", "step-000000009", "step-99999998.copy", "best"]
+OTHER_NAMES = [
+    "step-best_one",
+    "step-00000x07",
+    "step-٠٠٠٠٠٠٠٩",
+    "step-9",
+    "step-000000009",
+    "step-99999998.copy",
+    "best",
+]
 
 
-@pytest.mark.parametrize("name", STRANGE)
-def test_folders_with_other_names_are_no_checkpoints(name: str, tmp_path: Path, tokenizer: Path) -> None:
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_folders_with_other_names_are_not_checkpoints(name: str, tmp_path: Path, tokenizer: Path) -> None:
     shutil.copytree(save(tmp_path, 1, tokenizer), tmp_path / "checkpoints" / name)
     saved = save(tmp_path, 2, tokenizer)
     retention.prune(tmp_path, 1, saved)
@@ -78,27 +86,27 @@ def test_folders_with_other_names_are_no_checkpoints(name: str, tmp_path: Path, 
     assert record.read(tmp_path / "checkpoints" / name).step == 1
 
 
-def test_what_a_link_points_to_stays(tmp_path: Path, tokenizer: Path) -> None:
+def test_targets_of_links_are_kept(tmp_path: Path, tokenizer: Path) -> None:
     for step in (1, 2, 3):
         save(tmp_path, step, tokenizer)
     (tmp_path / "best").symlink_to(tmp_path / "checkpoints" / "step-00000001")
     (tmp_path / "checkpoints" / "step-00000009").symlink_to("step-00000002")
     retention.prune(tmp_path, 1, tmp_path / "checkpoints" / "step-00000003")
     assert names(tmp_path) == ["step-00000001", "step-00000002", "step-00000003", "step-00000009"]
-    assert latest(tmp_path) == tmp_path / "checkpoints" / "step-00000003", "a link is only another name"
+    assert latest(tmp_path) == tmp_path / "checkpoints" / "step-00000003", "a link is not a checkpoint of its own"
 
 
-def test_what_nobody_saved_stays(tmp_path: Path, tokenizer: Path) -> None:
+def test_files_that_no_save_wrote_are_kept(tmp_path: Path, tokenizer: Path) -> None:
     first = save(tmp_path, 1, tokenizer)
     (first / "notes.txt").write_text("the best one")
     kept = ["step-00000000", "step-00000007.partial", "step-00000008"]
     for name in kept:
         (tmp_path / "checkpoints" / name).mkdir()
         (tmp_path / "checkpoints" / name / "mine.txt").write_text("mine")
-    left = tmp_path / "checkpoints" / "step-00000006.partial"
-    left.mkdir()
-    (left / "weights-00000-000.safetensors").write_bytes(b"half")
-    (left / ".tmpAb12").write_bytes(b"half")
+    unfinished = tmp_path / "checkpoints" / "step-00000006.partial"
+    unfinished.mkdir()
+    (unfinished / "weights-00000-000.safetensors").write_bytes(b"half")
+    (unfinished / ".tmpAb12").write_bytes(b"half")
     saved = save(tmp_path, 2, tokenizer)
     retention.prune(tmp_path, 1, saved)
     assert names(tmp_path) == sorted([*kept, "step-00000001", "step-00000002"])
@@ -106,19 +114,19 @@ def test_what_nobody_saved_stays(tmp_path: Path, tokenizer: Path) -> None:
     assert latest(tmp_path) == saved
 
 
-def test_what_stands_in_the_way_is_moved_aside(tmp_path: Path, tokenizer: Path) -> None:
-    there = tmp_path / "checkpoints" / "step-00000003"
-    there.mkdir(parents=True)
-    (there / "mine.txt").write_text("mine")
+def test_an_existing_folder_is_renamed(tmp_path: Path, tokenizer: Path) -> None:
+    existing = tmp_path / "checkpoints" / "step-00000003"
+    existing.mkdir(parents=True)
+    (existing / "mine.txt").write_text("mine")
     assert record.read(save(tmp_path, 3, tokenizer)).step == 3
-    assert (there.with_name("step-00000003.before-1") / "mine.txt").read_text() == "mine"
+    assert (existing.with_name("step-00000003.before-1") / "mine.txt").read_text() == "mine"
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("place", ["tokenizer", "first tensors", "last tensors", "record"])
-def test_a_full_disk_leaves_what_was_there(
+def test_a_full_disk_leaves_older_checkpoints_unchanged(
     place: str, tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, 1, tokenizer)
@@ -147,12 +155,12 @@ def test_a_full_disk_leaves_what_was_there(
         save(tmp_path, 2, tokenizer, owner)
     assert re.search(r"which needs 0\.00 MB where [\d,.]+ are free", str(caught.value))
     if "tensors" in place:
-        assert owner.asked == 4, "other processes wait for those that leave a collective early"
+        assert owner.slices_read == 4, "reading the state is a collective, so it continues after an error"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert names(tmp_path) == ["step-00000001"]
 
 
-def test_a_fault_of_another_process_is_raised_and_cleaned_here(tmp_path: Path, tokenizer: Path) -> None:
+def test_an_error_of_another_process_is_raised_and_files_are_removed(tmp_path: Path, tokenizer: Path) -> None:
     gathered = iter([[None, None], [None, CheckpointError("process 1: no space")], [None, None]])
     process = Process(0, 2, lambda own: next(gathered))
     with pytest.raises(CheckpointError, match="process 1: no space"):
@@ -161,7 +169,7 @@ def test_a_fault_of_another_process_is_raised_and_cleaned_here(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_lost_are_not_saved(value: float, tmp_path: Path, tokenizer: Path) -> None:
+def test_values_that_are_not_finite_are_not_saved(value: float, tmp_path: Path, tokenizer: Path) -> None:
     save(tmp_path, 1, tokenizer)
     with pytest.raises(TrainingError, match=r"weights of a\.weight are not finite; training has diverged"):
         save(tmp_path, 2, tokenizer, Owner(value))

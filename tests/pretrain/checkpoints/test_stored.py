@@ -71,17 +71,17 @@ def test_rows_across_slices_are_read(tmp_path: Path) -> None:
 
 def test_a_process_reads_its_own_rows_only() -> None:
     """Of eight experts the last two, and of their inner width its half."""
-    asked = []
+    read = []
 
     def whole(first: int, last: int) -> torch.Tensor:
-        asked.append((first, last))
+        read.append((first, last))
         return torch.arange(8.0 * 3 * 6).view(8, 3, 6)[first:last]
 
     mesh: Any = SimpleNamespace(expert=4, expert_rank=3, tensor=2, tensor_rank=1)
     parameter: Any = torch.nn.Parameter(torch.empty(2, 3, 3))
     parameter.allreduce, parameter.tensor_model_parallel, parameter.partition_dim = False, True, 2
     rows = local_rows(parameter, whole, mesh)(1, 2)
-    assert asked == [(7, 8)]
+    assert read == [(7, 8)]
     assert torch.equal(rows, torch.arange(8.0 * 3 * 6).view(8, 3, 6)[7:, :, 3:])
 
 

@@ -1,4 +1,4 @@
-"""Tokens hidden anew in each epoch: other masks each time, the same in every layout."""
+"""Tokens masked again in each epoch: other masks each time, the same in every layout."""
 
 import shutil
 from itertools import pairwise
@@ -21,9 +21,9 @@ READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pa
 
 
 @pytest.fixture(scope="module")
-def unhidden(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The corpus with every token as it is."""
-    folder = tmp_path_factory.mktemp("unhidden")
+def unmasked(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus without masks, which are drawn in each epoch."""
+    folder = tmp_path_factory.mktemp("unmasked")
     shutil.copy(dataset / "tokenizer.model", folder)
     output = folder / "dataset"
     values = {
@@ -39,62 +39,62 @@ def unhidden(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
     return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), output)
 
 
-def batches(dataset: Path, share: DataRank, micro: int = 2) -> Batches:
+def batches(dataset: Path, data_rank: DataRank, micro: int = 2) -> Batches:
     config = DataConfig(dataset=str(dataset), global_batch=16, micro_batch=micro)
-    return Batches(open_dataset(dataset, verify=False), config, READS, 7, share)
+    return Batches(open_dataset(dataset, verify=False), config, READS, 7, data_rank)
 
 
 def sequences(made: list[Batch]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(tokens, labels) of every sequence, sorted."""
-    found = []
+    """Return (tokens, labels) of every sequence, sorted."""
+    result = []
     for batch in made:
-        places, labels = batch["mask_positions"].numpy(), batch["mask_labels"].numpy()
+        positions, labels = batch["mask_positions"].numpy(), batch["mask_labels"].numpy()
         for start, end in pairwise(batch.layout.cu_seqlens_B1.tolist()):
-            inside = (places >= start) & (places < end)
-            found.append((tuple(batch["tokens"][start:end].tolist()), tuple(labels[inside].tolist())))
-    return sorted(found)
+            inside = (positions >= start) & (positions < end)
+            result.append((tuple(batch["tokens"][start:end].tolist()), tuple(labels[inside].tolist())))
+    return sorted(result)
 
 
 def restored(made: list[Batch]) -> list[tuple[int, ...]]:
-    """The sequences with their labels put back, sorted."""
-    found = []
+    """Return the sequences with their original tokens, sorted."""
+    result = []
     for batch in made:
         tokens = batch["tokens"].clone()
         tokens[batch["mask_positions"]] = batch["mask_labels"]
-        found += [tuple(tokens[start:end].tolist()) for start, end in pairwise(batch.layout.cu_seqlens_B1.tolist())]
-    return sorted(found)
+        result += [tuple(tokens[start:end].tolist()) for start, end in pairwise(batch.layout.cu_seqlens_B1.tolist())]
+    return sorted(result)
 
 
-def test_the_shards_hold_the_text_and_are_sound(unhidden: Path) -> None:
-    opened = open_dataset(unhidden, verify=True)
+def test_the_shards_have_the_original_text(unmasked: Path) -> None:
+    opened = open_dataset(unmasked, verify=True)
     assert "mask_labels" not in opened.manifest.columns
     tokens = opened.split("train").take(np.arange(50))["tokens"]
     assert isinstance(tokens, Ragged)
     assert opened.manifest.tokenizer.special["mask"] not in tokens.values
-    assert any("every row is well formed" in line for line in verify(unhidden))
-    level = opened.manifest.unigram_cross_entropy_validation
-    assert level is not None and 3 < level < np.log(320) + 1
+    assert any("every row is well formed" in line for line in verify(unmasked))
+    baseline = opened.manifest.unigram_cross_entropy_validation
+    assert baseline is not None and 3 < baseline < np.log(320) + 1
 
 
 @pytest.mark.parametrize(("world", "micro"), [(1, 2), (2, 2), (4, 4), (8, 2)])
-def test_masks_are_those_of_every_other_layout(unhidden: Path, world: int, micro: int) -> None:
-    whole = list(batches(unhidden, DataRank(0, 1), 16).step(3))
-    parts = [made for rank in range(world) for made in batches(unhidden, DataRank(rank, world), micro).step(3)]
+def test_masks_do_not_depend_on_the_layout(unmasked: Path, world: int, micro: int) -> None:
+    whole = list(batches(unmasked, DataRank(0, 1), 16).step(3))
+    parts = [made for rank in range(world) for made in batches(unmasked, DataRank(rank, world), micro).step(3)]
     assert sequences(parts) == sequences(whole)
     mean = sum(len(part["mask_labels"]) / part.denominators["mask_labels"] for part in parts) / len(parts)
     assert mean == pytest.approx(1.0)
 
 
-def test_a_loader_process_draws_the_same_masks(unhidden: Path) -> None:
-    prefetcher = Prefetcher(batches(unhidden, DataRank(0, 1)), 1, 4)
-    found = sequences(list(prefetcher.step(3)))
+def test_a_loader_process_draws_the_same_masks(unmasked: Path) -> None:
+    prefetcher = Prefetcher(batches(unmasked, DataRank(0, 1)), 1, 4)
+    result = sequences(list(prefetcher.step(3)))
     prefetcher.close()
-    assert found == sequences(list(batches(unhidden, DataRank(0, 1)).step(3)))
+    assert result == sequences(list(batches(unmasked, DataRank(0, 1)).step(3)))
 
 
-def test_every_epoch_hides_other_tokens_of_the_same_rows_and_validation_stays(unhidden: Path) -> None:
-    source = batches(unhidden, DataRank(0, 1), 16)
-    # Two whole epochs end after as many steps as there are rows twice over sixteen.
+def test_every_epoch_masks_other_tokens_of_the_same_rows_but_not_of_validation(unmasked: Path) -> None:
+    source = batches(unmasked, DataRank(0, 1), 16)
+    # 64 rows in batches of 16: two epochs of four steps.
     source.train.rows = 64
     first, second = ([made for number in range(4) for made in source.step(start + number)] for start in (0, 4))
     assert restored(first) == restored(second), "the same text"

@@ -1,4 +1,4 @@
-"""Background processes change when a batch is made, never which one."""
+"""Batches of background processes are the same as those made in the run's process."""
 
 import multiprocessing
 import os
@@ -21,20 +21,20 @@ READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pa
 STEPS = 6
 
 
-def batches(dataset: Path, share: DataRank) -> Batches:
+def batches(dataset: Path, data_rank: DataRank) -> Batches:
     config = DataConfig(dataset=str(dataset), global_batch=16, micro_batch=2)
-    return Batches(open_dataset(dataset, verify=False), config, READS, 7, share)
+    return Batches(open_dataset(dataset, verify=False), config, READS, 7, data_rank)
 
 
-def by_place(made: dict[int, list[Batch]]) -> list[Batch]:
-    """Micro-batches of one step of all ranks, in the order of the global batch."""
+def in_global_order(made: dict[int, list[Batch]]) -> list[Batch]:
+    """Return the micro-batches of one step of all ranks in the order of the global batch."""
     world = len(made)
-    return [made[place % world][place // world] for place in range(world * len(made[0]))]
+    return [made[index % world][index // world] for index in range(world * len(made[0]))]
 
 
-def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+def assert_equal(actual: list[Batch], expected: list[Batch]) -> None:
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
         assert one.denominators == other.denominators and one.layout.groups == other.layout.groups
         assert one.columns.keys() == other.columns.keys()
         assert all(torch.equal(one[name], other[name]) for name in one.columns)
@@ -42,7 +42,7 @@ def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
 
 @pytest.fixture(scope="module")
 def expected(dataset: Path) -> dict[int, list[Batch]]:
-    """By step, what a single process makes for itself."""
+    """Batches by step, made in a single process."""
     source = batches(dataset, DataRank(0, 1))
     return {number: list(source.step(number)) for number in range(STEPS)}
 
@@ -54,14 +54,14 @@ def test_batches_are_the_same_for_every_number_of_processes(
     sources = [batches(dataset, DataRank(rank, world)) for rank in range(world)]
     for number in range(STEPS):
         made = {rank: list(source.step(number)) for rank, source in enumerate(sources)}
-        assert_equal(by_place(made), expected[number])
+        assert_equal(in_global_order(made), expected[number])
 
 
 @pytest.mark.parametrize("processes", [0, 1, 3])
 def test_batches_are_the_same_with_loader_processes_and_after_a_resume_elsewhere(
     dataset: Path, expected: dict[int, list[Batch]], processes: int
 ) -> None:
-    """Steps 0 to 2 on one process, and the rest, opened anew, on two."""
+    """Steps 0 to 2 on one process, and the others after a resume on two."""
     first = Prefetcher(batches(dataset, DataRank(0, 1)), processes, STEPS)
     for number in range(3):
         assert_equal(list(first.step(number)), expected[number])
@@ -69,13 +69,13 @@ def test_batches_are_the_same_with_loader_processes_and_after_a_resume_elsewhere
     resumed = [Prefetcher(batches(dataset, DataRank(rank, 2)), processes, STEPS) for rank in range(2)]
     for number in range(3, STEPS):
         made = {rank: list(source.step(number)) for rank, source in enumerate(resumed)}
-        assert_equal(by_place(made), expected[number])
+        assert_equal(in_global_order(made), expected[number])
     for source in resumed:
         source.close()
-    assert not multiprocessing.active_children(), "no loader process may stay behind"
+    assert not multiprocessing.active_children(), "a loader process was not stopped"
 
 
-def test_an_error_in_a_loader_process_is_the_sentence_itself(dataset: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_loader_process_is_raised_unchanged(dataset: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
     source = batches(copy, DataRank(0, 1))
     (copy / "tokenizer.model").unlink()
@@ -85,7 +85,7 @@ def test_an_error_in_a_loader_process_is_the_sentence_itself(dataset: Path, tmp_
     assert not multiprocessing.active_children()
 
 
-def test_a_loader_process_that_was_killed_is_told_with_the_way_out(dataset: Path) -> None:
+def test_a_killed_loader_process_is_reported(dataset: Path) -> None:
     prefetcher = Prefetcher(batches(dataset, DataRank(0, 1)), 1, 10_000)
     prefetcher.step(0)
     (child,) = multiprocessing.active_children()
