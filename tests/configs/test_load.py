@@ -1,4 +1,4 @@
-"""Strict loading: what is right comes back typed, what is wrong is one sentence that names the file and the key."""
+"""Strict loading: values are typed, and an error is one sentence that names the file and the key."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ class Run(configs.Section):
     optimizer: Optimizer = Optimizer()
 
 
-def written(folder: Path, text: str | bytes) -> Path:
+def write(folder: Path, text: str | bytes) -> Path:
     path = folder / "run.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
-def test_values_are_typed_and_the_rest_keeps_its_default(tmp_path: Path) -> None:
-    run = configs.load(written(tmp_path, 'paths = ["a", "b"]\n[optimizer]\nlearning_rate = 3e-4\n'), Run)
+def test_values_are_typed_and_missing_keys_have_their_default(tmp_path: Path) -> None:
+    run = configs.load(write(tmp_path, 'paths = ["a", "b"]\n[optimizer]\nlearning_rate = 3e-4\n'), Run)
     assert run == Run(paths=(Path("a"), Path("b")), optimizer=Optimizer(learning_rate=3e-4))
 
 
@@ -46,11 +46,11 @@ def test_dump_and_parse_are_inverse() -> None:
     ],
 )
 def test_override(tmp_path: Path, override: str, expected: Run) -> None:
-    assert configs.load(written(tmp_path, ""), Run, [override]) == expected
+    assert configs.load(write(tmp_path, ""), Run, [override]) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("nmae = 'x'", ["run.toml", "unknown key 'nmae'", "name, paths, optimizer"]),
         ("[optimizer]\nrate = 1.0", ["unknown key 'optimizer.rate'", "learning_rate, steps"]),
@@ -74,16 +74,16 @@ def test_override(tmp_path: Path, override: str, expected: Run) -> None:
         ("name = [" + "1," * 5000 + "]", ["'name' = [1, 1,", "..."]),
     ],
 )
-def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str | bytes, words: list[str]) -> None:
+def test_an_error_in_a_file_is_one_sentence(tmp_path: Path, text: str | bytes, expected: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        configs.load(written(tmp_path, text), Run)
+        configs.load(write(tmp_path, text), Run)
     sentence = str(caught.value)
     assert "\n" not in sentence
-    assert all(word in sentence for word in ["run.toml", *words]), sentence
+    assert all(part in sentence for part in ["run.toml", *expected]), sentence
 
 
-WRONG_OVERRIDES = ["optimizer.steps", "=3", "name.first=3", "optimizer..steps=3", "name=x\noptimizer.steps=3"]
-WRONG_OVERRIDES += [
+INVALID_OVERRIDES = ["optimizer.steps", "=3", "name.first=3", "optimizer..steps=3", "name=x\noptimizer.steps=3"]
+INVALID_OVERRIDES += [
     "name=x\r",
     "name=\x00",
     "optimizer.steps=" + "9" * 5000,
@@ -92,32 +92,35 @@ WRONG_OVERRIDES += [
 ]
 
 
-@pytest.mark.parametrize("override", WRONG_OVERRIDES, ids=range(len(WRONG_OVERRIDES)))
-def test_a_wrong_override_is_one_sentence(tmp_path: Path, override: str) -> None:
+@pytest.mark.parametrize("override", INVALID_OVERRIDES, ids=range(len(INVALID_OVERRIDES)))
+def test_an_error_in_an_override_is_one_sentence(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="--set") as caught:
-        configs.load(written(tmp_path, "name = 'x'"), Run, [override])
+        configs.load(write(tmp_path, "name = 'x'"), Run, [override])
     assert str(caught.value).isprintable() and len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
     "override", ["optimizer.learning_rate=nan", "a." * 3000 + "b=1", "name='\udcff'", "name=\udcff"]
 )
-def test_an_override_that_no_setting_takes_is_one_sentence(tmp_path: Path, override: str) -> None:
+def test_an_override_with_an_invalid_value_is_one_sentence(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match=r"run\.toml"):
-        configs.load(written(tmp_path, ""), Run, [override])
+        configs.load(write(tmp_path, ""), Run, [override])
 
 
 class Output(configs.Section):
     output: Path
+    checkpoint: Path | None = None
 
 
-def test_an_empty_path_is_not_the_folder_of_the_command(tmp_path: Path) -> None:
-    for overrides in (["output="], ['output=""']):
-        with pytest.raises(ConfigError, match="'output' is empty"):
-            configs.load(written(tmp_path, ""), Output, overrides)
+def test_an_empty_path_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path, 'output = "folder"')
+    for key in ("output", "checkpoint"):
+        for value in ("", '""'):
+            with pytest.raises(ConfigError, match=f"'{key}' is empty; name a folder"):
+                configs.load(path, Output, [f"{key}={value}"])
 
 
-def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+def test_devices_and_large_files_are_not_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a device or larger than"):
         configs.load("/dev/zero", Run)
     large = tmp_path / "large.toml"

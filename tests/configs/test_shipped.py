@@ -1,4 +1,4 @@
-"""Every shipped configuration file loads as its class, and refuses what it does not know."""
+"""Every shipped configuration file loads as its class, and unknown keys are errors."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pretrain.config import RunConfig
 
 FOLDER = Path(configs.__file__).parent
 KINDS = {"corpus": CorpusConfig, "pretrain": RunConfig, "evaluation": EvaluationConfig}
-"""By folder."""
+"""Configuration class by folder."""
 SHIPPED = sorted(FOLDER.rglob("*.toml"))
 
 
@@ -20,23 +20,23 @@ def name(path: Path) -> str:
     return path.relative_to(FOLDER).as_posix()
 
 
-def test_each_folder_ships_something() -> None:
+def test_each_folder_has_files() -> None:
     assert {path.parent.name for path in SHIPPED} == set(KINDS)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_it_loads_and_survives_a_round_trip(path: Path) -> None:
+def test_a_file_is_restored_from_its_dump(path: Path) -> None:
     kind = KINDS[path.parent.name]
     config = configs.load(path, kind)
     assert configs.parse(configs.dump(config), kind, "dump") == config
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_it_begins_with_what_it_is_for(path: Path) -> None:
+def test_a_file_begins_with_a_comment(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_an_unknown_key_is_refused(path: Path) -> None:
+def test_an_unknown_key_is_an_error(path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key 'colour'"):
         configs.load(path, KINDS[path.parent.name], ["colour=red"])

@@ -1,4 +1,4 @@
-"""Files and folders that are complete as soon as they can be seen."""
+"""Atomic writes of files and folders."""
 
 import os
 import subprocess
@@ -10,11 +10,11 @@ import pytest
 from configs import storage
 
 
-class Stopped(BaseException):
-    """As abrupt as a signal."""
+class Interrupted(BaseException):
+    """An exception that is not an Exception, like KeyboardInterrupt."""
 
 
-def test_a_file_is_replaced_when_it_is_finished(tmp_path: Path) -> None:
+def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     with storage.atomic_file(path) as file:
@@ -25,17 +25,17 @@ def test_a_file_is_replaced_when_it_is_finished(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_fault_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+def test_an_exception_keeps_the_existing_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(Stopped), storage.atomic_file(path) as file:
+    with pytest.raises(Interrupted), storage.atomic_file(path) as file:
         file.write(b"half")
-        raise Stopped
+        raise Interrupted
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_visible_when_it_is_finished(tmp_path: Path) -> None:
+def test_a_folder_exists_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder"
     with storage.atomic_directory(path) as partial:
         (partial / "part").mkdir()
@@ -45,14 +45,14 @@ def test_a_folder_is_visible_when_it_is_finished(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["folder"]
 
 
-def test_a_fault_leaves_no_folder_behind(tmp_path: Path) -> None:
-    with pytest.raises(Stopped), storage.atomic_directory(tmp_path / "new" / "folder") as partial:
+def test_an_exception_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted), storage.atomic_directory(tmp_path / "new" / "folder") as partial:
         (partial / "file").write_text("half")
-        raise Stopped
+        raise Interrupted
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_holds_something_is_kept(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     with pytest.raises(OSError, match="not empty"), storage.atomic_directory(path):
         path.mkdir()
@@ -60,16 +60,16 @@ def test_a_folder_that_holds_something_is_kept(tmp_path: Path) -> None:
     assert [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")] == ["folder", "folder/mine"]
 
 
-def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: (order.append("sync"), fsync(number))[1])
-    monkeypatch.setattr(Path, "replace", lambda self, other: (order.append("name"), replace(self, other))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, other: (order.append("rename"), replace(self, other))[1])
     storage.write_text(tmp_path / "file", "text")
-    assert order == ["sync", "name", "sync"]
+    assert order == ["sync", "rename", "sync"]
     order.clear()
     storage.write_text(tmp_path / "file", "text", durable=False)
-    assert order == ["name"]
+    assert order == ["rename"]
     assert storage.digest(tmp_path / "file") == storage.digest_of(b"text")
 
 
