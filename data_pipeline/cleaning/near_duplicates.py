@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.characters import each_word
+from data_pipeline.cleaning.words import iterate_words
 
 BANDS, MINIMA, WORDS = 14, 8, 5
 WORDS_AT_ONCE = 1 << 16
@@ -39,7 +39,7 @@ def bands(text: str) -> np.ndarray:
 
 def _stretches(text: str) -> Iterator[list[str]]:
     """The words of a text, some at a time, for a document may be long; each 5-word sequence is in one of them."""
-    words = each_word(text)
+    words = iterate_words(text)
     held = list(islice(words, WORDS_AT_ONCE))
     while True:
         yield held

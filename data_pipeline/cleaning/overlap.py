@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from configs.errors import CorpusError
-from data_pipeline.characters import words
 from data_pipeline.cleaning.ngrams import ngram_hashes
+from data_pipeline.cleaning.words import words
 from data_pipeline.sources.files import File, Range, lines
 from data_pipeline.sources.paths import matching
 from data_pipeline.sources.streams import BROKEN, UTF8_MARK, open_text
