@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from fsspec.core import url_to_fs
-
 from configs.errors import CorpusError
 from data_pipeline.sources.files import File
 from data_pipeline.sources.streams import shown, unanswered
@@ -165,6 +163,8 @@ def _unique(names: Iterable[str]) -> Iterator[str]:
 
 def _remote(pattern: str, setting: str) -> list[File]:
     try:
+        from fsspec.core import url_to_fs
+
         store, root = url_to_fs(pattern)
         if store.isdir(root):
             paths = [path for path in store.find(root) if not _hidden(Path(path), root)]

@@ -12,8 +12,6 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Any
 
-import fsspec
-
 from configs.errors import CorpusError
 
 if sys.version_info >= (3, 14):
@@ -206,6 +204,8 @@ def open_stored(path: str) -> Any:
         except OSError as error:
             raise CorpusError(f"{shown(path)}: cannot be opened ({error.strerror}); correct it, or its path") from None
     try:
+        import fsspec
+
         remote: Any = fsspec.open(path, "rb")
         # The files of most stores read no more than whole lines, however long.
         return io.BufferedReader(remote.open(), BLOCK_BYTES)

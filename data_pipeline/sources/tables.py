@@ -7,8 +7,6 @@ from functools import partial as bound
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet
 
 from configs.errors import CorpusError
 from data_pipeline.sources.document import Document
@@ -31,7 +29,13 @@ class Format(NamedTuple):
     open: Callable[[Any], Any]
 
 
-PARQUET = Format("Parquet", b"PAR1", pyarrow.parquet.ParquetFile)
+def _open_parquet(source: Any) -> Any:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.ParquetFile(source)
+
+
+PARQUET = Format("Parquet", b"PAR1", _open_parquet)
 ARROW = Format("Arrow", b"ARROW1", pa.ipc.open_file)
 STREAM = Format("Arrow", b"\xff\xff\xff\xff", pa.ipc.open_stream)
 
@@ -130,6 +134,8 @@ def _values(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.DictionaryArray):
         return column.dictionary_decode()
     if isinstance(column, pa.RunEndEncodedArray):
+        import pyarrow.compute
+
         return pyarrow.compute.run_end_decode(column)  # type: ignore[attr-defined]
     return column
 
