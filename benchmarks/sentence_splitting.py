@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 
-from data_pipeline.cleaning.clean import normalise
+from data_pipeline.cleaning.clean import normalize
 from data_pipeline.examples.sentences import find_sentences, split
 from data_pipeline.ragged import Ragged
-from data_pipeline.sources.files import Range, lines
-from data_pipeline.sources.unit import SourceConfig
+from data_pipeline.sources.config import SourceConfig
+from data_pipeline.sources.files import Range
+from data_pipeline.sources.lines import iterate_lines
 from tests.data_pipeline.examples.sentence_cases import read
 
 MEGABYTES = 20
@@ -31,7 +32,7 @@ Splitter = Callable[[str, str], list[str]]
 def texts(path: str) -> list[str]:
     """The first documents of a file of JSON lines, about ``MEGABYTES`` of them."""
     found, size = [], 0
-    for line in lines(path, Range(), SourceConfig(kind="json_lines").maximum_bytes):
+    for line in iterate_lines(path, Range(), SourceConfig(kind="json_lines").maximum_bytes):
         found.append(json.loads(line.content)["text"])
         size += len(found[-1].encode())
         if size > MEGABYTES * 1e6:
@@ -91,10 +92,10 @@ def main(names: list[str]) -> None:
         print(f"{name}: " + ", ".join(f"{language} {right}/{cases}" for language, (right, cases) in shares))
     for name in names:
         documents = texts(name)
-        cleaned = [normalise(text, "NFC").text for text in documents]
+        cleaned = [normalize(text, "NFC").text for text in documents]
         rows = Ragged.of_bytes(text.encode() for text in cleaned)
         megabytes = len(rows.values) / 1e6
-        cleaning = megabytes_per_second(lambda given=documents: [normalise(text, "NFC") for text in given], megabytes)
+        cleaning = megabytes_per_second(lambda given=documents: [normalize(text, "NFC") for text in given], megabytes)
         places = megabytes_per_second(partial(find_sentences, rows), megabytes)
         strings = megabytes_per_second(lambda given=cleaned: [split(text) for text in given], megabytes)
         split_speeds = f"split {places:.0f} MB/s as places in bytes, {strings:.0f} MB/s as strings"

@@ -17,11 +17,11 @@ import pyarrow as pa
 import configs
 from configs import Section
 from configs.errors import ConfigError, DatasetError
-from data_pipeline.cleaning.clean import CleanConfig
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.dataset.manifest import digest
 from data_pipeline.dataset.shards import Dataset
+from data_pipeline.sources.config import SourceConfig
 from data_pipeline.sources.python_documentation import packages
-from data_pipeline.sources.unit import SourceConfig
 from data_pipeline.verification.original_texts import cleaned, document_of, names_of, original
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.verification.row_texts import DocumentText

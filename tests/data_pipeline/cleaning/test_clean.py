@@ -11,7 +11,8 @@ import pytest
 from configs import parse
 from configs.errors import ConfigError, CorpusError
 from data_pipeline.cleaning import language
-from data_pipeline.cleaning.clean import CleanConfig, clean, fingerprint, normalise
+from data_pipeline.cleaning.clean import clean, fingerprint, normalize
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.sources.document import Document
 from tests.data_pipeline.given_texts import mixtures
 
@@ -33,12 +34,12 @@ from tests.data_pipeline.given_texts import mixtures
     ],
 )
 def test_it_normalises(text: str, expected: str) -> None:
-    assert normalise(text, "NFC").text == expected
+    assert normalize(text, "NFC").text == expected
 
 
 def test_normalising_twice_changes_nothing() -> None:
-    once = normalise(" a \u00a0 b\x0c\n \n\n c\t\n", "NFKC").text
-    assert normalise(once, "NFKC").text == once
+    once = normalize(" a \u00a0 b\x0c\n \n\n c\t\n", "NFKC").text
+    assert normalize(once, "NFKC").text == once
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff]")
@@ -66,7 +67,7 @@ def test_any_text_becomes_what_the_rules_say(form: Literal["NFC", "NFKC"]) -> No
             # Long enough for what is looked at together.
             words = draw.choices(["word", "of", "many-letters,", "1", " ", "\n", "\n\n"], k=draw.randint(10, 60))
             text += draw.choice(["", " "]).join(words) + text
-        tidy = normalise(text, form)
+        tidy = normalize(text, form)
         assert tidy.text == by_rules(text, form), repr(text)
         assert tidy.letters == sum(map(is_letter, tidy.text)), repr(text)
         assert tidy.visible == len("".join(tidy.text.split())), repr(text)
@@ -98,7 +99,7 @@ def test_letters_of_every_script_are_prose() -> None:
     "text", ["plain words", "a 1 + 2\n= 3!", "\u4eca\u5929\uff0c caf\u00e9 \u2014 \u041f\u0440", "", "\n "]
 )
 def test_letters_are_counted_in_every_script(text: str) -> None:
-    tidy = normalise(text, "NFC")
+    tidy = normalize(text, "NFC")
     visible = len(tidy.text) - tidy.text.count(" ") - tidy.text.count("\n")
     assert tidy.visible == visible
     assert tidy.letter_share == sum(map(is_letter, tidy.text)) / max(1, visible)
@@ -158,7 +159,7 @@ def test_a_missing_package_for_languages_is_named(monkeypatch: pytest.MonkeyPatc
 )
 def test_an_unknown_code_of_a_language_is_refused_with_near_ones(code: str, near: str) -> None:
     pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
-    with pytest.raises(ConfigError, match=rf"^clean.languages: '{code}' is no code .* near ones: {near}"):
+    with pytest.raises(ConfigError, match=rf"^clean.languages: .* no language with the code '{code}' .* similar codes: {near}"):
         language.check(("en", code))
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from configs import parse
 from configs.errors import CorpusError
-from data_pipeline.cleaning.clean import CleanConfig, clean, normal_text
+from data_pipeline.cleaning.clean import clean, normal_text
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.overlap import Overlap
 from data_pipeline.sources.document import Document
 
@@ -47,7 +48,7 @@ def overlap(tmp_path: Path) -> Overlap:
     ],
 )
 def test_shared_sequences_are_found(overlap: Overlap, text: str, meets: bool) -> None:
-    assert overlap.meets(text) is meets
+    assert overlap.is_in(text) is meets
 
 
 def test_such_documents_are_dropped_for_that_reason(overlap: Overlap) -> None:
@@ -98,4 +99,4 @@ def test_evaluation_files_are_read_as_sources_are(tmp_path: Path, name: str, for
     (tmp_path / name).write_bytes(content[form])
     # Only the bytes say how a file is compressed.
     overlap = Overlap.of((str((tmp_path / name).rename(tmp_path / f"{name}.gz")),), str)
-    assert overlap.meets(LONG) and overlap.meets(SHORT)
+    assert overlap.is_in(LONG) and overlap.is_in(SHORT)

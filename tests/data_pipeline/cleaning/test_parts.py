@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning import parts
+from data_pipeline.cleaning import parts, pieces
 from data_pipeline.cleaning.clean import fingerprint
 from data_pipeline.cleaning.near_duplicates import bands
 from data_pipeline.sources.document import Document
@@ -14,11 +14,11 @@ from data_pipeline.sources.document import Document
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "LONGEST_CHARACTERS", 100)
+    monkeypatch.setattr(pieces, "LONGEST_CHARACTERS", 100)
 
 
-def cut(text: str, wanted: parts.Wanted = parts.Wanted()) -> list[parts.Piece]:
-    return list(parts.pieces(Document(text, "a@6"), wanted))
+def cut(text: str, wanted: pieces.Features = pieces.Features()) -> list[pieces.Piece]:
+    return list(pieces.split_document(Document(text, "a@6"), wanted))
 
 
 @pytest.mark.parametrize("end", ["\n\n", "\n", ". ", "\u3002", " "])
@@ -32,7 +32,7 @@ def test_a_long_document_is_cut_where_something_ends(end: str) -> None:
 
 def test_what_is_known_of_a_piece_is_known_of_the_whole_document() -> None:
     text = " ".join(f"word{number}" for number in range(300))
-    found = cut(text, parts.Wanted(bands=True))
+    found = cut(text, pieces.Features(bands=True))
     assert [piece.begins for piece in found] == [True] + [False] * (len(found) - 1)
     assert {piece.source for piece in found} == {"a@6"}
     assert {piece.fingerprint for piece in found} == {fingerprint(text)}
@@ -51,7 +51,7 @@ def test_a_document_that_is_cut_is_counted_once_and_read_whole(tmp_path: Path) -
     texts = ["short", " ".join(["long"] * 100), "last"]
     changed: Counter[str] = Counter()
     documents = [Document(text, f"a@{number}") for number, text in enumerate(texts)]
-    written = parts.write_parts(documents, "unit", tmp_path / "part", parts.Wanted(), changed)
+    written = parts.write_parts(documents, "unit", tmp_path / "part", pieces.Features(), changed)
     assert changed == {"cut because of their length": 1}
     assert sum(part.documents for part in written) == 3 and sum(part.pieces for part in written) > 5
     keeps = [np.ones(part.pieces, bool) for part in written]
@@ -62,10 +62,10 @@ def test_a_document_that_is_cut_is_counted_once_and_read_whole(tmp_path: Path) -
 def test_a_paragraph_in_two_pieces_has_one_hash_and_all_its_characters(end: str) -> None:
     paragraphs = ["first", "b" * 150, "third", "b" * 20]
     text = end.join(paragraphs)
-    wanted = parts.Wanted(paragraphs=True) if end == "\n\n" else parts.Wanted(lines=3)
+    wanted = pieces.Features(paragraphs=True) if end == "\n\n" else pieces.Features(lines=3)
     found = cut(text, wanted)
     hashes = np.concatenate([piece.paragraphs for piece in found])
     sizes = np.concatenate([piece.paragraph_characters for piece in found])
-    assert (hashes == parts.CONTINUES).tolist() == [False, False, True, False, False]
+    assert (hashes == pieces.CONTINUES).tolist() == [False, False, True, False, False]
     assert sizes.sum() == len(text)
     assert sizes[1] + sizes[2] == 150 + len(end)

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from data_pipeline.cleaning.clean import CleanConfig, clean
+from data_pipeline.cleaning.clean import clean
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.quality import QUALITY, REPETITION, Page, broken_rule
 from data_pipeline.sources.document import Document
 

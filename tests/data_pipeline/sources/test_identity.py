@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning import parts
+from data_pipeline.cleaning import parts, pieces
 from data_pipeline.dataset.provenance import places
 from data_pipeline.dataset.shards import Dataset
 from data_pipeline.examples import balance
@@ -138,7 +138,7 @@ def test_the_bytes_do_not_depend_on_where_long_documents_are_cut(
     monkeypatch.setattr(balance, "GROUP_CHARACTERS", 10**6)
     found = []
     for longest in (3000, 3000, 100_000):
-        monkeypatch.setattr(parts, "LONGEST_CHARACTERS", longest)
+        monkeypatch.setattr(pieces, "LONGEST_CHARACTERS", longest)
         made = prepared(path, tmp_path / f"made-{len(found)}")
         found.append({name: (made.path / name).read_bytes() for name in made.files()})
     assert found[0] == found[1] == found[2]

@@ -120,9 +120,9 @@ def hidden_only(path: Path) -> None:
     [
         (pipe, r"odd: is a pipe, not a file"),
         (bound_socket, r"odd: is a socket, not a file"),
-        (lost_link, r"odd: is a link to nowhere, which is not there"),
-        (hidden_only, r"odd: the folder holds no file but hidden ones"),
-        (Path.mkdir, r"odd: the folder holds no file"),
+        (lost_link, r"odd: is a link to nowhere, which does not exist"),
+        (hidden_only, r"odd: the folder has no file other than hidden ones"),
+        (Path.mkdir, r"odd: the folder has no file"),
         (lambda path: None, r"odd: no such file"),
     ],
 )
@@ -138,7 +138,7 @@ def test_what_is_no_file_is_named(
 @pytest.mark.parametrize("pattern", ["data", "data/*", "data/**"])
 def test_a_link_that_leads_nowhere_is_text_that_is_lost(folder: Path, pattern: str) -> None:
     (folder / "gone.txt").symlink_to("nowhere.txt")
-    with pytest.raises(CorpusError, match=r"data/gone.txt: is a link to nowhere.txt, which is not there"):
+    with pytest.raises(CorpusError, match=r"data/gone.txt: is a link to nowhere.txt, which does not exist"):
         matching(pattern)
 
 

@@ -139,7 +139,7 @@ def test_docstrings_are_those_of_the_whole_syntax_tree() -> None:
         sources.append(Path(str(module.__file__)).read_text(encoding="utf-8"))
     for source in sources:
         whole = docstrings([ast.parse(source)])
-        assert docstrings(python_documentation._parsed(source)) == whole
+        assert docstrings(python_documentation._parse(source)) == whole
         assert len(whole) > 4
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import CorpusError
-from data_pipeline.sources import files, streams, units
+from data_pipeline.sources import files, lines, streams, units
 from data_pipeline.sources.streams import zstd
 from tests.data_pipeline.sources.test_sources import config, documents
 
@@ -170,7 +170,7 @@ def test_every_line_once_wherever_blocks_and_ranges_end(
     if kind == "text":
         held = "\n".join(content.splitlines()).replace("\n \n", "\n\n").split("\n\n")
         rows = [text for piece in held if (text := piece.strip("\n"))]
-    monkeypatch.setattr(files, "BLOCK_BYTES", block)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
     for size in (1, 2, 3, 10, 1 << 20):
         monkeypatch.setattr(files, "RANGE_BYTES", size)
         assert texts(path, kind) == (rows, Counter())
@@ -182,7 +182,7 @@ def test_every_line_once_wherever_blocks_and_ranges_end(
 def test_a_line_that_is_too_large_is_counted_once(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_text(end.join(["small", "x" * 1000, "y" * 1001, "z" * 5000, "last"]), newline="")
     for block, size in ((16, 1 << 20), (16, 100), (1 << 20, 100), (1 << 20, 1500), (1 << 20, 1 << 20)):
-        monkeypatch.setattr(files, "BLOCK_BYTES", block)
+        monkeypatch.setattr(lines, "BLOCK_BYTES", block)
         monkeypatch.setattr(files, "RANGE_BYTES", size)
         found, dropped = texts(tmp_path / "a", maximum_document_megabytes=0.001)
         assert found == ["small", "x" * 1000, "last"]
@@ -194,8 +194,8 @@ def test_the_place_of_a_stream_in_the_stored_file_is_known(tmp_path: Path) -> No
     (tmp_path / "a").write_bytes(b"".join(pieces))
     with streams.open_binary(str(tmp_path / "a")) as file:
         assert file.read() == b"onethree"
-        assert isinstance(file.raw, streams.Decompressed)
-        assert file.raw.begins == {0: 0, 3: len(pieces[0]) + len(pieces[1])}
+        assert isinstance(file.raw, streams.DecompressedReader)
+        assert file.raw.stream_offsets == {0: 0, 3: len(pieces[0]) + len(pieces[1])}
 
 
 def test_numbers_of_any_length_are_json(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from data_pipeline.cleaning import parts, repetition
+from data_pipeline.cleaning import parts, pieces, repetition
+from data_pipeline.cleaning.clean import fingerprint
 from data_pipeline.dataset.manifest import digest, read_manifest, write_manifest
 from data_pipeline.dataset.provenance import places
 from data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset, write_shard
@@ -119,18 +120,18 @@ def test_characters_that_are_not_seen_or_not_letters_are_no_fault(
     assert any(line.startswith("text: ") and "0 rows of 0" not in line for line in verify(made.path))
 
 
-def counted_pieces(named: bool) -> Callable[[Document, parts.Wanted], Iterator[parts.Piece]]:
+def counted_pieces(named: bool) -> Callable[[Document, pieces.Features], Iterator[pieces.Piece]]:
     """Long documents go on as several."""
-    whole = parts.pieces
+    whole = pieces.split_document
 
-    def pieces(document: Document, wanted: parts.Wanted) -> Iterator[parts.Piece]:
+    def split(document: Document, features: pieces.Features) -> Iterator[pieces.Piece]:
         start = 0
-        for piece in whole(document, wanted):
+        for piece in whole(document, features):
             name = f"{document.source}, character {start}" if named and start else document.source
-            yield piece._replace(source=name, begins=True, fingerprint=parts.fingerprint(piece.text))
+            yield piece._replace(source=name, begins=True, fingerprint=fingerprint(piece.text))
             start += len(piece.text)
 
-    return pieces
+    return split
 
 
 @pytest.mark.parametrize(
@@ -145,13 +146,13 @@ def test_pieces_of_documents_taken_for_documents(
 ) -> None:
     path = json_lines(LONG)
     assert verify(prepared(path, tmp_path / "sound").path)
-    monkeypatch.setattr(parts, "pieces", counted_pieces(named))
+    monkeypatch.setattr(parts, "split_document", counted_pieces(named))
     refused(prepared(path, tmp_path / "made"), sentence)
 
 
 def test_partners_of_the_same_document(json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one side of the split, under two numbers."""
-    monkeypatch.setattr(parts, "pieces", counted_pieces(False))
+    monkeypatch.setattr(parts, "split_document", counted_pieces(False))
     path = json_lines([*TEXTS, LONG[0]])
     made = prepared(path, tmp_path / "made", shards={"validation_fraction": 1e-9}, clean={"drop_duplicates": False})
     refused(made, r"row \d+ has a random partner that is of the same document")

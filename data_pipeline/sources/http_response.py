@@ -1,7 +1,7 @@
-"""HTTP answers: the page as it was before it was sent, transfer and content encodings undone (RFC 9112, 9110).
+"""HTTP responses, with transfer and content encodings of the body decoded (RFC 9112, 9110).
 
-Crawlers often store a body decoded under the headers of the encoded one. So an encoding is undone only if the body
-begins as it makes them.
+Crawlers often store a decoded body under the headers of the encoded one. So a body is decoded only if it begins like
+the output of the encoding.
 """
 
 import importlib
@@ -10,16 +10,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from data_pipeline.sources.streams import GZIP_MARK, MARKS, UTF8_MARK, ZSTD_MARK, zstd
+from data_pipeline.sources.streams import BOMS, GZIP_MAGIC, UTF8_BOM, ZSTD_MAGIC, zstd
 
 END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 META = re.compile(rb"(?:<meta[^>]*?charset|<\?xml[^>]*?encoding)\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
 META_BYTES = 4096
-"""Where a page says what its encoding is, if it does."""
+"""Start of a page, which may declare its encoding."""
 HEADER = re.compile(
     rb"^(Content-Type|Content-Encoding|Transfer-Encoding)[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE | re.MULTILINE
 )
-"""A line that begins with white space goes on with the one before it."""
+"""A line that begins with white space continues the one before it."""
 CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';,]+)")
 STATUS = re.compile(rb"HTTP\S*\s+(\d{3})")
 CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(;[^\r\n]*)?\r?\n")
@@ -27,25 +27,25 @@ IDENTITY = frozenset({"", "identity", "none", "binary", "7bit", "8bit", "utf-8"}
 
 
 class Undecodable(Exception):
-    """The body is damaged, or made by an encoding that is not known here."""
+    """The body is damaged, or its encoding is not supported."""
 
 
 class TooLong(Exception):
-    """The body is longer than the limit when it is decoded."""
+    """The decoded body is longer than the limit."""
 
 
-class Answer(NamedTuple):
-    """An HTTP answer."""
+class Response(NamedTuple):
+    """An HTTP response."""
 
     status: bytes
-    """Its first line."""
+    """First line."""
     headers: dict[str, list[str]]
-    """Name -> values of the headers that say how the body was sent, in lower case."""
+    """Name -> values of the headers about the encoding of the body, in lower case."""
     body: bytes
 
     @classmethod
-    def of(cls, content: bytes) -> "Answer":
-        """Part what was received; what does not begin as an answer does has no headers."""
+    def parse(cls, content: bytes) -> "Response":
+        """Split into status, headers and body; content without an HTTP status line is all body."""
         if not content.startswith(b"HTTP"):
             return cls(b"", {}, content)
         end = END_OF_HEADERS.search(content)
@@ -57,7 +57,7 @@ class Answer(NamedTuple):
 
     @property
     def is_error(self) -> bool:
-        """Is it something else than the page, such as a redirection?"""
+        """Whether the status is not one of success, such as a redirection."""
         found = STATUS.match(self.status)
         return found is not None and not found[1].startswith(b"2")
 
@@ -66,72 +66,72 @@ class Answer(NamedTuple):
         return self.headers.get("content-type", [""])[0].partition(";")[0].strip()
 
     def text(self, page: bytes, library: Any) -> str:
-        """The page decoded as its byte order mark, the headers or the page itself say, if most of it can be; else as
-        UTF-8, or as the bytes look.
+        """Decode the page by its byte order mark, the headers or its own declaration, if most of it can be decoded so;
+        else as UTF-8, or by the detected encoding.
 
         Args:
-            page: the body without its encodings.
+            page: the decoded body.
             library: ``resiliparse.parse.encoding``.
         """
         for name in self._encodings(page, library):
-            text = _read_as(page, name)
+            text = _decode(page, name)
             if text is not None:
                 return text
         return page.decode("utf-8", "replace")
 
     def _encodings(self, page: bytes, library: Any) -> Iterator[str]:
-        """Names of encodings that the page may have, the likeliest first."""
-        yield from (name for mark, name in (*MARKS.items(), (UTF8_MARK, "utf-8")) if page.startswith(mark))
+        """Names of possible character encodings, the likeliest first."""
+        yield from (name for bom, name in (*BOMS.items(), (UTF8_BOM, "utf-8")) if page.startswith(bom))
         for name in self._names(page):
-            # Pages that say Latin-1 are Windows-1252, and browsers read them so.
+            # Browsers read pages that declare Latin-1 as Windows-1252, which most of them are.
             known = library.map_encoding_to_html5(name, fallback_utf8=False)
             yield from [known] if known else []
         yield "utf-8"
         yield library.detect_encoding(page)
 
     def _names(self, page: bytes) -> Iterator[str]:
-        """What the headers and the page call the encoding."""
+        """Character encodings that the headers and the page declare."""
         yield from (found[1] for value in self.headers.get("content-type", []) if (found := CHARSET.search(value)))
         within = META.search(page[:META_BYTES])
-        # A page whose tags can be read is not in UTF-16, whatever they say.
+        # A page whose tags can be read as ASCII is not in UTF-16.
         if within and not within[1].lower().startswith(b"utf-16"):
             yield within[1].decode()
 
-    def decoded(self, limit: int, cut: bool) -> bytes:
-        """The body without its encodings.
+    def decoded(self, limit: int, truncated: bool) -> bytes:
+        """Decode the transfer and content encodings of the body.
 
         Args:
             limit: most bytes of the result.
-            cut: whether the crawler stopped within the body; then what there is of it is enough.
+            truncated: the crawler stopped within the body, so that a partial result is accepted.
 
         Raises:
-            Undecodable: the body is not what one of the encodings makes.
-            TooLong: it has more than ``limit`` bytes.
+            Undecodable: the body is not valid in one of the encodings.
+            TooLong: the result has more than ``limit`` bytes.
         """
         values = [*self.headers.get("content-encoding", []), *self.headers.get("transfer-encoding", [])]
-        return _undone(self.body, [name.strip() for value in values for name in value.split(",")], limit, cut)
+        return _decode_all(self.body, [name.strip() for value in values for name in value.split(",")], limit, truncated)
 
 
-def _undone(body: bytes, encodings: list[str], limit: int, cut: bool) -> bytes:
-    """``encodings`` undone, which are in the order in which they were applied."""
+def _decode_all(body: bytes, encodings: list[str], limit: int, truncated: bool) -> bytes:
+    """Decode ``encodings``, which are in the order in which they were applied."""
     for name in reversed(encodings):
         if name in IDENTITY:
             continue
         if name not in DECODERS:
-            raise Undecodable(f"encoding {name!r} is not known")
+            raise Undecodable(f"encoding {name!r} is not supported")
         try:
-            body, whole = DECODERS[name](body, limit)
+            body, complete = DECODERS[name](body, limit)
         except (zlib.error, zstd.ZstdError, ValueError) as error:
             raise Undecodable(f"encoding {name!r}: {error}") from None
-        if not whole and not cut:
-            raise Undecodable(f"encoding {name!r}: the body is cut short")
+        if not complete and not truncated:
+            raise Undecodable(f"encoding {name!r}: the body is truncated")
         if len(body) > limit:
             raise TooLong
     return body
 
 
-def _read_as(page: bytes, codec: str) -> str | None:
-    """The text of ``page``; None if more of it cannot be decoded than is beyond ASCII and can."""
+def _decode(page: bytes, codec: str) -> str | None:
+    """The text of ``page``; None if more characters cannot be decoded than are decoded to non-ASCII ones."""
     try:
         text = page.decode(codec, "replace")
     except LookupError:
@@ -142,32 +142,32 @@ def _read_as(page: bytes, codec: str) -> str | None:
     return text.removeprefix("\ufeff")
 
 
-def _without_chunks(body: bytes, _: int) -> tuple[bytes, bool]:
-    pieces, place = [], 0
-    while head := CHUNK_SIZE.match(body, place):
+def _decode_chunked(body: bytes, _: int) -> tuple[bytes, bool]:
+    chunks, position = [], 0
+    while head := CHUNK_SIZE.match(body, position):
         size = int(head[1], 16)
         if size == 0:
-            return b"".join(pieces), True
-        place = head.end() + size
-        pieces.append(body[head.end() : place])
-        if place > len(body):
-            return b"".join(pieces), False
-        place += 2 if body[place : place + 2] == b"\r\n" else body[place : place + 1] == b"\n"
-    if not pieces:
+            return b"".join(chunks), True
+        position = head.end() + size
+        chunks.append(body[head.end() : position])
+        if position > len(body):
+            return b"".join(chunks), False
+        position += 2 if body[position : position + 2] == b"\r\n" else body[position : position + 1] == b"\n"
+    if not chunks:
         return body, True
-    if place < len(body):
+    if position < len(body):
         raise ValueError("a chunk has no size")
-    return b"".join(pieces), False
+    return b"".join(chunks), False
 
 
-def _inflated(body: bytes, limit: int) -> tuple[bytes, bool]:
-    if not body.startswith(GZIP_MARK):
+def _decode_gzip(body: bytes, limit: int) -> tuple[bytes, bool]:
+    if not body.startswith(GZIP_MAGIC):
         return body, True
     return _all_streams(body, limit, lambda: zlib.decompressobj(wbits=31))
 
 
-def _deflated(body: bytes, limit: int) -> tuple[bytes, bool]:
-    """Servers send deflate with the header of zlib, as the standard says, or without."""
+def _decode_deflate(body: bytes, limit: int) -> tuple[bytes, bool]:
+    """Servers send deflate with a zlib header, as the standard requires, or without."""
     errors = []
     for bits in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
         stream = zlib.decompressobj(wbits=bits)
@@ -180,7 +180,7 @@ def _deflated(body: bytes, limit: int) -> tuple[bytes, bool]:
     raise errors[0]
 
 
-def _unbrotlied(body: bytes, limit: int) -> tuple[bytes, bool]:
+def _decode_brotli(body: bytes, limit: int) -> tuple[bytes, bool]:
     try:
         brotli: Any = importlib.import_module("brotli")
     except ImportError:
@@ -195,33 +195,33 @@ def _unbrotlied(body: bytes, limit: int) -> tuple[bytes, bool]:
     return content[: limit + 1], stream.is_finished()
 
 
-def _unzstd(body: bytes, limit: int) -> tuple[bytes, bool]:
-    return _all_streams(body, limit, zstd.ZstdDecompressor) if body.startswith(ZSTD_MARK) else (body, True)
+def _decode_zstd(body: bytes, limit: int) -> tuple[bytes, bool]:
+    return _all_streams(body, limit, zstd.ZstdDecompressor) if body.startswith(ZSTD_MAGIC) else (body, True)
 
 
 def _all_streams(body: bytes, limit: int, make: Callable[[], Any]) -> tuple[bytes, bool]:
-    """What all streams of ``body`` hold, and whether the last one is whole; what follows them is left out."""
-    found, mark = b"", body[:3]
-    while body.startswith(mark) and len(found) <= limit:
+    """Decompress all streams of ``body`` and return whether the last one is complete; what follows them is ignored."""
+    content, magic = b"", body[:3]
+    while body.startswith(magic) and len(content) <= limit:
         stream = make()
-        found += stream.decompress(body, limit + 1 - len(found))
+        content += stream.decompress(body, limit + 1 - len(content))
         if not stream.eof:
-            return found, len(found) > limit
+            return content, len(content) > limit
         body = stream.unused_data
-    return found, True
+    return content, True
 
 
 def _is_markup(body: bytes) -> bool:
-    """Does the body look like the page itself?"""
+    """Whether the body looks like the page itself."""
     return body.lstrip()[:1] == b"<"
 
 
 DECODERS: dict[str, Callable[[bytes, int], tuple[bytes, bool]]] = {
-    "chunked": _without_chunks,
-    "gzip": _inflated,
-    "x-gzip": _inflated,
-    "deflate": _deflated,
-    "br": _unbrotlied,
-    "zstd": _unzstd,
+    "chunked": _decode_chunked,
+    "gzip": _decode_gzip,
+    "x-gzip": _decode_gzip,
+    "deflate": _decode_deflate,
+    "br": _decode_brotli,
+    "zstd": _decode_zstd,
 }
-"""Encoding -> (body, most bytes) -> (decoded body, whether it is whole)."""
+"""Encoding -> function (body, limit of bytes) -> (decoded body, whether it is complete)."""

@@ -111,7 +111,7 @@ def test_what_is_no_page_is_left_out_and_counted(tmp_path: Path) -> None:
     texts, dropped = read(tmp_path / "a.warc", whole)
     assert len(texts) == 1
     assert dropped == {"HTTP error": 2, "not HTML": 2}
-    with pytest.raises(CorpusError, match=r"a.warc: is no WARC archive .*source.kind"):
+    with pytest.raises(CorpusError, match=r"a.warc: is not a WARC archive .*source.kind"):
         read(tmp_path / "a.warc", b'{"text": "x"}')
 
 
