@@ -159,7 +159,9 @@ def test_a_missing_package_for_languages_is_named(monkeypatch: pytest.MonkeyPatc
 )
 def test_an_unknown_code_of_a_language_is_refused_with_near_ones(code: str, near: str) -> None:
     pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
-    with pytest.raises(ConfigError, match=rf"^clean.languages: .* no language with the code '{code}' .* similar codes: {near}"):
+    with pytest.raises(
+        ConfigError, match=rf"^clean.languages: .* no language with the code '{code}' .* similar codes: {near}"
+    ):
         language.check(("en", code))
 
 

@@ -13,7 +13,7 @@ from data_pipeline.dataset.provenance import places
 from data_pipeline.dataset.shards import Dataset
 from data_pipeline.examples import balance
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.row_texts import restored
+from data_pipeline.verification.row_texts import original_rows
 from data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prepared, prose
 
@@ -55,7 +55,7 @@ def test_partners_are_of_another_document_though_the_pieces_of_one_fill_a_group(
     lines = path.read_bytes().splitlines(keepends=True)
     starts = {sum(map(len, lines[:number])): text for number, text in enumerate(LONG)}
     texts = [starts[int(place.rpartition("@")[2])].lower() for place in places(dataset, "train", range(2))]
-    for row in restored(columns, np.arange(len(labels)), 0, np.zeros(0)):
+    for row in original_rows(columns, np.arange(len(labels)), 0, np.zeros(0)):
         for ids, number in ((row.first, row.document), (row.second, row.second_document)):
             assert tokenizer.text(ids)[0].strip() in texts[number]
 

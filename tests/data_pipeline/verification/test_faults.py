@@ -22,9 +22,9 @@ from data_pipeline.dataset.statistics import count, summarise
 from data_pipeline.examples.corrupt import Vocabulary
 from data_pipeline.ragged import Columns, Ragged, boundaries
 from data_pipeline.sources.document import Document
+from data_pipeline.verification.coverage import Coverage, share_in_long_sentences
 from data_pipeline.verification.documents import read_documents
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.text_loss import Coverage, share_in_long_sentences
 from data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prepared, prose
 
@@ -137,8 +137,8 @@ def counted_pieces(named: bool) -> Callable[[Document, pieces.Features], Iterato
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
-        (True, r"\d+ documents are pieces of \d, each counted for itself"),
-        (False, r"corpus.jsonl@\d+ is both held out and trained on|a random partner that is of the same document"),
+        (True, r"\d+ documents are pieces of \d, but counted as documents"),
+        (False, r"corpus.jsonl@\d+ is both held out and trained on|a random second segment from the same document"),
     ],
 )
 def test_pieces_of_documents_taken_for_documents(
@@ -155,7 +155,7 @@ def test_partners_of_the_same_document(json_lines: Write, tmp_path: Path, monkey
     monkeypatch.setattr(parts, "split_document", counted_pieces(False))
     path = json_lines([*TEXTS, LONG[0]])
     made = prepared(path, tmp_path / "made", shards={"validation_fraction": 1e-9}, clean={"drop_duplicates": False})
-    refused(made, r"row \d+ has a random partner that is of the same document")
+    refused(made, r"row \d+ has a random second segment from the same document")
 
 
 def test_characters_that_were_left_out_are_counted(
@@ -190,7 +190,7 @@ def test_words_that_are_not_those_of_the_tokenizer(
 
     monkeypatch.setattr(Vocabulary, "of", other)
     made = prepared(path, tmp_path / "made", "full_sentences", corrupt={"kind": kind})
-    refused(made, r"row \d+ hides a part of a word")
+    refused(made, r"row \d+ masks a part of a word")
 
 
 def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Columns]:
@@ -265,7 +265,7 @@ def test_text_that_is_not_in_the_document(
     plain: Dataset, tmp_path: Path, fault: Callable[[Columns], None], split: str
 ) -> None:
     made = changed(plain, tmp_path / "made", fault, split)
-    refused(made, rf"{split}-00000.arrow: row \d+ holds text that is not in document \d+: '.+'")
+    refused(made, rf"{split}-00000.arrow: row \d+ has text that is not in document \d+: '.+'")
 
 
 def test_labels_of_masks_that_are_not_the_text(pairs: Dataset, tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_labels_of_masks_that_are_not_the_text(pairs: Dataset, tmp_path: Path) -
         labels: Any = columns["mask_labels"]
         labels.values[0] = 9 + (labels.values[0] - 8) % 50
 
-    refused(changed(pairs, tmp_path / "made", change), r"row 0 holds text that is not in document")
+    refused(changed(pairs, tmp_path / "made", change), r"row 0 has text that is not in document")
 
 
 def test_spans_that_are_not_the_text(json_lines: Write, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_spans_that_are_not_the_text(json_lines: Write, tmp_path: Path) -> None:
         targets: Any = columns["target_tokens"]
         targets.values[1] = targets.values[1] % 40 + 41
 
-    refused(changed(sound, tmp_path / "made", change), r"row 0 holds text that is not in document")
+    refused(changed(sound, tmp_path / "made", change), r"row 0 has text that is not in document")
 
 
 @pytest.mark.parametrize(("label", "sentence"), [(1, "100.00% of the pairs"), (0, "0.00% of the pairs")])
@@ -351,7 +351,7 @@ def test_rows_twice(plain: Dataset, tmp_path: Path) -> None:
         return of_rows(columns, np.repeat(np.arange(len(np.asarray(columns["document"]))), 2))
 
     refused(
-        changed(plain, tmp_path / "made", change), r"the rows of train hold \d+.\d% more text than the manifest counts"
+        changed(plain, tmp_path / "made", change), r"the rows of train have \d+.\d% more text than the manifest counts"
     )
 
 

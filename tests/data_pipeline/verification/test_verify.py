@@ -194,7 +194,7 @@ def unmasked(columns: Columns) -> None:
 
 ROWS: dict[str, tuple[Callable[[Columns], None], str]] = {
     "tokens": (fill("tokens", 7), "row 0 (does not begin|does not end|has no \\[SEP\\])"),
-    "a known id": (fill("tokens", 60000), "row 0 (does not begin|holds ids)"),
+    "a known id": (fill("tokens", 60000), "row 0 (does not begin|has ids)"),
     "first segment": (fill("first_segment_length", 60000), "row 0 has no \\[SEP\\] where the first segment ends"),
     "first segment of one": (fill("first_segment_length", 40000, 9), "row 9 has no \\[SEP\\] where the first"),
     "special": (special_in_the_text, "row 3 has a special token in its text"),
@@ -265,7 +265,7 @@ RECIPES: dict[str, tuple[str, str, Any, str]] = {
     "random share": ("corrupt", "random_share", 0.2, "random_of_predicted, kept_of_predicted is far from the recipe"),
     "mask rate": ("corrupt", "mask_probability", 0.1, "has more predictions than its recipe allows"),
     "most predictions": ("corrupt", "maximum_predictions", 5, "has more predictions than its recipe allows"),
-    "words": ("corrupt", "kind", "masked_words", "hides a part of a word"),
+    "words": ("corrupt", "kind", "masked_words", "masks a part of a word"),
     "sequence length": ("segment", "sequence_length", 40, "is not between 3 and 40 tokens long"),
 }
 
@@ -303,7 +303,7 @@ def test_pairs_whose_labels_are_not_what_their_text_says_are_caught(made: dict[s
 def test_a_word_of_which_a_piece_shows_is_caught(made: dict[str, Path], tmp_path: Path, kind: str) -> None:
     copy = Path(shutil.copytree(made[kind], tmp_path / "copy"))
     resign(copy, without(ends_of_runs))
-    with pytest.raises(DatasetError, match=r"train-00000.arrow: row \d+ hides a part of a word"):
+    with pytest.raises(DatasetError, match=r"train-00000.arrow: row \d+ masks a part of a word"):
         verify(copy)
 
 
