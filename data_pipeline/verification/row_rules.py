@@ -53,10 +53,8 @@ class RowRules(NamedTuple):
 
 def sentinels(special: dict[str, int]) -> np.ndarray:
     """Return int64: the ids that stand for masked spans, in the order of their numbers."""
-    matches = ((SENTINEL.fullmatch(name), token) for name, token in special.items())
-    return np.array(
-        [token for _, token in sorted((int(match[1]), token) for match, token in matches if match)], np.int64
-    )
+    numbered = [(int(match[1]), token) for name, token in special.items() if (match := SENTINEL.fullmatch(name))]
+    return np.array([token for _, token in sorted(numbered)], np.int64)
 
 
 def special_tokens(manifest: Manifest) -> int:

@@ -63,7 +63,7 @@ def test_a_sound_dataset_is_described(dataset: Path) -> None:
 
 
 def test_every_kind_of_corruption_is_sound(made: dict[str, Path]) -> None:
-    whole = {kind: "hidden whole" in "\n".join(verify(path)) for kind, path in made.items()}
+    whole = {kind: "masked whole" in "\n".join(verify(path)) for kind, path in made.items()}
     assert whole == {"masked_tokens": False, "masked_words": True, "masked_ngrams": True}
 
 
