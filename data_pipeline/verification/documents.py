@@ -75,7 +75,7 @@ def read_documents(dataset: Dataset, tokenizer: ReferenceTokenizer) -> Documents
     counts = dataset.manifest.documents
     return Documents(
         f"documents: {counts.get('read', 0):,} read, {len(train.identities):,} trained on, "
-        f"{len(validation.identities):,} held out, each with its place and in one split only",
+        f"{len(validation.identities):,} held out, each with its position and in one split only",
         {name: split.identities for name, split in splits.items()},
         texts,
         kept - validation.characters,

@@ -1,4 +1,4 @@
-"""Choosing over the whole corpus: duplicates, the limit, what is held out."""
+"""Selection over the whole corpus: duplicates, limits, validation documents."""
 
 from collections import Counter
 from pathlib import Path
@@ -50,11 +50,11 @@ def test_the_first_of_equal_texts_stays(parts) -> None:
     assert outcomes(chosen(parts(["a", "b"], ["b"]))) == [Outcome.TRAIN, Outcome.TRAIN, Outcome.DUPLICATE]
 
 
-def test_no_document_at_all_is_no_choice() -> None:
+def test_no_documents_give_no_choices() -> None:
     assert chosen([], paragraphs=True) == []
 
 
-def test_the_limit_ends_the_corpus(parts) -> None:
+def test_documents_beyond_the_limit_are_dropped(parts) -> None:
     found = outcomes(chosen(parts(["aaa", "bbb"], ["ccc"]), limit=4))
     assert found == [
         Outcome.TRAIN,
@@ -63,7 +63,7 @@ def test_the_limit_ends_the_corpus(parts) -> None:
     ]
 
 
-def test_what_is_held_out_does_not_depend_on_its_neighbours(parts) -> None:
+def test_validation_does_not_depend_on_other_documents(parts) -> None:
     texts = [f"document {number}" for number in range(400)]
     whole = dict(zip(texts, outcomes(chosen(parts(texts), 0.1)), strict=True))
     assert 20 < sum(outcome == Outcome.VALIDATION for outcome in whole.values()) < 65
@@ -71,7 +71,7 @@ def test_what_is_held_out_does_not_depend_on_its_neighbours(parts) -> None:
     assert outcomes(chosen(parts(half), 0.1)) == [whole[text] for text in half]
 
 
-def test_a_small_corpus_holds_out_two_documents_all_the_same(parts) -> None:
+def test_a_small_corpus_has_two_validation_documents(parts) -> None:
     assert outcomes(chosen(parts(["a", "b"], ["c", "d", "e"]), 1e-9)).count(Outcome.VALIDATION) == 2
 
 
@@ -79,7 +79,7 @@ def test_the_first_of_equal_paragraphs_stays(parts) -> None:
     written = parts(["licence\n\none", "two\n\nlicence"], ["licence", "licence\n\none", "three\n\ntwo"])
     choices = chosen(written, paragraphs=True)
     kept = np.concatenate([choice.stays for choice in choices])
-    assert kept.tolist() == [True, True, False, False, True], "nothing is left of one, another is a duplicate"
+    assert kept.tolist() == [True, True, False, False, True], "one has no text left, another is a duplicate"
     left = [choice.stays for choice in choices], [choice.paragraphs for choice in choices]
     texts = [document.text for document in whole_documents(written, *left)]
     assert texts == ["licence\n\none", "two", "three"]
@@ -87,7 +87,7 @@ def test_the_first_of_equal_paragraphs_stays(parts) -> None:
     assert characters[kept].tolist() == [len(text) for text in texts]
 
 
-def test_the_first_of_texts_that_are_alike_stays(parts) -> None:
+def test_the_first_of_near_duplicates_stays(parts) -> None:
     words = [f"word{number}" for number in range(300)]
     changed = [*words[:100], "other", *words[101:]]
     again = [*changed[:200], "another", *changed[201:]]
@@ -98,7 +98,7 @@ def test_the_first_of_texts_that_are_alike_stays(parts) -> None:
     assert min(outcomes(chosen(parts(texts)))) >= Outcome.TRAIN
 
 
-def test_a_weight_says_how_often_train_documents_are_gone_through(parts) -> None:
+def test_a_weight_sets_how_many_times_train_documents_are_used(parts) -> None:
     written = parts([f"document {number}" for number in range(2000)])
     (whole,) = chosen(written, 0.1)
     assert whole.times is None
@@ -108,7 +108,9 @@ def test_a_weight_says_how_often_train_documents_are_gone_through(parts) -> None
         train = choice.keep(Outcome.TRAIN)
         assert choice.times[train].sum() == pytest.approx(weight * whole.keep(Outcome.TRAIN).sum(), rel=0.1)
         assert set(choice.times[train]) == {int(weight) or 1, -int(-weight // 1)}
-        assert (choice.keep(Outcome.VALIDATION) == whole.keep(Outcome.VALIDATION)).all(), "held-out ones are the same"
+        assert (choice.keep(Outcome.VALIDATION) == whole.keep(Outcome.VALIDATION)).all(), (
+            "the validation documents are the same"
+        )
         assert (choice.keep(Outcome.BEYOND_WEIGHT) == (whole.keep(Outcome.TRAIN) & (choice.times == 0))).all()
 
 

@@ -1,4 +1,4 @@
-"""Words of every script, and what counts as equal words."""
+"""Words of every script."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_words_keep_their_marks(given: str, expected: list[str]) -> None:
     assert words(given) == expected
 
 
-def test_overlap_and_near_duplicates_tell_vowel_signs_apart(tmp_path: Path) -> None:
+def test_overlap_and_near_duplicates_distinguish_vowel_signs(tmp_path: Path) -> None:
     (tmp_path / "dev.txt").write_text(HINDI, encoding="utf-8")
     known = Overlap.of((str(tmp_path / "dev.txt"),), str)
     other = HINDI.replace("ी", "े").replace("ि", "ु")

@@ -200,7 +200,7 @@ def test_a_dataset_of_spans_is_described_and_shown(made: Path) -> None:
     with console.capture() as shown:
         console.print(render(made, "train", 3))
     assert shown.get().count("target: <extra_id_0>") == 3
-    assert "stands for a hidden span" in shown.get()
+    assert "stands for a masked span" in shown.get()
 
 
 def test_the_card_tells_shares_only(made: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Faults that real text brought to light, put back one by one: ``sesame verify`` finds each of them.
+"""``sesame verify`` detects faults that occurred with real text, introduced again one by one.
 
-Some are put back into what makes a dataset, the others into its rows, with checksums and counts made anew.
+Some are introduced into the code that makes a dataset, others into its rows, with new checksums and counts.
 """
 
 import json
@@ -35,14 +35,14 @@ TEXTS = [prose(900, seed) for seed in range(40)]
 LONG = [prose(20_000, seed) for seed in range(6)]
 
 
-def refused(dataset: Dataset, sentence: str) -> None:
+def assert_refused(dataset: Dataset, sentence: str) -> None:
     with pytest.raises(DatasetError, match=sentence) as caught:
         verify(dataset.path)
     assert "prepare the dataset again" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def changed(dataset: Dataset, copy: Path, change: Callable[[Columns], Columns | None], split: str = "train") -> Dataset:
-    """A copy with other rows, whose manifest says what is in them."""
+    """A copy with other rows and the manifest of these."""
     shutil.copytree(dataset.path, copy)
     manifest = read_manifest(copy)
     rows = open_dataset(copy, verify=False).split(split)
@@ -77,7 +77,7 @@ def of_rows(columns: Columns, rows: np.ndarray) -> Columns:
 
 @pytest.fixture
 def plain(json_lines: Write, tmp_path: Path) -> Dataset:
-    """Full sentences with nothing masked."""
+    """Full sentences without masks."""
     path = json_lines(TEXTS)
     return prepared(path, tmp_path / "plain", "full_sentences", corrupt={"kind": "nothing"})
 
@@ -87,14 +87,14 @@ def pairs(json_lines: Write, tmp_path: Path) -> Dataset:
     return prepared(json_lines(TEXTS), tmp_path / "pairs")
 
 
-def test_sound_datasets_are_found_sound(plain: Dataset, pairs: Dataset, tmp_path: Path) -> None:
+def test_correct_datasets_pass(plain: Dataset, pairs: Dataset, tmp_path: Path) -> None:
     for dataset in (plain, pairs, changed(plain, tmp_path / "same", lambda columns: None)):
         found = "\n".join(verify(dataset.path))
         assert "decode to text that is in their documents" in found and "warning" not in found
 
 
 @pytest.mark.parametrize("clean", [{}, {"drop_repeated_paragraphs": True}, {"unicode_form": "NFKC"}])
-def test_characters_that_are_not_seen_or_not_letters_are_no_fault(
+def test_invisible_characters_and_other_than_letters_pass(
     json_lines: Write, tmp_path: Path, clean: dict[str, Any]
 ) -> None:
     """Joiners, soft hyphens, half surrogate pairs, ligatures and white space of all kinds."""
@@ -121,7 +121,7 @@ def test_characters_that_are_not_seen_or_not_letters_are_no_fault(
 
 
 def counted_pieces(named: bool) -> Callable[[Document, pieces.Features], Iterator[pieces.Piece]]:
-    """Long documents go on as several."""
+    """Long documents become several documents."""
     whole = pieces.split_document
 
     def split(document: Document, features: pieces.Features) -> Iterator[pieces.Piece]:
@@ -141,24 +141,26 @@ def counted_pieces(named: bool) -> Callable[[Document, pieces.Features], Iterato
         (False, r"corpus.jsonl@\d+ is both held out and trained on|a random second segment from the same document"),
     ],
 )
-def test_pieces_of_documents_taken_for_documents(
+def test_pieces_counted_as_documents(
     json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool, sentence: str
 ) -> None:
     path = json_lines(LONG)
     assert verify(prepared(path, tmp_path / "sound").path)
     monkeypatch.setattr(parts, "split_document", counted_pieces(named))
-    refused(prepared(path, tmp_path / "made"), sentence)
+    assert_refused(prepared(path, tmp_path / "made"), sentence)
 
 
-def test_partners_of_the_same_document(json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one side of the split, under two numbers."""
+def test_random_segments_from_the_same_document(
+    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one split, under two numbers."""
     monkeypatch.setattr(parts, "split_document", counted_pieces(False))
     path = json_lines([*TEXTS, LONG[0]])
     made = prepared(path, tmp_path / "made", shards={"validation_fraction": 1e-9}, clean={"drop_duplicates": False})
-    refused(made, r"row \d+ has a random second segment from the same document")
+    assert_refused(made, r"row \d+ has a random second segment from the same document")
 
 
-def test_characters_that_were_left_out_are_counted(
+def test_dropped_characters_that_are_counted_as_kept(
     json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     licence = prose(1500, 99)
@@ -171,15 +173,15 @@ def test_characters_that_were_left_out_are_counted(
 
     monkeypatch.setattr(repetition.Paragraphs, "characters", all_of_them)
     made = prepared(path, tmp_path / "made", "full_sentences", **sections)
-    refused(made, r"\d\d.\d% of the text of the train documents is in no row; .* characters_kept")
+    assert_refused(made, r"\d\d.\d% of the text of the train documents is in no row; .* characters_kept")
 
 
 @pytest.mark.parametrize("kind", ["masked_words", "masked_ngrams"])
 @pytest.mark.parametrize("begins", [False, True])
-def test_words_that_are_not_those_of_the_tokenizer(
+def test_words_other_than_those_of_the_tokenizer(
     json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, begins: bool
 ) -> None:
-    """No piece begins a word, as with an unknown mark of words; or each does, as without one."""
+    """No piece begins a word, as with an unknown word mark; or each piece does, as without one."""
     path = json_lines(TEXTS)
     assert verify(prepared(path, tmp_path / "sound", "full_sentences", corrupt={"kind": kind}).path)
     known = Vocabulary.of
@@ -190,11 +192,11 @@ def test_words_that_are_not_those_of_the_tokenizer(
 
     monkeypatch.setattr(Vocabulary, "of", other)
     made = prepared(path, tmp_path / "made", "full_sentences", corrupt={"kind": kind})
-    refused(made, r"row \d+ masks a part of a word")
+    assert_refused(made, r"row \d+ masks a part of a word")
 
 
-def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Columns]:
-    """One word in the middle of a row is spelled without the space before it, or a piece inside of one with a space."""
+def with_changed_spaces(dataset: Dataset, join: bool) -> Callable[[Columns], Columns]:
+    """One word within a row loses the space before it, or a piece within a word gets one."""
     tokenizer = ReferenceTokenizer.load(dataset.tokenizer_path, dataset.manifest.tokenizer.special)
     numbers = {text: token for token, text in enumerate(tokenizer.texts) if text}
 
@@ -207,10 +209,10 @@ def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Colum
         place = next(
             i
             for i, text in enumerate(texts)
-            if text.startswith(b" ") == glue and len(text) > glue and not after_space[i]
+            if text.startswith(b" ") == join and len(text) > join and not after_space[i]
         )
         spelled = [texts[place][number : number + 1] for number in range(len(texts[place]))]
-        pieces = [numbers[letter] for letter in (spelled[1:] if glue else [b" ", *spelled])]
+        pieces = [numbers[letter] for letter in (spelled[1:] if join else [b" ", *spelled])]
         place += start
         values = np.concatenate([tokens.values[:place], pieces, tokens.values[place + 1 :]]).astype(tokens.values.dtype)
         lengths = tokens.lengths.copy()
@@ -221,28 +223,28 @@ def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Colum
     return change
 
 
-@pytest.mark.parametrize("glue", [True, False])
-def test_white_space_that_is_not_in_the_document(plain: Dataset, tmp_path: Path, glue: bool) -> None:
-    made = changed(plain, tmp_path / "made", with_other_spaces(plain, glue))
-    refused(made, r"row \d+ has white space where document \d+ has none, or none where it has some: '.+'")
+@pytest.mark.parametrize("join", [True, False])
+def test_white_space_that_is_not_in_the_document(plain: Dataset, tmp_path: Path, join: bool) -> None:
+    made = changed(plain, tmp_path / "made", with_changed_spaces(plain, join))
+    assert_refused(made, r"row \d+ has white space where document \d+ has none, or none where it has some: '.+'")
 
 
-def test_words_that_cleaning_glued(json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held-out documents are as glued as their rows; the file is not."""
+def test_words_joined_by_cleaning(json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation documents have the joined words too, but the source file does not."""
     known = parts.clean
 
-    def glued(*arguments: Any) -> Iterator[Document]:
+    def joined(*arguments: Any) -> Iterator[Document]:
         for document in known(*arguments):
             yield document._replace(text=document.text.replace("\n", ""))
 
-    monkeypatch.setattr(parts, "clean", glued)
+    monkeypatch.setattr(parts, "clean", joined)
     path = json_lines(prose(900, seed, end="\n") for seed in range(40))
     made = prepared(path, tmp_path / "made", "full_sentences", corrupt={"kind": "nothing"})
-    refused(made, r"train-00000.arrow: row \d+ has white space where")
+    assert_refused(made, r"train-00000.arrow: row \d+ has white space where")
 
 
 def other_ids(columns: Columns) -> None:
-    """As of a tokenizer with other numbers for its pieces."""
+    """As of a tokenizer with other ids for its pieces."""
     tokens: Any = columns["tokens"]
     text = tokens.values > 8
     tokens.values[text] = 9 + (tokens.values[text] - 8) % 50
@@ -265,18 +267,18 @@ def test_text_that_is_not_in_the_document(
     plain: Dataset, tmp_path: Path, fault: Callable[[Columns], None], split: str
 ) -> None:
     made = changed(plain, tmp_path / "made", fault, split)
-    refused(made, rf"{split}-00000.arrow: row \d+ has text that is not in document \d+: '.+'")
+    assert_refused(made, rf"{split}-00000.arrow: row \d+ has text that is not in document \d+: '.+'")
 
 
-def test_labels_of_masks_that_are_not_the_text(pairs: Dataset, tmp_path: Path) -> None:
+def test_mask_labels_other_than_the_text(pairs: Dataset, tmp_path: Path) -> None:
     def change(columns: Columns) -> None:
         labels: Any = columns["mask_labels"]
         labels.values[0] = 9 + (labels.values[0] - 8) % 50
 
-    refused(changed(pairs, tmp_path / "made", change), r"row 0 has text that is not in document")
+    assert_refused(changed(pairs, tmp_path / "made", change), r"row 0 has text that is not in document")
 
 
-def test_spans_that_are_not_the_text(json_lines: Write, tmp_path: Path) -> None:
+def test_spans_other_than_the_text(json_lines: Write, tmp_path: Path) -> None:
     sections: dict[str, Any] = {"corrupt": {"kind": "masked_spans"}, "tokenizer": {"sentinels": 20}}
     sound = prepared(json_lines(TEXTS), tmp_path / "sound", "full_sentences", **sections)
     assert any("spans:" in line for line in verify(sound.path))
@@ -285,20 +287,20 @@ def test_spans_that_are_not_the_text(json_lines: Write, tmp_path: Path) -> None:
         targets: Any = columns["target_tokens"]
         targets.values[1] = targets.values[1] % 40 + 41
 
-    refused(changed(sound, tmp_path / "made", change), r"row 0 has text that is not in document")
+    assert_refused(changed(sound, tmp_path / "made", change), r"row 0 has text that is not in document")
 
 
 @pytest.mark.parametrize(("label", "sentence"), [(1, "100.00% of the pairs"), (0, "0.00% of the pairs")])
-def test_labels_of_one_side(pairs: Dataset, tmp_path: Path, label: int, sentence: str) -> None:
-    """As where each document was taken for one sentence."""
+def test_pair_labels_all_equal(pairs: Dataset, tmp_path: Path, label: int, sentence: str) -> None:
+    """As if each document was one sentence."""
 
     def change(columns: Columns) -> Columns:
         return of_rows(columns, np.flatnonzero(np.asarray(columns["pair_labels"]) == label))
 
-    refused(changed(pairs, tmp_path / "made", change), f"{sentence} of train have label 1, not about half")
+    assert_refused(changed(pairs, tmp_path / "made", change), f"{sentence} of train have label 1, not about half")
 
 
-def test_labels_that_the_order_of_the_text_contradicts(json_lines: Write, tmp_path: Path) -> None:
+def test_pair_labels_contradicting_the_order_of_the_text(json_lines: Write, tmp_path: Path) -> None:
     sound = prepared(json_lines(TEXTS), tmp_path / "sound", "sentence_order")
     assert verify(sound.path)
 
@@ -306,11 +308,11 @@ def test_labels_that_the_order_of_the_text_contradicts(json_lines: Write, tmp_pa
         labels: Any = columns["pair_labels"]
         labels[:] = 1 - labels
 
-    refused(changed(sound, tmp_path / "made", change), r"row \d+ has a pair label that its text contradicts")
+    assert_refused(changed(sound, tmp_path / "made", change), r"row \d+ has a pair label that its text contradicts")
 
 
 def cut(columns: Columns) -> Columns:
-    """A fifth of each row, as where sentences are longer than rows."""
+    """A fifth of each row, as if sentences are longer than rows."""
     tokens: Any = columns["tokens"]
     rows = [tokens.values[first:last] for first, last in tokens.spans]
     rows = [np.append(row[: 2 + len(row) // 5], row[-1]) for row in rows]
@@ -320,13 +322,13 @@ def cut(columns: Columns) -> Columns:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_text_that_is_lost(plain: Dataset, tmp_path: Path, split: str) -> None:
-    refused(
+def test_a_large_loss_of_text(plain: Dataset, tmp_path: Path, split: str) -> None:
+    assert_refused(
         changed(plain, tmp_path / "made", cut, split), rf"\d\d.\d% of the text of the {split} documents is in no row"
     )
 
 
-def test_a_little_text_that_is_lost_is_told(plain: Dataset, tmp_path: Path) -> None:
+def test_a_small_loss_of_text_is_a_warning(plain: Dataset, tmp_path: Path) -> None:
     def change(columns: Columns) -> Columns:
         rows = np.arange(len(np.asarray(columns["document"])))
         return of_rows(columns, rows[rows % 14 > 0])
@@ -335,8 +337,7 @@ def test_a_little_text_that_is_lost_is_told(plain: Dataset, tmp_path: Path) -> N
     assert any(line.startswith("warning: 7") and "text of the train documents is in no row" in line for line in found)
 
 
-def test_sentences_longer_than_a_row_are_told_apart(plain: Dataset) -> None:
-    """Nothing need be lost of them, but they are no sentences any more."""
+def test_share_of_text_in_sentences_longer_than_a_row(plain: Dataset) -> None:
     tokenizer = ReferenceTokenizer.load(plain.tokenizer_path, plain.manifest.tokenizer.special)
     coverage = Coverage(tokenizer, read_documents(plain, tokenizer), "train")
     rows = plain.split("train")
@@ -350,7 +351,7 @@ def test_rows_twice(plain: Dataset, tmp_path: Path) -> None:
     def change(columns: Columns) -> Columns:
         return of_rows(columns, np.repeat(np.arange(len(np.asarray(columns["document"]))), 2))
 
-    refused(
+    assert_refused(
         changed(plain, tmp_path / "made", change), r"the rows of train have \d+.\d% more text than the manifest counts"
     )
 
@@ -360,20 +361,20 @@ def test_counts_of_sources(plain: Dataset, tmp_path: Path) -> None:
     manifest = read_manifest(copy)
     sources = ({**manifest.sources[0], "documents_kept": 41},)
     write_manifest(copy, manifest.model_copy(update={"sources": sources}))
-    refused(open_dataset(copy, verify=True), "documents kept of all sources are 41 in the manifest, but 40")
+    assert_refused(open_dataset(copy, verify=True), "documents kept of all sources are 41 in the manifest, but 40")
 
 
-def test_a_document_on_both_sides(plain: Dataset, tmp_path: Path) -> None:
+def test_a_document_in_both_splits(plain: Dataset, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(plain.path, tmp_path / "copy"))
     lines = [json.loads(line) for line in (copy / DOCUMENTS).read_text("utf-8").splitlines()]
     opened = open_dataset(copy, verify=False)
     lines[0]["source"] = places(opened, "train", [0])[0]
     (copy / DOCUMENTS).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     write_manifest(copy, read_manifest(copy).model_copy(update={"documents_sha256": digest(copy / DOCUMENTS)}))
-    refused(open_dataset(copy, verify=True), "is both held out and trained on")
+    assert_refused(open_dataset(copy, verify=True), "is both held out and trained on")
 
 
-def test_one_document_makes_pairs_of_one_kind_and_verify_says_so(json_lines: Write, tmp_path: Path) -> None:
+def test_one_document_gives_pairs_of_one_kind_and_a_warning(json_lines: Write, tmp_path: Path) -> None:
     made = prepared(json_lines(LONG[:1]), tmp_path / "made")
     assert any(line.startswith("warning: train has one document only") for line in verify(made.path))
 
