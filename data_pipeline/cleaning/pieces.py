@@ -13,7 +13,7 @@ from data_pipeline.ragged import boundaries
 from data_pipeline.sources.document import Document
 
 PART_CHARACTERS = 4_000_000
-"""Text of one part: small enough to balance the load of workers, large enough for a task."""
+"""Characters of one part: small enough to balance the load of workers, large enough for a task."""
 
 GROUP_DOCUMENTS = 8
 """Minimum of pieces in a group, within which the random segments of next-sentence pairs are drawn."""
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
     paragraphs: np.ndarray
     """uint64 [paragraphs]: hashes of the paragraphs of the piece."""
     paragraph_characters: np.ndarray
-    """int64 [paragraphs]."""
+    """int64 [paragraphs]: characters, including the separator."""
 
 
 def split_document(document: Document, features: Features) -> Iterator[Piece]:
@@ -91,7 +91,7 @@ def _paragraphs(text: str, bounds: np.ndarray, features: Features) -> tuple[np.n
     first = boundaries(np.array([len(each) + len(end) for each in paragraphs], np.int64))[:-1]
     starts = np.union1d(first, bounds)
     hashes = np.full(len(starts), CONTINUES, np.uint64)
-    hashes[np.searchsorted(starts, first)] = [_hash(each, features.lines) for each in paragraphs]
+    hashes[np.searchsorted(starts, first)] = np.array([_hash(each, features.lines) for each in paragraphs], np.uint64)
     return starts, hashes
 
 

@@ -48,7 +48,7 @@ class Choice(NamedTuple):
     """int64 [pieces]: how many times a train document is used; None for once each."""
 
     def keep(self, outcome: Outcome) -> np.ndarray:
-        """Return bool [pieces]: has this outcome."""
+        """Return bool [pieces]: whether its document has this outcome."""
         return self.outcomes == outcome
 
     @property
@@ -213,7 +213,7 @@ def _repeated_paragraphs(part: Part, choice: Choice) -> int:
 def _times(hashes: np.ndarray, weights: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
     """int64 [documents]: how many times each is used; train documents with 0 are set to BEYOND_WEIGHT."""
     whole = weights.astype(np.int64)
-    # The other half of the fingerprint decides about validation, so that the two choices are independent.
+    # The first half of the fingerprint decides about validation, so that the two choices are independent.
     times = whole + (hashes[:, 1] / 2.0**64 < weights - whole)
     outcomes[(outcomes == Outcome.TRAIN) & (times == 0)] = Outcome.BEYOND_WEIGHT
     return times

@@ -66,16 +66,16 @@ def file_units(config: SourceConfig, ranges: Callable[[File], list[Range]]) -> l
     """
     if not config.paths:
         raise CorpusError("source.paths is empty; name the files, for instance --set source.paths='[\"corpus.jsonl\"]'")
-    found = []
+    result = []
     for file in (file for pattern in config.paths for file in matching(pattern)):
         parts = ranges(file) if file.size else [Range()]
         for part in parts:
             name = file.name if len(parts) == 1 else f"{file.name}[{part.start}:{part.stop}]"
-            found.append(Unit(config.kind, name, (file.path,), file.size, part, file.name))
-    if all(unit.bytes and unit.part.start == unit.part.stop for unit in found):
-        more = f", and neither have the other {len(found) - 1} files of its source" if len(found) > 1 else ""
-        raise CorpusError(f"{found[0].name}: has no rows{more}; correct source.paths")
-    return found
+            result.append(Unit(config.kind, name, (file.path,), file.size, part, file.name))
+    if all(unit.bytes and unit.part.start == unit.part.stop for unit in result):
+        more = f", and neither have the other {len(result) - 1} files of its source" if len(result) > 1 else ""
+        raise CorpusError(f"{result[0].name}: has no rows{more}; correct source.paths")
+    return result
 
 
 def text_units(config: SourceConfig) -> list[Unit]:
@@ -91,7 +91,9 @@ class Source(NamedTuple):
     """A kind of source."""
 
     units: Callable[[SourceConfig], list[Unit]]
+    """Lists what the tasks read, in a fixed order."""
     read: Callable[[Unit, SourceConfig, Counter[str]], Iterator[Document]]
+    """Yields the documents of a unit, and counts by reason what it leaves out."""
 
 
 def files_in(ranges: Callable[[File], list[Range]]) -> Callable[[SourceConfig], list[Unit]]:
@@ -109,4 +111,4 @@ SOURCES: dict[str, Source] = {
     "warc": Source(files_in(whole_file), read_warc),
     "mediawiki": Source(files_in(mediawiki_ranges), read_mediawiki),
 }
-"""``SourceConfig.kind`` -> how its units are listed and read."""
+"""``SourceConfig.kind`` -> how its units are listed and read. A new kind is two functions, a row and its name there."""

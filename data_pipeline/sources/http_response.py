@@ -51,15 +51,15 @@ class Response(NamedTuple):
         end = END_OF_HEADERS.search(content)
         head, body = (content[: end.start()], content[end.end() :]) if end else (content, b"")
         headers: dict[str, list[str]] = {}
-        for found in HEADER.finditer(head):
-            headers.setdefault(found[1].decode().lower(), []).append(found[2].decode("latin-1").lower())
+        for match in HEADER.finditer(head):
+            headers.setdefault(match[1].decode().lower(), []).append(match[2].decode("latin-1").lower())
         return cls(head.partition(b"\n")[0], headers, body)
 
     @property
     def is_error(self) -> bool:
         """Whether the status is not one of success, such as a redirection."""
-        found = STATUS.match(self.status)
-        return found is not None and not found[1].startswith(b"2")
+        match = STATUS.match(self.status)
+        return match is not None and not match[1].startswith(b"2")
 
     @property
     def content_type(self) -> str:
@@ -91,11 +91,12 @@ class Response(NamedTuple):
 
     def _names(self, page: bytes) -> Iterator[str]:
         """Character encodings that the headers and the page declare."""
-        yield from (found[1] for value in self.headers.get("content-type", []) if (found := CHARSET.search(value)))
-        within = META.search(page[:META_BYTES])
+        matches = (CHARSET.search(value) for value in self.headers.get("content-type", []))
+        yield from (match[1] for match in matches if match)
+        declared = META.search(page[:META_BYTES])
         # A page whose tags can be read as ASCII is not in UTF-16.
-        if within and not within[1].lower().startswith(b"utf-16"):
-            yield within[1].decode()
+        if declared and not declared[1].lower().startswith(b"utf-16"):
+            yield declared[1].decode()
 
     def decoded(self, limit: int, truncated: bool) -> bytes:
         """Decode the transfer and content encodings of the body.

@@ -178,12 +178,12 @@ def _remote(pattern: str, setting: str) -> list[File]:
         else:
             paths = store.glob(root) if glob.has_magic(pattern) else []
         infos = [(path, store.info(path)) for path in paths]
-        found = [(store.unstrip_protocol(path), info["size"]) for path, info in infos if info["type"] != "directory"]
+        files = [(store.unstrip_protocol(path), info["size"]) for path, info in infos if info["type"] != "directory"]
     except (ImportError, ValueError) as error:
         raise CorpusError(f"{pattern}: {error}; pip install 'sesame[s3]' or 'sesame[gcs]', or correct it") from None
     except Exception as error:
         raise store_error(pattern, error) from None
-    return [File(url, url, size) for url, size in sorted(found)] or _raise_no_match(pattern, setting)
+    return [File(url, url, size) for url, size in sorted(files)] or _raise_no_match(pattern, setting)
 
 
 def _is_hidden(path: Path, folder: str) -> bool:

@@ -65,13 +65,13 @@ def read_documentation(unit: Unit, config: SourceConfig, dropped: Counter[str]) 
 def packages() -> list[tuple[str, tuple[str, ...]]]:
     """Return (name, files in order) of each package and module, installed or of the standard library."""
     library, site = (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib"))
-    found = []
+    result = []
     for root in (library, site):
         for entry in sorted(root.iterdir(), key=lambda path: path.name):
             files = _files(entry)
             if files:
-                found.append((f"{root.name}/{entry.name}", files))
-    return found
+                result.append((f"{root.name}/{entry.name}", files))
+    return result
 
 
 def documents(name: str, files: tuple[str, ...]) -> Iterator[Document]:

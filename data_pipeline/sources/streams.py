@@ -74,7 +74,7 @@ class GzipDecompressor:
 
 
 BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
-"""Start of the first block of a bz2 stream; end of a stream without content."""
+"""After the header of a bz2 stream: the start of its first block, or the end of a stream without content."""
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
 ZSTD_DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
 """Start of a WARC archive that is compressed with its own dictionary."""

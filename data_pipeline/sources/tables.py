@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 1024
 UNREADABLE = (pa.ArrowException, *DAMAGED)
 """Exceptions of opening or reading a damaged file."""
 TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "fixed_size_binary")
-"""Column types that hold text; binary ones as UTF-8."""
+"""Types of text columns; binary ones as UTF-8."""
 SET_FIELD = "set source.text_field"
 
 
@@ -171,7 +171,7 @@ def _check_column(unit: Unit, config: SourceConfig, schema: pa.Schema) -> None:
         raise CorpusError(f"{unit.file}: has {len(indices)} columns '{field}'; rename all but one of them")
     kind = _value_type(schema.field(indices[0]).type)
     if not any(getattr(pa.types, f"is_{name}", lambda _: False)(kind) for name in TEXT_TYPES):
-        raise CorpusError(f"{unit.file}: column '{field}' holds {kind}, not text; {SET_FIELD}")
+        raise CorpusError(f"{unit.file}: column '{field}' has {kind}, not text; {SET_FIELD}")
 
 
 def _group_ranges(file: File, kind: Format, count: Callable[[Any], int]) -> list[Range]:

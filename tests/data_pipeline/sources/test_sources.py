@@ -7,7 +7,7 @@ import lzma
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import fsspec
 import pyarrow as pa
@@ -17,7 +17,7 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from configs import parse
 from configs.errors import CorpusError
-from data_pipeline.sources import SourceConfig, files, read, streams, units
+from data_pipeline.sources import SOURCES, SourceConfig, files, read, streams, units
 
 LINES = '{"text": "first"}\n\n{"text": "second \\u00e9", "more": 1}\n'
 COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": streams.zstd.compress}
@@ -30,6 +30,10 @@ def config(kind: str, *paths: Path | str, **more: object) -> SourceConfig:
 def documents(source: SourceConfig, dropped: Counter[str] | None = None) -> list[tuple[str, str]]:
     counter = Counter() if dropped is None else dropped
     return [(d.text, d.source.rpartition("/")[2]) for unit in units(source) for d in read(unit, source, counter)]
+
+
+def test_the_configuration_has_the_kinds_of_the_table() -> None:
+    assert get_args(SourceConfig.model_fields["kind"].annotation) == tuple(SOURCES)
 
 
 def test_json_lines_plain_and_compressed(tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_a_file_truncated_anywhere_stops_or_is_counted(tmp_path: Path, name: str
     [
         (pa.table([["x"], ["y"]], names=["text", "text"]), r"has 2 columns 'text'; rename all but one"),
         (pa.table({"body": ["x"], "id": [1]}), r"has no column 'text' \(columns: body, id\); set source.text_field"),
-        (pa.table({"text": [1, 2]}), r"column 'text' holds int64, not text; set source.text_field"),
-        (pa.table({"text": [["x"]]}), r"column 'text' holds list<.*>, not text"),
+        (pa.table({"text": [1, 2]}), r"column 'text' has int64, not text; set source.text_field"),
+        (pa.table({"text": [["x"]]}), r"column 'text' has list<.*>, not text"),
     ],
 )
 def test_a_column_without_text_is_reported(tmp_path: Path, name: str, table: pa.Table, sentence: str) -> None:
