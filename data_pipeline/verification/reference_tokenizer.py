@@ -83,13 +83,13 @@ class ReferenceTokenizer(NamedTuple):
 
     def text(self, ids: Sequence[int]) -> list[str]:
         """Return the text of some ids, split at unknown ones; incomplete characters are dropped."""
-        stretches: list[list[bytes]] = [[]]
+        fragments: list[list[bytes]] = [[]]
         for token in ids:
             if self.unknown[token]:
-                stretches.append([])
+                fragments.append([])
             else:
-                stretches[-1].append(self.texts[token])
-        return [b"".join(each).decode("utf-8", "ignore") for each in stretches]
+                fragments[-1].append(self.texts[token])
+        return [b"".join(each).decode("utf-8", "ignore") for each in fragments]
 
 
 Spaces = Literal["before", "after", "none"]

@@ -99,22 +99,22 @@ class DocumentText:
     def visible(self) -> int:
         return len(self._packed)
 
-    def find(self, stretches: Sequence[str], start: int = 0) -> tuple[int, int] | None:
+    def find(self, fragments: Sequence[str], start: int = 0) -> tuple[int, int] | None:
         """Return begin and end of the text, or None.
 
         Args:
-            stretches: the text, split at unknown tokens, which stand for any text.
+            fragments: the text, split at unknown tokens, which stand for any text.
             start: where to begin the search.
         """
         if not self._spaces:
-            return _find(self._packed, [self._pack(each) for each in stretches], start)
-        return _find(self._spaced, [" ".join(each.split()) for each in stretches], start)
+            return _find(self._packed, [self._pack(each) for each in fragments], start)
+        return _find(self._spaced, [" ".join(each.split()) for each in fragments], start)
 
-    def contains(self, stretches: Sequence[str]) -> bool:
+    def contains(self, fragments: Sequence[str]) -> bool:
         """Whether the text is in the document; in several parts if paragraphs between them may be missing."""
-        if self.find(stretches) is not None:
+        if self.find(fragments) is not None:
             return True
-        words = ([each if self._spaces else self._pack(each) for each in stretch.split()] for stretch in stretches)
+        words = ([each if self._spaces else self._pack(each) for each in fragment.split()] for fragment in fragments)
         return self.gaps and all(map(self._contains_in_parts, words))
 
     def _contains_in_parts(self, words: list[str]) -> bool:
@@ -129,8 +129,8 @@ class DocumentText:
             words = words[count:]
         return False
 
-    def contains_without_spaces(self, stretches: Sequence[str]) -> bool:
-        return _find(self._packed, [self._pack(each) for each in stretches], 0) is not None
+    def contains_without_spaces(self, fragments: Sequence[str]) -> bool:
+        return _find(self._packed, [self._pack(each) for each in fragments], 0) is not None
 
     def _pack(self, text: str) -> str:
         packed = "".join(text.split())
@@ -139,13 +139,13 @@ class DocumentText:
         return "".join(each for each in packed if not is_invisible(each))
 
 
-def _find(text: str, stretches: Sequence[str], start: int) -> tuple[int, int] | None:
+def _find(text: str, fragments: Sequence[str], start: int) -> tuple[int, int] | None:
     begin, end = -1, start
-    for stretch in stretches:
-        position = text.find(stretch, end)
+    for fragment in fragments:
+        position = text.find(fragment, end)
         if position < 0:
             return None
-        begin, end = (position if begin < 0 else begin), position + len(stretch)
+        begin, end = (position if begin < 0 else begin), position + len(fragment)
     return begin, end
 
 
@@ -157,16 +157,16 @@ def find_contradiction(
     for ids, document in segments:
         if document not in documents:
             continue
-        stretches, text = tokenizer.text(ids), documents[document]
-        if not text.contains(stretches):
-            excerpt = " ".join("".join(stretches).split())[:MESSAGE_CHARACTERS]
-            if text.contains_without_spaces(stretches):
+        fragments, text = tokenizer.text(ids), documents[document]
+        if not text.contains(fragments):
+            excerpt = " ".join("".join(fragments).split())[:MESSAGE_CHARACTERS]
+            if text.contains_without_spaces(fragments):
                 return f"has white space where document {document} has none, or none where it has some: '{excerpt}'"
             return f"has text that is not in document {document}: '{excerpt}'"
     if row.label is None or row.document != row.second_document or row.document not in documents:
         return None
-    segments = [tokenizer.text(row.first), tokenizer.text(row.second)]
-    before, after = segments[::-1] if row.label else segments
+    texts = [tokenizer.text(row.first), tokenizer.text(row.second)]
+    before, after = texts[::-1] if row.label else texts
     if _is_out_of_order(before, after, documents[row.document]):
         return "has a pair label that its text contradicts"
     return None
