@@ -100,13 +100,8 @@ def choose(
     hashes = np.concatenate([part.fingerprints for part in parts])[begins]
     sources = np.repeat([origin.source for origin in origins], pieces)[begins]
     weights = np.repeat([origin.weight for origin in origins], pieces)[begins]
-    outcomes = np.full(len(hashes), Outcome.TRAIN, np.int8)
-    outcomes[hashes[:, 0] / 2.0**64 < validation_fraction] = Outcome.VALIDATION
-    if drop_near_duplicates:
-        bands = np.concatenate([part.bands for part in parts])[begins]
-        outcomes[~first_of_near_duplicates([bands])[0]] = Outcome.NEAR_DUPLICATE
-    if drop_duplicates:
-        outcomes[~_first_of_equal(hashes)] = Outcome.DUPLICATE
+    bands = np.concatenate([part.bands for part in parts])[begins] if drop_near_duplicates else None
+    outcomes = _outcomes_of_texts(hashes, bands, drop_duplicates, validation_fraction)
     paragraphs = Paragraphs.of(parts, document_of_piece) if drop_paragraphs else None
     characters = np.concatenate([part.characters for part in parts])
 
@@ -123,6 +118,19 @@ def choose(
         outcomes[stays & (kept_characters(stays) == 0)] = Outcome.NOTHING_LEFT
         _ensure_validation(hashes, outcomes)
     return _by_part(parts, outcomes[document_of_piece], times[document_of_piece], paragraphs, characters)
+
+
+def _outcomes_of_texts(
+    hashes: np.ndarray, bands: np.ndarray | None, drop_duplicates: bool, validation_fraction: float
+) -> np.ndarray:
+    """int8 [documents]: outcomes by the fingerprint and the MinHash bands (None to keep near duplicates) only."""
+    outcomes = np.full(len(hashes), Outcome.TRAIN, np.int8)
+    outcomes[hashes[:, 0] / 2.0**64 < validation_fraction] = Outcome.VALIDATION
+    if bands is not None:
+        outcomes[~first_of_near_duplicates([bands])[0]] = Outcome.NEAR_DUPLICATE
+    if drop_duplicates:
+        outcomes[~_first_of_equal(hashes)] = Outcome.DUPLICATE
+    return outcomes
 
 
 def _by_part(

@@ -1,90 +1,26 @@
-"""``sesame verify`` detects faults that occurred with real text, introduced again one by one.
-
-Some are introduced into the code that makes a dataset, others into its rows, with new checksums and counts.
-"""
+"""``sesame verify`` detects faults that are introduced into the rows of a dataset, with new checksums and counts."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from configs.errors import DatasetError
-from data_pipeline.cleaning import parts, pieces, repetition
-from data_pipeline.cleaning.clean import fingerprint
 from data_pipeline.dataset.manifest import digest, read_manifest, write_manifest
 from data_pipeline.dataset.provenance import places
-from data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset, write_shard
-from data_pipeline.dataset.statistics import count, summarise
-from data_pipeline.examples.corrupt import Vocabulary
+from data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset
 from data_pipeline.ragged import Columns, Ragged, boundaries
-from data_pipeline.sources.document import Document
 from data_pipeline.verification.coverage import Coverage, share_in_long_sentences
 from data_pipeline.verification.documents import read_documents
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.verification.verify import verify
-from tests.data_pipeline.given_prose import prepared, prose
+from tests.data_pipeline.given_prose import prepared
+from tests.data_pipeline.verification.changed_datasets import LONG, TEXTS, Write, assert_refused, changed, of_rows
 
 pytestmark = pytest.mark.usefixtures("in_process")
-
-Write = Callable[..., Path]
-TEXTS = [prose(900, seed) for seed in range(40)]
-LONG = [prose(20_000, seed) for seed in range(6)]
-
-
-def assert_refused(dataset: Dataset, sentence: str) -> None:
-    with pytest.raises(DatasetError, match=sentence) as caught:
-        verify(dataset.path)
-    assert "prepare the dataset again" in str(caught.value) and "\n" not in str(caught.value)
-
-
-def changed(dataset: Dataset, copy: Path, change: Callable[[Columns], Columns | None], split: str = "train") -> Dataset:
-    """A copy with other rows and the manifest of these."""
-    shutil.copytree(dataset.path, copy)
-    manifest = read_manifest(copy)
-    rows = open_dataset(copy, verify=False).split(split)
-    columns = {name: _own(column) for name, column in rows.take(np.arange(rows.rows)).items()}
-    columns = change(columns) or columns
-    (shard,) = manifest.splits[split].shards
-    written = write_shard(copy / shard.file, columns)
-    tokens: Any = columns["tokens"]
-    record = manifest.splits[split].model_copy(
-        update={"shards": (written,), "rows": written.rows, "tokens": len(tokens.values)}
-    )
-    write_manifest(copy, manifest.model_copy(update={"splits": {**manifest.splits, split: record}}))
-    opened, special = open_dataset(copy, verify=False), manifest.tokenizer.special
-    size = manifest.tokenizer.vocabulary_size
-    train, validation = (count(opened.split(name).blocks(), size, special) for name in SPLITS)
-    found = {"train": train.predictions, "validation": validation.predictions}
-    splits = {
-        name: each.model_copy(update={"predictions": found[name]}) for name, each in read_manifest(copy).splits.items()
-    }
-    observed = summarise(train, validation, manifest.columns)._asdict()
-    write_manifest(copy, read_manifest(copy).model_copy(update={"splits": splits, **observed}))
-    return open_dataset(copy, verify=True)
-
-
-def _own(column: Any) -> Any:
-    return Ragged(column.values.copy(), column.offsets.copy()) if isinstance(column, Ragged) else column.copy()
-
-
-def of_rows(columns: Columns, rows: np.ndarray) -> Columns:
-    return {name: each.take(rows) if isinstance(each, Ragged) else each[rows] for name, each in columns.items()}
-
-
-@pytest.fixture
-def plain(json_lines: Write, tmp_path: Path) -> Dataset:
-    """Full sentences without masks."""
-    path = json_lines(TEXTS)
-    return prepared(path, tmp_path / "plain", "full_sentences", corrupt={"kind": "nothing"})
-
-
-@pytest.fixture
-def pairs(json_lines: Write, tmp_path: Path) -> Dataset:
-    return prepared(json_lines(TEXTS), tmp_path / "pairs")
 
 
 def test_correct_datasets_pass(plain: Dataset, pairs: Dataset, tmp_path: Path) -> None:
@@ -120,81 +56,6 @@ def test_invisible_characters_and_other_than_letters_pass(
     assert any(line.startswith("text: ") and "0 rows of 0" not in line for line in verify(made.path))
 
 
-def counted_pieces(named: bool) -> Callable[[Document, pieces.Features], Iterator[pieces.Piece]]:
-    """Long documents become several documents."""
-    whole = pieces.split_document
-
-    def split(document: Document, features: pieces.Features) -> Iterator[pieces.Piece]:
-        start = 0
-        for piece in whole(document, features):
-            name = f"{document.source}, character {start}" if named and start else document.source
-            yield piece._replace(source=name, begins=True, fingerprint=fingerprint(piece.text))
-            start += len(piece.text)
-
-    return split
-
-
-@pytest.mark.parametrize(
-    ("named", "sentence"),
-    [
-        (True, r"\d+ documents are pieces of \d, but counted as documents"),
-        (False, r"corpus.jsonl@\d+ is both held out and trained on|a random second segment from the same document"),
-    ],
-)
-def test_pieces_counted_as_documents(
-    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool, sentence: str
-) -> None:
-    path = json_lines(LONG)
-    assert verify(prepared(path, tmp_path / "sound").path)
-    monkeypatch.setattr(parts, "split_document", counted_pieces(named))
-    assert_refused(prepared(path, tmp_path / "made"), sentence)
-
-
-def test_random_segments_from_the_same_document(
-    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In one split, under two numbers."""
-    monkeypatch.setattr(parts, "split_document", counted_pieces(False))
-    path = json_lines([*TEXTS, LONG[0]])
-    made = prepared(path, tmp_path / "made", shards={"validation_fraction": 1e-9}, clean={"drop_duplicates": False})
-    assert_refused(made, r"row \d+ has a random second segment from the same document")
-
-
-def test_dropped_characters_that_are_counted_as_kept(
-    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    licence = prose(1500, 99)
-    path = json_lines([f"{text}\n\n{licence}" for text in TEXTS])
-    sections: dict[str, Any] = {"clean": {"drop_repeated_paragraphs": True}}
-    assert verify(prepared(path, tmp_path / "sound", "full_sentences", **sections).path)
-
-    def all_of_them(self: repetition.Paragraphs, staying: np.ndarray) -> np.ndarray:
-        return np.bincount(self.pieces, self.sizes, minlength=len(self.documents)).astype(np.int64)
-
-    monkeypatch.setattr(repetition.Paragraphs, "characters", all_of_them)
-    made = prepared(path, tmp_path / "made", "full_sentences", **sections)
-    assert_refused(made, r"\d\d.\d% of the text of the train documents is in no row; .* characters_kept")
-
-
-@pytest.mark.parametrize("kind", ["masked_words", "masked_ngrams"])
-@pytest.mark.parametrize("begins", [False, True])
-def test_words_other_than_those_of_the_tokenizer(
-    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, begins: bool
-) -> None:
-    """No piece begins a word, as with an unknown word mark; or each piece does, as without one."""
-    path = json_lines(TEXTS)
-    assert verify(prepared(path, tmp_path / "sound", "full_sentences", corrupt={"kind": kind}).path)
-    known = Vocabulary.of
-
-    def other(tokenizer: Any) -> Vocabulary:
-        found = known(tokenizer)
-        return found._replace(starts_word=np.full_like(found.starts_word, begins))
-
-    monkeypatch.setattr(Vocabulary, "of", other)
-    made = prepared(path, tmp_path / "made", "full_sentences", corrupt={"kind": kind})
-    assert_refused(made, r"row \d+ masks a part of a word")
-
-
 def with_changed_spaces(dataset: Dataset, join: bool) -> Callable[[Columns], Columns]:
     """One word within a row loses the space before it, or a piece within a word gets one."""
     tokenizer = ReferenceTokenizer.load(dataset.tokenizer_path, dataset.manifest.tokenizer.special)
@@ -227,20 +88,6 @@ def with_changed_spaces(dataset: Dataset, join: bool) -> Callable[[Columns], Col
 def test_white_space_that_is_not_in_the_document(plain: Dataset, tmp_path: Path, join: bool) -> None:
     made = changed(plain, tmp_path / "made", with_changed_spaces(plain, join))
     assert_refused(made, r"row \d+ has white space where document \d+ has none, or none where it has some: '.+'")
-
-
-def test_words_joined_by_cleaning(json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation documents have the joined words too, but the source file does not."""
-    known = parts.clean
-
-    def joined(*arguments: Any) -> Iterator[Document]:
-        for document in known(*arguments):
-            yield document._replace(text=document.text.replace("\n", ""))
-
-    monkeypatch.setattr(parts, "clean", joined)
-    path = json_lines(prose(900, seed, end="\n") for seed in range(40))
-    made = prepared(path, tmp_path / "made", "full_sentences", corrupt={"kind": "nothing"})
-    assert_refused(made, r"train-00000.arrow: row \d+ has white space where")
 
 
 def other_ids(columns: Columns) -> None:
