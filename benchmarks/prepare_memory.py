@@ -1,11 +1,11 @@
-"""Does the memory of `sesame prepare` grow with the corpus? The peak of the driver and of each worker, for two sizes.
+"""Peak memory of `sesame prepare` for two sizes of the corpus: of the driver and of each worker.
 
     python benchmarks/prepare_memory.py --text BOOKS.txt --megabytes 20
     python benchmarks/prepare_memory.py --text BOOKS.txt --megabytes 20 --kind lines
 
-It prepares MEGABYTES and ten times as much. The input is the text again and again; in each copy, by a seeded draw,
-every sixth word is replaced by another word of the text, so that no document is a duplicate of another. With `--kind
-lines` each line is a document: a million small ones are about 80 MB. Memory is the resident set, sampled by psutil.
+It prepares MEGABYTES and ten times as much. The input consists of copies of the text, in each of which every sixth word
+is replaced at random by another word of the text, so that there are no duplicate documents. With `--kind lines` each
+line is a document: a million small ones are about 80 MB. Memory is the resident set, sampled by psutil.
 """
 
 import argparse
@@ -37,7 +37,7 @@ count = {workers}
 
 
 def write_varied(text: Path, path: Path, size: int) -> int:
-    """Copies of ``text``, each changed in its own places, up to ``size`` bytes; documents by blank lines."""
+    """Write changed copies of ``text``, up to ``size`` bytes, and return their number."""
     paragraphs = [paragraph.split() for paragraph in text.read_text("utf-8", "replace").split("\n\n")]
     lengths = np.array([len(words) for words in paragraphs])
     words = np.array([word for paragraph in paragraphs for word in paragraph], dtype=object)
@@ -56,25 +56,29 @@ def write_varied(text: Path, path: Path, size: int) -> int:
 
 
 def peaks(command: list[str]) -> tuple[dict[str, int], float]:
-    """Run a command -> the largest resident set, in bytes, of it and of each worker below it; its seconds."""
+    """Run a command.
+
+    Returns:
+        (largest resident set of the driver and of each worker, in bytes; seconds).
+    """
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     driver = psutil.Process(process.pid)
-    found: dict[str, int] = {"driver": 0}
+    largest: dict[str, int] = {"driver": 0}
     while process.poll() is None:
         try:
-            found["driver"] = max(found["driver"], driver.memory_info().rss)
+            largest["driver"] = max(largest["driver"], driver.memory_info().rss)
             for child in driver.children(recursive=True):
                 title = " ".join(child.cmdline())
                 if title.startswith("ray::"):
                     name = f"worker {child.pid}"
-                    found[name] = max(found.get(name, 0), child.memory_info().rss)
+                    largest[name] = max(largest.get(name, 0), child.memory_info().rss)
         except psutil.Error:
             pass
         time.sleep(INTERVAL)
     if process.returncode:
-        sys.exit(f"sesame prepare ended with {process.returncode}")
-    return found, time.perf_counter() - begin
+        sys.exit(f"sesame prepare exited with code {process.returncode}")
+    return largest, time.perf_counter() - begin
 
 
 def main() -> None:
@@ -82,7 +86,9 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True, help="plain text to vary")
     parser.add_argument("--megabytes", type=float, default=20, help="size of the smaller input")
     parser.add_argument("--times", type=float, nargs="+", default=[1, 10], help="sizes, as multiples of it")
-    parser.add_argument("--kind", choices=("text", "lines"), default="text", help="what parts documents")
+    parser.add_argument(
+        "--kind", choices=("text", "lines"), default="text", help="what separates documents: blank lines, or line ends"
+    )
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     for times in arguments.times:
@@ -90,11 +96,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path, corpus = Path(folder) / "varied.txt", Path(folder) / "corpus.toml"
             copies = write_varied(arguments.text, path, int(megabytes * 1e6))
-            said = CORPUS.format(kind=arguments.kind, path=path, workers=arguments.workers)
-            corpus.write_text(f'output = "{folder}/dataset"\n{said}', "utf-8")
-            found, seconds = peaks([sys.executable, "-m", "launch", "prepare", str(corpus)])
-        shown = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in found.items())
-        print(f"{megabytes:.0f} MB ({copies} copies) in {seconds:.0f} s, peak resident: {shown}", flush=True)
+            recipe = CORPUS.format(kind=arguments.kind, path=path, workers=arguments.workers)
+            corpus.write_text(f'output = "{folder}/dataset"\n{recipe}', "utf-8")
+            largest, seconds = peaks([sys.executable, "-m", "launch", "prepare", str(corpus)])
+        listed = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in largest.items())
+        print(f"{megabytes:.0f} MB ({copies} copies) in {seconds:.0f} s, peak resident: {listed}", flush=True)
 
 
 if __name__ == "__main__":

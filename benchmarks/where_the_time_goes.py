@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.cleaning.clean import CleanConfig, clean
-from data_pipeline.cleaning.parts import Wanted, write_parts
+from data_pipeline.cleaning.clean import clean
+from data_pipeline.cleaning.config import CleanConfig
+from data_pipeline.cleaning.parts import write_parts
+from data_pipeline.cleaning.pieces import Features
 from data_pipeline.dataset.build import laid_out
 from data_pipeline.dataset.shards import write_shard
 from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
@@ -70,7 +72,7 @@ def steps(arguments: argparse.Namespace, tokenizer: Tokenizer, folder: Path) -> 
     source = SourceConfig(kind="json_lines", paths=(str(arguments.text),))
     documents = timed("read", lambda: [each for unit in units(source) for each in read(unit, source, dropped)])
     cleaned = timed("clean", lambda: list(clean(documents, CleanConfig(), dropped)))
-    parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Wanted()))
+    parts = timed("write parts", lambda: write_parts(iter(cleaned), "unit", folder / "unit", Features()))
     texts = timed("read parts", lambda: Ragged.joined([part.texts(np.ones(part.pieces, bool)) for part in parts]))
     places = timed("split sentences", lambda: find_sentences(texts))
     rows, _ = timed("encode", lambda: tokenizer.encode_documents(texts.values, texts.offsets, places))

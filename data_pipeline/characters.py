@@ -1,23 +1,23 @@
-"""What each character is to cleaning, to sentence splitting and to the search for shared words, by Unicode's data.
+"""Unicode properties of characters, as tables of bits for the compiled loops.
 
-A letter is a letter or a mark (general categories L and M): vowel signs of Indic scripts are no letters to
-``str.isalpha``. Two tables of bits, one for each compiled loop, and a pattern of words.
+A letter is a letter or a mark (general categories L and M): ``str.isalpha`` is false for the vowel signs of Indic
+scripts. Sets of characters are written as in a regular expression's brackets, without escapes: ``a-z`` is a range, and
+a hyphen at either end is itself.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 import numpy as np
 
 from data_pipeline.compiled import cutting, sentences, text
 
-SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uaa60-\uaa7f"
 IDEOGRAPHS = "\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-"""Ranges of a pattern: scripts without spaces between words, all and the East Asian ones."""
-PLANES = 0x40000
-"""Code points of the tables; behind them stand only tags and variation selectors, which count as marks."""
+"""Letters of East Asian scripts that put no spaces between words."""
+TABLE_SIZE = 0x40000
+"""Code points in the tables. Only tags and variation selectors are assigned beyond them, which count as marks."""
 
 SENTENCE_TERMINAL = (
     "!.?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a\u104b\u1362\u1367\u1368"
@@ -31,24 +31,24 @@ SENTENCE_TERMINAL = (
     "\U00011a43\U00011a9b\U00011a9c\U00011c41\U00011c42\U00011ef7\U00011ef8\U00011f43\U00011f44\U00016a6e\U00016a6f"
     "\U00016af5\U00016b37\U00016b38\U00016b44\U00016d6e\U00016d6f\U00016e98\U0001bc9f\U0001da88"
 )
-"""Unicode 17's property of this name, which ``unicodedata`` lacks, as ranges of a pattern."""
+"""Unicode 17's property of this name, which ``unicodedata`` lacks."""
 TIBETAN_SHADS = "\u0f0d-\u0f11"
-"""End Tibetan sentences and clauses alike, so that Unicode's property leaves them out."""
+"""Not Sentence_Terminal in Unicode, because they end sentences and clauses alike."""
 LATIN = "!.?\u2024\u203c\u203d\u2047-\u2049\u2e2e\u2e53\u2e54"
 EASTERN = "\u3002\ufe12\ufe15\ufe16\ufe52\ufe56\ufe57\uff01\uff0e\uff1b\uff1f\uff61"
-"""Sentence terminals with white space behind them, and of East Asian scripts without; the full-width semicolon is no
-terminal to Unicode but is one in Chinese prose."""
+"""Sentence terminals that white space follows, and East Asian ones that it does not. Unicode does not list the
+full-width semicolon, but Chinese prose ends sentences with it."""
 
 CLEANING: dict[int, str] = {
     text.REMOVED: "\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff",
-    text.WHITE: r"\t\x0b-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
+    text.WHITE: "\t\x0b-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
 }
-"""Bit -> the characters that have it, as ranges of a pattern."""
+"""Bit -> set of characters."""
 JOINED = "\u0300-\u036f\u200c\u200d\u0e33\u0eb3\u1160-\u11ff\ud7b0-\ud7ff\uff9e\uff9f\U0001f3fb-\U0001f3ff"
-"""Besides marks, what is part of the character before it (UAX 29: Extend, SpacingMark, Jamo)."""
-CONTINUES = ",:;\u2013\u2014\u055d\u060c\u061b\u07f8\u1802\u1808\u3001\uff0c\uff0d\uff1a\\-"
+"""Characters other than marks that extend the one before them (UAX 29: Extend, SpacingMark, Jamo)."""
+CONTINUES = ",:;\u2013\u2014\u055d\u060c\u061b\u07f8\u1802\u1808\u3001\uff0c\uff0d\uff1a-"
 PAUSES = ",:;\u060c\u061b\u3001\uff0c\uff1a\uff1b"
-"""Before which no sentence begins; behind which text without spaces is cut."""
+"""Marks before which no sentence begins; marks after which text without spaces may be cut."""
 
 CUTTING: dict[int, str] = {
     cutting.PAUSE: PAUSES,
@@ -60,13 +60,12 @@ CUTTING: dict[int, str] = {
     cutting.FLAG: "\U0001f1e6-\U0001f1ff",
 }
 SPLITTING: dict[int, str] = {
-    sentences.DECIMAL: r"\d",
     sentences.OPENING: (
-        "\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e\u300a\u3008\u3010\uff08(\\[\u00bf\u00a1"
+        "\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e\u300a\u3008\u3010\uff08([\u00bf\u00a1"
     ),
-    sentences.CLOSING: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a\u300d\u300f\u300b\u3009\u3011\uff09)\\]",
+    sentences.CLOSING: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a\u300d\u300f\u300b\u3009\u3011\uff09)]",
     sentences.QUOTE: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a",
-    sentences.BRACKET: "\u300c\u300e\u300a\u3008\u3010\uff08(\\[\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a",
+    sentences.BRACKET: "\u300c\u300e\u300a\u3008\u3010\uff08([\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a",
     sentences.IDEOGRAPH: IDEOGRAPHS,
     sentences.HANGUL: "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7ff",
     sentences.STOPLESS: "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\uaa60-\uaa7f",
@@ -84,88 +83,95 @@ SPLITTING: dict[int, str] = {
     sentences.AFTER_SAID: "\u3002\uff0c\uff01",
     sentences.PARTICLE: "\u3068\u3063\u3092\u304c",
     sentences.KOREAN_ENDING: "\ub2e4\uc694\uae4c\uc8e0",
-    sentences.BULLET: "\\-*\u2022\u00b7",
+    sentences.BULLET: "-*\u2022\u00b7",
     sentences.JOINED: JOINED,
 }
-"""The same for sentences; what follows from a character's category is added by :func:`splitting_kinds`."""
-UNCASED_LETTERS = ("Lo",)
-GEORGIAN = range(0x10D0, 0x1100)
-"""Small letters to Unicode since it has capitals of them, but those begin no sentence."""
+GEORGIAN = slice(0x10D0, 0x1100)
+"""Lower case in Unicode since it has capitals of them, but those do not begin sentences."""
+
+CATEGORIES = (
+    *("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po"),
+    *("Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"),
+)
+"""Unicode's general categories."""
+MARKS = ("Mn", "Mc", "Me")
+LETTERS = ("Lu", "Ll", "Lt", "Lm", "Lo", *MARKS)
+SPLITTING_CATEGORIES: dict[int, tuple[str, ...]] = {
+    sentences.DECIMAL: ("Nd",),
+    sentences.LETTER: LETTERS,
+    sentences.OF_WORD: (*LETTERS, "Nd", "Nl", "No", "Pc"),
+    sentences.DIGIT: ("Nd", "No"),
+    sentences.JOINED: MARKS,
+    sentences.UPPER: ("Lu", "Lt"),
+    sentences.UNCASED: ("Lo",),
+}
+"""Bit -> general categories of the characters that have it."""
 
 
 @cache
 def cleaning_kinds() -> np.ndarray:
     """uint8 [code points]: bits of each character for ``compiled/text.py``."""
-    found = _bits_of(CLEANING, np.uint8)
-    found[_are("L", "M")] |= text.LETTER
-    return found
+    return _table(CLEANING, {text.LETTER: LETTERS}, np.uint8)
 
 
 @cache
 def cutting_kinds() -> np.ndarray:
     """uint8 [code points]: bits of each character for ``compiled/cutting.py``."""
-    found = _bits_of(CUTTING, np.uint8)
-    found[_are("M")] |= cutting.JOINED
-    return found
+    return _table(CUTTING, {cutting.JOINED: MARKS}, np.uint8)
 
 
 @cache
 def splitting_kinds() -> np.ndarray:
     """uint32 [code points]: bits of each character for ``compiled/sentences.py``."""
-    other = f"{SENTENCE_TERMINAL}{TIBETAN_SHADS}"
-    found = _bits_of({**SPLITTING, sentences.OTHER_MARK: other}, np.uint32)
-    found[(found & (sentences.LATIN_MARK | sentences.EASTERN_MARK)) > 0] &= ~np.uint32(sentences.OTHER_MARK)
-    found[_are("L", "M")] |= sentences.LETTER
-    found[_are("L", "M", "N", "Pc")] |= sentences.OF_WORD
-    found[_are("Nd", "No")] |= sentences.DIGIT
-    found[_are("M")] |= sentences.JOINED
-    found[_are("Lu", "Lt")] |= sentences.UPPER
-    uncased = _are(*UNCASED_LETTERS)
-    uncased[GEORGIAN] = True
-    found[uncased & ~((found & sentences.IDEOGRAPH) > 0)] |= sentences.UNCASED
-    return found
+    sets = {**SPLITTING, sentences.OTHER_MARK: f"{SENTENCE_TERMINAL}{TIBETAN_SHADS}"}
+    table = _table(sets, SPLITTING_CATEGORIES, np.uint32)
+    table[GEORGIAN] |= sentences.UNCASED
+    _clear(table, sentences.OTHER_MARK, sentences.LATIN_MARK | sentences.EASTERN_MARK)
+    _clear(table, sentences.UNCASED, sentences.IDEOGRAPH)
+    return table
 
 
-def words(text: str) -> list[str]:
-    """The words of a text: runs of letters, marks and digits; where a script has no spaces, each letter with its
-    marks."""
-    return _word().findall(text)
-
-
-def each_word(text: str) -> Iterator[str]:
-    """The same one by one."""
-    return (match.group() for match in _word().finditer(text))
+def code_points(*categories: str) -> np.ndarray:
+    """int64: code points of some general categories, in ascending order."""
+    return np.flatnonzero(np.isin(_category_numbers(), [CATEGORIES.index(each) for each in categories]))
 
 
 def is_letter(character: str) -> bool:
-    """A letter or a mark of any script."""
+    """Whether a character is a letter or a mark of any script."""
     return unicodedata.category(character)[0] in "LM"
 
 
+def _table(
+    sets: Mapping[int, str], categories: Mapping[int, tuple[str, ...]], dtype: type[np.unsignedinteger]
+) -> np.ndarray:
+    """[code points] of ``dtype``: the bits whose set or whose general categories a character is in."""
+    of_category = np.zeros(len(CATEGORIES), dtype)
+    for bit, names in categories.items():
+        of_category[[CATEGORIES.index(name) for name in names]] |= dtype(bit)
+    table = of_category[_category_numbers()]
+    for bit, characters in sets.items():
+        for first, last in _ranges(characters):
+            table[first : last + 1] |= dtype(bit)
+    return table
+
+
+def _clear(table: np.ndarray, bit: int, where: int) -> None:
+    """Clear ``bit`` of the characters that have one of the bits ``where``."""
+    table[(table & where) > 0] &= ~table.dtype.type(bit)
+
+
+def _ranges(characters: str) -> Iterator[tuple[int, int]]:
+    """(first, last) code point of each range in a set of characters."""
+    for match in re.finditer("(.)-(.)|.", characters, re.DOTALL):
+        yield ord(match[1] or match[0]), ord(match[2] or match[0])
+
+
 @cache
-def _word() -> re.Pattern[str]:
-    marks = "\u200c\u200d" + "".join(map(chr, np.flatnonzero(_are("M"))))
-    spaceless = f"{SPACELESS}\uf900-\ufaff\U00020000-\U0003ffff"
-    return re.compile(rf"[{spaceless}][{marks}]*|(?:[^\W{spaceless}]|[{marks}])+")
-
-
-def _bits_of(classes: dict[int, str], dtype: type[np.unsignedinteger]) -> np.ndarray:
-    found = np.zeros(PLANES, dtype)
-    for bit, ranges in classes.items():
-        found[[match.start() for match in re.finditer(f"[{ranges}]", _every())]] |= dtype(bit)
-    return found
-
-
-def _are(*categories: str) -> np.ndarray:
-    """bool [code points]: the general category begins with one of these."""
-    return np.logical_or.reduce([np.char.startswith(_categories(), each) for each in categories])
-
-
-@cache
-def _categories() -> np.ndarray:
-    return np.array(list(map(unicodedata.category, _every())))
-
-
-@cache
-def _every() -> str:
-    return "".join(map(chr, range(PLANES)))
+def _category_numbers() -> np.ndarray:
+    """uint8 [code points]: index of each character's general category in CATEGORIES."""
+    characters = np.arange(TABLE_SIZE, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    # Each category is two ASCII letters, read as one number of 16 bits.
+    codes = np.frombuffer("".join(map(unicodedata.category, characters)).encode("ascii"), np.uint16)
+    number_of_code = np.zeros(1 << 16, np.uint8)
+    number_of_code[np.frombuffer("".join(CATEGORIES).encode("ascii"), np.uint16)] = np.arange(len(CATEGORIES))
+    return number_of_code[codes]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 import configs
 from configs import Section
 from configs.errors import ConfigError
-from data_pipeline.cleaning.clean import CleanConfig
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.examples.balance import ShardConfig
 from data_pipeline.examples.corrupt import CorruptConfig
 from data_pipeline.examples.segment import PAIRS, SegmentConfig

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import ConfigError
-from data_pipeline.cleaning.clean import CleanConfig
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.parts import Part, read_unit
-from data_pipeline.cleaning.selection import Choice, Fate
+from data_pipeline.cleaning.selection import Choice, Outcome
 from data_pipeline.compiled import cache
 from data_pipeline.dataset.build import Group, Recipe, gather_shard, make_examples
 from data_pipeline.dataset.manifest import digest
@@ -58,9 +58,9 @@ def _run_loops(folder: Path) -> None:
     rules = CleanConfig(minimum_characters=0, minimum_letter_share=0)
     parts = read_unit(0, unit, source, rules, folder).parts
     for number, recipe in enumerate(_recipes(folder, parts)):
-        choices = [Choice(np.full(part.pieces, Fate.TRAIN, np.int8), part.characters) for part in parts]
+        choices = [Choice(np.full(part.pieces, Outcome.TRAIN, np.int8), part.characters) for part in parts]
         documents = np.concatenate([np.cumsum(part.begins) - 1 for part in parts])
-        group = Group("train", number, documents, tuple(zip(parts, choices, strict=True)), Fate.TRAIN)
+        group = Group("train", number, documents, tuple(zip(parts, choices, strict=True)), Outcome.TRAIN)
         rows = make_examples(group, recipe, folder)
         tokenizer = Tokenizer(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
         order, special = np.arange(rows.count), special_ids(tokenizer)

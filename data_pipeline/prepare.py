@@ -23,15 +23,14 @@ from data_pipeline.cleaning import language, overlap
 from data_pipeline.cleaning.clean import normal_text
 from data_pipeline.cleaning.parts import (
     OVERLAP,
-    PARAGRAPH_END,
     Part,
     Reading,
-    Wanted,
     read_unit,
     whole_documents,
     write_parts,
 )
-from data_pipeline.cleaning.selection import Choice, Fate, Origin, choose, counts
+from data_pipeline.cleaning.pieces import PARAGRAPH_END, Features
+from data_pipeline.cleaning.selection import Choice, Origin, Outcome, choose, counts
 from data_pipeline.config import CorpusConfig
 from data_pipeline.dataset import provenance, shards
 from data_pipeline.dataset.build import Group, Recipe, Rows, gather_shard, make_examples
@@ -134,8 +133,8 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
     recipe = Recipe(config.seed, config.segment, config.corrupt, model_path, digest(model_path))
     pairs = config.segment.kind == "next_sentence"
     jobs = [
-        *_groups("train", Fate.TRAIN, parts, choices, pairs=pairs),
-        *_groups("validation", Fate.VALIDATION, *held_out, pairs=pairs),
+        *_groups("train", Outcome.TRAIN, parts, choices, pairs=pairs),
+        *_groups("validation", Outcome.VALIDATION, *held_out, pairs=pairs),
     ]
     by_split, text = _make_examples(jobs, recipe, work, workers)
     vocabulary = Tokenizer(model, "the tokenizer model")
@@ -281,7 +280,7 @@ def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Ch
     """The bytes of the given model, or of one trained on an even sample of the documents that are trained on."""
     if config.tokenizer.model is not None:
         return tokenizer.given_model(config.tokenizer)
-    size = sum(int(choice.characters[choice.keep(Fate.TRAIN)].sum()) for choice in choices)
+    size = sum(int(choice.characters[choice.keep(Outcome.TRAIN)].sum()) for choice in choices)
     share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, size))
     train = bound(tokenizer.train, _sample(parts, choices, share, config.seed), config.tokenizer)
     return workers.once("train the tokenizer", train)
@@ -291,7 +290,7 @@ def _sample(parts: Sequence[Part], choices: Sequence[Choice], share: float, seed
     """Sentences of a ``share`` of the paragraphs, of long ones of a share of their stretches."""
     for number, (part, choice) in enumerate(zip(parts, choices, strict=True)):
         draw = generator(seed, "tokenizer sample", number)
-        for document in part.read(choice.keep(Fate.TRAIN), choice.paragraphs):
+        for document in part.read(choice.keep(Outcome.TRAIN), choice.paragraphs):
             for paragraph in document.text.split(PARAGRAPH_END):
                 for start in range(0, len(paragraph), SAMPLED_CHARACTERS):
                     if draw.random() < share:
@@ -304,18 +303,20 @@ def _write_held_out(
     """Write the held-out documents of all parts to ``path`` and as parts of their own, so that they meet in pairs."""
 
     def documents() -> Iterator[Document]:
-        keeps, paragraphs = zip(*((choice.keep(Fate.VALIDATION), choice.paragraphs) for choice in choices), strict=True)
+        keeps, paragraphs = zip(
+            *((choice.keep(Outcome.VALIDATION), choice.paragraphs) for choice in choices), strict=True
+        )
         with path.open("w", encoding="utf-8") as file:
             for document in whole_documents(parts, keeps, paragraphs):
                 file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
                 yield document
 
-    held_out = write_parts(documents(), "held out", work / "held-out", Wanted())
-    return held_out, [Choice(np.full(part.pieces, Fate.VALIDATION, np.int8), part.characters) for part in held_out]
+    held_out = write_parts(documents(), "held out", work / "held-out", Features())
+    return held_out, [Choice(np.full(part.pieces, Outcome.VALIDATION, np.int8), part.characters) for part in held_out]
 
 
 def _groups(
-    split: str, fate: Fate, parts: Sequence[Part], choices: Sequence[Choice], *, pairs: bool
+    split: str, fate: Outcome, parts: Sequence[Part], choices: Sequence[Choice], *, pairs: bool
 ) -> Iterator[Group]:
     """The documents of one fate in groups for the workers, with others to lend partners where ``pairs`` need them."""
     keeps = [choice.keep(fate) for choice in choices]

@@ -1,1 +1,1 @@
-"""Cleaned text: normalised, filtered, freed of duplicates, cut into parts, chosen."""
+"""Cleaning of documents: normalization, filters, deduplication, and their choice for training or validation."""

@@ -1,4 +1,4 @@
-"""Normalise documents and drop those that teach nothing, each for a counted reason."""
+"""Normalize documents and drop those that are not usable text, counted by reason."""
 
 import hashlib
 import re
@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from configs import Section
 from data_pipeline.characters import cleaning_kinds
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.language import language
 from data_pipeline.cleaning.overlap import Overlap
 from data_pipeline.cleaning.quality import QUALITY, REPETITION, Rule, broken_rule
@@ -21,50 +20,8 @@ from data_pipeline.sources.document import Document
 LINE_END, FORM_FEED = re.compile(r"\r\n?"), re.compile(r"[\x0b\x0c\x1c-\x1f]")
 REMOVED = re.compile("[\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff]")
 BLANK_LINES_BEFORE = re.compile(r"\A(?:[ \t]*\n)+")
-"""What is put in order also where white space is kept."""
+"""Normalized even if white space is kept."""
 RULES: dict[str, tuple[Rule, ...]] = {"gopher_quality": QUALITY, "gopher_repetition": REPETITION}
-
-
-class CleanConfig(Section):
-    """What a document must be to stay."""
-
-    unicode_form: Literal["NFC", "NFKC"] = "NFC"
-    """Unicode normal form of the text."""
-    white_space: Literal["auto", "single", "kept"] = "auto"
-    """White space inside of a text: "single" spaces and at most one blank line, or "kept" with indentation and all line
-    breaks. "auto" keeps it where it reaches the model: with segment.kind "contiguous" and a given tokenizer that keeps
-    line breaks (GPT-2's)."""
-    repair_unicode: bool = False
-    """Undo text that was decoded as the wrong encoding (\u00c3\u00a9 for \u00e9), by ftfy (Speer 2019); counted as
-    "repaired"."""
-    languages: tuple[str, ...] = ()
-    """Codes of ISO 639-1, as ["en", "zh"]: documents of other languages are dropped as "language: xx"; none for all.
-    Told by py3langid (Lui and Baldwin 2012), which the extra ``language`` installs."""
-    minimum_characters: int = Field(default=100, ge=0)
-    """Shorter documents are dropped as "short"."""
-    minimum_letter_share: float = Field(default=0.6, ge=0, le=1)
-    """Documents with a smaller share of letters among their non-space characters are dropped as "not prose"."""
-    rules: tuple[Literal["gopher_quality", "gopher_repetition"], ...] = ()
-    """Sets of rules that a document must keep, with the thresholds of their papers (``quality.py``); each rule that is
-    broken is a reason of its own."""
-    drop_duplicates: bool = True
-    """Of documents with equal text only the first stays; the others are dropped as "duplicate"."""
-    drop_near_duplicates: bool = False
-    """Of documents that share most of their 5-word sequences only the first stays (MinHash); "near duplicate"."""
-    evaluation_paths: tuple[str, ...] = ()
-    """Files, folders or globs of evaluation sets (.tsv, .jsonl, .json, text). Documents that hold 13 words of one of
-    their texts in a row, or all of a shorter text, are dropped as "holds evaluation text"."""
-    drop_repeated_paragraphs: bool = False
-    """Of equal paragraphs in the whole corpus (licences, standard phrases) only the first stays."""
-    drop_repeated_lines: int = Field(default=0, ge=0)
-    """Of equal lines of at least so many characters in the whole corpus (menus, footers) only the first stays; 0 for
-    all lines. In place of ``drop_repeated_paragraphs``."""
-
-    @model_validator(mode="after")
-    def _one_size(self) -> "CleanConfig":
-        if self.drop_repeated_lines and self.drop_repeated_paragraphs:
-            raise ValueError("set drop_repeated_lines or drop_repeated_paragraphs, not both")
-        return self
 
 
 def clean(
@@ -75,15 +32,21 @@ def clean(
     changed: Counter[str] | None = None,
     lost: Counter[str] | None = None,
 ) -> Iterator[Document]:
-    """The documents that stay, normalised; ``dropped`` counts the others by reason and ``lost`` their characters,
-    ``changed`` what was done to some of those that stay."""
+    """Yield the normalized documents that pass all filters.
+
+    Args:
+        dropped: counts the other documents by reason.
+        overlap: sequences of evaluation texts that documents must not contain.
+        changed: counts changes to documents that pass.
+        lost: counts the characters of dropped documents by reason.
+    """
     for document in documents:
         repaired = repair(document.text) if config.repair_unicode else document.text
-        tidy = normalise(repaired, config.unicode_form, kept=config.white_space == "kept")
-        text, reason = tidy.text, _reason(tidy, config)
-        if reason is None and config.languages and (found := language(text)) not in config.languages:
-            reason = f"language: {found}"
-        if reason is None and overlap is not None and overlap.meets(text):
+        cleaned = normalize(repaired, config.unicode_form, keep_white_space=config.white_space == "kept")
+        text, reason = cleaned.text, _drop_reason(cleaned, config)
+        if reason is None and config.languages and (code := language(text)) not in config.languages:
+            reason = f"language: {code}"
+        if reason is None and overlap is not None and overlap.is_in(text):
             reason = "holds evaluation text"
         if reason:
             dropped[reason] += 1
@@ -96,7 +59,7 @@ def clean(
 
 
 def repair(text: str) -> str:
-    """``text`` with what a wrong decoding made of it undone, and nothing else changed."""
+    """Undo the decoding of ``text`` with a wrong encoding, and change nothing else."""
     if text.isascii():
         return text
     import ftfy
@@ -105,48 +68,53 @@ def repair(text: str) -> str:
 
 
 class CleanText(NamedTuple):
-    """A text in order, and what was counted on the way."""
+    """A normalized text and its counts."""
 
     text: str
     letters: int
     visible: int
-    """Characters that are not white space."""
+    """Characters other than white space."""
 
     @property
     def letter_share(self) -> float:
-        """Letters of any script among the visible characters."""
+        """Share of the visible characters that are letters of any script."""
         return self.letters / max(1, self.visible)
 
 
-def normalise(text: str, form: Literal["NFC", "NFKC"], *, kept: bool = False) -> CleanText:
-    """Normal form, no control characters, single spaces, paragraphs parted by one blank line; or white space ``kept``
-    as it is, but for blank lines at the ends."""
+def normalize(text: str, form: Literal["NFC", "NFKC"], *, keep_white_space: bool = False) -> CleanText:
+    """Convert to a Unicode normal form without control characters, with single spaces and one blank line between
+    paragraphs.
+
+    Args:
+        keep_white_space: remove only blank lines at the beginning and white space at the end.
+    """
     normal = text if text.isascii() else unicodedata.normalize(form, text)
     data = np.frombuffer(normal.encode(), np.uint8)
-    found, letters, visible = normalize_whitespace(data, cleaning_kinds())
-    return CleanText(_with_white_space(normal) if kept else found.tobytes().decode(), letters, visible)
+    single_spaced, letters, visible = normalize_whitespace(data, cleaning_kinds())
+    cleaned = _remove_controls(normal) if keep_white_space else single_spaced.tobytes().decode()
+    return CleanText(cleaned, letters, visible)
 
 
-def _with_white_space(text: str) -> str:
+def _remove_controls(text: str) -> str:
     return BLANK_LINES_BEFORE.sub("", REMOVED.sub("", FORM_FEED.sub(" ", LINE_END.sub("\n", text)))).rstrip()
 
 
 def normal_text(text: str, rules: CleanConfig) -> str:
-    """``text`` as a document with that text is kept, to compare other texts with documents."""
-    return normalise(repair(text) if rules.repair_unicode else text, rules.unicode_form).text
+    """Normalize ``text`` as documents are, to compare other texts with them."""
+    return normalize(repair(text) if rules.repair_unicode else text, rules.unicode_form).text
 
 
 def fingerprint(text: str) -> bytes:
-    """16 bytes that equal texts share: what duplicates and held-out documents are told by."""
+    """Return a hash of 16 bytes that identifies duplicates and decides which documents are for validation."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def _reason(tidy: CleanText, config: CleanConfig) -> str | None:
-    if len(tidy.text) < config.minimum_characters:
+def _drop_reason(cleaned: CleanText, config: CleanConfig) -> str | None:
+    if len(cleaned.text) < config.minimum_characters:
         return "short"
-    if tidy.letter_share < config.minimum_letter_share:
+    if cleaned.letter_share < config.minimum_letter_share:
         return "not prose"
     if config.rules:
-        broken = broken_rule(tidy.text, [rule for name in config.rules for rule in RULES[name]])
+        broken = broken_rule(cleaned.text, [rule for name in config.rules for rule in RULES[name]])
         return f"gopher: {broken}" if broken else None
     return None

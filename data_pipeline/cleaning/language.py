@@ -1,4 +1,4 @@
-"""Which language a text is in, by py3langid (Lui and Baldwin 2012), whose model lies in its package."""
+"""Language identification by py3langid (Lui and Baldwin 2012), whose package contains its model."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
@@ -27,33 +27,33 @@ tl=Tagalog tgl Filipino ph, tr=Turkish tur, ug=Uyghur uig, uk=Ukrainian ukr ua, 
 vn, vo=Volapuk vol, wa=Walloon wln, xh=Xhosa xho, zh=Chinese zho chi cn tw, zu=Zulu zul
 """
 NAMES = {code: names for code, _, names in (each.partition("=") for each in " ".join(LANGUAGES.split()).split(", "))}
-"""Code -> the language, and what else it may be asked for as: codes of ISO 639-2, countries."""
-NEAR = 3
-"""Codes that are named beside one that is not known."""
+"""Code -> name of the language, and other codes that users may write: ISO 639-2, countries."""
+SUGGESTIONS = 3
+"""Codes in the error message for an unknown one."""
 SAMPLE_CHARACTERS = 1000
-"""Of the middle of a text: enough to be sure, and the time does not grow with the text."""
+"""From the middle of a text; more do not make the result surer, only slower."""
 
 
 def check(codes: Iterable[str]) -> None:
-    """Refuse what cannot be told.
+    """Check that the languages can be identified.
 
     Raises:
-        CorpusError: the package is missing.
-        ConfigError: one of the codes is none that the package knows.
+        CorpusError: the package is not installed.
+        ConfigError: the package does not know one of the codes.
     """
     if find_spec("py3langid") is None:
         raise CorpusError("clean.languages needs a package that is not installed; pip install 'sesame[language]'")
     known = sorted({code for code, _ in _identifier().rank("")})
-    for wrong in (code for code in codes if code not in known):
-        near = sorted(known, key=lambda code: -_likeness(wrong, code))[:NEAR]
-        shown = ", ".join(f"{code} ({NAMES[code].split()[0]})" if code in NAMES else code for code in near)
+    for unknown in (code for code in codes if code not in known):
+        similar = sorted(known, key=lambda code: -_similarity(unknown, code))[:SUGGESTIONS]
+        listed = ", ".join(f"{code} ({NAMES[code].split()[0]})" if code in NAMES else code for code in similar)
         raise ConfigError(
-            f"clean.languages: '{wrong}' is no code of a language that py3langid knows (ISO 639-1); near ones: {shown}"
+            f"clean.languages: py3langid has no language with the code '{unknown}' (ISO 639-1); similar codes: {listed}"
         )
 
 
 def language(text: str) -> str:
-    """Code of the most likely language."""
+    """Return the code of the most likely language."""
     start = max(0, (len(text) - SAMPLE_CHARACTERS) // 2)
     return str(_identifier().classify(text[start : start + SAMPLE_CHARACTERS])[0])
 
@@ -65,8 +65,8 @@ def _identifier() -> Any:
     return py3langid
 
 
-def _likeness(asked: str, code: str) -> float:
-    """2 for another name of the same language, else how much of the letters is shared."""
+def _similarity(asked: str, code: str) -> float:
+    """2 if ``asked`` is another name of the language, else the share of equal letters."""
     names = [code, *NAMES.get(code, "").lower().split()]
     asked = asked.lower().split("-")[0].split("_")[0]
     return 2.0 if asked in names else max(SequenceMatcher(None, asked, name).ratio() for name in names)

@@ -1,4 +1,4 @@
-"""Runs of words as numbers, so that equal runs are found without building their text."""
+"""Hashes of word n-grams, which find equal n-grams without building their text."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 def ngram_hashes(words: np.ndarray, size: int) -> np.ndarray:
-    """uint64 hash of every run of ``size`` words; none where there are fewer.
+    """Return uint64 [words - size + 1]: the hash of every n-gram of ``size`` words; empty if there are fewer words.
 
     Args:
         words: uint64 [words], equal for equal words.
     """
     if len(words) < size:
         return np.zeros(0, np.uint64)
-    runs = words
-    for more in range(1, size):
-        runs = runs[:-1] * BASE + words[more:]
-    return runs
+    hashes = words
+    for position in range(1, size):
+        hashes = hashes[:-1] * BASE + words[position:]
+    return hashes

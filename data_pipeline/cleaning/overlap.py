@@ -1,5 +1,8 @@
-"""Text of evaluation sets inside of documents: shared word sequences, as GPT-3 looked for them (Brown et al. 2020,
-appendix C). A document that holds 13 words of an evaluation text in a row, or all of a shorter one, is left out."""
+"""Decontamination: documents that contain text of evaluation sets.
+
+As for GPT-3 (Brown et al. 2020, appendix C), a document is contaminated if it contains 13 consecutive words of an
+evaluation text, or all words of a shorter one.
+"""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -9,19 +12,20 @@ from typing import Any
 import numpy as np
 
 from configs.errors import CorpusError
-from data_pipeline.characters import words
 from data_pipeline.cleaning.ngrams import ngram_hashes
-from data_pipeline.sources.files import File, Range, lines
+from data_pipeline.cleaning.words import words
+from data_pipeline.sources.files import File, Range
+from data_pipeline.sources.lines import iterate_lines
 from data_pipeline.sources.paths import matching
-from data_pipeline.sources.streams import BROKEN, UTF8_MARK, open_text
+from data_pipeline.sources.streams import DAMAGED, UTF8_BOM, open_text
 from data_pipeline.sources.text_formats import JSON
 
 SETTING = "clean.evaluation_paths"
 LONGEST = 13
-"""Words of a sequence (GPT-3: 13)."""
-LONGEST_LINE = 1 << 40
+"""Words of a sequence, at most (GPT-3: 13)."""
+MAXIMUM_LINE_BYTES = 1 << 40
 SHORTEST = 6
-"""Evaluation texts of fewer words say too little to be told from chance, and are not looked for."""
+"""Evaluation texts of fewer words are ignored, because documents contain them by chance."""
 
 
 class Overlap:
@@ -32,27 +36,27 @@ class Overlap:
 
     @classmethod
     def of(cls, paths: tuple[str, ...], normal: Callable[[str], str]) -> "Overlap":
-        """Read the texts of files: the cells of .tsv, all strings of .json and .jsonl, the lines of anything else.
+        """Read the evaluation texts: the cells of .tsv, all strings of .json and .jsonl, the lines of other files.
 
         Args:
-            normal: what cleaning makes of the text of a document.
+            normal: normalizes a text as cleaning does the text of a document.
 
         Raises:
             CorpusError: a file is missing or cannot be read.
         """
-        found: dict[int, list[np.ndarray]] = {}
+        hashes: dict[int, list[np.ndarray]] = {}
         for pattern in paths:
             for file in matching(pattern, SETTING):
                 for text in _texts(file):
-                    words = _words(normal(text))
+                    words = _word_hashes(normal(text))
                     if len(words) >= SHORTEST:
                         length = min(len(words), LONGEST)
-                        found.setdefault(length, []).append(ngram_hashes(words, length))
-        return cls({length: np.unique(np.concatenate(each)) for length, each in found.items()})
+                        hashes.setdefault(length, []).append(ngram_hashes(words, length))
+        return cls({length: np.unique(np.concatenate(each)) for length, each in hashes.items()})
 
-    def meets(self, text: str) -> bool:
-        """Does ``text`` hold one of the sequences?"""
-        words = _words(text)
+    def is_in(self, text: str) -> bool:
+        """Whether ``text`` contains one of the sequences."""
+        words = _word_hashes(text)
         return any(
             np.isin(ngram_hashes(words, length), known, kind="sort").any() for length, known in self.sequences.items()
         )
@@ -66,21 +70,21 @@ class Overlap:
             return cls({int(length): arrays[length] for length in arrays})
 
 
-def _words(text: str) -> np.ndarray:
-    """uint64 hash of each word, without case and punctuation."""
+def _word_hashes(text: str) -> np.ndarray:
+    """uint64 [words]: the hash of each word, without case and punctuation."""
     return np.array([zlib.crc32(word.encode()) for word in words(text.lower())], np.uint64)
 
 
 def _texts(file: File) -> Iterator[str]:
-    split = {".tsv": _cells, ".jsonl": _row}.get(file.kind, _line)
+    split = {".tsv": _cells, ".jsonl": _row}.get(file.suffix, _line)
     try:
-        if file.kind == ".json":
+        if file.suffix == ".json":
             with open_text(file.path) as content:
-                yield from _strings(JSON.decode(content.read().removeprefix(UTF8_MARK).decode()))
+                yield from _strings(JSON.decode(content.read().removeprefix(UTF8_BOM).decode()))
             return
-        for line in lines(file.path, Range(), LONGEST_LINE):
+        for line in iterate_lines(file.path, Range(), MAXIMUM_LINE_BYTES):
             yield from split(line.content.decode())
-    except (*BROKEN, ValueError, RecursionError) as error:
+    except (*DAMAGED, ValueError, RecursionError) as error:
         raise CorpusError(f"{file.name}: cannot be read ({error}); correct {SETTING}") from None
 
 

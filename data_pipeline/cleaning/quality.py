@@ -1,6 +1,6 @@
-"""Rules that tell prose from lists, menus and repeated text: those of MassiveText with the thresholds of its paper.
+"""Quality rules against lists, menus and repeated text: those of MassiveText (Rae et al. 2021, section A1.1, table A1).
 
-Rae et al. 2021, section A1.1 and table A1. Words are what stands between spaces: the rules are for languages with them.
+Words are separated by white space, so the rules are only for languages that do so.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,13 +17,13 @@ ELLIPSES = ("...", "\u2026")
 
 
 class Page(NamedTuple):
-    """A document as the rules look at it."""
+    """A document with its words, lines and paragraphs."""
 
     text: str
     words: list[str]
     lines: list[str]
     paragraphs: list[str]
-    codes: np.ndarray
+    word_ids: np.ndarray
     """uint64 [words]: equal for equal words."""
     lengths: np.ndarray
     """int64 [words]: characters."""
@@ -33,13 +33,13 @@ class Page(NamedTuple):
         words = text.split()
         lines = [line for line in text.split("\n") if line.strip()]
         numbers: dict[str, int] = {}
-        codes = np.array([numbers.setdefault(word, len(numbers) + 1) for word in words], np.uint64)
+        word_ids = np.array([numbers.setdefault(word, len(numbers) + 1) for word in words], np.uint64)
         lengths = np.fromiter(map(len, words), np.int64, len(words))
-        return cls(text, words, lines, text.split("\n\n"), codes, lengths)
+        return cls(text, words, lines, text.split("\n\n"), word_ids, lengths)
 
 
 class Rule(NamedTuple):
-    """A document is dropped under ``name`` when ``measure`` leaves [``least``, ``most``]."""
+    """A document is dropped for the reason ``name`` if ``measure`` is outside of [``least``, ``most``]."""
 
     name: str
     measure: Callable[[Page], float]
@@ -48,33 +48,33 @@ class Rule(NamedTuple):
 
 
 def broken_rule(text: str, rules: Iterable[Rule]) -> str | None:
-    """The name of the first rule that ``text`` breaks, or None."""
+    """Return the name of the first rule that ``text`` breaks, or None."""
     page = Page.of(text)
     return next((rule.name for rule in rules if not rule.least <= rule.measure(page) <= rule.most), None)
 
 
 def _repeated(pieces: list[str]) -> float:
-    """Share of the pieces that came before."""
+    """Share of the pieces that are equal to an earlier one."""
     return 1 - len(set(pieces)) / max(1, len(pieces))
 
 
 def _repeated_characters(pieces: list[str]) -> float:
-    """Share of the characters that are in pieces that came before."""
+    """Share of the characters that are in pieces equal to an earlier one."""
     return 1 - sum(map(len, set(pieces))) / max(1, sum(map(len, pieces)))
 
 
-def _runs(page: Page, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(hash, characters) of every run of ``size`` words."""
-    hashes = ngram_hashes(page.codes, size)
+def _ngrams(page: Page, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(hash, characters) of every n-gram of ``size`` words."""
+    hashes = ngram_hashes(page.word_ids, size)
     ends = np.concatenate([[0], np.cumsum(page.lengths)])
     return hashes, ends[size:] - ends[:-size]
 
 
-def _most_common_run(size: int) -> Callable[[Page], float]:
-    """Share of the characters that the most common run of ``size`` words takes."""
+def _most_common_ngram(size: int) -> Callable[[Page], float]:
+    """Share of the characters that are in the most common n-gram of ``size`` words."""
 
     def measure(page: Page) -> float:
-        hashes, characters = _runs(page, size)
+        hashes, characters = _ngrams(page, size)
         if not len(hashes):
             return 0.0
         _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
@@ -85,18 +85,18 @@ def _most_common_run(size: int) -> Callable[[Page], float]:
     return measure
 
 
-def _runs_again(size: int) -> Callable[[Page], float]:
-    """Share of the characters in runs of ``size`` words that came before, each character counted once."""
+def _repeated_ngrams(size: int) -> Callable[[Page], float]:
+    """Share of the characters that are in repeated n-grams of ``size`` words, each character counted once."""
 
     def measure(page: Page) -> float:
-        hashes, _ = _runs(page, size)
-        again = np.ones(len(hashes), bool)
-        again[np.unique(hashes, return_index=True)[1]] = False
-        covered = np.zeros(len(page.words) + 1, np.int64)
-        np.add.at(covered, np.flatnonzero(again), 1)
-        np.add.at(covered, np.flatnonzero(again) + size, -1)
-        inside = np.cumsum(covered)[:-1] > 0
-        return int(page.lengths[inside].sum()) / max(1, int(page.lengths.sum()))
+        hashes, _ = _ngrams(page, size)
+        is_repeated = np.ones(len(hashes), bool)
+        is_repeated[np.unique(hashes, return_index=True)[1]] = False
+        starts_minus_ends = np.zeros(len(page.words) + 1, np.int64)
+        np.add.at(starts_minus_ends, np.flatnonzero(is_repeated), 1)
+        np.add.at(starts_minus_ends, np.flatnonzero(is_repeated) + size, -1)
+        is_inside = np.cumsum(starts_minus_ends)[:-1] > 0
+        return int(page.lengths[is_inside].sum()) / max(1, int(page.lengths.sum()))
 
     return measure
 
@@ -106,10 +106,13 @@ REPETITION = (
     Rule("repeated paragraphs", lambda page: _repeated(page.paragraphs), most=0.30),
     Rule("characters in repeated lines", lambda page: _repeated_characters(page.lines), most=0.20),
     Rule("characters in repeated paragraphs", lambda page: _repeated_characters(page.paragraphs), most=0.20),
-    *(Rule(f"most common {n} words", _most_common_run(n), most=most) for n, most in ((2, 0.20), (3, 0.18), (4, 0.16))),
-    *(Rule(f"repeated runs of {n} words", _runs_again(n), most=0.20 - n / 100) for n in range(5, 11)),
+    *(
+        Rule(f"most common {n} words", _most_common_ngram(n), most=most)
+        for n, most in ((2, 0.20), (3, 0.18), (4, 0.16))
+    ),
+    *(Rule(f"repeated runs of {n} words", _repeated_ngrams(n), most=0.20 - n / 100) for n in range(5, 11)),
 )
-"""Table A1, in its order."""
+"""The rules of table A1, in its order."""
 
 QUALITY = (
     Rule("number of words", lambda page: len(page.words), 50, 100_000),
@@ -121,11 +124,11 @@ QUALITY = (
     Rule("words with a letter", lambda page: _share(page.words, _has_letter), least=0.8),
     Rule("common English words", lambda page: len(STOP_WORDS.intersection(map(str.lower, page.words))), least=2),
 )
-"""The rules of the text of section A1.1."""
+"""The rules in the text of section A1.1."""
 
 
-def _share(pieces: list[str], holds: Callable[[str], bool]) -> float:
-    return sum(map(holds, pieces)) / max(1, len(pieces))
+def _share(pieces: list[str], condition: Callable[[str], bool]) -> float:
+    return sum(map(condition, pieces)) / max(1, len(pieces))
 
 
 def _ellipses(text: str) -> int:

@@ -1,26 +1,27 @@
-"""Repeated paragraphs or lines of the whole corpus: of equal ones the first stays."""
+"""Exact deduplication of paragraphs or lines over the whole corpus: the first of equal ones stays."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from data_pipeline.cleaning.parts import BLANK, CONTINUES, NEVER_REPEATED, Part
+from data_pipeline.cleaning.parts import Part
+from data_pipeline.cleaning.pieces import BLANK, CONTINUES, NEVER_REPEATED
 
 
 class Paragraphs(NamedTuple):
-    """Those of all pieces end to end, in the order of the corpus."""
+    """The paragraphs of all pieces, in the order of the corpus."""
 
     hashes: np.ndarray
-    """uint64 [paragraphs]."""
+    """uint64 [paragraphs]: hash of the text, or one of NEVER_REPEATED, CONTINUES and BLANK."""
     sizes: np.ndarray
     """int64 [paragraphs]: characters."""
     pieces: np.ndarray
-    """int64 [paragraphs]: number of the piece of each."""
+    """int64 [paragraphs]: index of the piece that contains it."""
     documents: np.ndarray
-    """int64 [pieces]: number of the document of each."""
-    end: int
-    """Characters that a paragraph ends with, if another one follows in its document."""
+    """int64 [pieces]: index of the document that it is of."""
+    separator_characters: int
+    """Length of the separator between the paragraphs of a document."""
 
     @classmethod
     def of(cls, parts: Sequence[Part], documents: np.ndarray) -> Self:
@@ -33,41 +34,42 @@ class Paragraphs(NamedTuple):
             len(parts[0].paragraph_end),
         )
 
-    def staying(self, stays: np.ndarray) -> np.ndarray:
-        """bool [paragraphs]: those that stay of the documents that ``stays`` (bool [documents])."""
-        return self.staying_of_pieces(stays[self.documents])
+    def kept_of_documents(self, documents: np.ndarray) -> np.ndarray:
+        """Return bool [paragraphs]: which paragraphs stay if some documents do (bool [documents])."""
+        return self.kept_of_pieces(documents[self.documents])
 
-    def staying_of_pieces(self, stays: np.ndarray) -> np.ndarray:
-        """The same by pieces (bool [pieces])."""
-        inside = stays[self.pieces]
-        found = np.zeros(len(self.hashes), bool)
-        candidates = np.flatnonzero(inside & (self.hashes > BLANK))
-        found[candidates[np.unique(self.hashes[candidates], return_index=True)[1]]] = True
-        found[inside & (self.hashes == NEVER_REPEATED)] = True
-        # The rest of a paragraph that lies in two pieces goes with its beginning.
-        continuing = self.hashes == CONTINUES
-        beginnings = np.maximum.accumulate(np.where(continuing, 0, np.arange(len(found))))
-        found[continuing] = found[beginnings[continuing]]
-        self._keep_single_blanks(found, inside)
-        return found
+    def kept_of_pieces(self, pieces: np.ndarray) -> np.ndarray:
+        """Return bool [paragraphs]: which paragraphs stay if some pieces do (bool [pieces])."""
+        candidate = pieces[self.pieces]
+        kept = np.zeros(len(self.hashes), bool)
+        hashed = np.flatnonzero(candidate & (self.hashes > BLANK))
+        kept[hashed[np.unique(self.hashes[hashed], return_index=True)[1]]] = True
+        kept[candidate & (self.hashes == NEVER_REPEATED)] = True
+        # A paragraph in two pieces is kept or dropped as a whole.
+        continues = self.hashes == CONTINUES
+        first = np.maximum.accumulate(np.where(continues, 0, np.arange(len(kept))))
+        kept[continues] = kept[first[continues]]
+        self._keep_single_blanks(kept, candidate)
+        return kept
 
-    def characters(self, staying: np.ndarray) -> np.ndarray:
-        """int64 [pieces]: characters of each piece of which only ``staying`` (bool [paragraphs]) stays."""
-        sizes = np.where(staying, self.sizes, 0)
-        owner = self.documents[self.pieces]
-        kept = np.flatnonzero(staying)
-        last = kept[np.diff(owner[kept], append=-1) != 0]
-        ended = last[np.append(owner[1:], -1)[last] == owner[last]]
-        sizes[ended] -= self.end
+    def characters(self, kept: np.ndarray) -> np.ndarray:
+        """Return int64 [pieces]: the characters of each piece in the paragraphs ``kept`` (bool [paragraphs])."""
+        sizes = np.where(kept, self.sizes, 0)
+        document = self.documents[self.pieces]
+        kept_numbers = np.flatnonzero(kept)
+        last = kept_numbers[np.diff(document[kept_numbers], append=-1) != 0]
+        # The last paragraph that is kept has no separator, but one was counted if another paragraph followed it.
+        separated = last[np.append(document[1:], -1)[last] == document[last]]
+        sizes[separated] -= self.separator_characters
         return np.bincount(self.pieces, sizes, minlength=len(self.documents)).astype(np.int64)
 
-    def _keep_single_blanks(self, found: np.ndarray, inside: np.ndarray) -> None:
-        """Mark in ``found`` the first of each run of empty lines, none at either end of a document."""
+    def _keep_single_blanks(self, kept: np.ndarray, candidate: np.ndarray) -> None:
+        """Set ``kept`` for the first of consecutive empty lines, except at the beginning and end of a document."""
         blank = self.hashes == BLANK
-        shown = np.flatnonzero(found | (inside & blank))
-        owner, empty = self.documents[self.pieces[shown]], blank[shown]
-        first = np.diff(owner, prepend=-1) != 0
-        shown = shown[~(empty & (first | np.append(False, empty[:-1])))]
-        owner, empty = self.documents[self.pieces[shown]], blank[shown]
-        last = np.diff(owner, append=-1) != 0
-        found[shown[~(empty & last)]] = True
+        numbers = np.flatnonzero(kept | (candidate & blank))
+        document, empty = self.documents[self.pieces[numbers]], blank[numbers]
+        first = np.diff(document, prepend=-1) != 0
+        numbers = numbers[~(empty & (first | np.append(False, empty[:-1])))]
+        document, empty = self.documents[self.pieces[numbers]], blank[numbers]
+        last = np.diff(document, append=-1) != 0
+        kept[numbers[~(empty & last)]] = True

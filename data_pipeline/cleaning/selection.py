@@ -1,4 +1,4 @@
-"""Which documents of the whole corpus stay, and which of them are held out for validation."""
+"""Selection over the whole corpus: which documents are dropped, trained on or used for validation."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.cleaning.near_duplicates import first_of_alike
-from data_pipeline.cleaning.parts import BLANK, Part, Reading
+from data_pipeline.cleaning.near_duplicates import first_of_near_duplicates
+from data_pipeline.cleaning.parts import Part, Reading
+from data_pipeline.cleaning.pieces import BLANK
 from data_pipeline.cleaning.repetition import Paragraphs
 
 
-class Fate(IntEnum):
-    """What becomes of a document that cleaning let through."""
+class Outcome(IntEnum):
+    """Whether a cleaned document is used, and if not, why."""
 
     DUPLICATE = 0
     NEAR_DUPLICATE = 1
@@ -25,54 +26,55 @@ class Fate(IntEnum):
 
 
 DROPPED = {
-    Fate.DUPLICATE: "duplicate",
-    Fate.NEAR_DUPLICATE: "near duplicate",
-    Fate.BEYOND_LIMIT: "beyond the limit",
-    Fate.BEYOND_WEIGHT: "beyond the weight",
-    Fate.NOTHING_LEFT: "all of it repeated",
+    Outcome.DUPLICATE: "duplicate",
+    Outcome.NEAR_DUPLICATE: "near duplicate",
+    Outcome.BEYOND_LIMIT: "beyond the limit",
+    Outcome.BEYOND_WEIGHT: "beyond the weight",
+    Outcome.NOTHING_LEFT: "all of it repeated",
 }
-"""Reasons, as the manifest counts them."""
+"""Reasons under which the manifest counts dropped documents."""
 
 
 class Choice(NamedTuple):
-    """What becomes of the pieces of one part, the same of all pieces of a document; and its paragraphs that stay."""
+    """The outcomes of the pieces of one part, equal for all pieces of a document."""
 
-    fates: np.ndarray
-    """int8 [pieces]: the :class:`Fate` of the document of each."""
+    outcomes: np.ndarray
+    """int8 [pieces]: the :class:`Outcome` of its document."""
     characters: np.ndarray
-    """int64 [pieces]: what stays of each where its document does."""
+    """int64 [pieces]: characters of the paragraphs that stay, if the document stays."""
     paragraphs: np.ndarray | None = None
-    """bool [paragraphs], or None where all stay."""
+    """bool [paragraphs]: which ones stay; None for all."""
     times: np.ndarray | None = None
-    """int64 [pieces]: how often a train document is gone through; None for once each."""
+    """int64 [pieces]: how many times a train document is used; None for once each."""
 
-    def keep(self, fate: Fate) -> np.ndarray:
-        return self.fates == fate
+    def keep(self, outcome: Outcome) -> np.ndarray:
+        """Return bool [pieces]: whether its document has this outcome."""
+        return self.outcomes == outcome
 
     @property
     def stays(self) -> np.ndarray:
-        """bool [pieces]: trained on or held out."""
-        return self.fates >= Fate.TRAIN
+        """bool [pieces]: used for training or validation."""
+        return self.outcomes >= Outcome.TRAIN
 
-    def only(self, fate: Fate, some: np.ndarray) -> "Choice":
-        """The same choice with only ``some`` (bool) of the pieces of ``fate``, and none of others."""
-        fates = np.full_like(self.fates, Fate.DUPLICATE)
-        fates[np.flatnonzero(self.keep(fate))[some]] = fate
-        return self._replace(fates=fates)
+    def only(self, outcome: Outcome, some: np.ndarray) -> "Choice":
+        """Return a choice of only ``some`` (bool) of the pieces with this outcome."""
+        outcomes = np.full_like(self.outcomes, Outcome.DUPLICATE)
+        outcomes[np.flatnonzero(self.keep(outcome))[some]] = outcome
+        return self._replace(outcomes=outcomes)
 
-    def turns(self, fate: Fate) -> np.ndarray:
-        """int64: how often the document of each piece of ``fate`` is gone through."""
-        kept = self.keep(fate)
+    def repetitions(self, outcome: Outcome) -> np.ndarray:
+        """Return int64 [pieces with this outcome]: how many times the document is used."""
+        kept = self.keep(outcome)
         return np.ones(kept.sum(), np.int64) if self.times is None else self.times[kept]
 
 
 class Origin(NamedTuple):
-    """What choosing needs to know of the source of a part."""
+    """The source of a part, with its settings for selection."""
 
     source: int = 0
-    """Number of the source; its limit is for all its parts together."""
+    """Index of the source. The limit is for all its parts together."""
     limit: float = float("inf")
-    """Characters."""
+    """In characters."""
     weight: float = 1.0
 
 
@@ -85,135 +87,152 @@ def choose(
     drop_paragraphs: bool,
     validation_fraction: float,
 ) -> list[Choice]:
-    """Decide over all documents in their order: of equal texts the first stays, and the limits of the sources hold.
+    """Select documents in the order of the corpus, so that the first of equal texts stays.
 
-    A document is held out by the hash of its text, so that the choice is stable when others come or go.
+    The hash of its text decides whether a document is for validation, so that adding or removing others does not
+    change it.
     """
     if not parts:
         return []
     begins = np.concatenate([part.begins for part in parts])
-    owners = np.cumsum(begins) - 1
-    pieces_of = [part.pieces for part in parts]
-    marks = np.concatenate([part.fingerprints for part in parts])[begins]
-    sources = np.repeat([origin.source for origin in origins], pieces_of)[begins]
-    weights = np.repeat([origin.weight for origin in origins], pieces_of)[begins]
-    fates = np.full(len(marks), Fate.TRAIN, np.int8)
-    fates[marks[:, 0] / 2.0**64 < validation_fraction] = Fate.VALIDATION
-    if drop_near_duplicates:
-        whole = np.concatenate([part.bands for part in parts])[begins]
-        fates[~first_of_alike([whole])[0]] = Fate.NEAR_DUPLICATE
-    if drop_duplicates:
-        fates[~_first_of_equal(marks)] = Fate.DUPLICATE
-    paragraphs = Paragraphs.of(parts, owners) if drop_paragraphs else None
+    document_of_piece = np.cumsum(begins) - 1
+    pieces = [part.pieces for part in parts]
+    hashes = np.concatenate([part.fingerprints for part in parts])[begins]
+    sources = np.repeat([origin.source for origin in origins], pieces)[begins]
+    weights = np.repeat([origin.weight for origin in origins], pieces)[begins]
+    bands = np.concatenate([part.bands for part in parts])[begins] if drop_near_duplicates else None
+    outcomes = _outcomes_of_texts(hashes, bands, drop_duplicates, validation_fraction)
+    paragraphs = Paragraphs.of(parts, document_of_piece) if drop_paragraphs else None
     characters = np.concatenate([part.characters for part in parts])
 
-    def left(stays: np.ndarray) -> np.ndarray:
-        """int64 [documents]: characters of each of the documents that ``stays`` (bool [documents])."""
-        each = characters if paragraphs is None else paragraphs.characters(paragraphs.staying(stays))
-        return np.bincount(owners, each, minlength=len(stays)).astype(np.int64)
+    def kept_characters(stays: np.ndarray) -> np.ndarray:
+        """int64 [documents]: characters that stay of each document, if the documents ``stays`` (bool) do."""
+        of_piece = characters if paragraphs is None else paragraphs.characters(paragraphs.kept_of_documents(stays))
+        return np.bincount(document_of_piece, of_piece, minlength=len(stays)).astype(np.int64)
 
-    _apply_limits(sources, {origin.source: origin.limit for origin in origins}, fates, left)
-    _hold_out_some(marks, fates)
-    times = _times(marks, weights, fates)
+    _apply_limits(sources, {origin.source: origin.limit for origin in origins}, outcomes, kept_characters)
+    _ensure_validation(hashes, outcomes)
+    times = _times(hashes, weights, outcomes)
     if paragraphs is not None:
-        fates[(fates >= Fate.TRAIN) & (left(fates >= Fate.TRAIN) == 0)] = Fate.NOTHING_LEFT
-        _hold_out_some(marks, fates)
-    return _by_part(parts, fates[owners], times[owners], paragraphs, characters)
+        stays = outcomes >= Outcome.TRAIN
+        outcomes[stays & (kept_characters(stays) == 0)] = Outcome.NOTHING_LEFT
+        _ensure_validation(hashes, outcomes)
+    return _by_part(parts, outcomes[document_of_piece], times[document_of_piece], paragraphs, characters)
+
+
+def _outcomes_of_texts(
+    hashes: np.ndarray, bands: np.ndarray | None, drop_duplicates: bool, validation_fraction: float
+) -> np.ndarray:
+    """int8 [documents]: outcomes by the fingerprint and the MinHash bands (None to keep near duplicates) only."""
+    outcomes = np.full(len(hashes), Outcome.TRAIN, np.int8)
+    outcomes[hashes[:, 0] / 2.0**64 < validation_fraction] = Outcome.VALIDATION
+    if bands is not None:
+        outcomes[~first_of_near_duplicates([bands])[0]] = Outcome.NEAR_DUPLICATE
+    if drop_duplicates:
+        outcomes[~_first_of_equal(hashes)] = Outcome.DUPLICATE
+    return outcomes
 
 
 def _by_part(
-    parts: Sequence[Part], fates: np.ndarray, times: np.ndarray, paragraphs: Paragraphs | None, characters: np.ndarray
+    parts: Sequence[Part],
+    outcomes: np.ndarray,
+    times: np.ndarray,
+    paragraphs: Paragraphs | None,
+    characters: np.ndarray,
 ) -> list[Choice]:
-    """The choice for each part, from what is known of all pieces."""
-    cuts = np.cumsum([part.pieces for part in parts])[:-1]
-    staying: list[np.ndarray] | list[None] = [None] * len(parts)
+    """Split arrays over all pieces into one choice for each part."""
+    bounds = np.cumsum([part.pieces for part in parts])[:-1]
+    kept_by_part: list[np.ndarray] | list[None] = [None] * len(parts)
     if paragraphs is not None:
-        whole = paragraphs.staying_of_pieces(fates >= Fate.TRAIN)
-        characters = paragraphs.characters(whole)
-        staying = np.split(whole, np.cumsum([len(part.paragraphs) for part in parts])[:-1])
-    each = (np.split(values, cuts) for values in (fates, characters, times))
+        kept = paragraphs.kept_of_pieces(outcomes >= Outcome.TRAIN)
+        characters = paragraphs.characters(kept)
+        kept_by_part = np.split(kept, np.cumsum([len(part.paragraphs) for part in parts])[:-1])
+    by_part = (np.split(values, bounds) for values in (outcomes, characters, times))
     return [
-        Choice(codes, left, stays, None if (turns == 1).all() else turns)
-        for codes, left, turns, stays in zip(*each, staying, strict=True)
+        Choice(part_outcomes, part_characters, kept, None if (part_times == 1).all() else part_times)
+        for part_outcomes, part_characters, part_times, kept in zip(*by_part, kept_by_part, strict=True)
     ]
 
 
 def counts(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, int]:
-    """Documents read, kept, held out, and dropped by reason."""
+    """Count the documents read, kept for training, held out, and dropped by reason."""
     parts = [part for reading in readings for part in reading.parts]
-    nothing = np.zeros(len(Fate), np.int64)
-    each = (
-        np.bincount(choice.fates[part.begins], minlength=len(Fate)) for part, choice in zip(parts, choices, strict=True)
-    )
-    found = sum(each, nothing).tolist()
-    dropped: Counter[str] = Counter({reason: found[fate] for fate, reason in DROPPED.items()})
+    total = np.zeros(len(Outcome), np.int64)
+    for part, choice in zip(parts, choices, strict=True):
+        total += np.bincount(choice.outcomes[part.begins], minlength=len(Outcome))
+    documents = total.tolist()
+    dropped: Counter[str] = Counter({reason: documents[outcome] for outcome, reason in DROPPED.items()})
     changed: Counter[str] = Counter()
     for reading in readings:
         dropped.update(reading.dropped)
         changed.update(reading.changed)
-    changed["repeated pieces left out"] = sum(map(_left_out, parts, choices))
+    changed["repeated pieces left out"] = sum(map(_repeated_paragraphs, parts, choices))
     return {
         "read": sum(reading.documents for reading in readings),
-        "kept for training": found[Fate.TRAIN],
-        "held out": found[Fate.VALIDATION],
+        "kept for training": documents[Outcome.TRAIN],
+        "held out": documents[Outcome.VALIDATION],
         **{f"dropped: {reason}": count for reason, count in sorted(dropped.items()) if count},
         **{name: count for name, count in sorted(changed.items()) if count},
     }
 
 
-def _first_of_equal(marks: np.ndarray) -> np.ndarray:
-    """bool [documents]: no document before it has the same fingerprint.
+def _first_of_equal(hashes: np.ndarray) -> np.ndarray:
+    """bool [documents]: no earlier document has the same fingerprint.
 
     Args:
-        marks: uint64 [documents, 2].
+        hashes: uint64 [documents, 2].
     """
-    order = np.lexsort((marks[:, 1], marks[:, 0]))
-    first = np.zeros(len(marks), bool)
-    first[order] = np.any(np.diff(marks[order], axis=0, prepend=~marks[order[:1]]) != 0, axis=1)
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    first = np.zeros(len(hashes), bool)
+    first[order] = np.any(np.diff(hashes[order], axis=0, prepend=~hashes[order[:1]]) != 0, axis=1)
     return first
 
 
 def _apply_limits(
-    sources: np.ndarray, limits: dict[int, float], fates: np.ndarray, left: Callable[[np.ndarray], np.ndarray]
+    sources: np.ndarray,
+    limits: dict[int, float],
+    outcomes: np.ndarray,
+    kept_characters: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """Mark what lies beyond the limit of its source, which counts what is left of the documents that stay; a document
-    that begins before the limit stays whole.
+    """Drop documents beyond the limit of their source; one that begins before the limit stays whole.
 
     Args:
         sources: int64 [documents], ascending.
-        left: of what is left of each document.
+        kept_characters: characters that stay of each document, if some documents stay; the limit counts these.
     """
     for source, limit in limits.items():
         if limit == float("inf"):
             continue
-        # What later sources repeat does not change what is left here.
-        stays = (fates >= Fate.TRAIN) & (sources <= source)
+        # Later sources do not change what stays of this one.
+        stays = (outcomes >= Outcome.TRAIN) & (sources <= source)
         candidates = np.flatnonzero(stays & (sources == source))
-        sizes = left(stays)[candidates]
-        fates[candidates[np.cumsum(sizes) - sizes >= limit]] = Fate.BEYOND_LIMIT
+        sizes = kept_characters(stays)[candidates]
+        outcomes[candidates[np.cumsum(sizes) - sizes >= limit]] = Outcome.BEYOND_LIMIT
 
 
-def _left_out(part: Part, choice: Choice) -> int:
-    """Paragraphs or lines of documents that stay which are not the first of their text."""
+def _repeated_paragraphs(part: Part, choice: Choice) -> int:
+    """Number of paragraphs or lines dropped as repetitions from documents that stay."""
     if choice.paragraphs is None:
         return 0
     inside = np.repeat(choice.stays, np.diff(part.paragraph_bounds))
     return int((inside & ~choice.paragraphs & (part.paragraphs > BLANK)).sum())
 
 
-def _times(marks: np.ndarray, weights: np.ndarray, fates: np.ndarray) -> np.ndarray:
-    """int64 [documents]: how often each is gone through; train documents of no turn get their fate."""
+def _times(hashes: np.ndarray, weights: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+    """int64 [documents]: how many times each is used; train documents with 0 are set to BEYOND_WEIGHT."""
     whole = weights.astype(np.int64)
-    # The half of the fingerprint that does not decide what is held out, so that the two choices are independent.
-    times = whole + (marks[:, 1] / 2.0**64 < weights - whole)
-    fates[(fates == Fate.TRAIN) & (times == 0)] = Fate.BEYOND_WEIGHT
+    # The first half of the fingerprint decides about validation, so that the two choices are independent.
+    times = whole + (hashes[:, 1] / 2.0**64 < weights - whole)
+    outcomes[(outcomes == Outcome.TRAIN) & (times == 0)] = Outcome.BEYOND_WEIGHT
     return times
 
 
-def _hold_out_some(marks: np.ndarray, fates: np.ndarray) -> None:
-    """A small corpus may miss the fraction by chance, but without two held-out documents no run could be judged. Equal
-    texts go together."""
-    kept = np.flatnonzero(fates >= Fate.TRAIN)
-    texts, copies = np.unique(marks[kept], axis=0, return_inverse=True)
+def _ensure_validation(hashes: np.ndarray, outcomes: np.ndarray) -> None:
+    """Move the two texts with the lowest hashes to validation, which may be empty by chance in a small corpus.
+
+    Documents with equal texts move together.
+    """
+    kept = np.flatnonzero(outcomes >= Outcome.TRAIN)
+    texts, copies = np.unique(hashes[kept], axis=0, return_inverse=True)
     if len(texts) >= 4:
-        fates[kept[copies.ravel() < 2]] = Fate.VALIDATION
+        outcomes[kept[copies.ravel() < 2]] = Outcome.VALIDATION

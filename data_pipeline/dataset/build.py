@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.cleaning.parts import Part
-from data_pipeline.cleaning.selection import Choice, Fate
+from data_pipeline.cleaning.selection import Choice, Outcome
 from data_pipeline.compiled.rows import lay_out
 from data_pipeline.dataset.columns import COLUMNS
 from data_pipeline.dataset.manifest import Shard, SplitRecord
@@ -54,7 +54,7 @@ class Group(NamedTuple):
     """int64 [pieces]: number, among those of the split, of the document of each piece; neighbours with one number are
     one document."""
     parts: tuple[tuple[Part, Choice], ...]
-    fate: Fate
+    fate: Outcome
     partners: int = 0
     """Parts at the end that only lend partners for next-sentence pairs, from other documents."""
 
@@ -166,7 +166,7 @@ def _tokenised(group: Group, tokenizer: Tokenizer, segment: SegmentConfig) -> To
     per_document = np.bincount(owners, minlength=documents)
     bounds = [boundaries(each[each > 0]) for each in (rows.lengths, per_document)]
     own = len(group.parts) - group.partners
-    times = [choice.turns(group.fate) * (part < own) for part, (_, choice) in enumerate(group.parts)]
+    times = [choice.repetitions(group.fate) * (part < own) for part, (_, choice) in enumerate(group.parts)]
     marks = [part.fingerprints[choice.keep(group.fate)] for part, choice in group.parts]
     _, equal = np.unique(np.concatenate(marks), axis=0, return_inverse=True)
     filled = begins[per_document > 0]

@@ -12,10 +12,10 @@ from fsspec.core import url_to_fs
 
 from configs.errors import CorpusError, DatasetError
 from data_pipeline.cleaning.parts import Part
-from data_pipeline.cleaning.selection import Choice, Fate
+from data_pipeline.cleaning.selection import Choice, Outcome
 from data_pipeline.dataset.manifest import digest
 from data_pipeline.dataset.shards import AGAIN, Dataset
-from data_pipeline.sources.streams import shown
+from data_pipeline.sources.streams import printable
 
 DOCUMENTS_AT_ONCE = 65536
 """Places of one record batch; neighbours are so alike that compressed together they take a few bytes each."""
@@ -52,7 +52,7 @@ def checksum(paths: tuple[str, ...]) -> str:
     try:
         found = [_stored(path) if "://" in path else digest(Path(path)) for path in paths]
     except OSError as error:
-        name = shown(str(error.filename or paths[0]))
+        name = printable(str(error.filename or paths[0]))
         raise CorpusError(f"{name}: cannot be read ({error.strerror or error})") from None
     return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
 
@@ -69,7 +69,7 @@ def code_version() -> str:
 
 def _places(parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[str]:
     for part, choice in zip(parts, choices, strict=True):
-        yield from part.sources(choice.keep(Fate.TRAIN) & part.begins)
+        yield from part.sources(choice.keep(Outcome.TRAIN) & part.begins)
 
 
 def _stored(path: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from data_pipeline.cleaning.parts import Reading
-from data_pipeline.cleaning.selection import DROPPED, Choice, Fate
+from data_pipeline.cleaning.selection import DROPPED, Choice, Outcome
 from data_pipeline.dataset.manifest import Manifest
 
 FEW = 0.03
@@ -38,7 +38,7 @@ def count_characters(readings: Sequence[Reading], choices: Sequence[Choice]) -> 
         read += sum((reading.lost or {}).values())
         lost.update(reading.lost or {})
     for part, choice in zip((part for reading in readings for part in reading.parts), choices, strict=True):
-        each = np.bincount(choice.fates, part.characters, minlength=len(Fate))
+        each = np.bincount(choice.outcomes, part.characters, minlength=len(Outcome))
         read += int(each.sum())
         lost.update({reason: int(each[fate]) for fate, reason in DROPPED.items()})
     dropped = {f"{DROP}{reason}": count for reason, count in sorted(lost.items()) if count}

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from configs import Section
-from data_pipeline.cleaning.parts import GROUP_DOCUMENTS
+from data_pipeline.cleaning.pieces import GROUP_DOCUMENTS
 
 GROUP_CHARACTERS = 2_000_000
 """Text that one task makes examples of, at least."""

@@ -1,1 +1,1 @@
-"""What a person looks at: examples, the card, the summary."""
+"""Datasets shown to people: examples, a card, a summary."""

@@ -1,4 +1,4 @@
-"""The dataset's card: what is in it, in words and pictures. Derived from the manifest, never part of the dataset."""
+"""The dataset card: tables and charts of a dataset, made from its manifest. It is not a part of the dataset."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,30 +10,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from configs.errors import DatasetError
+from configs.storage import atomic_file, write_text
 from data_pipeline.dataset.manifest import Manifest, read_manifest
 from data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
 
-SOURCES_SHOWN = 50
+MAXIMUM_SOURCES = 50
 FOLDER = "card"
-"""Beside the shards, where it has no checksum: readers of a dataset open only what the manifest names."""
+"""In the dataset folder, without a checksum: readers open only the files that the manifest names."""
 
 
 def write_card(dataset: Path, folder: Path, findings: Sequence[str]) -> Path:
-    """Write ``README.md`` and its pictures (PNG) into ``folder``; what was there under these names is replaced.
+    """Write ``README.md`` and its charts (PNG) into ``folder``, in place of older ones.
 
     Args:
-        findings: what `sesame verify` has found, one a line.
+        findings: lines of ``sesame verify``.
 
     Raises:
         DatasetError: no such dataset, or the folder cannot be written.
     """
     manifest = read_manifest(dataset)
-    shown = {name: draw for name, draw in PICTURES.items() if _values(manifest, name)}
+    charts = {name: draw for name, draw in CHARTS.items() if _values(manifest, name)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, draw in shown.items():
-            _replace(folder / f"{name}.png", _picture(draw, _values(manifest, name)))
-        _replace(folder / "README.md", _text(dataset, manifest, findings, list(shown)).encode())
+        for name, draw in charts.items():
+            with atomic_file(folder / f"{name}.png", durable=False) as file:
+                file.write(_chart(draw, _values(manifest, name)))
+        write_text(folder / "README.md", _text(dataset, manifest, findings, list(charts)), durable=False)
     except OSError as error:
         raise DatasetError(
             f"{folder}: the card cannot be written ({error.strerror}); name another folder with --card DIR"
@@ -41,11 +43,11 @@ def write_card(dataset: Path, folder: Path, findings: Sequence[str]) -> Path:
     return folder
 
 
-def _text(dataset: Path, manifest: Manifest, findings: Sequence[str], pictures: Sequence[str]) -> str:
+def _text(dataset: Path, manifest: Manifest, findings: Sequence[str], charts: Sequence[str]) -> str:
     splits = [[name, f"{split.rows:,}", f"{split.tokens:,}", f"{split.predictions:,}", str(len(split.shards))]
               for name, split in manifest.splits.items()]  # fmt: skip
     sources = [[_code(each["name"]), f"{each['bytes']:,}", f"{each['characters_kept']:,}", _code(each["sha256"][:16])]
-               for each in manifest.sources[:SOURCES_SHOWN]]  # fmt: skip
+               for each in manifest.sources[:MAXIMUM_SOURCES]]  # fmt: skip
     more = len(manifest.sources) - len(sources)
     lines = [
         f"# Dataset `{dataset.resolve().name}`",
@@ -59,7 +61,7 @@ def _text(dataset: Path, manifest: Manifest, findings: Sequence[str], pictures: 
         f"Seed {manifest.seed}, code {manifest.code_version}, format {manifest.format_version}; "
         f"{manifest.tokenizer.vocabulary_size:,} pieces; columns: {', '.join(manifest.columns)}.",
         "",
-        *(f"![{name}]({name}.png)" for name in pictures),
+        *(f"![{name}]({name}.png)" for name in charts),
         "",
         "## What was verified",
         "",
@@ -67,7 +69,7 @@ def _text(dataset: Path, manifest: Manifest, findings: Sequence[str], pictures: 
         "",
         "## Documents",
         "",
-        *_table(["fate", "documents"], [[fate, f"{count:,}"] for fate, count in manifest.documents.items()]),
+        *_table(["outcome", "documents"], [[outcome, f"{count:,}"] for outcome, count in manifest.documents.items()]),
         "",
         "## Sources",
         "",
@@ -84,8 +86,8 @@ def _text(dataset: Path, manifest: Manifest, findings: Sequence[str], pictures: 
 
 
 def _values(manifest: Manifest, name: str) -> dict[str, float]:
-    """What a picture shows, by label."""
-    shown: dict[str, Mapping[str, Any]] = {
+    """The values of a chart, by label."""
+    values: dict[str, Mapping[str, Any]] = {
         "lengths": manifest.lengths,
         "documents": manifest.fates,
         "masking": {
@@ -94,7 +96,7 @@ def _values(manifest: Manifest, name: str) -> dict[str, float]:
             if label != MEAN_SPAN_LENGTH
         },
     }
-    return dict(shown[name])
+    return dict(values[name])
 
 
 def _lengths(axes: Axes, values: dict[str, float]) -> None:
@@ -105,7 +107,7 @@ def _lengths(axes: Axes, values: dict[str, float]) -> None:
 
 
 def _bars(form: str, label: str) -> Callable[[Axes, dict[str, float]], None]:
-    """Horizontal bars with their values written beside them."""
+    """Draw horizontal bars with their values beside them."""
 
     def draw(axes: Axes, values: dict[str, float]) -> None:
         bars = axes.barh(list(values), list(values.values()))
@@ -117,14 +119,14 @@ def _bars(form: str, label: str) -> Callable[[Axes, dict[str, float]], None]:
     return draw
 
 
-PICTURES: dict[str, Callable[[Axes, dict[str, float]], None]] = {
+CHARTS: dict[str, Callable[[Axes, dict[str, float]], None]] = {
     "lengths": _lengths,
-    "documents": _bars(" {:,.0f}", "documents by what became of them"),
+    "documents": _bars(" {:,.0f}", "documents by outcome"),
     "masking": _bars(" {:.2f} %", "% of the training tokens, and of those that are predicted"),
 }
 
 
-def _picture(draw: Callable[[Axes, dict[str, float]], None], values: dict[str, float]) -> bytes:
+def _chart(draw: Callable[[Axes, dict[str, float]], None], values: dict[str, float]) -> bytes:
     figure = Figure(figsize=(6.4, max(2.6, 1.2 + 0.3 * min(len(values), 10))), dpi=120, layout="constrained")
     axes = figure.subplots()
     draw(axes, values)
@@ -132,12 +134,6 @@ def _picture(draw: Callable[[Axes, dict[str, float]], None], values: dict[str, f
     image = BytesIO()
     figure.savefig(image, format="png")
     return image.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_bytes(content)
-    aside.replace(path)
 
 
 def _code(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Examples as the model sees them: masks, replacements and labels made visible, with colours or without."""
+"""Show rows of a dataset: masks, replacements and labels, with or without colours."""
 
 from pathlib import Path
 
@@ -17,17 +17,17 @@ PAIR_LABELS: dict[str, tuple[str, str]] = {
     "next_sentence": ("B follows A", "B is from another document"),
     "sentence_order": ("A and B are in order", "A and B are swapped"),
 }
-"""What the labels 0 and 1 say, by kind of segmentation."""
+"""Meaning of the labels 0 and 1, by kind of segments."""
 
 LEGENDS = {
-    "mask_positions": "[MASK→word] hidden   shown→word replaced at random   =word= predicted, but left as it is",
-    "target_tokens": "<extra_id_0> stands for a hidden span; the target holds each span after its sentinel",
+    "mask_positions": "[MASK→word] masked   shown→word replaced at random   =word= predicted, but not changed",
+    "target_tokens": "<extra_id_0> stands for a masked span; the target has each span after its sentinel",
 }
-"""What the marks mean, by the column that they are from."""
+"""Explanation of the notation, by the column that it shows."""
 
 
 def render(dataset: str | Path, split: str, count: int, row: int | None = None) -> RenderableType:
-    """The first ``count`` rows of a split, or the one ``row``; something that rich can print.
+    """Return the first ``count`` rows of a split, or only ``row``, for rich to print.
 
     Raises:
         DatasetError: no such dataset, split or row, or the split has no rows.
@@ -37,32 +37,32 @@ def render(dataset: str | Path, split: str, count: int, row: int | None = None) 
     if not rows.rows:
         raise DatasetError(f"{dataset}: the split '{split}' has no rows")
     tokenizer = Tokenizer.load(opened.tokenizer_path)
-    numbers = np.arange(min(count, rows.rows)) if row is None else _checked(rows, split, row)
+    numbers = np.arange(min(count, rows.rows)) if row is None else _row_number(rows, split, row)
     chosen = rows.take(numbers)
     kind = opened.manifest.recipe["segment"]["kind"]
-    panels = [_panel(chosen, place, int(number), tokenizer, kind) for place, number in enumerate(numbers)]
+    panels = [_panel(chosen, index, int(number), tokenizer, kind) for index, number in enumerate(numbers)]
     legend = [Text(sentence, style="dim") for column, sentence in LEGENDS.items() if column in chosen]
     return Group(*panels, *legend)
 
 
 def origins(dataset: str | Path, split: str, row: int) -> list[str]:
-    """A line with file and place of the text of each segment of a row.
+    """Return a line with file and position of the text for each segment of a row.
 
     Raises:
         DatasetError: no such dataset, split or row.
     """
     opened = open_dataset(dataset, verify=False)
-    columns = opened.split(split).take(_checked(opened.split(split), split, row))
+    columns = opened.split(split).take(_row_number(opened.split(split), split, row))
     segments = {"A": "document", "B": "second_document"}
     numbers = {name: int(columns[column][0]) for name, column in segments.items() if column in columns}  # pyright: ignore
-    found = places(opened, split, numbers.values())
+    document_places = places(opened, split, numbers.values())
     return [
         f"{name if len(numbers) > 1 else 'text'}: document {number}, {place}"
-        for (name, number), place in zip(numbers.items(), found, strict=True)
+        for (name, number), place in zip(numbers.items(), document_places, strict=True)
     ]
 
 
-def _checked(rows: Split, split: str, row: int) -> np.ndarray:
+def _row_number(rows: Split, split: str, row: int) -> np.ndarray:
     if not 0 <= row < rows.rows:
         raise DatasetError(f"the split '{split}' has no row {row}; its rows are 0 to {rows.rows - 1}")
     return np.array([row])
@@ -96,7 +96,7 @@ def _segment(tokens: np.ndarray, positions: range, originals: dict[int, int], to
     text, plain = Text(), []
 
     def write_plain() -> None:
-        # Together, for a character may be made of several tokens.
+        # Together, because a character may consist of several tokens.
         written = tokenizer.running_text(plain)
         text.append(written if len(text) else written.removeprefix(" "))
         plain.clear()
@@ -132,7 +132,7 @@ def _piece(shown: int, original: int | None, tokenizer: Tokenizer) -> Text:
 
 
 def _originals(columns: Columns, row: int) -> dict[int, int]:
-    """Position -> original id of each predicted token."""
+    """Position -> original id of each predicted token of a row."""
     if "mask_positions" not in columns:
         return {}
     positions, labels = _row(columns, "mask_positions", row), _row(columns, "mask_labels", row)

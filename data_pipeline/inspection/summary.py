@@ -1,4 +1,4 @@
-"""What ``sesame prepare`` prints at its end."""
+"""The table that ``sesame prepare`` prints at its end."""
 
 from rich.table import Table
 
@@ -7,18 +7,24 @@ from data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
 
 
 def summary(manifest: Manifest, seconds: float) -> Table:
-    """The manifest's counts and shares, and how long it took."""
+    """Return a table of the manifest's counts and shares.
+
+    Args:
+        seconds: how long ``sesame prepare`` took.
+    """
     table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
     for reason, count in manifest.documents.items():
         table.add_row(reason if reason.startswith("repeated") else f"documents {reason}", f"{count:,}")
-    for (number, kind, weight), kept in by_source(manifest).items():
-        table.add_row(f"source {number}: {kind}, weight {weight:g}", f"{kept[0]:,} documents, {kept[1]:,} characters")
+    for (number, kind, weight), (documents, characters) in by_source(manifest).items():
+        table.add_row(
+            f"source {number}: {kind}, weight {weight:g}", f"{documents:,} documents, {characters:,} characters"
+        )
     for name, split in manifest.splits.items():
-        shown = f"{split.rows:,} rows, {split.tokens:,} tokens, {split.predictions:,} predictions"
-        table.add_row(name, f"{shown} in {len(split.shards)} shards")
+        counts = f"{split.rows:,} rows, {split.tokens:,} tokens, {split.predictions:,} predictions"
+        table.add_row(name, f"{counts} in {len(split.shards)} shards")
     for name, share in manifest.masking.items():
-        shown = f"{share:.1%}" if name != MEAN_SPAN_LENGTH else f"{share:.2f} tokens"
-        table.add_row(name.replace("_", " "), shown)
+        value = f"{share:.1%}" if name != MEAN_SPAN_LENGTH else f"{share:.2f} tokens"
+        table.add_row(name.replace("_", " "), value)
     if manifest.pair_share is not None:
         table.add_row("pairs with label 1", f"{manifest.pair_share:.1%}")
     if manifest.unigram_cross_entropy_validation is not None:
@@ -27,10 +33,10 @@ def summary(manifest: Manifest, seconds: float) -> Table:
 
 
 def by_source(manifest: Manifest) -> dict[tuple[int, str, float], tuple[int, int]]:
-    """(documents, characters) kept of each source, told by its number, kind and weight."""
-    found: dict[tuple[int, str, float], tuple[int, int]] = {}
+    """Return (number, kind, weight) of each source -> (documents, characters) kept of it."""
+    kept: dict[tuple[int, str, float], tuple[int, int]] = {}
     for row in manifest.sources:
         key = (row["source"], row["kind"], row["weight"])
-        documents, characters = found.get(key, (0, 0))
-        found[key] = (documents + row["documents_kept"], characters + row["characters_kept"])
-    return found
+        documents, characters = kept.get(key, (0, 0))
+        kept[key] = (documents + row["documents_kept"], characters + row["characters_kept"])
+    return kept

@@ -1,4 +1,4 @@
-"""The one value that flows through sources and cleaning."""
+"""The value that sources produce and cleaning transforms."""
 
 from typing import NamedTuple
 
@@ -8,4 +8,4 @@ class Document(NamedTuple):
 
     text: str
     source: str
-    """File and place in it, for messages and for tracing an example back to its text."""
+    """File and position in it, for messages and to trace an example back to its text."""

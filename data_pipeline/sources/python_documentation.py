@@ -1,7 +1,7 @@
-"""The embedded corpus: the English documentation that every Python installation carries.
+"""The English documentation of a Python installation: docstrings and text files of all its packages.
 
-Docstrings and text files of the standard library and of the installed packages, read as text and never imported, in
-the order of their paths, so that one installation always gives the same documents.
+Files are read as text and never imported, in the order of their paths, so that an installation always gives the same
+documents.
 """
 
 import ast
@@ -10,19 +10,22 @@ import re
 import sysconfig
 import textwrap
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from data_pipeline.sources.config import SourceConfig
 from data_pipeline.sources.document import Document
+from data_pipeline.sources.unit import Unit
 
 PACKAGE_BYTES = 3_000_000
-"""Source read of each package, so that a few large ones do not drown the others nor take all the time."""
+"""Limit of each package, so that a few large ones do not dominate the text and the time."""
 
 NO_FOLDERS = "tests test testing idlelib turtledemo lib2to3 site-packages dist-packages __pycache__ _vendor vendored"
 NO_PROSE = "pydoc_data encodings locale licenses"
-LEFT_OUT = frozenset(f"{NO_FOLDERS} {NO_PROSE}".split())
-"""Folders without documentation, or with that of other packages once more."""
+SKIPPED_FOLDERS = frozenset(f"{NO_FOLDERS} {NO_PROSE}".split())
+"""Folders without documentation, or with copies of other packages."""
 
 TEXTS = frozenset({".txt", ".rst", ".md"})
 KINDS = TEXTS | {".py"}
@@ -33,14 +36,14 @@ DEFINITION = re.compile(rf"^(?={STARTS})", re.MULTILINE)
 CLASS = re.compile(r"class [^\n]*:[ \t]*\n(?:[ \t]*\n)*(?P<indent> +)\S")
 NOT_INDENTED = re.compile(r"^[^\s#]", re.MULTILINE)
 DOCSTRING = re.compile(r":(?<=[\w)\]]:)[ \t]*+(?:#[^\n]*+)?+(?:\n[ \t]*+(?:#[^\n]*+)?+)*+\(*[rRuU]?[\"']")
-"""How the docstring of a class or function begins; some other strings begin like that, too."""
+"""Start of the docstring of a class or function; matches some other strings too."""
 TRIPLE_QUOTES = ('"""', "'''")
 
 UNDERLINE = re.compile(r"^\s*([=\-~^\"'`#*+:.])\1{2,}\s*$")
 CODE = re.compile(r"^\s*(>>>|\.\.\.( |$)|\.\. |\$ |:\w+:|@\w|\||#!)|[{}\\<>|]|\w\(|[=_*/]{2,}|==|://|\w=\w|\[\w+\]")
 NAMES = r"[*\w., `'\"]{1,40}"
 FIELD = re.compile(rf"^\s*(:\w+[^:]*:|{NAMES} : .*|{NAMES}( \([^)]*\))? ?:|[-*+\u2022]|\(?\d+[.)])(\s|$)")
-"""The head of an entry: a Sphinx field, a named argument, a list item. What follows it is a paragraph of its own."""
+"""Head of an entry: a Sphinx field, a named argument, a list item. The text after it is a separate paragraph."""
 
 MARKUP = re.compile(r"``?|:[\w:]+:(?=`)|\*\*?|~(?=\w)|`_+")
 WORD = re.compile(r"^[\"'(\[]*[A-Za-z]+(['\u2019-][A-Za-z]+)*[\"')\],.;:!?]*$")
@@ -49,20 +52,30 @@ COMMON = frozenset(COMMON_WORDS.split())
 """A paragraph of English prose has at least two of them."""
 
 
+def documentation_units(config: SourceConfig) -> list[Unit]:
+    """Return one unit for each package."""
+    return [Unit(config.kind, name, files, sum(map(os.path.getsize, files))) for name, files in packages()]
+
+
+def read_documentation(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Document]:
+    """Yield the documents of a package."""
+    yield from documents(unit.name, unit.paths)
+
+
 def packages() -> list[tuple[str, tuple[str, ...]]]:
-    """(name, files in order) of the standard library and of each installed package."""
+    """Return (name, files in order) of each package and module, installed or of the standard library."""
     library, site = (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib"))
-    found = []
+    result = []
     for root in (library, site):
         for entry in sorted(root.iterdir(), key=lambda path: path.name):
             files = _files(entry)
             if files:
-                found.append((f"{root.name}/{entry.name}", files))
-    return found
+                result.append((f"{root.name}/{entry.name}", files))
+    return result
 
 
 def documents(name: str, files: tuple[str, ...]) -> Iterator[Document]:
-    """One document for each module with docstrings and for each text file."""
+    """Yield one document for each module with docstrings and for each text file."""
     package = name.rpartition("/")[2]
     for file in files:
         path = Path(file)
@@ -78,7 +91,7 @@ def documents(name: str, files: tuple[str, ...]) -> Iterator[Document]:
 
 
 def prose(text: str) -> Iterator[str]:
-    """The paragraphs of ``text`` that read like English sentences, without markup; code and tables are left out."""
+    """Yield the paragraphs of ``text`` that are English sentences, without markup; code and tables are skipped."""
     for block in _blocks(text):
         if sum(bool(CODE.search(line)) for line in block) * 3 > len(block):
             continue
@@ -86,24 +99,24 @@ def prose(text: str) -> Iterator[str]:
         words = flat.split()
         if len(words) < 6:
             continue
-        english, common = (sum(each) for each in zip(*map(_judged, words), strict=True))
+        english, common = (sum(each) for each in zip(*map(_is_english, words), strict=True))
         if english >= 0.85 * len(words) and common >= 2:
             yield flat
 
 
 @lru_cache(maxsize=1 << 16)
-def _judged(word: str) -> tuple[bool, bool]:
-    """(Is it written like an English word? Is it a common one?)"""
+def _is_english(word: str) -> tuple[bool, bool]:
+    """(whether it is spelled like an English word, whether it is a common one)."""
     return WORD.match(word) is not None, word.lower() in COMMON
 
 
 def _blocks(text: str) -> Iterator[list[str]]:
-    """Lines that belong together: parted by blank lines, by underlined headings and by the heads of entries."""
+    """Yield the lines of each paragraph; blank lines, underlined headings and heads of entries separate them."""
     block: list[str] = []
     for line in text.splitlines():
         stripped = line.strip()
         marked = stripped and not stripped[0].isalpha()
-        # Most lines are plain words, for which the patterns need not be tried.
+        # Most lines are plain words, which need no match of the patterns.
         head = FIELD.match(line) if marked or ":" in line else None
         underline = UNDERLINE.match(line) if marked else None
         if underline:
@@ -121,8 +134,8 @@ def _blocks(text: str) -> Iterator[list[str]]:
 
 
 def _files(entry: Path) -> tuple[str, ...]:
-    """The files of a package in the order of their paths, up to PACKAGE_BYTES of them."""
-    if entry.name in LEFT_OUT or entry.name.startswith((".", "sesame", "__editable__")):
+    """Return the files of a package in the order of their paths, up to PACKAGE_BYTES."""
+    if entry.name in SKIPPED_FOLDERS or entry.name.startswith((".", "sesame", "__editable__")):
         return ()
     files, size = [], 0
     for path in [str(entry)] if entry.is_file() else _walk(entry):
@@ -135,15 +148,15 @@ def _files(entry: Path) -> tuple[str, ...]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
-        yield from (os.path.join(place, name) for name in sorted(files))
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
+        yield from (os.path.join(parent, name) for name in sorted(files))
 
 
 def _docstrings(source: str) -> Iterator[str]:
     if not any(quotes in source for quotes in TRIPLE_QUOTES):
         return
-    for tree in _parsed(source):
+    for tree in _parse(source):
         for node in _definitions(tree):
             text = ast.get_docstring(node, clean=False)
             if text:
@@ -151,15 +164,15 @@ def _docstrings(source: str) -> Iterator[str]:
                 yield f"{first.strip()}\n{textwrap.dedent(rest)}"
 
 
-def _parsed(source: str) -> list[ast.Module]:
-    """Syntax trees with every docstring of ``source``, in order; none where it is not Python.
+def _parse(source: str) -> list[ast.Module]:
+    """Return syntax trees with every docstring of ``source``, in order; none if it is not Python.
 
-    Most of a file is code without docstrings, and parsing it takes most of the time of reading it. So the definitions
-    are parsed one by one, and what holds no docstring is left out; where that fails, the file is parsed as it is.
+    Most of a file is code without docstrings, and parsing it takes most of the time. So each definition is parsed by
+    itself, without the lines after its last docstring. If that fails, the whole file is parsed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for parse in (_parsed_by_piece, lambda source: [ast.parse(source)]):
+        for parse in (_parse_by_piece, lambda source: [ast.parse(source)]):
             try:
                 return parse(source)
             except (SyntaxError, ValueError, RecursionError):
@@ -167,7 +180,7 @@ def _parsed(source: str) -> list[ast.Module]:
     return []
 
 
-def _parsed_by_piece(source: str) -> list[ast.Module]:
+def _parse_by_piece(source: str) -> list[ast.Module]:
     trees = []
     for before, piece in _pieces(source):
         end = _end_of_docstrings(piece)
@@ -181,11 +194,11 @@ def _parsed_by_piece(source: str) -> list[ast.Module]:
 
 
 def _pieces(source: str) -> Iterator[tuple[str, str]]:
-    """(what must stand before it, piece): the source parted before its definitions and before those of its classes.
+    """Split the source before its definitions and before those of its classes -> (prefix, piece).
 
-    A line without indentation that begins with ``def``, ``class`` or ``@`` begins a statement, unless it lies in a
-    string. In that case the piece before it ends within a string, which is a SyntaxError. The same holds for lines of
-    the indentation of a class.
+    The prefix makes the piece a valid module. A line without indentation that begins with ``def``, ``class`` or ``@``
+    begins a statement, unless it is in a string. In that case the piece before it ends within a string, which is a
+    SyntaxError. The same is true of lines with the indentation of a class.
     """
     first, *others = DEFINITION.split(source)
     yield "", first
@@ -199,12 +212,12 @@ def _pieces(source: str) -> Iterator[tuple[str, str]]:
         begin, *members = re.split(rf"^(?={head['indent']}{STARTS})", piece[:end], flags=re.MULTILINE)
         yield "", begin
         yield from (("if True:\n", member) for member in members)
-        # A string that comes first would be taken for the docstring of a module.
+        # Without it, a string at the beginning would be the docstring of a module.
         yield "pass\n", piece[end:]
 
 
 def _end_of_docstrings(piece: str) -> int | None:
-    """Where the last line ends in which a docstring can begin or end; None without one."""
+    """End of the last line in which a docstring can begin or end; None if there is none."""
     last = max(piece.rfind(quotes) for quotes in TRIPLE_QUOTES)
     for match in DOCSTRING.finditer(piece):
         last = max(last, match.end() - 1)
@@ -214,7 +227,7 @@ def _end_of_docstrings(piece: str) -> int | None:
 
 
 def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Modules, classes and functions in the order of the source; expressions hold none and are not looked into."""
+    """Yield modules, classes and functions in the order of the source; expressions contain none."""
     if isinstance(node, DEFINITIONS):
         yield node
     for child in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.expr) else []:

@@ -1,6 +1,6 @@
-"""The bytes of a file as they are meant: decompressed, and text as UTF-8, each recognised by its first bytes.
+"""Open files decompressed, and text as UTF-8. Compression and encoding are detected from the first bytes.
 
-The name of a file is not asked: files are renamed, and stores decompress what they hand out.
+The file name is ignored: files are renamed, and stores may decompress what they send.
 """
 
 import bz2
@@ -12,8 +12,6 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Any
 
-import fsspec
-
 from configs.errors import CorpusError
 
 if sys.version_info >= (3, 14):
@@ -22,22 +20,22 @@ else:
     from backports import zstd
 
 BLOCK_BYTES = 1 << 20
-STORED_BLOCK_BYTES = 1 << 16
-"""Compressed bytes that are decompressed at once."""
+COMPRESSED_BLOCK_BYTES = 1 << 16
+"""Compressed bytes that are read at once."""
 
-BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
-"""What reading damaged bytes raises."""
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
+"""Exceptions of reading damaged bytes."""
 
-UTF8_MARK = codecs.BOM_UTF8
-MARKS: dict[bytes, str] = {
+UTF8_BOM = codecs.BOM_UTF8
+BOMS: dict[bytes, str] = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Byte order mark -> encoding; the longer marks first, for one begins with another."""
+"""Byte order mark -> encoding; longer marks first, because a UTF-32 mark begins with one of UTF-16."""
 
-FOREIGN: dict[tuple[int, bytes], str] = {
+OTHER_FORMATS: dict[tuple[int, bytes], str] = {
     (0, b"PK\x03\x04"): "is a zip archive; unpack it",
     (0, b"7z\xbc\xaf\x27\x1c"): "is a 7z archive; unpack it",
     (0, b"Rar!\x1a\x07"): "is a rar archive; unpack it",
@@ -48,8 +46,8 @@ FOREIGN: dict[tuple[int, bytes], str] = {
     (0, b"%PDF-1."): "is a PDF file; extract its text",
     (257, b"ustar"): "is a tar archive; unpack it and name the folder",
 }
-"""(place, bytes there) -> what is reported of a file that is given as text and is none."""
-FOREIGN_BYTES = 262
+"""(offset, bytes there) -> error message for a file of another format that is given as text."""
+FORMAT_BYTES = 262
 
 
 class GzipDecompressor:
@@ -59,7 +57,7 @@ class GzipDecompressor:
         self._member = zlib.decompressobj(wbits=31)
 
     def decompress(self, content: bytes, _: int) -> bytes:
-        # deflate makes at most 1,032 bytes of one, so that what comes of a block needs no limit.
+        # deflate expands one byte to 1,032 at most, so that the output of a block needs no limit.
         return self._member.decompress(content)
 
     @property
@@ -76,107 +74,107 @@ class GzipDecompressor:
 
 
 BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
-"""How the first block of a bz2 stream begins, and how a stream without content ends."""
-GZIP_MARK, ZSTD_MARK = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
-ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"
-"""How a WARC archive begins that is compressed with a dictionary of its own."""
+"""After the header of a bz2 stream: the start of its first block, or the end of a stream without content."""
+GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
+ZSTD_DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
+"""Start of a WARC archive that is compressed with its own dictionary."""
 COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
-    GZIP_MARK: (".gz", GzipDecompressor),
+    GZIP_MAGIC: (".gz", GzipDecompressor),
     **{b"BZh%d" % level + block: (".bz2", bz2.BZ2Decompressor) for level in range(1, 10) for block in BZ2_BLOCKS},
     b"\xfd7zXZ\0": (".xz", lzma.LZMADecompressor),
-    ZSTD_MARK: (".zst", zstd.ZstdDecompressor),
+    ZSTD_MAGIC: (".zst", zstd.ZstdDecompressor),
     **{bytes([0x50 + kind]) + b"\x2a\x4d\x18": (".zst", zstd.ZstdDecompressor) for kind in range(16)},
 }
-"""How a file begins -> usual suffix, decompressor of one stream. zstd's frames to be skipped may come first."""
+"""First bytes -> usual suffix, decompressor of one stream. zstd's skippable frames may come first."""
 SUFFIXES = frozenset(suffix for suffix, _ in COMPRESSIONS.values())
-LONGEST_MARK = max(map(len, (*COMPRESSIONS, *MARKS)))
+LONGEST_MAGIC = max(map(len, (*COMPRESSIONS, *BOMS)))
 
 
-class Decompressed(io.RawIOBase):
-    """What compressed streams hold that follow each other to the end of a file.
+class DecompressedReader(io.RawIOBase):
+    """Reads a file of concatenated compressed streams.
 
-    Python's own readers end without an error where a later stream is damaged, as if it were padding.
+    Python's own readers take a damaged later stream for padding and end without an error.
     """
 
     def __init__(self, stored: IO[bytes], suffix: str, decompressor: Callable[[], Any]):
-        self.begins = {0: 0}
-        """Place of the first byte of each stream, decompressed -> as it is stored."""
-        self._stored, self._suffix, self._make = stored, suffix, decompressor
+        self.stream_offsets = {0: 0}
+        """Decompressed offset of each stream -> its offset in the file."""
+        self._stored, self._suffix, self._new_stream = stored, suffix, decompressor
         self._stream: Any = None
-        self._unused, self._left = b"", memoryview(b"")
-        self._read = self._given = 0
+        self._unused, self._buffer = b"", memoryview(b"")
+        self._bytes_read = self._position = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = self._left or memoryview(self._decompressed(len(buffer)))
+        content = self._buffer or memoryview(self._decompressed(len(buffer)))
         size = min(len(buffer), len(content))
         buffer[:size] = content[:size]
-        self._left = content[size:]
-        self._given += size
+        self._buffer = content[size:]
+        self._position += size
         return size
 
     def tell(self) -> int:
-        return self._given
+        return self._position
 
     def close(self) -> None:
         self._stored.close()
         super().close()
 
     def _decompressed(self, size: int) -> bytes:
-        """At least one byte, or none at the end.
+        """Return at least one byte, or none at the end.
 
         Raises:
-            EOFError: the last stream is cut short.
+            EOFError: the last stream is truncated.
         """
         while True:
             block = b""
             if self._stream is None:
-                block = self._after_padding()
+                block = self._next_stream()
                 if not block:
                     return b""
-                self._stream = self._make()
-                self.begins[self._given] = self._read - len(block)
+                self._stream = self._new_stream()
+                self.stream_offsets[self._position] = self._bytes_read - len(block)
             elif self._stream.needs_input:
-                block = self._stored_block()
+                block = self._read_block()
                 if not block:
-                    raise EOFError(f"its last {self._suffix} stream is cut short")
+                    raise EOFError(f"its last {self._suffix} stream is truncated")
             content = self._stream.decompress(block, size)
             if self._stream.eof:
                 self._unused, self._stream = self._stream.unused_data, None
             if content:
                 return content
 
-    def _after_padding(self) -> bytes:
-        """Where the next stream begins; nothing at the end. gzip and xz allow zeros between streams."""
+    def _next_stream(self) -> bytes:
+        """Return the first bytes of the next stream, b"" at the end. gzip and xz allow zeros between streams."""
         block = self._unused.lstrip(b"\0")
         while not block:
-            stored = self._stored_block()
+            stored = self._read_block()
             if not stored:
                 return b""
             block = stored.lstrip(b"\0")
         return block
 
-    def _stored_block(self) -> bytes:
-        block = self._stored.read(STORED_BLOCK_BYTES)
-        self._read += len(block)
+    def _read_block(self) -> bytes:
+        block = self._stored.read(COMPRESSED_BLOCK_BYTES)
+        self._bytes_read += len(block)
         return block
 
 
-class Reencoded(io.RawIOBase):
-    """UTF-16 or UTF-32 that begins with a byte order mark, as UTF-8."""
+class Utf8Reader(io.RawIOBase):
+    """Reads UTF-16 or UTF-32 that begins with a byte order mark, as UTF-8."""
 
     def __init__(self, content: IO[bytes], encoding: str):
         self._content, self._encoding = content, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._left = b""
+        self._buffer = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content, ended = self._left, False
+        content, ended = self._buffer, False
         while not content and not ended:
             block = self._content.read(BLOCK_BYTES)
             ended = not block
@@ -186,7 +184,7 @@ class Reencoded(io.RawIOBase):
                 raise OSError(f"its {self._encoding.upper()} is damaged: {error}") from None
         size = min(len(buffer), len(content))
         buffer[:size] = content[:size]
-        self._left = content[size:]
+        self._buffer = content[size:]
         return size
 
     def close(self) -> None:
@@ -195,7 +193,7 @@ class Reencoded(io.RawIOBase):
 
 
 def open_stored(path: str) -> Any:
-    """Open the bytes as they are stored.
+    """Open the bytes as they are stored, still compressed.
 
     Raises:
         CorpusError: the file cannot be opened.
@@ -204,77 +202,80 @@ def open_stored(path: str) -> Any:
         try:
             return open(path, "rb", buffering=BLOCK_BYTES)
         except OSError as error:
-            raise CorpusError(f"{shown(path)}: cannot be opened ({error.strerror}); correct it, or its path") from None
+            reason = f"cannot be opened ({error.strerror}); correct it, or its path"
+            raise CorpusError(f"{printable(path)}: {reason}") from None
     try:
+        import fsspec
+
         remote: Any = fsspec.open(path, "rb")
-        # The files of most stores read no more than whole lines, however long.
+        # The files of most stores can read only whole lines, however long.
         return io.BufferedReader(remote.open(), BLOCK_BYTES)
     except Exception as error:
-        raise unanswered(path, error) from None
+        raise store_error(path, error) from None
 
 
 def open_binary(path: str) -> io.BufferedReader:
-    """Open for reading, decompressed; seekable where it is not compressed.
+    """Open a file decompressed; seekable if it is not compressed.
 
     Raises:
         CorpusError: the file cannot be opened.
     """
     stored = open_stored(path)
-    first = stored.read(LONGEST_MARK)
+    first = stored.read(LONGEST_MAGIC)
     stored.seek(0)
-    found = _beginning(first, COMPRESSIONS)
-    return io.BufferedReader(Decompressed(stored, *found), BLOCK_BYTES) if found else stored
+    match = _lookup(first, COMPRESSIONS)
+    return io.BufferedReader(DecompressedReader(stored, *match), BLOCK_BYTES) if match else stored
 
 
 def open_text(path: str) -> io.BufferedReader:
-    """Open text for reading as UTF-8, decompressed; seekable where :func:`is_plain`.
+    """Open text as decompressed UTF-8; seekable if :func:`is_plain`.
 
     Raises:
-        CorpusError: the file cannot be opened, or is no text.
-        OSError, EOFError, zlib.error, LZMAError, ZstdError: it is damaged at its beginning.
+        CorpusError: the file cannot be opened, or is not text.
+        OSError, EOFError, zlib.error, LZMAError, ZstdError: its beginning is damaged.
     """
     content = open_binary(path)
     try:
-        first = content.peek(FOREIGN_BYTES)
-        for (place, mark), message in FOREIGN.items():
-            if first[place:].startswith(mark):
-                raise CorpusError(f"{shown(path)}: {message}")
+        first = content.peek(FORMAT_BYTES)
+        for (offset, magic), message in OTHER_FORMATS.items():
+            if first[offset:].startswith(magic):
+                raise CorpusError(f"{printable(path)}: {message}")
     except BaseException:
         content.close()
         raise
-    encoding = _beginning(first, MARKS)
-    return io.BufferedReader(Reencoded(content, encoding), BLOCK_BYTES) if encoding else content
+    encoding = _lookup(first, BOMS)
+    return io.BufferedReader(Utf8Reader(content, encoding), BLOCK_BYTES) if encoding else content
 
 
 def compression(path: str) -> str | None:
-    """Usual suffix of how the file is compressed, as ".gz"; None where it is not.
+    """Return the usual suffix of the file's compression, such as ".gz", or None.
 
     Raises:
         CorpusError: the file cannot be opened.
     """
     with open_stored(path) as stored:
-        found = _beginning(stored.read(LONGEST_MARK), COMPRESSIONS)
-    return found and found[0]
+        match = _lookup(stored.read(LONGEST_MAGIC), COMPRESSIONS)
+    return match and match[0]
 
 
 def is_plain(path: str) -> bool:
-    """Are the stored bytes those of UTF-8, so that reading can begin anywhere?
+    """Whether the file is neither compressed nor in UTF-16 or UTF-32, so that reading can start anywhere.
 
     Raises:
         CorpusError: the file cannot be opened.
     """
     with open_stored(path) as stored:
-        first = stored.read(LONGEST_MARK)
-    return _beginning(first, COMPRESSIONS) is None and _beginning(first, MARKS) is None
+        first = stored.read(LONGEST_MAGIC)
+    return _lookup(first, COMPRESSIONS) is None and _lookup(first, BOMS) is None
 
 
-def shown(path: str) -> str:
-    """A path for messages and records: bytes of it that are not UTF-8 are written as ``\\xNN``."""
+def printable(path: str) -> str:
+    """Return a path for messages and records, with bytes that are not UTF-8 written as ``\\xNN``."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def unanswered(path: str, error: Exception) -> CorpusError:
-    """Every store has errors of its own, and what they say is for the user: the address, the rights, the network."""
+def store_error(path: str, error: Exception) -> CorpusError:
+    """Return an error with the store's own message, which tells the user about address, permissions or network."""
     reason = " ".join(str(error).split())
     return CorpusError(
         f"{path}: the store does not answer ({type(error).__name__}: {reason}); check its address, your credentials "
@@ -282,5 +283,5 @@ def unanswered(path: str, error: Exception) -> CorpusError:
     )
 
 
-def _beginning(first: bytes, table: dict[bytes, Any]) -> Any:
-    return next((value for mark, value in table.items() if first.startswith(mark)), None)
+def _lookup(first: bytes, table: dict[bytes, Any]) -> Any:
+    return next((value for magic, value in table.items() if first.startswith(magic)), None)

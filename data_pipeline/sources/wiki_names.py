@@ -1,8 +1,8 @@
-"""Names that decide what MediaWiki's markup shows: of namespaces, options of images, languages, tags and templates."""
+"""Names with a meaning in MediaWiki's markup: namespaces, image options, languages, tags and templates."""
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of ``text``, in which an underscore stands for a space."""
+    """Split ``text`` at white space; underscores become spaces."""
     return frozenset(word.replace("_", " ") for word in text.split())
 
 
@@ -14,7 +14,7 @@ FILE_NAMES = words(
     "tập_tin hình fitxer imatge fitxategi irudi dosiero pilt pilte attēls vaizdas delwedd íomhá mynd picha فایل "
     "सञ्चिका"
 )
-"""Of files, in the larger Wikipedias; a dump says its own, too."""
+"""Names of the namespace of files in the larger Wikipedias; a dump lists its own too."""
 CATEGORY_NAMES = words(
     "category kategorie catégorie categoría categoria categorie kategoria kategori kategória kategorio "
     "luokka kategooria kategorija категория категорія категорија катэгорыя катэгорыі κατηγορία קטגוריה "
@@ -27,7 +27,7 @@ NAMESPACES = words(
     "mediawiki mediawiki_talk template template_talk help help_talk category category_talk portal portal_talk module "
     "module_talk draft draft_talk"
 )
-"""Of pages that are no articles, in every wiki."""
+"""Namespaces other than that of articles, in every wiki."""
 
 FRAMED = words(
     "thumb thumbnail frame framed mini miniatur gerahmt vignette cadre encadré miniaturadeimagen "
@@ -35,7 +35,7 @@ FRAMED = words(
     "pienoiskuva kehys мини миниатюра обрамить мініатюра обрамити küçükresim ממוזער ממוסגר تصغير إطار "
     "بندانگشتی قاب サムネイル フレーム 섬네일 프레임 缩略图 縮圖 有框 nhỏ khung jmpl miniaturë bawd"
 )
-"""Options of an image that show its caption."""
+"""Image options that show the caption."""
 OPTIONS = words(
     "frameless border left right center centre none baseline sub super sup top text-top middle bottom "
     "text-bottom upright rahmenlos rand links rechts zentriert ohne hochkant sans_cadre bordure gauche "
@@ -48,7 +48,7 @@ VALUED = words(
     "alt link lang page class upright start end thumbtime loop muted size thumb thumbnail mini hochkant "
     "verweis seite redresse альт ссылка"
 )
-"""Options of an image that are written with a value: ``alt=A wall``."""
+"""Image options with a value: ``alt=A wall``."""
 MEDIA_SUFFIXES = tuple(
     words(
         ".jpg .jpeg .png .gif .svg .tif .tiff .webp .xcf .ogg .oga .ogv .webm .wav .mp3 .mid .flac .opus .djvu "
@@ -72,7 +72,7 @@ LANGUAGES = words(
     "to tok tpi tr trv ts tt tum tw ty tyv udm ug uk ur uz ve vec vep vi vls vo vro wa war wo wuu xal xh "
     "xmf yi yo yue za zea zgh zh zh-classical zh-min-nan zh-yue zu"
 )
-"""Prefixes of links that lead to the same page in another language; they are shown beside the page."""
+"""Prefixes of links to the same page in another language, which are not part of the text."""
 
 SWITCHES = words(
     "NOTOC FORCETOC TOC NOEDITSECTION NEWSECTIONLINK NONEWSECTIONLINK NOGALLERY HIDDENCAT "
@@ -80,15 +80,15 @@ SWITCHES = words(
     "EXPECTUNUSEDCATEGORY EXPECTUNUSEDTEMPLATE ARCHIVEDTALK NOTALK KEIN_INHALTSVERZEICHNIS "
     "INHALTSVERZEICHNIS_ERZWINGEN"
 )
-"""Written ``__NOTOC__``."""
+"""Behaviour switches, written ``__NOTOC__``."""
 
 INVISIBLE = words(
     "ref references math ce chem hiero graph score timeline imagemap inputbox categorytree section "
     "templatedata templatestyles style script mapframe maplink indicator includeonly img meta link wbr"
 )
-"""Tags that show no text, or none that could be read: formulas are drawn."""
+"""Tags without readable text; formulas are drawn."""
 BLOCKS = words("p div blockquote center poem pre source syntaxhighlight h1 h2 h3 h4 h5 h6 ul ol dl li hr table")
-"""Tags with a paragraph of their own."""
+"""Tags that begin a new paragraph."""
 
 SHOWN_PARAMETER: dict[str, int] = {
     **dict.fromkeys(words("lang langx transl transliteration"), -1),
@@ -100,7 +100,7 @@ SHOWN_PARAMETER: dict[str, int] = {
         1,
     ),
 }
-"""Template -> number of the parameter that it shows; -1 for the last one."""
+"""Template -> number of the parameter that it shows; -1 for the last."""
 SHOWN_TEXT = {
     "ndash": "\u2013",
     "snd": " \u2013 ",
@@ -111,6 +111,6 @@ SHOWN_TEXT = {
     "=": "=",
     "dot": " \u00b7 ",
 }
-"""Template -> the sign that it shows."""
+"""Template -> the character that it shows."""
 RANGES = words("to and or by x - \u2013 \u00d7 +/- \u00b1")
 """Between the numbers of ``{{convert|5|to|6|km}}``."""

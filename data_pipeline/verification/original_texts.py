@@ -1,8 +1,7 @@
-"""Documents read again from the files that they are from, one by one, where those are still there.
+"""Read single documents again from their source files.
 
-For ``sesame verify``, which looks for the text of rows there. A place is what the readers of sources wrote down:
-``FILE@BYTE`` in text by lines, ``FILE#ROW`` in tables, ``FOLDER/PACKAGE/FILE`` in the documentation. Others are left
-alone: what a crawl or a dump becomes is up to its reader.
+The place of a document is ``FILE@BYTE`` in text files, ``FILE#ROW`` in tables and ``FOLDER/PACKAGE/FILE`` in the
+documentation. Web pages and wiki articles are not read again, because their text depends on the reader's parser.
 """
 
 import bz2
@@ -22,33 +21,33 @@ import pyarrow.parquet
 from data_pipeline.sources.python_documentation import documents
 
 PIECE = re.compile(r", character \d+$")
-"""What places of datasets had at their end when long documents were counted in pieces."""
+"""Suffix of places in datasets of older versions, which counted pieces of long documents as documents."""
 OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-"""By the first bytes of a file."""
-ZSTD = b"\x28\xb5\x2f\xfd"
-MOST_BYTES = 1 << 28
-"""A document farther inside of a compressed file is not looked up."""
+"""First bytes of a file -> function to open it."""
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+MAXIMUM_OFFSET = 1 << 28
+"""Documents at a larger offset in a compressed file are not read."""
 INVISIBLE = ("Cc", "Cf")
-"""Categories of characters: controls and formats."""
+"""General categories of controls and format characters."""
 
 
 def document_of(place: str) -> str:
-    """The place of the whole document."""
+    """Return the place of the whole document."""
     return PIECE.sub("", place)
 
 
-def original(place: str, sources: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The text at a place; None where it cannot be read.
+def read_original(place: str, sources: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return the text at a place, or None if it cannot be read.
 
     Args:
-        sources: configuration of the source of each file or package, by its name; of a package with its ``files``.
+        sources: name of a file or package -> configuration of its source, with the ``files`` of a package.
     """
     package = "/".join(place.split("/")[:2])
     if "files" in sources.get(package, {}):
         return _documentation(place, package, sources[package]["files"])
-    for mark in "@#":
-        name, found, number = place.rpartition(mark)
-        if found and number.isdecimal() and name in sources:
+    for separator in "@#":
+        name, has_separator, number = place.rpartition(separator)
+        if has_separator and number.isdecimal() and name in sources:
             reader = READERS.get(sources[name]["kind"])
             try:
                 return reader(Path(name), int(number), sources[name]) if reader else None
@@ -57,9 +56,11 @@ def original(place: str, sources: Mapping[str, Mapping[str, Any]]) -> str | None
     return None
 
 
-def cleaned(text: str, rules: Mapping[str, Any]) -> tuple[str, bool]:
-    """A text in the Unicode form of a recipe, and whether its white space is beyond doubt: characters that are not seen
-    may be taken for white space or for nothing."""
+def normalize(text: str, rules: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return a text in the Unicode form of the recipe, and whether its white space can be compared.
+
+    It cannot if the text has invisible characters, which cleaning may convert to white space or remove.
+    """
     # JSON can escape half of a surrogate pair.
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if rules.get("repair_unicode"):
@@ -71,53 +72,53 @@ def cleaned(text: str, rules: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def is_invisible(character: str) -> bool:
-    """Whether cleaning may remove a character, or take it for white space, or keep it."""
+    """Whether a character is one that cleaning may remove, convert to white space or keep."""
     return unicodedata.category(character) in INVISIBLE and not character.isspace()
 
 
-def names_of(place: str) -> set[str]:
-    """What the file or package of a place may be called."""
+def possible_names(place: str) -> set[str]:
+    """Return the names that the file or package of a place may have."""
     return {place.rpartition("@")[0], place.rpartition("#")[0], "/".join(place.split("/")[:2])}
 
 
 def _documentation(place: str, package: str, files: Sequence[str]) -> str | None:
-    alike = [file for file in files if Path(file).name == Path(place).name]
-    found = (document for file in alike for document in documents(package, (file,)))
-    return next((document.text for document in found if document.source == place), None)
+    candidates = [file for file in files if Path(file).name == Path(place).name]
+    read = (document for file in candidates for document in documents(package, (file,)))
+    return next((document.text for document in read if document.source == place), None)
 
 
-def _opened(path: Path, offset: int) -> IO[bytes]:
+def _open(path: Path, offset: int) -> IO[bytes]:
     with path.open("rb") as file:
         start = file.read(8)
-    opener = next((found for magic, found in OPENERS.items() if start.startswith(magic)), None)
-    if start.startswith(ZSTD) or (opener is not None and offset > MOST_BYTES):
-        raise ValueError("not looked up")
+    opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
+    if start.startswith(ZSTD_MAGIC) or (opener is not None and offset > MAXIMUM_OFFSET):
+        raise ValueError("not supported")
     opened = opener(path) if opener is not None else path.open("rb")
     if opened.read(4).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
-        # Its places are those of its text in UTF-8.
-        raise ValueError("not looked up")
+        # Offsets in places are those of the text in UTF-8.
+        raise ValueError("not supported")
     opened.seek(offset)
     return opened
 
 
 def _line(path: Path, offset: int, source: Mapping[str, Any]) -> str:
-    with _opened(path, offset) as file:
+    with _open(path, offset) as file:
         return file.readline().decode("utf-8-sig")
 
 
 def _json(path: Path, offset: int, source: Mapping[str, Any]) -> str | None:
-    found = json.loads(_line(path, offset, source))[source["text_field"]]
-    return found if isinstance(found, str) else None
+    text = json.loads(_line(path, offset, source))[source["text_field"]]
+    return text if isinstance(text, str) else None
 
 
 def _paragraphs(path: Path, offset: int, source: Mapping[str, Any]) -> str:
-    held: list[bytes] = []
-    with _opened(path, offset) as file:
+    lines: list[bytes] = []
+    with _open(path, offset) as file:
         for line in file:
             if source["blank_line_separates"] and not line.strip():
                 break
-            held.append(line)
-    return b"".join(held).decode("utf-8-sig")
+            lines.append(line)
+    return b"".join(lines).decode("utf-8-sig")
 
 
 def _parquet(path: Path, row: int, source: Mapping[str, Any]) -> Any:

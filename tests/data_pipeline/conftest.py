@@ -8,7 +8,7 @@ from typing import Any, Self
 import pytest
 
 from data_pipeline import prepare
-from data_pipeline.cleaning import parts
+from data_pipeline.cleaning import parts, pieces
 from data_pipeline.examples import balance
 from data_pipeline.examples.sentences import split
 from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
@@ -48,7 +48,7 @@ class InProcess:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Datasets are prepared without other processes, long documents begin at 3,000 characters."""
     monkeypatch.setattr(prepare, "Workers", InProcess)
-    monkeypatch.setattr(parts, "LONGEST_CHARACTERS", 3000)
+    monkeypatch.setattr(pieces, "LONGEST_CHARACTERS", 3000)
     monkeypatch.setattr(parts, "PART_CHARACTERS", 24_000)
     monkeypatch.setattr(balance, "GROUP_CHARACTERS", 12_000)
 

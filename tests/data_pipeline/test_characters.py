@@ -1,36 +1,13 @@
-"""Letters, marks and words of every script."""
+"""Tables of character properties, compared with ``unicodedata`` and with regular expressions."""
 
+import re
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_pipeline.characters import cleaning_kinds, is_letter, words
-from data_pipeline.cleaning.near_duplicates import bands
-from data_pipeline.cleaning.overlap import Overlap
-from data_pipeline.compiled import text
-
-HINDI = "हिन्दी भारत की राजभाषा है और इसे देवनागरी लिपि में लिखा जाता है"
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("Don't stop_now, 3rd!", ["Don", "t", "stop_now", "3rd"]),
-        ("हिन्दी में, लिखा।", ["हिन्दी", "में", "लिखा"]),
-        ("می‌رود خانه", ["می‌رود", "خانه"]),
-        ("שָׁלוֹם עולם", ["שָׁלוֹם", "עולם"]),
-        ("e\u0301te\u0301 tard", ["e\u0301te\u0301", "tard"]),
-        ("한국어 문장.", ["한국어", "문장"]),
-        ("今天很好", ["今", "天", "很", "好"]),
-        ("ที่นี่", ["ที่", "นี่"]),
-        ("ខ្មែរ", ["ខ្", "មែ", "រ"]),
-        ("カナ仮名 abc", ["カ", "ナ", "仮", "名", "abc"]),
-    ],
-)
-def test_words_keep_their_marks(given: str, expected: list[str]) -> None:
-    assert words(given) == expected
+from data_pipeline.characters import CATEGORIES, SENTENCE_TERMINAL, cleaning_kinds, is_letter, splitting_kinds
+from data_pipeline.compiled import sentences, text
 
 
 def test_letters_are_those_of_unicode_and_its_marks() -> None:
@@ -48,9 +25,31 @@ def test_white_space_is_what_splits_words() -> None:
     assert not set(np.flatnonzero(table & text.REMOVED).tolist()) & set(white)
 
 
-def test_overlap_and_near_duplicates_tell_vowel_signs_apart(tmp_path: Path) -> None:
-    (tmp_path / "dev.txt").write_text(HINDI, encoding="utf-8")
-    known = Overlap.of((str(tmp_path / "dev.txt"),), str)
-    other = HINDI.replace("ी", "े").replace("ि", "ु")
-    assert known.meets(f"पहले। {HINDI}।") and not known.meets(f"पहले। {other}।")
-    assert (bands(HINDI) != bands(other)).any()
+def test_every_general_category_is_known() -> None:
+    assert {unicodedata.category(chr(point)) for point in range(0x110000)} <= {*CATEGORIES}
+
+
+@pytest.mark.parametrize(
+    ("bit", "categories"),
+    [
+        (sentences.LETTER, "L M"),
+        (sentences.OF_WORD, "L M N Pc"),
+        (sentences.DIGIT, "Nd No"),
+        (sentences.DECIMAL, "Nd"),
+        (sentences.UPPER, "Lu Lt"),
+    ],
+)
+def test_bits_are_those_of_the_general_category(bit: int, categories: str) -> None:
+    table = splitting_kinds()
+    for point in range(0, len(table), 5):
+        expected = unicodedata.category(chr(point)).startswith(tuple(categories.split()))
+        assert bool(table[point] & bit) == expected, hex(point)
+
+
+def test_ranges_are_read_as_in_a_regular_expression() -> None:
+    table = splitting_kinds()
+    every = "".join(map(chr, range(len(table))))
+    terminals = sentences.LATIN_MARK | sentences.EASTERN_MARK | sentences.OTHER_MARK
+    expected = re.finditer(f"[{SENTENCE_TERMINAL}\u0f0d-\u0f11\u2026\uff1b]", every)
+    assert np.flatnonzero(table & terminals).tolist() == [match.start() for match in expected]
+    assert [chr(point) for point in np.flatnonzero(table & sentences.BULLET)] == ["*", "-", "\u00b7", "\u2022"]

@@ -1,4 +1,4 @@
-"""Normalising and dropping documents."""
+"""Normalizing and dropping documents."""
 
 import random
 import re
@@ -11,7 +11,8 @@ import pytest
 from configs import parse
 from configs.errors import ConfigError, CorpusError
 from data_pipeline.cleaning import language
-from data_pipeline.cleaning.clean import CleanConfig, clean, fingerprint, normalise
+from data_pipeline.cleaning.clean import clean, fingerprint, normalize
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.sources.document import Document
 from tests.data_pipeline.given_texts import mixtures
 
@@ -32,13 +33,13 @@ from tests.data_pipeline.given_texts import mixtures
         ),
     ],
 )
-def test_it_normalises(text: str, expected: str) -> None:
-    assert normalise(text, "NFC").text == expected
+def test_text_is_normalized(text: str, expected: str) -> None:
+    assert normalize(text, "NFC").text == expected
 
 
-def test_normalising_twice_changes_nothing() -> None:
-    once = normalise(" a \u00a0 b\x0c\n \n\n c\t\n", "NFKC").text
-    assert normalise(once, "NFKC").text == once
+def test_normalization_is_idempotent() -> None:
+    once = normalize(" a \u00a0 b\x0c\n \n\n c\t\n", "NFKC").text
+    assert normalize(once, "NFKC").text == once
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff]")
@@ -49,27 +50,27 @@ def is_letter(character: str) -> bool:
 
 
 def by_rules(text: str, form: Literal["NFC", "NFKC"]) -> str:
-    """The same, one rule after the other."""
+    """The same rules, applied one by one."""
     text = unicodedata.normalize(form, text).replace("\r\n", "\n").replace("\r", "\n")
     text = re.sub(r"[^\S\n]+", " ", CONTROL.sub("", text)).replace(" \n", "\n")
     return re.sub(r"\n\s*\n\s*", "\n\n", text).strip()
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
-def test_any_text_becomes_what_the_rules_say(form: Literal["NFC", "NFKC"]) -> None:
+def test_normalization_is_equal_to_the_rules_applied_one_by_one(form: Literal["NFC", "NFKC"]) -> None:
     draw = random.Random(0)
     letters = [*" \n\r\t\x00\x0b\x0c\x1c\x7f\x85\u00a0\u200b\u2003\u2028\u2060\u3000\ufeff", "\r\n", "\n\n", " \n"]
     letters += [*"\x0b\x1d\x1e\x1f\u2029\u200d\u0915\u093f\u094d\u0e33"]
     letters += [*"ab1-.\u00e9\u0301\u4e2d\u0435\ud7a4", "\U0001f600", "\U00020000"]
     for text in mixtures(letters, 20000, 0, 20):
         if draw.random() < 0.5:
-            # Long enough for what is looked at together.
+            # Long enough for the loops over several bytes at once.
             words = draw.choices(["word", "of", "many-letters,", "1", " ", "\n", "\n\n"], k=draw.randint(10, 60))
             text += draw.choice(["", " "]).join(words) + text
-        tidy = normalise(text, form)
-        assert tidy.text == by_rules(text, form), repr(text)
-        assert tidy.letters == sum(map(is_letter, tidy.text)), repr(text)
-        assert tidy.visible == len("".join(tidy.text.split())), repr(text)
+        cleaned = normalize(text, form)
+        assert cleaned.text == by_rules(text, form), repr(text)
+        assert cleaned.letters == sum(map(is_letter, cleaned.text)), repr(text)
+        assert cleaned.visible == len("".join(cleaned.text.split())), repr(text)
 
 
 def test_each_dropped_document_is_counted_under_its_reason() -> None:
@@ -98,22 +99,22 @@ def test_letters_of_every_script_are_prose() -> None:
     "text", ["plain words", "a 1 + 2\n= 3!", "\u4eca\u5929\uff0c caf\u00e9 \u2014 \u041f\u0440", "", "\n "]
 )
 def test_letters_are_counted_in_every_script(text: str) -> None:
-    tidy = normalise(text, "NFC")
-    visible = len(tidy.text) - tidy.text.count(" ") - tidy.text.count("\n")
-    assert tidy.visible == visible
-    assert tidy.letter_share == sum(map(is_letter, tidy.text)) / max(1, visible)
+    cleaned = normalize(text, "NFC")
+    visible = len(cleaned.text) - cleaned.text.count(" ") - cleaned.text.count("\n")
+    assert cleaned.visible == visible
+    assert cleaned.letter_share == sum(map(is_letter, cleaned.text)) / max(1, visible)
 
 
 def test_only_equal_texts_share_a_fingerprint() -> None:
     assert fingerprint("a") == fingerprint("a") != fingerprint("b")
 
 
-def test_an_unknown_normal_form_is_refused() -> None:
+def test_an_unknown_normal_form_is_an_error() -> None:
     with pytest.raises(ConfigError, match="unicode_form"):
         parse({"unicode_form": "NFX"}, CleanConfig, "a.toml")
 
 
-def test_text_of_a_wrong_decoding_is_repaired_and_counted() -> None:
+def test_mojibake_is_repaired_and_counted() -> None:
     wrong = "caf\u00c3\u00a9 words " * 30
     documents = [Document(wrong, "a"), Document("caf\u00e9 words " * 30, "b"), Document("caf\u00c3\u00a9", "short")]
     dropped: Counter[str] = Counter()
@@ -137,7 +138,7 @@ def test_other_languages_are_dropped_and_counted() -> None:
     assert dropped == {"language: de": 1}
 
 
-def test_a_missing_package_for_languages_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_for_languages_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "find_spec", lambda name: None)
     with pytest.raises(CorpusError, match=r"pip install 'sesame\[language\]'"):
         language.check(("en",))
@@ -156,17 +157,19 @@ def test_a_missing_package_for_languages_is_named(monkeypatch: pytest.MonkeyPatc
         ("qq", ""),
     ],
 )
-def test_an_unknown_code_of_a_language_is_refused_with_near_ones(code: str, near: str) -> None:
+def test_an_unknown_language_code_is_reported_with_similar_codes(code: str, near: str) -> None:
     pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
-    with pytest.raises(ConfigError, match=rf"^clean.languages: '{code}' is no code .* near ones: {near}"):
+    with pytest.raises(
+        ConfigError, match=rf"^clean.languages: .* no language with the code '{code}' .* similar codes: {near}"
+    ):
         language.check(("en", code))
 
 
-def test_known_codes_of_languages_are_accepted() -> None:
+def test_known_language_codes_are_accepted() -> None:
     pytest.importorskip("py3langid", reason="needs the extra: pip install 'sesame[language]'")
     language.check(("en", "ja", "zh"))
 
 
-def test_lines_and_paragraphs_are_not_both_dropped() -> None:
+def test_dropping_repeated_lines_and_paragraphs_is_an_error() -> None:
     with pytest.raises(ConfigError, match="drop_repeated_lines or drop_repeated_paragraphs, not both"):
         parse({"drop_repeated_lines": 20, "drop_repeated_paragraphs": True}, CleanConfig, "a.toml")

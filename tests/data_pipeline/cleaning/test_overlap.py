@@ -1,17 +1,18 @@
-"""Documents that hold text of an evaluation set are found, whatever the case and the punctuation."""
+"""Documents with text of an evaluation set are found, in any case and with any punctuation."""
 
 import gzip
 import json
 import unicodedata
 from collections import Counter
-from functools import partial as bound
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from configs import parse
 from configs.errors import CorpusError
-from data_pipeline.cleaning.clean import CleanConfig, clean, normal_text
+from data_pipeline.cleaning.clean import clean, normal_text
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.overlap import Overlap
 from data_pipeline.sources.document import Document
 
@@ -33,7 +34,7 @@ def overlap(tmp_path: Path) -> Overlap:
 
 
 @pytest.mark.parametrize(
-    ("text", "meets"),
+    ("text", "expected"),
     [
         (f"Before. {LONG} After.", True),
         ("A brown fox jumps over the lazy dog, while SEVEN old wizards watch it FROM the town.", True),
@@ -46,11 +47,11 @@ def overlap(tmp_path: Path) -> Overlap:
         ("", False),
     ],
 )
-def test_shared_sequences_are_found(overlap: Overlap, text: str, meets: bool) -> None:
-    assert overlap.meets(text) is meets
+def test_shared_sequences_are_found(overlap: Overlap, text: str, expected: bool) -> None:
+    assert overlap.is_in(text) is expected
 
 
-def test_such_documents_are_dropped_for_that_reason(overlap: Overlap) -> None:
+def test_contaminated_documents_are_dropped_and_counted(overlap: Overlap) -> None:
     rules = parse({"minimum_characters": 0}, CleanConfig, "a.toml")
     dropped: Counter[str] = Counter()
     documents = [Document(f"A novel. {LONG}", "a"), Document("Another novel without it.", "b")]
@@ -58,7 +59,7 @@ def test_such_documents_are_dropped_for_that_reason(overlap: Overlap) -> None:
     assert dropped == {"holds evaluation text": 1}
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_content_is_reported(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl").write_text("{")
     with pytest.raises(CorpusError, match=r"dev.jsonl: cannot be read .*clean.evaluation_paths"):
         Overlap.of((str(tmp_path / "dev.jsonl"),), str)
@@ -69,12 +70,12 @@ WORDS = "caf\u00e9 d\u00e9j\u00e0 vu \u2126 na\u00efve \ufb01ne fa\u00e7ade \u00
 
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
 @pytest.mark.parametrize("given", ["NFC", "NFD", "invisible", "mojibake"])
-def test_evaluation_texts_are_compared_in_the_form_of_the_documents(tmp_path: Path, form: str, given: str) -> None:
+def test_evaluation_texts_are_normalized_like_documents(tmp_path: Path, form: str, given: str) -> None:
     made = {"invisible": WORDS.replace("e", "e\u200b"), "mojibake": WORDS.encode().decode("latin-1")}
     text = made[given] if given in made else unicodedata.normalize(given, WORDS)
     (tmp_path / "dev.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")
     rules = parse({"minimum_characters": 0, "unicode_form": form, "repair_unicode": True}, CleanConfig, "a.toml")
-    overlap = Overlap.of((str(tmp_path / "dev.jsonl"),), bound(normal_text, rules=rules))
+    overlap = Overlap.of((str(tmp_path / "dev.jsonl"),), partial(normal_text, rules=rules))
     assert [*clean([Document(f"Before. {WORDS} After.", "a")], rules, Counter(), overlap)] == []
 
 
@@ -96,6 +97,6 @@ def test_evaluation_files_are_read_as_sources_are(tmp_path: Path, name: str, for
         "returns": text.replace("\n", "\r").encode(),
     }
     (tmp_path / name).write_bytes(content[form])
-    # Only the bytes say how a file is compressed.
+    # Compression is detected by the bytes, not by the name.
     overlap = Overlap.of((str((tmp_path / name).rename(tmp_path / f"{name}.gz")),), str)
-    assert overlap.meets(LONG) and overlap.meets(SHORT)
+    assert overlap.is_in(LONG) and overlap.is_in(SHORT)

@@ -1,10 +1,11 @@
-"""Each rule drops what it is for, and ordinary prose breaks none."""
+"""Each rule drops its kind of text, and ordinary prose breaks none."""
 
 import random
 
 import pytest
 
-from data_pipeline.cleaning.clean import CleanConfig, clean
+from data_pipeline.cleaning.clean import clean
+from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.quality import QUALITY, REPETITION, Page, broken_rule
 from data_pipeline.sources.document import Document
 
@@ -38,7 +39,7 @@ def test_prose_breaks_no_rule() -> None:
         (f"{words(200)} {words(14, 7)} {words(14, 7)} {words(14, 7)} {words(14, 7)}", "repeated runs of 5 words"),
     ],
 )
-def test_repetition_is_named(text: str, name: str) -> None:
+def test_repetition_is_reported(text: str, name: str) -> None:
     assert broken_rule(text, REPETITION) == name
 
 
@@ -58,11 +59,11 @@ def test_repetition_is_named(text: str, name: str) -> None:
         (words(100), "common English words"),
     ],
 )
-def test_what_is_no_prose_is_named(text: str, name: str) -> None:
+def test_text_other_than_prose_is_reported(text: str, name: str) -> None:
     assert broken_rule(text, QUALITY) == name
 
 
-def test_shares_are_those_of_the_definition() -> None:
+def test_shares_are_as_defined_in_the_paper() -> None:
     page = Page.of("aa bb aa bb cc")
     by_name = {rule.name: rule.measure for rule in REPETITION}
     assert by_name["most common 2 words"](page) == pytest.approx(8 / 10)
@@ -71,7 +72,7 @@ def test_shares_are_those_of_the_definition() -> None:
     assert by_name["repeated lines"](Page.of("a\nb\na\na")) == pytest.approx(0.5)
 
 
-def test_the_rules_are_asked_for_by_name_and_counted(tmp_path) -> None:
+def test_rules_are_configured_by_name_and_counted(tmp_path) -> None:
     from collections import Counter
 
     from configs import parse

@@ -1,4 +1,4 @@
-"""Text of many scripts without any mark at the ends of sentences: nothing of it is lost, and labels mean something."""
+"""Text of many scripts without sentence terminals: no text is lost, and pair labels are balanced."""
 
 import json
 import random
@@ -18,7 +18,7 @@ SCRIPTS = {
     "Thai": ("\u0e01\u0e33 \u0e17\u0e35\u0e48 \u0e19\u0e49\u0e33 \u0e23\u0e31\u0e01", ""),
     "Chinese": ("\u4eca\u5929\u6c14\u5f88\u597d\u6211\u4eec\u53bb\u516c\u56ed", ""),
 }
-"""Syllables of made-up words, and what stands between the words."""
+"""Syllables of invented words, and the separator between words."""
 
 
 def documents(script: str, count: int = 60) -> list[str]:
@@ -38,7 +38,7 @@ def documents(script: str, count: int = 60) -> list[str]:
         ("Chinese", "full_sentences"),
     ],
 )
-def test_text_without_terminals_is_cut_and_not_lost(
+def test_text_without_sentence_terminals_is_split_and_not_lost(
     script: str,
     kind: str,
     tmp_path: Path,
@@ -60,7 +60,7 @@ def test_text_without_terminals_is_cut_and_not_lost(
     assert re.search(r"warning: (9[5-9]|100)\.\d% of the tokens are in sentences longer than a row", shown)
     assert shown.count("warning: ") == 1, shown
     (loss,) = [finding for finding in verify(dataset) if "of the train documents is in no row" in finding]
-    assert re.match(r"loss: 0\.[0-3]%", loss), "characters that are in no piece alone"
+    assert re.match(r"loss: 0\.[0-3]%", loss), "only characters that are in no piece"
     manifest = json.loads((dataset / "manifest.json").read_text("utf-8"))
     assert manifest["text"].get("tokens in no row", 0) == 0
     assert kind == "full_sentences" or 0.4 < manifest["pair_share"] < 0.65

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning.selection import Fate
+from data_pipeline.cleaning.selection import Outcome
 from data_pipeline.dataset.manifest import Manifest
 from data_pipeline.dataset.text_warnings import DROP, LONG, LOST, READ, TOKENS, UNKNOWN, count_characters, warnings
 from data_pipeline.examples.segment import SegmentConfig, Sentences, segment, tokens_in_no_row
@@ -78,5 +78,5 @@ def test_characters_are_counted_by_what_became_of_them() -> None:
         SimpleNamespace(parts=parts, lost=Counter({"short": 5})),
         SimpleNamespace(parts=[], lost=None),
     ]
-    choices: Any = [SimpleNamespace(fates=np.array([Fate.DUPLICATE, Fate.TRAIN, Fate.VALIDATION], np.int8))]
+    choices: Any = [SimpleNamespace(outcomes=np.array([Outcome.DUPLICATE, Outcome.TRAIN, Outcome.VALIDATION], np.int8))]
     assert count_characters(readings, choices) == {READ: 65, f"{DROP}duplicate": 10, f"{DROP}short": 5}

@@ -19,8 +19,9 @@ from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.ragged import Columns, Ragged, boundaries
 from data_pipeline.random_streams import generator
 from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
-from data_pipeline.verification import promises
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from data_pipeline.verification.row_checks import first_failure
+from data_pipeline.verification.row_rules import RowRules
 from data_pipeline.verification.verify import verify
 
 CLS, SEP = 2, 3
@@ -199,7 +200,7 @@ def test_a_dataset_of_spans_is_described_and_shown(made: Path) -> None:
     with console.capture() as shown:
         console.print(render(made, "train", 3))
     assert shown.get().count("target: <extra_id_0>") == 3
-    assert "stands for a hidden span" in shown.get()
+    assert "stands for a masked span" in shown.get()
 
 
 def test_the_card_tells_shares_only(made: Path, tmp_path: Path) -> None:
@@ -216,11 +217,11 @@ def test_the_documents_are_in_the_rows_that_are_given_back(made: Path) -> None:
         assert tokenizer.decode(restored(shown, target, tokenizer.sentinels)[1:-1]) in text
 
 
-def rules_of(dataset: Dataset) -> promises.Rules:
+def rules_of(dataset: Dataset) -> RowRules:
     manifest = dataset.manifest
     tokenizer = ReferenceTokenizer.load(dataset.tokenizer_path, manifest.tokenizer.special)
     documents = np.arange(manifest.documents["kept for training"], dtype=np.uint64)
-    return promises.Rules.of(manifest, tokenizer, documents)
+    return RowRules.of(manifest, tokenizer, documents)
 
 
 def ragged(columns: Columns, name: str) -> Ragged:
@@ -244,11 +245,11 @@ def test_a_target_that_breaks_its_promise_is_found(made: Path, place: int, token
     opened = open_dataset(made, verify=False)
     rules = rules_of(opened)
     columns = opened.split("train").take(np.arange(10))
-    assert promises.broken(columns, rules) is None
+    assert first_failure(columns, rules) is None
     targets = ragged(columns, "target_tokens")
     values = targets.values.copy()
     values[(targets.offsets[4] if place >= 0 else targets.offsets[5]) + place] = token
-    found = promises.broken({**columns, "target_tokens": Ragged(values, targets.offsets)}, rules)
+    found = first_failure({**columns, "target_tokens": Ragged(values, targets.offsets)}, rules)
     assert found is not None and found[0] == 4 and problem in found[1]
 
 
@@ -257,5 +258,5 @@ def test_rows_of_another_density_are_found(made: Path) -> None:
     rules = rules_of(opened)
     columns = opened.split("train").take(np.arange(10))
     for field, value, problem in (("mask_probability", 0.3, "of tokens"), ("mean_span_length", 1.0, "of spans")):
-        found = promises.broken(columns, rules._replace(corrupt={**rules.corrupt, field: value}))
+        found = first_failure(columns, rules._replace(corrupt={**rules.corrupt, field: value}))
         assert found is not None and problem in found[1]

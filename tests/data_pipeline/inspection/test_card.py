@@ -1,4 +1,4 @@
-"""The card shows what the manifest says and leaves the dataset as it was."""
+"""The card shows the manifest and does not change the dataset."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from data_pipeline.inspection.card import FOLDER, write_card
 from data_pipeline.verification.verify import verify
 
 
-def test_the_card_shows_the_manifest_and_does_not_touch_the_dataset(dataset: Path, tmp_path: Path) -> None:
+def test_the_card_shows_the_manifest_and_does_not_change_the_dataset(dataset: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     findings = verify(copy)
@@ -29,12 +29,12 @@ def test_the_card_shows_the_manifest_and_does_not_touch_the_dataset(dataset: Pat
         assert f"({name}.png)" in text
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
-    assert verify(copy) == findings, "a dataset with its card is as sound as before"
+    assert verify(copy) == findings, "the card does not change the findings"
     assert write_card(copy, folder, ["once more"]) == folder
     assert "- once more" in (folder / "README.md").read_text("utf-8")
 
 
-def test_a_folder_that_cannot_be_written_is_named(dataset: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match=r"file/card: the card cannot be written \(.*\); name another .*--card DIR"):
         write_card(dataset, tmp_path / "file" / "card", [])

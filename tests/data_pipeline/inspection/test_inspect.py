@@ -1,4 +1,4 @@
-"""Examples made visible."""
+"""Rows shown with masks and labels."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def printed(dataset: Path, split: str, count: int) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_masks_and_labels_can_be_seen_without_colours(dataset: Path) -> None:
+def test_masks_and_labels_are_visible_without_colours(dataset: Path) -> None:
     text = printed(dataset, "train", 20)
     assert text.count("row ") == 20
     assert "A: " in text and "B: " in text and "[MASK→" in text
@@ -39,13 +39,13 @@ def test_every_prediction_is_shown_once(dataset: Path) -> None:
     assert text.count("→") + text.count("=") // 2 == len(labels.values)
 
 
-def test_more_rows_than_there_are_is_no_error(dataset: Path) -> None:
+def test_more_rows_than_exist_is_not_an_error(dataset: Path) -> None:
     rows = open_dataset(dataset, verify=False).split("validation").rows
     assert printed(dataset, "validation", rows + 50).count("row ") == rows
 
 
-def test_a_row_names_the_file_and_place_of_its_text(dataset: Path, corpus: Path) -> None:
-    """The bytes at the place that is printed are the text of the row, of each of its two segments."""
+def test_a_row_shows_the_file_and_position_of_its_text(dataset: Path, corpus: Path) -> None:
+    """The bytes at the printed position are the text of each of the two segments of the row."""
     opened = open_dataset(dataset, verify=False)
     tokenizer = Tokenizer.load(opened.tokenizer_path)
     written, elsewhere = corpus.read_bytes(), 0
@@ -67,7 +67,7 @@ def test_a_row_names_the_file_and_place_of_its_text(dataset: Path, corpus: Path)
     assert elsewhere > 10
 
 
-def test_a_row_that_is_not_there_is_named(dataset: Path) -> None:
+def test_a_row_that_does_not_exist_is_reported(dataset: Path) -> None:
     for row in (-1, 10**6):
         with pytest.raises(DatasetError, match=f"'train' has no row {row}; its rows are 0 to"):
             origins(dataset, "train", row)
@@ -75,6 +75,6 @@ def test_a_row_that_is_not_there_is_named(dataset: Path) -> None:
             render(dataset, "train", 1, row)
 
 
-def test_an_unknown_split_is_named(dataset: Path) -> None:
+def test_an_unknown_split_is_reported(dataset: Path) -> None:
     with pytest.raises(DatasetError, match="no split 'test'"):
         render(dataset, "test", 1)

@@ -1,4 +1,4 @@
-"""A document is one document through every step, whatever pieces it was cut into."""
+"""A document counts as one document in every step, however it is split into pieces."""
 
 import json
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning import parts
+from data_pipeline.cleaning import parts, pieces
 from data_pipeline.dataset.provenance import places
 from data_pipeline.dataset.shards import Dataset
 from data_pipeline.examples import balance
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.row_texts import restored
+from data_pipeline.verification.row_texts import original_rows
 from data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prepared, prose
 
@@ -29,7 +29,7 @@ def train_rows(dataset: Dataset) -> Any:
     return split.take(np.arange(split.rows))
 
 
-def test_four_long_documents_are_four_documents(json_lines: Write, tmp_path: Path) -> None:
+def test_long_documents_are_counted_once(json_lines: Write, tmp_path: Path) -> None:
     dataset = prepared(json_lines(LONG), tmp_path / "made")
     counts = dataset.manifest.documents
     assert counts == {"read": 4, "kept for training": 2, "held out": 2, "cut because of their length": 4}
@@ -42,7 +42,7 @@ def test_four_long_documents_are_four_documents(json_lines: Write, tmp_path: Pat
     assert verify(dataset.path)
 
 
-def test_partners_are_of_another_document_though_the_pieces_of_one_fill_a_group(
+def test_random_segments_are_from_another_document_even_if_one_document_fills_a_group(
     json_lines: Write, tmp_path: Path
 ) -> None:
     path = json_lines(LONG)
@@ -55,7 +55,7 @@ def test_partners_are_of_another_document_though_the_pieces_of_one_fill_a_group(
     lines = path.read_bytes().splitlines(keepends=True)
     starts = {sum(map(len, lines[:number])): text for number, text in enumerate(LONG)}
     texts = [starts[int(place.rpartition("@")[2])].lower() for place in places(dataset, "train", range(2))]
-    for row in restored(columns, np.arange(len(labels)), 0, np.zeros(0)):
+    for row in original_rows(columns, np.arange(len(labels)), 0, np.zeros(0)):
         for ids, number in ((row.first, row.document), (row.second, row.second_document)):
             assert tokenizer.text(ids)[0].strip() in texts[number]
 
@@ -78,7 +78,9 @@ def test_a_limit_takes_whole_documents(json_lines: Write, tmp_path: Path) -> Non
     assert dataset.manifest.sources[0]["characters_kept"] == sum(map(len, LONG))
 
 
-def test_a_weight_repeats_whole_documents_that_are_no_partners_of_themselves(json_lines: Write, tmp_path: Path) -> None:
+def test_a_weight_repeats_whole_documents_but_does_not_pair_them_with_themselves(
+    json_lines: Write, tmp_path: Path
+) -> None:
     path = json_lines([*LONG, *(prose(900, seed) for seed in range(20, 40))])
     source = {"kind": "json_lines", "paths": [str(path)], "weight": 2.5}
     dataset = prepared(path, tmp_path / "made", source=source)
@@ -88,24 +90,24 @@ def test_a_weight_repeats_whole_documents_that_are_no_partners_of_themselves(jso
     assert verify(dataset.path)
 
 
-def test_copies_of_a_text_are_no_partners(json_lines: Write, tmp_path: Path) -> None:
-    """Where duplicates stay, another document may hold the same text."""
+def test_random_pairs_are_not_of_copies_of_a_text(json_lines: Write, tmp_path: Path) -> None:
+    """If duplicates are kept, another document may have the same text."""
     texts = [prose(900, seed) for seed in range(20)]
     path = json_lines([text for text in texts for _ in range(3)])
     dataset = prepared(path, tmp_path / "made", clean={"drop_duplicates": False})
     columns = train_rows(dataset)
     held_out = [json.loads(line)["text"] for line in dataset.documents_path.read_text("utf-8").splitlines()]
-    assert all(held_out.count(text) == 3 for text in held_out), "copies are held out together"
+    assert all(held_out.count(text) == 3 for text in held_out), "copies are in the same split"
     lines = path.read_bytes().splitlines(keepends=True)
     offsets = np.cumsum([0, *map(len, lines)])
     names = places(dataset, "train", range(dataset.manifest.documents["kept for training"]))
     copy = np.array([np.searchsorted(offsets, int(name.rpartition("@")[2])) // 3 for name in names])
-    strangers = columns["pair_labels"] == 1
-    assert strangers.sum() > 50
-    assert (copy[columns["document"]] != copy[columns["second_document"]])[strangers].all()
+    random_pairs = columns["pair_labels"] == 1
+    assert random_pairs.sum() > 50
+    assert (copy[columns["document"]] != copy[columns["second_document"]])[random_pairs].all()
 
 
-def test_paragraphs_over_two_pieces_are_left_out_whole(json_lines: Write, tmp_path: Path) -> None:
+def test_repeated_paragraphs_in_two_pieces_are_dropped_whole(json_lines: Write, tmp_path: Path) -> None:
     boilerplate = prose(4000, 50)
     texts = [f"{prose(1500, seed)}\n\n{boilerplate}\n\n{prose(700, seed + 30)}" for seed in range(8)]
     dataset = prepared(json_lines(texts), tmp_path / "made", "full_sentences", clean={"drop_repeated_paragraphs": True})
@@ -119,7 +121,7 @@ def test_paragraphs_over_two_pieces_are_left_out_whole(json_lines: Write, tmp_pa
     assert verify(dataset.path)
 
 
-def test_documents_of_which_nothing_is_left_are_dropped(json_lines: Write, tmp_path: Path) -> None:
+def test_documents_without_remaining_text_are_dropped(json_lines: Write, tmp_path: Path) -> None:
     shared = [prose(400, seed) for seed in range(6)]
     texts = ["\n\n".join(shared), shared[2], "\n\n".join(shared[::-1]), *(prose(600, seed) for seed in range(10, 20))]
     dataset = prepared(json_lines(texts), tmp_path / "made", "full_sentences", clean={"drop_repeated_paragraphs": True})
@@ -129,22 +131,22 @@ def test_documents_of_which_nothing_is_left_are_dropped(json_lines: Write, tmp_p
     assert verify(dataset.path)
 
 
-def test_the_bytes_do_not_depend_on_where_long_documents_are_cut(
+def test_bytes_do_not_depend_on_where_long_documents_are_split(
     json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a group of their own pieces, and of course the same again."""
+    """If its pieces are in one group; and two runs give equal bytes."""
     path = json_lines([prose(5000, seed) for seed in range(6)])
     monkeypatch.setattr(parts, "PART_CHARACTERS", 10**6)
     monkeypatch.setattr(balance, "GROUP_CHARACTERS", 10**6)
     found = []
     for longest in (3000, 3000, 100_000):
-        monkeypatch.setattr(parts, "LONGEST_CHARACTERS", longest)
+        monkeypatch.setattr(pieces, "LONGEST_CHARACTERS", longest)
         made = prepared(path, tmp_path / f"made-{len(found)}")
         found.append({name: (made.path / name).read_bytes() for name in made.files()})
     assert found[0] == found[1] == found[2]
 
 
-def test_partners_come_from_parts_nearby() -> None:
+def test_random_segments_come_from_neighbouring_parts() -> None:
     documents = [np.array(each) for each in ([0, 1, 2], [2, 2], [2, 2], [2, 3], [4, 5, 6, 7, 8, 9, 10])]
     found = balance.partners([1, 2], documents)
     assert {part: mask.tolist() for part, mask in found.items()} == {

@@ -1,4 +1,4 @@
-"""One document of 50 MB, one of 500 MB: met, counted, and never too much for a worker's memory."""
+"""Documents of 50 MB and 500 MB are counted, and the memory of workers stays small."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ count = 1
 
 
 def peak_of_workers(corpus: Path) -> float:
-    """Prepare a dataset -> the largest resident set of a worker, in bytes."""
+    """Prepare a dataset and return the largest resident set of a worker, in bytes."""
     process = subprocess.Popen([sys.executable, "-m", "launch", "prepare", str(corpus)], stdout=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
@@ -61,12 +61,12 @@ def test_a_line_of_50_megabytes_becomes_examples(corpus: Path, tmp_path: Path) -
     assert documents["cut because of their length"] == 1
     assert documents["read"] == len(found) + 1
     assert documents["kept for training"] > len(found) / 2
-    assert not any("too large" in fate for fate in documents)
+    assert not any("too large" in outcome for outcome in documents)
     assert peak < GIGABYTE
 
 
 @pytest.mark.slow
-def test_a_document_of_500_megabytes_is_counted_and_passed_over(corpus: Path, tmp_path: Path) -> None:
+def test_a_document_of_500_megabytes_is_dropped_and_counted(corpus: Path, tmp_path: Path) -> None:
     found = texts(corpus)
     path = tmp_path / "corpus.txt"
     with path.open("w") as file:

@@ -1,4 +1,4 @@
-"""Dumps of MediaWiki: articles without markup, read by many parts, cut short and damaged."""
+"""Dumps of MediaWiki: articles without markup, ranges, truncated and damaged dumps."""
 
 import bz2
 import random
@@ -38,7 +38,7 @@ def test_mediawiki_articles_without_markup(tmp_path: Path) -> None:
 
 
 def dump(pages: int) -> list[bytes]:
-    """A dump in pieces: its head, pages of very different sizes, every fifth no article, and its tail."""
+    """A dump in pieces: head, pages of different sizes of which every fifth is not an article, and tail."""
     draw = random.Random(1)
     made = [
         f"<page><title>T{number}</title><ns>{1 if number % 5 == 4 else 0}</ns><revision><text>Text {number} "
@@ -49,10 +49,10 @@ def dump(pages: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("streams", [0, 1, 3, 10_000])
-def test_every_page_of_a_large_dump_is_read_by_one_of_many_parts(
+def test_every_page_of_a_large_dump_is_read_in_one_range(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streams: int
 ) -> None:
-    """As it is, and in one bz2 stream, streams of three pieces, and streams that end anywhere."""
+    """Uncompressed, in one bz2 stream, in streams of three pieces, and in streams that end anywhere."""
     pieces = dump(200)
     whole = b"".join(pieces)
     path = tmp_path / ("wiki.xml.bz2" if streams else "wiki.xml")
@@ -75,7 +75,7 @@ def test_every_page_of_a_large_dump_is_read_by_one_of_many_parts(
         assert dropped == {"not an article": 40}
 
 
-def test_a_dump_cut_short_is_noticed_once_however_it_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_dump_is_reported_once_in_any_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, whole = tmp_path / "wiki.xml", b"".join(dump(20))
     for length in (len(whole) // 2, whole.index(b"</mediawiki>") - 1, whole.index(b"</mediawiki>") + 5):
         path.write_bytes(whole[:length])
@@ -87,7 +87,7 @@ def test_a_dump_cut_short_is_noticed_once_however_it_is_parted(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
-def test_a_compressed_dump_cut_anywhere_stops_or_is_counted(tmp_path: Path, compression: str) -> None:
+def test_a_compressed_dump_truncated_anywhere_stops_or_is_counted(tmp_path: Path, compression: str) -> None:
     path, stored = tmp_path / "wiki.xml", COMPRESS[compression](b"".join(dump(20)))
     for length in range(14, len(stored) - 1, 31):
         path.write_bytes(stored[:length])
@@ -98,7 +98,7 @@ def test_a_compressed_dump_cut_anywhere_stops_or_is_counted(tmp_path: Path, comp
             documents(config("mediawiki", path))
 
 
-def test_a_damaged_dump_is_named_and_a_page_too_large_is_counted(tmp_path: Path) -> None:
+def test_a_damaged_dump_is_reported_and_a_page_too_large_is_counted(tmp_path: Path) -> None:
     pieces = dump(20)
     path = tmp_path / "wiki.xml.bz2"
     stored = [bz2.compress(piece) for piece in pieces]

@@ -1,4 +1,4 @@
-"""Which files a path, a folder or a glob names: links, odd names, and what is no file."""
+"""The files of a path, a folder or a glob: links, unusual names, and other than regular files."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from tests.data_pipeline.sources.test_sources import config, documents
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with files, and the folder above it as the current one."""
+    """A folder with files; its parent is the current folder."""
     for name in ("data/a.txt", "data/deep/b.txt", "data/deep/er/c.txt", "data/.git/d.txt", "data/_logs/e.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def test_globs_and_folders(folder: Path, pattern: str, found: list[str]) -> None
 
 
 @pytest.mark.parametrize("pattern", ["data", "data/**", "data/**/*.txt"])
-def test_linked_folders_are_followed_once_each(folder: Path, pattern: str) -> None:
+def test_linked_folders_are_followed_once(folder: Path, pattern: str) -> None:
     elsewhere = folder.parent / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "x.txt").write_text("x")
@@ -67,7 +67,7 @@ def test_linked_folders_are_followed_once_each(folder: Path, pattern: str) -> No
 
 
 @pytest.mark.parametrize("name", ["data[v1]", "a*", "what?", "[ab", "**"])
-def test_a_name_that_is_there_is_no_pattern(tmp_path: Path, name: str) -> None:
+def test_an_existing_name_is_not_a_pattern(tmp_path: Path, name: str) -> None:
     for path in (tmp_path / name / "x.txt", tmp_path / "data1" / "y.txt", tmp_path / "av" / "y.txt"):
         path.parent.mkdir()
         path.write_text("text")
@@ -76,7 +76,7 @@ def test_a_name_that_is_there_is_no_pattern(tmp_path: Path, name: str) -> None:
     assert names(str(tmp_path / name / "x.txt")) == [str(tmp_path / name / "x.txt")]
 
 
-def test_a_name_that_is_there_is_no_pattern_in_a_store() -> None:
+def test_an_existing_name_is_not_a_pattern_in_a_store() -> None:
     store = fsspec.filesystem("memory")
     store.pipe("/odd/data[v1]/x.txt", b"text")
     store.pipe("/odd/data1/y.txt", b"text")
@@ -85,7 +85,7 @@ def test_a_name_that_is_there_is_no_pattern_in_a_store() -> None:
     assert names("memory://odd/data[1]/*") == ["memory:///odd/data1/y.txt"]
 
 
-def test_a_name_that_is_not_utf8_is_read_and_shown(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_read_and_printable(tmp_path: Path) -> None:
     path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.txt")
     try:
         Path(os.fsdecode(path)).write_text("one\n\ntwo")
@@ -106,7 +106,7 @@ def bound_socket(path: Path) -> None:
         made.bind(str(path))
 
 
-def lost_link(path: Path) -> None:
+def broken_link(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
@@ -120,13 +120,13 @@ def hidden_only(path: Path) -> None:
     [
         (pipe, r"odd: is a pipe, not a file"),
         (bound_socket, r"odd: is a socket, not a file"),
-        (lost_link, r"odd: is a link to nowhere, which is not there"),
-        (hidden_only, r"odd: the folder holds no file but hidden ones"),
-        (Path.mkdir, r"odd: the folder holds no file"),
+        (broken_link, r"odd: is a link to nowhere, which does not exist"),
+        (hidden_only, r"odd: the folder has no file other than hidden ones"),
+        (Path.mkdir, r"odd: the folder has no file"),
         (lambda path: None, r"odd: no such file"),
     ],
 )
-def test_what_is_no_file_is_named(
+def test_other_than_a_file_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -136,18 +136,18 @@ def test_what_is_no_file_is_named(
 
 
 @pytest.mark.parametrize("pattern", ["data", "data/*", "data/**"])
-def test_a_link_that_leads_nowhere_is_text_that_is_lost(folder: Path, pattern: str) -> None:
+def test_a_broken_link_is_an_error(folder: Path, pattern: str) -> None:
     (folder / "gone.txt").symlink_to("nowhere.txt")
-    with pytest.raises(CorpusError, match=r"data/gone.txt: is a link to nowhere.txt, which is not there"):
+    with pytest.raises(CorpusError, match=r"data/gone.txt: is a link to nowhere.txt, which does not exist"):
         matching(pattern)
 
 
-def test_a_pipe_in_a_folder_is_passed_over(folder: Path) -> None:
+def test_a_pipe_in_a_folder_is_ignored(folder: Path) -> None:
     os.mkfifo(folder / "pipe.txt")
     assert names("data") == OF_FOLDER
 
 
-def test_what_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_permissions_are_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, *_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", name)
 

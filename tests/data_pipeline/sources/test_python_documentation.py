@@ -1,4 +1,4 @@
-"""The embedded corpus."""
+"""The documentation of the Python installation as a corpus."""
 
 import argparse
 import ast
@@ -46,12 +46,12 @@ def package(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.py").write_text(MODULE)
     (tmp_path / "pkg" / "broken.py").write_text('"""Never closed')
-    (tmp_path / "pkg" / "latin.txt").write_bytes(b"The caf\xe9 is not in UTF-8, and is left out of the corpus.")
+    (tmp_path / "pkg" / "latin.txt").write_bytes(b"The caf\xe9 is not in UTF-8, and is not a part of the corpus.")
     (tmp_path / "pkg" / "readme.md").write_text("# Title\n\nThis is a text that explains what the package is for.\n")
     return tmp_path / "pkg"
 
 
-def test_prose_stays_and_code_goes(package: Path) -> None:
+def test_prose_is_kept_and_code_removed(package: Path) -> None:
     found = list(python_documentation.documents("lib/pkg", python_documentation._files(package)))
     assert [document.source for document in found] == ["lib/pkg/a.py", "lib/pkg/readme.md"]
     assert found[0].text.split("\n\n") == [
@@ -64,7 +64,7 @@ def test_prose_stays_and_code_goes(package: Path) -> None:
     assert found[1].text == "This is a text that explains what the package is for."
 
 
-def test_other_languages_and_lists_of_names_are_no_english_prose() -> None:
+def test_other_languages_and_lists_of_names_are_not_english_prose() -> None:
     text = """
         Dies ist ein deutscher Satz, und er geh\u00f6rt nicht in die Sammlung.
 
@@ -75,7 +75,7 @@ def test_other_languages_and_lists_of_names_are_no_english_prose() -> None:
     assert list(python_documentation.prose(textwrap.dedent(text))) == []
 
 
-def test_this_installation_has_plenty_in_a_fixed_order() -> None:
+def test_this_installation_has_much_text_in_a_fixed_order() -> None:
     packages = python_documentation.packages()
     assert packages == python_documentation.packages()
     assert len(packages) > 100
@@ -130,16 +130,16 @@ def last(): u\'\'\'The last one\'\'\'; """is followed by a string."""
 
 
 def test_docstrings_are_those_of_the_whole_syntax_tree() -> None:
-    """Files are parsed by pieces, to save time."""
+    """Files are parsed in pieces, to save time."""
     misleading = ("def example", "def not_a_definition", "class NotAClass")
     plain = functools.reduce(lambda text, line: text.replace(f"\n{line}", f"\n    {line}"), misleading, HIDDEN)
-    # One misleading line at a time, for with one of them no piece is used.
+    # One misleading line at a time, because any of them makes the whole file be parsed.
     sources = [HIDDEN, plain, *(plain.replace(f"\n    {line}", f"\n{line}") for line in misleading)]
     for module in (ast, textwrap, importlib, argparse):
         sources.append(Path(str(module.__file__)).read_text(encoding="utf-8"))
     for source in sources:
         whole = docstrings([ast.parse(source)])
-        assert docstrings(python_documentation._parsed(source)) == whole
+        assert docstrings(python_documentation._parse(source)) == whole
         assert len(whole) > 4
 
 

@@ -1,4 +1,4 @@
-"""Reading text wherever it lies, whole or in ranges, and what is said or counted of text that cannot be read."""
+"""Documents of all kinds of sources, whole or in ranges; errors and counts of unreadable content."""
 
 import bz2
 import gzip
@@ -7,7 +7,7 @@ import lzma
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import fsspec
 import pyarrow as pa
@@ -17,7 +17,7 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from configs import parse
 from configs.errors import CorpusError
-from data_pipeline.sources import SourceConfig, files, read, streams, units
+from data_pipeline.sources import SOURCES, SourceConfig, files, read, streams, units
 
 LINES = '{"text": "first"}\n\n{"text": "second \\u00e9", "more": 1}\n'
 COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": streams.zstd.compress}
@@ -30,6 +30,10 @@ def config(kind: str, *paths: Path | str, **more: object) -> SourceConfig:
 def documents(source: SourceConfig, dropped: Counter[str] | None = None) -> list[tuple[str, str]]:
     counter = Counter() if dropped is None else dropped
     return [(d.text, d.source.rpartition("/")[2]) for unit in units(source) for d in read(unit, source, counter)]
+
+
+def test_the_configuration_has_the_kinds_of_the_table() -> None:
+    assert get_args(SourceConfig.model_fields["kind"].annotation) == tuple(SOURCES)
 
 
 def test_json_lines_plain_and_compressed(tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_files_of_several_members_are_read_to_their_end(tmp_path: Path, suffix: 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_damaged_compression_is_named_or_counted(tmp_path: Path, suffix: str, damage: str) -> None:
+def test_damaged_compression_is_reported_or_counted(tmp_path: Path, suffix: str, damage: str) -> None:
     draw = random.Random(1)
     text = "".join(f"{draw.random()} {draw.random()}\n" for _ in range(5000)).encode()
     content = bytearray(COMPRESS[suffix](text))
@@ -62,14 +66,14 @@ def test_damaged_compression_is_named_or_counted(tmp_path: Path, suffix: str, da
         content[middle : middle + 40] = bytes(draw.randrange(256) for _ in range(40))
     path = tmp_path / f"a.txt{suffix}"
     path.write_bytes(content)
-    said = r"breaks off after byte \d+ " if damage == "cut" else r"(breaks off|is not UTF-8)"
-    with pytest.raises(CorpusError, match=rf"a.txt\{suffix}:(\d+:)? {said}.*source.damaged = 'count'"):
+    sentence = r"breaks off after byte \d+ " if damage == "cut" else r"(breaks off|is not UTF-8)"
+    with pytest.raises(CorpusError, match=rf"a.txt\{suffix}:(\d+:)? {sentence}.*source.damaged = 'count'"):
         documents(config("lines", path))
     dropped: Counter[str] = Counter()
     found = documents(config("lines", path, damaged="count"), dropped)
     assert dropped["file breaks off"] == 1
     if damage == "cut":
-        # A flipped byte may be noticed only by the checksum at the end of its block, when its lines were given out.
+        # A flipped byte may be detected only by the checksum at the end of its block, after its lines were yielded.
         assert [line for line, _ in found] == text.decode().splitlines()[: len(found)]
 
 
@@ -161,7 +165,7 @@ def test_the_order_is_that_of_the_paths_and_globs_and_folders_are_sorted(tmp_pat
     assert [text for text, _ in found] == ["z.text", "a.txt", "b.txt", "folder/deep/x", "folder/y"]
 
 
-def test_files_in_a_store_are_read_like_local_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_in_a_store_are_read_like_local_files(monkeypatch: pytest.MonkeyPatch) -> None:
     store = fsspec.filesystem("memory")
     for name in ("b", "a"):
         store.pipe(f"/corpus/{name}.jsonl", LINES.encode())
@@ -175,17 +179,17 @@ def test_files_in_a_store_are_read_like_local_ones(monkeypatch: pytest.MonkeyPat
 
 
 class Bucket(AbstractFileSystem):
-    """A store as S3's and Google's are: what is opened is no file of Python's own, and ``readline`` takes no limit."""
+    """A store like those of S3 and Google: its files are not Python's own, and ``readline`` takes no limit."""
 
     protocol = "bucket"
-    held: ClassVar[dict[str, bytes]] = {}
+    contents: ClassVar[dict[str, bytes]] = {}
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         if path.startswith("locked"):
             raise RuntimeError("no credentials\nfound")
-        inside = [name for name in self.held if name.startswith(path.rstrip("/"))]
-        found = [{"name": name, "size": len(self.held[name]), "type": "file"} for name in inside]
-        return found if detail else inside
+        names = [name for name in self.contents if name.startswith(path.rstrip("/"))]
+        found = [{"name": name, "size": len(self.contents[name]), "type": "file"} for name in names]
+        return found if detail else names
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> "BucketFile":
         return BucketFile(self, path, mode, block_size=1000)
@@ -193,14 +197,14 @@ class Bucket(AbstractFileSystem):
 
 class BucketFile(AbstractBufferedFile):
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return Bucket.held[self.path][start:end]
+        return Bucket.contents[self.path][start:end]
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     fsspec.register_implementation("bucket", Bucket, clobber=True)
-    monkeypatch.setattr(Bucket, "held", {})
-    return Bucket.held
+    monkeypatch.setattr(Bucket, "contents", {})
+    return Bucket.contents
 
 
 def test_files_of_a_bucket_are_read_in_ranges(bucket: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +216,7 @@ def test_files_of_a_bucket_are_read_in_ranges(bucket: dict[str, bytes], monkeypa
     assert [text for text, _ in documents(config("json_lines", "bucket://corpus/*"))] == [*texts, *texts]
 
 
-def test_a_store_that_does_not_answer_is_named(bucket: dict[str, bytes]) -> None:
+def test_a_store_that_does_not_answer_is_reported(bucket: dict[str, bytes]) -> None:
     with pytest.raises(CorpusError, match=r"bucket://locked/a: the store .* \(RuntimeError: no credentials found\)"):
         units(config("json_lines", "bucket://locked/a"))
 
@@ -234,13 +238,13 @@ def test_a_store_that_does_not_answer_is_named(bucket: dict[str, bytes]) -> None
         ("mediawiki", "a.xml", b"no xml", r"a.xml: breaks off after record 0"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, kind: str, name: str, content: bytes, sentence: str) -> None:
+def test_unreadable_content_is_reported(tmp_path: Path, kind: str, name: str, content: bytes, sentence: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=sentence):
         documents(config(kind, tmp_path / name))
 
 
-def test_damaged_lines_are_counted_when_asked(tmp_path: Path) -> None:
+def test_damaged_lines_are_counted_if_configured(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "x"}\n{"text": \n{"text": "\xff"}\n{"body": 1}\n{"text": "y"}')
     dropped: Counter[str] = Counter()
     found = documents(config("json_lines", tmp_path / "a.jsonl", damaged="count"), dropped)
@@ -248,13 +252,13 @@ def test_damaged_lines_are_counted_when_asked(tmp_path: Path) -> None:
     assert dropped == {"not JSON": 1, "not UTF-8": 1, "no text": 1}
 
 
-def test_half_a_surrogate_pair_in_json_becomes_text_that_can_be_written(tmp_path: Path) -> None:
+def test_a_lone_surrogate_in_json_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "\\ud83d\\ude00 whole \\ud83d half"}')
     assert documents(config("json_lines", tmp_path / "a.jsonl"))[0][0] == "\U0001f600 whole \ufffd half"
 
 
 @pytest.mark.parametrize("kind", ["text", "lines", "json_lines"])
-def test_what_is_too_large_is_counted_and_passed_over(tmp_path: Path, kind: str) -> None:
+def test_too_large_documents_are_counted_and_skipped(tmp_path: Path, kind: str) -> None:
     form = {"text": "{}\n\n", "lines": "{}\n", "json_lines": '{{"text": "{}"}}\n'}[kind]
     path = tmp_path / "a"
     path.write_text("".join(form.format(text) for text in ["small", "x" * 3_000_000, "last"]))
@@ -263,10 +267,10 @@ def test_what_is_too_large_is_counted_and_passed_over(tmp_path: Path, kind: str)
     assert [text for text, _ in found] == ["small", "last"]
     assert dropped == {"too large": 1}
     if kind == "text":
-        path.write_text("small\n\nbefore it\n" + "x" * 3_000_000 + "\nbehind it\n\nlast")
+        path.write_text("small\n\nbefore it\n" + "x" * 3_000_000 + "\nafter it\n\nlast")
         dropped.clear()
         found = documents(config(kind, path, maximum_document_megabytes=1.0), dropped)
-        assert [text for text, _ in found] == ["small", "last"], "its neighbours are not put together"
+        assert [text for text, _ in found] == ["small", "last"], "the documents beside it are not joined"
         assert dropped == {"too large": 1}
     lines = "\n".join(["y" * 1000] * 2000)
     path.write_text(f"small\n\n{lines}\n\nlast")
@@ -274,7 +278,7 @@ def test_what_is_too_large_is_counted_and_passed_over(tmp_path: Path, kind: str)
         assert [text for text, _ in documents(config(kind, path, maximum_document_megabytes=1.0))] == ["small", "last"]
 
 
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
+def test_a_missing_column_is_reported(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match=r"a.parquet: has no column 'text' \(columns: body\)"):
         documents(config("parquet", tmp_path / "a.parquet"))
@@ -284,12 +288,12 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     ("paths", "sentence"),
     [(["missing.txt"], "missing.txt: no such file"), (["no-*.txt"], r"no-\*.txt: matches no file"), ([], "is empty")],
 )
-def test_missing_files_are_named(paths: list[str], sentence: str) -> None:
+def test_missing_files_are_reported(paths: list[str], sentence: str) -> None:
     with pytest.raises(CorpusError, match=sentence):
         units(config("text", *paths))
 
 
-def test_an_empty_file_and_a_damaged_member_are_met_and_counted(tmp_path: Path) -> None:
+def test_an_empty_file_and_a_damaged_member_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"")
     whole, damaged = gzip.compress(LINES.encode()), bytearray(gzip.compress(LINES.encode()))
     damaged[-8] ^= 255

@@ -1,4 +1,4 @@
-"""Bytes as they are meant: compression and encoding by first bytes, several streams, damage, and the ends of lines."""
+"""Compression and encoding by first bytes, concatenated streams, damage, and line ends."""
 
 import bz2
 import codecs
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import CorpusError
-from data_pipeline.sources import files, streams, units
+from data_pipeline.sources import files, lines, streams, units
 from data_pipeline.sources.streams import zstd
 from tests.data_pipeline.sources.test_sources import config, documents
 
@@ -32,14 +32,14 @@ def texts(path: Path, kind: str = "lines", **more: object) -> tuple[list[str], C
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.gz", "a.bz2", "a.zst", "a.xz", "a"])
 @pytest.mark.parametrize("compression", ["", *COMPRESS])
-def test_compression_is_told_by_first_bytes(
+def test_compression_is_detected_by_first_bytes(
     tmp_path: Path, name: str, compression: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = b'{"text": "one"}\n{"text": "two"}\n'
     path = tmp_path / name
     path.write_bytes(COMPRESS.get(compression, bytes)(content))
     assert texts(path, "json_lines") == (["one", "two"], Counter())
-    # Only what is not compressed can be entered in the middle.
+    # Only uncompressed files are read in ranges.
     monkeypatch.setattr(files, "RANGE_BYTES", 8)
     assert (len(units(config("json_lines", path))) > 1) is (compression == "")
     assert texts(path, "json_lines") == (["one", "two"], Counter())
@@ -73,12 +73,12 @@ def test_streams_with_padding_or_nothing_between_them(tmp_path: Path, stored: by
 
 @pytest.mark.parametrize("suffix", COMPRESS)
 @pytest.mark.parametrize("damage", ["head", "cut head", "garbage"])
-def test_damage_behind_a_whole_stream_is_noticed(tmp_path: Path, suffix: str, damage: str) -> None:
-    """Python's own readers of bz2 and xz end there as if the file did."""
+def test_damage_after_a_complete_stream_is_detected(tmp_path: Path, suffix: str, damage: str) -> None:
+    """Python's own readers of bz2 and xz take it for the end of the file."""
     first, second = COMPRESS[suffix](b"one\n" * 50), COMPRESS[suffix](b"two\n" * 50)
-    behind = {"head": b"?" + second[1:], "cut head": second[:3], "garbage": b"neither padding nor a stream"}[damage]
+    rest = {"head": b"?" + second[1:], "cut head": second[:3], "garbage": b"neither padding nor a stream"}[damage]
     path = tmp_path / "a"
-    path.write_bytes(first + behind)
+    path.write_bytes(first + rest)
     found, dropped = texts(path, damaged="count")
     assert found == ["one"] * 50
     assert dropped == {"file breaks off": 1}
@@ -87,7 +87,7 @@ def test_damage_behind_a_whole_stream_is_noticed(tmp_path: Path, suffix: str, da
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
-def test_a_file_cut_anywhere_is_noticed(tmp_path: Path, suffix: str) -> None:
+def test_a_file_truncated_anywhere_is_detected(tmp_path: Path, suffix: str) -> None:
     draw = random.Random(1)
     lines = [f"line {draw.random()}" for _ in range(60)]
     stored = COMPRESS[suffix]("\n".join(lines).encode())
@@ -120,7 +120,7 @@ def test_byte_order_marks(tmp_path: Path, encoding: str, suffix: str, monkeypatc
 
 
 @pytest.mark.parametrize("kind", ["json_lines", "lines", "text"])
-def test_marks_where_files_were_put_together(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_byte_order_marks_within_concatenated_files(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     form = '{{"text": "{}"}}\n' if kind == "json_lines" else "{}\n\n"
     (tmp_path / "a").write_bytes(b"".join(form.format(row).encode("utf-8-sig") for row in ROWS))
     for size in (1 << 20, 5):
@@ -138,14 +138,14 @@ def test_marks_where_files_were_put_together(tmp_path: Path, kind: str, monkeypa
         (gzip.compress(b"a.txt".ljust(257, b"\0") + b"ustar\00000"), "is a tar archive; unpack it"),
     ],
 )
-def test_what_is_no_text_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_other_formats_than_text_are_reported(tmp_path: Path, content: bytes, sentence: str) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(CorpusError, match=rf"a: {sentence}"):
         texts(tmp_path / "a")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_one_rule_for_the_ends_of_lines(tmp_path: Path, end: str) -> None:
+def test_line_ends_of_all_kinds(tmp_path: Path, end: str) -> None:
     (tmp_path / "a").write_text(f"one{end}still one{end}{end}two{end}", newline="")
     assert texts(tmp_path / "a", "text")[0] == ["one\nstill one", "two"]
     assert texts(tmp_path / "a")[0] == ["one", "still one", "two"]
@@ -157,7 +157,7 @@ def test_one_rule_for_the_ends_of_lines(tmp_path: Path, end: str) -> None:
 @pytest.mark.parametrize("kind", ["text", "lines", "json_lines"])
 @pytest.mark.parametrize("block", [1, 2, 5, 1 << 20])
 @pytest.mark.parametrize("compression", ["", ".gz"])
-def test_every_line_once_wherever_blocks_and_ranges_end(
+def test_every_line_is_read_once_for_any_blocks_and_ranges(
     tmp_path: Path, kind: str, block: int, compression: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = random.Random(block)
@@ -168,9 +168,9 @@ def test_every_line_once_wherever_blocks_and_ranges_end(
     path = tmp_path / "a"
     path.write_bytes(COMPRESS.get(compression, bytes)(content.encode()))
     if kind == "text":
-        held = "\n".join(content.splitlines()).replace("\n \n", "\n\n").split("\n\n")
-        rows = [text for piece in held if (text := piece.strip("\n"))]
-    monkeypatch.setattr(files, "BLOCK_BYTES", block)
+        paragraphs = "\n".join(content.splitlines()).replace("\n \n", "\n\n").split("\n\n")
+        rows = [text for piece in paragraphs if (text := piece.strip("\n"))]
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
     for size in (1, 2, 3, 10, 1 << 20):
         monkeypatch.setattr(files, "RANGE_BYTES", size)
         assert texts(path, kind) == (rows, Counter())
@@ -182,20 +182,20 @@ def test_every_line_once_wherever_blocks_and_ranges_end(
 def test_a_line_that_is_too_large_is_counted_once(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_text(end.join(["small", "x" * 1000, "y" * 1001, "z" * 5000, "last"]), newline="")
     for block, size in ((16, 1 << 20), (16, 100), (1 << 20, 100), (1 << 20, 1500), (1 << 20, 1 << 20)):
-        monkeypatch.setattr(files, "BLOCK_BYTES", block)
+        monkeypatch.setattr(lines, "BLOCK_BYTES", block)
         monkeypatch.setattr(files, "RANGE_BYTES", size)
         found, dropped = texts(tmp_path / "a", maximum_document_megabytes=0.001)
         assert found == ["small", "x" * 1000, "last"]
         assert dropped == {"too large": 2}
 
 
-def test_the_place_of_a_stream_in_the_stored_file_is_known(tmp_path: Path) -> None:
+def test_the_stored_offset_of_each_stream_is_known(tmp_path: Path) -> None:
     pieces = [gzip.compress(text) for text in (b"one", b"", b"three")]
     (tmp_path / "a").write_bytes(b"".join(pieces))
     with streams.open_binary(str(tmp_path / "a")) as file:
         assert file.read() == b"onethree"
-        assert isinstance(file.raw, streams.Decompressed)
-        assert file.raw.begins == {0: 0, 3: len(pieces[0]) + len(pieces[1])}
+        assert isinstance(file.raw, streams.DecompressedReader)
+        assert file.raw.stream_offsets == {0: 0, 3: len(pieces[0]) + len(pieces[1])}
 
 
 def test_numbers_of_any_length_are_json(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_numbers_of_any_length_are_json(tmp_path: Path) -> None:
         ('{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", r"is not JSON \(nested too deeply\)"),
     ],
 )
-def test_a_row_without_text_is_told_what_it_has(tmp_path: Path, row: str, sentence: str) -> None:
+def test_a_row_without_text_is_reported_with_its_content(tmp_path: Path, row: str, sentence: str) -> None:
     (tmp_path / "a").write_text(f'{{"text": "x"}}\n{row}\n{{"text": "y"}}')
     with pytest.raises(CorpusError, match=rf"a:2: {sentence}.*source.damaged = 'count'$"):
         texts(tmp_path / "a", "json_lines")

@@ -1,4 +1,4 @@
-"""Text in columns of Parquet and Arrow files: all types of text, damaged rows, damaged files, wrong columns."""
+"""Text columns of Parquet and Arrow files: all types of text, damaged rows and files, wrong columns."""
 
 import gzip
 import random
@@ -17,12 +17,12 @@ from data_pipeline.sources import tables, units
 from tests.data_pipeline.sources.test_sources import config, documents
 
 VALUES = ["first", b"bad \xff byte", None, "caf\u00e9", "last"]
-"""As they are written; of the second the fifth byte is not UTF-8."""
+"""The fifth byte of the second value is not UTF-8."""
 BYTES = [value.encode() if isinstance(value, str) else value for value in VALUES]
 
 
 def unchecked(kind: pa.DataType, values: list[bytes | None]) -> pa.Array:
-    """An array of text whose bytes were never looked at, as readers of files make it."""
+    """An array of text whose bytes were not validated, as readers of files make it."""
     storage = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
     plain = pa.array(values, pa.large_binary()).cast(storage.get(kind, kind))
     return pa.Array.from_buffers(kind, len(values), plain.buffers()) if kind in storage else plain
@@ -39,7 +39,7 @@ def runs(values: list[bytes | None]) -> pa.Array:
 
 
 class Tagged(pa.ExtensionType):
-    """Text under a type of its own, as libraries define them."""
+    """An extension type of text, as libraries define them."""
 
     def __init__(self) -> None:
         super().__init__(pa.large_string(), "sesame.tests.tagged")
@@ -62,7 +62,7 @@ COLUMNS: dict[str, Callable[[list[bytes | None]], pa.Array]] = {
 
 
 def write(path: Path, table: pa.Table, rows: int = 2) -> None:
-    """In groups of ``rows``, as the name says."""
+    """Write in groups of ``rows``, in the format of the suffix."""
     if path.suffix == ".parquet":
         pyarrow.parquet.write_table(table, path, row_group_size=rows)
         return
@@ -82,7 +82,7 @@ def read(path: Path, **more: Any) -> tuple[list[tuple[str, str]], Counter[str]]:
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.stream"])
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("rows", [2, 100])
-def test_one_damaged_row_costs_one_row(
+def test_one_damaged_row_drops_one_row(
     tmp_path: Path, name: str, column: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = pa.table({"text": COLUMNS[column](BYTES)})
@@ -98,7 +98,7 @@ def test_one_damaged_row_costs_one_row(
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.stream"])
-def test_a_file_cut_anywhere_stops_or_is_counted(tmp_path: Path, name: str) -> None:
+def test_a_file_truncated_anywhere_stops_or_is_counted(tmp_path: Path, name: str) -> None:
     draw = random.Random(1)
     rows = [f"row {draw.random()}" for _ in range(200)]
     path = tmp_path / name
@@ -119,11 +119,11 @@ def test_a_file_cut_anywhere_stops_or_is_counted(tmp_path: Path, name: str) -> N
     [
         (pa.table([["x"], ["y"]], names=["text", "text"]), r"has 2 columns 'text'; rename all but one"),
         (pa.table({"body": ["x"], "id": [1]}), r"has no column 'text' \(columns: body, id\); set source.text_field"),
-        (pa.table({"text": [1, 2]}), r"column 'text' holds int64, not text; set source.text_field"),
-        (pa.table({"text": [["x"]]}), r"column 'text' holds list<.*>, not text"),
+        (pa.table({"text": [1, 2]}), r"column 'text' has int64, not text; set source.text_field"),
+        (pa.table({"text": [["x"]]}), r"column 'text' has list<.*>, not text"),
     ],
 )
-def test_a_column_that_is_no_text_is_named(tmp_path: Path, name: str, table: pa.Table, sentence: str) -> None:
+def test_a_column_without_text_is_reported(tmp_path: Path, name: str, table: pa.Table, sentence: str) -> None:
     write(tmp_path / name, table)
     for damaged in ("stop", "count"):
         with pytest.raises(CorpusError, match=rf"{name}: {sentence}"):

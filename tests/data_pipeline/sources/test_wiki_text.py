@@ -1,4 +1,4 @@
-"""Pages of MediaWiki as a reader sees them: the newest revision, without what the page does not show as text."""
+"""The visible text of the newest revision of pages of MediaWiki."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,14 +12,14 @@ from data_pipeline.sources.wiki_text import Names, is_redirect, visible_text
 from tests.data_pipeline.sources.test_sources import config, documents
 
 
-def shown(markup: str, names: Names | None = None) -> str:
+def plain_text(markup: str, names: Names | None = None) -> str:
     return " ".join(visible_text(markup, names or Names(), mwparserfromhell.parse).split())
 
 
 @pytest.mark.parametrize(
     ("markup", "text"),
     [
-        # Images: the caption is seen where there is a frame, the options never.
+        # Images: the caption is visible if there is a frame, options never.
         ("a [[File:x y.jpg|thumb|upright=1.2|alt=An alt|link=|120px|A ''small'' [[boat|ship]]]] b", "a A small ship b"),
         ("a [[Image:x.png|x200px|left|Some words]] b", "a b"),
         ("a [[Datei:x.svg|mini|hochkant=0.7|rechts|Ein Hafen]] b", "a Ein Hafen b"),
@@ -38,7 +38,7 @@ def shown(markup: str, names: Names | None = None) -> str:
         ("a<!-- b [[c]] -->d <!-- e", "ad"),
         ("<nowiki>[[a]] ''b'' {{c}}</nowiki> <code>d[0]</code> <pre>'''e'''</pre>", "[[a]] ''b'' {{c}} d[0] '''e'''"),
         ("a&nbsp;b &amp; &lt;c&gt; &#8211;", "a b & <c> \u2013"),
-        # Templates: most are left out, with brackets that hold nothing else.
+        # Templates: most are removed, with brackets around nothing else.
         ("a {{Infobox|name=b|image={{c}}}} d ({{IPA|e}}; {{f}}) g (h, {{i}})", "a d g (h, )"),
         ("{{lang|de|Stra\u00dfe}} {{Lang-fr|''rue''}} {{nowrap|10 km}}", "Stra\u00dfe rue 10 km"),
         ("{{convert|5|to|6|km|mi}} {{cvt|7|ft}}", "5 to 6 km 7 ft"),
@@ -50,8 +50,8 @@ def shown(markup: str, names: Names | None = None) -> str:
         ("<p>a</p><br/>b<hr>c <span class=x>d</span> '''''e'''''", "a b c d e"),
     ],
 )
-def test_markup_shows_what_a_reader_sees(markup: str, text: str) -> None:
-    assert shown(markup) == text
+def test_markup_becomes_visible_text(markup: str, text: str) -> None:
+    assert plain_text(markup) == text
 
 
 def test_headings_and_captions_are_paragraphs() -> None:
@@ -60,7 +60,7 @@ def test_headings_and_captions_are_paragraphs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("markup", "leads"),
+    ("markup", "expected"),
     [
         ("#REDIRECT [[A]]", True),
         ("\n# redirect: [[A]]", True),
@@ -71,8 +71,8 @@ def test_headings_and_captions_are_paragraphs() -> None:
         ("REDIRECT [[A]]", False),
     ],
 )
-def test_redirects_are_told_by_their_word(markup: str, leads: bool) -> None:
-    assert is_redirect(markup) is leads
+def test_redirects_are_recognized_by_their_word(markup: str, expected: bool) -> None:
+    assert is_redirect(markup) is expected
 
 
 HEAD = """<mediawiki xml:lang="xx"><siteinfo><namespaces>
@@ -106,7 +106,7 @@ def test_the_newest_revision_is_the_one_with_the_latest_time(tmp_path: Path) -> 
     assert [text for text, _ in found] == [f"of {times[1]}", f"of {times[1]}", "of"]
 
 
-def test_what_is_no_article_is_left_out(tmp_path: Path) -> None:
+def test_other_pages_than_articles_are_dropped(tmp_path: Path) -> None:
     model = "<model>Scribunto</model>"
     found, dropped = read(
         tmp_path / "a.xml",
@@ -121,13 +121,13 @@ def test_what_is_no_article_is_left_out(tmp_path: Path) -> None:
     assert dropped == {"not an article": 5}
 
 
-def test_a_dump_says_how_its_namespaces_are_called(tmp_path: Path) -> None:
+def test_names_of_namespaces_are_read_from_the_dump(tmp_path: Path) -> None:
     markup = "a [[Dosjero:x|thumb|Caption]] [[klaso &c:Y]] [[Medjo:z.ogg|heard]] b"
     found, _ = read(tmp_path / "a.xml", page("A", revision(markup)))
     assert " ".join(found[0][0].split()) == "a Caption heard b"
 
 
-def test_one_damaged_page_costs_one_page(tmp_path: Path) -> None:
+def test_one_damaged_page_drops_one_page(tmp_path: Path) -> None:
     pages = [page("A", revision("First")), "<page><title>B</title><ns>0</wrong></page>\n", page("C", revision("Third"))]
     found, dropped = read(tmp_path / "a.xml", *pages, damaged="count")
     assert [text for text, _ in found] == ["First", "Third"]

@@ -15,7 +15,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from data_pipeline.cleaning.clean import normalise
+from data_pipeline.cleaning.clean import normalize
 from data_pipeline.examples.sentences import find_sentences
 from data_pipeline.ragged import Ragged
 from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, given_model
@@ -72,7 +72,7 @@ class Kind(NamedTuple):
 
 
 def clean(texts: list[str]) -> list[str]:
-    return [text for each in texts if (text := normalise(each, "NFC").text)]
+    return [text for each in texts if (text := normalize(each, "NFC").text)]
 
 
 @pytest.fixture(scope="module")

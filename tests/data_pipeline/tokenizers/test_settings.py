@@ -13,7 +13,7 @@ import tokenizers
 
 from configs import parse
 from configs.errors import ConfigError
-from data_pipeline.cleaning.clean import normalise
+from data_pipeline.cleaning.clean import normalize
 from data_pipeline.config import CorpusConfig
 from data_pipeline.dataset.shards import open_dataset
 from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
@@ -96,7 +96,7 @@ def config(output: Path, corpus: Path, model: Path, segment: str, kind: str) -> 
 @pytest.mark.parametrize("fallback", [True, False])
 def test_a_text_without_a_mark_before_it_has_sentencepieces_ids(kind: str, fallback: bool) -> None:
     """As sentences have them that follow another one without a space."""
-    texts = [text for each in random_texts(800, 5) for text in normalise(each, "NFC").text.split("\n") if text]
+    texts = [text for each in random_texts(800, 5) for text in normalize(each, "NFC").text.split("\n") if text]
     settings = {"kind": kind, "vocabulary_size": 1300, "byte_fallback": fallback, "lowercase": False}
     model = train(texts, TokenizerConfig.model_validate(settings))
     tokenizer, proto = Tokenizer(model, "the test's"), model_proto(model)

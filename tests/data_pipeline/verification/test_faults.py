@@ -1,99 +1,36 @@
-"""Faults that real text brought to light, put back one by one: ``sesame verify`` finds each of them.
-
-Some are put back into what makes a dataset, the others into its rows, with checksums and counts made anew.
-"""
+"""``sesame verify`` detects faults that are introduced into the rows of a dataset, with new checksums and counts."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from configs.errors import DatasetError
-from data_pipeline.cleaning import parts, repetition
 from data_pipeline.dataset.manifest import digest, read_manifest, write_manifest
 from data_pipeline.dataset.provenance import places
-from data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset, write_shard
-from data_pipeline.dataset.statistics import count, summarise
-from data_pipeline.examples.corrupt import Vocabulary
+from data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset
 from data_pipeline.ragged import Columns, Ragged, boundaries
-from data_pipeline.sources.document import Document
+from data_pipeline.verification.coverage import Coverage, share_in_long_sentences
 from data_pipeline.verification.documents import read_documents
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.text_loss import Coverage, share_in_long_sentences
 from data_pipeline.verification.verify import verify
-from tests.data_pipeline.given_prose import prepared, prose
+from tests.data_pipeline.given_prose import prepared
+from tests.data_pipeline.verification.changed_datasets import LONG, TEXTS, Write, assert_refused, changed, of_rows
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
-Write = Callable[..., Path]
-TEXTS = [prose(900, seed) for seed in range(40)]
-LONG = [prose(20_000, seed) for seed in range(6)]
 
-
-def refused(dataset: Dataset, sentence: str) -> None:
-    with pytest.raises(DatasetError, match=sentence) as caught:
-        verify(dataset.path)
-    assert "prepare the dataset again" in str(caught.value) and "\n" not in str(caught.value)
-
-
-def changed(dataset: Dataset, copy: Path, change: Callable[[Columns], Columns | None], split: str = "train") -> Dataset:
-    """A copy with other rows, whose manifest says what is in them."""
-    shutil.copytree(dataset.path, copy)
-    manifest = read_manifest(copy)
-    rows = open_dataset(copy, verify=False).split(split)
-    columns = {name: _own(column) for name, column in rows.take(np.arange(rows.rows)).items()}
-    columns = change(columns) or columns
-    (shard,) = manifest.splits[split].shards
-    written = write_shard(copy / shard.file, columns)
-    tokens: Any = columns["tokens"]
-    record = manifest.splits[split].model_copy(
-        update={"shards": (written,), "rows": written.rows, "tokens": len(tokens.values)}
-    )
-    write_manifest(copy, manifest.model_copy(update={"splits": {**manifest.splits, split: record}}))
-    opened, special = open_dataset(copy, verify=False), manifest.tokenizer.special
-    size = manifest.tokenizer.vocabulary_size
-    train, validation = (count(opened.split(name).blocks(), size, special) for name in SPLITS)
-    found = {"train": train.predictions, "validation": validation.predictions}
-    splits = {
-        name: each.model_copy(update={"predictions": found[name]}) for name, each in read_manifest(copy).splits.items()
-    }
-    observed = summarise(train, validation, manifest.columns)._asdict()
-    write_manifest(copy, read_manifest(copy).model_copy(update={"splits": splits, **observed}))
-    return open_dataset(copy, verify=True)
-
-
-def _own(column: Any) -> Any:
-    return Ragged(column.values.copy(), column.offsets.copy()) if isinstance(column, Ragged) else column.copy()
-
-
-def of_rows(columns: Columns, rows: np.ndarray) -> Columns:
-    return {name: each.take(rows) if isinstance(each, Ragged) else each[rows] for name, each in columns.items()}
-
-
-@pytest.fixture
-def plain(json_lines: Write, tmp_path: Path) -> Dataset:
-    """Full sentences with nothing masked."""
-    path = json_lines(TEXTS)
-    return prepared(path, tmp_path / "plain", "full_sentences", corrupt={"kind": "nothing"})
-
-
-@pytest.fixture
-def pairs(json_lines: Write, tmp_path: Path) -> Dataset:
-    return prepared(json_lines(TEXTS), tmp_path / "pairs")
-
-
-def test_sound_datasets_are_found_sound(plain: Dataset, pairs: Dataset, tmp_path: Path) -> None:
+def test_correct_datasets_pass(plain: Dataset, pairs: Dataset, tmp_path: Path) -> None:
     for dataset in (plain, pairs, changed(plain, tmp_path / "same", lambda columns: None)):
         found = "\n".join(verify(dataset.path))
         assert "decode to text that is in their documents" in found and "warning" not in found
 
 
 @pytest.mark.parametrize("clean", [{}, {"drop_repeated_paragraphs": True}, {"unicode_form": "NFKC"}])
-def test_characters_that_are_not_seen_or_not_letters_are_no_fault(
+def test_invisible_characters_and_other_than_letters_pass(
     json_lines: Write, tmp_path: Path, clean: dict[str, Any]
 ) -> None:
     """Joiners, soft hyphens, half surrogate pairs, ligatures and white space of all kinds."""
@@ -119,81 +56,8 @@ def test_characters_that_are_not_seen_or_not_letters_are_no_fault(
     assert any(line.startswith("text: ") and "0 rows of 0" not in line for line in verify(made.path))
 
 
-def counted_pieces(named: bool) -> Callable[[Document, parts.Wanted], Iterator[parts.Piece]]:
-    """Long documents go on as several."""
-    whole = parts.pieces
-
-    def pieces(document: Document, wanted: parts.Wanted) -> Iterator[parts.Piece]:
-        start = 0
-        for piece in whole(document, wanted):
-            name = f"{document.source}, character {start}" if named and start else document.source
-            yield piece._replace(source=name, begins=True, fingerprint=parts.fingerprint(piece.text))
-            start += len(piece.text)
-
-    return pieces
-
-
-@pytest.mark.parametrize(
-    ("named", "sentence"),
-    [
-        (True, r"\d+ documents are pieces of \d, each counted for itself"),
-        (False, r"corpus.jsonl@\d+ is both held out and trained on|a random partner that is of the same document"),
-    ],
-)
-def test_pieces_of_documents_taken_for_documents(
-    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool, sentence: str
-) -> None:
-    path = json_lines(LONG)
-    assert verify(prepared(path, tmp_path / "sound").path)
-    monkeypatch.setattr(parts, "pieces", counted_pieces(named))
-    refused(prepared(path, tmp_path / "made"), sentence)
-
-
-def test_partners_of_the_same_document(json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one side of the split, under two numbers."""
-    monkeypatch.setattr(parts, "pieces", counted_pieces(False))
-    path = json_lines([*TEXTS, LONG[0]])
-    made = prepared(path, tmp_path / "made", shards={"validation_fraction": 1e-9}, clean={"drop_duplicates": False})
-    refused(made, r"row \d+ has a random partner that is of the same document")
-
-
-def test_characters_that_were_left_out_are_counted(
-    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    licence = prose(1500, 99)
-    path = json_lines([f"{text}\n\n{licence}" for text in TEXTS])
-    sections: dict[str, Any] = {"clean": {"drop_repeated_paragraphs": True}}
-    assert verify(prepared(path, tmp_path / "sound", "full_sentences", **sections).path)
-
-    def all_of_them(self: repetition.Paragraphs, staying: np.ndarray) -> np.ndarray:
-        return np.bincount(self.pieces, self.sizes, minlength=len(self.documents)).astype(np.int64)
-
-    monkeypatch.setattr(repetition.Paragraphs, "characters", all_of_them)
-    made = prepared(path, tmp_path / "made", "full_sentences", **sections)
-    refused(made, r"\d\d.\d% of the text of the train documents is in no row; .* characters_kept")
-
-
-@pytest.mark.parametrize("kind", ["masked_words", "masked_ngrams"])
-@pytest.mark.parametrize("begins", [False, True])
-def test_words_that_are_not_those_of_the_tokenizer(
-    json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, begins: bool
-) -> None:
-    """No piece begins a word, as with an unknown mark of words; or each does, as without one."""
-    path = json_lines(TEXTS)
-    assert verify(prepared(path, tmp_path / "sound", "full_sentences", corrupt={"kind": kind}).path)
-    known = Vocabulary.of
-
-    def other(tokenizer: Any) -> Vocabulary:
-        found = known(tokenizer)
-        return found._replace(starts_word=np.full_like(found.starts_word, begins))
-
-    monkeypatch.setattr(Vocabulary, "of", other)
-    made = prepared(path, tmp_path / "made", "full_sentences", corrupt={"kind": kind})
-    refused(made, r"row \d+ hides a part of a word")
-
-
-def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Columns]:
-    """One word in the middle of a row is spelled without the space before it, or a piece inside of one with a space."""
+def with_changed_spaces(dataset: Dataset, join: bool) -> Callable[[Columns], Columns]:
+    """One word within a row loses the space before it, or a piece within a word gets one."""
     tokenizer = ReferenceTokenizer.load(dataset.tokenizer_path, dataset.manifest.tokenizer.special)
     numbers = {text: token for token, text in enumerate(tokenizer.texts) if text}
 
@@ -206,10 +70,10 @@ def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Colum
         place = next(
             i
             for i, text in enumerate(texts)
-            if text.startswith(b" ") == glue and len(text) > glue and not after_space[i]
+            if text.startswith(b" ") == join and len(text) > join and not after_space[i]
         )
         spelled = [texts[place][number : number + 1] for number in range(len(texts[place]))]
-        pieces = [numbers[letter] for letter in (spelled[1:] if glue else [b" ", *spelled])]
+        pieces = [numbers[letter] for letter in (spelled[1:] if join else [b" ", *spelled])]
         place += start
         values = np.concatenate([tokens.values[:place], pieces, tokens.values[place + 1 :]]).astype(tokens.values.dtype)
         lengths = tokens.lengths.copy()
@@ -220,28 +84,14 @@ def with_other_spaces(dataset: Dataset, glue: bool) -> Callable[[Columns], Colum
     return change
 
 
-@pytest.mark.parametrize("glue", [True, False])
-def test_white_space_that_is_not_in_the_document(plain: Dataset, tmp_path: Path, glue: bool) -> None:
-    made = changed(plain, tmp_path / "made", with_other_spaces(plain, glue))
-    refused(made, r"row \d+ has white space where document \d+ has none, or none where it has some: '.+'")
-
-
-def test_words_that_cleaning_glued(json_lines: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held-out documents are as glued as their rows; the file is not."""
-    known = parts.clean
-
-    def glued(*arguments: Any) -> Iterator[Document]:
-        for document in known(*arguments):
-            yield document._replace(text=document.text.replace("\n", ""))
-
-    monkeypatch.setattr(parts, "clean", glued)
-    path = json_lines(prose(900, seed, end="\n") for seed in range(40))
-    made = prepared(path, tmp_path / "made", "full_sentences", corrupt={"kind": "nothing"})
-    refused(made, r"train-00000.arrow: row \d+ has white space where")
+@pytest.mark.parametrize("join", [True, False])
+def test_white_space_that_is_not_in_the_document(plain: Dataset, tmp_path: Path, join: bool) -> None:
+    made = changed(plain, tmp_path / "made", with_changed_spaces(plain, join))
+    assert_refused(made, r"row \d+ has white space where document \d+ has none, or none where it has some: '.+'")
 
 
 def other_ids(columns: Columns) -> None:
-    """As of a tokenizer with other numbers for its pieces."""
+    """As of a tokenizer with other ids for its pieces."""
     tokens: Any = columns["tokens"]
     text = tokens.values > 8
     tokens.values[text] = 9 + (tokens.values[text] - 8) % 50
@@ -264,18 +114,18 @@ def test_text_that_is_not_in_the_document(
     plain: Dataset, tmp_path: Path, fault: Callable[[Columns], None], split: str
 ) -> None:
     made = changed(plain, tmp_path / "made", fault, split)
-    refused(made, rf"{split}-00000.arrow: row \d+ holds text that is not in document \d+: '.+'")
+    assert_refused(made, rf"{split}-00000.arrow: row \d+ has text that is not in document \d+: '.+'")
 
 
-def test_labels_of_masks_that_are_not_the_text(pairs: Dataset, tmp_path: Path) -> None:
+def test_mask_labels_other_than_the_text(pairs: Dataset, tmp_path: Path) -> None:
     def change(columns: Columns) -> None:
         labels: Any = columns["mask_labels"]
         labels.values[0] = 9 + (labels.values[0] - 8) % 50
 
-    refused(changed(pairs, tmp_path / "made", change), r"row 0 holds text that is not in document")
+    assert_refused(changed(pairs, tmp_path / "made", change), r"row 0 has text that is not in document")
 
 
-def test_spans_that_are_not_the_text(json_lines: Write, tmp_path: Path) -> None:
+def test_spans_other_than_the_text(json_lines: Write, tmp_path: Path) -> None:
     sections: dict[str, Any] = {"corrupt": {"kind": "masked_spans"}, "tokenizer": {"sentinels": 20}}
     sound = prepared(json_lines(TEXTS), tmp_path / "sound", "full_sentences", **sections)
     assert any("spans:" in line for line in verify(sound.path))
@@ -284,20 +134,20 @@ def test_spans_that_are_not_the_text(json_lines: Write, tmp_path: Path) -> None:
         targets: Any = columns["target_tokens"]
         targets.values[1] = targets.values[1] % 40 + 41
 
-    refused(changed(sound, tmp_path / "made", change), r"row 0 holds text that is not in document")
+    assert_refused(changed(sound, tmp_path / "made", change), r"row 0 has text that is not in document")
 
 
 @pytest.mark.parametrize(("label", "sentence"), [(1, "100.00% of the pairs"), (0, "0.00% of the pairs")])
-def test_labels_of_one_side(pairs: Dataset, tmp_path: Path, label: int, sentence: str) -> None:
-    """As where each document was taken for one sentence."""
+def test_pair_labels_all_equal(pairs: Dataset, tmp_path: Path, label: int, sentence: str) -> None:
+    """As if each document was one sentence."""
 
     def change(columns: Columns) -> Columns:
         return of_rows(columns, np.flatnonzero(np.asarray(columns["pair_labels"]) == label))
 
-    refused(changed(pairs, tmp_path / "made", change), f"{sentence} of train have label 1, not about half")
+    assert_refused(changed(pairs, tmp_path / "made", change), f"{sentence} of train have label 1, not about half")
 
 
-def test_labels_that_the_order_of_the_text_contradicts(json_lines: Write, tmp_path: Path) -> None:
+def test_pair_labels_contradicting_the_order_of_the_text(json_lines: Write, tmp_path: Path) -> None:
     sound = prepared(json_lines(TEXTS), tmp_path / "sound", "sentence_order")
     assert verify(sound.path)
 
@@ -305,11 +155,11 @@ def test_labels_that_the_order_of_the_text_contradicts(json_lines: Write, tmp_pa
         labels: Any = columns["pair_labels"]
         labels[:] = 1 - labels
 
-    refused(changed(sound, tmp_path / "made", change), r"row \d+ has a pair label that its text contradicts")
+    assert_refused(changed(sound, tmp_path / "made", change), r"row \d+ has a pair label that its text contradicts")
 
 
 def cut(columns: Columns) -> Columns:
-    """A fifth of each row, as where sentences are longer than rows."""
+    """A fifth of each row, as if sentences are longer than rows."""
     tokens: Any = columns["tokens"]
     rows = [tokens.values[first:last] for first, last in tokens.spans]
     rows = [np.append(row[: 2 + len(row) // 5], row[-1]) for row in rows]
@@ -319,13 +169,13 @@ def cut(columns: Columns) -> Columns:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_text_that_is_lost(plain: Dataset, tmp_path: Path, split: str) -> None:
-    refused(
+def test_a_large_loss_of_text(plain: Dataset, tmp_path: Path, split: str) -> None:
+    assert_refused(
         changed(plain, tmp_path / "made", cut, split), rf"\d\d.\d% of the text of the {split} documents is in no row"
     )
 
 
-def test_a_little_text_that_is_lost_is_told(plain: Dataset, tmp_path: Path) -> None:
+def test_a_small_loss_of_text_is_a_warning(plain: Dataset, tmp_path: Path) -> None:
     def change(columns: Columns) -> Columns:
         rows = np.arange(len(np.asarray(columns["document"])))
         return of_rows(columns, rows[rows % 14 > 0])
@@ -334,8 +184,7 @@ def test_a_little_text_that_is_lost_is_told(plain: Dataset, tmp_path: Path) -> N
     assert any(line.startswith("warning: 7") and "text of the train documents is in no row" in line for line in found)
 
 
-def test_sentences_longer_than_a_row_are_told_apart(plain: Dataset) -> None:
-    """Nothing need be lost of them, but they are no sentences any more."""
+def test_share_of_text_in_sentences_longer_than_a_row(plain: Dataset) -> None:
     tokenizer = ReferenceTokenizer.load(plain.tokenizer_path, plain.manifest.tokenizer.special)
     coverage = Coverage(tokenizer, read_documents(plain, tokenizer), "train")
     rows = plain.split("train")
@@ -349,8 +198,8 @@ def test_rows_twice(plain: Dataset, tmp_path: Path) -> None:
     def change(columns: Columns) -> Columns:
         return of_rows(columns, np.repeat(np.arange(len(np.asarray(columns["document"]))), 2))
 
-    refused(
-        changed(plain, tmp_path / "made", change), r"the rows of train hold \d+.\d% more text than the manifest counts"
+    assert_refused(
+        changed(plain, tmp_path / "made", change), r"the rows of train have \d+.\d% more text than the manifest counts"
     )
 
 
@@ -359,20 +208,20 @@ def test_counts_of_sources(plain: Dataset, tmp_path: Path) -> None:
     manifest = read_manifest(copy)
     sources = ({**manifest.sources[0], "documents_kept": 41},)
     write_manifest(copy, manifest.model_copy(update={"sources": sources}))
-    refused(open_dataset(copy, verify=True), "documents kept of all sources are 41 in the manifest, but 40")
+    assert_refused(open_dataset(copy, verify=True), "documents kept of all sources are 41 in the manifest, but 40")
 
 
-def test_a_document_on_both_sides(plain: Dataset, tmp_path: Path) -> None:
+def test_a_document_in_both_splits(plain: Dataset, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(plain.path, tmp_path / "copy"))
     lines = [json.loads(line) for line in (copy / DOCUMENTS).read_text("utf-8").splitlines()]
     opened = open_dataset(copy, verify=False)
     lines[0]["source"] = places(opened, "train", [0])[0]
     (copy / DOCUMENTS).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     write_manifest(copy, read_manifest(copy).model_copy(update={"documents_sha256": digest(copy / DOCUMENTS)}))
-    refused(open_dataset(copy, verify=True), "is both held out and trained on")
+    assert_refused(open_dataset(copy, verify=True), "is both held out and trained on")
 
 
-def test_one_document_makes_pairs_of_one_kind_and_verify_says_so(json_lines: Write, tmp_path: Path) -> None:
+def test_one_document_gives_pairs_of_one_kind_and_a_warning(json_lines: Write, tmp_path: Path) -> None:
     made = prepared(json_lines(LONG[:1]), tmp_path / "made")
     assert any(line.startswith("warning: train has one document only") for line in verify(made.path))
 

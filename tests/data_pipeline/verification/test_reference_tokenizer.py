@@ -1,4 +1,4 @@
-"""What verify reads in a tokenizer's file is what its library does with text."""
+"""The reference tokenizer agrees with the library of each format."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -72,8 +72,8 @@ MAKERS: dict[str, Callable[[Path], Encode]] = {
     "unigram": sentence_pieces,
     "lower case": lambda path: sentence_pieces(path, normalization_rule_name="nmt_nfkc_cf"),
     "byte pairs of sentencepiece": lambda path: sentence_pieces(path, model_type="bpe"),
-    "bytes for what is unknown": lambda path: sentence_pieces(path, byte_fallback=True, vocab_size=400),
-    "white space behind words": lambda path: sentence_pieces(path, treat_whitespace_as_suffix=True),
+    "byte fallback": lambda path: sentence_pieces(path, byte_fallback=True, vocab_size=400),
+    "white space after words": lambda path: sentence_pieces(path, treat_whitespace_as_suffix=True),
     "no space before a text": lambda path: sentence_pieces(path, add_dummy_prefix=False),
     "word pieces": word_pieces,
     "byte-level pairs": byte_pairs,
@@ -81,11 +81,11 @@ MAKERS: dict[str, Callable[[Path], Encode]] = {
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_pieces_stand_for_their_text_and_words_begin_where_white_space_is(kind: str, tmp_path: Path) -> None:
+def test_pieces_have_their_text_and_words_begin_at_white_space(kind: str, tmp_path: Path) -> None:
     encode = MAKERS[kind](tmp_path / "tokenizer")
     reference = ReferenceTokenizer.load(tmp_path / "tokenizer", SPECIAL)
     for seed in range(20):
-        # Without marks, for WordPiece makes words of them.
+        # Without punctuation, of which WordPiece makes words.
         text = prose(300, seed).replace(".", "")
         ids = np.array(encode(text))
         (found,) = reference.text(ids.tolist())
@@ -98,7 +98,7 @@ def test_pieces_stand_for_their_text_and_words_begin_where_white_space_is(kind: 
 
 
 @pytest.mark.parametrize("kind", ["unigram", "word pieces"])
-def test_what_is_unknown_parts_the_text(kind: str, tmp_path: Path) -> None:
+def test_unknown_tokens_split_the_text(kind: str, tmp_path: Path) -> None:
     encode = MAKERS[kind](tmp_path / "tokenizer")
     reference = ReferenceTokenizer.load(tmp_path / "tokenizer", SPECIAL)
     first, second = TEXT.split()[:2]
@@ -114,14 +114,14 @@ def test_chinese_has_words_without_white_space(tmp_path: Path) -> None:
     assert reference.begins_word[ids].sum() == 3, "the space before the text, and the first byte of each character"
 
 
-def test_half_a_character_at_an_end_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_character_at_the_end_is_dropped(tmp_path: Path) -> None:
     encode = byte_pairs(tmp_path / "tokenizer")
     reference = ReferenceTokenizer.load(tmp_path / "tokenizer", SPECIAL)
     ids = list(encode("a\u00e9\u00e9"))
     assert reference.text(ids[:-1]) == [" a\u00e9"]
 
 
-def test_what_no_library_reads_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     for content in (b"{}", b"\x00nothing"):
         (tmp_path / "tokenizer").write_bytes(content)
         with pytest.raises(DatasetError, match=r"tokenizer: its library cannot read it \("):

@@ -1,4 +1,4 @@
-"""Nothing damaged gets through, and no promise of a dataset can be broken behind good checksums."""
+"""Damaged files are detected, and wrong rows and manifests with correct checksums too."""
 
 import shutil
 from collections.abc import Callable
@@ -56,19 +56,19 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(dataset, tmp_path / "copy"))
 
 
-def test_a_sound_dataset_is_described(dataset: Path) -> None:
+def test_a_correct_dataset_is_described(dataset: Path) -> None:
     text = "\n".join(verify(dataset))
     for word in ("checksums", "documents", "train", "validation", "lengths", "masking", "pairs", "nat"):
         assert word in text
 
 
-def test_every_kind_of_corruption_is_sound(made: dict[str, Path]) -> None:
-    whole = {kind: "hidden whole" in "\n".join(verify(path)) for kind, path in made.items()}
+def test_every_kind_of_corruption_passes(made: dict[str, Path]) -> None:
+    whole = {kind: "masked whole" in "\n".join(verify(path)) for kind, path in made.items()}
     assert whole == {"masked_tokens": False, "masked_words": True, "masked_ngrams": True}
 
 
-def test_two_hundred_random_damages_are_all_caught_by_name(made: dict[str, Path], tmp_path: Path) -> None:
-    """Flipped bytes, cut files and missing ones, in every file of a dataset; each file is named in the sentence."""
+def test_two_hundred_random_damages_are_detected(made: dict[str, Path], tmp_path: Path) -> None:
+    """Flipped bytes, truncated and missing files, for every file of a dataset; the message names the file."""
     copy = Path(shutil.copytree(made["masked_words"], tmp_path / "copy"))
     names = sorted(path.name for path in copy.iterdir())
     assert len(names) > 5 and MANIFEST in names
@@ -76,13 +76,15 @@ def test_two_hundred_random_damages_are_all_caught_by_name(made: dict[str, Path]
     for kind in np.repeat(list(kinds), list(kinds.values())):
         file = copy / str(draw.choice(names))
         intact = file.read_bytes()
-        place = int(draw.integers(len(intact)))
+        position = int(draw.integers(len(intact)))
         if kind == "missing":
             file.unlink()
         elif kind == "cut":
-            file.write_bytes(intact[:place])
+            file.write_bytes(intact[:position])
         else:
-            file.write_bytes(intact[:place] + bytes([intact[place] ^ 1 << int(draw.integers(8))]) + intact[place + 1 :])
+            file.write_bytes(
+                intact[:position] + bytes([intact[position] ^ 1 << int(draw.integers(8))]) + intact[position + 1 :]
+            )
         for opener in OPENERS.values():
             with pytest.raises(DatasetError, match=file.name) as caught:
                 opener(copy)
@@ -194,7 +196,7 @@ def unmasked(columns: Columns) -> None:
 
 ROWS: dict[str, tuple[Callable[[Columns], None], str]] = {
     "tokens": (fill("tokens", 7), "row 0 (does not begin|does not end|has no \\[SEP\\])"),
-    "a known id": (fill("tokens", 60000), "row 0 (does not begin|holds ids)"),
+    "a known id": (fill("tokens", 60000), "row 0 (does not begin|has ids)"),
     "first segment": (fill("first_segment_length", 60000), "row 0 has no \\[SEP\\] where the first segment ends"),
     "first segment of one": (fill("first_segment_length", 40000, 9), "row 9 has no \\[SEP\\] where the first"),
     "special": (special_in_the_text, "row 3 has a special token in its text"),
@@ -209,9 +211,9 @@ ROWS: dict[str, tuple[Callable[[Columns], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("promise", ROWS)
-def test_rows_that_break_a_promise_are_named_behind_good_checksums(copy: Path, promise: str) -> None:
-    change, sentence = ROWS[promise]
+@pytest.mark.parametrize("case", ROWS)
+def test_wrong_rows_with_correct_checksums_are_reported(copy: Path, case: str) -> None:
+    change, sentence = ROWS[case]
     resign(copy, change)
     with pytest.raises(DatasetError, match=rf"{copy.name}.*{sentence}.*prepare"):
         verify(copy)
@@ -228,19 +230,19 @@ COUNTS = ("read", "held out", "kept for training")
 
 
 @pytest.mark.parametrize("key", MANIFESTS)
-def test_a_manifest_that_misstates_the_rows_is_caught(copy: Path, key: str) -> None:
+def test_a_manifest_with_wrong_statistics_is_detected(copy: Path, key: str) -> None:
     change, sentence = MANIFESTS[key]
     resign(copy, **{key: change(getattr(read_manifest(copy), key))})
     with pytest.raises(DatasetError, match=sentence):
         verify(copy)
 
 
-@pytest.mark.parametrize("fate", COUNTS)
-def test_documents_that_do_not_add_up_are_caught(copy: Path, fate: str) -> None:
+@pytest.mark.parametrize("outcome", COUNTS)
+def test_wrong_counts_of_documents_are_detected(copy: Path, outcome: str) -> None:
     documents = read_manifest(copy).documents
-    added = {fate: 1} if fate == "read" else {fate: 1, "read": 1}
+    added = {outcome: 1} if outcome == "read" else {outcome: 1, "read": 1}
     resign(copy, documents={key: count + added.get(key, 0) for key, count in documents.items()})
-    with pytest.raises(DatasetError, match=rf"documents {fate} are {documents[fate] + 1} in the manifest, but"):
+    with pytest.raises(DatasetError, match=rf"documents {outcome} are {documents[outcome] + 1} in the manifest, but"):
         verify(copy)
 
 
@@ -252,7 +254,7 @@ def test_documents_that_do_not_add_up_are_caught(copy: Path, fate: str) -> None:
         ("predictions", "rows, tokens and predictions of train are"),
     ],
 )
-def test_counts_of_a_split_that_are_wrong_are_caught(copy: Path, count: str, sentence: str) -> None:
+def test_wrong_counts_of_a_split_are_detected(copy: Path, count: str, sentence: str) -> None:
     splits = read_manifest(copy).splits
     record = splits["train"].model_copy(update={count: getattr(splits["train"], count) - 1})
     resign(copy, splits={**splits, "train": record})
@@ -265,21 +267,21 @@ RECIPES: dict[str, tuple[str, str, Any, str]] = {
     "random share": ("corrupt", "random_share", 0.2, "random_of_predicted, kept_of_predicted is far from the recipe"),
     "mask rate": ("corrupt", "mask_probability", 0.1, "has more predictions than its recipe allows"),
     "most predictions": ("corrupt", "maximum_predictions", 5, "has more predictions than its recipe allows"),
-    "words": ("corrupt", "kind", "masked_words", "hides a part of a word"),
+    "words": ("corrupt", "kind", "masked_words", "masks a part of a word"),
     "sequence length": ("segment", "sequence_length", 40, "is not between 3 and 40 tokens long"),
 }
 
 
-@pytest.mark.parametrize("promise", RECIPES)
-def test_rows_that_are_not_of_the_recipe_are_caught(copy: Path, promise: str) -> None:
-    section, key, value, sentence = RECIPES[promise]
+@pytest.mark.parametrize("case", RECIPES)
+def test_rows_that_differ_from_the_recipe_are_detected(copy: Path, case: str) -> None:
+    section, key, value, sentence = RECIPES[case]
     recipe = read_manifest(copy).recipe
     resign(copy, recipe={**recipe, section: {**recipe[section], key: value}})
     with pytest.raises(DatasetError, match=sentence):
         verify(copy)
 
 
-def test_a_rate_that_is_a_little_off_in_every_row_is_caught(made: dict[str, Path], tmp_path: Path) -> None:
+def test_a_small_deviation_of_the_rate_in_every_row_is_detected(made: dict[str, Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made["masked_tokens"], tmp_path / "copy"))
     resign(copy, rounded_down)
     manifest, opened = read_manifest(copy), open_dataset(copy, verify=False)
@@ -292,7 +294,7 @@ def test_a_rate_that_is_a_little_off_in_every_row_is_caught(made: dict[str, Path
         verify(copy)
 
 
-def test_pairs_whose_labels_are_not_what_their_text_says_are_caught(made: dict[str, Path], tmp_path: Path) -> None:
+def test_pair_labels_that_the_text_contradicts_are_detected(made: dict[str, Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made["masked_tokens"], tmp_path / "copy"))
     resign(copy, fill("pair_labels", 0), pair_share=0.0)
     with pytest.raises(DatasetError, match=r"row \d+ has a pair label that its text contradicts"):
@@ -300,14 +302,14 @@ def test_pairs_whose_labels_are_not_what_their_text_says_are_caught(made: dict[s
 
 
 @pytest.mark.parametrize("kind", ["masked_words", "masked_ngrams"])
-def test_a_word_of_which_a_piece_shows_is_caught(made: dict[str, Path], tmp_path: Path, kind: str) -> None:
+def test_a_partly_masked_word_is_detected(made: dict[str, Path], tmp_path: Path, kind: str) -> None:
     copy = Path(shutil.copytree(made[kind], tmp_path / "copy"))
     resign(copy, without(ends_of_runs))
-    with pytest.raises(DatasetError, match=r"train-00000.arrow: row \d+ hides a part of a word"):
+    with pytest.raises(DatasetError, match=r"train-00000.arrow: row \d+ masks a part of a word"):
         verify(copy)
 
 
-def test_what_was_done_to_documents_is_not_taken_for_documents(copy: Path) -> None:
+def test_counts_of_changes_are_not_counts_of_documents(copy: Path) -> None:
     documents = read_manifest(copy).documents
     resign(copy, documents={**documents, "repaired": 3, "repeated pieces left out": 1000})
-    assert any("each with its place" in line for line in verify(copy))
+    assert any("each with its position" in line for line in verify(copy))

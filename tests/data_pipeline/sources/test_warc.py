@@ -1,4 +1,4 @@
-"""WARC archives: pages as they were before they were sent, in any encoding; archives that are cut anywhere."""
+"""WARC archives: pages in all encodings, and truncated archives."""
 
 import bz2
 import gzip
@@ -25,7 +25,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def answer(body: bytes, *headers: str, kind: str = "text/html; charset=utf-8", status: str = "200 OK") -> bytes:
+def response(body: bytes, *headers: str, kind: str = "text/html; charset=utf-8", status: str = "200 OK") -> bytes:
     lines = "".join(f"{line}\r\n" for line in (f"Content-Type: {kind}", *headers))
     return warc_record("response", f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body)
 
@@ -61,20 +61,20 @@ def read(path: Path, content: bytes, damaged: str = "stop") -> tuple[list[str], 
         (["Content-Encoding: deflate", "Content-Encoding: gzip"], gzip.compress(zlib.compress(PAGE))),
         (["Content-Encoding: gzip", "Transfer-Encoding: chunked"], chunked(gzip.compress(PAGE))),
         (["Transfer-Encoding: gzip, chunked"], chunked(gzip.compress(PAGE))),
-        # Crawlers leave the headers as they were when they decode the body.
+        # Crawlers keep the headers of the encoded body when they store the decoded one.
         *(([f"Content-Encoding: {name}"], PAGE) for name in ("gzip", "deflate", "br", "zstd")),
         (["Transfer-Encoding: chunked"], PAGE),
     ],
 )
-def test_encodings_are_undone(tmp_path: Path, headers: list[str], body: bytes) -> None:
-    texts, dropped = read(tmp_path / "a.warc", answer(body, *headers))
+def test_encodings_are_decoded(tmp_path: Path, headers: list[str], body: bytes) -> None:
+    texts, dropped = read(tmp_path / "a.warc", response(body, *headers))
     assert [text.count(TEXT.strip()) for text in texts] == [20]
     assert not dropped
 
 
-def test_brotli_is_undone(tmp_path: Path) -> None:
+def test_brotli_is_decoded(tmp_path: Path) -> None:
     brotli = pytest.importorskip("brotli")
-    texts, _ = read(tmp_path / "a.warc", answer(brotli.compress(PAGE), "Content-Encoding: br"))
+    texts, _ = read(tmp_path / "a.warc", response(brotli.compress(PAGE), "Content-Encoding: br"))
     assert [text.count(TEXT.strip()) for text in texts] == [20]
 
 
@@ -92,26 +92,28 @@ def test_brotli_is_undone(tmp_path: Path) -> None:
         ("text/html; charset=hex", "<p>caf\u00e9", "utf-8"),
     ],
 )
-def test_the_encoding_of_a_page_is_that_of_mark_headers_or_page(
-    tmp_path: Path, kind: str, page: str, encoding: str
-) -> None:
-    texts, _ = read(tmp_path / "a.warc", answer(page.encode(encoding), kind=kind))
+def test_character_encoding_is_from_bom_headers_or_page(tmp_path: Path, kind: str, page: str, encoding: str) -> None:
+    texts, _ = read(tmp_path / "a.warc", response(page.encode(encoding), kind=kind))
     assert texts == [page.rpartition("<p>")[2]]
 
 
-def test_one_bad_byte_does_not_change_the_encoding_of_a_page(tmp_path: Path) -> None:
-    texts, _ = read(tmp_path / "a.warc", answer("<p>Gr\u00fc\u00dfe aus K\u00f6ln".encode() + b"\xc3"))
+def test_one_invalid_byte_does_not_change_the_encoding_of_a_page(tmp_path: Path) -> None:
+    texts, _ = read(tmp_path / "a.warc", response("<p>Gr\u00fc\u00dfe aus K\u00f6ln".encode() + b"\xc3"))
     assert texts == ["Gr\u00fc\u00dfe aus K\u00f6ln\ufffd"]
 
 
-def test_what_is_no_page_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_records_other_than_pages_are_dropped_and_counted(tmp_path: Path) -> None:
     revisit = warc_record("revisit", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
-    records = [answer(PAGE, status="404 Not Found"), answer(b"", status="301 Moved"), answer(b"x", kind="image/png")]
-    whole = b"".join([*records, revisit, warc_record("response", b"not HTTP"), answer(PAGE)])
+    records = [
+        response(PAGE, status="404 Not Found"),
+        response(b"", status="301 Moved"),
+        response(b"x", kind="image/png"),
+    ]
+    whole = b"".join([*records, revisit, warc_record("response", b"not HTTP"), response(PAGE)])
     texts, dropped = read(tmp_path / "a.warc", whole)
     assert len(texts) == 1
     assert dropped == {"HTTP error": 2, "not HTML": 2}
-    with pytest.raises(CorpusError, match=r"a.warc: is no WARC archive .*source.kind"):
+    with pytest.raises(CorpusError, match=r"a.warc: is not a WARC archive .*source.kind"):
         read(tmp_path / "a.warc", b'{"text": "x"}')
 
 
@@ -126,8 +128,8 @@ def test_what_is_no_page_is_left_out_and_counted(tmp_path: Path) -> None:
         ("Content-Encoding: compress", PAGE),
     ],
 )
-def test_one_damaged_page_costs_one_page(tmp_path: Path, header: str, body: bytes) -> None:
-    whole = answer(body, header) + answer(PAGE)
+def test_one_damaged_page_drops_one_page(tmp_path: Path, header: str, body: bytes) -> None:
+    whole = response(body, header) + response(PAGE)
     texts, dropped = read(tmp_path / "a.warc", whole, "count")
     assert len(texts) == 1
     assert dropped == {"undecodable page": 1}
@@ -137,30 +139,30 @@ def test_one_damaged_page_costs_one_page(tmp_path: Path, header: str, body: byte
         read(tmp_path / "a.warc", whole)
 
 
-def test_a_page_that_the_crawler_cut_is_kept_as_far_as_it_goes(tmp_path: Path) -> None:
-    record = answer(chunked(PAGE)[:500], "Transfer-Encoding: chunked")
+def test_a_page_truncated_by_the_crawler_is_kept(tmp_path: Path) -> None:
+    record = response(chunked(PAGE)[:500], "Transfer-Encoding: chunked")
     record = record.replace(b"WARC-Date", b"WARC-Truncated: length\r\nWARC-Date")
     texts, dropped = read(tmp_path / "a.warc", record)
     assert texts[0].startswith(TEXT) and not dropped
 
 
-def test_a_page_that_is_too_large_when_decoded_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "a.warc").write_bytes(answer(gzip.compress(b"<p>" + b" " * 3_000_000), "Content-Encoding: gzip"))
+def test_a_page_that_is_too_large_when_decoded_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "a.warc").write_bytes(response(gzip.compress(b"<p>" + b" " * 3_000_000), "Content-Encoding: gzip"))
     dropped: Counter[str] = Counter()
     assert documents(config("warc", tmp_path / "a.warc", maximum_document_megabytes=1.0), dropped) == []
     assert dropped == {"too large": 1}
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
-def test_an_archive_that_is_cut_anywhere_stops_or_is_counted(tmp_path: Path, compression: str) -> None:
-    records = [warc_record("warcinfo", b"software: x\r\n"), answer(PAGE), answer(b"<p>second")]
+def test_an_archive_truncated_anywhere_stops_or_is_counted(tmp_path: Path, compression: str) -> None:
+    records = [warc_record("warcinfo", b"software: x\r\n"), response(PAGE), response(b"<p>second")]
     stored = [COMPRESS[compression](record) for record in records]
     whole = b"".join(stored)
     borders = {len(b"".join(stored[:end])) for end in range(len(stored) + 1)}
     assert len(read(tmp_path / "a.warc", whole)[0]) == 2
     for length in range(12, len(whole) - 4, 17):
         if length in borders or (compression == "none" and any(0 <= end - length <= 4 for end in borders)):
-            continue  # nothing is missing there but whole records, or the blank line after one
+            continue  # only whole records, or the blank line after one, are missing
         texts, dropped = read(tmp_path / "a.warc", whole[:length], "count")
         assert dropped["file breaks off"] == 1
         assert len(texts) >= sum(end <= length for end in sorted(borders)) - 2
