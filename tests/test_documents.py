@@ -250,6 +250,10 @@ def test_what_it_links_and_names_exists(page: str) -> None:
         assert PLACEHOLDER.search(name) or name in tracked, f"{page}: {name}"
 
 
+def test_the_readme_is_short() -> None:
+    assert documents.read("README.md").count("\n") <= 150
+
+
 def test_the_models_of_the_guide_are_those_that_are_shipped() -> None:
     table = set(documents.code_spans("docs/pretraining.md"))
     shipped = {path.stem for path in (REPOSITORY / "configs" / "pretrain").glob("*.toml")} - {"demo", "books"}
@@ -283,12 +287,12 @@ def small(command: Command) -> list[str]:
     if stage is None:
         return []
     if stage == "evaluate":
-        return override(["finetune.limit_train_rows=32", "finetune.epochs=1", "suite.seeds=[1]"])
+        return override(["finetune.limit_train_rows=32", "finetune.epochs=1", "suite.seeds=[1]", "suite.threads=1"])
     path = next(word for word in words if word.endswith(".toml"))
     given = [after for before, after in itertools.pairwise(words) if before == "--set"]
     config = configs.load(REPOSITORY / path, STAGES[stage][1], given)
     if isinstance(config, RunConfig):
-        return override([f"steps={max(1, config.steps // 50)}", "report.validation_rows=64"])
+        return override([f"steps={max(1, config.steps // 50)}", "report.validation_rows=64", "parallel.threads=1"])
     assert isinstance(config, CorpusConfig)
     size = [] if config.tokenizer.model else ["tokenizer.vocabulary_size=1024"]
     limit = ["source.limit_megabytes=2"] if config.source[0].kind == "python_documentation" else []
