@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import configs
+from data_pipeline.config import CorpusConfig
+from evaluation.config import EvaluationConfig
+from pretrain.config import RunConfig
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md",
@@ -17,6 +22,12 @@ PAGES = (
 MEASURED = "benchmarks/RESULTS.md"
 """Its commands are those of the day on which they were measured."""
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
+STAGES: dict[str, tuple[str, type[configs.Section]]] = {
+    "prepare": ("corpus", CorpusConfig),
+    "pretrain": ("run", RunConfig),
+    "evaluate": ("suite", EvaluationConfig),
+}
+"""Of a command of ``sesame``: the parameter with its file, and what the file holds."""
 LANGUAGES = ("sh", "text", "toml", "indented")
 """Of a block: commands, output in which a line after ``$`` is a command, configuration, and what is drawn."""
 
