@@ -77,6 +77,7 @@ def check_trainer(words: list[str]) -> None:
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed):
+        patch.setenv("RANK", "0")
         patch.setattr(configs, "load", loaded)
         patch.setattr(sys, "argv", ["pretrain.sh", *words])
         pretraining.main()
@@ -95,9 +96,12 @@ def check_script(words: list[str], command: Command) -> None:
     here = {"MASTER_ADDR": "host0", "SLURM_NNODES": "2", "SLURM_NODEID": "0"} if "srun" in command.text else {}
     environment = os.environ | here | command.environment | {"SESAME_PYTHON": "echo"}
     done = subprocess.run(["bash", *words], env=environment, capture_output=True, text=True, check=True)
-    module, launcher, *rest = done.stdout.split()
-    assert (module, launcher) == ("-m", "deepspeed.launcher.runner")
-    check_deepspeed(rest, command)
+    printed = done.stdout.split()
+    if printed[0] == "-m":
+        assert printed[1] == "deepspeed.launcher.runner"
+        return check_deepspeed(printed[2:], command)
+    number = printed.index("--processes") if "--processes" in printed else len(printed)
+    return check_trainer([*printed[1:number], *printed[number + 2 :]])
 
 
 def check_make(words: list[str], _: Command) -> None:
