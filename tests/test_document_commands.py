@@ -206,7 +206,9 @@ def small(command: Command) -> list[str]:
     given = [after for before, after in itertools.pairwise(words) if before == "--set"]
     config = configs.load(REPOSITORY / path, STAGES[stage][1], given)
     if isinstance(config, RunConfig):
-        return override([f"steps={max(1, config.steps // 50)}", "report.validation_rows=64", "parallel.threads=1"])
+        return override(
+            [f"steps={max(1, min(20, config.steps // 50))}", "report.validation_rows=64", "parallel.threads=1"]
+        )
     assert isinstance(config, CorpusConfig)
     size = [] if config.tokenizer.model else ["tokenizer.vocabulary_size=1024"]
     limit = ["source.limit_megabytes=2"] if config.source[0].kind == "python_documentation" else []
