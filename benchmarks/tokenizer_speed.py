@@ -16,7 +16,9 @@ import numpy as np
 import sentencepiece
 
 from data_pipeline.examples.sentences import split
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 KINDS = ("bpe", "unigram")
 SAMPLE = 20_000
@@ -42,7 +44,7 @@ def main() -> None:
 
 def compare(kind: str, model: bytes, sentences: list[str], megabytes: float, rounds: int) -> None:
     """Print both speeds of one model and their ratio; the first round warms both up and does not count."""
-    ours, reference = Tokenizer(model, kind), sentencepiece.SentencePieceProcessor(model_proto=model)
+    ours, reference = Tokenizer.from_bytes(model, kind), sentencepiece.SentencePieceProcessor(model_proto=model)
     fast, slow = [], []
     for _ in range(rounds + 1):
         seconds, rows = timed(lambda: ours.encode_flat(sentences))

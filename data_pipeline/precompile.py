@@ -25,8 +25,10 @@ from data_pipeline.examples.segment import KINDS, SegmentConfig
 from data_pipeline.examples.sentences import split
 from data_pipeline.examples.spans import special_ids
 from data_pipeline.sources import SourceConfig, units
-from data_pipeline.tokenizers.fast_encoding import NORMAL, model_proto
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 DOCUMENTS, SENTENCES = 40, 12
 """Of the small text."""
@@ -62,7 +64,7 @@ def _run_loops(folder: Path) -> None:
         documents = np.concatenate([np.cumsum(part.begins) - 1 for part in parts])
         group = Group("train", number, documents, tuple(zip(parts, choices, strict=True)), Fate.TRAIN)
         rows = make_examples(group, recipe, folder)
-        tokenizer = Tokenizer(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
+        tokenizer = Tokenizer.from_bytes(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
         order, special = np.arange(rows.count), special_ids(tokenizer)
         gather_shard(folder / f"{number}.arrow", order, [rows], len(tokenizer), special, folder)
 

@@ -14,7 +14,8 @@ from configs import Section
 from data_pipeline.compiled import rows
 from data_pipeline.ragged import Columns, Ragged
 from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.tokenizer import Special, Tokenizer
+from data_pipeline.tokenizers.special_tokens import Special
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 class CorruptConfig(Section):

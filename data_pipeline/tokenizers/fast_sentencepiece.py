@@ -1,7 +1,7 @@
-"""A faster engine for sentencepiece's models, used only where its ids are shown to be sentencepiece's own.
+"""A faster encoder of sentencepiece models, for models and texts for which its ids equal sentencepiece's.
 
-It encodes texts whose characters normalise each for itself; combining marks, joiners, emoji and control characters are
-left to sentencepiece.
+It encodes texts whose characters are normalized independently of each other; texts with combining marks, joiners, emoji
+or control characters are left to sentencepiece.
 """
 
 import unicodedata
@@ -9,17 +9,20 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from sentencepiece import sentencepiece_model_pb2
 
 from data_pipeline.compiled import encoding
 from data_pipeline.compiled.trie import build_trie
 from data_pipeline.ragged import Ragged
+from data_pipeline.tokenizers.sentencepiece_proto import (
+    BYTE,
+    BYTE_PAIR,
+    CONTROL,
+    NORMAL,
+    UNIGRAM,
+    UNKNOWN,
+    WORD_START,
+)
 
-WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-"""Kinds of pieces in a sentencepiece model."""
-UNIGRAM, BYTE_PAIR = encoding.UNIGRAM, 2
-"""Kinds of models, as sentencepiece numbers them."""
 CONTROLS = frozenset(map(chr, range(32)))
 UNKNOWN_PENALTY = np.float32(10)
 """What sentencepiece takes off the least score for a character that is in no piece."""
@@ -48,7 +51,7 @@ MOST_PIECES = 1 << int(encoding.ID_BITS)
 """Pieces whose ids fit the table of pairs."""
 
 
-class FastEngine:
+class FastEncoder:
     """A sentencepiece model in arrays, for the compiled loops of ``compiled/encoding.py``."""
 
     def __init__(self, proto: Any, processor: Any):
@@ -71,7 +74,7 @@ class FastEngine:
         self._cache = _rows_of_words(CACHED_WORDS)
         self._kind = proto.trainer_spec.model_type
 
-    def encode(
+    def encode_spans(
         self, data: np.ndarray, spans: np.ndarray, marks: np.ndarray, dtype: type[np.unsignedinteger]
     ) -> tuple[Ragged, np.ndarray]:
         """Ids of texts -> (rows, int64 numbers of the rows that sentencepiece must encode instead).
@@ -110,19 +113,14 @@ def _rows_of_words(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return aligned.view(np.uint64), aligned.view(np.uint32), aligned.view(np.float32)
 
 
-def model_proto(model: bytes) -> Any:
-    """The content of a sentencepiece model: its pieces, normalizer_spec and trainer_spec."""
-    return sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def fast_engine(proto: Any, processor: Any) -> FastEngine | None:
+def fast_encoder(proto: Any, processor: Any) -> FastEncoder | None:
     """The fast engine of a model; None where the model is of another make.
 
     Args:
         proto: the model.
         processor: sentencepiece's processor of it, with a dummy prefix.
     """
-    return FastEngine(proto, processor) if _fits(proto) else None
+    return FastEncoder(proto, processor) if _fits(proto) else None
 
 
 def _fits(proto: Any) -> bool:
