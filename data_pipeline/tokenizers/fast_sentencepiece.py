@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.compiled import encoding
+from data_pipeline.compiled.byte_pairs import ID_BITS, build_pairs
+from data_pipeline.compiled.encoding import Model, Unknown, encode
+from data_pipeline.compiled.normalization import MARK
 from data_pipeline.compiled.trie import build_trie
+from data_pipeline.compiled.word_cache import KEPT_IDS, READ_AHEAD, new_cache
 from data_pipeline.ragged import Ragged
+from data_pipeline.tokenizers.engine import Dtype
 from data_pipeline.tokenizers.sentencepiece_proto import (
     BYTE,
     BYTE_PAIR,
@@ -25,7 +29,7 @@ from data_pipeline.tokenizers.sentencepiece_proto import (
 
 CONTROLS = frozenset(map(chr, range(32)))
 UNKNOWN_PENALTY = np.float32(10)
-"""What sentencepiece takes off the least score for a character that is in no piece."""
+"""sentencepiece's penalty below the least score for a character that is in no piece."""
 
 PLAIN = (
     range(0x21, 0x7F),
@@ -43,19 +47,19 @@ PLAIN = (
     range(0xAC00, 0xD7A4),
     range(0xFF01, 0xFF5F),
 )
-"""Code points that are looked at: Latin, Greek and Cyrillic letters, punctuation, signs, kana, ideographs, Hangul."""
+"""Supported code points: Latin, Greek and Cyrillic letters, punctuation, symbols, kana, ideographs, Hangul."""
 
 CACHED_WORDS = 1 << 20
-"""Rows of the cache of words, 64 MB in all; a power of two."""
-MOST_PIECES = 1 << int(encoding.ID_BITS)
-"""Pieces whose ids fit the table of pairs."""
+"""Rows of the word cache, 64 MB in all; a power of two."""
+MOST_PIECES = 1 << int(ID_BITS)
+"""Largest vocabulary whose ids fit the table of merges."""
 
 
 class FastEncoder:
-    """A sentencepiece model in arrays, for the compiled loops of ``compiled/encoding.py``."""
+    """A sentencepiece model as arrays for the compiled loops."""
 
     def __init__(self, proto: Any, processor: Any):
-        mark = chr(encoding.MARK)
+        mark = chr(MARK)
         normal = sorted(
             (piece.piece.replace(WORD_START, mark).encode(), token)
             for token, piece in enumerate(proto.pieces)
@@ -64,67 +68,56 @@ class FastEncoder:
         pieces, starts = Ragged.of_bytes(text for text, _ in normal)
         values = np.array([token for _, token in normal], np.int32)
         trie = build_trie(pieces, starts, values)
-        scores = np.array([*(piece.score for piece in proto.pieces), -np.inf], np.float32)
-        self._model = trie, scores, encoding.build_pairs(pieces, starts, values, trie)
-        self._normal = _replacements(processor)
         least = np.float32(min(piece.score for piece in proto.pieces if piece.type == NORMAL))
-        spelled = {int(piece.piece[1:-1], 16): token for token, piece in enumerate(proto.pieces) if piece.type == BYTE}
-        byte_ids = np.array([spelled.get(byte, -1) for byte in range(256)], np.int32)
-        self._unknown = (np.float32(least - UNKNOWN_PENALTY), proto.trainer_spec.unk_id, byte_ids)
-        self._cache = _rows_of_words(CACHED_WORDS)
-        self._kind = proto.trainer_spec.model_type
+        byte_ids = {int(piece.piece[1:-1], 16): token for token, piece in enumerate(proto.pieces) if piece.type == BYTE}
+        self._model = Model(
+            proto.trainer_spec.model_type,
+            trie,
+            np.array([*(piece.score for piece in proto.pieces), -np.inf], np.float32),
+            build_pairs(pieces, starts, values, trie),
+            *_normalized_characters(processor),
+            Unknown(
+                np.float32(least - UNKNOWN_PENALTY),
+                proto.trainer_spec.unk_id,
+                np.array([byte_ids.get(byte, -1) for byte in range(256)], np.int32),
+            ),
+        )
+        self._cache = new_cache(CACHED_WORDS)
 
     def encode_spans(
-        self, data: np.ndarray, spans: np.ndarray, marks: np.ndarray, dtype: type[np.unsignedinteger]
+        self, data: np.ndarray, spans: np.ndarray, marked: np.ndarray, dtype: Dtype
     ) -> tuple[Ragged, np.ndarray]:
-        """Ids of texts -> (rows, int64 numbers of the rows that sentencepiece must encode instead).
+        """Encode spans of text.
 
         Args:
             data: uint8 UTF-8; a newline counts as a space.
-            spans: int64 [texts, 2]: first byte of each text, and the one after the last.
-            marks: bool [texts]: whether the first word of a text gets a mark too.
+            spans: int64 [spans, 2]: first byte of each, and the one after the last.
+            marked: bool [spans]: whether the first word of a span gets a mark too.
             dtype: of the ids.
+
+        Returns:
+            (a row of ids for each span, int64 numbers of the spans that sentencepiece must encode instead).
         """
-        blocks = np.zeros((len(data) + encoding.READ_AHEAD) // 8 + 1, np.uint64)
+        blocks = np.zeros((len(data) + READ_AHEAD) // 8 + 1, np.uint64)
         padded = blocks.view(np.uint8)
         padded[: len(data)] = data
-        ids = np.empty(int((spans[:, 1] - spans[:, 0]).sum()) + len(spans) + encoding.KEPT_IDS, dtype)
-        ends, left = encoding.encode(
-            self._kind,
-            padded,
-            blocks,
-            spans,
-            marks,
-            self._normal,
-            self._model,
-            self._unknown,
-            self._cache,
-            ids,
-        )
-        return Ragged(ids[: ends[-1]], ends), np.flatnonzero(left)
-
-
-def _rows_of_words(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An empty cache, as the same memory of three types; no row lies in two lines of the processor's cache."""
-    size = encoding.ROW_BYTES
-    memory = np.zeros((rows + 1) * size, np.uint8)
-    begin = -memory.ctypes.data % size
-    aligned = memory[begin : begin + rows * size]
-    return aligned.view(np.uint64), aligned.view(np.uint32), aligned.view(np.float32)
+        ids = np.empty(int((spans[:, 1] - spans[:, 0]).sum()) + len(spans) + KEPT_IDS, dtype)
+        ends, skipped = encode(padded, blocks, spans, marked, self._model, self._cache, ids)
+        return Ragged(ids[: ends[-1]], ends), np.flatnonzero(skipped)
 
 
 def fast_encoder(proto: Any, processor: Any) -> FastEncoder | None:
-    """The fast engine of a model; None where the model is of another make.
+    """Return the fast encoder of a model; None if the model is not supported.
 
     Args:
         proto: the model.
         processor: sentencepiece's processor of it, with a dummy prefix.
     """
-    return FastEncoder(proto, processor) if _fits(proto) else None
+    return FastEncoder(proto, processor) if _is_supported(proto) else None
 
 
-def _fits(proto: Any) -> bool:
-    """The usual spaces, no piece across words, and no piece that is matched before normalising."""
+def _is_supported(proto: Any) -> bool:
+    """Default rules for spaces, no piece across words, and no piece that is matched before normalization."""
     normalizer, trainer = proto.normalizer_spec, proto.trainer_spec
     return (
         trainer.model_type in (UNIGRAM, BYTE_PAIR)
@@ -142,29 +135,29 @@ def _fits(proto: Any) -> bool:
 
 
 def _has_each_character(proto: Any) -> bool:
-    """Whether each character of a piece is a piece, so that byte pairs are always made of two pieces."""
+    """Whether each character of a piece is a piece, so that every piece is a merge of two others."""
     normal = [piece.piece for piece in proto.pieces if piece.type == NORMAL]
     return proto.trainer_spec.model_type == UNIGRAM or set("".join(normal)) <= {
         each for each in normal if len(each) == 1
     }
 
 
-def _replacements(processor: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(int64 [65536, 2] where the normalised bytes of a code point stand, or -1; those bytes)."""
+def _normalized_characters(processor: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [65536, 2] span of the normalized bytes of each code point, -1 if it is not supported; uint8 bytes)."""
     points = list(chain(*PLAIN))
-    found = processor.Normalize([f"a{chr(point)}a" for point in points])
+    normalized = processor.Normalize([f"a{chr(point)}a" for point in points])
     places = np.full((0x10000, 2), -1, np.int64)
-    good = [
+    supported = [
         (point, text[2:-1].encode())
-        for point, text in zip(points, found, strict=True)
-        if text[:2] == WORD_START + "a" and text[-1] == "a" and _stands_alone(chr(point), text[2:-1])
+        for point, text in zip(points, normalized, strict=True)
+        if text[:2] == WORD_START + "a" and text[-1] == "a" and _is_independent(chr(point), text[2:-1])
     ]
-    normal = Ragged.of_bytes(text for _, text in good)
-    places[[point for point, _ in good]] = normal.spans
-    return places, normal.values
+    replacements = Ragged.of_bytes(text for _, text in supported)
+    places[[point for point, _ in supported]] = replacements.spans
+    return places, replacements.values
 
 
-def _stands_alone(character: str, normal: str) -> bool:
-    """Whether nothing beside a character changes what it becomes; and that is not longer, for buffers are made so."""
+def _is_independent(character: str, normal: str) -> bool:
+    """Whether a character is normalized independently of its neighbors, and to no more bytes (buffers rely on it)."""
     marks = any(unicodedata.combining(each) for each in character + normal)
     return bool(normal) and WORD_START not in normal and not marks and len(normal.encode()) <= len(character.encode())

@@ -9,7 +9,7 @@ import pytest
 from data_pipeline.characters import cleaning_kinds, is_letter, words
 from data_pipeline.cleaning.near_duplicates import bands
 from data_pipeline.cleaning.overlap import Overlap
-from data_pipeline.compiled import text
+from data_pipeline.compiled import whitespace
 
 HINDI = "हिन्दी भारत की राजभाषा है और इसे देवनागरी लिपि में लिखा जाता है"
 
@@ -37,15 +37,15 @@ def test_letters_are_those_of_unicode_and_its_marks() -> None:
     table = cleaning_kinds()
     for point in range(0, len(table), 7):
         expected = unicodedata.category(chr(point))[0] in "LM"
-        assert bool(table[point] & text.LETTER) == expected == is_letter(chr(point)), hex(point)
+        assert bool(table[point] & whitespace.LETTER) == expected == is_letter(chr(point)), hex(point)
 
 
 def test_white_space_is_what_splits_words() -> None:
     """But for newlines, which end lines."""
     table = cleaning_kinds()
     white = [point for point in range(len(table)) if chr(point).isspace() and chr(point) not in "\n"]
-    assert np.flatnonzero(table & text.WHITE).tolist() == white
-    assert not set(np.flatnonzero(table & text.REMOVED).tolist()) & set(white)
+    assert np.flatnonzero(table & whitespace.WHITE).tolist() == white
+    assert not set(np.flatnonzero(table & whitespace.REMOVED).tolist()) & set(white)
 
 
 def test_overlap_and_near_duplicates_tell_vowel_signs_apart(tmp_path: Path) -> None:
