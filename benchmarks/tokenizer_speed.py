@@ -1,8 +1,8 @@
-"""MB of text per CPU-second that the tokenizer encodes, and sentencepiece itself, in turn on the same sentences.
+"""Encoding speed of the tokenizer and of sentencepiece in MB of text per CPU-second, alternating on the same sentences.
 
     .venv/bin/python benchmarks/tokenizer_speed.py TEXT      (a UTF-8 text file, a sentence or paragraph a line)
 
-CPU time of the whole process is counted, so threads do not help; the ids are compared as well.
+CPU time of the whole process is measured, so threads do not help; the ids are compared as well.
 """
 
 import argparse
@@ -16,7 +16,9 @@ import numpy as np
 import sentencepiece
 
 from data_pipeline.examples.sentences import split
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 KINDS = ("bpe", "unigram")
 SAMPLE = 20_000
@@ -41,8 +43,8 @@ def main() -> None:
 
 
 def compare(kind: str, model: bytes, sentences: list[str], megabytes: float, rounds: int) -> None:
-    """Print both speeds of one model and their ratio; the first round warms both up and does not count."""
-    ours, reference = Tokenizer(model, kind), sentencepiece.SentencePieceProcessor(model_proto=model)
+    """Print both speeds of one model and their ratio; the first round is a warm-up."""
+    ours, reference = Tokenizer.from_bytes(model, kind), sentencepiece.SentencePieceProcessor(model_proto=model)
     fast, slow = [], []
     for _ in range(rounds + 1):
         seconds, rows = timed(lambda: ours.encode_flat(sentences))
@@ -62,7 +64,7 @@ def compare(kind: str, model: bytes, sentences: list[str], megabytes: float, rou
 
 
 def timed(call: Callable[[], Result]) -> tuple[float, Result]:
-    """CPU-seconds of one call and what it gave."""
+    """Return (CPU-seconds, result) of one call."""
     begin = time.process_time()
     result = call()
     return time.process_time() - begin, result

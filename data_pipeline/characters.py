@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from data_pipeline.compiled import cutting, sentences, text
+from data_pipeline.compiled import character_kinds, cutting, splitting, whitespace
 
 IDEOGRAPHS = "\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 """Letters of East Asian scripts that put no spaces between words."""
@@ -40,8 +40,8 @@ EASTERN = "\u3002\ufe12\ufe15\ufe16\ufe52\ufe56\ufe57\uff01\uff0e\uff1b\uff1f\uf
 full-width semicolon, but Chinese prose ends sentences with it."""
 
 CLEANING: dict[int, str] = {
-    text.REMOVED: "\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff",
-    text.WHITE: "\t\x0b-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
+    whitespace.REMOVED: "\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff",
+    whitespace.WHITE: "\t\x0b-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
 }
 """Bit -> set of characters."""
 JOINED = "\u0300-\u036f\u200c\u200d\u0e33\u0eb3\u1160-\u11ff\ud7b0-\ud7ff\uff9e\uff9f\U0001f3fb-\U0001f3ff"
@@ -52,7 +52,7 @@ PAUSES = ",:;\u060c\u061b\u3001\uff0c\uff1a\uff1b"
 
 CUTTING: dict[int, str] = {
     cutting.PAUSE: PAUSES,
-    cutting.JOINED: JOINED,
+    character_kinds.JOINED: JOINED,
     cutting.JOINS: (
         "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u200d\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca"
         "\u1039\u17d2\u1a60\u1100-\u115f\ua960-\ua97c"
@@ -60,31 +60,31 @@ CUTTING: dict[int, str] = {
     cutting.FLAG: "\U0001f1e6-\U0001f1ff",
 }
 SPLITTING: dict[int, str] = {
-    sentences.OPENING: (
+    splitting.OPENING: (
         "\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e\u300a\u3008\u3010\uff08([\u00bf\u00a1"
     ),
-    sentences.CLOSING: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a\u300d\u300f\u300b\u3009\u3011\uff09)]",
-    sentences.QUOTE: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a",
-    sentences.BRACKET: "\u300c\u300e\u300a\u3008\u3010\uff08([\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a",
-    sentences.IDEOGRAPH: IDEOGRAPHS,
-    sentences.HANGUL: "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7ff",
-    sentences.STOPLESS: "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\uaa60-\uaa7f",
-    sentences.LATIN_MARK: f"{LATIN}\u2026",
-    sentences.EASTERN_MARK: EASTERN,
-    sentences.EASTERN_RUN: f"{EASTERN}\u2026!?\u203c\u2047-\u2049",
-    sentences.GREEK: "\u0370-\u037d\u0386-\u03ff\u1f00-\u1fff",
-    sentences.ASKS: "\uff01\uff1f",
-    sentences.CLOSES_ASIDE: "\uff09",
-    sentences.EASTERN_CLOSING: "\u201d\u2019\u300d\u300f\uff09\u3011\u3009\u3015\u3017\u3019\u301e\u301f\uff63",
-    sentences.GOES_ON: "\u300b\uff0c\u3001",
-    sentences.CONTINUES: CONTINUES,
-    sentences.SPEECH: "\u8bf4\u8aaa\u9053\u95ee\u554f\u7b54\u558a\u53eb\u60f3",
-    sentences.AFTER_SPEECH: "\u9053\u7740\u8457",
-    sentences.AFTER_SAID: "\u3002\uff0c\uff01",
-    sentences.PARTICLE: "\u3068\u3063\u3092\u304c",
-    sentences.KOREAN_ENDING: "\ub2e4\uc694\uae4c\uc8e0",
-    sentences.BULLET: "-*\u2022\u00b7",
-    sentences.JOINED: JOINED,
+    splitting.CLOSING: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a\u300d\u300f\u300b\u3009\u3011\uff09)]",
+    splitting.QUOTE: "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u2039\u203a",
+    splitting.BRACKET: "\u300c\u300e\u300a\u3008\u3010\uff08([\"'\u201c\u2018\u201a\u201e\u00ab\u00bb\u2039\u203a",
+    splitting.IDEOGRAPH: IDEOGRAPHS,
+    splitting.HANGUL: "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7ff",
+    splitting.STOPLESS: "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\uaa60-\uaa7f",
+    splitting.LATIN_MARK: f"{LATIN}\u2026",
+    splitting.EASTERN_MARK: EASTERN,
+    splitting.EASTERN_RUN: f"{EASTERN}\u2026!?\u203c\u2047-\u2049",
+    splitting.GREEK: "\u0370-\u037d\u0386-\u03ff\u1f00-\u1fff",
+    splitting.ASKS: "\uff01\uff1f",
+    splitting.CLOSING_PARENTHESIS: "\uff09",
+    splitting.EASTERN_CLOSING: "\u201d\u2019\u300d\u300f\uff09\u3011\u3009\u3015\u3017\u3019\u301e\u301f\uff63",
+    splitting.CONTINUES_EASTERN: "\u300b\uff0c\u3001",
+    splitting.CONTINUES: CONTINUES,
+    splitting.SPEECH: "\u8bf4\u8aaa\u9053\u95ee\u554f\u7b54\u558a\u53eb\u60f3",
+    splitting.AFTER_SPEECH: "\u9053\u7740\u8457",
+    splitting.AFTER_SAID: "\u3002\uff0c\uff01",
+    splitting.PARTICLE: "\u3068\u3063\u3092\u304c",
+    splitting.KOREAN_ENDING: "\ub2e4\uc694\uae4c\uc8e0",
+    splitting.BULLET: "-*\u2022\u00b7",
+    character_kinds.JOINED: JOINED,
 }
 GEORGIAN = slice(0x10D0, 0x1100)
 """Lower case in Unicode since it has capitals of them, but those do not begin sentences."""
@@ -97,37 +97,37 @@ CATEGORIES = (
 MARKS = ("Mn", "Mc", "Me")
 LETTERS = ("Lu", "Ll", "Lt", "Lm", "Lo", *MARKS)
 SPLITTING_CATEGORIES: dict[int, tuple[str, ...]] = {
-    sentences.DECIMAL: ("Nd",),
-    sentences.LETTER: LETTERS,
-    sentences.OF_WORD: (*LETTERS, "Nd", "Nl", "No", "Pc"),
-    sentences.DIGIT: ("Nd", "No"),
-    sentences.JOINED: MARKS,
-    sentences.UPPER: ("Lu", "Lt"),
-    sentences.UNCASED: ("Lo",),
+    splitting.DECIMAL: ("Nd",),
+    splitting.LETTER: LETTERS,
+    splitting.OF_WORD: (*LETTERS, "Nd", "Nl", "No", "Pc"),
+    splitting.DIGIT: ("Nd", "No"),
+    character_kinds.JOINED: MARKS,
+    splitting.UPPER: ("Lu", "Lt"),
+    splitting.UNCASED: ("Lo",),
 }
 """Bit -> general categories of the characters that have it."""
 
 
 @cache
 def cleaning_kinds() -> np.ndarray:
-    """uint8 [code points]: bits of each character for ``compiled/text.py``."""
-    return _table(CLEANING, {text.LETTER: LETTERS}, np.uint8)
+    """uint8 [code points]: bits of each character for ``compiled/whitespace.py``."""
+    return _table(CLEANING, {whitespace.LETTER: LETTERS}, np.uint8)
 
 
 @cache
 def cutting_kinds() -> np.ndarray:
     """uint8 [code points]: bits of each character for ``compiled/cutting.py``."""
-    return _table(CUTTING, {cutting.JOINED: MARKS}, np.uint8)
+    return _table(CUTTING, {character_kinds.JOINED: MARKS}, np.uint8)
 
 
 @cache
 def splitting_kinds() -> np.ndarray:
-    """uint32 [code points]: bits of each character for ``compiled/sentences.py``."""
-    sets = {**SPLITTING, sentences.OTHER_MARK: f"{SENTENCE_TERMINAL}{TIBETAN_SHADS}"}
+    """uint32 [code points]: bits of each character for ``compiled/splitting.py``."""
+    sets = {**SPLITTING, splitting.OTHER_MARK: f"{SENTENCE_TERMINAL}{TIBETAN_SHADS}"}
     table = _table(sets, SPLITTING_CATEGORIES, np.uint32)
-    table[GEORGIAN] |= sentences.UNCASED
-    _clear(table, sentences.OTHER_MARK, sentences.LATIN_MARK | sentences.EASTERN_MARK)
-    _clear(table, sentences.UNCASED, sentences.IDEOGRAPH)
+    table[GEORGIAN] |= splitting.UNCASED
+    _clear(table, splitting.OTHER_MARK, splitting.LATIN_MARK | splitting.EASTERN_MARK)
+    _clear(table, splitting.UNCASED, splitting.IDEOGRAPH)
     return table
 
 

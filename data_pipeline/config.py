@@ -15,7 +15,7 @@ from data_pipeline.examples.corrupt import CorruptConfig
 from data_pipeline.examples.segment import PAIRS, SegmentConfig
 from data_pipeline.examples.spans import check_sentinels
 from data_pipeline.sources import SourceConfig
-from data_pipeline.tokenizers.tokenizer import TokenizerConfig
+from data_pipeline.tokenizers.config import TokenizerConfig
 from data_pipeline.workers import WorkersConfig
 
 

@@ -1,7 +1,7 @@
-"""Compile the loops ahead of their first use, for an installation or an image.
+"""Compiles the loops before their first use, for an installation or an image.
 
-A small text goes through the functions of the workers, once for each kind of arrays that they may meet, so that the
-compiled signatures are those of real runs.
+The functions of the workers process a small text, once for each type of arrays, so that the compiled signatures are
+those of real runs.
 """
 
 import builtins
@@ -25,25 +25,27 @@ from data_pipeline.examples.segment import KINDS, SegmentConfig
 from data_pipeline.examples.sentences import split
 from data_pipeline.examples.spans import special_ids
 from data_pipeline.sources import SourceConfig, units
-from data_pipeline.tokenizers.fast_encoding import NORMAL, model_proto
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 DOCUMENTS, SENTENCES = 40, 12
 """Of the small text."""
 VOCABULARY = 100
 KINDS_OF_MODEL = ("unigram", "bpe")
 PIECES_OF_WIDE_IDS = 2**16
-"""A larger vocabulary has ids of 32 bits, for which the loops are compiled again."""
+"""Added pieces: ids of a vocabulary over 65,536 have 32 bits, for which the loops are compiled again."""
 
 
 def precompile() -> Path:
-    """Compile what is not yet compiled for this processor; the folder that holds the machine code.
+    """Compile all loops that are not cached for this processor, and return the folder of the machine code.
 
     Raises:
-        ConfigError: there is no such folder and none can be made.
+        ConfigError: no folder can be written.
     """
-    folders, kept = cache.folders()
-    if kept is None and (reason := cache.trouble()):
+    folders, written = cache.folders()
+    if written is None and (reason := cache.trouble()):
         raise ConfigError(reason)
     with tempfile.TemporaryDirectory() as folder:
         _run_loops(Path(folder))
@@ -62,13 +64,13 @@ def _run_loops(folder: Path) -> None:
         documents = np.concatenate([np.cumsum(part.begins) - 1 for part in parts])
         group = Group("train", number, documents, tuple(zip(parts, choices, strict=True)), Outcome.TRAIN)
         rows = make_examples(group, recipe, folder)
-        tokenizer = Tokenizer(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
+        tokenizer = Tokenizer.from_bytes(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
         order, special = np.arange(rows.count), special_ids(tokenizer)
         gather_shard(folder / f"{number}.arrow", order, [rows], len(tokenizer), special, folder)
 
 
 def _texts() -> Iterator[str]:
-    """Documents of a hundred different words."""
+    """Yield documents of a hundred different words."""
     words = [word for word in dir(builtins) if word.isalpha()]
     for document in range(DOCUMENTS):
         places = range(document, document + 7 * SENTENCES, 7)
@@ -77,23 +79,23 @@ def _texts() -> Iterator[str]:
 
 
 def _recipes(folder: Path, parts: list[Part]) -> Iterator[Recipe]:
-    """Each way to cut the text into rows, and each kind of tokenizer."""
+    """Yield each way to cut the text into rows, and each kind of tokenizer."""
     every = [np.ones(part.pieces, bool) for part in parts]
     texts = [document.text for part, keep in zip(parts, every, strict=True) for document in part.read(keep)]
     sentences = [sentence for text in texts for sentence in split(text)]
     models = {kind: train(sentences, TokenizerConfig(vocabulary_size=VOCABULARY, kind=kind)) for kind in KINDS_OF_MODEL}
-    models["wide"] = _widened(models["unigram"])
+    models["wide"] = _with_wide_ids(models["unigram"])
     for name, model in models.items():
         path = folder / f"{name}.model"
         path.write_bytes(model)
         for kind in KINDS if name == "unigram" else ("next_sentence",):
-            # Several times through the text: loops take over from numpy where rows are many.
+            # Several passes over the text: numpy is used instead of loops for few rows.
             cut = SegmentConfig.model_validate({"kind": kind, "sequence_length": 16, "dupe_factor": 4})
             yield Recipe(1, cut, CorruptConfig(kind="masked_tokens"), path, digest(path))
 
 
-def _widened(model: bytes) -> bytes:
-    """The model with so many more pieces that its ids are wide."""
+def _with_wide_ids(model: bytes) -> bytes:
+    """Return the model with so many more pieces that its ids have 32 bits."""
     proto = model_proto(model)
     known = {piece.piece for piece in proto.pieces}
     letters = sorted(piece for piece in known if piece in set("abcdefghijklmnopqrstuvwxyz"))

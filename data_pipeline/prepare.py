@@ -57,7 +57,8 @@ from data_pipeline.random_streams import generator
 from data_pipeline.sources import Unit, units
 from data_pipeline.sources.document import Document
 from data_pipeline.sources.paths import matching
-from data_pipeline.tokenizers import tokenizer
+from data_pipeline.tokenizers.given_model import given_model
+from data_pipeline.tokenizers.sentencepiece_training import train
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.workers import Workers
 
@@ -137,7 +138,7 @@ def _prepare(config: CorpusConfig, inputs: Sequence[Unit], folder: Path, workers
         *_groups("validation", Outcome.VALIDATION, *held_out, pairs=pairs),
     ]
     by_split, text = _make_examples(jobs, recipe, work, workers)
-    vocabulary = Tokenizer(model, "the tokenizer model")
+    vocabulary = Tokenizer.from_bytes(model, "the tokenizer model")
     splits, counted = _write_shards(config, folder, work, by_split, vocabulary, workers)
     columns = by_split["train"][0].columns
     manifest = Manifest(
@@ -218,7 +219,7 @@ def _check_given_tokenizer(config: CorpusConfig) -> None:
     path = config.tokenizer.model
     if path is None:
         return
-    given = Tokenizer(tokenizer.given_model(config.tokenizer), path)
+    given = Tokenizer.from_bytes(given_model(config.tokenizer), path)
     if given.special.mask is None and config.corrupt.kind not in ("nothing", "masked_spans"):
         raise ConfigError(
             f"{path}: has no mask token, but corrupt.kind is '{config.corrupt.kind}'; set corrupt.kind to 'nothing', "
@@ -230,7 +231,7 @@ def _keeps_white_space(config: CorpusConfig) -> bool:
     """Whether documents keep indentation and all their line breaks."""
     if config.clean.white_space != "auto" or config.tokenizer.model is None:
         return config.clean.white_space == "kept"
-    given = Tokenizer(tokenizer.given_model(config.tokenizer), config.tokenizer.model)
+    given = Tokenizer.from_bytes(given_model(config.tokenizer), config.tokenizer.model)
     return config.segment.kind == "contiguous" and given.keeps_line_breaks
 
 
@@ -245,7 +246,7 @@ def _given_digest(config: CorpusConfig) -> str | None:
     """SHA-256 of the given tokenizer as the dataset keeps it; None where one is trained."""
     if config.tokenizer.model is None:
         return None
-    return hashlib.sha256(tokenizer.given_model(config.tokenizer)).hexdigest()
+    return hashlib.sha256(given_model(config.tokenizer)).hexdigest()
 
 
 def _tokenizer_record(sha256: str, vocabulary: Tokenizer) -> TokenizerRecord:
@@ -279,11 +280,11 @@ def _refuse_nothing(documents: dict[str, int], inputs: Sequence[Unit]) -> None:
 def _tokenizer(config: CorpusConfig, parts: Sequence[Part], choices: Sequence[Choice], workers: Workers) -> bytes:
     """The bytes of the given model, or of one trained on an even sample of the documents that are trained on."""
     if config.tokenizer.model is not None:
-        return tokenizer.given_model(config.tokenizer)
+        return given_model(config.tokenizer)
     size = sum(int(choice.characters[choice.keep(Outcome.TRAIN)].sum()) for choice in choices)
     share = min(1.0, config.tokenizer.sample_megabytes * 1e6 / max(1, size))
-    train = bound(tokenizer.train, _sample(parts, choices, share, config.seed), config.tokenizer)
-    return workers.once("train the tokenizer", train)
+    job = bound(train, _sample(parts, choices, share, config.seed), config.tokenizer)
+    return workers.once("train the tokenizer", job)
 
 
 def _sample(parts: Sequence[Part], choices: Sequence[Choice], share: float, seed: int) -> Iterator[str]:

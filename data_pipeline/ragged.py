@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 WORTH_COMPILING = 1024
-"""Rows to be taken: loading numba and the compiled loop takes half a second, which `sesame inspect` and the first batch
-of a training need not wait for."""
+"""Rows from which on ``take`` uses the compiled loop. Loading numba takes half a second, which `sesame inspect` and the
+first batch of a training avoid."""
 
 
 class Ragged(NamedTuple):
-    """Rows of unequal length end to end: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+    """Concatenated rows of unequal length: row i is ``values[offsets[i]:offsets[i + 1]]``."""
 
     values: np.ndarray
     offsets: np.ndarray
@@ -23,24 +23,24 @@ class Ragged(NamedTuple):
 
     @property
     def spans(self) -> np.ndarray:
-        """int64 [rows, 2]: where each row starts in ``values``, and where it ends."""
+        """int64 [rows, 2]: start and end of each row in ``values``."""
         return np.stack([self.offsets[:-1], self.offsets[1:]], axis=1)
 
     @classmethod
     def of_bytes(cls, strings: Iterable[bytes | memoryview]) -> "Ragged":
-        """uint8 rows, one for each string."""
-        held = list(strings)
-        lengths = np.fromiter(map(len, held), np.int64, len(held))
-        return cls(np.frombuffer(b"".join(held), np.uint8), boundaries(lengths))
+        """Return uint8 rows, one for each string."""
+        rows = list(strings)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return cls(np.frombuffer(b"".join(rows), np.uint8), boundaries(lengths))
 
     @classmethod
     def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
-        """The rows of several, one after the other."""
+        """Return the rows of several parts, one part after the other."""
         lengths = np.concatenate([part.lengths for part in parts])
         return cls(np.concatenate([part.values for part in parts]), boundaries(lengths))
 
     def take(self, rows: np.ndarray) -> "Ragged":
-        """The given rows in the given order."""
+        """Return rows by number, in the given order."""
         rows = np.asarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.offsets) - 1:
             raise IndexError(f"row {rows.min()} or {rows.max()} of {len(self.offsets) - 1} rows")
@@ -49,9 +49,9 @@ class Ragged(NamedTuple):
             offsets = boundaries(lengths)
             return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)
         from data_pipeline.compiled import read_only
-        from data_pipeline.compiled import rows as compiled
+        from data_pipeline.compiled.rows import take
 
-        return Ragged(*compiled.take(read_only(self.values), read_only(self.offsets), read_only(rows)))
+        return Ragged(*take(read_only(self.values), read_only(self.offsets), read_only(rows)))
 
 
 Column = np.ndarray | Ragged
@@ -59,22 +59,22 @@ Columns = dict[str, Column]
 
 
 def boundaries(lengths: np.ndarray) -> np.ndarray:
-    """int64 [rows + 1]: where rows of these lengths start when they lie end to end."""
+    """Return int64 [rows + 1]: offsets of concatenated rows of these lengths."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def take(column: Column, rows: np.ndarray) -> Column:
-    """The given rows of either kind of column."""
+    """Return rows of either kind of column by number."""
     return column.take(rows) if isinstance(column, Ragged) else column[rows]
 
 
 def joined(parts: list[Column]) -> Column:
-    """The rows of several parts one after the other."""
+    """Return the rows of several parts of a column, one part after the other."""
     if ragged := [part for part in parts if isinstance(part, Ragged)]:
         return Ragged.joined(ragged)
     return np.concatenate([part for part in parts if not isinstance(part, Ragged)])
 
 
 def concatenate(parts: list[Columns]) -> Columns:
-    """The rows of several sets of columns one after the other."""
+    """Return the rows of several sets of columns, one set after the other."""
     return {name: joined([part[name] for part in parts]) for name in parts[0]}

@@ -14,7 +14,7 @@ from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.language import language
 from data_pipeline.cleaning.overlap import Overlap
 from data_pipeline.cleaning.quality import QUALITY, REPETITION, Rule, broken_rule
-from data_pipeline.compiled.text import normalize_whitespace
+from data_pipeline.compiled.whitespace import normalize_whitespace
 from data_pipeline.sources.document import Document
 
 LINE_END, FORM_FEED = re.compile(r"\r\n?"), re.compile(r"[\x0b\x0c\x1c-\x1f]")

@@ -1,4 +1,4 @@
-"""Loops over bytes, words and rows, compiled by numba; functions of arrays that know nothing of files or settings."""
+"""Loops over bytes, words and rows, compiled by numba: functions of arrays, without files or settings."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from data_pipeline.compiled.cache import Loop
 
 
 def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:
-    """Return ``function`` compiled on its first call, with the machine code kept on disk (see ``cache.py``)."""
+    """Return ``function`` compiled on its first call, with the machine code cached on disk (see ``cache.py``)."""
     if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
         return function
     loop = Loop(function, targetoptions={"nopython": True, "nogil": True, "boundscheck": None, "forceinline": inline})
@@ -20,13 +20,13 @@ def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:
 
 
 inlined = partial(compiled, inline=True)
-"""The same for what is called for every byte or word: it becomes part of the functions that call it, for a call with
-several arrays takes longer than what is done there."""
+"""The same, inlined into its callers: for functions that are called for every byte or word, where a call with several
+arrays takes longer than the function itself."""
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written. numba compiles a loop anew for arrays that differ in this, and arrays from files
-    and from Ray cannot be written, while the same values made in this process can."""
+    """Return a read-only view. numba compiles a loop again for arrays that differ in this; arrays from files and from
+    Ray are read-only, arrays of this process are not."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -1,9 +1,9 @@
-"""Machine code of the loops on disk: compiled once for a kind of processor, by the process that needs it first.
+"""Cache of the loops' machine code on disk, compiled once per type of processor by the first process that needs it.
 
-numba's own cache lacks three things. Processes that start together each compile the same loops; here they wait for the
-first. A cache that was installed with the package and cannot be written is not read; here it is, and what it lacks is
-kept in another folder. A change in a file that a loop calls into goes unnoticed; here the folder is named after the
-code of all files.
+Differs from numba's own cache in three ways. Processes that start together wait for the first one instead of each
+compiling the same loops. A read-only cache that was installed with the package is used, and what it lacks is cached in
+another folder. The folder is named after a hash of all source files, so that a change in a file that a loop calls is
+noticed.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ from numba.core.registry import CPUDispatcher, cpu_target
 
 SOURCES = Path(__file__).parent
 CHOSEN = "NUMBA_CACHE_DIR"
-"""Environment variable: a folder to use instead of the others."""
+"""Environment variable: a folder to use before the others."""
 LAST_RESORT = "SESAME_LOOPS"
-"""The same for a folder to use if no other can be written, which a run sets for its workers."""
+"""Environment variable: a folder to use if no other can be written, set by a run for its workers."""
 LOCK_SECONDS = 600
-"""Longest wait for another process that compiles. It must hang if it takes longer; then this process compiles too."""
+"""Longest wait for another process that compiles; after that it is assumed to hang, and this process compiles too."""
 
 
 @cache
 def folder_name() -> str:
-    """``loops-CODE-PLATFORM``: hashes of the source files, and of interpreter, numba and processor."""
+    """Return ``loops-CODE-PLATFORM``: hashes of the source files, and of interpreter, numba and processor."""
     code = hashlib.sha256()
     for path in sorted(SOURCES.glob("*.py")):
         code.update(f"{path.name}:{path.stat().st_size}:".encode() + path.read_bytes())
@@ -45,11 +45,11 @@ def folder_name() -> str:
 
 
 def parents() -> Iterator[Path]:
-    """Folders that may hold the cache, in order of preference."""
+    """Yield parent folders of the cache, in order of preference."""
     if chosen := os.environ.get(CHOSEN):
         yield Path(chosen).absolute()
     yield SOURCES / "__pycache__"
-    with suppress(RuntimeError):  # a user without a home
+    with suppress(RuntimeError):  # a user without a home directory
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "sesame"
     if last := os.environ.get(LAST_RESORT):
         yield Path(last)
@@ -57,19 +57,19 @@ def parents() -> Iterator[Path]:
 
 @cache
 def folders() -> tuple[tuple[Path, ...], Path | None]:
-    """(folders to read, the last of them being the one to write; that one, None where none can be written)."""
-    found: list[Path] = []
+    """Return (folders to read, the last of them also to write; that one, None if none can be written)."""
+    readable: list[Path] = []
     for parent in parents():
         folder = parent / folder_name()
         if _can_be_written(folder):
-            return (*found, folder), folder
+            return (*readable, folder), folder
         if folder.is_dir():
-            found.append(folder)
-    return tuple(found), None
+            readable.append(folder)
+    return tuple(readable), None
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Make ``folder`` if it is missing and try to write there."""
+    """Create ``folder`` if it is missing and return whether it can be written."""
     is_new = not folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,12 +85,12 @@ def _can_be_written(folder: Path) -> bool:
 
 
 def has_code() -> bool:
-    """Whether something has been compiled for this processor."""
+    """Return whether any loop has been compiled for this processor."""
     return any(next(folder.glob("*.nbi"), None) for folder in folders()[0])
 
 
 def trouble() -> str | None:
-    """A sentence on folders that cannot be written, or None if no one has to know."""
+    """Return a warning about folders that cannot be written, None if there is nothing to warn of."""
     written, candidates = folders()[1], list(parents())
     is_first = written is not None and written.parent == candidates[0]
     if is_first or (has_code() and not os.environ.get(CHOSEN)):
@@ -98,14 +98,14 @@ def trouble() -> str | None:
     if written is None:
         refused = " and ".join(map(str, candidates))
         return (
-            f"compiled loops cannot be kept for the next run, because {refused} cannot be written; set {CHOSEN} to a "
-            "folder that can be"
+            f"compiled loops cannot be cached for the next run, because {refused} cannot be written; set {CHOSEN} to a "
+            "writable folder"
         )
-    return f"{candidates[0]} cannot be written; compiled loops are kept in {written.parent}"
+    return f"{candidates[0]} cannot be written; compiled loops are cached in {written.parent}"
 
 
 def share(folder: Path) -> None:
-    """Let the processes that are started from now on keep in ``folder`` what can be kept nowhere else."""
+    """Make processes that are started from now on cache in ``folder`` if no other folder can be written."""
     announce()
     if folders()[1] is None:
         os.environ[LAST_RESORT] = str(folder)
@@ -113,7 +113,7 @@ def share(folder: Path) -> None:
 
 @cache
 def announce() -> None:
-    """Say what a person should know: once, and only in the process that talks to one."""
+    """Print warnings about the cache, once and only in the main process."""
     if multiprocessing.parent_process() is not None or os.environ.get("RANK", "0") != "0":
         return
     if sentence := trouble():
@@ -138,7 +138,7 @@ class Loop(CPUDispatcher):
 
 
 class LoopCache(NullCache):
-    """numba's caches of one function in all :func:`folders`, and a lock for the time that it is compiled."""
+    """numba's caches of one function in all :func:`folders`, and a lock that is held during compilation."""
 
     def __init__(self, function: Callable[..., Any]):
         self._function = function
@@ -154,20 +154,20 @@ class LoopCache(NullCache):
         return str(written) if written else None
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The code for a signature, or None; after None the caller compiles, and others wait until it is done."""
-        found = self._load(sig, target_context)
-        if found is None:
+        """Return the code for a signature, or None; after None the caller compiles while others wait."""
+        loaded = self._load(sig, target_context)
+        if loaded is None:
             announce()
             self._acquire()
-            found = self._load(sig, target_context)
-        return found
+            loaded = self._load(sig, target_context)
+        return loaded
 
     def save_overload(self, sig: Any, cres: Any) -> None:
         if folders()[1]:
             try:
                 self._layers[-1].save_overload(sig, cres)
             except OSError as error:
-                print(f"sesame: {self.cache_path}: compiled loops cannot be kept ({error.strerror})", file=sys.stderr)
+                print(f"sesame: {self.cache_path}: compiled loops cannot be cached ({error.strerror})", file=sys.stderr)
 
     def flush(self) -> None:
         if folders()[1]:
@@ -176,9 +176,9 @@ class LoopCache(NullCache):
     def _load(self, sig: Any, target_context: Any) -> Any:
         for layer in self._layers:
             try:
-                if (found := layer.load_overload(sig, target_context)) is not None:
-                    return found
-            except Exception:  # whatever a damaged file leads to: it is as good as none
+                if (loaded := layer.load_overload(sig, target_context)) is not None:
+                    return loaded
+            except Exception:  # a damaged file may raise anything; it counts as missing
                 if layer is self._layers[-1]:
                     with suppress(OSError):
                         self.flush()
@@ -192,11 +192,11 @@ class LoopCache(NullCache):
         try:
             lock.acquire()
         except (Timeout, OSError, NotImplementedError):
-            return  # compiling twice is better than not at all
+            return  # compile without the lock, at worst twice
         self._lock = lock
 
     def release(self) -> None:
-        """Let other processes compile."""
+        """Release the lock, so that other processes can compile."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -217,7 +217,7 @@ class _LayerFiles(CompileResultCacheImpl):
 
 
 class _Folder(_CacheLocator):
-    """Tells numba which files a function has in a folder."""
+    """Gives numba the file names of a function in a folder."""
 
     def __init__(self, folder: Path, line: int = 0):
         self._folder, self._line = folder, line

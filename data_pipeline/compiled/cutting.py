@@ -1,107 +1,75 @@
-"""Where sentences that are too long are cut, as bytes of UTF-8 and as ids.
-
-What each character is comes from ``characters.py``.
-"""
+"""Compiled loops that cut sentences that are too long, as UTF-8 and as ids."""
 
 import numpy as np
 
 from data_pipeline.compiled import compiled
-from data_pipeline.compiled.utf8 import after_space, before, decoded, is_space
+from data_pipeline.compiled.character_kinds import JOINED, kind_at, kind_before
+from data_pipeline.compiled.utf8 import after_space, before, character_start, is_space
 
-TAGS = 0xE0000
-"""Code points from here on are part of the character before them."""
-
-PAUSE, JOINED, JOINS, FLAG = 1, 2, 4, 8
-"""What a character is, as bits: a comma or the like; never parted from the character before, from the one behind, and
-from the other half of a flag."""
+PAUSE, JOINS, FLAG = 1, 4, 8
+"""Bits of a character beside JOINED: punctuation such as a comma; extends the character after it; half of a flag."""
 
 
 @compiled
-def kind_at(data, place, stop, kinds):
-    """(bits of the character at ``place``, its bytes); (0, 0) at the end."""
-    if place >= stop:
-        return np.uint8(0), 0
-    point, width = decoded(data, place)
-    if point < len(kinds):
-        return kinds[point], width
-    return np.uint8(JOINED if point >= TAGS else 0), width
-
-
-@compiled
-def kind_before(data, place, start, kinds):
-    """Bits of the character that ends at ``place``; 0 at the start."""
-    if place <= start:
-        return np.uint8(0)
-    return kind_at(data, before(data, place, start), place, kinds)[0]
-
-
-@compiled
-def pieces(data, spans, parts, kinds):
-    """Cut spans into about equal pieces: at spaces, else behind a comma, else between characters with their marks.
+def cut_spans(data, spans, parts, kinds):
+    """Cut spans into pieces of about equal length: at spaces, else behind a comma, else between grapheme clusters.
 
     Args:
         data: uint8 UTF-8.
         spans: int64 [spans, 2].
-        parts: int64 [spans]: how many pieces of each, at most.
+        parts: int64 [spans]: most pieces of each.
+        kinds: uint8 [code points]: bits of each character.
 
     Returns:
-        (int64 [pieces, 2], int64 [spans] pieces of each); only white space lies between those of a span.
+        (int64 [pieces, 2], int64 [spans] pieces of each); only white space is left out between the pieces of a span.
     """
-    found = np.empty((parts.sum(), 2), np.int64)
+    pieces = np.empty((parts.sum(), 2), np.int64)
     counts = np.zeros(len(spans), np.int64)
     total = 0
     for number in range(len(spans)):
         start, stop = spans[number]
         for left in range(parts[number], 0, -1):
-            end = stop if left == 1 else cut(data, start, stop, start + (stop - start) // left, kinds)
-            found[total, 0], found[total, 1] = start, end
-            while is_space(data[found[total, 1] - 1]):
-                found[total, 1] -= 1
+            end = stop if left == 1 else cut_place(data, start, stop, start + (stop - start) // left, kinds)
+            pieces[total, 0], pieces[total, 1] = start, end
+            while is_space(data[pieces[total, 1] - 1]):
+                pieces[total, 1] -= 1
             total += 1
             counts[number] += 1
             start = after_space(data, end, stop)
             if start == stop:
                 break
-    return found[:total], counts
+    return pieces[:total], counts
 
 
 @compiled
-def cut(data, start, stop, aimed, kinds):
-    """Where the piece that begins at ``start`` ends, near ``aimed``; ``stop`` where there is no place to cut."""
-    aimed = max(aimed, start + 1)
-    earliest = start + (aimed - start) // 2
-    place = aimed
+def cut_place(data, start, stop, target, kinds):
+    """Return the end of the piece that begins at ``start``, near ``target``; ``stop`` if it cannot be cut."""
+    target = max(target, start + 1)
+    earliest = start + (target - start) // 2
+    place = target
     while place > earliest and not is_space(data[place]):
         place -= 1
     if place > earliest:
         return place
-    place = character_at(data, start, aimed)
+    place = character_start(data, start, target)
     while place > earliest and not kind_before(data, place, start, kinds) & PAUSE:
         place = before(data, place, start)
     if place > earliest and may_cut(data, start, place, stop, kinds):
         return place
-    place = character_at(data, start, aimed)
+    place = character_start(data, start, target)
     while place > start and not may_cut(data, start, place, stop, kinds):
         place = before(data, place, start)
     if place > start:
         return place
-    place = aimed
+    place = target
     while place < stop and (data[place] & 0xC0 == 0x80 or not may_cut(data, start, place, stop, kinds)):
         place += 1
     return place
 
 
 @compiled
-def character_at(data, start, place):
-    """Where the character that ``place`` lies in begins."""
-    while place > start and data[place] & 0xC0 == 0x80:
-        place -= 1
-    return place
-
-
-@compiled
 def may_cut(data, start, place, stop, kinds):
-    """Is ``place`` between two characters as a reader sees them (Unicode's grapheme clusters), or nearly?"""
+    """Return whether ``place`` is between two grapheme clusters (UAX 29, simplified)."""
     earlier, later = kind_before(data, place, start, kinds), kind_at(data, place, stop, kinds)[0]
     if later & JOINED or earlier & JOINS:
         return False
@@ -115,17 +83,17 @@ def may_cut(data, start, place, stop, kinds):
 
 
 @compiled
-def token_pieces(ids, offsets, longest, after_space):
-    """Cut rows of ids into about equal pieces before tokens that stand behind white space.
+def cut_tokens(ids, offsets, longest, after_space):
+    """Cut rows of ids into pieces of about equal length before tokens that follow white space.
 
     Args:
         ids: [tokens] of all rows.
         offsets: int64 [rows + 1].
-        longest: tokens of a piece, at most.
-        after_space: bool [V].
+        longest: most tokens of a piece.
+        after_space: bool [V]: white space stands before the token.
 
     Returns:
-        (int64 [pieces] tokens of each, int64 [rows] pieces of each); a row that has no such place is one piece.
+        (int64 [pieces] tokens of each, int64 [rows] pieces of each); a row without such a token is one piece.
     """
     counts = np.ones(len(offsets) - 1, np.int64)
     lengths = np.empty(2 * (len(ids) // longest + len(offsets)), np.int64)
@@ -134,7 +102,7 @@ def token_pieces(ids, offsets, longest, after_space):
         place, stop, first = offsets[row], offsets[row + 1], total
         while stop - place > longest:
             left = (stop - place + longest - 1) // longest
-            end = token_cut(ids, place, (stop - place + left - 1) // left, longest, after_space)
+            end = token_cut_place(ids, place, (stop - place + left - 1) // left, longest, after_space)
             if end == place:
                 total, place = first, offsets[row]
                 break
@@ -147,12 +115,12 @@ def token_pieces(ids, offsets, longest, after_space):
 
 
 @compiled
-def token_cut(ids, place, aimed, longest, after_space):
-    """Where the piece that begins at ``place`` ends: near ``aimed`` tokens; ``place`` where it cannot end."""
-    for end in range(place + aimed, place + aimed // 2, -1):
+def token_cut_place(ids, place, target, longest, after_space):
+    """Return the end of the piece that begins at ``place``, near ``target`` tokens; ``place`` if it cannot be cut."""
+    for end in range(place + target, place + target // 2, -1):
         if after_space[ids[end]]:
             return end
-    for end in range(place + aimed + 1, place + longest + 1):
+    for end in range(place + target + 1, place + longest + 1):
         if after_space[ids[end]]:
             return end
     return place

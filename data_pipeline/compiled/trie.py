@@ -2,27 +2,32 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
+from data_pipeline.compiled import compiled, inlined
 
 NONE = -1
+ONE, TWO, FOUR = np.uint32(1), np.uint32(2), np.uint32(4)
+"""Unsigned, so that numba does not handle negative indices."""
 
 
 @compiled
 def build_trie(pieces, starts, values):
-    """Double array (Aoe 1989) of byte strings -> uint32 [4 x nodes]: base, parent and value + 1 of each node, the root
-    first; four numbers to a node, so that one look into memory is enough.
+    """Build a double-array trie (Aoe 1989) of byte strings.
 
     Args:
-        pieces: uint8, the strings end to end, sorted.
+        pieces: uint8, the concatenated strings, sorted.
         starts: int64 [strings + 1].
         values: int32 [strings], 0 or more.
+
+    Returns:
+        uint32 [4 x nodes]: base, parent and value + 1 of each node, the root first; four numbers to a node, so that one
+        access loads them all.
     """
     size = 1024
     base, check, value = np.zeros(size, np.int32), np.full(size, NONE, np.int32), np.full(size, NONE, np.int32)
     check[0] = 0
-    # Each entry of the stack is a node with the strings [first, last) below it, equal up to ``depth``.
+    # An entry of the stack: a node and the strings [first, last) below it, equal up to ``depth``.
     stack = [(np.int64(0), 0, len(starts) - 1, 0)]
-    # Slots below a byte's range are never reached, so that places are never below 1.
+    # Starting at 256, no place minus a byte is below 1.
     free = roomy = 256
     while len(stack):
         node, first, last, depth = stack.pop()
@@ -55,7 +60,7 @@ def build_trie(pieces, starts, values):
             place += 1
             probes += 1
         if probes > 64:
-            # What lies before is too full for nodes of several children; gaps there are left to those of one.
+            # The slots before are too full for nodes with several children; nodes with one child fill the gaps.
             roomy = place + lowest
         base[node] = place
         for number in range(len(groups) - 1):
@@ -71,7 +76,31 @@ def build_trie(pieces, starts, values):
 
 
 @compiled
-def grow(old, size, rest):
-    new = np.full(size, rest, old.dtype)
+def grow(old, size, fill):
+    new = np.full(size, fill, old.dtype)
     new[: len(old)] = old
     return new
+
+
+@inlined
+def child_of(trie, node, byte):
+    """Return the child of a node for a byte, 0 (the root) if there is none."""
+    child = trie[FOUR * node] + np.uint32(byte)
+    return child if trie[FOUR * child + ONE] == node else np.uint32(0)
+
+
+@inlined
+def piece_at(trie, node):
+    """Return the id of the piece that ends at a node, or NONE."""
+    return np.int64(trie[FOUR * node + TWO]) - 1
+
+
+@inlined
+def find_piece(buffer, start, stop, trie):
+    """Return the id of the piece ``buffer[start:stop]``, or NONE."""
+    node = np.uint32(0)
+    for place in range(start, stop):
+        node = child_of(trie, node, buffer[place])
+        if node == 0:
+            return NONE
+    return piece_at(trie, node)

@@ -1,15 +1,15 @@
-"""Characters and white space in UTF-8, for the other compiled files."""
+"""Characters and white space in UTF-8."""
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
+from data_pipeline.compiled import compiled, inlined
 
 TAB, SPACE, NEWLINE = 9, 32, 10
 
 
 @compiled
 def decoded(data, place):
-    """(code point, bytes) of the character at ``place``."""
+    """Return (code point, bytes) of the character at ``place``."""
     byte = np.int64(data[place])
     if byte < 0x80:
         return byte, 1
@@ -21,12 +21,25 @@ def decoded(data, place):
     return high | (np.int64(data[place + 2]) & 0x3F) << 6 | np.int64(data[place + 3]) & 0x3F, 4
 
 
+@inlined
+def length_of_character(byte):
+    return 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+
+
 @compiled
 def before(data, place, start):
-    """Where the character before ``place`` begins; ``place`` where there is none."""
+    """Return where the character before ``place`` begins; ``place`` at the start."""
     if place <= start:
         return place
     place -= 1
+    while place > start and data[place] & 0xC0 == 0x80:
+        place -= 1
+    return place
+
+
+@compiled
+def character_start(data, start, place):
+    """Return where the character that contains the byte ``place`` begins."""
     while place > start and data[place] & 0xC0 == 0x80:
         place -= 1
     return place

@@ -30,7 +30,8 @@ from data_pipeline.examples.sentences import find_sentences
 from data_pipeline.examples.spans import hide_spans
 from data_pipeline.ragged import Columns, Ragged, boundaries, concatenate
 from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.tokenizer import Special, Tokenizer, loaded
+from data_pipeline.tokenizers.special_tokens import Special
+from data_pipeline.tokenizers.tokenizer import Tokenizer, load_cached
 
 
 class Recipe(NamedTuple):
@@ -85,7 +86,7 @@ class Tokenised(NamedTuple):
 
 def make_examples(group: Group, recipe: Recipe, folder: Path) -> Rows:
     """Tokenise, segment and corrupt one group into a file under ``folder``."""
-    tokenizer = loaded(recipe.tokenizer, recipe.tokenizer_sha256)
+    tokenizer = load_cached(recipe.tokenizer, recipe.tokenizer_sha256)
     text = _tokenised(group, tokenizer, recipe.segment)
     passes = text.times * recipe.segment.dupe_factor if group.split == "train" else np.minimum(text.times, 1)
     counts = _counted(text, tokenizer)

@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from configs import Section
-from data_pipeline.compiled import rows
+from data_pipeline.compiled import masking
 from data_pipeline.ragged import Columns, Ragged
 from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.tokenizer import Special, Tokenizer
+from data_pipeline.tokenizers.special_tokens import Special
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 class CorruptConfig(Section):
@@ -113,19 +114,19 @@ def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw:
     special = vocabulary.special
     assert special.mask is not None, "prepare refuses a tokenizer without a mask"
     begins, longest = UNITS[config.kind](vocabulary.starts_word, config)
-    kinds = np.where(begins, rows.BEGINS, rows.CONTINUES).astype(np.uint8)
+    kinds = np.where(begins, masking.BEGINS, masking.CONTINUES).astype(np.uint8)
     if vocabulary.ends_word is not None:
-        kinds[vocabulary.ends_word] |= rows.ENDS
-    kinds[[special.cls, special.sep, special.pad]] = rows.SPECIAL
+        kinds[vocabulary.ends_word] |= masking.ENDS
+    kinds[[special.cls, special.sep, special.pad]] = masking.SPECIAL
     runs = np.cumsum(1 / np.arange(1, longest + 1))
     values = tokens.values.copy()
     assert values.max(initial=0) < len(kinds), "ids beyond the vocabulary"
-    positions, labels, offsets = rows.hide(
+    positions, labels, offsets = masking.mask_rows(
         values,
         tokens.offsets,
         kinds,
         runs / runs[-1],
-        (config.mask_probability, config.maximum_predictions or rows.NO_LIMIT),
+        (config.mask_probability, config.maximum_predictions or masking.NO_LIMIT),
         (special.mask, config.mask_share, config.mask_share + config.random_share),
         vocabulary.ordinary,
         draw.integers(2**64, dtype=np.uint64),

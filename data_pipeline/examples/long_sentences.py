@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.characters import cutting_kinds
-from data_pipeline.compiled.cutting import pieces, token_pieces
+from data_pipeline.compiled.cutting import cut_spans, cut_tokens
 from data_pipeline.ragged import Ragged, boundaries
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 
@@ -51,12 +51,12 @@ def cut_to_fit(texts: Ragged, found: Ragged, encode: Encode, longest: int, after
     lengths = ids.lengths
     whole = np.zeros(len(lengths), bool)
     while True:
-        sizes, counts = token_pieces(ids.values, ids.offsets, longest, after_space)
+        sizes, counts = cut_tokens(ids.values, ids.offsets, longest, after_space)
         too_long = (ids.lengths > longest) & (counts == 1) & ~whole
         if not too_long.any():
             break
         parts = np.ceil(ids.lengths[too_long] * MORE_PIECES / longest).astype(np.int64)
-        made, cuts = pieces(texts.values, found.values[too_long], parts, cutting_kinds())
+        made, cuts = cut_spans(texts.values, found.values[too_long], parts, cutting_kinds())
         again = _encode_pieces(texts, found, np.flatnonzero(too_long), Ragged(made, boundaries(cuts)), encode)
         found, ids, whole = _replaced(found, ids, too_long, Ragged(made, boundaries(cuts)), again)
     owners = np.repeat(np.arange(len(found.lengths)), found.lengths)

@@ -18,13 +18,13 @@ import numpy as np
 from pydantic import Field
 
 from configs import Section
-from data_pipeline.compiled import rows
+from data_pipeline.compiled import segmenting
 
 KINDS: dict[str, Callable[..., np.ndarray]] = {
-    "next_sentence": rows.next_sentence,
-    "sentence_order": rows.sentence_order,
-    "full_sentences": rows.full_sentences,
-    "contiguous": rows.contiguous,
+    "next_sentence": segmenting.next_sentence,
+    "sentence_order": segmenting.sentence_order,
+    "full_sentences": segmenting.full_sentences,
+    "contiguous": segmenting.contiguous,
 }
 PAIRS = ("next_sentence", "sentence_order")
 

@@ -4,7 +4,7 @@ Sentences end with the characters that have Unicode's property Sentence_Terminal
 a space and something follow that can begin a sentence, and no abbreviation, ordinal or date is before it. East Asian
 marks need no space; they end nothing inside of a title in \u300a\u300b or of a question in parentheses, and not before
 who said it. A blank line, and the end of a line before an item of a list, always end a sentence.
-``compiled/sentences.py`` has the rules, ``sentence_words.py`` the words.
+``compiled/sentence_marks.py`` has the rules, ``sentence_words.py`` the words.
 """
 
 import re
@@ -14,24 +14,24 @@ from itertools import chain
 import numpy as np
 
 from data_pipeline.characters import splitting_kinds
-from data_pipeline.compiled import read_only
+from data_pipeline.compiled import read_only, splitting, word_table
 from data_pipeline.compiled import sentences as compiled
 from data_pipeline.examples import sentence_words as words
 from data_pipeline.ragged import Ragged, boundaries
 
 FOLDED = {
-    compiled.NEVER_LAST: words.NEVER_LAST.values(),
-    compiled.SOMETIMES_LAST: words.SOMETIMES_LAST.values(),
-    compiled.BEFORE_NUMBERS: [words.BEFORE_NUMBERS],
-    compiled.COMPOUND: [words.COMPOUNDS],
-    compiled.BEFORE_ORDINAL: [words.BEFORE_ORDINALS],
+    splitting.NEVER_LAST: words.NEVER_LAST.values(),
+    splitting.SOMETIMES_LAST: words.SOMETIMES_LAST.values(),
+    splitting.BEFORE_NUMBERS: [words.BEFORE_NUMBERS],
+    splitting.COMPOUND: [words.COMPOUNDS],
+    splitting.BEFORE_ORDINAL: [words.BEFORE_ORDINALS],
 }
 """Bit -> words without their last full stop, whatever their case."""
 AS_WRITTEN = {
-    compiled.STARTER: words.STARTERS.values(),
-    compiled.VERB: words.VERBS.values(),
-    compiled.QUOTATIVE: [words.QUOTATIVES],
-    compiled.ORDINAL: [words.ORDINALS],
+    splitting.STARTER: words.STARTERS.values(),
+    splitting.VERB: words.VERBS.values(),
+    splitting.QUOTATIVE: [words.QUOTATIVES],
+    splitting.ORDINAL: [words.ORDINALS],
 }
 OTHER_SPACE = re.compile(r"[^\S\n ]")
 
@@ -51,7 +51,9 @@ def find_sentences(texts: Ragged) -> Ragged:
     Returns:
         int64 [sentences, 2], a row of them for each text: first byte, and the one after the last.
     """
-    found, counts = compiled.sentences(read_only(texts.values), texts.offsets, splitting_kinds(), _leads(), _words())
+    found, counts = compiled.find_sentences(
+        read_only(texts.values), texts.offsets, splitting_kinds(), _leads(), _words()
+    )
     return Ragged(found, boundaries(counts))
 
 
@@ -75,8 +77,8 @@ def _words() -> np.ndarray:
         *((word, bit) for bit, groups in AS_WRITTEN.items() for group in groups for word in group.split()),
     ]
     data = [np.frombuffer(word.encode(), np.uint8) for word, _ in each]
-    codes = [compiled.hashed(word, 0, len(word), False, compiled.FIRST_CODE) for word in data]
-    return compiled.table_of(np.array(codes, np.uint64), np.array([bit for _, bit in each], np.uint64))
+    codes = [word_table.hash_word(word, 0, len(word), False, word_table.FNV_OFFSET) for word in data]
+    return word_table.build_table(np.array(codes, np.uint64), np.array([bit for _, bit in each], np.uint64))
 
 
 def _in_any_case(given: list[str]) -> set[str]:

@@ -1,1 +1,1 @@
-"""Tokenizers: configured, trained, read from folders, and run by one of three engines."""
+"""Tokenizers: configuration, training, reading files, and the engines that encode text."""

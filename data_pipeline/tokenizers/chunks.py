@@ -1,16 +1,16 @@
-"""Which stretches of a document a tokenizer is given, so that their ids end to end are those of the document.
+"""Chunks of a document that are encoded on their own, whose concatenated ids are those of the whole document.
 
-Sentences are encoded for themselves, because segments begin and end with them. What stood between two of them, white
-space or nothing, must not be lost or invented there:
+Segments begin and end at sentences, so sentences are encoded one by one. White space between two of them must neither
+be lost nor added:
 
-| tokenizer                                   | given                                   | mark at the border      |
-|---------------------------------------------|-----------------------------------------|-------------------------|
-| sentencepiece that removes extra spaces     | the sentence                            | where white space stood |
-| sentencepiece that keeps them, byte-level   | the white space before it, the sentence | none, it is in there    |
-| WordPiece                                   | the sentence                            | none                    |
+| tokenizer                                   | chunk                                   | space added to the chunk |
+|---------------------------------------------|-----------------------------------------|--------------------------|
+| sentencepiece that removes extra spaces     | the sentence                            | where white space stood  |
+| sentencepiece that keeps them, byte-level   | the white space before it, the sentence | no, the chunk has it     |
+| WordPiece                                   | the sentence                            | no                       |
 
-Only at the start of a document a tokenizer does what it does to every text. Where white space is at the end of words
-(treat_whitespace_as_suffix), all of this is turned around.
+Only the first chunk of a document gets what the tokenizer adds to every text. Tokenizers that mark the end of words
+(treat_whitespace_as_suffix) have all of this mirrored.
 """
 
 from typing import NamedTuple
@@ -22,23 +22,23 @@ from data_pipeline.ragged import Ragged
 NEWLINE = 10
 
 
-class Joints(NamedTuple):
-    """How a tokenizer treats the ends of a text."""
+class SpaceRules(NamedTuple):
+    """How a tokenizer encodes white space at the ends of a text."""
 
-    marks: bool
-    """Of its own accord it adds white space to the start of a text (to the end of it, with ``suffix``)."""
+    adds_space: bool
+    """By default it adds white space to the start of a text (to the end of it, with ``suffix``)."""
     keeps_spaces: bool
-    """White space at the ends of a text is encoded as it is, and not removed."""
+    """White space at the ends of a text is encoded and not removed."""
     keeps_newlines: bool
     """A newline is decoded as a newline."""
     suffix: bool = False
-    """The mark of white space is at the end of a word."""
-    cuts_at_spaces: bool = False
-    """No piece reaches over white space, and white space leaves nothing but a mark."""
+    """White space is part of the piece before it."""
+    splits_at_spaces: bool = False
+    """No piece extends over white space, and white space is encoded as a mark only."""
 
 
 class Chunks(NamedTuple):
-    """Stretches of text, in order."""
+    """Spans of text, in order."""
 
     spans: np.ndarray
     """int64 [chunks, 2]: first byte of each, and the one after the last."""
@@ -48,63 +48,65 @@ class Chunks(NamedTuple):
     """int64 [documents]: chunks of each."""
 
 
-def of_sentences(data: np.ndarray, documents: np.ndarray, sentences: Ragged, joints: Joints) -> Chunks:
-    """A chunk for each sentence.
+def sentence_chunks(data: np.ndarray, documents: np.ndarray, sentences: Ragged, rules: SpaceRules) -> Chunks:
+    """Return a chunk for each sentence.
 
     Args:
         data: uint8 UTF-8 of all documents.
         documents: int64 [documents + 1]: where each starts.
         sentences: int64 [sentences, 2], a row of them for each document.
+        rules: of the tokenizer.
     """
     starts, stops = sentences.values.T
-    first, last, before, after = _around(documents, sentences)
-    if joints.suffix:
-        spans = np.stack([np.where(first, before, starts), after], axis=1)
-        border, gap, edge = last, after > stops, after - 1
+    is_first, is_last, gap_start, gap_stop = _neighbors(documents, sentences)
+    if rules.suffix:
+        spans = np.stack([np.where(is_first, gap_start, starts), gap_stop], axis=1)
+        at_end, has_gap, gap_byte = is_last, gap_stop > stops, gap_stop - 1
     else:
-        spans = np.stack([before, np.where(last, after, stops)], axis=1)
-        border, gap, edge = first, starts > before, before
-    if joints.keeps_spaces:
-        gap &= False
-    elif joints.keeps_newlines:
-        gap[gap] = data[edge[gap]] != NEWLINE
-    return Chunks(spans, np.where(border, joints.marks, gap), sentences.lengths)
+        spans = np.stack([gap_start, np.where(is_last, gap_stop, stops)], axis=1)
+        at_end, has_gap, gap_byte = is_first, starts > gap_start, gap_start
+    if rules.keeps_spaces:
+        has_gap &= False
+    elif rules.keeps_newlines:
+        has_gap[has_gap] = data[gap_byte[has_gap]] != NEWLINE
+    return Chunks(spans, np.where(at_end, rules.adds_space, has_gap), sentences.lengths)
 
 
-def of_documents(documents: np.ndarray, sentences: Ragged, joints: Joints) -> Chunks:
-    """As few chunks as give the ids of the whole documents; for rows that are cut anywhere.
+def document_chunks(documents: np.ndarray, sentences: Ragged, rules: SpaceRules) -> Chunks:
+    """Return as few chunks as give the ids of whole documents, for rows that may be cut anywhere.
 
     Args:
-        documents, sentences: as in :func:`of_sentences`.
+        documents, sentences, rules: as in :func:`sentence_chunks`.
     """
-    if not joints.cuts_at_spaces:
-        full = sentences.lengths > 0
-        spans = np.stack([documents[:-1], documents[1:]], axis=1)[full]
-        return Chunks(spans, np.full(len(spans), joints.marks), full.astype(np.int64))
-    # Short chunks are encoded faster, and white space is a border to every piece.
+    if not rules.splits_at_spaces:
+        has_text = sentences.lengths > 0
+        spans = np.stack([documents[:-1], documents[1:]], axis=1)[has_text]
+        return Chunks(spans, np.full(len(spans), rules.adds_space), has_text.astype(np.int64))
+    # Short chunks are encoded faster, and no piece extends over white space.
     starts, stops = sentences.values.T
-    first, _, before, _ = _around(documents, sentences)
-    numbers = np.flatnonzero(first | (starts > before))
+    is_first, _, gap_start, _ = _neighbors(documents, sentences)
+    numbers = np.flatnonzero(is_first | (starts > gap_start))
     ends = stops[np.append(numbers[1:], len(starts)) - 1]
     owners = np.repeat(np.arange(len(sentences.lengths)), sentences.lengths)[numbers]
     counts = np.bincount(owners, minlength=len(sentences.lengths))
-    return Chunks(np.stack([starts[numbers], ends], axis=1), np.where(first[numbers], joints.marks, True), counts)
+    marked = np.where(is_first[numbers], rules.adds_space, True)
+    return Chunks(np.stack([starts[numbers], ends], axis=1), marked, counts)
 
 
 def texts_at(data: np.ndarray, spans: np.ndarray) -> list[str]:
-    """The stretches as they are."""
+    """Return the text of each span of UTF-8 bytes."""
     content = data.tobytes()
     return [content[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans.tolist()]
 
 
-def _around(documents: np.ndarray, sentences: Ragged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(bool: first of its document, bool: last of it, where the text before it ends, where the text after it starts) of
-    each sentence; the ends of its document where there is none."""
+def _neighbors(documents: np.ndarray, sentences: Ragged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each sentence: (bool: first of its document, bool: last of it, end of the previous sentence, start of the
+    next); the ends of its document where there is none."""
     starts, stops = sentences.values.T
-    full = sentences.lengths > 0
-    firsts, lasts = sentences.offsets[:-1][full], sentences.offsets[1:][full] - 1
-    first, last = np.zeros(len(starts), bool), np.zeros(len(starts), bool)
-    first[firsts] = last[lasts] = True
+    has_text = sentences.lengths > 0
+    firsts, lasts = sentences.offsets[:-1][has_text], sentences.offsets[1:][has_text] - 1
+    is_first, is_last = np.zeros(len(starts), bool), np.zeros(len(starts), bool)
+    is_first[firsts] = is_last[lasts] = True
     before, after = np.append(0, stops[:-1])[: len(starts)], np.append(starts[1:], 0)[: len(starts)]
-    before[firsts], after[lasts] = documents[:-1][full], documents[1:][full]
-    return first, last, before, after
+    before[firsts], after[lasts] = documents[:-1][has_text], documents[1:][has_text]
+    return is_first, is_last, before, after

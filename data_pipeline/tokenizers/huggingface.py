@@ -1,20 +1,20 @@
-"""A tokenizer in the files of Hugging Face's transformers, and back.
+"""Writes and reads a tokenizer as files of Hugging Face's transformers.
 
-Text gets the same ids there as here, but for these known limits, which are the tokenizers library's own:
+Both give text the same ids, but for these limits of the tokenizers library:
 
-- A special token's name in a text ("[MASK]") is that token there, which is what fill-mask needs; here it is text. The
-  names of bytes ("<0x41>", with tokenizer.byte_fallback) are those bytes there.
-- Combining marks in an order that Unicode does not compose ("a", grave, dot below) are composed in another way there:
-  4326 of the 13824 pairs of marks (U+0300 to U+032F) on a, e, i, o, u and s, or only the first of the two stays. Of all
-  139453 characters one normalises otherwise (U+0344), and of the 13233 that can be written apart, one (U+11938).
-- Where two unigram segmentations score equally, sums of other precision may decide otherwise, and where a byte pair
-  can be made of two pairs of pieces, another may come first.
-- ALBERT's own model file is taken as it is; in a folder with transformers' settings their folding of case and accents
-  is put into it.
+- A special token's name in a text ("[MASK]") is that token in transformers, which fill-mask needs; here it is text. The
+  names of bytes ("<0x41>", with tokenizer.byte_fallback) are those bytes in transformers.
+- Combining marks in an order that Unicode does not compose ("a", grave, dot below) are composed differently: 4326 of
+  the 13824 pairs of marks (U+0300 to U+032F) on a, e, i, o, u and s, or only the first of the two is kept. Of all
+  139453 characters one normalizes differently (U+0344), and of the 13233 that have a decomposition, one (U+11938).
+- Of unigram segmentations with equal scores, sums of another precision may choose another, and of two merges to one
+  piece another may come first.
+- ALBERT's own model file is used unchanged; in a folder with transformers' settings, their folding of case and accents
+  is compiled into it.
 
 Counted over 33888 paragraphs of English and Chinese books (2.2 million characters), with four models of 6000 pieces:
-unigram and BPE, each folded without bytes and unfolded with them. Two paragraphs differ, both with the unfolded unigram
-model, in a near tie ("l" "op" here, "lo" "p" there).
+unigram and BPE, each lowercase without byte fallback and cased with it. Two paragraphs differ, both with the cased
+unigram model, in a near tie ("l" "op" here, "lo" "p" there).
 """
 
 import json
@@ -23,31 +23,32 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import ConfigError
-from data_pipeline.tokenizers.folder import read_folder
+from data_pipeline.tokenizers.files import read_bytes
+from data_pipeline.tokenizers.load_engine import is_tokenizer_json
+from data_pipeline.tokenizers.pretrained_files import read_pretrained
 from data_pipeline.tokenizers.special_tokens import OTHER_NAMES, PIECES, SENTINEL
 from data_pipeline.tokenizers.tokenizer_json import base, pieces, with_special
-from data_pipeline.tokenizers.vocabulary_engine import is_description
 
 ENCODER = ("cls", "A", "sep", "B", "sep")
-"""What stands around a pair of texts; the second has type 1."""
+"""Template of a pair of texts; the second has type 1."""
 ROLES = {"pad": "pad", "unk": "unk", "cls": "cls", "sep": "sep", "mask": "mask"}
 """Name of a token in transformers -> role here."""
 ENDS = {"bos": "cls", "eos": "sep"}
 
 
 class Kind(NamedTuple):
-    """What transformers knows of one model type's tokenizer."""
+    """Tokenizer settings of one model type of transformers."""
 
     template: tuple[str, ...]
     roles: dict[str, str]
     config: dict[str, str]
     """Key of ``config.json`` -> role."""
     typed: bool = False
-    """The model can tell first from second segment."""
+    """The model has token types for the first and the second segment."""
     strips: bool = True
-    """[MASK] takes the space before it away, as in the model type's own class."""
+    """[MASK] strips the space before it, as in the model type's own class."""
     sentencepiece: str = "tokenizer.model"
-    """The name of such a file in transformers' class."""
+    """File name of a sentencepiece model in transformers' class."""
     optional: tuple[str, ...] = ()
     """Roles of the template that a vocabulary may lack."""
 
@@ -89,36 +90,33 @@ KINDS = {
     ),
 }
 KINDS["switch_transformers"] = KINDS["t5"]
-"""By the model type of transformers. Rows of T5 begin with [CLS] here; T5's own model has no such piece, so that rows
-made with it begin with its </s>, which it has not met in that place. Targets have no [CLS]: take it off what
-``text_target`` gives."""
+"""By model type of transformers. Rows of T5 begin with [CLS] here; T5's own vocabulary has no such piece, so rows made
+with it begin with its </s>, although it was not trained so. Targets have no [CLS]: remove it from the result of
+``text_target``."""
 
 
 def write_tokenizer(
     tokenizer_file: Path, folder: Path, model_type: str, positions: int | None, segments: int = 2
 ) -> dict[str, int]:
-    """Write the files that ``transformers.AutoTokenizer.from_pretrained(folder)`` reads.
+    """Write files for ``transformers.AutoTokenizer.from_pretrained(folder)``.
 
     Args:
         tokenizer_file: a dataset's or a run's ``tokenizer.model``.
-        folder: where to; made if it is missing.
+        folder: output; created if it is missing.
         model_type: as in ``config.json``, a key of ``KINDS``.
-        positions: tokens that the model can read; None for no limit.
-        segments: rows of the model's table of segments; with one, both texts have type 0 and no types are given.
+        positions: longest input in tokens; None for no limit.
+        segments: rows of the model's segment embedding; with one, there are no token types.
 
     Returns:
-        The special ids that a ``config.json`` needs, by its keys.
+        The special ids for a ``config.json``, by its keys.
 
     Raises:
-        ConfigError: the file is no tokenizer or lacks a special token, or the model type is none of these.
+        ConfigError: the file is not a tokenizer or lacks a special token, or the model type is not supported.
     """
     if model_type not in KINDS:
-        raise ConfigError(f"model type '{model_type}' has no tokenizer files here; the types are {', '.join(KINDS)}")
+        raise ConfigError(f"model type '{model_type}' is not supported; the types are {', '.join(KINDS)}")
     kind = KINDS[model_type]
-    try:
-        model = tokenizer_file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{tokenizer_file}: the tokenizer model cannot be read ({error.strerror})") from None
+    model = read_bytes(tokenizer_file)
     parts = base(model, str(tokenizer_file))
     ids = {piece: token for token, piece in enumerate(pieces(parts))}
     named = _named(ids)
@@ -154,23 +152,23 @@ def write_tokenizer(
 
 
 def read_tokenizer(folder: Path) -> bytes:
-    """The bytes of a ``tokenizer.model`` from a folder of transformers; those that ``write_tokenizer`` was given.
+    """Return the bytes of a ``tokenizer.model`` from a folder of transformers; the inverse of ``write_tokenizer``.
 
-    Whether it has the special tokens that rows need is seen where it is loaded.
+    Special tokens are checked when it is loaded.
 
     Raises:
-        ConfigError: the folder has no tokenizer of a known kind.
+        ConfigError: the folder has no tokenizer of a supported kind.
     """
-    return read_folder(folder)
+    return read_pretrained(folder)
 
 
 def _named(ids: dict[str, int]) -> dict[str, str]:
     """Role -> the piece that has it."""
-    found = {}
-    for role, usual in PIECES.items():
-        there = [piece for piece in (usual, *OTHER_NAMES[role]) if piece in ids]
-        found |= {role: there[0]} if there else {}
-    return found
+    named = {}
+    for role, default in PIECES.items():
+        present = [piece for piece in (default, *OTHER_NAMES[role]) if piece in ids]
+        named |= {role: present[0]} if present else {}
+    return named
 
 
 def _check(named: dict[str, str], kind: Kind, model_type: str, path: Path) -> None:
@@ -181,10 +179,10 @@ def _check(named: dict[str, str], kind: Kind, model_type: str, path: Path) -> No
 
 
 def _sentinels(ids: dict[str, int]) -> list[str]:
-    found: list[str] = []
-    while (name := SENTINEL.format(len(found))) in ids:
-        found.append(name)
-    return found
+    names: list[str] = []
+    while (name := SENTINEL.format(len(names))) in ids:
+        names.append(name)
+    return names
 
 
 def _additional(sentinels: list[str]) -> dict[str, list[str]]:
@@ -192,7 +190,7 @@ def _additional(sentinels: list[str]) -> dict[str, list[str]]:
 
 
 def _settings(parts: dict[str, Any]) -> dict[str, Any]:
-    """What transformers' classes for vocabulary files ask for."""
+    """Settings of transformers' classes for vocabulary files."""
     model, normalizer = parts["model"]["type"], parts["normalizer"] or {}
     if normalizer.get("type") == "BertNormalizer" and model == "WordPiece":
         return {
@@ -200,13 +198,13 @@ def _settings(parts: dict[str, Any]) -> dict[str, Any]:
             "strip_accents": normalizer["strip_accents"],
             "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
         }
-    cut = parts["pre_tokenizer"]
-    return {"add_prefix_space": cut["add_prefix_space"]} if cut.get("type") == "ByteLevel" else {}
+    pre_tokenizer = parts["pre_tokenizer"]
+    return {"add_prefix_space": pre_tokenizer["add_prefix_space"]} if pre_tokenizer.get("type") == "ByteLevel" else {}
 
 
 def _write_vocabulary(folder: Path, model: bytes, parts: dict[str, Any], kind: Kind) -> None:
-    """The files that the tokenizer came from."""
-    if not is_description(model):
+    """Write the tokenizer's original files."""
+    if not is_tokenizer_json(model):
         (folder / kind.sentencepiece).write_bytes(model)
     elif parts["model"]["type"] == "WordPiece":
         _write_lines(folder / "vocab.txt", pieces(parts))

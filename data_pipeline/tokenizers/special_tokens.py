@@ -1,4 +1,4 @@
-"""Names of special tokens, here and in models from elsewhere."""
+"""Names of special tokens, in models that are trained here and in published ones."""
 
 from typing import NamedTuple
 
@@ -17,10 +17,15 @@ OTHER_NAMES = {
     "sep": ("<sep>", "</s>", END_OF_TEXT),
     "mask": ("<mask>",),
 }
-"""What models from elsewhere call them, the usual name first. GPT-2 has one for all, and no mask."""
+"""Names in published models, the most common first. GPT-2 has one for all roles, and no mask."""
+KNOWN_NAMES = frozenset((*PIECES.values(), *(name for names in OTHER_NAMES.values() for name in names)))
 
 SENTINEL = "<extra_id_{}>"
-"""What stands for a hidden span, by its number in the row; T5's names."""
+"""Stands for a masked span, by its number in the row; T5's names."""
+
+
+def is_sentinel(piece: object) -> bool:
+    return isinstance(piece, str) and piece.startswith(SENTINEL.partition("{")[0])
 
 
 class Special(NamedTuple):
@@ -34,5 +39,5 @@ class Special(NamedTuple):
     """None in a vocabulary without one (GPT-2, T5)."""
 
     def ids(self) -> dict[str, int]:
-        """Role -> id, without a role that there is not."""
+        """Return role -> id of the roles that the vocabulary has."""
         return {role: token for role, token in self._asdict().items() if token is not None}

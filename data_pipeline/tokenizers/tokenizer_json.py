@@ -1,4 +1,4 @@
-"""A sentencepiece model or a description -> what Hugging Face's ``tokenizer.json`` says of it.
+"""Converts a tokenizer to Hugging Face's ``tokenizer.json``.
 
 Written here and not by the library, so that its bytes do not depend on the library's version.
 """
@@ -12,7 +12,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from configs.errors import ConfigError
-from data_pipeline.tokenizers.fast_encoding import (
+from data_pipeline.tokenizers.load_engine import is_tokenizer_json
+from data_pipeline.tokenizers.sentencepiece_proto import (
     BYTE,
     BYTE_PAIR,
     CONTROL,
@@ -23,35 +24,34 @@ from data_pipeline.tokenizers.fast_encoding import (
     WORD_START,
     model_proto,
 )
-from data_pipeline.tokenizers.vocabulary_engine import is_description
 
 MARKED = {"type": "Metaspace", "replacement": WORD_START, "prepend_scheme": "never", "split": True}
-"""Cuts before each word; the mark is already there."""
+"""Splits before each word; the mark is already there."""
 UNMARKED = {**MARKED, "prepend_scheme": "always"}
-"""Marks become spaces again, without the first."""
+"""Decodes marks as spaces, without the first."""
 KNOWN = {
     UNIGRAM: (NORMAL, UNKNOWN, CONTROL, BYTE, USER_DEFINED),
     BYTE_PAIR: (NORMAL, UNKNOWN, CONTROL, BYTE),
 }
-"""Kind of model -> kinds of pieces that Hugging Face's library can be told of."""
+"""Type of model -> types of pieces that Hugging Face's library supports."""
 VOICED = {
     kana + mark: whole
     for kana in map(chr, range(0xFF66, 0xFF9E))
     for mark in "\uff9e\uff9f"
     if len(whole := unicodedata.normalize("NFKC", kana + mark)) == 1
 }
-"""Half-width kana with a mark -> one character. The library applies sentencepiece's table to whole characters with all
-their marks, and to a long one by parts, so what consists of several is put together before."""
+"""Half-width kana with a mark -> one character. The library applies sentencepiece's table to grapheme clusters, and to
+the characters of long ones, so sequences of several characters are composed before."""
 BYTES = ({"type": "ByteFallback"}, {"type": "Fuse"})
 
 
 def base(model: bytes, name: str) -> dict[str, Any]:
-    """The parts of a ``tokenizer.json``, without special tokens or template.
+    """Return the parts of a ``tokenizer.json``, without special tokens or template.
 
     Raises:
-        ConfigError: the model is of a kind that Hugging Face's library has no name for.
+        ConfigError: the model is of a type that Hugging Face's library does not support.
     """
-    if is_description(model):
+    if is_tokenizer_json(model):
         return json.loads(model)
     try:
         proto = model_proto(model)
@@ -60,11 +60,11 @@ def base(model: bytes, name: str) -> dict[str, Any]:
     known = KNOWN.get(proto.trainer_spec.model_type, ())
     if not proto.pieces or any(piece.type not in known for piece in proto.pieces):
         raise ConfigError(
-            f"{name}: is neither a unigram nor a BPE model of ordinary pieces; train one here (tokenizer.kind) to hand "
-            "it on"
+            f"{name}: is neither a unigram nor a BPE model of ordinary pieces; train one here (tokenizer.kind) to "
+            "export it"
         )
     _check_settings(proto, name)
-    spelled = proto.trainer_spec.byte_fallback
+    byte_fallback = proto.trainer_spec.byte_fallback
     across = any(WORD_START in piece.piece[1:] for piece in proto.pieces if piece.type == NORMAL)
     marked = {**MARKED, "split": not across}
     unmarked = UNMARKED if proto.normalizer_spec.add_dummy_prefix else MARKED
@@ -76,13 +76,13 @@ def base(model: bytes, name: str) -> dict[str, Any]:
         "normalizer": {"type": "Sequence", "normalizers": _normalizers(proto.normalizer_spec)},
         "pre_tokenizer": marked,
         "post_processor": None,
-        "decoder": {"type": "Sequence", "decoders": [*BYTES, unmarked]} if spelled else unmarked,
+        "decoder": {"type": "Sequence", "decoders": [*BYTES, unmarked]} if byte_fallback else unmarked,
         "model": (_unigram if proto.trainer_spec.model_type == UNIGRAM else _byte_pairs)(proto),
     }
 
 
 def _check_settings(proto: Any, name: str) -> None:
-    """Refuse what the library has no name for."""
+    """Refuse settings that the library does not support."""
     settings = {
         "treat_whitespace_as_suffix": proto.trainer_spec.treat_whitespace_as_suffix,
         "escape_whitespaces = false": not proto.normalizer_spec.escape_whitespaces,
@@ -91,12 +91,12 @@ def _check_settings(proto: Any, name: str) -> None:
         if used:
             raise ConfigError(
                 f"{name}: has {setting}, which Hugging Face's tokenizers cannot do; train one here (tokenizer.kind) to "
-                "hand it on"
+                "export it"
             )
 
 
 def pieces(parts: dict[str, Any]) -> list[str]:
-    """The pieces of ``base``, in the order of their ids."""
+    """Return the pieces in the order of their ids."""
     vocabulary = parts["model"]["vocab"]
     return list(vocabulary) if isinstance(vocabulary, dict) else [piece for piece, _ in vocabulary]
 
@@ -104,14 +104,14 @@ def pieces(parts: dict[str, Any]) -> list[str]:
 def with_special(
     parts: dict[str, Any], special: dict[str, int], stripping: Sequence[str], template: Sequence[tuple[str, int]]
 ) -> dict[str, Any]:
-    """Add special tokens and what stands around a text.
+    """Add special tokens and the template.
 
     Args:
-        parts: what ``base`` gave.
+        parts: from ``base``.
         special: special piece -> id.
-        stripping: those of them that take the space before them away.
-        template: (special piece, or ``A`` or ``B`` for a text; its type id), of a pair. A single text has what comes
-            before ``B``.
+        stripping: those of them that strip the space before them.
+        template: (special piece, or ``A`` or ``B`` for a text; its type id) of a pair. The template of a single text
+            is the part before ``B``.
     """
     unusual = {token["content"]: token["id"] for token in parts["added_tokens"]}
     order = sorted((unusual | special).items(), key=lambda item: item[1])
@@ -146,7 +146,7 @@ def with_special(
 
 
 def _normalizers(settings: Any) -> list[dict[str, Any]]:
-    """The characters' replacements, then what sentencepiece does to spaces."""
+    """The replacement of characters, then sentencepiece's rules for spaces."""
     steps: list[dict[str, Any]] = []
     if settings.precompiled_charsmap:
         if "nfkc" in settings.name:
@@ -168,7 +168,7 @@ def _unigram(proto: Any) -> dict[str, Any]:
     best = max((piece.score for piece in proto.pieces if piece.type == NORMAL), default=0.0)
 
     def score(piece: Any) -> float:
-        # What sentencepiece takes for a listed piece instead of the score in the file.
+        # sentencepiece replaces the score of user-defined pieces by this one.
         return len(piece.piece.encode()) * best - 0.1 if piece.type == USER_DEFINED else piece.score
 
     return {
@@ -180,7 +180,7 @@ def _unigram(proto: Any) -> dict[str, Any]:
 
 
 def _byte_pairs(proto: Any) -> dict[str, Any]:
-    """Each piece can be made of any two others; sentencepiece makes the piece of the highest score first."""
+    """Each piece can be a merge of any two others; sentencepiece merges to the piece of the highest score first."""
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == NORMAL}
     merges = [
         [piece[:cut], piece[cut:]]

@@ -54,7 +54,7 @@ def import_model(path: Path, output: Path) -> Imported:
     folder = ModelFolder(path)
     counterpart = _counterpart(folder)
     tokenizer = read_tokenizer(path)
-    named = Tokenizer(tokenizer, str(path))
+    named = Tokenizer.from_bytes(tokenizer, str(path))
     model = _read(folder, counterpart, len(named))
     notes = [*model.notes, *special_ids(folder.values, named.special, folder.origin)]
     metadata = CheckpointMetadata(

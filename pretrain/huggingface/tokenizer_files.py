@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from configs.errors import ConversionError, SesameError
 from data_pipeline.tokenizers import huggingface as tokenizer_exchange
-from data_pipeline.tokenizers.tokenizer import Special, Tokenizer
+from data_pipeline.tokenizers.special_tokens import Special
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from pretrain.huggingface.aside import sentences
 from pretrain.huggingface.strict_json import json_object, shown
 
@@ -28,7 +29,7 @@ def read_tokenizer(folder: Path) -> bytes:
         given = {name: json_object(folder / name) for name in FILES if (folder / name).exists()}
         try:
             tokenizer = tokenizer_exchange.read_tokenizer(folder)
-            named = Tokenizer(tokenizer, str(folder))
+            named = Tokenizer.from_bytes(tokenizer, str(folder))
             for added in (*_vocabulary(given), *_added(given)):
                 _check(folder, named, added)
             _check_names(folder, named, given)

@@ -2,11 +2,13 @@
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs.kinds import Fixed, Free
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from pretrain.batch import Batch
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.recurrent import ProjectedLSTM, Steps
@@ -14,8 +16,9 @@ from pretrain.layers.style import Style
 from pretrain.models.family import LARGEST_SIZE, FamilyModule, ModelConfig, Vocabulary
 from pretrain.roles import Capability, Encoded
 
+BEGIN_OF_TEXT, END_OF_TEXT, BEGIN_OF_WORD, END_OF_WORD, PADDING = range(256, 261)
+"""ELMo's characters behind the 256 bytes."""
 CHARACTERS = 261
-"""256 bytes, and begin and end of text, begin and end of a word, padding (``Tokenizer.spelling``)."""
 
 
 class ElmoConfig(ModelConfig):
@@ -60,6 +63,30 @@ class ElmoConfig(ModelConfig):
         if (answers := sum(count for _, count in self.filters)) > LARGEST_SIZE:
             raise ValueError(f"filters: {answers} in all are more than any machine computes, at most {LARGEST_SIZE:,}")
         return self
+
+
+def characters(vocabulary: Vocabulary, longest: int) -> np.ndarray:
+    """Return the characters of every piece as ELMo numbers them (Peters et al. 2018), padded to ``longest``.
+
+    A piece is its UTF-8 bytes and an end of word, with a begin of word in front only where the piece shows one. [CLS]
+    and [SEP] are begin and end of text.
+
+    Returns:
+        uint16 [V, ``longest``]; zeros without a tokenizer.
+    """
+    if vocabulary.tokenizer is None:
+        return np.zeros((vocabulary.size, longest), np.uint16)
+    tokenizer = Tokenizer.load(vocabulary.tokenizer)
+    marks = {tokenizer.special.cls: [BEGIN_OF_TEXT], tokenizer.special.sep: [END_OF_TEXT]}
+    table = np.full((len(tokenizer), longest), PADDING, np.uint16)
+    for token in range(len(tokenizer)):
+        marked = tokenizer.is_marked(token)
+        begins = [BEGIN_OF_WORD] if token in marks or marked else []
+        # Not from the decoded text, in which several pieces of single bytes are the same replacement character.
+        text = marks.get(token) or list(tokenizer.piece_bytes(token).removeprefix(b" " * marked))
+        row = [*begins, *text[: longest - len(begins) - 1], END_OF_WORD]
+        table[token, : len(row)] = row
+    return table
 
 
 class CharacterEncoder(nn.Module):
@@ -108,7 +135,7 @@ class Elmo(FamilyModule):
         half = config.width // 2
         self.width, self.mixed_layers = config.width, config.layers + 1
         self.vocabulary_rows = config.padded(vocabulary.size)
-        spelling = torch.from_numpy(vocabulary.spelling(config.characters_per_token).astype("int32"))
+        spelling = torch.from_numpy(characters(vocabulary, config.characters_per_token).astype("int32"))
         self.register_buffer("spelling_VC", spelling, persistent=False)
         self.character_encoder = CharacterEncoder(config)
         self.dropout = Dropout(config.dropout)

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -15,7 +14,6 @@ from torch.overrides import TorchFunctionMode
 from configs import Section
 from configs.errors import ConfigError
 from configs.kinds import Fixed, Free
-from data_pipeline.tokenizers.tokenizer import Tokenizer
 from pretrain.layers.attention import Attention
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.style import Style
@@ -29,12 +27,6 @@ class Vocabulary(NamedTuple):
     """Pieces."""
     tokenizer: Path | None = None
     """Its file; None where only shapes are wanted."""
-
-    def spelling(self, longest: int) -> np.ndarray:
-        """uint16 [V, ``longest``]: the bytes of every piece as ELMo numbers them; zeros without a tokenizer."""
-        if self.tokenizer is None:
-            return np.zeros((self.size, longest), np.uint16)
-        return Tokenizer.load(self.tokenizer).spelling(longest)
 
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]

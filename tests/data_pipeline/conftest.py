@@ -11,7 +11,9 @@ from data_pipeline import prepare
 from data_pipeline.cleaning import parts, pieces
 from data_pipeline.examples import balance
 from data_pipeline.examples.sentences import split
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +24,7 @@ def sentences(corpus: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tokenizer(sentences: list[str]) -> Tokenizer:
-    return Tokenizer(train(sentences, TokenizerConfig(vocabulary_size=320)), "the test's tokenizer")
+    return Tokenizer.from_bytes(train(sentences, TokenizerConfig(vocabulary_size=320)), "the test's tokenizer")
 
 
 class InProcess:

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from data_pipeline.characters import CATEGORIES, SENTENCE_TERMINAL, cleaning_kinds, is_letter, splitting_kinds
-from data_pipeline.compiled import sentences, text
+from data_pipeline.compiled import splitting, whitespace
 
 
 def test_letters_are_those_of_unicode_and_its_marks() -> None:
     table = cleaning_kinds()
     for point in range(0, len(table), 7):
         expected = unicodedata.category(chr(point))[0] in "LM"
-        assert bool(table[point] & text.LETTER) == expected == is_letter(chr(point)), hex(point)
+        assert bool(table[point] & whitespace.LETTER) == expected == is_letter(chr(point)), hex(point)
 
 
 def test_white_space_is_what_splits_words() -> None:
     """But for newlines, which end lines."""
     table = cleaning_kinds()
     white = [point for point in range(len(table)) if chr(point).isspace() and chr(point) not in "\n"]
-    assert np.flatnonzero(table & text.WHITE).tolist() == white
-    assert not set(np.flatnonzero(table & text.REMOVED).tolist()) & set(white)
+    assert np.flatnonzero(table & whitespace.WHITE).tolist() == white
+    assert not set(np.flatnonzero(table & whitespace.REMOVED).tolist()) & set(white)
 
 
 def test_every_general_category_is_known() -> None:
@@ -32,11 +32,11 @@ def test_every_general_category_is_known() -> None:
 @pytest.mark.parametrize(
     ("bit", "categories"),
     [
-        (sentences.LETTER, "L M"),
-        (sentences.OF_WORD, "L M N Pc"),
-        (sentences.DIGIT, "Nd No"),
-        (sentences.DECIMAL, "Nd"),
-        (sentences.UPPER, "Lu Lt"),
+        (splitting.LETTER, "L M"),
+        (splitting.OF_WORD, "L M N Pc"),
+        (splitting.DIGIT, "Nd No"),
+        (splitting.DECIMAL, "Nd"),
+        (splitting.UPPER, "Lu Lt"),
     ],
 )
 def test_bits_are_those_of_the_general_category(bit: int, categories: str) -> None:
@@ -49,7 +49,7 @@ def test_bits_are_those_of_the_general_category(bit: int, categories: str) -> No
 def test_ranges_are_read_as_in_a_regular_expression() -> None:
     table = splitting_kinds()
     every = "".join(map(chr, range(len(table))))
-    terminals = sentences.LATIN_MARK | sentences.EASTERN_MARK | sentences.OTHER_MARK
+    terminals = splitting.LATIN_MARK | splitting.EASTERN_MARK | splitting.OTHER_MARK
     expected = re.finditer(f"[{SENTENCE_TERMINAL}\u0f0d-\u0f11\u2026\uff1b]", every)
     assert np.flatnonzero(table & terminals).tolist() == [match.start() for match in expected]
-    assert [chr(point) for point in np.flatnonzero(table & sentences.BULLET)] == ["*", "-", "\u00b7", "\u2022"]
+    assert [chr(point) for point in np.flatnonzero(table & splitting.BULLET)] == ["*", "-", "\u00b7", "\u2022"]

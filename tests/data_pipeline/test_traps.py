@@ -18,8 +18,10 @@ from data_pipeline.examples.segment import Example, SegmentConfig, Sentences, se
 from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.ragged import Ragged, boundaries
 from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.fast_encoding import WORD_START
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_proto import WORD_START
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 LETTERS = {
     "digits": "0123456789",
@@ -46,7 +48,7 @@ def multilingual() -> Tokenizer:
     lines = [" ".join(draw.choices(words_of(letters), k=12)) for letters in LETTERS.values() for _ in range(120)]
     lines += ["".join(draw.choices(CHINESE, k=20)) for _ in range(200)] + ["in 2048 or 2048年"] * 5
     settings = TokenizerConfig(vocabulary_size=220, character_coverage=1.0)
-    return Tokenizer(train(lines, settings), "the test's tokenizer")
+    return Tokenizer.from_bytes(train(lines, settings), "the test's tokenizer")
 
 
 def rows_of(lines: list[str], tokenizer: Tokenizer) -> Ragged:

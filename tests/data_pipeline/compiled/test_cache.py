@@ -1,4 +1,4 @@
-"""Loops are compiled once: by one of the processes that start together, or ahead by `sesame compile`."""
+"""Loops are compiled once: by one of the processes that start together, or before by `sesame compile`."""
 
 import os
 import re
@@ -20,16 +20,16 @@ from data_pipeline.config import CorpusConfig
 REPOSITORY = Path(__file__).parents[3]
 COUNT = """
 import numpy as np
-from data_pipeline.compiled import rows
+from data_pipeline.compiled.random_numbers import random_bits
 print("ready", flush=True)
-rows.bits(np.zeros(1, np.uint64))
-print(sum(rows.bits.stats.cache_misses.values()), sum(rows.bits.stats.cache_hits.values()))
+random_bits(np.zeros(1, np.uint64))
+print(sum(random_bits.stats.cache_misses.values()), sum(random_bits.stats.cache_hits.values()))
 """
 """Calls one small loop and prints how often it was compiled and loaded."""
 
 
 def started(kept: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    """A Python process that keeps compiled loops in ``kept``."""
+    """Start a Python process that caches compiled loops in ``kept``."""
     variables = os.environ | {"NUMBA_CACHE_DIR": str(kept), "PYTHONPATH": str(REPOSITORY)} | environment
     return subprocess.Popen(
         [sys.executable, *words], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -37,7 +37,7 @@ def started(kept: Path, *words: str, **environment: str) -> subprocess.Popen[str
 
 
 def counts(process: subprocess.Popen[str]) -> tuple[int, int]:
-    """(compilations, loads) of :data:`COUNT`."""
+    """Return (compilations, loads) of :data:`COUNT`."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     compiled, loaded = out.split()[-2:]
@@ -46,7 +46,7 @@ def counts(process: subprocess.Popen[str]) -> tuple[int, int]:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """What this process found out about folders is forgotten before and after."""
+    """Clear this process's knowledge of folders before and after."""
     known: tuple[Any, ...] = (cache.folders, cache.folder_name, cache.announce)
     for each in known:
         each.cache_clear()
@@ -66,8 +66,13 @@ def test_processes_that_start_together_compile_once(tmp_path: Path) -> None:
     assert sorted(map(counts, processes)) == [(0, 1), (1, 0)]
 
 
-def test_a_process_that_is_killed_while_it_compiles_blocks_nobody(tmp_path: Path) -> None:
-    holding = "from data_pipeline.compiled import rows\nrows.bits._cache._acquire()\nprint('held', flush=True)\ninput()"
+def test_a_process_killed_while_it_compiles_does_not_block_others(tmp_path: Path) -> None:
+    holding = """
+from data_pipeline.compiled.random_numbers import random_bits
+random_bits._cache._acquire()
+print("held", flush=True)
+input()
+"""
     killed = subprocess.Popen(
         [sys.executable, "-c", holding],
         env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
@@ -81,29 +86,29 @@ def test_a_process_that_is_killed_while_it_compiles_blocks_nobody(tmp_path: Path
     assert counts(started(tmp_path, "-c", COUNT)) == (1, 0)
     for kept in tmp_path.rglob("*.nbc"):
         kept.write_bytes(kept.read_bytes()[:100])
-    assert counts(started(tmp_path, "-c", COUNT)) == (1, 0), "damaged code is compiled anew"
+    assert counts(started(tmp_path, "-c", COUNT)) == (1, 0), "damaged code is compiled again"
     assert counts(started(tmp_path, "-c", COUNT)) == (0, 1)
 
 
-def test_an_error_while_compiling_lets_others_compile(tmp_path: Path) -> None:
+def test_an_error_while_compiling_releases_the_lock(tmp_path: Path) -> None:
     failing = """
-from data_pipeline.compiled import rows
+from data_pipeline.compiled.random_numbers import random_bits, uniform
 try:
-    rows.share("no array")
+    uniform("no array")
 except Exception as error:
-    print(type(error).__name__, rows.share._cache._lock, rows.bits._cache._lock)
+    print(type(error).__name__, uniform._cache._lock, random_bits._cache._lock)
 """
     out, _ = started(tmp_path, "-c", failing).communicate(timeout=300)
     assert out.split()[-3:] == ["TypingError", "None", "None"]
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_changed_file_of_the_folder_is_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_source_file_changes_the_folder_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache.folder_name()
     copied = shutil.copytree(cache.SOURCES, tmp_path / "compiled", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(cache, "SOURCES", copied)
     cache.folder_name.cache_clear()
-    assert cache.folder_name() == before, "where the folder lies, and when it was written, does not matter"
+    assert cache.folder_name() == before, "independent of the folder's place and times"
     (copied / "trie.py").write_text((copied / "trie.py").read_text() + "\n")
     cache.folder_name.cache_clear()
     assert cache.folder_name() != before
@@ -112,25 +117,25 @@ def test_a_changed_file_of_the_folder_is_other_code(tmp_path: Path, monkeypatch:
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
-    ("installed", "writable", "chosen", "said"),
+    ("installed", "writable", "chosen", "warning"),
     [
         (False, ("installed", "home"), False, None),
         (True, ("installed", "home"), False, None),
         (True, ("home",), False, None),
         (True, (), False, None),
-        (False, ("home",), False, r"installed cannot be written; compiled loops are kept in .*home"),
-        (False, (), False, r"cannot be kept .*installed and .*home cannot be written; set NUMBA_CACHE_DIR"),
-        (True, ("installed",), True, r"chosen cannot be written; compiled loops are kept in .*installed"),
+        (False, ("home",), False, r"installed cannot be written; compiled loops are cached in .*home"),
+        (False, (), False, r"cannot be cached .*installed and .*home cannot be written; set NUMBA_CACHE_DIR"),
+        (True, ("installed",), True, r"chosen cannot be written; compiled loops are cached in .*installed"),
     ],
 )
-def test_what_cannot_be_written_is_said_once_where_it_matters(
+def test_unwritable_folders_are_reported_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     installed: bool,
     writable: tuple[str, ...],
     chosen: bool,
-    said: str | None,
+    warning: str | None,
 ) -> None:
     names = ("chosen", "installed", "home") if chosen else ("installed", "home")
     monkeypatch.setattr(cache, "parents", lambda: [tmp_path / name for name in names])
@@ -142,15 +147,15 @@ def test_what_cannot_be_written_is_said_once_where_it_matters(
     if installed:
         folder = tmp_path / "installed" / cache.folder_name()
         folder.mkdir(parents=True)
-        (folder / "rows.bits.nbi").touch()
+        (folder / "random_numbers.random_bits.nbi").touch()
     for _ in range(2):
         cache.share(tmp_path / "run")
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == (said is not None)
-    assert said is None or re.search(said, lines[0])
+    assert len(lines) == (warning is not None)
+    assert warning is None or re.search(warning, lines[0])
     assert os.environ[cache.LAST_RESORT] == ("" if writable else str(tmp_path / "run"))
     if installed and not chosen:
-        assert cache.folders()[0][0] == folder, "what was installed is read, whether it can be written or not"
+        assert cache.folders()[0][0] == folder, "an installed cache is read even if it cannot be written"
 
 
 CORPORA = {
@@ -192,7 +197,7 @@ def test_after_sesame_compile_a_run_compiles_nothing(
 
 @pytest.fixture(scope="module")
 def compiled_ahead() -> Callable[[Path], Path]:
-    """Copy what `sesame compile` uses, and no more, to a folder; the folder."""
+    """Copy only the files that `sesame compile` uses to a folder and return it."""
     run = subprocess.run(
         [sys.executable, "-m", "launch", "compile"],
         env=os.environ | {"NUMBA_DEBUG_CACHE": "1", "PYTHONPATH": str(REPOSITORY)},

@@ -8,7 +8,7 @@ from configs import parse
 from configs.errors import ConfigError
 from data_pipeline.examples.corrupt import UNITS, CorruptConfig, Corrupted, Vocabulary, corrupt
 from data_pipeline.ragged import Ragged, boundaries
-from data_pipeline.tokenizers.tokenizer import Special
+from data_pipeline.tokenizers.special_tokens import Special
 
 SPECIAL = Special(0, 1, 2, 3, 4)
 SIZE = 1000

@@ -7,7 +7,7 @@ from scipy import stats
 from data_pipeline.dataset.build import laid_out
 from data_pipeline.examples.segment import KINDS, PAIRS, Example, SegmentConfig, Sentences, segment
 from data_pipeline.ragged import boundaries
-from data_pipeline.tokenizers.tokenizer import Special
+from data_pipeline.tokenizers.special_tokens import Special
 
 LENGTH = 64
 

@@ -18,7 +18,9 @@ from data_pipeline.inspection.inspect import render
 from data_pipeline.prepare import CorpusConfig, prepare
 from data_pipeline.ragged import Columns, Ragged, boundaries
 from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
 from data_pipeline.verification.row_checks import first_failure
 from data_pipeline.verification.row_rules import RowRules
@@ -114,7 +116,7 @@ def test_a_million_tokens_take_a_fraction_of_a_second() -> None:
 
 def test_a_trained_model_has_the_sentinels_that_were_asked_for(sentences: list[str]) -> None:
     settings = TokenizerConfig(vocabulary_size=320, sentinels=12)
-    tokenizer = Tokenizer(train(sentences, settings), "the test's tokenizer")
+    tokenizer = Tokenizer.from_bytes(train(sentences, settings), "the test's tokenizer")
     assert [tokenizer.piece(token) for token in tokenizer.sentinels] == [f"<extra_id_{i}>" for i in range(12)]
     assert not np.isin(tokenizer.sentinels, tokenizer.ordinary).any()
     assert not np.isin(tokenizer.encode("<extra_id_3> is text"), tokenizer.sentinels).any()

@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from configs.errors import ConfigError
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.given_model import given_model
 from data_pipeline.tokenizers.huggingface import KINDS, read_tokenizer, write_tokenizer
-from data_pipeline.tokenizers.tokenizer import PIECES, Tokenizer, TokenizerConfig, given_model, train
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.special_tokens import PIECES
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.given_texts import LETTERS, MERGES, real_texts
 
 TEXTS = [
@@ -194,7 +198,7 @@ def model_as_t5s(sentences: list[str]) -> bytes:
 def test_sentinels_are_found_where_a_folder_tells_of_them(sentences: list[str], tmp_path: Path, settings: dict) -> None:
     (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert Tokenizer(read_tokenizer(tmp_path), "T5's own").sentinels.tolist() == [302, 301, 300]
+    assert Tokenizer.from_bytes(read_tokenizer(tmp_path), "T5's own").sentinels.tolist() == [302, 301, 300]
 
 
 def test_an_added_token_that_is_text_is_refused(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_t5s_sentinels_have_the_ids_that_transformers_puts_behind_its_pieces(
     (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
     if not with_json:
         (tmp_path / "tokenizer.json").unlink()
-    ours = Tokenizer(read_tokenizer(tmp_path), "T5's own")
+    ours = Tokenizer.from_bytes(read_tokenizer(tmp_path), "T5's own")
     assert ours.sentinels.tolist() == theirs.convert_tokens_to_ids([f"<extra_id_{number}>" for number in range(7)])
     assert len(ours) == 307 and ours.sentinels.tolist() == list(range(306, 299, -1))
     assert ours.special.ids() == {"pad": 0, "unk": 2, "cls": 1, "sep": 1}
@@ -247,9 +251,11 @@ def test_word_pieces_go_there_and_back(words: Path, tmp_path: Path, lowercase: b
     assert written_again(given, tmp_path, "bert") == given
     folder = tmp_path / "there"
     assert (folder / "vocab.txt").read_bytes() == words.read_bytes()
-    assert_equal_ids(Tokenizer(given, "given"), loaded(folder, "bert"), TEXTS)
+    assert_equal_ids(Tokenizer.from_bytes(given, "given"), loaded(folder, "bert"), TEXTS)
     transformers = pytest.importorskip("transformers")
-    assert_equal_ids(Tokenizer(given, "given"), transformers.BertTokenizer.from_pretrained(str(folder)), TEXTS)
+    assert_equal_ids(
+        Tokenizer.from_bytes(given, "given"), transformers.BertTokenizer.from_pretrained(str(folder)), TEXTS
+    )
     (folder / "tokenizer.json").unlink()
     assert read_tokenizer(folder) == given, "tokenizer_config.json says how to fold"
 
@@ -259,13 +265,13 @@ def test_byte_pairs_go_there_and_back(byte_pairs: Path, tmp_path: Path, leading_
     given = given_model(TokenizerConfig(model=str(byte_pairs), leading_space=leading_space))
     assert written_again(given, tmp_path, "roberta") == given
     folder = tmp_path / "there"
-    assert_equal_ids(Tokenizer(given, "given"), loaded(folder, "roberta"), TEXTS)
+    assert_equal_ids(Tokenizer.from_bytes(given, "given"), loaded(folder, "roberta"), TEXTS)
     (folder / "tokenizer.json").unlink()
     assert read_tokenizer(folder) == given
 
 
 def test_robertas_files_give_transformers_ids(byte_pairs: Path) -> None:
-    ours = Tokenizer(read_tokenizer(byte_pairs), "RoBERTa's files")
+    ours = Tokenizer.from_bytes(read_tokenizer(byte_pairs), "RoBERTa's files")
     assert ours.special == (1, 3, 0, 2, len(ours) - 1)
     (byte_pairs / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"}))
     theirs = loaded(byte_pairs, "roberta")
@@ -303,7 +309,7 @@ def test_added_tokens_of_a_lone_file_are_pieces(byte_pairs: Path, tmp_path: Path
     ]
     given["normalizer"] = {"type": "NFC"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(given))
-    ours = Tokenizer(read_tokenizer(tmp_path), "ModernBERT's kind")
+    ours = Tokenizer.from_bytes(read_tokenizer(tmp_path), "ModernBERT's kind")
     assert ours.special == tuple(range(size, size + 5))
     assert ours.encode("e\u0301") == ours.encode("\u00e9")
 
@@ -312,10 +318,12 @@ def test_unknown_folders_are_refused(model: Callable[..., Path], tmp_path: Path)
     with pytest.raises(ConfigError, match=r"has no tokenizer; add a sentencepiece model, vocab\.txt"):
         read_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel"}, "pre_tokenizer": {"type": "Split"}}')
-    with pytest.raises(ConfigError, match=r"tokenizer\.json has the model 'WordLevel' cut by 'Split'"):
+    with pytest.raises(
+        ConfigError, match=r"tokenizer\.json has the model 'WordLevel' behind the pre-tokenizer 'Split'"
+    ):
         read_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "ByteLevel"}}')
-    with pytest.raises(ConfigError, match=r"tokenizer\.json: is incomplete \(KeyError\('vocab'\)\); copy it anew"):
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: is incomplete \(KeyError\('vocab'\)\); copy it again"):
         read_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ConfigError, match=r"tokenizer\.json: is not JSON"):
@@ -326,7 +334,7 @@ def test_unknown_folders_are_refused(model: Callable[..., Path], tmp_path: Path)
         read_tokenizer(tmp_path)
     with pytest.raises(ConfigError, match=r"spiece\.model: is no tokenizer"):
         write_tokenizer(tmp_path / "spiece.model", tmp_path / "there", "bert", None)
-    with pytest.raises(ConfigError, match="model type 'elmo' has no tokenizer files here; the types are bert, albert"):
+    with pytest.raises(ConfigError, match="model type 'elmo' is not supported; the types are bert, albert"):
         write_tokenizer(model(), tmp_path / "there", "elmo", None)
 
 
@@ -336,12 +344,12 @@ def test_pieces_that_are_numbered_otherwise_are_refused(model: Callable[..., Pat
     whole = json.loads((tmp_path / "tokenizer.json").read_bytes())
     whole["model"]["vocab"].insert(0, ["<s>", 0.0])
     (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
-    with pytest.raises(ConfigError, match="numbers its pieces otherwise than transformers does"):
+    with pytest.raises(ConfigError, match="transformers gives the pieces of this model other ids"):
         read_tokenizer(tmp_path)
     alone = tmp_path / "xlm-roberta"
     alone.mkdir()
     (alone / "sentencepiece.bpe.model").write_bytes(given.read_bytes())
-    with pytest.raises(ConfigError, match=r"sentencepiece\.bpe\.model: numbers its pieces otherwise"):
+    with pytest.raises(ConfigError, match=r"sentencepiece\.bpe\.model: transformers gives the pieces"):
         read_tokenizer(alone)
 
 
@@ -349,7 +357,7 @@ def test_other_normalisation_is_refused(words: Path, byte_pairs: Path) -> None:
     for folder in (words.parent, byte_pairs):
         whole = json.loads(read_tokenizer(folder))
         (folder / "tokenizer.json").write_text(json.dumps({**whole, "normalizer": {"type": "Prepend", "prepend": "a"}}))
-        with pytest.raises(ConfigError, match=r"tokenizer\.json normalises as 'Prepend'"):
+        with pytest.raises(ConfigError, match=r"tokenizer\.json has the normalizer 'Prepend'"):
             read_tokenizer(folder)
 
 
@@ -358,7 +366,7 @@ def test_a_real_model_gets_its_own_ids(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     folder = Path(package.get_model_path())
     given = read_tokenizer(folder)
-    ours = Tokenizer(given, "MiniLM")
+    ours = Tokenizer.from_bytes(given, "MiniLM")
     assert (len(ours), ours.special) == (30522, (0, 100, 101, 102, 103))
     # Its tokenizer.json cuts after 128 tokens.
     short = [text for text in TEXTS if len(text) < 100]

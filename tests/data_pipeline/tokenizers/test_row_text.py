@@ -18,7 +18,9 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from data_pipeline.cleaning.clean import normalize
 from data_pipeline.examples.sentences import find_sentences
 from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, given_model
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.given_model import given_model
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.given_texts import random_texts
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -86,7 +88,7 @@ def sentencepiece_kind(options: dict[str, Any], training: list[str]) -> Kind:
     ids = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "pad_piece": "[PAD]", "unk_piece": "[UNK]"}
     settings = {**usual, **ids, "control_symbols": SPECIAL[2:], **options}
     sentencepiece.SentencePieceTrainer.Train(sentence_iterator=iter(training), model_writer=model, **settings)
-    tokenizer = Tokenizer(model.getvalue(), "the test's model")
+    tokenizer = Tokenizer.from_bytes(model.getvalue(), "the test's model")
     library: Any = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())  # pyright: ignore[reportCallIssue]
     # Without a piece for a newline it would be unknown, so that words are glued: a space stands for it.
     lost = library.unk_id() in library.encode("\n")
@@ -132,7 +134,7 @@ def vocabulary_kind(name: str, folder: Path, training: list[str]) -> Kind:
         return library.decode(encoded(text).ids, skip_special_tokens=False).replace("</w>", " ").strip()
 
     return Kind(
-        Tokenizer(given_model(config), name),
+        Tokenizer.from_bytes(given_model(config), name),
         lambda text: encoded(text).ids,
         # Where ends of words are marked, a word that is cut gets another end.
         lambda text: words(text) if name == "ends of words" else encoded(text).offsets,

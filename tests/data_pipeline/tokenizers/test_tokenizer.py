@@ -7,7 +7,10 @@ import pytest
 import sentencepiece
 
 from configs.errors import ConfigError, CorpusError
-from data_pipeline.tokenizers.tokenizer import PIECES, Special, Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.special_tokens import PIECES, Special
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
@@ -18,7 +21,7 @@ def test_equal_text_gives_equal_bytes(sentences: list[str], kind: str) -> None:
 
 def test_special_tokens_have_the_first_ids_and_are_never_read_from_text(tokenizer: Tokenizer) -> None:
     assert tokenizer.special == Special(0, 1, 2, 3, 4)
-    assert [tokenizer.piece(token) for token in tokenizer.special] == list(PIECES.values())
+    assert [tokenizer.piece(token) for token in tokenizer.special.ids().values()] == list(PIECES.values())
     assert not set(tokenizer.encode("[CLS] [MASK] a [SEP]")) & {0, 2, 3, 4}
     assert not set(tokenizer.ordinary.tolist()) & set(tokenizer.special)
     assert len(tokenizer.ordinary) == len(tokenizer) - 5
@@ -30,7 +33,7 @@ def test_text_survives_in_lower_case(tokenizer: Tokenizer, sentences: list[str])
 
 
 def test_case_is_kept_when_asked_for(sentences: list[str]) -> None:
-    cased = Tokenizer(train(sentences, TokenizerConfig(vocabulary_size=320, lowercase=False)), "cased")
+    cased = Tokenizer.from_bytes(train(sentences, TokenizerConfig(vocabulary_size=320, lowercase=False)), "cased")
     assert cased.decode(cased.encode(sentences[0])) == sentences[0]
 
 
@@ -47,7 +50,7 @@ def test_in_chinese_each_piece_is_a_word() -> None:
         "\u5929\u6c14\u4e0d\u597d",
     ]
     settings = TokenizerConfig(vocabulary_size=21, character_coverage=0.9995)
-    tokenizer = Tokenizer(train(text * 20, settings), "the test's tokenizer")
+    tokenizer = Tokenizer.from_bytes(train(text * 20, settings), "the test's tokenizer")
     ids = tokenizer.encode(text[0])
     assert len(ids) > 1
     assert tokenizer.starts_word[ids].all()
@@ -58,7 +61,13 @@ def test_a_model_from_elsewhere_is_used_by_its_own_names(sentences: list[str], t
     prefix = tmp_path / "given"
     sentencepiece.SentencePieceTrainer.Train(sentence_iterator=iter(sentences), model_prefix=str(prefix), **options)
     given = Tokenizer.load(prefix.with_suffix(".model"))
-    assert [given.piece(token) for token in given.special] == ["<pad>", "<unk>", "<cls>", "<sep>", "<mask>"]
+    assert [given.piece(token) for token in given.special.ids().values()] == [
+        "<pad>",
+        "<unk>",
+        "<cls>",
+        "<sep>",
+        "<mask>",
+    ]
 
 
 def test_a_model_without_a_mask_is_refused(sentences: list[str], tmp_path: Path) -> None:
@@ -81,30 +90,3 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_too_little_text_for_the_vocabulary_is_said_so() -> None:
     with pytest.raises(CorpusError, match=r"too small for tokenizer\.vocabulary_size 8192"):
         train(["a few words only"], TokenizerConfig())
-
-
-def test_every_piece_is_spelled_by_its_bytes(tokenizer: Tokenizer) -> None:
-    spelled = tokenizer.spelling(12)
-    assert spelled.shape == (len(tokenizer), 12) and spelled.dtype == np.uint16 and spelled.max() == 260
-    assert spelled[tokenizer.special.cls, :4].tolist() == [258, 256, 259, 260]
-    assert spelled[tokenizer.special.sep, :4].tolist() == [258, 257, 259, 260]
-    for token in tokenizer.ordinary:
-        begins, text = tokenizer.shown(int(token))
-        row = [*([258] if begins else []), *text.encode("utf-8"), 259]
-        assert spelled[token].tolist() == row + [260] * (12 - len(row)) or len(row) > 12
-    assert len(np.unique(tokenizer.spelling(50)[tokenizer.ordinary], axis=0)) == len(tokenizer.ordinary)
-
-
-def test_a_long_piece_is_cut_and_still_ends(tokenizer: Tokenizer) -> None:
-    spelled = tokenizer.spelling(4)
-    assert ((spelled == 259).sum(1) == 1).all(), "every piece has one end"
-
-
-def test_a_piece_of_one_byte_is_spelled_by_that_byte() -> None:
-    text = ["caf\u00e9 na\u00efve", "na\u00efve caf\u00e9"] * 20
-    settings = TokenizerConfig(vocabulary_size=272, byte_fallback=True)
-    tokenizer = Tokenizer(train(text, settings), "the test's tokenizer")
-    table = tokenizer.spelling(20)
-    rows = {tokenizer.piece(token): row[row < 260].tolist() for token, row in enumerate(table)}
-    assert rows["<0xE4>"] == [0xE4, 259] and rows["\u00e9"] == [0xC3, 0xA9, 259]
-    assert [rows[f"<0x{byte:02X}>"] for byte in range(256)] == [[byte, 259] for byte in range(256)]

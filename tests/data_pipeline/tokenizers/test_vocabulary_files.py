@@ -12,7 +12,10 @@ from configs import parse
 from configs.errors import ConfigError, SesameError
 from data_pipeline.dataset.shards import open_dataset
 from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.tokenizers.tokenizer import Special, Tokenizer, TokenizerConfig, given_model
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.given_model import given_model
+from data_pipeline.tokenizers.special_tokens import Special
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_texts import LETTERS, MERGES, real_texts
 
@@ -57,7 +60,7 @@ def byte_pairs(tmp_path: Path) -> Path:
 
 
 def given(path: Path, **settings: Any) -> Tokenizer:
-    return Tokenizer(given_model(TokenizerConfig(model=str(path), **settings)), str(path))
+    return Tokenizer.from_bytes(given_model(TokenizerConfig(model=str(path), **settings)), str(path))
 
 
 def bert(path: Path, lowercase: bool) -> Any:
@@ -244,25 +247,3 @@ def test_other_files_are_refused(tmp_path: Path, byte_pairs: Path) -> None:
     (byte_pairs / "vocab.bpe").write_text("")
     with pytest.raises(ConfigError, match=r"encoder\.json: its ids are not 0 to 258"):
         Tokenizer.load(byte_pairs)
-
-
-def test_byte_pairs_are_spelled_by_their_bytes(byte_pairs: Path) -> None:
-    """Lone bytes all show as the same character, but are spelled apart."""
-    tokenizer = given(byte_pairs)
-    table = tokenizer.spelling(8)
-    rows = {tokenizer.piece(token): row for token, row in enumerate(table.tolist())}
-    assert rows["he"] == [*b"he", 259, *[260] * 5]
-    assert rows["\u0120the"] == [258, *b"the", 259, *[260] * 3]
-    lone = [row[0] for piece, row in rows.items() if len(piece) == 1 and piece != "\u0120"]
-    assert sorted(lone) == [byte for byte in range(256) if byte != 0x20]
-    assert len(np.unique(table, axis=0)) == len(tokenizer)
-
-
-def test_word_pieces_that_begin_and_that_continue_are_spelled_apart(tmp_path: Path) -> None:
-    """Also where both are read without a space, as in Chinese."""
-    path = tmp_path / "vocab.txt"
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "able", "##able", "\u4eca", "##\u4eca"]
-    path.write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
-    rows = given(path).spelling(8).tolist()
-    assert rows[5:7] == [[258, *b"able", 259, 260, 260], [*b"able", 259, 260, 260, 260]]
-    assert rows[8] == [*"\u4eca".encode(), 259, *[260] * 4] and rows[7][:-1] == [258, *rows[8][:-2]]

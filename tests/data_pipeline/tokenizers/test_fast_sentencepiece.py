@@ -14,9 +14,13 @@ from sentencepiece import sentencepiece_model_pb2
 
 from data_pipeline.examples.sentences import split
 from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers import fast_encoding
-from data_pipeline.tokenizers.sentencepiece_model import SentencePieceModel
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, train
+from data_pipeline.tokenizers import fast_sentencepiece
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.engine import id_rows
+from data_pipeline.tokenizers.fast_sentencepiece import FastEncoder
+from data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.given_texts import mixtures
 
 TINY = TokenizerConfig(vocabulary_size=16 + 14)
@@ -66,7 +70,7 @@ def prose(shared: Path, megabytes: float) -> Iterator[list[str]]:
 
 def assert_equal_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
     """Row by row, so that a difference names its text."""
-    ours, reference = tokenizer.encode_flat(texts), tokenizer._reference(texts)
+    ours, reference = tokenizer.encode_flat(texts), id_rows(tokenizer._engine.encode(texts), tokenizer.dtype)
     if np.array_equal(ours.values, reference.values) and np.array_equal(ours.offsets, reference.offsets):
         return
     for row, text in enumerate(texts):
@@ -74,11 +78,16 @@ def assert_equal_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
         assert pair[0] == pair[1], repr(text)
 
 
+def fast_encoder_of(tokenizer: Tokenizer) -> FastEncoder | None:
+    assert isinstance(tokenizer._engine, SentencePieceEngine)
+    return tokenizer._engine.fast
+
+
 def left_out(tokenizer: Tokenizer, texts: list[str]) -> int:
     """Texts that the fast engine leaves to sentencepiece."""
-    rows, fast = Ragged.of_bytes(text.encode() for text in texts), tokenizer._engine.fast
+    rows, fast = Ragged.of_bytes(text.encode() for text in texts), fast_encoder_of(tokenizer)
     assert fast is not None
-    return len(fast.encode(rows.values, rows.spans, np.ones(len(texts), bool), tokenizer.dtype)[1])
+    return len(fast.encode_spans(rows.values, rows.spans, np.ones(len(texts), bool), tokenizer.dtype)[1])
 
 
 @pytest.fixture(
@@ -89,7 +98,7 @@ def tokenizer(request: pytest.FixtureRequest, sentences: list[str]) -> Tokenizer
     kind, lowercase, fallback = request.param
     settings = {"kind": kind, "vocabulary_size": 560, "lowercase": lowercase, "byte_fallback": fallback}
     text = [*sentences, *(each for each in ADVERSARIAL if len(each) < 1000)]
-    return Tokenizer(train(text, TokenizerConfig.model_validate(settings)), "the test's tokenizer")
+    return Tokenizer.from_bytes(train(text, TokenizerConfig.model_validate(settings)), "the test's tokenizer")
 
 
 def test_adversarial_strings_have_the_ids_of_sentencepiece(tokenizer: Tokenizer) -> None:
@@ -99,7 +108,7 @@ def test_adversarial_strings_have_the_ids_of_sentencepiece(tokenizer: Tokenizer)
 def test_strings_of_plain_characters_are_encoded_fast_and_right(tokenizer: Tokenizer) -> None:
     """Random words of all plain characters, most of them in no piece, and of few, so that ties are common."""
     draw = random.Random(1)
-    every = [chr(point) for points in fast_encoding.PLAIN for point in points]
+    every = [chr(point) for points in fast_sentencepiece.PLAIN for point in points]
     texts = [
         " ".join("".join(draw.choices(letters, k=draw.randint(1, 12))) for _ in range(draw.randint(1, 8)))
         for letters in (every, "ab-.", "the ofand")
@@ -119,9 +128,9 @@ def test_sentences_have_the_ids_of_sentencepiece_and_are_encoded_fast(
 def test_what_is_forgotten_is_learned_again(
     sentences: list[str], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_encoding, "CACHED_WORDS", 8)
-    assert isinstance(tokenizer._engine, SentencePieceModel)
-    small = Tokenizer(tokenizer._engine.serialized_model_proto(), "the same with a small cache")
+    monkeypatch.setattr(fast_sentencepiece, "CACHED_WORDS", 8)
+    assert isinstance(tokenizer._engine, SentencePieceEngine)
+    small = Tokenizer.from_bytes(tokenizer._engine.serialized_model_proto(), "the same with a small cache")
     assert_equal_ids(small, sentences)
 
 
@@ -131,10 +140,10 @@ def test_near_ties_of_a_unigram_model_are_decided_as_sentencepiece_does() -> Non
     proto = sentencepiece_model_pb2.ModelProto.FromString(trained)  # pyright: ignore[reportAttributeAccessIssue]
     draw = random.Random(2)
     for piece in proto.pieces:
-        if piece.type == fast_encoding.NORMAL:
+        if piece.type == fast_sentencepiece.NORMAL:
             piece.score = -1.1 * len(piece.piece) + draw.randint(0, 7) * 2.0**-22
-    tokenizer = Tokenizer(proto.SerializeToString(), "ties")
-    assert tokenizer._engine.fast is not None
+    tokenizer = Tokenizer.from_bytes(proto.SerializeToString(), "ties")
+    assert fast_encoder_of(tokenizer) is not None
     texts = [" ".join("".join(draw.choices("ab", k=draw.randint(1, 9))) for _ in range(40)) for _ in range(2000)]
     assert_equal_ids(tokenizer, texts)
 
@@ -144,7 +153,7 @@ def test_a_model_of_another_make_is_left_to_sentencepiece(sentences: list[str]) 
         train(sentences, TokenizerConfig(vocabulary_size=320))
     )
     proto.normalizer_spec.remove_extra_whitespaces = False
-    assert Tokenizer(proto.SerializeToString(), "with all spaces")._engine.fast is None
+    assert fast_encoder_of(Tokenizer.from_bytes(proto.SerializeToString(), "with all spaces")) is None
 
 
 @pytest.mark.slow
@@ -153,8 +162,8 @@ def test_a_model_of_another_make_is_left_to_sentencepiece(sentences: list[str]) 
 def test_a_hundred_megabytes_have_the_ids_of_sentencepiece(shared: Path, kind: str, fallback: bool) -> None:
     sample = [sentence for some in prose(shared, 8) for sentence in some]
     config = TokenizerConfig.model_validate({"kind": kind, "vocabulary_size": 8192, "byte_fallback": fallback})
-    tokenizer = Tokenizer(train(sample, config), "the test's tokenizer")
-    assert tokenizer._engine.fast is not None
+    tokenizer = Tokenizer.from_bytes(train(sample, config), "the test's tokenizer")
+    assert fast_encoder_of(tokenizer) is not None
     compared = 0
     for texts in prose(shared, 130):
         assert_equal_ids(tokenizer, texts)

@@ -1,39 +1,27 @@
-"""The white space of a text put in order, as bytes of UTF-8.
-
-The rules are those of ``clean.py``, and what each character is comes from ``characters.py``.
-"""
+"""Compiled loop that normalizes the white space of a text in UTF-8, by the rules of ``cleaning/clean.py``."""
 
 import numpy as np
 
 from data_pipeline.compiled import compiled, inlined
-from data_pipeline.compiled.utf8 import decoded
+from data_pipeline.compiled.character_kinds import kind_at
 
 SPACE, NEWLINE, RETURN = 32, 10, 13
 BLOCK = 32
-"""Bytes that are looked at together, in a loop without branches."""
+"""Bytes that are processed together, in a loop without branches."""
 
 LETTER, REMOVED, WHITE = 1, 2, 4
-"""What a character is, as bits: a letter or mark, one that is left out, white space other than a newline."""
-
-
-@compiled
-def kind_at(data, place, stop, kinds):
-    """(bits of the character at ``place``, its bytes); (0, 0) at the end."""
-    if place >= stop:
-        return np.uint8(0), 0
-    point, width = decoded(data, place)
-    return (kinds[point] if point < len(kinds) else np.uint8(0)), width
+"""Bits of a character: a letter or mark, one that is removed, white space other than a newline."""
 
 
 @inlined
 def is_plain(byte):
-    """Is it an ASCII character that is seen?"""
+    """Return whether a byte is a visible ASCII character."""
     return np.uint8(byte - np.uint8(0x21)) < np.uint8(0x5E)
 
 
 @inlined
 def write_space(out, end, newlines, since):
-    """What a run of white space becomes: nothing at the start of a text -> the new end of ``out``."""
+    """Write a run of white space in normal form, nothing at the start of a text, and return the new end of ``out``."""
     if end == 0:
         return end
     for _ in range(min(newlines, 2)):
@@ -46,11 +34,11 @@ def write_space(out, end, newlines, since):
 
 
 @inlined
-def is_regular(data, place):
-    """Are the bytes of a block plain characters, and white space that stays as it is?"""
+def is_normal(data, place):
+    """Return whether a block has only visible ASCII characters and white space in normal form."""
     wrong = 0
     for each in range(BLOCK):
-        # Numbers without a sign: only then are several bytes compared at once.
+        # Unsigned, so that the loop is vectorized.
         here = np.uint64(place + each)
         byte, last, one_before = data[here], data[here - np.uint64(1)], data[here - np.uint64(2)]
         space, newline = byte == np.uint8(SPACE), byte == np.uint8(NEWLINE)
@@ -62,7 +50,7 @@ def is_regular(data, place):
 
 @inlined
 def copy_block(data, place, out, end):
-    """Copy a block -> (its letters, its white space)."""
+    """Copy a block and return (its letters, its white space)."""
     letters = gaps = 0
     for each in range(BLOCK):
         byte = data[np.uint64(place + each)]
@@ -74,10 +62,13 @@ def copy_block(data, place, out, end):
 
 @inlined
 def copy_plain(data, place, out, end):
-    """Copy plain characters and white space between them that stays as it is -> (where they end, their letters, the
-    white space)."""
+    """Copy visible ASCII characters and the white space between them while it is in normal form.
+
+    Returns:
+        (where they end, number of letters, number of white space characters).
+    """
     letters = gaps = 0
-    while 2 <= place <= len(data) - BLOCK and is_regular(data, place):
+    while 2 <= place <= len(data) - BLOCK and is_normal(data, place):
         last = place + BLOCK
         while not is_plain(data[last - 1]):
             last -= 1
@@ -98,15 +89,15 @@ def copy_plain(data, place, out, end):
 
 @compiled
 def normalize_whitespace(data, kinds):
-    """White space in order: single spaces, none at the end of a line, one blank line between paragraphs, none at the
-    ends; without control characters.
+    """Normalize white space: single spaces, none at the end of a line, one blank line between paragraphs, none at the
+    ends. Control characters are removed.
 
     Args:
         data: uint8 UTF-8 of one text.
         kinds: uint8 [code points]: bits of each character.
 
     Returns:
-        (uint8, its letters, its characters that are not white space).
+        (uint8 text, number of letters, number of visible characters).
     """
     out = np.empty(len(data) + BLOCK, np.uint8)
     end = letters = visible = 0

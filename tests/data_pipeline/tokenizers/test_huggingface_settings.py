@@ -20,10 +20,13 @@ from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.prepare import losses, prepare
 from data_pipeline.ragged import Ragged
 from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.fast_encoding import NORMAL, model_proto
+from data_pipeline.tokenizers.config import TokenizerConfig
+from data_pipeline.tokenizers.given_model import given_model
 from data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
-from data_pipeline.tokenizers.sentencepiece_model import SentencePieceModel
-from data_pipeline.tokenizers.tokenizer import Tokenizer, TokenizerConfig, given_model, train
+from data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
+from data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
+from data_pipeline.tokenizers.sentencepiece_training import train
+from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_texts import LETTERS, MERGES, random_texts
 
@@ -44,7 +47,7 @@ def suffixed(sentences: list[str]) -> Tokenizer:
         treat_whitespace_as_suffix=True,
         control_symbols=["<mask>", "<cls>", "<sep>"],
     )
-    return Tokenizer(model.getvalue(), "suffixes")
+    return Tokenizer.from_bytes(model.getvalue(), "suffixes")
 
 
 def test_words_that_end_in_a_mark_are_hidden_whole(suffixed: Tokenizer, sentences: list[str]) -> None:
@@ -71,7 +74,7 @@ def test_words_that_end_in_a_mark_are_hidden_whole(suffixed: Tokenizer, sentence
 
 def test_a_dataset_of_words_that_end_in_a_mark_is_verified(suffixed: Tokenizer, corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "suffixes.model"
-    assert isinstance(suffixed._engine, SentencePieceModel)
+    assert isinstance(suffixed._engine, SentencePieceEngine)
     path.write_bytes(suffixed._engine.serialized_model_proto())
     prepare(config(tmp_path / "dataset", corpus, path, "full_sentences", "masked_ngrams"), tmp_path / "dataset")
     verify(tmp_path / "dataset")
@@ -99,12 +102,13 @@ def test_a_text_without_a_mark_before_it_has_sentencepieces_ids(kind: str, fallb
     texts = [text for each in random_texts(800, 5) for text in normalize(each, "NFC").text.split("\n") if text]
     settings = {"kind": kind, "vocabulary_size": 1300, "byte_fallback": fallback, "lowercase": False}
     model = train(texts, TokenizerConfig.model_validate(settings))
-    tokenizer, proto = Tokenizer(model, "the test's"), model_proto(model)
+    tokenizer, proto = Tokenizer.from_bytes(model, "the test's"), model_proto(model)
     proto.normalizer_spec.add_dummy_prefix = False
     library: Any = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())  # pyright: ignore
+    assert isinstance(tokenizer._engine, SentencePieceEngine)
     rows, fast = Ragged.of_bytes(text.encode() for text in texts), tokenizer._engine.fast
     assert fast is not None
-    ids, left = fast.encode(rows.values, rows.spans, np.zeros(len(texts), bool), tokenizer.dtype)
+    ids, left = fast.encode_spans(rows.values, rows.spans, np.zeros(len(texts), bool), tokenizer.dtype)
     compared = sorted({*range(len(texts))} - {*left.tolist()})
     assert len(compared) > 300
     for row in compared:
@@ -115,14 +119,14 @@ def test_pieces_that_are_never_made_replace_nothing(sentences: list[str]) -> Non
     proto = model_proto(train(sentences, TokenizerConfig(vocabulary_size=320)))
     normal = next(token for token, piece in enumerate(proto.pieces) if piece.type == NORMAL and len(piece.piece) > 3)
     proto.pieces[normal].type = proto.pieces[normal].Type.Value("UNUSED")
-    tokenizer = Tokenizer(proto.SerializeToString(), "one piece less")
+    tokenizer = Tokenizer.from_bytes(proto.SerializeToString(), "one piece less")
     assert normal not in tokenizer.ordinary
 
 
 def test_a_listed_mask_is_no_mask_in_a_text(sentences: list[str]) -> None:
     proto = model_proto(train(sentences, TokenizerConfig(vocabulary_size=320)))
     proto.pieces[4].type = proto.pieces[4].Type.Value("USER_DEFINED")
-    tokenizer = Tokenizer(proto.SerializeToString(), "a listed mask")
+    tokenizer = Tokenizer.from_bytes(proto.SerializeToString(), "a listed mask")
     assert tokenizer.special.mask == 4 and 4 not in tokenizer.encode("the [MASK] of")
 
 
@@ -222,7 +226,7 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("words", lambda whole: whole["added_tokens"].append({"id": 34, "content": "covid", "special": False}), "'covid'"),
     ("words", lambda whole: whole["model"].update(continuing_subword_prefix=""), "continuing_subword_prefix is empty"),
     ("words", lambda whole: whole["model"].update(unk_token="<unk>"), "unk_token '<unk>' is no piece"),
-    ("words", normalised_by("Prepend"), "normalises as 'Prepend'"),
+    ("words", normalised_by("Prepend"), "has the normalizer 'Prepend'"),
     (
         "words",
         lambda whole: whole["model"]["vocab"].update({"a": 6, "b": 5}),
@@ -233,16 +237,24 @@ REFUSED: list[tuple[str, Change, str]] = [
         lambda whole: whole["added_tokens"].append({"id": 5, "content": "a", "special": False, **FLAGS}),
         "adds 'a' to its vocabulary",
     ),
-    ("words", lambda whole: whole.update(pre_tokenizer={"type": "Metaspace"}), "'WordPiece' cut by 'Metaspace'"),
+    (
+        "words",
+        lambda whole: whole.update(pre_tokenizer={"type": "Metaspace"}),
+        "'WordPiece' behind the pre-tokenizer 'Metaspace'",
+    ),
     ("pairs", lambda whole: whole["model"].update(dropout=0.1), "dropout is 0.1"),
     ("pairs", lambda whole: whole["model"].update(continuing_subword_prefix="##"), "continuing_subword_prefix is '##'"),
     ("pairs", lambda whole: whole["model"]["merges"].pop(), "other merges than pairs"),
-    ("pairs", normalised_by("Strip"), "normalises as 'Strip'"),
-    ("pairs", lambda whole: whole.update(pre_tokenizer={"type": "Whitespace"}), "'BPE' cut by 'Whitespace'"),
+    ("pairs", normalised_by("Strip"), "has the normalizer 'Strip'"),
+    (
+        "pairs",
+        lambda whole: whole.update(pre_tokenizer={"type": "Whitespace"}),
+        "'BPE' behind the pre-tokenizer 'Whitespace'",
+    ),
     (
         "pairs",
         lambda whole: whole.update(post_processor={"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<b>", 0]}),
-        "post_processor puts '<b>' around a text",
+        "post_processor adds '<b>' to a text",
     ),
 ]
 
@@ -324,7 +336,7 @@ def test_clips_files_give_clips_ids(clip: Path) -> None:
     assert ours.decode(ids) == "the hat the"
     assert ours.ends_word[ids].tolist() == [True, False, False, True, True]
     (clip / "vocab.json").write_text((clip / "vocab.json").read_text().replace("startof", "beginof"))
-    with pytest.raises(ConfigError, match=r"clip: has pieces that end in '</w>' and is not CLIP's"):
+    with pytest.raises(ConfigError, match=r"clip: has pieces that end in '</w>' but is not CLIP's"):
         Tokenizer.load(clip)
 
 
@@ -341,7 +353,7 @@ def test_a_json_decides_how_byte_pairs_are_cut(pairs: Path) -> None:
         assert ours.decode(ours.encode(text)) == text
     plain["add_prefix_space"] = True
     write(pairs, "tokenizer.json", whole)
-    with pytest.raises(ConfigError, match=r"a space before every part of a text \(add_prefix_space behind another"):
+    with pytest.raises(ConfigError, match=r"a space to every part of a text \(add_prefix_space behind another"):
         Tokenizer.load(pairs)
 
 
@@ -412,7 +424,7 @@ def test_alberts_folding_is_done(sentences: list[str], tmp_path: Path, by_json: 
     (tmp_path / "spiece.model").write_bytes(model.getvalue())
     if not by_json:
         (tmp_path / "tokenizer.json").unlink()
-    ours = Tokenizer(read_tokenizer(tmp_path), "ALBERT's kind")
+    ours = Tokenizer.from_bytes(read_tokenizer(tmp_path), "ALBERT's kind")
     for each in ["The CAF\u00c9 is na\u00efve", "``Cafe'' \uff21 \u00c5", "e\u0301 E\u0301", *sentences[:100]]:
         assert ours.encode(each) == theirs.encode(each, add_special_tokens=False), each
     assert "capital letters" in ours.losses and ("accents" in ours.losses) != keep_accents
