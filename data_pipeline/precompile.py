@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import ConfigError
+from configs.storage import digest
 from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.parts import Part, read_unit
 from data_pipeline.cleaning.selection import Choice, Outcome
 from data_pipeline.compiled import cache
 from data_pipeline.dataset.build import Group, Recipe, gather_shard, make_examples
-from data_pipeline.dataset.manifest import digest
 from data_pipeline.examples.corrupt import CorruptConfig
 from data_pipeline.examples.segment import KINDS, SegmentConfig
 from data_pipeline.examples.sentences import split

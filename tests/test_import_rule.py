@@ -21,7 +21,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "dataset",
         "verification",
         "inspection",
-        "config ledger workers prepare precompile",
+        "config ledger workers",
+        "steps",
+        "prepare precompile",
     ),
     "pretrain": (
         "precision batch",

@@ -11,9 +11,9 @@ import pyarrow as pa
 from fsspec.core import url_to_fs
 
 from configs.errors import CorpusError, DatasetError
+from configs.storage import digest
 from data_pipeline.cleaning.parts import Part
 from data_pipeline.cleaning.selection import Choice, Outcome
-from data_pipeline.dataset.manifest import digest
 from data_pipeline.dataset.shards import AGAIN, Dataset
 from data_pipeline.sources.streams import printable
 

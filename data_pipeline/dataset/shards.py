@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import DatasetError
+from configs.storage import digest
 from data_pipeline.arrow_file import write_arrow
 from data_pipeline.dataset.columns import COLUMNS
-from data_pipeline.dataset.manifest import Manifest, Shard, SplitRecord, digest, read_manifest
+from data_pipeline.dataset.manifest import Manifest, Shard, SplitRecord, read_manifest
 from data_pipeline.ragged import Column, Columns, Ragged, concatenate, take
 
 TOKENIZER = "tokenizer.model"

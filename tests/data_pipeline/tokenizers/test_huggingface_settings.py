@@ -17,9 +17,10 @@ from data_pipeline.cleaning.clean import normalize
 from data_pipeline.config import CorpusConfig
 from data_pipeline.dataset.shards import open_dataset
 from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
-from data_pipeline.prepare import losses, prepare
+from data_pipeline.prepare import prepare
 from data_pipeline.ragged import Ragged
 from data_pipeline.random_streams import generator
+from data_pipeline.steps.tokenizer import losses
 from data_pipeline.tokenizers.config import TokenizerConfig
 from data_pipeline.tokenizers.given_model import given_model
 from data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer

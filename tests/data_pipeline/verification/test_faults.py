@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline.dataset.manifest import digest, read_manifest, write_manifest
+from configs.storage import digest
+from data_pipeline.dataset.manifest import read_manifest, write_manifest
 from data_pipeline.dataset.provenance import places
 from data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset
 from data_pipeline.ragged import Columns, Ragged, boundaries
