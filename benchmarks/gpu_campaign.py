@@ -51,8 +51,8 @@ from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OptimizerConfig
 from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.engine import Engine
 from pretrain.parallel.mesh import Mesh
-from pretrain.parallel.zero import Engine
 
 ROOT = Path(__file__).parent.parent
 

@@ -30,8 +30,8 @@ from pretrain.models.bert import BertConfig
 from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OptimizerConfig
 from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.engine import Engine
 from pretrain.parallel.mesh import Mesh
-from pretrain.parallel.zero import Engine
 from pretrain.precision import Precision, of_device
 
 SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_width": 1024, "positions": 128}

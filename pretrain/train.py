@@ -26,9 +26,10 @@ from pretrain.models.family import Vocabulary
 from pretrain.optimizer import OPTIMIZERS
 from pretrain.parallel import agreed_precision
 from pretrain.parallel import mesh as meshes
-from pretrain.parallel import tensor as tensor_parallel
+from pretrain.parallel.engine import Engine
+from pretrain.parallel.placement import full_shape
 from pretrain.parallel.recompute import recompute_blocks
-from pretrain.parallel.zero import Engine
+from pretrain.parallel.tensor import shard
 from pretrain.stop import Clock, Limits
 
 
@@ -214,14 +215,12 @@ class Run:
         torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
     def _start_engine(self, model: learner.Learner, batch: tuple[int, int]) -> Engine:
-        tensor_parallel.shard(model, self.mesh)
+        shard(model, self.mesh)
         if self.config.parallel.recompute and not recompute_blocks(model):
             raise ConfigError(
                 f"parallel.recompute: model.family '{self.config.model.family}' has no Transformer blocks; remove it"
             )
-        self.shapes = {
-            name: tensor_parallel.full_shape(parameter, self.mesh) for name, parameter in model.named_parameters()
-        }
+        self.shapes = {name: full_shape(parameter, self.mesh) for name, parameter in model.named_parameters()}
         # Values come after the engine has cut the weights up: it would round them before it makes its master copy.
         number_format = {"fp32": torch.float32, "bf16": torch.bfloat16}[self.config.parallel.precision]
         device = self.mesh.device

@@ -73,7 +73,7 @@ class SparseFeedForward(nn.Module):
         """
         super().__init__()
         self.router = Router(width, experts)
-        self.exchange = TokenDispatcher()
+        self.dispatcher = TokenDispatcher()
         self.experts = Experts(experts, width, feed_forward_width, style)
         self.capacities = capacities
         self.sequence_capacity = sequence_capacity
@@ -102,7 +102,9 @@ class SparseFeedForward(nn.Module):
         taken = (chosen_TE.any(1) & (place_T < capacity)).nonzero()[:, 0]
         slots = (expert_T * capacity + place_T)[taken]
         sent = hidden_TD.new_zeros(experts * capacity, hidden_TD.shape[1]).index_copy(0, slots, hidden_TD[taken])
-        back = self.exchange.to_tokens(self.experts(self.exchange.to_experts(sent.unflatten(0, (experts, capacity)))))
+        back = self.dispatcher.to_tokens(
+            self.experts(self.dispatcher.to_experts(sent.unflatten(0, (experts, capacity))))
+        )
         computed = back.flatten(0, 1)[slots] * share_T[taken, None].to(back.dtype)
         return torch.zeros_like(hidden_TD, dtype=computed.dtype).index_copy(0, taken, computed)
 

@@ -1,5 +1,7 @@
 """Transformer blocks: the same parts, normalised after the residual sum (post) or before each part (pre)."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from pretrain.layers.attention import Attention, AttentionPattern
@@ -9,6 +11,9 @@ from pretrain.layers.style import Style
 
 class PostNormBlock(nn.Module):
     """norm(x + part(x)), as in Vaswani et al. 2017 and BERT."""
+
+    recomputable: ClassVar[bool] = True
+    """``parallel.recompute`` runs the module again in the backward pass."""
 
     def __init__(self, attention: Attention, feed_forward: nn.Module, width: int, style: Style):
         super().__init__()

@@ -47,7 +47,7 @@ class Switch(T5):
     SHARDING: ClassVar[dict[str, str]] = {
         **T5.SHARDING,
         "*blocks.*.feed_forward.experts": "experts",
-        "*blocks.*.feed_forward.exchange": "experts",
+        "*blocks.*.feed_forward.dispatcher": "experts",
     }
 
     config: SwitchConfig

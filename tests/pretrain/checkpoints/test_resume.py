@@ -118,10 +118,10 @@ SEVERAL = """
 import json, sys, configs
 from pretrain import stored
 from pretrain.config import RunConfig
-from pretrain.parallel import zero
+from pretrain.parallel import zero_state
 from pretrain.train import train
 for settings, slab in json.loads(open(sys.argv[1]).read()):
-    zero.SLAB, stored.FILE = slab, 10 * slab
+    zero_state.SLICE_ENTRIES, stored.FILE = slab, 10 * slab
     train(configs.parse(settings, RunConfig, "the test's run"))
 """
 """Runs one after the other, with so many values in a slab."""

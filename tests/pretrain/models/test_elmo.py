@@ -197,7 +197,7 @@ def test_processes_with_rows_of_other_lengths_do_not_wait_for_each_other_under_z
         )
         cases = tmp_path / f"{processes}.json"
         cases.write_text(json.dumps([[values, str(target)]]))
-        world(processes, Path(__file__).with_name("layout_process.py"), str(cases), "3")
+        world(processes, Path(__file__).parents[1] / "parallel" / "layout_process.py", str(cases), "3")
         recorded.append(load_file(target))
     for name, value in recorded[0].items():
         torch.testing.assert_close(recorded[1][name], value, rtol=1e-5, atol=1e-6)
