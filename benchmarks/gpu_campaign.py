@@ -45,7 +45,6 @@ import configs
 from data_pipeline.ragged import Ragged
 from pretrain.batch import Batch
 from pretrain.data.packing import assemble
-from pretrain.flops import FlopCount
 from pretrain.initialization import materialise
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
@@ -162,8 +161,7 @@ def where(error: Exception) -> str:
 def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
     """Tokens per second, model-FLOPs use, memory, kernel launches and host synchronisations of a training step."""
     learner, batches = prepared(shape)
-    work = FlopCount.of(learner)
-    flops = sum(work.operations(batch) for batch in batches)
+    flops = sum(learner.flops(batch) for batch in batches)
     tokens = sum(batch.tokens for batch in batches)
     parameters = sum(parameter.numel() for parameter in learner.parameters())
     initial_values(learner)

@@ -55,6 +55,11 @@ class Learner(nn.Module):
         total = torch.stack([losses[name] * weight for name, weight in self.weights.items()]).sum()
         return total, {name: loss.detach() for name, loss in losses.items()}
 
+    def flops(self, batch: Batch) -> int:
+        """Of a forward and backward pass (``pretrain/flops.py``)."""
+        heads = (objective.flops(len(batch[objective.label_column])) for objective in self.objectives.values())
+        return self.backbone.flops(batch) + sum(heads)
+
 
 def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary) -> Learner:
     """The learner on the meta device: shapes without memory; ``pretrain.initialization`` gives the values."""

@@ -87,6 +87,10 @@ class Backbone(Protocol):
 
     def __call__(self, batch: Batch) -> Encoded: ...
 
+    def flops(self, batch: Batch) -> int:
+        """Of a forward and backward pass (``pretrain/flops.py``)."""
+        ...
+
 
 class Objective(Protocol):
     """A head with its loss: ``forward(encoded, batch) -> loss``, the sum over entries of ``label_column``."""
@@ -100,7 +104,9 @@ class Objective(Protocol):
     """The column whose number of entries the summed loss is divided by."""
     predicts_tokens: ClassVar[bool]
     """Whether the loss is nats per token, to be compared with what counting gives."""
-    uses_per_label: ClassVar[int]
-    """How often the head is gone through for each label (ELMo: once in each direction)."""
 
     def __call__(self, encoded: Encoded, batch: Batch) -> Tensor: ...
+
+    def flops(self, labels: int) -> int:
+        """Of a forward and backward pass with so many entries of ``label_column`` (``pretrain/flops.py``)."""
+        ...

@@ -18,7 +18,6 @@ from pretrain.checkpoints.retention import Retention
 from pretrain.config import RunConfig
 from pretrain.data.batches import Batches, DataRank, check_lengths
 from pretrain.data.prefetch import Prefetcher
-from pretrain.flops import FlopCount
 from pretrain.initialization import materialise, random_rows
 from pretrain.memory import build_within_memory
 from pretrain.metrics import Reporter
@@ -62,7 +61,6 @@ class Run:
         share = DataRank(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, model.reads, config.seed, share)
         self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, config.steps)
-        self.work = FlopCount.of(model)
         resumed = self._find_checkpoint()
         record = resumed[1] if resumed else None
         began = record.config if record else None
@@ -122,7 +120,7 @@ class Run:
             for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
-            operations += self.work.operations(batch)
+            operations += self.engine.learner.flops(batch)
         norm = self.engine.step(self.learning_rate)
         self.step += 1
         return losses, norm, tokens, operations

@@ -25,9 +25,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "pretrain": (
         "precision batch",
+        "flops",
         "layers roles",
         "models objectives",
-        "learner initialization memory flops schedule",
+        "learner initialization memory schedule",
         "data optimizer",
         "checkpoints",
         "parallel huggingface",

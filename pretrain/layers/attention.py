@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.batch import Layout
+from pretrain.flops import attention_flops, product_flops
 from pretrain.layers.dropout import dropped
 from pretrain.layers.positions import Angles, apply_rotary
 from pretrain.layers.style import Style
@@ -113,12 +114,12 @@ class Attention(nn.Module):
         """
         super().__init__()
         self.head_width = head_width or width // heads
-        inner = heads * self.head_width
-        self.query = style.linear(width, inner)
-        self.key = style.linear(width, inner)
-        self.value = style.linear(width, inner)
+        self.width, self.inner_width = width, heads * self.head_width
+        self.query = style.linear(width, self.inner_width)
+        self.key = style.linear(width, self.inner_width)
+        self.value = style.linear(width, self.inner_width)
         self.core = CoreAttention(heads, self.head_width**-0.5 if scale is None else scale, style.attention_dropout)
-        self.output = style.linear(inner, width)
+        self.output = style.linear(self.inner_width, width)
 
     def forward(self, hidden_TD: Tensor, pattern: AttentionPattern, memory_SD: Tensor | None = None) -> Tensor:
         memory_SD = hidden_TD if memory_SD is None else memory_SD
@@ -129,6 +130,11 @@ class Attention(nn.Module):
         value_SHK = self.value(memory_SD).view(len(memory_SD), -1, self.head_width)
         mixed_THK = self.core(query_THK, key_SHK, value_SHK, pattern)
         return self.output(mixed_THK.flatten(1))
+
+    def flops(self, queries: int, keys: int, pairs: int) -> int:
+        """Of so many query tokens, key tokens and pairs of them."""
+        projections = product_flops(self.width * self.inner_width, 2 * queries + 2 * keys)
+        return projections + attention_flops(self.inner_width, pairs)
 
 
 class CoreAttention(nn.Module):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.batch import Layout
+from pretrain.flops import product_flops
 from pretrain.layers.style import ACTIVATIONS, Style
 
 
@@ -75,6 +76,7 @@ class SparseFeedForward(nn.Module):
         self.router = Router(width, experts)
         self.dispatcher = TokenDispatcher()
         self.experts = Experts(experts, width, feed_forward_width, style)
+        self.weights_per_token = experts * width + (3 if style.gated else 2) * width * feed_forward_width
         self.capacities = capacities
         self.sequence_capacity = sequence_capacity
         self.layout: Layout | None = None
@@ -107,6 +109,10 @@ class SparseFeedForward(nn.Module):
         )
         computed = back.flatten(0, 1)[slots] * share_T[taken, None].to(back.dtype)
         return torch.zeros_like(hidden_TD, dtype=computed.dtype).index_copy(0, taken, computed)
+
+    def flops(self, tokens: int) -> int:
+        """Of the router and one expert a token."""
+        return product_flops(self.weights_per_token, tokens)
 
     def _first_of_sequences(self, chosen_TE: Tensor) -> Tensor:
         """bool [T, E]: fewer than ``sequence_capacity`` tokens of the same sequence chose the expert before."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.batch import Layout
+from pretrain.flops import product_flops
 
 FORGET_BIAS = 1.0
 """Added to the forget gate, so that a new layer remembers (TensorFlow's LSTMCell, with which ELMo was trained)."""
@@ -51,6 +52,7 @@ class ProjectedLSTM(nn.Module):
         super().__init__()
         self.cell_clip, self.projection_clip = cell_clip, projection_clip
         self.projection = projection
+        self.weights = 4 * cells * (inputs + projection) + cells * projection
         self.gates = nn.Linear(inputs, 4 * cells)
         self.recurrent = nn.Linear(projection, 4 * cells, bias=False)
         self.output = nn.Linear(cells, projection, bias=False)
@@ -69,3 +71,6 @@ class ProjectedLSTM(nn.Module):
             state_BP = self.output(shown_BC).clamp(-self.projection_clip, self.projection_clip)
             states.append(state_BP)
         return torch.cat(states)[steps.inverse_T]
+
+    def flops(self, tokens: int) -> int:
+        return product_flops(self.weights, tokens)

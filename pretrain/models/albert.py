@@ -7,6 +7,7 @@ from torch import nn
 
 from configs.kinds import Fixed, Free
 from pretrain.batch import Batch
+from pretrain.flops import product_flops, token_pairs
 from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
@@ -42,6 +43,7 @@ class Albert(FamilyModule):
         super().__init__()
         width, narrow, style = config.width, config.embedding_width, config.style
         self.style, self.width, self.positions, self.layers = style, width, config.positions, config.layers
+        self.embedding_width = narrow
         self.vocabulary_rows = config.padded(vocabulary.size)
         self.token_embedding = nn.Embedding(self.vocabulary_rows, narrow)
         self.position_embedding = nn.Embedding(config.positions, narrow)
@@ -59,3 +61,7 @@ class Albert(FamilyModule):
         for _ in range(self.layers):
             hidden_TD = self.block(hidden_TD, pattern)
         return Encoded(hidden_TD)
+
+    def flops(self, batch: Batch) -> int:
+        block = self.block.flops(batch.tokens, token_pairs(batch.layout, batch.layout))
+        return self.layers * block + product_flops(self.embedding_width * self.width, batch.tokens)

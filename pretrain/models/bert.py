@@ -5,13 +5,14 @@ before each part, rotary positions, gated feed-forward layers, no biases, local 
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs.kinds import Fixed
 from pretrain.batch import Batch
+from pretrain.flops import token_pairs
 from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.positions import Angles, rotary
@@ -75,6 +76,9 @@ class Bert(FamilyModule):
     provides: ClassVar[frozenset[Capability]] = frozenset({"bidirectional"})
     SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
 
+    blocks: Any
+    """Transformer blocks, in an nn.ModuleList."""
+
     def __init__(self, config: BertConfig, vocabulary: Vocabulary):
         super().__init__()
         width, style = config.width, config.style
@@ -99,6 +103,10 @@ class Bert(FamilyModule):
         for number, block in enumerate(self.blocks):
             hidden_TD = block(hidden_TD, nearby if number % self.config.global_every else everywhere)
         return Encoded(self.final_norm(hidden_TD))
+
+    def flops(self, batch: Batch) -> int:
+        pairs = token_pairs(batch.layout, batch.layout)
+        return sum(block.flops(batch.tokens, pairs) for block in self.blocks)
 
     def _embedded(self, batch: Batch) -> Tensor:
         hidden_TD = self.token_embedding(batch["tokens"])

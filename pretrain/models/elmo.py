@@ -1,6 +1,6 @@
 """ELMo (Peters et al. 2018; Jozefowicz et al. 2016): tokens spelled by characters, read by LSTMs in both directions."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from configs.kinds import Fixed, Free
 from pretrain.batch import Batch
+from pretrain.flops import product_flops
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.recurrent import ProjectedLSTM, Steps
 from pretrain.layers.style import Style
@@ -73,6 +74,8 @@ class CharacterEncoder(nn.Module):
         self.highways = nn.ModuleList(nn.Linear(answers, answers) for _ in range(config.highways))
         self.carries = nn.ModuleList(nn.Linear(answers, answers) for _ in range(config.highways))
         self.projection = nn.Linear(answers, projection)
+        filter_weights = sum(size * count for size, count in config.filters) * config.character_width
+        self.weights = filter_weights + answers * (2 * config.highways * answers + projection)
 
     def forward(self, characters_NC: Tensor) -> Tensor:
         spelled_NEC = self.embedding(characters_NC).transpose(1, 2)
@@ -83,6 +86,10 @@ class CharacterEncoder(nn.Module):
             share_NF = torch.sigmoid(carry(answers_NF) - 2.0)
             answers_NF = share_NF * highway(answers_NF).relu() + (1 - share_NF) * answers_NF
         return self.projection(answers_NF)
+
+    def flops(self, tokens: int) -> int:
+        """With each filter at one position of a token."""
+        return product_flops(self.weights, tokens)
 
 
 class Elmo(FamilyModule):
@@ -102,6 +109,10 @@ class Elmo(FamilyModule):
         "backward_layers.*.output": "row",
     }
     spelling_VC: Tensor
+    forward_layers: Any
+    """ProjectedLSTMs of one direction, in an nn.ModuleList."""
+    backward_layers: Any
+    """Those of the other direction."""
 
     def __init__(self, config: ElmoConfig, vocabulary: Vocabulary):
         super().__init__()
@@ -128,6 +139,10 @@ class Elmo(FamilyModule):
         ]
         layers = tuple(torch.cat(both, -1) for both in zip(*states, strict=True))
         return Encoded(self.dropout(layers[-1]), layers=layers)
+
+    def flops(self, batch: Batch) -> int:
+        recurrent = sum(layer.flops(batch.tokens) for layer in (*self.forward_layers, *self.backward_layers))
+        return self.character_encoder.flops(batch.tokens) + recurrent
 
     def _read(self, embedded_TP: Tensor, layers: nn.ModuleList, steps: Steps) -> list[Tensor]:
         """States [T, P] of the embedding and of every layer of one direction."""

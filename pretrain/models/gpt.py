@@ -2,7 +2,7 @@
 left, norms before each part and one more after the last."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -10,6 +10,7 @@ from torch import nn
 
 from configs.kinds import Fixed
 from pretrain.batch import Batch
+from pretrain.flops import token_pairs
 from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
@@ -47,6 +48,9 @@ class Gpt(FamilyModule):
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions")
     SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
 
+    blocks: Any
+    """Transformer blocks, in an nn.ModuleList."""
+
     def __init__(self, config: GptConfig, vocabulary: Vocabulary):
         super().__init__()
         width, style = config.width, config.style
@@ -71,3 +75,7 @@ class Gpt(FamilyModule):
         for number, block in enumerate(self.blocks):
             hidden_TD = block(hidden_TD, banded if number % 2 else dense)
         return Encoded(self.final_norm(hidden_TD))
+
+    def flops(self, batch: Batch) -> int:
+        pairs = token_pairs(batch.layout, batch.layout)
+        return sum(block.flops(batch.tokens, pairs) for block in self.blocks)

@@ -4,11 +4,11 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
 
 from configs.kinds import Fixed, Free
 from pretrain.batch import Batch
 from pretrain.layers.experts import SparseFeedForward
+from pretrain.layers.feed_forward import FeedForward
 from pretrain.models.t5 import T5, T5Config
 from pretrain.roles import Capability, Encoded
 
@@ -52,7 +52,7 @@ class Switch(T5):
 
     config: SwitchConfig
 
-    def _feed_forward(self, layer: int) -> nn.Module:
+    def _feed_forward(self, layer: int) -> FeedForward | SparseFeedForward:
         config = self.config
         if (layer + 1) % config.sparse_every:
             return super()._feed_forward(layer)

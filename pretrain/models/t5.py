@@ -1,7 +1,7 @@
 """T5 (Raffel et al. 2020): an encoder and a decoder with RMS norms before each part and learned biases by distance."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from configs.kinds import Fixed, Free
 from pretrain.batch import Batch
+from pretrain.flops import token_pairs
 from pretrain.layers.attention import Attention, AttentionPattern
 from pretrain.layers.dropout import Dropout
+from pretrain.layers.experts import SparseFeedForward
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.style import Style
@@ -86,6 +88,11 @@ class T5(FamilyModule):
         **block_sharding("*blocks.*"),
     }
 
+    encoder_blocks: Any
+    """PreNormBlocks, in an nn.ModuleList."""
+    decoder_blocks: Any
+    """DecoderBlocks, in an nn.ModuleList."""
+
     def __init__(self, config: T5Config, vocabulary: Vocabulary):
         super().__init__()
         self.config, style, width = config, config.style, config.width
@@ -111,7 +118,7 @@ class T5(FamilyModule):
         config = self.config
         return Attention(config.width, config.heads, config.style, head_width=config.head_width, scale=1.0)
 
-    def _feed_forward(self, layer: int) -> nn.Module:
+    def _feed_forward(self, layer: int) -> FeedForward | SparseFeedForward:
         return FeedForward(self.config.width, self.config.feed_forward_width, self.config.style)
 
     def forward(self, batch: Batch) -> Encoded:
@@ -124,15 +131,22 @@ class T5(FamilyModule):
         hidden_TD = self.dropout(self.encoder_norm(hidden_TD))
         return Encoded(hidden_TD, decoded_UD=self._decode(batch, hidden_TD) if batch.targets else None)
 
-    def _decode(self, batch: Batch, memory_TD: Tensor) -> Tensor:
+    def flops(self, batch: Batch) -> int:
+        tokens, pairs = batch.tokens, token_pairs(batch.layout, batch.layout)
+        encoder = sum(block.flops(tokens, pairs) for block in self.encoder_blocks)
+        if batch.targets is None:
+            return encoder
+        targets, target_pairs = len(batch["decoder_tokens"]), token_pairs(batch.targets, batch.targets)
+        cross_pairs = token_pairs(batch.targets, batch.layout)
+        return encoder + sum(block.flops(targets, target_pairs, tokens, cross_pairs) for block in self.decoder_blocks)
+
+    def _decode(self, batch: Batch, encoded_TD: Tensor) -> Tensor:
         targets = batch.targets
         assert targets is not None
         hidden_UD = self.dropout(self.token_embedding(batch["decoder_tokens"]))
         bias = self.decoder_position_bias(targets.longest)
-        pattern, memory_pattern = (
-            AttentionPattern(targets, targets, causal=True, bias_HLL=bias),
-            AttentionPattern(targets, batch.layout),
-        )
+        pattern = AttentionPattern(targets, targets, causal=True, bias_HLL=bias)
+        cross_pattern = AttentionPattern(targets, batch.layout)
         for block in self.decoder_blocks:
-            hidden_UD = block(hidden_UD, pattern, memory_TD, memory_pattern)
+            hidden_UD = block(hidden_UD, pattern, encoded_TD, cross_pattern)
         return self.dropout(self.decoder_norm(hidden_UD))

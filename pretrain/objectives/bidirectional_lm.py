@@ -19,7 +19,6 @@ class BidirectionalLM(TokenPrediction):
     needs: ClassVar[Capability] = "two_directional"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "next_positions", "next_labels")
     label_column: ClassVar[str] = "next_labels"
-    uses_per_label: ClassVar[int] = 2
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone, backbone.width // 2, bias=True)
@@ -30,3 +29,6 @@ class BidirectionalLM(TokenPrediction):
         following = self.cross_entropy(self.projection(forward_TP[positions_P]), batch["next_labels"])
         previous = self.cross_entropy(self.projection(backward_TP[positions_P + 1]), batch["tokens"][positions_P])
         return (following + previous) / 2
+
+    def flops(self, labels: int) -> int:
+        return 2 * super().flops(labels)

@@ -15,7 +15,6 @@ class ExpertBalance(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ()
     label_column: ClassVar[str] = "tokens"
     predicts_tokens: ClassVar[bool] = False
-    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {}
 
     def __init__(self, backbone: Backbone):
@@ -24,3 +23,6 @@ class ExpertBalance(nn.Module):
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         assert encoded.balance is not None, "the configuration pairs this objective with a family that has experts"
         return encoded.balance * batch.tokens
+
+    def flops(self, labels: int) -> int:
+        return 0

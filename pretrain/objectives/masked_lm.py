@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from pretrain.batch import Batch
+from pretrain.flops import product_flops
 from pretrain.layers.style import ACTIVATIONS
 from pretrain.objectives.token_prediction import TokenPrediction
 from pretrain.roles import Backbone, Capability, Encoded
@@ -23,7 +24,11 @@ class MaskedLM(TokenPrediction):
         self.dense = backbone.style.linear(backbone.width, embedded)
         self.activation = ACTIVATIONS[backbone.style.head_activation or backbone.style.activation]
         self.norm = backbone.style.normalisation(embedded)
+        self.dense_weights = backbone.width * embedded
 
     def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
         predicted_PD = encoded.hidden_TD[batch["mask_positions"]]
         return self.projection(self.norm(self.activation(self.dense(predicted_PD))))
+
+    def flops(self, labels: int) -> int:
+        return super().flops(labels) + product_flops(self.dense_weights, labels)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.batch import Batch
+from pretrain.flops import product_flops
 from pretrain.roles import Backbone, Capability, Encoded
 
 
@@ -20,14 +21,17 @@ class SentencePairs(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
     label_column: ClassVar[str] = "pair_labels"
     predicts_tokens: ClassVar[bool] = False
-    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {}
 
     def __init__(self, backbone: Backbone):
         super().__init__()
+        self.width = backbone.width
         self.pooler = nn.Linear(backbone.width, backbone.width)
         self.classifier = nn.Linear(backbone.width, 2)
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         pooled_BD = torch.tanh(self.pooler(encoded.hidden_TD[batch.layout.starts_B]))
         return F.cross_entropy(self.classifier(pooled_BD).float(), batch["pair_labels"], reduction="sum")
+
+    def flops(self, labels: int) -> int:
+        return product_flops(self.width * (self.width + 2), labels)

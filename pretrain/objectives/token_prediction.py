@@ -5,6 +5,7 @@ from typing import ClassVar, cast
 from torch import Tensor, nn
 
 from pretrain.batch import Batch
+from pretrain.flops import product_flops
 from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from pretrain.roles import Backbone, Encoded
 
@@ -14,7 +15,6 @@ class TokenPrediction(nn.Module):
 
     label_column: ClassVar[str]
     predicts_tokens: ClassVar[bool] = True
-    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {"projection": "vocabulary", "cross_entropy": "vocabulary"}
 
     def __init__(self, backbone: Backbone, width: int, *, bias: bool):
@@ -25,6 +25,7 @@ class TokenPrediction(nn.Module):
         """
         super().__init__()
         rows, scale = backbone.vocabulary_rows, backbone.output_scale
+        self.projection_weights = rows * width
         self.projection = VocabularyProjection(rows, width, bias=bias, scale=scale)
         self.cross_entropy = CrossEntropy()
         self.tie(backbone)
@@ -40,3 +41,6 @@ class TokenPrediction(nn.Module):
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         return self.cross_entropy(self.logits(encoded, batch), batch[self.label_column])
+
+    def flops(self, labels: int) -> int:
+        return product_flops(self.projection_weights, labels)
