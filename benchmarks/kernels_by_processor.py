@@ -20,8 +20,8 @@ from rich.table import Table
 from torch import Tensor
 
 from pretrain import precision
-from pretrain.layers.attention import explicit
-from pretrain.layers.dropout import dropped
+from pretrain.layers.attention import unfused_attention
+from pretrain.layers.dropout import dropout
 from pretrain.layers.vocabulary import CrossEntropy
 
 TOKENS, HEADS, HEAD_WIDTH, WIDTH, VOCABULARY, PREDICTIONS = 2048, 4, 64, 256, 8192, 320
@@ -39,13 +39,13 @@ def contests(number_format: torch.dtype) -> Iterator[tuple[str, Side, Side]]:
     for length in (64, 128, 512):
         query, key, value = (drawn(TOKENS // length, HEADS, length, HEAD_WIDTH) for _ in range(3))
         mask = torch.zeros(TOKENS // length, 1, 1, length, dtype=number_format)
-        for dropout in (0.0, 0.1):
+        for dropout_p in (0.0, 0.1):
             for title, added in (("", None), (", padded", mask)):
                 arguments = (query, key, value, added)
                 yield (
-                    f"attention, {length} tokens{title}, dropout {dropout:g}",
-                    partial(explicit, *arguments, scale, dropout),
-                    partial(F.scaled_dot_product_attention, *arguments, dropout, scale=scale),
+                    f"attention, {length} tokens{title}, dropout {dropout_p:g}",
+                    partial(unfused_attention, *arguments, scale, dropout_p),
+                    partial(F.scaled_dot_product_attention, *arguments, dropout_p, scale=scale),
                 )
     logits, labels = drawn(PREDICTIONS, VOCABULARY), torch.randint(0, VOCABULARY, (PREDICTIONS,))
     yield (
@@ -54,7 +54,7 @@ def contests(number_format: torch.dtype) -> Iterator[tuple[str, Side, Side]]:
         lambda: F.cross_entropy(logits.float(), labels, reduction="sum"),
     )
     states = drawn(TOKENS, WIDTH)
-    yield "dropout", lambda: dropped(states, 0.1), lambda: F.dropout(states, 0.1)
+    yield "dropout", lambda: dropout(states, 0.1), lambda: F.dropout(states, 0.1)
 
 
 def milliseconds(side: Side) -> float:

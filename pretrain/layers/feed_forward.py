@@ -1,4 +1,4 @@
-"""The position-wise feed-forward layer (Vaswani et al. 2017, section 3.3), with a gate where asked (Shazeer 2020)."""
+"""The position-wise feed-forward layer (Vaswani et al. 2017, section 3.3), optionally gated (Shazeer 2020)."""
 
 from torch import Tensor, nn
 

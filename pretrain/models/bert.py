@@ -128,9 +128,9 @@ class Bert(FamilyModule):
                 return None
             return rotary(batch["positions"], config.width // config.heads, base, hidden_TD.dtype)
 
-        everywhere = AttentionPattern(layout, layout, angles=angles(config.rotary_base))
+        everywhere = AttentionPattern(layout, layout, rotary_angles=angles(config.rotary_base))
         if not config.local_window:
             return everywhere, everywhere
         return everywhere, AttentionPattern(
-            layout, layout, window=config.local_window, angles=angles(config.local_rotary_base)
+            layout, layout, window=config.local_window, rotary_angles=angles(config.local_rotary_base)
         )

@@ -16,7 +16,7 @@ from pretrain.config import RunConfig
 from pretrain.data.batches import Batches, DataRank
 from pretrain.data.packing import layout
 from pretrain.initialization import materialise, random_value
-from pretrain.layers.attention import AttentionPattern, grouped, variable_length
+from pretrain.layers.attention import AttentionPattern, grouped_attention, varlen_attention
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
 from pretrain.train import train
@@ -37,7 +37,7 @@ def test_variable_length_attention_equals_grouped(changes: dict[str, Any]) -> No
     for value in inputs:
         value.requires_grad_()
     outputs, gradients = [], []
-    for kernel in (grouped, variable_length):
+    for kernel in (grouped_attention, varlen_attention):
         mixed = kernel(*inputs, AttentionPattern(placed, placed, **changes), 0.125, 0.0)
         outputs.append(mixed.detach().float())
         gradients.append([g.float() for g in torch.autograd.grad(mixed.square().sum(), inputs)])
