@@ -1,4 +1,4 @@
-"""Load balancing: experts that get an even share of the tokens (Switch Transformer, section 2.2, equations 4 to 6)."""
+"""Load balancing of experts (Switch Transformer, section 2.2, equations 4 to 6)."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from pretrain.roles import Backbone, Capability, Encoded
 
 
 class ExpertBalance(nn.Module):
-    """The family's own balance loss; its weight in the run is the paper's alpha (0.01)."""
+    """The backbone's load-balancing loss; its weight in the configuration is the paper's alpha (0.01)."""
 
     needs: ClassVar[Capability] = "balance"
     reads: ClassVar[tuple[str, ...]] = ()

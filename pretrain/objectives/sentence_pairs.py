@@ -1,6 +1,6 @@
-"""Is the pair as it was? Next-sentence (BERT, section 3.1, task 2) and sentence order (ALBERT, section 3.1).
+"""Next-sentence prediction (BERT, section 3.1, task 2) and sentence-order prediction (ALBERT, section 3.1).
 
-The two differ in how the pipeline made the pairs, not in what is computed, so they are one class.
+The two differ only in how the dataset's pairs are made, so they are one class.
 """
 
 from typing import ClassVar
@@ -15,7 +15,7 @@ from pretrain.roles import Backbone, Capability, Encoded
 
 
 class SentencePairs(nn.Module):
-    """First token -> dense, tanh (BERT's pooler) -> two classes: 0 as it was, 1 another document or swapped."""
+    """First token -> dense, tanh (BERT's pooler) -> two classes: 0 original pair, 1 random or swapped pair."""
 
     needs: ClassVar[Capability] = "bidirectional"
     reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
