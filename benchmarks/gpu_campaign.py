@@ -48,7 +48,7 @@ from pretrain.data.packing import assemble
 from pretrain.initialization import materialise
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
-from pretrain.optimizer import OptimizerConfig
+from pretrain.optimizers.config import OptimizerConfig
 from pretrain.parallel.config import ParallelConfig
 from pretrain.parallel.engine import Engine
 from pretrain.parallel.mesh import Mesh

@@ -28,7 +28,7 @@ from pretrain.initialization import materialise, random_value
 from pretrain.learner import build
 from pretrain.models.bert import BertConfig
 from pretrain.models.family import Vocabulary
-from pretrain.optimizer import OptimizerConfig
+from pretrain.optimizers.config import OptimizerConfig
 from pretrain.parallel.config import ParallelConfig
 from pretrain.parallel.engine import Engine
 from pretrain.parallel.mesh import Mesh

@@ -22,7 +22,7 @@ from pretrain.initialization import materialise, random_rows
 from pretrain.memory import build_within_memory
 from pretrain.metrics import Reporter
 from pretrain.models.family import Vocabulary
-from pretrain.optimizer import OPTIMIZERS
+from pretrain.optimizers import OPTIMIZERS
 from pretrain.parallel import agreed_precision
 from pretrain.parallel import mesh as meshes
 from pretrain.parallel.engine import Engine

@@ -29,7 +29,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "layers roles",
         "models objectives",
         "learner initialization memory schedule",
-        "data optimizer",
+        "data optimizers",
         "checkpoints",
         "parallel huggingface",
         "curve metrics stop config settings_table",

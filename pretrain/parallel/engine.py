@@ -14,7 +14,9 @@ from pretrain.checkpoints.stored import TensorSlice
 from pretrain.initialization import Rows
 from pretrain.layers.recurrent import ProjectedLSTM
 from pretrain.learner import Learner
-from pretrain.optimizer import OPTIMIZERS, OptimizerConfig, WholeParameters, parameter_groups
+from pretrain.optimizers import OPTIMIZERS, parameter_groups
+from pretrain.optimizers.config import OptimizerConfig
+from pretrain.optimizers.norm_scaled import NormScaledOptimizer
 from pretrain.parallel import deepspeed_api, placement
 from pretrain.parallel.config import ParallelConfig
 from pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
@@ -41,7 +43,7 @@ class Engine:
         with deepspeed_api.quick_startup():
             initialized: Any = deepspeed.initialize(
                 model=learner,
-                optimizer=OPTIMIZERS[optimizer.name].make(groups, optimizer),
+                optimizer=OPTIMIZERS[optimizer.name].create(groups, optimizer),
                 config=deepspeed_config(optimizer, parallel, mesh, batch),
                 mpu=mesh if mesh.tensor > 1 else None,
                 dist_init_required=False,
@@ -57,8 +59,8 @@ class Engine:
         self.zero_state = ZeroState(self.parameters, wrapper, optimizer.name, self.stage, uses_bf16_class, mesh)
         self.optimizer = self.zero_state.optimizer
         self.set_steps(0)
-        if isinstance(self.optimizer, WholeParameters):
-            self.zero_state.place_parameters(self.optimizer)
+        if isinstance(self.optimizer, NormScaledOptimizer):
+            self.zero_state.set_segments(self.optimizer)
 
     def accumulate(self, batch: Batch) -> dict[str, Tensor]:
         """Run forward and backward of one micro-batch and return its named losses."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pretrain.checkpoints.stored import TensorSlice
 from pretrain.initialization import Rows
-from pretrain.optimizer import Segments, WholeParameters, fresh_state
+from pretrain.optimizers import OPTIMIZERS
+from pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
 from pretrain.parallel import placement
 from pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
 from pretrain.parallel.mesh import Mesh
@@ -89,9 +90,9 @@ class ZeroState:
         # Not by the optimizer's groups: stage 3 fills those only while it steps, one part of the model at a time.
         owners = {id(fragment.owner): fragment.owner for fragment in self.fragments.values() if fragment is not None}
         for owner in owners.values():
-            self.optimizer.state[owner] = fresh_state(self.optimizer_name, owner, steps)
+            self.optimizer.state[owner] = OPTIMIZERS[self.optimizer_name].state.create(owner, steps)
 
-    def place_parameters(self, optimizer: WholeParameters) -> None:
+    def set_segments(self, optimizer: NormScaledOptimizer) -> None:
         """Tell ``optimizer`` where in ZeRO's flat tensors each parameter is, and how its norms are completed."""
         segments: dict[int, list[tuple[int, int, int]]] = {}
         split = torch.zeros(len(self.parameters), dtype=torch.bool, device=self.mesh.device)
@@ -113,7 +114,7 @@ class ZeroState:
 
         entries = [placement.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
         by_owner = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in segments.items()}
-        optimizer.place(by_owner, entries, complete)
+        optimizer.set_segments(by_owner, entries, complete)
 
     def _entries(self, fragment: Fragment, key: str | None) -> Tensor:
         flat = fragment.owner.data if key is None else self.optimizer.state[fragment.owner][key]

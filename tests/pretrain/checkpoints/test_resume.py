@@ -17,7 +17,7 @@ import torch
 import configs
 from pretrain.checkpoints import checkpoint
 from pretrain.config import RunConfig
-from pretrain.optimizer import OPTIMIZERS
+from pretrain.optimizers import OPTIMIZERS
 from pretrain.train import train
 from tests.liveness import outputs
 
