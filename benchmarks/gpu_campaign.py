@@ -273,13 +273,13 @@ def synchronisations(step: Callable[[], Any]) -> dict[str, int]:
 
 
 def versions() -> dict[str, str]:
-    found = {}
+    installed = {}
     for name in ("torch", "deepspeed", "megatron-core", "transformers", "triton", "numpy"):
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return {"python": platform.python_version(), "cuda": str(torch.version.cuda), **found}
+            installed[name] = "absent"
+    return {"python": platform.python_version(), "cuda": str(torch.version.cuda), **installed}
 
 
 def driver() -> str:

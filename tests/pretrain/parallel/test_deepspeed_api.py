@@ -1,4 +1,4 @@
-"""DeepSpeed is told its accelerator before it is imported, whichever module of the package is imported first."""
+"""DeepSpeed's accelerator is set before DeepSpeed is imported, whichever module is imported first."""
 
 import os
 import subprocess

@@ -41,9 +41,9 @@ def test_every_line_of_the_sharding_table_splits_a_layer(family: str) -> None:
     assert table, "nothing of this family is split"
     for pattern, style in table:
         assert style in SPLIT_SIZES, f"{pattern}: '{style}' is not a style of the table in pretrain/parallel/tensor.py"
-        found = [part for learner in built for part in matched(learner, pattern)]
-        assert found, f"{pattern}: matches no layer of the runs in tests/pretrain/family_runs.py"
-        for name, part in found:
+        layers = [part for learner in built for part in matched(learner, pattern)]
+        assert layers, f"{pattern}: matches no layer of the runs in tests/pretrain/family_runs.py"
+        for name, part in layers:
             assert (style, type(part)) in PARALLEL_LAYERS, (
                 f"{name}: a {type(part).__name__} cannot be split as '{style}'"
             )
