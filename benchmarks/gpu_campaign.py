@@ -1,12 +1,12 @@
-"""Everything that needs a CUDA device in one command of at most eight minutes: the ``gpu`` tests and the benchmarks.
+"""The ``gpu`` tests and the benchmarks of a CUDA device, in one command of at most eight minutes.
 
     python benchmarks/gpu_campaign.py --output DIR [--part NAME ...] [--step NAME ...]
 
-Writes DIR/gpu_campaign.json and DIR/gpu_campaign.md: card, driver, versions and date, then one section a part. A part
-that fails is recorded with its error, and the next one runs.
+Writes DIR/gpu_campaign.json and DIR/gpu_campaign.md: GPU, driver, versions and date, then one section for each part. If
+a part fails, its error is recorded and the next part runs.
 
-It starts on a bare machine: torch 2.11 or newer for CUDA, numba, pyarrow, sentencepiece, tokenizers, safetensors,
-transformers, rich, typer, matplotlib and scikit-learn. What else it imports can travel as wheels for its Python:
+Required packages: torch 2.11 or newer for CUDA, numba, pyarrow, sentencepiece, tokenizers, safetensors, transformers,
+rich, typer, matplotlib and scikit-learn. The others can be copied to a machine without network as wheels:
 
     pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
         --platform manylinux2014_x86_64 -d wheels -c constraints.txt \
@@ -14,8 +14,8 @@ transformers, rich, typer, matplotlib and scikit-learn. What else it imports can
     pip wheel --no-deps -w wheels -c constraints.txt deepspeed hjson
     python -m pip install --no-index --no-deps --target site wheels/*.whl && export PYTHONPATH=site:.
 
-Nor does it need Ray: with ``SESAME_TEST_DATASETS=DIR`` the tests keep their datasets below DIR and read those that they
-find there. On a machine that has Ray, this fills it:
+Ray is not required if the tests' datasets exist: with ``SESAME_TEST_DATASETS=DIR`` tests write their datasets below DIR
+and reuse those that exist. On a machine with Ray, this creates them:
 
     SESAME_TEST_DATASETS=DIR pytest tests/pretrain/parallel/test_recompute.py
 """
@@ -45,37 +45,36 @@ import configs
 from data_pipeline.ragged import Ragged
 from pretrain.batch import Batch
 from pretrain.data.packing import assemble
-from pretrain.flops import FlopCount
 from pretrain.initialization import materialise
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
-from pretrain.optimizer import OptimizerConfig
+from pretrain.optimizers.config import OptimizerConfig
 from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.engine import Engine
 from pretrain.parallel.mesh import Mesh
-from pretrain.parallel.zero import Engine
 
 ROOT = Path(__file__).parent.parent
 
 DENSE_BF16_TERAFLOPS = {"H100": 989.4, "H200": 989.4, "A100": 312.0, "B200": 2250.0, "L4": 121.0}
-"""Peak of dense bf16 products without sparsity, from the data sheets, by a word of the card's name."""
+"""Part of the GPU's name -> peak of dense bf16 products, from the data sheets."""
 WARM_UP, TIMED = 3, 8
 """Optimizer steps of each shape."""
 
 
 class Shape(NamedTuple):
-    """One training step to be timed: the model of a shipped run on rows of random tokens."""
+    """A training step to time: the model of a shipped run on random tokens."""
 
     run: str
     """Name of a file in configs/pretrain."""
     length: int
-    """Tokens of each row."""
+    """Tokens of each sequence."""
     micro_batch: int
-    """Rows."""
+    """Sequences."""
     accumulation: int = 2
     changes: Mapping[str, Any] = MappingProxyType({})
-    """Of [model]."""
+    """Changed settings of [model]."""
     padded: bool = False
-    """Rows are of unequal length, from a quarter of ``length`` on, as those of a real corpus."""
+    """Sequences have unequal lengths, a quarter of ``length`` or more, as in a real corpus."""
 
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
@@ -93,7 +92,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def device_facts() -> dict[str, Any]:
-    """The card and its two ceilings: a large bf16 product and a large copy, both measured."""
+    """Measure the GPU's rate of a large bf16 product and of a large copy."""
     size, kind = 8192, torch.bfloat16
     left, right = (torch.randn(size, size, device="cuda", dtype=kind) for _ in range(2))
     product = seconds(lambda: left @ right)
@@ -106,21 +105,21 @@ def device_facts() -> dict[str, Any]:
     }
 
 
-def seconds(work: Callable[[], Any], times: int = 10) -> float:
-    """Median seconds of ``work`` on the device."""
+def seconds(function: Callable[[], Any], times: int = 10) -> float:
+    """Return the median seconds of ``function`` on the device."""
     for _ in range(3):
-        work()
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(times + 1)]
-    marks[0].record()
-    for mark in marks[1:]:
-        work()
-        mark.record()
+        function()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(times + 1)]
+    events[0].record()
+    for event in events[1:]:
+        function()
+        event.record()
     torch.cuda.synchronize()
-    return statistics.median(a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(marks))
+    return statistics.median(a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(events))
 
 
 def gpu_tests() -> dict[str, Any]:
-    """``pytest -m gpu`` in a process of its own."""
+    """Run ``pytest -m gpu`` in another process."""
     command = [
         sys.executable,
         "-m",
@@ -139,31 +138,30 @@ def gpu_tests() -> dict[str, Any]:
 
 
 def steps(names: Sequence[str], mesh: Mesh) -> dict[str, Any]:
-    """Rows of ``SHAPES``, timed; one that does not fit is recorded with its error."""
-    found: dict[str, Any] = {}
+    """Time rows of ``SHAPES``; an error, for example of memory, is recorded."""
+    results: dict[str, Any] = {}
     for name in names:
         begin = time.perf_counter()
         try:
-            found[name] = step_facts(SHAPES[name], mesh)
+            results[name] = step_facts(SHAPES[name], mesh)
         except Exception as error:
-            found[name] = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}", "at": where(error)}
+            results[name] = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}", "at": where(error)}
         torch.cuda.empty_cache()
-        found[name]["measured_in_seconds"] = round(time.perf_counter() - begin, 1)
-        print(name, json.dumps(found[name]), flush=True)
-    return found
+        results[name]["measured_in_seconds"] = round(time.perf_counter() - begin, 1)
+        print(name, json.dumps(results[name]), flush=True)
+    return results
 
 
 def where(error: Exception) -> str:
-    """The innermost lines of this project that an error passed through."""
-    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if str(ROOT) in frame.filename]
-    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(ours[-3:]))
+    """Return the innermost lines of this project in the traceback of ``error``."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if str(ROOT) in frame.filename]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-3:]))
 
 
 def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
-    """Tokens per second, model-FLOPs use, memory, kernel launches and host synchronisations of a training step."""
+    """Measure tokens per second, model-FLOPs utilization, memory, kernel launches and synchronizations of a step."""
     learner, batches = prepared(shape)
-    work = FlopCount.of(learner)
-    flops = sum(work.operations(batch) for batch in batches)
+    flops = sum(learner.flops(batch) for batch in batches)
     tokens = sum(batch.tokens for batch in batches)
     parameters = sum(parameter.numel() for parameter in learner.parameters())
     initial_values(learner)
@@ -171,22 +169,23 @@ def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
     parallel = ParallelConfig(precision="bf16", zero_stage=1)
     engine = Engine(learner, optimizer, parallel, mesh, (shape.micro_batch, shape.accumulation))
     torch.cuda.reset_peak_memory_stats()
-    placed = [batch.to(mesh.device) for batch in batches]
+    batches = [batch.to(mesh.device) for batch in batches]
 
     def step() -> float:
-        for batch in placed:
+        for batch in batches:
             engine.accumulate(batch)
         return engine.step(1e-4)
 
     norms = [step() for _ in range(WARM_UP)]
-    took = seconds(step, TIMED)
-    peak = next((each for word, each in DENSE_BF16_TERAFLOPS.items() if word in torch.cuda.get_device_name()), None)
-    rate = flops / took / 1e12
+    step_seconds = seconds(step, TIMED)
+    gpu = torch.cuda.get_device_name()
+    peak = next((teraflops for name, teraflops in DENSE_BF16_TERAFLOPS.items() if name in gpu), None)
+    rate = flops / step_seconds / 1e12
     return {
         "parameters": parameters,
         "tokens_in_a_step": tokens,
-        "milliseconds": round(took * 1e3, 2),
-        "tokens_per_second": round(tokens / took),
+        "milliseconds": round(step_seconds * 1e3, 2),
+        "tokens_per_second": round(tokens / step_seconds),
         "model_teraflops": round(rate, 1),
         "model_flops_use": round(rate / peak, 4) if peak else None,
         "peak_memory_gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 2),
@@ -196,33 +195,35 @@ def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
 
 
 def prepared(shape: Shape) -> tuple[Learner, list[Batch]]:
-    """The learner on the meta device, and batches of random tokens as its objectives read them."""
+    """Return the learner on the meta device, and batches of random tokens."""
     from pretrain.config import RunConfig
 
     path = ROOT / "configs" / "pretrain" / f"{shape.run}.toml"
     config = configs.load(path, RunConfig, [f"model.{key}={json.dumps(value)}" for key, value in shape.changes.items()])
     size = 30_522 if config.model.family == "bert" else 50_257
     learner = build(config.model, config.objectives, Vocabulary(size))
-    draw = np.random.default_rng(0)
-    return learner, [random_batch(shape, size, learner.reads, draw) for _ in range(shape.accumulation)]
+    generator = np.random.default_rng(0)
+    return learner, [random_batch(shape, size, learner.reads, generator) for _ in range(shape.accumulation)]
 
 
-def random_batch(shape: Shape, vocabulary: int, reads: tuple[str, ...], draw: np.random.Generator) -> Batch:
-    """Rows of random tokens, 15 % of them predicted where the objectives read masks."""
+def random_batch(shape: Shape, vocabulary: int, reads: tuple[str, ...], generator: np.random.Generator) -> Batch:
+    """Return sequences of random tokens, 15 % of them masked if the objectives read masks."""
     rows = shape.micro_batch
     shortest = shape.length // 4 if shape.padded else shape.length
-    lengths = np.sort(draw.integers(shortest, shape.length, rows, endpoint=True))
-    tokens = ragged(draw.integers(0, vocabulary, lengths.sum()), lengths)
-    masked = np.maximum(1, (lengths * 0.15).astype(int))
-    places = [np.sort(draw.choice(length, count, replace=False)) for length, count in zip(lengths, masked, strict=True)]
+    lengths = np.sort(generator.integers(shortest, shape.length, rows, endpoint=True))
+    tokens = ragged(generator.integers(0, vocabulary, lengths.sum()), lengths)
+    counts = np.maximum(1, (lengths * 0.15).astype(int))
+    positions = [
+        np.sort(generator.choice(length, count, replace=False)) for length, count in zip(lengths, counts, strict=True)
+    ]
     columns: dict[str, Any] = {
         "tokens": tokens,
         "first_segment_length": lengths // 2,
-        "mask_positions": ragged(np.concatenate(places), masked),
-        "mask_labels": ragged(draw.integers(0, vocabulary, masked.sum()), masked),
-        "pair_labels": draw.integers(0, 2, rows),
+        "mask_positions": ragged(np.concatenate(positions), counts),
+        "mask_labels": ragged(generator.integers(0, vocabulary, counts.sum()), counts),
+        "pair_labels": generator.integers(0, 2, rows),
     }
-    labels = {"mask_labels": masked.sum(), "pair_labels": rows, "next_labels": lengths.sum() - rows}
+    labels = {"mask_labels": counts.sum(), "pair_labels": rows, "next_labels": lengths.sum() - rows}
     return assemble(columns, reads, {"tokens": float(lengths.sum()), **{k: float(v) for k, v in labels.items()}})
 
 
@@ -231,7 +232,7 @@ def ragged(values: np.ndarray, lengths: np.ndarray) -> Ragged:
 
 
 def initial_values(learner: Learner) -> None:
-    """Small random weights, drawn on the device."""
+    """Give the learner small random weights on the device."""
 
     def value(name: str, parameter: torch.nn.Parameter) -> torch.Tensor:
         if parameter.ndim == 1:
@@ -243,7 +244,7 @@ def initial_values(learner: Learner) -> None:
 
 
 def traced(step: Callable[[], Any]) -> dict[str, Any]:
-    """Launches and the costliest kernels of one step, and the lines in which it waits for the device."""
+    """Profile one step: kernel launches, the slowest kernels, and the lines that wait for the device."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         step()
@@ -251,34 +252,34 @@ def traced(step: Callable[[], Any]) -> dict[str, Any]:
     averages = profile.key_averages()
     kernels = [row for row in averages if str(row.device_type).endswith("CUDA")]
     total = sum(row.self_device_time_total for row in kernels) or 1.0
-    costly = sorted(kernels, key=lambda row: -row.self_device_time_total)[:14]
+    slowest = sorted(kernels, key=lambda row: -row.self_device_time_total)[:14]
     return {
         "kernel_launches": sum(row.count for row in averages if "LaunchKernel" in row.key),
         "busy_milliseconds": round(total / 1e3, 2),
         "synchronisations": synchronisations(step),
-        "kernels": {row.key[:90]: [row.count, f"{row.self_device_time_total / 1e3:.2f} ms"] for row in costly},
+        "kernels": {row.key[:90]: [row.count, f"{row.self_device_time_total / 1e3:.2f} ms"] for row in slowest},
     }
 
 
 def synchronisations(step: Callable[[], Any]) -> dict[str, int]:
-    """How often each line of Python makes the host wait for the device during ``step``."""
+    """Count, for each line of Python, how often ``step`` waits for the device in it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         step()
         torch.cuda.set_sync_debug_mode("default")
-    places = (f"{Path(each.filename).name}:{each.lineno}" for each in caught if "synchroniz" in str(each.message))
-    return dict(Counter(places))
+    lines = (f"{Path(each.filename).name}:{each.lineno}" for each in caught if "synchroniz" in str(each.message))
+    return dict(Counter(lines))
 
 
 def versions() -> dict[str, str]:
-    found = {}
+    installed = {}
     for name in ("torch", "deepspeed", "megatron-core", "transformers", "triton", "numpy"):
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return {"python": platform.python_version(), "cuda": str(torch.version.cuda), **found}
+            installed[name] = "absent"
+    return {"python": platform.python_version(), "cuda": str(torch.version.cuda), **installed}
 
 
 def driver() -> str:
@@ -290,11 +291,11 @@ def driver() -> str:
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """The record as a page."""
+    """Return the record as Markdown."""
     facts = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = [f"# {record['card']}, {record['date']}", "", f"Driver {record['driver']}; {facts}.", ""]
-    ceilings = record["parts"].get("device", {})
-    lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in ceilings.items()]
+    rates = record["parts"].get("device", {})
+    lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in rates.items()]
     if "tests" in record["parts"]:
         lines += ["", f"`pytest -m gpu`: {record['parts']['tests'].get('summary', record['parts']['tests'])}"]
     if "steps" in record["parts"]:
@@ -310,7 +311,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--part", action="append", choices=("device", "tests", "steps"))
-    parser.add_argument("--step", action="append", choices=tuple(SHAPES), help="of the part steps")
+    parser.add_argument("--step", action="append", choices=tuple(SHAPES), help="a row of the part 'steps'")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("gpu_campaign: this machine has no CUDA device that torch can use")

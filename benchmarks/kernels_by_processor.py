@@ -1,11 +1,11 @@
-"""Each kernel that is chosen by device and number format against the one that it is chosen over, forward and backward.
+"""Time each kernel that is chosen by device and number format against torch's, forward and backward.
 
     .venv/bin/python benchmarks/kernels_by_processor.py
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/python benchmarks/kernels_by_processor.py
 
-The second makes a CPU with more compute as one with AVX2 only. One thread; milliseconds of processor time, which other
-work on the machine changes less than the time on the clock; both sides in turn, the least of all rounds. Ratios above
-1 speak for ours.
+The second command limits a CPU to AVX2. One thread; milliseconds of processor time, which depends less on other load of
+the machine than wall time; both kernels alternate, and the minimum of all rounds is shown. A ratio above 1: the
+project's kernel is faster.
 """
 
 import argparse
@@ -20,47 +20,47 @@ from rich.table import Table
 from torch import Tensor
 
 from pretrain import precision
-from pretrain.layers.attention import explicit
-from pretrain.layers.dropout import dropped
+from pretrain.layers.attention import unfused_attention
+from pretrain.layers.dropout import dropout
 from pretrain.layers.vocabulary import CrossEntropy
 
 TOKENS, HEADS, HEAD_WIDTH, WIDTH, VOCABULARY, PREDICTIONS = 2048, 4, 64, 256, 8192, 320
 """Of the demo's model and a batch of 32 sequences of 64 tokens."""
-Side = Callable[[], Tensor]
+Kernel = Callable[[], Tensor]
 
 
-def contests(number_format: torch.dtype) -> Iterator[tuple[str, Side, Side]]:
-    """(name, ours, torch's) for each choice."""
+def comparisons(number_format: torch.dtype) -> Iterator[tuple[str, Kernel, Kernel]]:
+    """Yield (name, the project's kernel, torch's kernel)."""
 
-    def drawn(*shape: int) -> Tensor:
+    def random(*shape: int) -> Tensor:
         return torch.randn(*shape, dtype=number_format).requires_grad_()
 
     scale = HEAD_WIDTH**-0.5
     for length in (64, 128, 512):
-        query, key, value = (drawn(TOKENS // length, HEADS, length, HEAD_WIDTH) for _ in range(3))
+        query, key, value = (random(TOKENS // length, HEADS, length, HEAD_WIDTH) for _ in range(3))
         mask = torch.zeros(TOKENS // length, 1, 1, length, dtype=number_format)
-        for dropout in (0.0, 0.1):
+        for dropout_p in (0.0, 0.1):
             for title, added in (("", None), (", padded", mask)):
                 arguments = (query, key, value, added)
                 yield (
-                    f"attention, {length} tokens{title}, dropout {dropout:g}",
-                    partial(explicit, *arguments, scale, dropout),
-                    partial(F.scaled_dot_product_attention, *arguments, dropout, scale=scale),
+                    f"attention, {length} tokens{title}, dropout {dropout_p:g}",
+                    partial(unfused_attention, *arguments, scale, dropout_p),
+                    partial(F.scaled_dot_product_attention, *arguments, dropout_p, scale=scale),
                 )
-    logits, labels = drawn(PREDICTIONS, VOCABULARY), torch.randint(0, VOCABULARY, (PREDICTIONS,))
+    logits, labels = random(PREDICTIONS, VOCABULARY), torch.randint(0, VOCABULARY, (PREDICTIONS,))
     yield (
         "cross-entropy",
         lambda: CrossEntropy()(logits, labels),
         lambda: F.cross_entropy(logits.float(), labels, reduction="sum"),
     )
-    states = drawn(TOKENS, WIDTH)
-    yield "dropout", lambda: dropped(states, 0.1), lambda: F.dropout(states, 0.1)
+    states = random(TOKENS, WIDTH)
+    yield "dropout", lambda: dropout(states, 0.1), lambda: F.dropout(states, 0.1)
 
 
-def milliseconds(side: Side) -> float:
-    """Processor time of one forward and backward."""
+def milliseconds(kernel: Kernel) -> float:
+    """Return the processor time of one forward and backward."""
     begin = time.process_time()
-    side().sum().backward()
+    kernel().sum().backward()
     return 1000 * (time.process_time() - begin)
 
 
@@ -74,8 +74,8 @@ def main() -> None:
     for column in ("format", "kernel", "ours (ms)", "torch's (ms)", "ratio"):
         table.add_column(column, justify="left" if column in ("format", "kernel") else "right")
     for number_format in (torch.float32, torch.bfloat16):
-        for name, *sides in contests(number_format):
-            times = [[milliseconds(side) for side in sides] for _ in range(rounds + 1)]
+        for name, *kernels in comparisons(number_format):
+            times = [[milliseconds(kernel) for kernel in kernels] for _ in range(rounds + 1)]
             ours, torchs = (min(column) for column in zip(*times[1:], strict=True))
             title = str(number_format).removeprefix("torch.")
             table.add_row(title, name, f"{ours:.2f}", f"{torchs:.2f}", f"{torchs / ours:.2f}")

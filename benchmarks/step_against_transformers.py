@@ -1,12 +1,11 @@
-"""One full training step of ours against transformers' BertForMaskedLM of the same shape, on the same batches, in turn.
+"""Compare a training step with one of transformers' BertForMaskedLM of the same shape, on the same batches.
 
     .venv/bin/python benchmarks/step_against_transformers.py DATASET ...
 
-Both: bf16 where the CPU computes it in hardware, else fp32; AdamW, gradients clipped to norm 1, the better of one
-thread and all threads for each. Theirs is padded to the longest sequence of its batch, in bf16 under autocast, as its
-own documentation trains it; ours is packed. Counted are real tokens, which padding is not. Steps alternate, so that a
-machine whose speed drifts drifts for both. With ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 before it, a CPU with
-more computes as one with AVX2 only.
+Both: bf16 if the CPU computes it in hardware, else fp32; AdamW, gradients clipped to norm 1, the better of one thread
+and all threads for each. transformers' batches are padded to the longest sequence, with autocast in bf16, as its
+documentation recommends; ours are packed. Padding is not counted as tokens. Steps alternate, so that changes of the
+machine's speed affect both. ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 limits a CPU to AVX2.
 """
 
 import argparse
@@ -29,10 +28,10 @@ from pretrain.initialization import materialise, random_value
 from pretrain.learner import build
 from pretrain.models.bert import BertConfig
 from pretrain.models.family import Vocabulary
-from pretrain.optimizer import OptimizerConfig
+from pretrain.optimizers.config import OptimizerConfig
 from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.engine import Engine
 from pretrain.parallel.mesh import Mesh
-from pretrain.parallel.zero import Engine
 from pretrain.precision import Precision, of_device
 
 SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_width": 1024, "positions": 128}
@@ -42,7 +41,7 @@ WARM_UP = 2
 
 
 def ours(vocabulary_size: int, mesh: Mesh, precision: Precision) -> Callable[[Batch], object]:
-    """Our step, as ``sesame pretrain`` takes it."""
+    """Return the training step of ``sesame pretrain``."""
     config = BertConfig(**SHAPE, dropout=0.1, attention_dropout=0.1)
     learner = build(config, {"masked_lm": 1.0}, Vocabulary(vocabulary_size))
     value = random_value(1, config.init_std)
@@ -57,7 +56,7 @@ def ours(vocabulary_size: int, mesh: Mesh, precision: Precision) -> Callable[[Ba
 
 
 def theirs(vocabulary_size: int, precision: Precision) -> Callable[[dict[str, torch.Tensor]], object]:
-    """transformers' step."""
+    """Return transformers' training step."""
     config = transformers.BertConfig(
         vocab_size=vocabulary_size,
         hidden_size=SHAPE["width"],
@@ -82,7 +81,7 @@ def theirs(vocabulary_size: int, precision: Precision) -> Callable[[dict[str, to
 
 
 def padded(batch: Batch) -> dict[str, torch.Tensor]:
-    """The same sequences, labels and mask in transformers' layout."""
+    """Return the same sequences, labels and mask in transformers' padded layout."""
     lengths = batch.layout.cu_seqlens_B1.diff().tolist()
     labels = torch.full((batch.tokens,), -100)
     labels[batch["mask_positions"]] = batch["mask_labels"]
@@ -96,7 +95,7 @@ def padded(batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def compare(path: Path, steps: int, mesh: Mesh) -> None:
-    """Time both on the first batches of one dataset and print what came of it."""
+    """Time both on the first batches of one dataset and print the rates."""
     dataset = open_dataset(path, verify=False)
     size = dataset.manifest.tokenizer.vocabulary_size
     config = DataConfig(dataset=str(path), global_batch=SEQUENCES, micro_batch=SEQUENCES)
@@ -105,23 +104,23 @@ def compare(path: Path, steps: int, mesh: Mesh) -> None:
     batches = [next(iter(source.step(number))) for number in range(steps + WARM_UP)]
     pairs = [(batch, padded(batch)) for batch in batches]
     precision = of_device(torch.device("cpu"))
-    contestants = {"ours": ours(size, mesh, precision), "transformers": theirs(size, precision)}
+    step_functions = {"ours": ours(size, mesh, precision), "transformers": theirs(size, precision)}
     rates: dict[tuple[str, int], list[float]] = {}
     threads = sorted({1, len(os.sched_getaffinity(0))})
     for number, pair in enumerate(pairs):
         for count in threads:
             torch.set_num_threads(count)
-            for (name, step), inputs in zip(contestants.items(), pair, strict=True):
+            for (name, step), inputs in zip(step_functions.items(), pair, strict=True):
                 begin = time.perf_counter()
                 step(inputs)  # type: ignore[arg-type]
                 if number >= WARM_UP:
                     rates.setdefault((name, count), []).append(pair[0].tokens / (time.perf_counter() - begin))
-    share = sum(b.tokens for b in batches) / sum(p["input_ids"].numel() for _, p in pairs)
-    print(f"{path}: {share:.1%} of the padded positions are real tokens; {precision}")
+    fraction = sum(b.tokens for b in batches) / sum(p["input_ids"].numel() for _, p in pairs)
+    print(f"{path}: {fraction:.1%} of the padded positions are real tokens; {precision}")
     for (name, count), values in rates.items():
         low, middle, high = min(values), statistics.median(values), max(values)
         print(f"  {name:13} {count} threads: {middle:8,.0f} real tokens/s (from {low:,.0f} to {high:,.0f})")
-    best = {name: max(statistics.median(rates[name, count]) for count in threads) for name in contestants}
+    best = {name: max(statistics.median(rates[name, count]) for count in threads) for name in step_functions}
     print(f"  ratio of the best medians: {best['ours'] / best['transformers']:.2f}")
 
 

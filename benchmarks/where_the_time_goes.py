@@ -1,8 +1,8 @@
-"""Seconds that each step of `sesame prepare` takes of one core, from the bytes of a file to a shard.
+"""Seconds of each step of `sesame prepare` on one core, from the bytes of a file to a shard.
 
     taskset -c 0 .venv/bin/python benchmarks/where_the_time_goes.py TEXT.jsonl MODEL.model
 
-Runs in one process, without Ray, on the settings that workers have; the second of two rounds is shown.
+Runs in one process, without Ray, with the workers' settings; the second of two rounds is shown.
 """
 
 import argparse
@@ -35,37 +35,37 @@ from data_pipeline.workers import KEEP_MEMORY
 
 
 def main() -> None:
-    """Two rounds, and a table of the second."""
+    """Run two rounds and print a table of the second."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("text", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--again", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not arguments.again:
-        # The C library reads its settings when a process starts.
+        # The C library reads its environment variables at the start of a process.
         os.execve(sys.executable, [sys.executable, *sys.argv, "--again"], {**os.environ, **KEEP_MEMORY})
     gc.disable()
     megabytes = arguments.text.stat().st_size / 1e6
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = Tokenizer.load(arguments.model)
         steps(arguments, tokenizer, Path(folder))
-        found = steps(arguments, tokenizer, Path(folder))
-    total = sum(found.values())
+        step_seconds = steps(arguments, tokenizer, Path(folder))
+    total = sum(step_seconds.values())
     print(f"{arguments.model.name}, {megabytes:.0f} MB")
-    for name, seconds in found.items():
+    for name, seconds in step_seconds.items():
         print(f"  {name:24s} {seconds:6.3f} s {seconds / total:6.1%} {megabytes / seconds:8.0f} MB/s")
     print(f"  {'all':24s} {total:6.3f} s        {megabytes / total:8.1f} MB/s")
-    print(f"  the whole runs at {found['encode'] / total:.0%} of the tokenizer's own speed")
+    print(f"  all steps together run at {step_seconds['encode'] / total:.0%} of the tokenizer's speed")
 
 
 def steps(arguments: argparse.Namespace, tokenizer: Tokenizer, folder: Path) -> dict[str, float]:
-    """Seconds by step."""
-    found: dict[str, float] = {}
+    """Return the seconds of each step."""
+    step_seconds: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
         begin = time.perf_counter()
         result = step()
-        found[name] = time.perf_counter() - begin
+        step_seconds[name] = time.perf_counter() - begin
         return result
 
     dropped: Counter[str] = Counter()
@@ -77,14 +77,14 @@ def steps(arguments: argparse.Namespace, tokenizer: Tokenizer, folder: Path) -> 
     places = timed("split sentences", lambda: find_sentences(texts))
     rows, _ = timed("encode", lambda: tokenizer.encode_documents(texts.values, texts.offsets, places))
     sentences = Sentences(rows.values, rows.offsets, places.offsets)
-    draw = generator(1, "benchmark")
-    spans = timed("segment", lambda: segment(sentences, SegmentConfig(), draw))
+    random = generator(1, "benchmark")
+    spans = timed("segment", lambda: segment(sentences, SegmentConfig(), random))
     tokens = timed("lay out", lambda: laid_out(sentences.ids, spans, tokenizer.special, True))
     config = CorruptConfig(kind="masked_words")
-    hidden = timed("hide words", lambda: corrupt(tokens, config, Vocabulary.of(tokenizer), draw))
-    columns: Columns = hidden.columns()
+    masked = timed("mask words", lambda: corrupt(tokens, config, Vocabulary.of(tokenizer), random))
+    columns: Columns = masked.columns()
     timed("write", lambda: write_shard(folder / "rows.arrow", columns))
-    return found
+    return step_seconds
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from evaluation.tasks.task import Task
 from pretrain.batch import Batch
 from pretrain.data.packing import pack
 from pretrain.layers.attention import CoreAttention
-from pretrain.optimizer import parameter_groups
+from pretrain.optimizers import parameter_groups
 from pretrain.roles import Backbone
 from pretrain.schedule import ScheduleConfig
 

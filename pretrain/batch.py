@@ -1,11 +1,11 @@
-"""A packed batch, with its shapes.
+"""A packed batch and its shapes.
 
-Shape suffixes, here and in every file of this stage:
+Shape suffixes, here and in every file of ``pretrain``:
     T tokens of a packed batch, S keys, U tokens of all targets, B sequences, L tokens of the longest one, D width,
     H heads, K head width, F feed-forward width, V vocabulary, P predicted positions, E experts.
 
-A batch is packed: the tokens of whole sequences lie end to end in one axis T, and ``cu_seqlens`` says where each
-sequence starts. No padding exists, so none is computed.
+A batch is packed: the tokens of whole sequences are concatenated along one axis T, and ``cu_seqlens_B1`` has the start
+of each sequence. There is no padding, so none is computed.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class LengthGroup(NamedTuple):
-    """Neighbouring sequences of a packed batch that attention handles in one call (the CPU path)."""
+    """Consecutive sequences of a packed batch that ``grouped_attention`` processes in one call."""
 
     start: int
     """First token."""
@@ -29,14 +29,14 @@ class LengthGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the sequences of a packed batch lie. Made once for a batch and read by every layer."""
+    """The boundaries of the sequences of a packed batch; made once for a batch and read by every layer."""
 
     cu_seqlens_B1: Tensor
-    """int32 [B + 1]: sequence b is ``tokens[boundaries[b]:boundaries[b + 1]]``."""
+    """int32 [B + 1]: sequence b is ``tokens[cu_seqlens_B1[b]:cu_seqlens_B1[b + 1]]``."""
     longest: int
     """Tokens of the longest sequence."""
     groups: tuple[LengthGroup, ...]
-    """The sequences in runs of similar length, in order, covering all of T."""
+    """All sequences, in order, in groups of similar length."""
 
     @property
     def sequences(self) -> int:
@@ -58,19 +58,18 @@ class Layout:
 
 @dataclass(frozen=True)
 class Batch:
-    """Named tensors of one packed micro-batch, and what they are to be averaged over."""
+    """Named tensors of one packed micro-batch, and the denominators of its losses."""
 
     layout: Layout
     columns: Mapping[str, Tensor]
     """By column name: per token [T], per prediction [P] or per sequence [B]; the table is in ``batches.py``."""
     denominators: Mapping[str, float] = field(default_factory=dict)
-    """By column name: entries of that column in the GLOBAL batch, divided by the number of micro-batches in it.
+    """By column name: entries of that column in the global batch, divided by the number of micro-batches in it.
 
-    A loss summed over this micro-batch and divided by it is, after the mean over all micro-batches, the exact mean
-    over the global batch, whatever the layout."""
+    If each micro-batch's summed loss is divided by it, the mean over all micro-batches is the exact mean over the
+    global batch, whatever the parallel layout."""
     targets: Layout | None = None
-    """Where the texts lie that a decoder writes, one for each sequence; its groups hold the same sequences as those of
-    ``layout``."""
+    """Of the decoder's target sequences, one for each sequence of ``layout`` and in the same groups."""
 
     def __getitem__(self, column: str) -> Tensor:
         return self.columns[column]

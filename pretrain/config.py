@@ -15,7 +15,7 @@ from pretrain.metrics import ReportConfig
 from pretrain.models import FAMILIES, parse_model
 from pretrain.models.family import ModelConfig
 from pretrain.objectives import OBJECTIVES
-from pretrain.optimizer import OptimizerConfig
+from pretrain.optimizers.config import OptimizerConfig
 from pretrain.parallel.config import ParallelConfig
 from pretrain.schedule import ScheduleConfig
 from pretrain.stop import StopConfig

@@ -1,4 +1,4 @@
-"""The one module that the engine wraps: a backbone and its objectives, batch -> (total loss, named losses)."""
+"""The module that the engine wraps: a backbone and its objectives, batch -> (total loss, named losses)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,13 +35,13 @@ class Learner(nn.Module):
         return tuple(dict.fromkeys(columns))
 
     def sharding(self) -> Iterator[tuple[str, str]]:
-        """(pattern of module names, word) for the tensor-parallel plan, in the learner's own names."""
-        yield from ((f"backbone.{pattern}", word) for pattern, word in self.backbone.SHARDING.items())
+        """Yield (pattern of module names, style) of the SHARDING tables, in the learner's module names."""
+        yield from ((f"backbone.{pattern}", style) for pattern, style in self.backbone.SHARDING.items())
         for name, objective in self.objectives.items():
-            yield from ((f"objectives.{name}.{pattern}", word) for pattern, word in objective.SHARDING.items())
+            yield from ((f"objectives.{name}.{pattern}", style) for pattern, style in objective.SHARDING.items())
 
     def tie(self) -> None:
-        """Share again what objectives share with the backbone, after modules were replaced."""
+        """Tie the weights of objectives to the backbone again, after modules were replaced."""
         for objective in self.objectives.values():
             if hasattr(objective, "tie"):
                 objective.tie(self.backbone)
@@ -55,9 +55,14 @@ class Learner(nn.Module):
         total = torch.stack([losses[name] * weight for name, weight in self.weights.items()]).sum()
         return total, {name: loss.detach() for name, loss in losses.items()}
 
+    def flops(self, batch: Batch) -> int:
+        """Of a forward and backward pass (``pretrain/flops.py``)."""
+        heads = (objective.flops(len(batch[objective.label_column])) for objective in self.objectives.values())
+        return self.backbone.flops(batch) + sum(heads)
+
 
 def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary) -> Learner:
-    """The learner on the meta device: shapes without memory; ``pretrain.initialization`` gives the values."""
+    """Build the learner on the meta device: shapes without memory; ``pretrain.initialization`` sets the values."""
     with on_meta_device():
         backbone = FAMILIES[model.family].module(model, vocabulary)
         return Learner(backbone, objectives)

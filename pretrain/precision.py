@@ -1,6 +1,6 @@
-"""What ``precision = "auto"`` becomes: bf16 where the device computes it in hardware, else fp32.
+"""The choice of ``precision = "auto"``: bf16 if the device computes it in hardware, else fp32.
 
-Without such hardware bf16 is emulated: a training step on a CPU is then more than ten times slower than in fp32.
+Emulated bf16 is slow: a training step on a CPU takes more than ten times as long as in fp32.
 """
 
 import os
@@ -10,15 +10,15 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 CPU_FEATURES = {"avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX"}
-"""Instructions that multiply bf16, by torch's name: the usual one."""
+"""torch's name of CPU instructions that multiply bf16 -> their usual name."""
 ATEN_WITHOUT_BF16 = ("DEFAULT", "NO AVX", "AVX2")
-"""Values of ``torch.backends.cpu.get_cpu_capability()`` with which torch leaves those instructions alone."""
+"""Values of ``torch.backends.cpu.get_cpu_capability()`` with which torch does not use those instructions."""
 ONEDNN_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
-"""Values of ``ONEDNN_MAX_CPU_ISA`` with which oneDNN does, which computes torch's matrix products in bf16."""
+"""Values of ``ONEDNN_MAX_CPU_ISA`` with which oneDNN, which computes torch's bf16 products, does not use them."""
 
 
 class Precision(NamedTuple):
-    """A number format, and why it was chosen."""
+    """A number format and the reason for it."""
 
     name: Literal["fp32", "bf16"]
     reason: str
@@ -28,24 +28,24 @@ class Precision(NamedTuple):
 
 
 def of_device(device: torch.device) -> Precision:
-    """Return bf16 where ``device`` computes it in hardware, else fp32."""
-    return DEVICES[device.type](device)
+    """Return bf16 if ``device`` computes it in hardware, else fp32."""
+    return PRECISION_OF_DEVICE[device.type](device)
 
 
 def _of_cuda(device: torch.device) -> Precision:
     major, minor = torch.cuda.get_device_capability(device)
-    # AMD's cards count otherwise; all that ROCm supports have it.
+    # AMD numbers its GPUs differently; all that ROCm supports have bf16.
     if major >= 8 or torch.version.hip:
         return Precision("bf16", f"GPU of compute capability {major}.{minor}")
     return Precision("fp32", f"GPU of compute capability {major}.{minor}, bf16 begins at 8.0")
 
 
 def _of_cpu(device: torch.device) -> Precision:
-    reported = _cpu_features()
-    found = [title for name, title in CPU_FEATURES.items() if reported.get(name)]
-    if not found:
+    available = _cpu_features()
+    features = [title for name, title in CPU_FEATURES.items() if available.get(name)]
+    if not features:
         return Precision("fp32", f"CPU without {' and '.join(CPU_FEATURES.values())}")
-    # What torch reports is the processor's, whatever these make of it.
+    # The features are the processor's; torch and oneDNN can be restricted to fewer.
     capability = torch.backends.cpu.get_cpu_capability()
     if capability in ATEN_WITHOUT_BF16:
         return Precision("fp32", f"CPU that torch uses as {capability} only, perhaps because of ATEN_CPU_CAPABILITY")
@@ -54,19 +54,19 @@ def _of_cpu(device: torch.device) -> Precision:
             return Precision("fp32", f"CPU limited by {variable}={os.environ[variable]}")
     if not torch.backends.mkldnn.is_available():
         return Precision("fp32", "CPU without oneDNN in this build of torch")
-    return Precision("bf16", f"CPU with {' and '.join(found)}")
+    return Precision("bf16", f"CPU with {' and '.join(features)}")
 
 
 def _cpu_features() -> Mapping[str, Any]:
-    """What torch says of the processor."""
+    """Return the processor's features by torch's names."""
     if hasattr(torch.cpu, "get_capabilities"):
         return torch.cpu.get_capabilities()
-    # A torch that lacks that function.
+    # Older versions of torch.
     return {
         "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
         "amx_bf16": torch.cpu._is_amx_tile_supported(),
     }
 
 
-DEVICES: dict[str, Callable[[torch.device], Precision]] = {"cuda": _of_cuda, "cpu": _of_cpu}
-"""By type of the device."""
+PRECISION_OF_DEVICE: dict[str, Callable[[torch.device], Precision]] = {"cuda": _of_cuda, "cpu": _of_cpu}
+"""By device type."""

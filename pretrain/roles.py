@@ -1,4 +1,4 @@
-"""The roles of the pretraining stage: a backbone encodes a batch, an objective makes a loss of it.
+"""The protocols of the pretraining stage: a backbone encodes a batch, an objective computes a loss.
 
 Shape suffixes as in ``pretrain/batch.py``.
 """
@@ -13,36 +13,39 @@ from pretrain.layers.style import Style
 
 
 class Encoded(NamedTuple):
-    """What a backbone makes of a batch."""
+    """The output of a backbone."""
 
     hidden_TD: Tensor
-    """The last layer's state of each token."""
+    """Last hidden states."""
     decoded_UD: Tensor | None = None
-    """The decoder's last state before each token of the targets, where the family and the batch have them."""
+    """Last hidden states of the decoder, which predict the target tokens; None without decoder or targets."""
     layers: tuple[Tensor, ...] = ()
-    """All layers' states [T, D] of a family that is used through a mixture of them (ELMo), the embedding's first."""
+    """Hidden states [T, D] of the embedding and of each layer, of a family whose layers are mixed for a task (ELMo)."""
     balance: Tensor | None = None
     """Load-balancing loss of all expert layers, a mean over the tokens of the micro-batch."""
 
 
 Capability = Literal["bidirectional", "causal", "two_directional", "decoded", "balance"]
-"""What a family's states are made of: a token's state knows all tokens, those to the left only, or each half of it
-those on one side (ELMo); a decoder writes targets; experts are to be balanced."""
+"""What a backbone computes that objectives can use.
+
+bidirectional: a hidden state depends on all tokens of its sequence. causal: on those up to its own. two_directional:
+one half of it on those up to its own, the other half on those from its own on (ELMo). decoded: ``Encoded.decoded_UD``.
+balance: ``Encoded.balance``."""
 
 
 class Backbone(Protocol):
     """A model family without a head: ``forward(batch) -> Encoded``. Built from (its Config, Vocabulary)."""
 
     SHARDING: ClassVar[dict[str, str]]
-    """Pattern of module names -> word of the tensor-parallel plan (``pretrain/parallel/tensor.py``)."""
+    """Pattern of module names -> style of tensor parallelism (``pretrain/parallel/tensor.py``)."""
     provides: ClassVar[frozenset[Capability]]
-    """What objectives can build on."""
+    """Capabilities for objectives."""
     width: int
     """Size of a hidden state (D)."""
     vocabulary_rows: int
-    """Tokens that can be predicted, padding of the vocabulary included (V)."""
+    """Size of the padded vocabulary (V)."""
     token_embedding: nn.Embedding
-    """What objectives tie their projection to where ``ties_output`` says so; else it may be absent."""
+    """Tied to the projections of objectives if ``ties_output``; otherwise it may be absent."""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -51,56 +54,62 @@ class Backbone(Protocol):
 
     @property
     def positions(self) -> int | None:
-        """Longest sequence, in tokens; None: any length."""
+        """Longest sequence in tokens; None: any length."""
         ...
 
     @property
     def pooling(self) -> str:
-        """What stands for a whole sequence: its ``first`` token's state, its ``last`` one's, or the ``mean``."""
+        """Sequence representation for a task: the hidden state of the ``first`` or ``last`` token, or the ``mean``."""
         ...
 
     @property
     def mixed_layers(self) -> int:
-        """How many layers' states (``Encoded.layers``) are mixed for a task; 0: the last one's is used."""
+        """Number of layers (``Encoded.layers``) that are mixed for a task; 0: ``hidden_TD`` is used."""
         ...
 
     @property
     def pooler(self) -> Mapping[str, Tensor]:
-        """Pretrained ``weight`` and ``bias`` of a dense layer with tanh over the first token's state, which are no part
-        of the backbone: a head for a task may start from them. Empty: there are none."""
+        """Pretrained ``weight`` and ``bias`` of a dense layer with tanh over the first token's state, which initialize
+        a task's head; not part of the backbone. Empty: there are none."""
         ...
 
     @property
     def style(self) -> Style:
-        """What a head shares with the layers: norm, activation, biases."""
+        """Norm, activation and biases of layers and heads."""
         ...
 
     @property
     def ties_output(self) -> bool:
-        """Whether the projection to the vocabulary is the token embedding."""
+        """Whether the projection to the vocabulary is tied to the token embedding."""
         ...
 
     @property
     def output_scale(self) -> float:
-        """Of a hidden state before that projection."""
+        """Factor of hidden states before that projection."""
         ...
 
     def __call__(self, batch: Batch) -> Encoded: ...
 
+    def flops(self, batch: Batch) -> int:
+        """Of a forward and backward pass (``pretrain/flops.py``)."""
+        ...
+
 
 class Objective(Protocol):
-    """A head with its loss: ``forward(encoded, batch) -> loss``, the sum over entries of ``label_column``."""
+    """A head and its loss: ``forward(encoded, batch) -> loss``, summed over the entries of ``label_column``."""
 
     SHARDING: ClassVar[dict[str, str]]
     needs: ClassVar[Capability]
-    """What the backbone must provide."""
+    """Capability that the backbone must have."""
     reads: ClassVar[tuple[str, ...]]
     """Batch columns that forward reads."""
     label_column: ClassVar[str]
-    """The column whose number of entries the summed loss is divided by."""
+    """Batch column whose number of entries in the global batch divides the summed loss."""
     predicts_tokens: ClassVar[bool]
-    """Whether the loss is nats per token, to be compared with what counting gives."""
-    uses_per_label: ClassVar[int]
-    """How often the head is gone through for each label (ELMo: once in each direction)."""
+    """Whether the loss is in nats per token and comparable with the unigram baseline."""
 
     def __call__(self, encoded: Encoded, batch: Batch) -> Tensor: ...
+
+    def flops(self, labels: int) -> int:
+        """Of a forward and backward pass with so many entries of ``label_column`` (``pretrain/flops.py``)."""
+        ...

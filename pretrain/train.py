@@ -24,18 +24,18 @@ from pretrain.checkpoints.save import DIVERGED, CheckpointWriter
 from pretrain.config import RunConfig
 from pretrain.data.batches import Batches, DataRank, check_lengths
 from pretrain.data.prefetch import Prefetcher
-from pretrain.flops import FlopCount
 from pretrain.initialization import materialise
 from pretrain.learner import Learner
 from pretrain.memory import build_within_memory
 from pretrain.metrics import MetricSums, Reporter, StepMetrics
 from pretrain.models.family import Vocabulary
-from pretrain.optimizer import OPTIMIZERS
+from pretrain.optimizers import OPTIMIZERS
 from pretrain.parallel import agreed_precision
 from pretrain.parallel import mesh as meshes
-from pretrain.parallel import tensor as tensor_parallel
+from pretrain.parallel.engine import Engine
+from pretrain.parallel.placement import full_shape
 from pretrain.parallel.recompute import recompute_blocks
-from pretrain.parallel.zero import Engine
+from pretrain.parallel.tensor import shard
 from pretrain.stop import Clock, StepAgreement, TrainingBudget
 
 
@@ -87,7 +87,7 @@ class Run:
         data_rank = DataRank(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, learner.reads, config.seed, data_rank)
         self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, config.steps)
-        self.flop_count = FlopCount.of(learner)
+        self.learner = learner
 
         checkpoint = find_checkpoint(config.output, self.dataset, process)
         self.config, self.precision = _resolve_precision(config, mesh, checkpoint)
@@ -166,7 +166,7 @@ class Run:
             for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
-            flops += self.flop_count.operations(batch)
+            flops += self.learner.flops(batch)
         norm = self.engine.step(learning_rate)
         self.step += 1
         self.mesh.watchdog.step = self.step
@@ -303,12 +303,12 @@ def _resolve_precision(
 
 def _parallelize(learner: Learner, config: RunConfig, mesh: meshes.Mesh) -> dict[str, torch.Size]:
     """Split the learner over processes and allocate it; return the whole shape of every parameter."""
-    tensor_parallel.shard(learner, mesh)
+    shard(learner, mesh)
     if config.parallel.recompute and not recompute_blocks(learner):
         raise ConfigError(
             f"parallel.recompute: model.family '{config.model.family}' has no Transformer blocks; remove it"
         )
-    shapes = {name: tensor_parallel.full_shape(parameter, mesh) for name, parameter in learner.named_parameters()}
+    shapes = {name: full_shape(parameter, mesh) for name, parameter in learner.named_parameters()}
     # Zeros: the values are set after the engine has made its fp32 copy, which it would make of rounded ones.
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[config.parallel.precision]
     materialise(learner, lambda name, parameter: torch.zeros(parameter.shape, dtype=dtype, device=mesh.device))

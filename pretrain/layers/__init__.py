@@ -1,1 +1,1 @@
-"""Mathematics for one process; placement is decided in ``pretrain.parallel`` and never seen here."""
+"""Layers for one process; ``pretrain.parallel`` replaces those that are split over processes."""

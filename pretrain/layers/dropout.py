@@ -1,7 +1,4 @@
-"""Dropout (Srivastava et al. 2014), at a quarter of torch's price on a CPU.
-
-torch draws one random number for each entry of a CPU tensor; a quarter of one is enough.
-"""
+"""Dropout (Srivastava et al. 2014) that draws a quarter of torch's random numbers on a CPU: 16 bits for each entry."""
 
 from typing import Any, cast
 
@@ -11,26 +8,26 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """torch's module with the cheaper draw."""
+    """torch's module with the function below."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return dropped(input, self.p) if self.training else input
+        return dropout(input, self.p) if self.training else input
 
 
-def dropped(states: Tensor, probability: float) -> Tensor:
-    """``states`` with entries dropped; on a CPU the probability is rounded to a multiple of 2^-16."""
+def dropout(states: Tensor, probability: float) -> Tensor:
+    """Drop entries and scale up the others; on a CPU the probability is rounded to a multiple of 2^-16."""
     if probability == 0.0:
         return states
     if states.device.type != "cpu":
         return F.dropout(states, probability)
-    return cast(Tensor, _Dropped.apply(states, probability))
+    return cast(Tensor, _CpuDropout.apply(states, probability))
 
 
-class _Dropped(torch.autograd.Function):
+class _CpuDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, probability: float) -> Tensor:
-        draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.int16)[: states.numel()] >= round(probability * 2**16) - 2**15
+        random_bits = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = random_bits.view(torch.int16)[: states.numel()] >= round(probability * 2**16) - 2**15
         factors = kept.view(states.shape).to(states.dtype).mul_(1 / (1 - probability))
         ctx.save_for_backward(factors)
         return states * factors

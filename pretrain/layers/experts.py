@@ -1,5 +1,7 @@
-"""A feed-forward layer made of experts, of which a router chooses one for each token (Switch Transformer, Fedus et al.
-2022, section 2). E experts, C places of one expert; other shape suffixes as in ``pretrain/batch.py``."""
+"""A mixture-of-experts feed-forward layer with top-1 routing (Switch Transformer, Fedus et al. 2022, section 2).
+
+E experts, C capacity of one expert in tokens; other shape suffixes as in ``pretrain/batch.py``.
+"""
 
 import math
 
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.batch import Layout
+from pretrain.flops import product_flops
 from pretrain.layers.style import ACTIVATIONS, Style
 
 
@@ -42,20 +45,22 @@ class Experts(nn.Module):
 
 
 class TokenDispatcher(nn.Module):
-    """Between tokens and experts: one process has both, so nothing moves. Replaced where experts are spread."""
+    """Sends states from tokens to experts and back: the identity here, an all-to-all under expert parallelism."""
 
     def to_experts(self, states_ECD: Tensor) -> Tensor:
-        """States that every process sends to all experts -> those that this process's experts get."""
+        """States of this process's tokens for all experts -> states of all tokens for this process's experts."""
         return states_ECD
 
     def to_tokens(self, states_ECD: Tensor) -> Tensor:
-        """The way back."""
+        """The inverse of ``to_experts``."""
         return states_ECD
 
 
 class SparseFeedForward(nn.Module):
-    """Each token goes through the expert of its highest probability and is scaled by it; an expert takes the first
-    ``capacity`` tokens of a micro-batch, and what is beyond adds nothing to the residual stream."""
+    """Each token is processed by the expert of its highest probability, and the output is scaled by that probability.
+
+    An expert takes the first ``capacity`` tokens of a micro-batch; for the tokens beyond it the output is zero.
+    """
 
     def __init__(
         self,
@@ -69,28 +74,29 @@ class SparseFeedForward(nn.Module):
         """
         Args:
             capacities: capacity factors in training and evaluation.
-            sequence_capacity: tokens of each sequence that an expert takes, in place of the factors; 0: those count.
+            sequence_capacity: tokens of each sequence that an expert takes; 0: use the capacity factors.
         """
         super().__init__()
         self.router = Router(width, experts)
-        self.exchange = TokenDispatcher()
+        self.dispatcher = TokenDispatcher()
         self.experts = Experts(experts, width, feed_forward_width, style)
+        self.weights_per_token = experts * width + (3 if style.gated else 2) * width * feed_forward_width
         self.capacities = capacities
         self.sequence_capacity = sequence_capacity
         self.layout: Layout | None = None
-        """Where the sequences of the next forward lie, given by the family; read with a ``sequence_capacity``."""
+        """Of the next forward's batch, set by the backbone; read if there is a ``sequence_capacity``."""
         self.balance: Tensor | None = None
-        """Load-balancing loss of the last forward, for the family to collect."""
+        """Load-balancing loss of the last forward, read and cleared by the backbone."""
 
     def capacity(self, tokens: int) -> int:
-        """Most tokens of so many that one expert takes (equation 3)."""
+        """Return how many of so many tokens one expert takes at most (equation 3)."""
         factor = self.capacities[0] if self.training else self.capacities[1]
         return max(1, math.ceil(tokens * factor / self.router.out_features))
 
     def forward(self, hidden_TD: Tensor) -> Tensor:
         tokens, experts = len(hidden_TD), self.router.out_features
         probabilities_TE = self.router(hidden_TD)
-        share_T, expert_T = probabilities_TE.max(-1)
+        probability_T, expert_T = probabilities_TE.max(-1)
         chosen_TE = F.one_hot(expert_T, experts)
         self.balance = balance(chosen_TE, probabilities_TE)
         if self.sequence_capacity:
@@ -98,17 +104,22 @@ class SparseFeedForward(nn.Module):
             capacity = max(1, int(chosen_TE.sum(0).max()))
         else:
             capacity = self.capacity(tokens)
-        place_T = (chosen_TE.cumsum(0) - 1).gather(1, expert_T[:, None])[:, 0]
-        taken = (chosen_TE.any(1) & (place_T < capacity)).nonzero()[:, 0]
-        slots = (expert_T * capacity + place_T)[taken]
-        sent = hidden_TD.new_zeros(experts * capacity, hidden_TD.shape[1]).index_copy(0, slots, hidden_TD[taken])
-        back = self.exchange.to_tokens(self.experts(self.exchange.to_experts(sent.unflatten(0, (experts, capacity)))))
-        computed = back.flatten(0, 1)[slots] * share_T[taken, None].to(back.dtype)
-        return torch.zeros_like(hidden_TD, dtype=computed.dtype).index_copy(0, taken, computed)
+        position_T = (chosen_TE.cumsum(0) - 1).gather(1, expert_T[:, None])[:, 0]
+        taken = (chosen_TE.any(1) & (position_T < capacity)).nonzero()[:, 0]
+        slots = (expert_T * capacity + position_T)[taken]
+        states = hidden_TD.new_zeros(experts * capacity, hidden_TD.shape[1]).index_copy(0, slots, hidden_TD[taken])
+        received_ECD = self.dispatcher.to_experts(states.unflatten(0, (experts, capacity)))
+        output_ECD = self.dispatcher.to_tokens(self.experts(received_ECD))
+        scaled = output_ECD.flatten(0, 1)[slots] * probability_T[taken, None].to(output_ECD.dtype)
+        return torch.zeros_like(hidden_TD, dtype=scaled.dtype).index_copy(0, taken, scaled)
+
+    def flops(self, tokens: int) -> int:
+        """Of the router and one expert a token."""
+        return product_flops(self.weights_per_token, tokens)
 
     def _first_of_sequences(self, chosen_TE: Tensor) -> Tensor:
-        """bool [T, E]: fewer than ``sequence_capacity`` tokens of the same sequence chose the expert before."""
-        assert self.layout is not None, "the family gives the layout"
+        """bool [T, E]: fewer than ``sequence_capacity`` earlier tokens of the same sequence chose the expert."""
+        assert self.layout is not None, "the backbone sets the layout"
         counts_TE = chosen_TE.cumsum(0)
         cu_seqlens_B1 = self.layout.cu_seqlens_B1.long()
         before_BE = torch.cat([torch.zeros_like(counts_TE[:1]), counts_TE[cu_seqlens_B1[1:-1] - 1]])
@@ -116,6 +127,6 @@ class SparseFeedForward(nn.Module):
 
 
 def balance(chosen_TE: Tensor, probabilities_TE: Tensor) -> Tensor:
-    """E times the sum over experts of (share of tokens chosen) x (mean probability): 1 for an even split (section 2.2,
-    equation 4, without its factor alpha)."""
+    """Load-balancing loss: E times the sum over experts of (fraction of tokens) x (mean probability), 1 for an even
+    distribution (section 2.2, equation 4, without its factor alpha)."""
     return chosen_TE.shape[1] * (chosen_TE.float().mean(0) * probabilities_TE.mean(0)).sum()

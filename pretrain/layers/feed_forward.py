@@ -1,7 +1,8 @@
-"""The position-wise feed-forward layer (Vaswani et al. 2017, section 3.3), with a gate where asked (Shazeer 2020)."""
+"""The position-wise feed-forward layer (Vaswani et al. 2017, section 3.3), optionally gated (Shazeer 2020)."""
 
 from torch import Tensor, nn
 
+from pretrain.flops import product_flops
 from pretrain.layers.style import ACTIVATIONS, Style
 
 
@@ -11,6 +12,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, feed_forward_width: int, style: Style):
         super().__init__()
         self.activation = ACTIVATIONS[style.activation]
+        self.weights = (3 if style.gated else 2) * width * feed_forward_width
         self.up = style.linear(width, feed_forward_width)
         self.gate = style.linear(width, feed_forward_width) if style.gated else None
         self.down = style.linear(feed_forward_width, width)
@@ -19,3 +21,6 @@ class FeedForward(nn.Module):
         if self.gate is None:
             return self.down(self.activation(self.up(hidden_TD)))
         return self.down(self.activation(self.gate(hidden_TD)) * self.up(hidden_TD))
+
+    def flops(self, tokens: int) -> int:
+        return product_flops(self.weights, tokens)

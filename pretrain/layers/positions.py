@@ -1,6 +1,6 @@
-"""How a model knows where a token stands: rotary angles, and T5's learned bias by distance.
+"""Position information: rotary position embedding, and T5's learned bias by relative position.
 
-Learned position vectors are a plain ``nn.Embedding`` of the family.
+Learned position embeddings are a plain ``nn.Embedding`` of the backbone.
 """
 
 import math
@@ -14,47 +14,48 @@ Angles = tuple[Tensor, Tensor]
 
 
 def rotary(positions_T: Tensor, head_width: int, base: float, dtype: torch.dtype) -> Angles:
-    """Rotary position embedding (Su et al. 2021, section 3.4.2): dimension pairs of query and key are turned by an
-    angle that grows with the position, so that their product depends on the distance alone.
+    """Rotary position embedding (Su et al. 2021, section 3.4.2): pairs of dimensions of query and key are rotated by an
+    angle proportional to the position, so that their product depends on the distance alone.
 
-    (cosines, sines), each [T, 1, K / 2]; made once for a batch and shared by its layers.
+    Returns:
+        (cosines, sines), each [T, 1, K / 2]; computed once for a batch and shared by its layers.
     """
     exponent = torch.arange(0, head_width, 2, device=positions_T.device) / head_width
     angle = positions_T[:, None].float() * base**-exponent
     return angle.cos().to(dtype)[:, None], angle.sin().to(dtype)[:, None]
 
 
-class Turn(torch.autograd.Function):
-    """Turn each pair (i, i + K / 2) of every head by its angle; the gradient is turned back by the same angle."""
+class _Rotate(torch.autograd.Function):
+    """Rotate each pair (i, i + K / 2) of every head by its angle, and the gradient by the negative angle."""
 
     @staticmethod
     def forward(ctx: Any, states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         ctx.save_for_backward(cosines, sines)
-        return _turned(states_THK, cosines, sines)
+        return _rotate(states_THK, cosines, sines)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cosines, sines = ctx.saved_tensors
-        return _turned(gradients[0], cosines, -sines), None, None
+        return _rotate(gradients[0], cosines, -sines), None, None
 
 
 def apply_rotary(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """[T, H, K] -> the same, each head turned by the angle of its token's position."""
-    return cast(Tensor, Turn.apply(states_THK, cosines, sines))
+    """Rotate each head of [T, H, K] by the angle of its token's position."""
+    return cast(Tensor, _Rotate.apply(states_THK, cosines, sines))
 
 
-def _turned(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    turned_THK = torch.empty_like(states_THK)
-    (left, right), (new_left, new_right) = states_THK.chunk(2, dim=-1), turned_THK.chunk(2, dim=-1)
+def _rotate(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    rotated_THK = torch.empty_like(states_THK)
+    (left, right), (new_left, new_right) = states_THK.chunk(2, dim=-1), rotated_THK.chunk(2, dim=-1)
     torch.mul(left, cosines, out=new_left).addcmul_(right, sines, value=-1)
     torch.mul(right, cosines, out=new_right).addcmul_(left, sines)
-    return turned_THK
+    return rotated_THK
 
 
 class RelativePositionBias(nn.Module):
-    """A learned number for each head and bucket of distances, added to the attention scores (T5, section 2.1).
+    """A learned scalar for each head and bucket of distances, added to the attention scores (T5, section 2.1).
 
-    Half of the buckets hold one distance each, the others ever longer ranges up to ``longest_distance``.
+    Half of the buckets are one distance each, the others logarithmic ranges up to ``longest_distance``.
     """
 
     def __init__(self, buckets: int, longest_distance: int, heads: int, bidirectional: bool):
@@ -64,14 +65,14 @@ class RelativePositionBias(nn.Module):
         self.weight = nn.Parameter(torch.empty(buckets, heads))
 
     def forward(self, length: int) -> Tensor:
-        """[H, L, L]: query position, then key position."""
-        places = torch.arange(length, device=self.weight.device)
-        buckets_LL = self.bucket(places[None, :] - places[:, None])
-        # Contiguous, because fused kernels take a mask whose last dimension is dense.
+        """Return [H, L, L]: head, query position, key position."""
+        positions = torch.arange(length, device=self.weight.device)
+        buckets_LL = self.bucket(positions[None, :] - positions[:, None])
+        # Fused kernels require a mask whose last dimension is contiguous.
         return self.weight[buckets_LL].permute(2, 0, 1).contiguous()
 
     def bucket(self, distance: Tensor) -> Tensor:
-        """int64 bucket of each distance (key position - query position), as in T5's published code."""
+        """Return the int64 bucket of each distance (key position - query position), as in T5's published code."""
         count = self.buckets // 2 if self.bidirectional else self.buckets
         offset = (distance > 0).long() * count if self.bidirectional else torch.zeros_like(distance)
         distance = distance.abs() if self.bidirectional else (-distance).clamp(min=0)

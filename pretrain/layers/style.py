@@ -1,4 +1,4 @@
-"""What all layers of one model have in common: norm, activation, biases, dropout."""
+"""Choices that all layers of a model share, and their tables."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Style(NamedTuple):
-    """The choices that every layer of a model shares."""
+    """Norm, activation, biases and dropout of every layer of a model."""
 
     norm: str = "layer"
     """Row of ``NORMS``."""
@@ -28,7 +28,7 @@ class Style(NamedTuple):
     gated: bool = False
     """Feed-forward layers multiply by a second projection (GLU: Shazeer 2020)."""
     bias: bool = True
-    """Linear layers and layer norms have one."""
+    """Linear layers and layer norms have a bias."""
     dropout: float = 0.0
     """Of hidden states."""
     attention_dropout: float = 0.0
@@ -37,7 +37,7 @@ class Style(NamedTuple):
     """Row of ``ACTIVATIONS`` of the masked-token head; None: ``activation``."""
 
     def normalisation(self, width: int) -> nn.Module:
-        """A new norm over the last dimension."""
+        """Return a new norm over the last dimension."""
         return NORMS[self.norm](width, self)
 
     def linear(self, inputs: int, outputs: int) -> nn.Linear:
@@ -48,4 +48,4 @@ NORMS: dict[str, Callable[[int, Style], nn.Module]] = {
     "layer": lambda width, style: nn.LayerNorm(width, style.epsilon, bias=style.bias),
     "rms": lambda width, style: nn.RMSNorm(width, style.epsilon),
 }
-"""layer: Ba et al. 2016; rms: Zhang & Sennrich 2019, without centring (T5, section 2.1)."""
+"""layer: Ba et al. 2016; rms: Zhang & Sennrich 2019, without centering (T5, section 2.1)."""

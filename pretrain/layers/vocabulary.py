@@ -1,6 +1,6 @@
-"""From a hidden state to a loss over the vocabulary: the projection, often tied to the embedding, and the loss.
+"""Projection of hidden states to the vocabulary, often tied to the embedding, and cross-entropy.
 
-Both are modules, because a vocabulary that is split over processes replaces them (``pretrain.parallel.tensor``).
+Both are modules, so that ``pretrain.parallel.tensor`` can replace them where the vocabulary is split over processes.
 """
 
 from typing import Any, cast
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class VocabularyProjection(nn.Module):
-    """hidden -> logits; its weight may be the embedding's own (Press & Wolf 2017)."""
+    """Hidden states -> logits; the weight may be tied to the embedding (Press & Wolf 2017)."""
 
     def __init__(self, vocabulary_size: int, width: int, *, bias: bool = True, scale: float = 1.0):
         """
@@ -37,9 +37,9 @@ class CrossEntropy(nn.Module):
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
-    """Loss and gradient in one pass over a few rows at a time, so that no fp32 copy of all logits ever exists.
+    """Loss and gradient in one pass over a few rows at a time, without an fp32 copy of all logits.
 
-    The gradient, softmax - one-hot, is kept in the logits' own precision (as Liger Kernel does, Hsu et al. 2024).
+    The gradient, softmax - one-hot, is stored in the precision of the logits (as in Liger Kernel, Hsu et al. 2024).
     """
 
     @staticmethod
@@ -49,11 +49,11 @@ class _SummedCrossEntropy(torch.autograd.Function):
         size = max(1, ENTRIES_AT_ONCE[logits_PV.device.type] // logits_PV.shape[1])
         for start in range(0, len(labels_P), size):
             rows = slice(start, start + size)
-            logs, labels = F.log_softmax(logits_PV[rows], -1, dtype=torch.float32), labels_P[rows, None]
-            losses_P[rows] = logs.gather(1, labels)[:, 0].neg()
+            log_probabilities, labels = F.log_softmax(logits_PV[rows], -1, dtype=torch.float32), labels_P[rows, None]
+            losses_P[rows] = log_probabilities.gather(1, labels)[:, 0].neg()
             if gradient_PV is not None:
-                ones = logs.new_full(labels.shape, -1.0)
-                gradient_PV[rows] = logs.exp_().scatter_add_(1, labels, ones)
+                ones = log_probabilities.new_full(labels.shape, -1.0)
+                gradient_PV[rows] = log_probabilities.exp_().scatter_add_(1, labels, ones)
         ctx.save_for_backward(gradient_PV)
         return losses_P.sum()
 
@@ -63,4 +63,4 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 
 ENTRIES_AT_ONCE = {"cpu": 2**18, "cuda": 2**27}
-"""Logits handled together, by device: a megabyte stays in a core's cache, a GPU wants few large calls."""
+"""Logits processed at once, by device: a megabyte fits into a core's cache, a GPU needs few large calls."""

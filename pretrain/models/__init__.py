@@ -1,4 +1,4 @@
-"""The table of model families. A family is one file: a typed Config, a module, and its SHARDING plan."""
+"""The table of model families. A family is one file: a typed config, and a backbone with its SHARDING table."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from pretrain.models.t5 import T5, T5Config
 class Family(NamedTuple):
     config: type[ModelConfig]
     module: Any
-    """In the role ``Backbone``."""
+    """A ``Backbone``."""
 
 
 FAMILIES: dict[str, Family] = {

@@ -1,4 +1,4 @@
-"""ALBERT (Lan et al. 2020): one block used by every layer, behind a narrow token embedding."""
+"""ALBERT (Lan et al. 2020): one block shared by all layers, after a narrow token embedding."""
 
 from typing import ClassVar, Literal
 
@@ -7,6 +7,7 @@ from torch import nn
 
 from configs.kinds import Fixed, Free
 from pretrain.batch import Batch
+from pretrain.flops import product_flops, token_pairs
 from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
@@ -14,21 +15,21 @@ from pretrain.roles import Capability, Encoded
 
 
 class AlbertConfig(TransformerConfig):
-    """ALBERT-base unless said otherwise (table 1)."""
+    """Defaults: ALBERT-base (table 1)."""
 
     family: Fixed[Literal["albert"]] = "albert"
     layers: Fixed[int] = Field(default=12, gt=0)
-    """Times that the one block is gone through."""
+    """Passes through the shared block."""
     embedding_width: Fixed[int] = Field(default=128, gt=0)
-    """Size of a token's embedding, which is then projected to the width (section 3.1: 128)."""
+    """Size of a token's embedding, which is projected to the width (section 3.1: 128)."""
     positions: Fixed[int] = Field(default=512, gt=0)
     """Longest sequence, in tokens."""
     dropout: Free[float] = Field(default=0.0, ge=0, lt=1)
-    """Probability of dropping an entry of a hidden state (section 4.8: none in the largest model)."""
+    """Probability of dropping an entry of a hidden state (section 4.8: 0 in the largest model)."""
     attention_dropout: Free[float] = Field(default=0.0, ge=0, lt=1)
     """Probability of dropping an attention weight."""
     activation: Fixed[Activation] = "gelu_tanh"
-    """Of the feed-forward layer and of the head (the published code has the approximation)."""
+    """Of the feed-forward layers and of the head (the published code: gelu_tanh)."""
 
 
 class Albert(FamilyModule):
@@ -40,22 +41,27 @@ class Albert(FamilyModule):
 
     def __init__(self, config: AlbertConfig, vocabulary: Vocabulary):
         super().__init__()
-        width, narrow, style = config.width, config.embedding_width, config.style
+        width, embedding_width, style = config.width, config.embedding_width, config.style
         self.style, self.width, self.positions, self.layers = style, width, config.positions, config.layers
+        self.embedding_width = embedding_width
         self.vocabulary_rows = config.padded(vocabulary.size)
-        self.token_embedding = nn.Embedding(self.vocabulary_rows, narrow)
-        self.position_embedding = nn.Embedding(config.positions, narrow)
-        self.segment_embedding = nn.Embedding(2, narrow)
-        self.embedding_norm = style.normalisation(narrow)
-        self.embedding_projection = nn.Linear(narrow, width)
+        self.token_embedding = nn.Embedding(self.vocabulary_rows, embedding_width)
+        self.position_embedding = nn.Embedding(config.positions, embedding_width)
+        self.segment_embedding = nn.Embedding(2, embedding_width)
+        self.embedding_norm = style.normalisation(embedding_width)
+        self.embedding_projection = nn.Linear(embedding_width, width)
         self.dropout = Dropout(config.dropout)
         self.block = config.block("post")
 
     def forward(self, batch: Batch) -> Encoded:
-        narrow_TE = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])
-        narrow_TE = narrow_TE + self.position_embedding(batch["positions"])
-        hidden_TD = self.embedding_projection(self.dropout(self.embedding_norm(narrow_TE)))
+        embedding_TE = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])
+        embedding_TE = embedding_TE + self.position_embedding(batch["positions"])
+        hidden_TD = self.embedding_projection(self.dropout(self.embedding_norm(embedding_TE)))
         pattern = AttentionPattern(batch.layout, batch.layout)
         for _ in range(self.layers):
             hidden_TD = self.block(hidden_TD, pattern)
         return Encoded(hidden_TD)
+
+    def flops(self, batch: Batch) -> int:
+        block = self.block.flops(batch.tokens, token_pairs(batch.layout, batch.layout))
+        return self.layers * block + product_flops(self.embedding_width * self.width, batch.tokens)

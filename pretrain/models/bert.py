@@ -1,17 +1,19 @@
 """BERT (Devlin et al. 2019): a bidirectional Transformer encoder over token, position and segment embeddings.
 
-RoBERTa (Liu et al. 2019) differs in defaults only, and so does a modern encoder (ModernBERT, Warner et al. 2024): norms
-before each part, rotary positions, gated feed-forward layers, no biases, local attention in two layers of three.
+RoBERTa (Liu et al. 2019) and ModernBERT (Warner et al. 2024: pre-norm, rotary positions, gated feed-forward layers, no
+biases, local attention in two layers of three) are other settings of the same configuration.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from configs.kinds import Fixed
 from pretrain.batch import Batch
+from pretrain.flops import token_pairs
 from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.layers.positions import Angles, rotary
@@ -21,43 +23,42 @@ from pretrain.roles import Capability, Encoded
 
 
 class BertConfig(TransformerConfig):
-    """BERT-base unless said otherwise (section 3, "Model Architecture")."""
+    """Defaults: BERT-base (section 3, "Model Architecture")."""
 
     family: Fixed[Literal["bert"]] = "bert"
     positions: Fixed[int] = Field(default=512, gt=0)
     """Longest sequence, in tokens."""
     first_position: Fixed[int] = Field(default=0, ge=0)
-    """Row of the position table that the first token takes (RoBERTa's published code: 2, with so many rows more)."""
+    """Row of the position table for the first token (RoBERTa's published code: 2, in a table with 2 rows more)."""
     segments: Fixed[int] = Field(default=2, ge=0, le=2)
-    """Rows of the segment table: 2, 1 where both segments share one (RoBERTa), 0 for no table."""
+    """Rows of the segment table: 2; 1: both segments share a row (RoBERTa); 0: no table."""
     norm_placement: Fixed[Literal["post", "pre"]] = "post"
-    """Where layer norm stands: after the residual sum as in the paper, or before each part (Xiong et al. 2020)."""
+    """Layer norm after the residual sum as in the paper, or before each layer (Xiong et al. 2020)."""
     first_attention_norm: Fixed[bool] = True
-    """With norms before each part: the first layer's attention has one too, though the embedding has just been
-    normalised (ModernBERT: not)."""
+    """With ``norm_placement`` pre: the first layer's attention has a norm, although the embedding is already normalized
+    (ModernBERT: false)."""
     position_kind: Fixed[Literal["learned", "rotary"]] = "learned"
-    """A learned vector for each position as in the paper, or rotary positions (Su et al. 2021), which know from the
-    start what is next to what: a model that sees little text then learns from context much sooner."""
+    """A learned vector for each position as in the paper, or rotary positions (Su et al. 2021), with which a model that
+    is trained on little text learns from context much sooner."""
     rotary_base: Fixed[float] = Field(default=10_000.0, gt=0)
-    """Of the rotary angles; larger for longer sequences (ModernBERT: 160,000 in layers that see everything)."""
+    """Base of the rotary angles; larger for longer sequences (ModernBERT: 160,000 in global layers)."""
     local_rotary_base: Fixed[float] = Field(default=10_000.0, gt=0)
-    """The same in layers with a local window (ModernBERT: 10,000)."""
+    """The same in local layers (ModernBERT: 10,000)."""
     local_window: Fixed[int] = Field(default=0, ge=0)
-    """Tokens to each side that a layer sees, but for every ``global_every``-th, which sees all (ModernBERT: 64);
-    0: every layer sees all."""
+    """Largest distance of attention in local layers, in tokens (ModernBERT: 64); 0: all layers are global."""
     global_every: Fixed[int] = Field(default=3, gt=0)
-    """Layers from one that sees everything to the next; the first one does (ModernBERT: 3)."""
+    """One layer of so many is global, beginning with the first (ModernBERT: 3)."""
     gated: Fixed[bool] = False
-    """Gated feed-forward layers (Shazeer 2020); their inner width then counts twice."""
+    """Gated feed-forward layers (Shazeer 2020), which have a second projection to the inner width."""
     bias: Fixed[bool] = True
     """Linear layers and norms have biases."""
     head_activation: Fixed[Activation | None] = None
-    """Of the masked-token head; unset: ``activation``, as in BERT (RoBERTa's published code: always gelu)."""
+    """Of the masked-language-modelling head; unset: ``activation``, as in BERT (RoBERTa's published code: gelu)."""
 
     follows: ClassVar[Mapping[str, str]] = {"head_activation": "activation"}
 
     @model_validator(mode="after")
-    def _heads_have_pairs(self) -> Self:
+    def _head_width_is_even(self) -> Self:
         if self.position_kind == "rotary" and (self.width // self.heads) % 2:
             raise ValueError(
                 f"width {self.width} / heads {self.heads} is odd, but rotary positions rotate pairs; change one of them"
@@ -74,6 +75,9 @@ class Bert(FamilyModule):
 
     provides: ClassVar[frozenset[Capability]] = frozenset({"bidirectional"})
     SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
+
+    blocks: Any
+    """Transformer blocks, in an nn.ModuleList."""
 
     def __init__(self, config: BertConfig, vocabulary: Vocabulary):
         super().__init__()
@@ -94,35 +98,39 @@ class Bert(FamilyModule):
         self.final_norm = style.normalisation(width) if config.norm_placement == "pre" else nn.Identity()
 
     def forward(self, batch: Batch) -> Encoded:
-        hidden_TD = self.dropout(self.embedding_norm(self._embedded(batch)))
-        everywhere, nearby = self._sights(batch, hidden_TD)
+        hidden_TD = self.dropout(self.embedding_norm(self._embed(batch)))
+        global_pattern, local_pattern = self._patterns(batch, hidden_TD.dtype)
         for number, block in enumerate(self.blocks):
-            hidden_TD = block(hidden_TD, nearby if number % self.config.global_every else everywhere)
+            hidden_TD = block(hidden_TD, local_pattern if number % self.config.global_every else global_pattern)
         return Encoded(self.final_norm(hidden_TD))
 
-    def _embedded(self, batch: Batch) -> Tensor:
+    def flops(self, batch: Batch) -> int:
+        pairs = token_pairs(batch.layout, batch.layout)
+        return sum(block.flops(batch.tokens, pairs) for block in self.blocks)
+
+    def _embed(self, batch: Batch) -> Tensor:
         hidden_TD = self.token_embedding(batch["tokens"])
         if self.segment_embedding is not None:
-            both = self.config.segments == 2
+            has_two = self.config.segments == 2
             hidden_TD = hidden_TD + (
-                self.segment_embedding(batch["segments"]) if both else self.segment_embedding.weight[0]
+                self.segment_embedding(batch["segments"]) if has_two else self.segment_embedding.weight[0]
             )
         if self.position_embedding is not None:
             hidden_TD = hidden_TD + self.position_embedding(batch["positions"] + self.config.first_position)
         return hidden_TD
 
-    def _sights(self, batch: Batch, hidden_TD: Tensor) -> tuple[AttentionPattern, AttentionPattern]:
-        """What layers see that see everything, and what the others see."""
+    def _patterns(self, batch: Batch, dtype: torch.dtype) -> tuple[AttentionPattern, AttentionPattern]:
+        """Return the attention patterns of global and of local layers."""
         config, layout = self.config, batch.layout
 
         def angles(base: float) -> Angles | None:
             if config.position_kind == "learned":
                 return None
-            return rotary(batch["positions"], config.width // config.heads, base, hidden_TD.dtype)
+            return rotary(batch["positions"], config.width // config.heads, base, dtype)
 
-        everywhere = AttentionPattern(layout, layout, angles=angles(config.rotary_base))
+        global_pattern = AttentionPattern(layout, layout, rotary_angles=angles(config.rotary_base))
         if not config.local_window:
-            return everywhere, everywhere
-        return everywhere, AttentionPattern(
-            layout, layout, window=config.local_window, angles=angles(config.local_rotary_base)
+            return global_pattern, global_pattern
+        return global_pattern, AttentionPattern(
+            layout, layout, window=config.local_window, rotary_angles=angles(config.local_rotary_base)
         )

@@ -1,4 +1,4 @@
-"""What every model family has in common: fields of its configuration, and what it is told of the vocabulary."""
+"""Base classes of model families: configuration, backbone, and the vocabulary that a backbone is built for."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -21,12 +21,12 @@ from pretrain.layers.transformer import BLOCKS, PostNormBlock
 
 
 class Vocabulary(NamedTuple):
-    """What a family may know of the tokenizer."""
+    """The tokenizer's vocabulary."""
 
     size: int
-    """Pieces."""
+    """Number of tokens."""
     tokenizer: Path | None = None
-    """Its file; None where only shapes are wanted."""
+    """The tokenizer's file; None if only shapes are needed."""
 
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
@@ -34,7 +34,7 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 
 LARGEST_SIZE = 2**24
 MOST_LAYERS = 10_000
-"""Of what is computed one after the other."""
+"""Upper bounds of integer fields: of all, and of numbers of layers."""
 
 
 class ModelConfig(Section):
@@ -45,39 +45,42 @@ class ModelConfig(Section):
     width: Fixed[int] = Field(gt=0)
     """Size of a token's hidden state (D)."""
     initial_std: Free[float] = Field(default=0.02, gt=0)
-    """Standard deviation of the initial weights, a normal cut off at two deviations (BERT, appendix A.2 code)."""
+    """Standard deviation of the initial weights, a normal truncated at two of them (BERT, appendix A.2 code)."""
     vocabulary_multiple: Fixed[int] = Field(default=64, gt=0)
-    """The vocabulary is padded to a multiple of this, so that it splits evenly over tensor-parallel processes and
-    its products have a shape that hardware likes. Part of the model, so that every layout has the same one."""
+    """The vocabulary is padded to a multiple of this, so that it is divisible by the number of tensor-parallel
+    processes and has an efficient shape. A setting of the model, so that every layout has the same shape."""
 
     follows: ClassVar[Mapping[str, str]] = {}
-    """Fields that have the value of another field while they are None."""
+    """Field -> the field whose value it has if it is None."""
 
     def resolved(self, name: str) -> Any:
-        """The value of a field, or of the one that it follows."""
+        """Return the value of a field, or of the field that it follows."""
         value = getattr(self, name)
         return self.resolved(self.follows[name]) if value is None and name in self.follows else value
 
     @model_validator(mode="after")
-    def _sizes_can_exist(self) -> Self:
+    def _sizes_are_possible(self) -> Self:
         for name in type(self).model_fields:
             value, limit = getattr(self, name), MOST_LAYERS if name.endswith(("layers", "highways")) else LARGEST_SIZE
             if isinstance(value, int) and value > limit:
-                raise ValueError(f"{name} {value} is more than any machine computes; at most {limit:,} is possible")
+                raise ValueError(f"{name} {value} is too large; at most {limit:,} is possible")
         return self
 
     def padded(self, vocabulary_size: int) -> int:
-        """Rows of the token embedding for a tokenizer of ``vocabulary_size`` pieces."""
+        """Return the rows of the token embedding for ``vocabulary_size`` tokens."""
         return -(-vocabulary_size // self.vocabulary_multiple) * self.vocabulary_multiple
 
     def init_std(self, name: str, shape: torch.Size) -> float:
-        """Standard deviation of the initial values of the learner's parameter ``name`` of this whole shape."""
+        """Return the standard deviation of the initial values of a parameter of the learner.
+
+        Args:
+            shape: of the whole parameter.
+        """
         return self.initial_std
 
 
 class _NoInit(TorchFunctionMode):
-    """Leaves out torch's own initialization: on the meta device it sets nothing, and loads torch's compiler for that,
-    which takes a second."""
+    """Skips torch's own initialization, which has no effect on the meta device but loads torch's compiler: a second."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -91,7 +94,7 @@ def on_meta_device() -> Iterator[None]:
     """Build modules as shapes without memory.
 
     Raises:
-        ConfigError: sizes multiply to more than can be counted.
+        ConfigError: the number of entries of a parameter overflows.
     """
     try:
         with torch.device("meta"), _NoInit():
@@ -99,11 +102,11 @@ def on_meta_device() -> Iterator[None]:
     except (RuntimeError, OverflowError) as error:
         if "overflow" not in str(error).lower():
             raise
-        raise ConfigError("[model]: its sizes multiply to more entries than a number can count; lower them") from None
+        raise ConfigError("[model]: its sizes multiply to more entries than 64 bits can count; lower them") from None
 
 
 class FamilyModule(nn.Module):
-    """What most families answer in the role ``Backbone``; a family overrides what is different in it."""
+    """Defaults of the protocol ``Backbone`` that most families share."""
 
     pooling: str = "first"
     positions: int | None = None
@@ -114,21 +117,20 @@ class FamilyModule(nn.Module):
 
 
 class TransformerConfig(ModelConfig):
-    """One stack of blocks, of BERT-base's and GPT-2 small's shape unless said otherwise."""
+    """One stack of Transformer blocks; defaults: the shape of BERT-base and GPT-2 small."""
 
     layers: Fixed[int] = Field(default=12, gt=0)
     """Transformer blocks."""
     width: Fixed[int] = Field(default=768, gt=0)
     """Size of a token's hidden state (D)."""
     heads: Fixed[int] = Field(default=12, gt=0)
-    """Attention heads; the width is split evenly among them."""
+    """Attention heads, each of size width / heads."""
     feed_forward_width: Fixed[int] = Field(default=3072, gt=0)
     """Inner size of the feed-forward layer (F); four times the width in most papers."""
     dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state (BERT, appendix A.2)."""
     attention_dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight (BERT, appendix A.2)."""
-
     activation: Fixed[Activation] = "gelu"
     """Of the feed-forward layers and of the head."""
     norm_epsilon: Fixed[float] = Field(default=1e-12, gt=0)
@@ -136,7 +138,7 @@ class TransformerConfig(ModelConfig):
 
     @property
     def style(self) -> Style:
-        """What all layers share."""
+        """Choices that all layers share."""
         return Style(
             epsilon=self.norm_epsilon,
             activation=self.activation,
@@ -145,7 +147,7 @@ class TransformerConfig(ModelConfig):
         )
 
     def block(self, norm_placement: str) -> PostNormBlock:
-        """A new block of self-attention and feed-forward; ``norm_placement`` is a row of ``BLOCKS``."""
+        """Return a new block of self-attention and feed-forward; ``norm_placement`` is a row of ``BLOCKS``."""
         attention = Attention(self.width, self.heads, self.style)
         feed_forward = FeedForward(self.width, self.feed_forward_width, self.style)
         return BLOCKS[norm_placement](attention, feed_forward, self.width, self.style)
@@ -153,17 +155,20 @@ class TransformerConfig(ModelConfig):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} does not divide by heads {self.heads}; change one of the two")
+            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}; change one of the two")
         return self
 
 
-def block_sharding(start: str) -> dict[str, str]:
-    """The tensor-parallel plan of Transformer blocks whose parts have names that begin with the pattern ``start``
-    (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+def block_sharding(prefix: str) -> dict[str, str]:
+    """Return the SHARDING table of Transformer blocks (Megatron-LM, Shoeybi et al. 2019, section 3).
+
+    Args:
+        prefix: pattern with which the module names of a block begin.
+    """
     columns = ("attention.query", "attention.key", "attention.value", "feed_forward.up", "feed_forward.gate")
     return {
-        f"{start}attention.core": "heads",
-        **{f"{start}{part}": "column" for part in columns},
-        f"{start}attention.output": "row",
-        f"{start}feed_forward.down": "row",
+        f"{prefix}attention.core": "heads",
+        **{f"{prefix}{part}": "column" for part in columns},
+        f"{prefix}attention.output": "row",
+        f"{prefix}feed_forward.down": "row",
     }

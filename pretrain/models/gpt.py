@@ -1,8 +1,7 @@
-"""GPT (Radford et al. 2019; Megatron 8.3B, Turing-NLG and GPT-3 are its larger shapes): a decoder that reads to the
-left, norms before each part and one more after the last."""
+"""GPT (Radford et al. 2019; Megatron 8.3B, Turing-NLG and GPT-3 are larger shapes): a causal pre-norm Transformer."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -10,42 +9,46 @@ from torch import nn
 
 from configs.kinds import Fixed
 from pretrain.batch import Batch
+from pretrain.flops import token_pairs
 from pretrain.layers.attention import AttentionPattern
 from pretrain.layers.dropout import Dropout
 from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
 from pretrain.roles import Capability, Encoded
 
-ONTO_THE_RESIDUAL = (".attention.output.weight", ".feed_forward.down.weight")
-"""What adds to the residual stream, in each layer once."""
+RESIDUAL_OUTPUTS = (".attention.output.weight", ".feed_forward.down.weight")
+"""Name endings of the weights whose products are added to the residual stream, each once in a layer."""
 
 
 class GptConfig(TransformerConfig):
-    """GPT-2 small unless said otherwise (Radford et al. 2019, section 2.3)."""
+    """Defaults: GPT-2 small (Radford et al. 2019, section 2.3)."""
 
     family: Fixed[Literal["gpt"]] = "gpt"
     positions: Fixed[int] = Field(default=1024, gt=0)
     """Longest sequence, in tokens (GPT-3: 2048)."""
     local_window: Fixed[int] = Field(default=0, ge=0)
-    """Tokens back that every second layer sees, the others seeing all: GPT-3's alternating dense and locally banded
-    sparse attention (Brown et al. 2020, section 2.1, which gives no number); 0: every layer sees all."""
+    """Largest distance of attention in every second layer, in tokens: GPT-3's alternating dense and locally banded
+    sparse attention (Brown et al. 2020, section 2.1, which gives no number); 0: all layers are dense."""
     activation: Fixed[Activation] = "gelu_tanh"
     """Of the feed-forward layers (GPT-2's published code)."""
     norm_epsilon: Fixed[float] = Field(default=1e-5, gt=0)
     """Added to the variance in layer norm."""
 
     def init_std(self, name: str, shape: torch.Size) -> float:
-        """Smaller by sqrt(2 layers) where a part adds to the residual stream (GPT-2, section 2.3)."""
-        parts = 2 * self.layers if name.endswith(ONTO_THE_RESIDUAL) else 1
-        return self.initial_std / math.sqrt(parts)
+        """Divided by sqrt(2 x layers) for weights before the residual sum (GPT-2, section 2.3)."""
+        sums = 2 * self.layers if name.endswith(RESIDUAL_OUTPUTS) else 1
+        return self.initial_std / math.sqrt(sums)
 
 
 class Gpt(FamilyModule):
-    """The decoder without its head: batch -> hidden states [T, D], each of what stands up to its token."""
+    """The decoder without its head: batch -> hidden states [T, D], each of the tokens up to its own."""
 
     provides: ClassVar[frozenset[Capability]] = frozenset({"causal"})
     pooling = "last"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "positions")
     SHARDING: ClassVar[dict[str, str]] = {"token_embedding": "vocabulary", **block_sharding("blocks.*.")}
+
+    blocks: Any
+    """Transformer blocks, in an nn.ModuleList."""
 
     def __init__(self, config: GptConfig, vocabulary: Vocabulary):
         super().__init__()
@@ -71,3 +74,7 @@ class Gpt(FamilyModule):
         for number, block in enumerate(self.blocks):
             hidden_TD = block(hidden_TD, banded if number % 2 else dense)
         return Encoded(self.final_norm(hidden_TD))
+
+    def flops(self, batch: Batch) -> int:
+        pairs = token_pairs(batch.layout, batch.layout)
+        return sum(block.flops(batch.tokens, pairs) for block in self.blocks)

@@ -1,7 +1,7 @@
-"""T5 (Raffel et al. 2020): an encoder and a decoder with RMS norms before each part and learned biases by distance."""
+"""T5 (Raffel et al. 2020): a pre-norm encoder and decoder with RMS norms and learned relative position biases."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from configs.kinds import Fixed, Free
 from pretrain.batch import Batch
+from pretrain.flops import token_pairs
 from pretrain.layers.attention import Attention, AttentionPattern
 from pretrain.layers.dropout import Dropout
+from pretrain.layers.experts import SparseFeedForward
 from pretrain.layers.feed_forward import FeedForward
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.style import Style
@@ -20,7 +22,7 @@ from pretrain.roles import Capability, Encoded
 
 
 class T5Config(ModelConfig):
-    """T5-base v1.0 unless said otherwise (section 3.1.1)."""
+    """Defaults: T5-base v1.0 (section 3.1.1)."""
 
     family: Fixed[Literal["t5"]] = "t5"
     layers: Fixed[int] = Field(default=12, gt=0)
@@ -32,7 +34,7 @@ class T5Config(ModelConfig):
     heads: Fixed[int] = Field(default=12, gt=0)
     """Attention heads."""
     head_width: Fixed[int] = Field(default=64, gt=0)
-    """Size of one head (K); heads x head_width need not be the width (T5-11B: 128 x 128 for 1024)."""
+    """Size of one head (K); heads x head_width can differ from the width (T5-11B: 128 x 128, width 1024)."""
     feed_forward_width: Fixed[int] = Field(default=3072, gt=0)
     """Inner size of the feed-forward layer (F)."""
     activation: Fixed[Activation] = "relu"
@@ -40,16 +42,16 @@ class T5Config(ModelConfig):
     gated: Fixed[bool] = False
     """Gated feed-forward layers (v1.1; Shazeer 2020)."""
     tied: Fixed[bool] = True
-    """The output projection is the token embedding (v1.1: not)."""
+    """The output projection is tied to the token embedding (v1.1: false)."""
     scaled_output: Fixed[bool | None] = None
-    """The decoder's last states are multiplied by width^-0.5 before the output projection; unset: where it is tied, as
-    in v1.0."""
+    """The decoder's last states are multiplied by width^-0.5 before the output projection; unset: if it is tied, as in
+    v1.0."""
     position_buckets: Fixed[int] = Field(default=32, gt=3)
-    """Ranges of distances that have a bias of their own (section 2.1)."""
+    """Ranges of distances, each with its own bias (section 2.1)."""
     longest_distance: Fixed[int] = Field(default=128, gt=8)
-    """Tokens from which on all distances share a bias (section 2.1)."""
+    """Distance in tokens from which on all share a bias (section 2.1)."""
     dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
-    """Probability of dropping an entry of a hidden state; none inside of feed-forward layers, unlike the paper."""
+    """Probability of dropping an entry of a hidden state; unlike in the paper not within feed-forward layers."""
     attention_dropout: Free[float] = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight."""
     norm_epsilon: Fixed[float] = Field(default=1e-6, gt=0)
@@ -62,16 +64,16 @@ class T5Config(ModelConfig):
         return Style("rms", self.norm_epsilon, self.activation, self.gated, False, self.dropout, self.attention_dropout)
 
     def init_std(self, name: str, shape: torch.Size) -> float:
-        """As in T5's published code (Mesh TensorFlow): by what a product sums over; ``initial_std`` has no effect."""
-        inner = self.heads * self.head_width
-        part = name.removesuffix(".weight").rpartition(".")[2]
-        sizes = {
+        """1 / sqrt(fan-in), for queries also 1 / sqrt(K) (T5's published code, Mesh TensorFlow); ``initial_std`` has
+        no effect."""
+        layer = name.removesuffix(".weight").rpartition(".")[2]
+        fan_ins = {
             "token_embedding": 1,
             "query": self.width * self.head_width,
-            "output": inner,
+            "output": self.heads * self.head_width,
             "down": self.feed_forward_width,
         }
-        return sizes.get(part, self.width) ** -0.5
+        return fan_ins.get(layer, self.width) ** -0.5
 
 
 class T5(FamilyModule):
@@ -85,6 +87,11 @@ class T5(FamilyModule):
         "*position_bias": "heads",
         **block_sharding("*blocks.*"),
     }
+
+    encoder_blocks: Any
+    """PreNormBlocks, in an nn.ModuleList."""
+    decoder_blocks: Any
+    """DecoderBlocks, in an nn.ModuleList."""
 
     def __init__(self, config: T5Config, vocabulary: Vocabulary):
         super().__init__()
@@ -111,7 +118,7 @@ class T5(FamilyModule):
         config = self.config
         return Attention(config.width, config.heads, config.style, head_width=config.head_width, scale=1.0)
 
-    def _feed_forward(self, layer: int) -> nn.Module:
+    def _feed_forward(self, layer: int) -> FeedForward | SparseFeedForward:
         return FeedForward(self.config.width, self.config.feed_forward_width, self.config.style)
 
     def forward(self, batch: Batch) -> Encoded:
@@ -124,15 +131,22 @@ class T5(FamilyModule):
         hidden_TD = self.dropout(self.encoder_norm(hidden_TD))
         return Encoded(hidden_TD, decoded_UD=self._decode(batch, hidden_TD) if batch.targets else None)
 
-    def _decode(self, batch: Batch, memory_TD: Tensor) -> Tensor:
+    def flops(self, batch: Batch) -> int:
+        tokens, pairs = batch.tokens, token_pairs(batch.layout, batch.layout)
+        encoder = sum(block.flops(tokens, pairs) for block in self.encoder_blocks)
+        if batch.targets is None:
+            return encoder
+        targets, target_pairs = len(batch["decoder_tokens"]), token_pairs(batch.targets, batch.targets)
+        cross_pairs = token_pairs(batch.targets, batch.layout)
+        return encoder + sum(block.flops(targets, target_pairs, tokens, cross_pairs) for block in self.decoder_blocks)
+
+    def _decode(self, batch: Batch, encoded_TD: Tensor) -> Tensor:
         targets = batch.targets
         assert targets is not None
         hidden_UD = self.dropout(self.token_embedding(batch["decoder_tokens"]))
         bias = self.decoder_position_bias(targets.longest)
-        pattern, memory_pattern = (
-            AttentionPattern(targets, targets, causal=True, bias_HLL=bias),
-            AttentionPattern(targets, batch.layout),
-        )
+        pattern = AttentionPattern(targets, targets, causal=True, bias_HLL=bias)
+        cross_pattern = AttentionPattern(targets, batch.layout)
         for block in self.decoder_blocks:
-            hidden_UD = block(hidden_UD, pattern, memory_TD, memory_pattern)
+            hidden_UD = block(hidden_UD, pattern, encoded_TD, cross_pattern)
         return self.dropout(self.decoder_norm(hidden_UD))

@@ -1,4 +1,4 @@
-"""The table of objectives. Each is a head with its loss, one file each."""
+"""The table of objectives: a head and its loss, one file each."""
 
 from typing import Any
 
@@ -17,4 +17,4 @@ OBJECTIVES: dict[str, Any] = {
     "span_corruption": SpanCorruption,
     "expert_balance": ExpertBalance,
 }
-"""In the role ``Objective``."""
+"""Name in the configuration -> class, an ``Objective``."""

@@ -1,5 +1,5 @@
-"""Bidirectional language modelling: the next token from those before it, the previous one from those after it (ELMo,
-Peters et al. 2018, section 3.1)."""
+"""Bidirectional language modelling: predict the next token from those before it, and the previous token from those
+after it (ELMo, Peters et al. 2018, section 3.1)."""
 
 from typing import ClassVar
 
@@ -11,15 +11,14 @@ from pretrain.roles import Backbone, Capability, Encoded
 
 
 class BidirectionalLM(TokenPrediction):
-    """Mean of both directions' losses over one softmax that they share.
+    """Mean of both directions' losses, with one projection for both.
 
-    The softmax is over all pieces; the paper, with 793,471 words, samples 8,192 of them.
+    The softmax is over the whole vocabulary; the paper, with 793,471 words, samples 8,192 of them.
     """
 
     needs: ClassVar[Capability] = "two_directional"
     reads: ClassVar[tuple[str, ...]] = ("tokens", "next_positions", "next_labels")
     label_column: ClassVar[str] = "next_labels"
-    uses_per_label: ClassVar[int] = 2
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone, backbone.width // 2, bias=True)
@@ -27,6 +26,9 @@ class BidirectionalLM(TokenPrediction):
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         forward_TP, backward_TP = encoded.hidden_TD.chunk(2, -1)
         positions_P = batch["next_positions"]
-        following = self.cross_entropy(self.projection(forward_TP[positions_P]), batch["next_labels"])
-        previous = self.cross_entropy(self.projection(backward_TP[positions_P + 1]), batch["tokens"][positions_P])
-        return (following + previous) / 2
+        next_loss = self.cross_entropy(self.projection(forward_TP[positions_P]), batch["next_labels"])
+        previous_loss = self.cross_entropy(self.projection(backward_TP[positions_P + 1]), batch["tokens"][positions_P])
+        return (next_loss + previous_loss) / 2
+
+    def flops(self, labels: int) -> int:
+        return 2 * super().flops(labels)

@@ -1,4 +1,4 @@
-"""Causal language modelling: predict each token from all before it (GPT-2, section 2)."""
+"""Causal language modelling: predict each token from those before it (GPT-2, section 2)."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from pretrain.roles import Backbone, Capability, Encoded
 
 
 class CausalLM(TokenPrediction):
-    """The embedding's own weight as projection, at every token but a sequence's last."""
+    """Projection of every token's hidden state but a sequence's last."""
 
     needs: ClassVar[Capability] = "causal"
     reads: ClassVar[tuple[str, ...]] = ("next_positions", "next_labels")

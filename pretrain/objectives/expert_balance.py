@@ -1,4 +1,4 @@
-"""Load balancing: experts that get an even share of the tokens (Switch Transformer, section 2.2, equations 4 to 6)."""
+"""Load balancing of experts (Switch Transformer, section 2.2, equations 4 to 6)."""
 
 from typing import ClassVar
 
@@ -9,13 +9,12 @@ from pretrain.roles import Backbone, Capability, Encoded
 
 
 class ExpertBalance(nn.Module):
-    """The family's own balance loss; its weight in the run is the paper's alpha (0.01)."""
+    """The backbone's load-balancing loss; its weight in the configuration is the paper's alpha (0.01)."""
 
     needs: ClassVar[Capability] = "balance"
     reads: ClassVar[tuple[str, ...]] = ()
     label_column: ClassVar[str] = "tokens"
     predicts_tokens: ClassVar[bool] = False
-    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {}
 
     def __init__(self, backbone: Backbone):
@@ -24,3 +23,6 @@ class ExpertBalance(nn.Module):
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         assert encoded.balance is not None, "the configuration pairs this objective with a family that has experts"
         return encoded.balance * batch.tokens
+
+    def flops(self, labels: int) -> int:
+        return 0

@@ -1,29 +1,34 @@
-"""Masked language modelling: predict the original token at the corrupted positions (BERT, section 3.1, task 1)."""
+"""Masked language modelling: predict the original tokens at masked positions (BERT, section 3.1, task 1)."""
 
 from typing import ClassVar
 
 from torch import Tensor
 
 from pretrain.batch import Batch
+from pretrain.flops import product_flops
 from pretrain.layers.style import ACTIVATIONS
 from pretrain.objectives.token_prediction import TokenPrediction
 from pretrain.roles import Backbone, Capability, Encoded
 
 
 class MaskedLM(TokenPrediction):
-    """BERT's head: dense, activation, norm, then the embedding's own weight; predicted positions only."""
+    """BERT's head at the masked positions: dense, activation, norm, projection."""
 
     needs: ClassVar[Capability] = "bidirectional"
     reads: ClassVar[tuple[str, ...]] = ("mask_positions", "mask_labels")
     label_column: ClassVar[str] = "mask_labels"
 
     def __init__(self, backbone: Backbone):
-        embedded = backbone.token_embedding.embedding_dim
-        super().__init__(backbone, embedded, bias=True)
-        self.dense = backbone.style.linear(backbone.width, embedded)
+        embedding_width = backbone.token_embedding.embedding_dim
+        super().__init__(backbone, embedding_width, bias=True)
+        self.dense = backbone.style.linear(backbone.width, embedding_width)
         self.activation = ACTIVATIONS[backbone.style.head_activation or backbone.style.activation]
-        self.norm = backbone.style.normalisation(embedded)
+        self.norm = backbone.style.normalisation(embedding_width)
+        self.dense_weights = backbone.width * embedding_width
 
     def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
-        predicted_PD = encoded.hidden_TD[batch["mask_positions"]]
-        return self.projection(self.norm(self.activation(self.dense(predicted_PD))))
+        hidden_PD = encoded.hidden_TD[batch["mask_positions"]]
+        return self.projection(self.norm(self.activation(self.dense(hidden_PD))))
+
+    def flops(self, labels: int) -> int:
+        return super().flops(labels) + product_flops(self.dense_weights, labels)

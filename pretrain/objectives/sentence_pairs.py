@@ -1,6 +1,6 @@
-"""Is the pair as it was? Next-sentence (BERT, section 3.1, task 2) and sentence order (ALBERT, section 3.1).
+"""Next-sentence prediction (BERT, section 3.1, task 2) and sentence-order prediction (ALBERT, section 3.1).
 
-The two differ in how the pipeline made the pairs, not in what is computed, so they are one class.
+The two differ only in how the dataset's pairs are made, so they are one class.
 """
 
 from typing import ClassVar
@@ -10,24 +10,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.batch import Batch
+from pretrain.flops import product_flops
 from pretrain.roles import Backbone, Capability, Encoded
 
 
 class SentencePairs(nn.Module):
-    """First token -> dense, tanh (BERT's pooler) -> two classes: 0 as it was, 1 another document or swapped."""
+    """First token -> dense, tanh (BERT's pooler) -> two classes: 0 original pair, 1 random or swapped pair."""
 
     needs: ClassVar[Capability] = "bidirectional"
     reads: ClassVar[tuple[str, ...]] = ("pair_labels",)
     label_column: ClassVar[str] = "pair_labels"
     predicts_tokens: ClassVar[bool] = False
-    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {}
 
     def __init__(self, backbone: Backbone):
         super().__init__()
+        self.width = backbone.width
         self.pooler = nn.Linear(backbone.width, backbone.width)
         self.classifier = nn.Linear(backbone.width, 2)
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         pooled_BD = torch.tanh(self.pooler(encoded.hidden_TD[batch.layout.starts_B]))
         return F.cross_entropy(self.classifier(pooled_BD).float(), batch["pair_labels"], reduction="sum")
+
+    def flops(self, labels: int) -> int:
+        return product_flops(self.width * (self.width + 2), labels)

@@ -1,4 +1,4 @@
-"""Span corruption: write out what the sentinels of the input stand for (T5, section 3.1.4)."""
+"""Span corruption: predict the spans that sentinels replace in the input (T5, section 3.1.4)."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from pretrain.roles import Backbone, Capability, Encoded
 
 
 class SpanCorruption(TokenPrediction):
-    """A projection without bias, tied to the embedding (v1.0) or not (v1.1), at every token of the targets."""
+    """Projection of every target position without bias, tied to the embedding (v1.0) or not (v1.1)."""
 
     needs: ClassVar[Capability] = "decoded"
     reads: ClassVar[tuple[str, ...]] = ("decoder_tokens", "target_labels")

@@ -1,42 +1,46 @@
-"""What all objectives that predict tokens have in common: the projection to the vocabulary and the loss."""
+"""Base of objectives that predict tokens: projection to the vocabulary and cross-entropy."""
 
 from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from pretrain.batch import Batch
+from pretrain.flops import product_flops
 from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from pretrain.roles import Backbone, Encoded
 
 
 class TokenPrediction(nn.Module):
-    """Cross-entropy of the logits that a subclass makes against the labels that it names."""
+    """Cross-entropy of a subclass's ``logits`` against its ``label_column``."""
 
     label_column: ClassVar[str]
     predicts_tokens: ClassVar[bool] = True
-    uses_per_label: ClassVar[int] = 1
     SHARDING: ClassVar[dict[str, str]] = {"projection": "vocabulary", "cross_entropy": "vocabulary"}
 
     def __init__(self, backbone: Backbone, width: int, *, bias: bool):
         """
         Args:
-            width: of the states that are projected.
-            bias: the logits have one for each token of the vocabulary.
+            width: of the hidden states that are projected.
+            bias: add a bias for each token of the vocabulary.
         """
         super().__init__()
         rows, scale = backbone.vocabulary_rows, backbone.output_scale
+        self.projection_weights = rows * width
         self.projection = VocabularyProjection(rows, width, bias=bias, scale=scale)
         self.cross_entropy = CrossEntropy()
         self.tie(backbone)
 
     def tie(self, backbone: Backbone) -> None:
-        """Share the embedding's weight where the family does; called again when a module was replaced."""
+        """Tie the projection to the token embedding if the backbone does; called again after modules were replaced."""
         if backbone.ties_output:
             self.projection.weight = cast(nn.Parameter, backbone.token_embedding.weight)
 
     def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
-        """[P, V], one row for each entry of the labels."""
+        """Return [P, V], one row for each label."""
         raise NotImplementedError
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         return self.cross_entropy(self.logits(encoded, batch), batch[self.label_column])
+
+    def flops(self, labels: int) -> int:
+        return product_flops(self.projection_weights, labels)

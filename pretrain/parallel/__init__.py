@@ -1,1 +1,1 @@
-"""Placement: the only room that knows that the world is larger than one process."""
+"""Parallelism: the only package that knows about more than one process."""

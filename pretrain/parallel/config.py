@@ -1,4 +1,4 @@
-"""Settings of how a run is spread over processes."""
+"""The section [parallel] of a run."""
 
 from typing import Literal
 
@@ -9,40 +9,39 @@ from configs.kinds import Free
 
 
 class ParallelConfig(Section):
-    """How the run is spread over processes; data parallelism takes what tensor parallelism leaves."""
+    """How a run is distributed; the size of data parallelism is the number of processes divided by ``tensor``."""
 
     tensor: Free[int] = Field(default=1, gt=0)
-    """Processes that split each layer between them (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+    """Processes that split each layer (Megatron-LM, Shoeybi et al. 2019, section 3)."""
     expert: Free[int] = Field(default=1, gt=0)
-    """Processes among those of data parallelism that share the experts of a layer between them (GShard, Lepikhin et
-    al. 2021, section 2.2)."""
+    """Data-parallel processes that split the experts of a layer (GShard, Lepikhin et al. 2021, section 2.2)."""
     zero_stage: Free[Literal[0, 1, 2, 3]] = 1
-    """What data-parallel processes split: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights
+    """What data-parallel processes split: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights
     (ZeRO, Rajbhandari et al. 2020, section 5)."""
     precision: Free[Literal["auto", "fp32", "bf16"]] = "auto"
-    """Of weights and gradients in forward and backward; the optimizer's copy is always fp32. auto: bf16 where the
-    devices of all processes compute it in hardware, else fp32 (``pretrain/precision.py``); a resumed run keeps what it
-    began with."""
+    """Of weights and gradients in forward and backward; the optimizer's copy is always fp32. auto: bf16 if the devices
+    of all processes compute it in hardware, else fp32 (``pretrain/precision.py``); a resumed run keeps its
+    precision."""
     recompute: Free[bool] = False
-    """Compute Transformer blocks again on the way back instead of remembering what is inside of them: a fraction of
-    the memory for a third more computing (Chen et al. 2016; Megatron-LM trains its larger models so)."""
+    """Recompute Transformer blocks in the backward pass instead of keeping their activations: a fraction of the memory
+    for a third more computing (Chen et al. 2016; Megatron-LM's larger models)."""
     timeout_minutes: Free[float] = Field(default=10.0, gt=0, le=1440, allow_inf_nan=False)
     """Silence of a process after which the others give up and say which one it is; also the longest time of one
     collective, such as waiting for another process to read its data."""
     threads: Free[int] = Field(default=0, ge=0, le=4096)
-    """CPU threads of each process; 0 shares the cores among the processes of the machine."""
+    """CPU threads of each process; 0: an equal share of the machine's cores."""
 
     @model_validator(mode="after")
-    def _experts_are_whole(self) -> "ParallelConfig":
+    def _stage_supports_experts(self) -> "ParallelConfig":
         if self.zero_stage == 3 and self.expert > 1:
             raise ValueError(
-                "zero_stage 3 with expert > 1 is refused, because its weights are cut up over all data-parallel "
-                "processes, which hold different experts; use zero_stage 2, or expert 1"
+                "zero_stage 3 with expert > 1 is refused, because it partitions weights over all data-parallel "
+                "processes, which have different experts; use zero_stage 2, or expert 1"
             )
         return self
 
     @model_validator(mode="after")
-    def _norm_is_right(self) -> "ParallelConfig":
+    def _stage_supports_precision(self) -> "ParallelConfig":
         if self.zero_stage == 0 and self.precision == "bf16":
             raise ValueError(
                 "zero_stage 0 with bf16 is refused, because DeepSpeed computes a wrong gradient norm for it under "

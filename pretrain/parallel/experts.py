@@ -1,13 +1,12 @@
-"""Experts spread over processes (GShard, Lepikhin et al. 2021, section 2.2), of DeepSpeed's and megatron-core's parts.
+"""Expert parallelism (GShard, Lepikhin et al. 2021, section 2.2) with DeepSpeed's and megatron-core's collectives.
 
-Each process holds some of a layer's experts, and of each of those its tensor-parallel part of the inner width.
+Each process has some of a layer's experts, and of each of those its tensor-parallel part of the inner width. Shape
+suffixes as in ``pretrain/layers/experts.py``.
 """
 
 from typing import Any, cast
 
 import torch
-from deepspeed.moe.layer import MoE
-from deepspeed.moe.sharded_moe import _AllToAll
 from megatron.core.tensor_parallel import (
     copy_to_tensor_model_parallel_region,
     reduce_from_tensor_model_parallel_region,
@@ -17,10 +16,11 @@ from torch import Tensor, nn
 from configs.errors import ConfigError
 from pretrain.layers.experts import Experts, TokenDispatcher
 from pretrain.layers.style import Style
+from pretrain.parallel.deepspeed_api import AllToAll, MoE
 from pretrain.parallel.mesh import Mesh
 
-SPLIT = {"up": 2, "gate": 2, "down": 1}
-"""Dimension of each tensor that is the inner width F."""
+SPLIT_DIMENSIONS = {"up": 2, "gate": 2, "down": 1}
+"""Parameter -> the dimension that is the inner width F."""
 
 
 class LocalExperts(Experts):
@@ -29,7 +29,7 @@ class LocalExperts(Experts):
     def __init__(self, whole: Experts, mesh: Mesh):
         """
         Raises:
-            ConfigError: the experts do not divide by ``parallel.expert``.
+            ConfigError: the number of experts is not divisible by ``parallel.expert``.
         """
         if whole.experts % mesh.expert:
             raise ConfigError(
@@ -39,49 +39,51 @@ class LocalExperts(Experts):
         width, inner = whole.up.shape[1], whole.feed_forward_width // mesh.tensor
         super().__init__(whole.experts // mesh.expert, width, inner, Style(gated=whole.gate is not None))
         self.activation = whole.activation
-        self.splits = mesh.tensor > 1
+        self.is_tensor_parallel = mesh.tensor > 1
         for name, parameter in self.named_parameters():
-            _mark(parameter, SPLIT[name], mesh)
+            _set_parallel_attributes(parameter, SPLIT_DIMENSIONS[name], mesh)
 
     def forward(self, states_ECD: Tensor) -> Tensor:
-        if not self.splits:
+        if not self.is_tensor_parallel:
             return super().forward(states_ECD)
         partial_ECD = super().forward(copy_to_tensor_model_parallel_region(states_ECD))
         return cast(Tensor, reduce_from_tensor_model_parallel_region(partial_ECD))
 
 
-class AllToAll(TokenDispatcher, MoE):
-    """States go to the processes that hold their experts, and come back. By the class ``MoE`` DeepSpeed knows that a
-    model has experts."""
+class AllToAllDispatcher(TokenDispatcher, MoE):
+    """Send states to the processes that have their experts, and return the results.
+
+    DeepSpeed recognizes a model with experts by its class ``MoE``.
+    """
 
     def __init__(self, mesh: Mesh):
         nn.Module.__init__(self)
         self.group, self.processes, self.num_experts = mesh.expert_group, mesh.expert, mesh.expert
 
     def set_deepspeed_parallelism(self, *_: Any, **__: Any) -> None:
-        """DeepSpeed asks every layer to make its groups; the mesh has made them."""
+        """Do nothing: DeepSpeed lets layers create their groups here; the mesh has created them."""
 
     def to_experts(self, states_ECD: Tensor) -> Tensor:
         capacity = states_ECD.shape[1]
         largest = torch.tensor(capacity, device=states_ECD.device)
-        # A process has a place for each of its own tokens only, and batches differ in them.
+        # The all-to-all needs one capacity for all, and each process computed it from its own number of tokens.
         torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group=self.group)
         self.capacity = capacity
         padded = nn.functional.pad(states_ECD, (0, 0, 0, int(largest) - capacity))
-        received = self._swapped(padded.unflatten(0, (self.processes, -1)))
+        received = self._all_to_all(padded.unflatten(0, (self.processes, -1)))
         return received.transpose(0, 1).flatten(1, 2)
 
     def to_tokens(self, states_ECD: Tensor) -> Tensor:
         sent = states_ECD.unflatten(1, (self.processes, -1)).transpose(0, 1)
-        return self._swapped(sent).flatten(0, 1)[:, : self.capacity]
+        return self._all_to_all(sent).flatten(0, 1)[:, : self.capacity]
 
-    def _swapped(self, parts: Tensor) -> Tensor:
-        """[processes, ...]: part p goes to process p, and part p of the result is from there."""
-        return cast(Tensor, _AllToAll.apply(self.group, parts))
+    def _all_to_all(self, parts: Tensor) -> Tensor:
+        """[processes, ...]: send part p to process p; part p of the result is from process p."""
+        return cast(Tensor, AllToAll.apply(self.group, parts))
 
 
-def _mark(parameter: Any, split: int, mesh: Mesh) -> None:
-    """Say to DeepSpeed, which averages and counts by these marks, which processes hold the same values."""
+def _set_parallel_attributes(parameter: Any, split: int, mesh: Mesh) -> None:
+    """Set the attributes from which DeepSpeed and ``placement`` know which processes have the same values."""
     if mesh.tensor > 1:
         parameter.tensor_model_parallel, parameter.partition_dim = True, split
     if mesh.expert > 1:
@@ -92,5 +94,5 @@ def local_experts(whole: Experts, mesh: Mesh) -> nn.Module:
     return LocalExperts(whole, mesh)
 
 
-def exchange(plain: TokenDispatcher, mesh: Mesh) -> nn.Module:
-    return AllToAll(mesh) if mesh.expert > 1 else plain
+def token_dispatcher(plain: TokenDispatcher, mesh: Mesh) -> nn.Module:
+    return AllToAllDispatcher(mesh) if mesh.expert > 1 else plain

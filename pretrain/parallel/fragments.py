@@ -1,56 +1,68 @@
-"""Where ZeRO keeps the piece of a parameter that a process's optimizer updates, and how much is handled at once."""
+"""The fragment of each parameter that this process's optimizer updates, for every ZeRO stage."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-SLAB = 2**26
-"""Values (256 MiB in fp32) of a parameter that are in memory at once while its state is read or written."""
-
 
 class Fragment(NamedTuple):
-    """The piece of one parameter that this process's optimizer updates."""
+    """The part of one parameter that this process's optimizer updates."""
 
     owner: Tensor
     """The flat tensor that the optimizer was given."""
     offset: int
-    """Where the piece starts in ``owner``."""
+    """Where the fragment starts in ``owner``."""
     start: int
-    """Where the piece starts in the flattened parameter (this process's tensor-parallel part)."""
+    """Where the fragment starts in the flattened parameter (this process's tensor-parallel part)."""
     length: int
 
 
+class ZeroOptimizer(NamedTuple):
+    """DeepSpeed's optimizer and how this process takes part in it."""
+
+    wrapper: Any
+    """DeepSpeed's optimizer around the plain one."""
+    uses_bf16_class: bool
+    """Stage 1 in bf16 is ``BF16_Optimizer``, whose attributes have other names."""
+    data_rank: int
+
+
 def copy_overlap(target: Tensor, start: int, source: Tensor, source_start: int) -> None:
-    """Copy what two stretches of one flat tensor, each told by where it starts there, have in common."""
+    """Copy the entries that two ranges of one flat tensor have in common; ``start`` is where each range begins."""
     first, last = max(start, source_start), min(start + len(target), source_start + len(source))
     if first < last:
         target[first - start : last - start].copy_(source[first - source_start : last - source_start])
 
 
-def _whole(engine: Any, parameter: nn.Parameter) -> Fragment | None:
+def _whole(zero: ZeroOptimizer, parameter: nn.Parameter) -> Fragment | None:
     return Fragment(parameter, 0, 0, parameter.numel())
 
 
-def _flat(engine: Any, parameter: Any) -> Fragment | None:
-    """Stages 1 and 2: a process owns one stretch of each parameter group, laid end to end."""
+def _flat(zero: ZeroOptimizer, parameter: Any) -> Fragment | None:
+    """Stages 1 and 2: a process owns one range of each parameter group, concatenated."""
     mapping = parameter._hp_mapping
     if mapping is None:
         return None
-    zero = engine.wrapped
-    # Stage 1 in bf16 is a class of its own in DeepSpeed, with a name of its own for the same thing.
-    owners = zero.fp32_groups_flat_partition if engine.lone_bf16 else zero.single_partition_of_fp32_groups
+    wrapper = zero.wrapper
+    owners = wrapper.fp32_groups_flat_partition if zero.uses_bf16_class else wrapper.single_partition_of_fp32_groups
     hp, lp = mapping.hp_fragment_address, mapping.lp_fragment_address
     return Fragment(owners[mapping.param_group_index], hp.start, lp.start, hp.numel)
 
 
-def _partitioned(engine: Any, parameter: Any) -> Fragment | None:
-    """Stage 3: a process owns an equal stretch of each parameter; the last one may reach beyond its end."""
-    zero = parameter._z3_optimizer
-    group, offset, length = zero.grad_position[zero.get_param_id(parameter)]
-    start = length * engine.mesh.data_rank
-    real = min(length, parameter.ds_numel - start)
-    return Fragment(zero.fp32_partitioned_groups_flat[group], offset, start, real) if real > 0 else None
+def _partitioned(zero: ZeroOptimizer, parameter: Any) -> Fragment | None:
+    """Stage 3: a process owns an equal range of each parameter; the last range is padded."""
+    wrapper = parameter._z3_optimizer
+    group, offset, length = wrapper.grad_position[wrapper.get_param_id(parameter)]
+    start = length * zero.data_rank
+    unpadded = min(length, parameter.ds_numel - start)
+    return Fragment(wrapper.fp32_partitioned_groups_flat[group], offset, start, unpadded) if unpadded > 0 else None
 
 
-FRAGMENTS = {0: _whole, 1: _flat, 2: _flat, 3: _partitioned}
-"""ZeRO stage -> where it keeps its piece of a parameter."""
+FRAGMENTS: dict[int, Callable[[ZeroOptimizer, Any], Fragment | None]] = {
+    0: _whole,
+    1: _flat,
+    2: _flat,
+    3: _partitioned,
+}
+"""ZeRO stage -> the fragment of a parameter; None where this process updates nothing of it."""

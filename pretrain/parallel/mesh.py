@@ -2,30 +2,28 @@
 
 import atexit
 import gc
-import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-import deepspeed
 import torch
 import torch.distributed
-from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
-from deepspeed.utils import groups, logger
 
 from configs.errors import ConfigError
+from pretrain.parallel import deepspeed_api
 from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.deepspeed_api import deepspeed, groups
 from pretrain.parallel.watchdog import Watchdog
 
 
 class Mesh:
-    """Where this process stands. Its methods under DeepSpeed's names make it the ``mpu`` that the engine asks."""
+    """This process's ranks, groups and device; by the methods with DeepSpeed's names also its ``mpu`` object."""
 
     def __init__(self, config: ParallelConfig):
         timeout = timedelta(minutes=config.timeout_minutes)
         _start_process_group(timeout)
-        self._older_groups = frozenset(_process_groups())
+        self._existing_groups = frozenset(_process_groups())
         self.rank = torch.distributed.get_rank()
         self.world = torch.distributed.get_world_size()
         self.tensor = config.tensor
@@ -42,11 +40,11 @@ class Mesh:
                 "multiple of it or change it"
             )
         self.device = _device()
-        _share_cores(config.threads)
+        _set_threads(config.threads)
         if config.tensor > 1:
             from megatron.core import parallel_state
 
-            # Without a second group over gloo for each one, which only its own checkpoints use.
+            # The additional gloo groups are used by megatron's own checkpoints only.
             parallel_state.initialize_model_parallel(
                 tensor_model_parallel_size=config.tensor, create_gloo_process_groups=False
             )
@@ -57,13 +55,14 @@ class Mesh:
             self.data_group = torch.distributed.group.WORLD
         self.tensor_rank = torch.distributed.get_rank(self.tensor_group)
         self.data_rank = torch.distributed.get_rank(self.data_group)
-        self._group_experts()
+        self._create_expert_groups()
         # Signals are agreed on beside the computation, which NCCL's collectives would wait for.
         self.host_group: Any = torch.distributed.new_group(backend="gloo") if self.device.type == "cuda" else None
         self.watchdog = Watchdog(self.rank, self.world, timeout.total_seconds())
 
-    def _group_experts(self) -> None:
-        """Of neighbouring data-parallel processes each holds other experts; ``expert_data_group`` holds the same."""
+    def _create_expert_groups(self) -> None:
+        """Create ``expert_group``, neighbouring data-parallel processes with different experts, and
+        ``expert_data_group``, the processes with the same experts."""
         self.expert_group_name = f"ep_size_{self.expert}"
         self.expert_rank = self.data_rank % self.expert
         self.expert_group: Any = None
@@ -80,7 +79,7 @@ class Mesh:
 
     @property
     def is_rank_zero(self) -> bool:
-        """True on the one process that talks to people and writes what is written once."""
+        """True on the one process that prints and writes files that exist once."""
         return self.rank == 0
 
     def barrier(self) -> None:
@@ -95,13 +94,13 @@ class Mesh:
         return tensor
 
     def sum_over_experts(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Over the processes that hold different experts."""
+        """Sum over the processes with different experts."""
         if self.expert > 1:
             torch.distributed.all_reduce(tensor, group=self.expert_group)
         return tensor
 
     def from_rank_zero(self, value: float) -> float:
-        """The first process's ``value``; a single process asks nobody."""
+        """Return rank 0's ``value``; a collective."""
         if self.world == 1:
             return value
         shared = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -125,16 +124,16 @@ class Mesh:
         return answer
 
     def gather_objects(self, value: Any) -> list[Any]:
-        """Every process's ``value``, in order of rank."""
+        """Return every process's ``value``, in order of rank; a collective."""
         values: list[Any] = [None] * self.world
         torch.distributed.all_gather_object(values, value)
         return values
 
     def close(self) -> None:
-        """Destroy every process group of this layout; the processes stay connected, for another run may start in them.
+        """Destroy every process group of this layout but the default one, which another run in this process can use.
 
-        A group over gloo has two threads, which end when nobody refers to it any more. Other processes must be done
-        with it: call ``barrier`` first, unless the run has failed.
+        A gloo group has two threads, which end when the last reference to it is gone. Call ``barrier`` first, unless
+        the run has failed: other processes must have finished their collectives.
         """
         self.watchdog.close()
         self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = self.host_group = None
@@ -144,8 +143,8 @@ class Mesh:
 
             parallel_state.destroy_model_parallel()
         for group in _process_groups():
-            if group not in self._older_groups:
-                # Not torch's own function: this one also clears what DeepSpeed keeps in globals.
+            if group not in self._existing_groups:
+                # Not torch's function: this one also clears DeepSpeed's globals.
                 deepspeed.comm.destroy_process_group(group)
         gc.collect()
 
@@ -173,21 +172,19 @@ class Mesh:
 
 
 def _process_groups() -> list[Any]:
-    """Every process group that this process is a member of, the newest first."""
+    """Return the process groups that this process is a member of, the newest first."""
     return list(reversed(torch.distributed.distributed_c10d._world.pg_map))
 
 
 def _start_process_group(timeout: timedelta) -> None:
-    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    single = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     if "RANK" not in os.environ:
-        os.environ.update(alone)
-    logger.setLevel(logging.ERROR)
-    # Its shared-memory reduction is compiled at the first start, for which a machine may have no compiler.
-    deepspeed.ops.__compatible_ops__[ShareMemCommBuilder.NAME] = False
+        os.environ.update(single)
+    deepspeed_api.configure_process()
     if not torch.distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=timeout)
-        # DeepSpeed keeps groups in globals of its own, so the connection can be made only once in a process.
+        # Only at exit: DeepSpeed keeps groups in globals, so a process can be initialized once only.
         atexit.register(torch.distributed.destroy_process_group)
 
 
@@ -199,6 +196,7 @@ def _device() -> torch.device:
     return device
 
 
-def _share_cores(threads: int) -> None:
+def _set_threads(threads: int) -> None:
+    """Use ``threads`` CPU threads; 0 for an equal share of the machine's cores."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // local))

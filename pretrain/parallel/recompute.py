@@ -1,7 +1,6 @@
-"""Keep a block's input only, and compute the rest again on the way back (Chen et al. 2016).
+"""Activation recomputation (Chen et al. 2016): keep a block's input only and run the block again in the backward pass.
 
-What a step must remember then grows with the number of blocks times the width, not with all that is inside of them, for
-a third more computing.
+Activation memory is then the number of blocks times the width, for a third more computing.
 """
 
 from functools import partial
@@ -10,15 +9,13 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pretrain.layers.transformer import PostNormBlock
-
 
 def recompute_blocks(learner: nn.Module) -> int:
-    """Let every Transformer block of ``learner`` be computed twice; how many there are.
+    """Recompute every module whose class declares ``recomputable = True``, and return how many there are.
 
-    Dropout draws the same numbers both times, for the random state is kept with the input.
+    Dropout draws the same numbers both times, because the random state is saved with the input.
     """
-    blocks = [part for part in learner.modules() if isinstance(part, PostNormBlock)]
+    blocks = [part for part in learner.modules() if getattr(part, "recomputable", False)]
     for block in blocks:
         forward: Any = block.forward
         block.forward = partial(checkpoint, forward, use_reentrant=False)

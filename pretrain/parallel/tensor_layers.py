@@ -1,4 +1,4 @@
-"""megatron-core's layers behind the signatures of the plain ones, and the table that swaps them."""
+"""megatron-core's layers with the signatures of the plain ones, and the table from plain to parallel layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ from pretrain.layers.attention import CoreAttention
 from pretrain.layers.experts import Experts, TokenDispatcher
 from pretrain.layers.positions import RelativePositionBias
 from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
-from pretrain.parallel.experts import exchange, local_experts
+from pretrain.parallel.experts import local_experts, token_dispatcher
 from pretrain.parallel.mesh import Mesh
 
 
@@ -33,7 +33,7 @@ class Row(RowParallelLinear):
 
 
 class Projection(VocabularyProjection):
-    """Each process computes the logits of its own rows; gradients of the hidden state are summed on the way back."""
+    """Compute the logits of this process's rows; gradients of the hidden state are summed in the backward pass."""
 
     def forward(self, hidden_PD: Tensor) -> Tensor:
         return super().forward(copy_to_tensor_model_parallel_region(hidden_PD))
@@ -45,7 +45,10 @@ class SplitCrossEntropy(CrossEntropy):
 
 
 class PerRankDropout:
-    """Processes hold different heads, so their dropout must differ, while all else draws the same everywhere."""
+    """Dropout of attention weights from a random stream of each process, because processes have different heads.
+
+    All other dropout draws the same numbers in every process of a tensor-parallel group.
+    """
 
     def __init__(self, core: CoreAttention, mesh: Mesh):
         self.core = core
@@ -56,7 +59,7 @@ class PerRankDropout:
 
     def enter(self, *_: Any) -> None:
         if self.core.training and self.core.dropout:
-            # The shared stream moves on by this draw, by the same in every process.
+            # Drawn from the shared stream, which so advances by the same amount in every process.
             seed = int(torch.randint(2**31, ()))
             self.fork = torch.random.fork_rng(self.devices)
             self.fork.__enter__()
@@ -72,11 +75,11 @@ def _column(layer: nn.Linear, mesh: Mesh) -> nn.Module:
         layer.in_features,
         layer.out_features,
         config=_config(mesh),
-        init_method=_keep,
+        init_method=_uninitialized,
         gather_output=False,
         bias=layer.bias is not None,
     )
-    return _marked(column, weight=0, bias=0)
+    return _set_partition_dimensions(column, weight=0, bias=0)
 
 
 def _row(layer: nn.Linear, mesh: Mesh) -> nn.Module:
@@ -84,28 +87,32 @@ def _row(layer: nn.Linear, mesh: Mesh) -> nn.Module:
         layer.in_features,
         layer.out_features,
         config=_config(mesh),
-        init_method=_keep,
+        init_method=_uninitialized,
         bias=layer.bias is not None,
         input_is_parallel=True,
         skip_bias_add=False,
     )
-    return _marked(row, weight=1)
+    return _set_partition_dimensions(row, weight=1)
 
 
 def _embedding(layer: nn.Embedding, mesh: Mesh) -> nn.Module:
     shape = (layer.num_embeddings, layer.embedding_dim)
-    return _marked(VocabParallelEmbedding(*shape, init_method=_keep, config=_config(mesh)), weight=0)
+    return _set_partition_dimensions(
+        VocabParallelEmbedding(*shape, init_method=_uninitialized, config=_config(mesh)), weight=0
+    )
 
 
 def _projection(layer: VocabularyProjection, mesh: Mesh) -> nn.Module:
     rows, width = layer.weight.shape
     split = Projection(rows // mesh.tensor, width, bias=layer.bias is not None, scale=layer.scale)
-    return _marked(split, weight=0, bias=0)
+    return _set_partition_dimensions(split, weight=0, bias=0)
 
 
 def _position_bias(layer: RelativePositionBias, mesh: Mesh) -> nn.Module:
     heads = layer.heads // mesh.tensor
-    return _marked(RelativePositionBias(layer.buckets, layer.longest_distance, heads, layer.bidirectional), weight=1)
+    return _set_partition_dimensions(
+        RelativePositionBias(layer.buckets, layer.longest_distance, heads, layer.bidirectional), weight=1
+    )
 
 
 def _cross_entropy(_: CrossEntropy, __: Mesh) -> nn.Module:
@@ -117,7 +124,7 @@ def _core(core: CoreAttention, mesh: Mesh) -> nn.Module:
     return core
 
 
-SWAPS: dict[tuple[str, type[nn.Module]], Callable[[Any, Mesh], nn.Module]] = {
+PARALLEL_LAYERS: dict[tuple[str, type[nn.Module]], Callable[[Any, Mesh], nn.Module]] = {
     ("column", nn.Linear): _column,
     ("row", nn.Linear): _row,
     ("vocabulary", nn.Embedding): _embedding,
@@ -126,13 +133,14 @@ SWAPS: dict[tuple[str, type[nn.Module]], Callable[[Any, Mesh], nn.Module]] = {
     ("heads", CoreAttention): _core,
     ("heads", RelativePositionBias): _position_bias,
     ("experts", Experts): local_experts,
-    ("experts", TokenDispatcher): exchange,
+    ("experts", TokenDispatcher): token_dispatcher,
 }
-"""(word of the plan, plain layer) -> the layer that takes its place."""
+"""(style in the SHARDING table, class of the plain layer) -> function that makes its parallel layer."""
 
 
-def _marked(module: nn.Module, **dimensions: int) -> nn.Module:
-    """Mark split parameters: without the mark DeepSpeed's gradient norm counts one process's part, silently."""
+def _set_partition_dimensions(module: nn.Module, **dimensions: int) -> nn.Module:
+    """Set the attributes of split parameters: without them DeepSpeed's gradient norm silently counts one process's
+    part only."""
     for name, parameter in module.named_parameters(recurse=False):
         parameter.tensor_model_parallel = name in dimensions  # type: ignore[attr-defined]
         parameter.partition_dim = dimensions.get(name)  # type: ignore[attr-defined]
@@ -142,12 +150,12 @@ def _marked(module: nn.Module, **dimensions: int) -> nn.Module:
 def _config(mesh: Mesh) -> ModelParallelConfig:
     return ModelParallelConfig(
         tensor_model_parallel_size=mesh.tensor,
-        # Layers are made on the meta device; else megatron would take memory of the GPU for each of them.
+        # Otherwise megatron would allocate each layer on the GPU, although it is built on the meta device.
         use_cpu_initialization=True,
         perform_initialization=False,
         gradient_accumulation_fusion=False,
     )
 
 
-def _keep(weight: Tensor) -> Tensor:
+def _uninitialized(weight: Tensor) -> Tensor:
     return weight

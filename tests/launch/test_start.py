@@ -72,13 +72,13 @@ import configs
 from pretrain import learner, train
 from pretrain.config import RunConfig
 from pretrain.models.family import Vocabulary
-from pretrain.parallel import mesh, zero
+from pretrain.parallel import deepspeed_api, engine
 
 config = configs.load(sys.argv[2], RunConfig)
 model = learner.build(config.model, config.objectives, Vocabulary(8192, Path("tokenizer.model")))
 print(*sys.modules, sep="\\n", file=open(sys.argv[1], "w"))
 from deepspeed.runtime.zero.utils import is_zero_supported_optimizer
-zero._import_muon_uncompiled()
+deepspeed_api.import_muon_uncompiled()
 print(*sys.modules, sep="\\n", file=open(sys.argv[1] + ".muon", "w"))
 """
 

@@ -1,4 +1,4 @@
-"""Small runs as plain values, for tests to change, and the datasets that they read."""
+"""Settings of small runs, which tests change, and the datasets that they read."""
 
 from collections.abc import Callable
 from functools import cache
@@ -32,12 +32,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "tokenizer": {"sentinels": 16},
     },
 }
-"""What is changed of a recipe, by the name of the dataset that it makes; ``pairs`` is the fixture ``dataset``."""
+"""Dataset -> changes of the recipe; the dataset ``pairs`` is the fixture ``dataset``."""
 
 
 @pytest.fixture(scope="session")
 def datasets(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Datasets:
-    """``datasets(name)``: the corpus prepared by a row of ``RECIPES`` when it is first asked for."""
+    """``datasets(name)``: a row of ``RECIPES``, prepared at its first use."""
 
     @cache
     def get(name: str) -> Path:
@@ -79,7 +79,7 @@ def settings(dataset: Path, tmp_path: Path) -> Settings:
                 "heads": 4,
                 "feed_forward_width": 64,
                 "positions": 64,
-                # Large enough for attention to matter: near zero its gradients are mostly rounding.
+                # Large enough that gradients of attention are not mostly rounding errors.
                 "initial_std": 0.05,
                 "dropout": 0.0,
                 "attention_dropout": 0.0,
@@ -98,8 +98,8 @@ def settings(dataset: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def drawn(dataset: Path) -> Drawn:
-    """``drawn(folder, family, model, objectives)``: a learner with weights as large as those of a trained model, biases
-    and norms too, and the same as a checkpoint in ``folder``."""
+    """``drawn(folder, family, model, objectives)``: a learner with random weights, biases and norms of a
+    trained model's size, also saved as a checkpoint in ``folder``."""
     tokenizer = dataset / "tokenizer.model"
 
     def make(
@@ -108,11 +108,11 @@ def drawn(dataset: Path) -> Drawn:
         config = configs.parse({"family": family, **model}, FAMILIES[family].config, "the test's model")
         size = len(Tokenizer.load(tokenizer))
         learner = build(config, dict.fromkeys(objectives, 1.0), Vocabulary(size, tokenizer))
-        draw = torch.Generator().manual_seed(3)
+        generator = torch.Generator().manual_seed(3)
 
         def value(name: str, parameter: torch.nn.Parameter) -> torch.Tensor:
-            middle = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-            return middle + init_std * torch.randn(parameter.shape, generator=draw)
+            mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            return mean + init_std * torch.randn(parameter.shape, generator=generator)
 
         materialise(learner, value)
         metadata = CheckpointMetadata(
@@ -133,7 +133,7 @@ def drawn(dataset: Path) -> Drawn:
 
 @pytest.fixture
 def family_settings(settings: Settings, datasets: Datasets) -> Settings:
-    """``family_settings(name, section={key: value})``: the run of a row of ``FAMILY_RUNS`` with those changes."""
+    """``family_settings(name, section={key: value})``: a row of ``FAMILY_RUNS`` with those changes."""
 
     def make(name: str, **changes: Any) -> dict[str, Any]:
         run = FAMILY_RUNS[name]

@@ -1,17 +1,17 @@
-"""A tiny run of every family, for tests that each of them goes through: which dataset, which model, which objectives.
+"""A tiny run of every family, for tests that are parametrized over families: dataset, model, objectives.
 
-Layers are few, but each kind is there: near and far attention, dense and sparse, encoder and decoder.
+Together they have every kind of layer: local and global attention, dense and sparse, encoder and decoder.
 """
 
 from typing import Any, NamedTuple
 
 from pretrain.huggingface import modernbert
 
-# Large enough for attention to matter: near zero its gradients are mostly rounding.
+# Large enough that gradients of attention are not mostly rounding errors.
 SHAPE: dict[str, Any] = {"width": 32, "heads": 4, "feed_forward_width": 64, "initial_std": 0.05}
-STILL: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0}
-ENCODER: dict[str, Any] = {**SHAPE, **STILL, "layers": 2, "positions": 64}
-TWO_STACKS: dict[str, Any] = {**SHAPE, **STILL, "layers": 2, "decoder_layers": 2, "head_width": 8}
+NO_DROPOUT: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0}
+ENCODER: dict[str, Any] = {**SHAPE, **NO_DROPOUT, "layers": 2, "positions": 64}
+TWO_STACKS: dict[str, Any] = {**SHAPE, **NO_DROPOUT, "layers": 2, "decoder_layers": 2, "head_width": 8}
 MODERN: dict[str, Any] = {
     "layers": 3,
     "norm_placement": "pre",
@@ -22,11 +22,10 @@ MODERN: dict[str, Any] = {
     "bias": False,
 }
 
-
-EXCHANGED_STACK: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, **STILL}
+EXCHANGED_STACK: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 64, **NO_DROPOUT}
 EXCHANGED: dict[str, Any] = {**EXCHANGED_STACK, "positions": 64}
 EXCHANGED_STACKS: dict[str, Any] = {**EXCHANGED_STACK, "decoder_layers": 2, "head_width": 16}
-"""Shapes of what is compared with transformers, of one stack and of two; its weights are drawn by the fixture."""
+"""Shapes of models that are compared with transformers, of one stack and of two."""
 MODERNBERT: dict[str, Any] = {**modernbert.SHAPE, "local_window": 4}
 
 
@@ -38,7 +37,7 @@ class FamilyRun(NamedTuple):
 
 
 PAIRS = {"masked_lm": 1.0, "sentence_pairs": 1.0}
-# Switch starts from small weights; its gradients are to be large enough to be clipped.
+# Switch has small initial weights; larger loss weights make its gradients large enough to be clipped.
 BALANCED = {"span_corruption": 4.0, "expert_balance": 0.4}
 
 FAMILY_RUNS: dict[str, FamilyRun] = {
@@ -62,4 +61,4 @@ FAMILY_RUNS: dict[str, FamilyRun] = {
     ),
     "switch": FamilyRun("spans", BALANCED, {"family": "switch", **TWO_STACKS, "experts": 4, "capacity_factor": 1.0}),
 }
-"""By the name that tests show; the family is a row of ``pretrain.models.FAMILIES``."""
+"""Test id -> run."""

@@ -42,9 +42,9 @@ def test_every_family_can_be_trained(family: str) -> None:
 ROTARY = {"family": "bert", "width": 36, "heads": 4, "position_kind": "rotary"}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": ROTARY}, "width 36 / heads 4 is odd, but rotary positions rotate pairs"),
-    ({"model": {"family": "gpt", "layers": 10**9}}, "layers 1000000000 is more than any machine computes"),
-    ({"model": {"family": "albert", "layers": 20_000}}, "layers 20000 is more than any machine computes"),
-    ({"model": {"family": "bert", "width": 2**30, "heads": 1}}, "width 1073741824 is more than any machine computes"),
+    ({"model": {"family": "gpt", "layers": 10**9}}, "layers 1000000000 is too large"),
+    ({"model": {"family": "albert", "layers": 20_000}}, "layers 20000 is too large"),
+    ({"model": {"family": "bert", "width": 2**30, "heads": 1}}, "width 1073741824 is too large"),
     ({"optimizer": {"learning_rate": 0.1, "betas": [1.0, 0.9]}}, "'optimizer.betas.0' = 1.0"),
     ({"optimizer": {"learning_rate": 0.1, "betas": [0.9, -0.1]}}, "'optimizer.betas.1' = -0.1"),
     ({"optimizer": {"learning_rate": 0.1, "betas": [0.9, float("nan")]}}, "'optimizer.betas.1' = nan: a finite"),

@@ -1,4 +1,4 @@
-"""The count of operations against one made by hand."""
+"""FLOPs against formulas written by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import pytest
 from data_pipeline.ragged import Ragged, boundaries
 from pretrain.batch import Batch
 from pretrain.data.packing import assemble
-from pretrain.flops import FlopCount
 from pretrain.learner import build
 from pretrain.models import FAMILIES
 from pretrain.models.family import Vocabulary
@@ -33,7 +32,7 @@ def batch(reads: tuple[str, ...]) -> Batch:
 def counted(family: str, objective: str, **changes: object) -> float:
     config = FAMILIES[family].config(**{**SHAPE, **changes})
     learner = build(config, {objective: 1.0}, Vocabulary(64))
-    return FlopCount.of(learner).operations(batch(learner.reads))
+    return learner.flops(batch(learner.reads))
 
 
 def attention(queries: list[int], keys: list[int]) -> float:
@@ -71,4 +70,4 @@ def test_elmo_projects_onto_the_vocabulary_in_both_directions() -> None:
     learner = build(config, {"bidirectional_lm": 1.0}, Vocabulary(64))
     lstm = 2 * 16 * 4 * 24 + 24 * 16
     expected = 6 * 14 * (4 * 8 + 8 * 16 + 2 * 2 * lstm) + 2 * 6 * 12 * 64 * 16
-    assert FlopCount.of(learner).operations(batch(learner.reads)) == expected
+    assert learner.flops(batch(learner.reads)) == expected

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show: its kernels, every family on it, and runs in bf16 over nccl."""
+"""Tests on a CUDA device: its kernels, every family, and runs in bf16 over NCCL."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from pretrain.config import RunConfig
 from pretrain.data.batches import Batches, DataRank
 from pretrain.data.packing import layout
 from pretrain.initialization import materialise, random_value
-from pretrain.layers.attention import AttentionPattern, grouped, variable_length
+from pretrain.layers.attention import AttentionPattern, grouped_attention, varlen_attention
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
 from pretrain.train import train
@@ -29,7 +29,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("changes", [{}, {"causal": True}, {"window": 9}, {"causal": True, "window": 9}], ids=str)
-def test_variable_length_attention_equals_grouped(changes: dict[str, Any]) -> None:
+def test_varlen_attention_equals_grouped_attention(changes: dict[str, Any]) -> None:
     lengths = np.array([5, 17, 17, 64, 128, 3])
     parts = layout(lengths)
     placed = type(parts)(parts.cu_seqlens_B1.cuda(), parts.longest, parts.groups)
@@ -37,10 +37,10 @@ def test_variable_length_attention_equals_grouped(changes: dict[str, Any]) -> No
     for value in inputs:
         value.requires_grad_()
     outputs, gradients = [], []
-    for kernel in (grouped, variable_length):
-        mixed = kernel(*inputs, AttentionPattern(placed, placed, **changes), 0.125, 0.0)
-        outputs.append(mixed.detach().float())
-        gradients.append([g.float() for g in torch.autograd.grad(mixed.square().sum(), inputs)])
+    for kernel in (grouped_attention, varlen_attention):
+        output = kernel(*inputs, AttentionPattern(placed, placed, **changes), 0.125, 0.0)
+        outputs.append(output.detach().float())
+        gradients.append([g.float() for g in torch.autograd.grad(output.square().sum(), inputs)])
     torch.testing.assert_close(outputs[0], outputs[1], rtol=2e-2, atol=2e-2)
     for left, right in zip(*gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=5e-2, atol=5e-2)
@@ -60,11 +60,11 @@ def test_every_family_computes_the_same_on_cuda(
     batch = next(iter(Batches(data, config.data, learner.reads, 1, DataRank(0, 1)).step(0)))
     expected, gradients = loss_and_gradients(learner, batch)
     learner.cuda()
-    found, on_cuda = loss_and_gradients(learner, batch.to(torch.device("cuda")))
-    assert found == pytest.approx(expected, rel=1e-5)
+    loss, on_cuda = loss_and_gradients(learner, batch.to(torch.device("cuda")))
+    assert loss == pytest.approx(expected, rel=1e-5)
     largest = max(float(gradient.abs().max()) for gradient in gradients.values())
     for key, gradient in gradients.items():
-        # That of a key's bias is nothing but rounding: it changes no softmax.
+        # The gradient of a key bias is only rounding errors, because the bias does not change the softmax.
         distance = (on_cuda[key] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-3 * largest)
         assert distance < 1e-4, f"{key}: {distance:.1e}"
     rounded, _ = loss_and_gradients(learner.bfloat16(), batch.to(torch.device("cuda")))
@@ -76,7 +76,7 @@ def loss_and_gradients(learner: Learner, batch: Batch) -> tuple[float, dict[str,
     total, _ = learner(batch)
     total.backward()
     used = {name: part.grad for name, part in learner.named_parameters() if part.grad is not None}
-    # Copies: a module that is moved takes its gradients along.
+    # Copies, because moving a module moves its gradients.
     return total.item(), {name: gradient.float().cpu().clone() for name, gradient in used.items()}
 
 

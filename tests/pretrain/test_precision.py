@@ -1,4 +1,4 @@
-"""``precision = "auto"``: what it becomes on each kind of device, and that a run keeps it."""
+"""``precision = "auto"``: its value on each kind of device; a resumed run keeps it."""
 
 import os
 import subprocess
@@ -27,15 +27,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Precision]:
-    """``processor(features, capability, **environment)``: what auto becomes on a CPU that torch describes so."""
+    """``processor(features, capability, **environment)``: the precision of a CPU that torch describes in this way."""
 
     def get(features: set[str], capability: str = "AVX512", onednn: bool = True, **environment: str) -> Precision:
-        described = dict.fromkeys(features, True)
+        available = dict.fromkeys(features, True)
         for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
             monkeypatch.delenv(variable, raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(precision, "_cpu_features", lambda: described)
+        monkeypatch.setattr(precision, "_cpu_features", lambda: available)
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
         return precision.of_device(CPU)
@@ -60,7 +60,9 @@ def test_a_processor_with_bf16_instructions_computes_in_bf16(processor, features
         (({"avx512_bf16"}, "AVX512", False), {}, "without oneDNN"),
     ],
 )
-def test_any_other_computes_in_fp32_and_says_why(processor, arguments, environment, reason: str) -> None:
+def test_any_other_processor_computes_in_fp32_and_the_reason_is_given(
+    processor, arguments, environment, reason: str
+) -> None:
     chosen = processor(*arguments, **environment)
     assert chosen.name == "fp32" and reason in chosen.reason
 
@@ -77,7 +79,7 @@ HARDWARE, NONE = Precision("bf16", "CPU with AMX"), Precision("fp32", "CPU witho
 
 
 @pytest.mark.parametrize(
-    ("parallel", "began", "processes", "expected"),
+    ("parallel", "resumed", "processes", "expected"),
     [
         ({}, None, [HARDWARE], ("bf16", "CPU with AMX")),
         ({}, None, [NONE], ("fp32", "CPU without")),
@@ -89,34 +91,41 @@ HARDWARE, NONE = Precision("bf16", "CPU with AMX"), Precision("fp32", "CPU witho
         ({"precision": "bf16"}, "fp32", [NONE], ("bf16", "as configured; slow here: CPU without")),
     ],
 )
-def test_who_decides(parallel, began, processes, expected, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence_of_setting_checkpoint_and_device(
+    parallel, resumed, processes, expected, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(precision, "of_device", lambda device: processes[0])
     config = configs.parse(parallel, ParallelConfig, "run.toml")
-    checkpoint = {"parallel": {"precision": began}} if began else None
-    resolved, chosen = agreed_precision.resolve(config, CPU, checkpoint, lambda own: [own, *processes[1:]])
+    record = {"parallel": {"precision": resumed}} if resumed else None
+    resolved, chosen = agreed_precision.resolve(config, CPU, record, lambda local: [local, *processes[1:]])
     assert (resolved.precision, chosen) == (expected[0], Precision(*expected))
 
 
-def test_bf16_is_not_gone_on_with_where_zero_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {"parallel": {"precision": "bf16"}}
-    with pytest.raises(ConfigError, match=r"zero_stage 0 has no bf16.*zero_stage 1, or go on with"):
-        agreed_precision.resolve(ParallelConfig(zero_stage=0), CPU, before, lambda own: [own])
+def test_resuming_in_bf16_with_zero_0_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"parallel": {"precision": "bf16"}}
+    with pytest.raises(ConfigError, match=r"zero_stage 0 has no bf16.*zero_stage 1 or parallel\.precision = 'fp32'"):
+        agreed_precision.resolve(ParallelConfig(zero_stage=0), CPU, record, lambda local: [local])
 
 
-def test_a_run_goes_on_in_the_precision_that_it_began_with(
+def test_a_resumed_run_keeps_its_precision(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = []
-    for steps, available, asked in ((1, HARDWARE, "auto"), (2, NONE, "auto"), (3, NONE, "fp32"), (4, HARDWARE, "auto")):
+    resolved = []
+    for steps, available, configured in (
+        (1, HARDWARE, "auto"),
+        (2, NONE, "auto"),
+        (3, NONE, "fp32"),
+        (4, HARDWARE, "auto"),
+    ):
         monkeypatch.setattr(precision, "of_device", lambda device, available=available: available)
-        values = settings(steps=steps, parallel={"precision": asked})
+        values = settings(steps=steps, parallel={"precision": configured})
         folder = train(configs.parse(values, RunConfig, "run.toml"))
-        kept.append(record.read(folder).config["parallel"]["precision"])
-    assert kept == ["bf16", "bf16", "fp32", "fp32"]
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bert with")]
+        resolved.append(record.read(folder).config["parallel"]["precision"])
+    assert resolved == ["bf16", "bf16", "fp32", "fp32"]
+    started = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bert with")]
     reasons = ("bf16 (CPU with AMX)", "bf16 (as its checkpoint; slow here: CPU without)")
     reasons += ("fp32 (as configured)", "fp32 (as its checkpoint)")
-    assert [reason in line for reason, line in zip(reasons, said, strict=True)] == [True] * 4
+    assert [reason in line for reason, line in zip(reasons, started, strict=True)] == [True] * 4
 
 
 PROGRAM = """
@@ -126,7 +135,7 @@ print(of_device(torch.device("cpu")).name)
 """
 
 
-def resolved_by_a_process(**environment: str) -> str:
+def precision_in_a_process(**environment: str) -> str:
     limits = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
     kept = {name: value for name, value in os.environ.items() if name not in limits}
     command = [sys.executable, "-c", PROGRAM]
@@ -135,13 +144,13 @@ def resolved_by_a_process(**environment: str) -> str:
     ).stdout.strip()
 
 
-def test_a_processor_that_is_held_to_avx2_computes_in_fp32() -> None:
-    assert resolved_by_a_process(ATEN_CPU_CAPABILITY="avx2") == "fp32"
+def test_a_processor_that_is_limited_to_avx2_computes_in_fp32() -> None:
+    assert precision_in_a_process(ATEN_CPU_CAPABILITY="avx2") == "fp32"
 
 
 def test_this_processor_computes_in_bf16_where_linux_lists_the_instructions() -> None:
-    described = Path("/proc/cpuinfo")
-    flags = described.read_text().split() if described.exists() else []
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
     if not {"avx512_bf16", "amx_bf16"} & set(flags):
         pytest.skip("this processor has no bf16 instructions")
-    assert resolved_by_a_process() == "bf16"
+    assert precision_in_a_process() == "bf16"

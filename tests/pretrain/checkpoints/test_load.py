@@ -224,7 +224,7 @@ def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
     [
         ("model", {"widht": 3}, "unknown key 'widht'"),
         ("model", {"width": "wide"}, "'width' = 'wide'"),
-        ("model", {"heads": 3}, "width 16 does not divide by heads 3"),
+        ("model", {"heads": 3}, "width 16 is not divisible by heads 3"),
         ("model", {"family": "bret"}, "family is 'bret'; the families are bert"),
         ("data", {"micro_batch": 3}, "global_batch 4 does not divide by micro_batch 3"),
         ("objectives", {"mlm": 1.0}, "masked_lm"),

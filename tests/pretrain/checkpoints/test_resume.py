@@ -17,7 +17,7 @@ import torch
 import configs
 from pretrain.checkpoints.load import latest, open_checkpoint
 from pretrain.config import RunConfig
-from pretrain.optimizer import OPTIMIZERS
+from pretrain.optimizers import OPTIMIZERS
 from pretrain.train import train
 from tests.liveness import outputs
 
@@ -118,10 +118,10 @@ SEVERAL = """
 import json, sys, configs
 from pretrain.checkpoints import stored
 from pretrain.config import RunConfig
-from pretrain.parallel import zero
+from pretrain.parallel import zero_state
 from pretrain.train import train
 for settings, slab in json.loads(open(sys.argv[1]).read()):
-    zero.SLAB, stored.VALUES_PER_FILE = slab, 10 * slab
+    zero_state.SLICE_ENTRIES, stored.VALUES_PER_FILE = slab, 10 * slab
     train(configs.parse(settings, RunConfig, "the test's run"))
 """
 """Runs one after the other, with the given number of values in a slab."""

@@ -15,8 +15,8 @@ from pretrain.checkpoints import stored
 from pretrain.checkpoints.load import open_checkpoint
 from pretrain.checkpoints.stored import StoredTensors
 from pretrain.config import RunConfig
-from pretrain.parallel import zero
-from pretrain.parallel.tensor import local_rows
+from pretrain.parallel import zero_state
+from pretrain.parallel.placement import local_rows
 from pretrain.train import train
 
 Settings = Callable[..., dict[str, Any]]
@@ -45,7 +45,7 @@ def test_a_run_with_slices_ends_in_the_same_values(
         ) | {"steps": steps, "output": str(tmp_path / output)}
 
     whole = run(values("whole", 4))
-    monkeypatch.setattr(zero, "SLAB", SMALL)
+    monkeypatch.setattr(zero_state, "SLICE_ENTRIES", SMALL)
     monkeypatch.setattr(stored, "VALUES_PER_FILE", 1000)
     run(values("pieces", 2))
     pieces = run(values("pieces", 4))

@@ -108,7 +108,7 @@ def test_tensors_that_do_not_fit(change: Any, sentence: str, model: Path, tmp_pa
         ("model_type", "llama", "'model_type' is 'llama'; what can be imported is bert, roberta"),
         ("hidden_act", "mish", "'hidden_act' is 'mish'; known are gelu"),
         ("hidden_size", None, "'hidden_size' is None; input should be a valid integer"),
-        ("num_attention_heads", 3, "width 16 does not divide by heads 3"),
+        ("num_attention_heads", 3, "width 16 is not divisible by heads 3"),
         ("is_decoder", True, "'is_decoder' is True; only False"),
         ("vocab_size", 300, "'vocab_size' is 300, but its tokenizer has 320 pieces"),
     ],

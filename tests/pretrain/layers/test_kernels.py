@@ -1,4 +1,4 @@
-"""Our own kernels against the plain formula: values and gradients, with and without padding, in fp32 and bf16."""
+"""The project's kernels against the formula: values and gradients, with and without padding, in fp32 and bf16."""
 
 from typing import Literal
 
@@ -9,8 +9,14 @@ import torch.nn.functional as F
 
 from pretrain.data.packing import layout, layout_like
 from pretrain.layers import attention, vocabulary
-from pretrain.layers.attention import AttentionPattern, GatherRows, ScatterRows, explicit, grouped
-from pretrain.layers.dropout import dropped
+from pretrain.layers.attention import (
+    AttentionPattern,
+    GatherRows,
+    ScatterRows,
+    grouped_attention,
+    unfused_attention,
+)
+from pretrain.layers.dropout import dropout
 from pretrain.layers.positions import apply_rotary
 from pretrain.layers.vocabulary import CrossEntropy
 from pretrain.precision import Precision
@@ -21,10 +27,10 @@ def one_sequence(query, key, value, pattern: AttentionPattern, scale: float) -> 
     if pattern.bias_HLL is not None:
         scores = scores + pattern.bias_HLL[:, : len(query), : len(key)]
     distance = torch.arange(len(key)) - torch.arange(len(query))[:, None]
-    unseen = (distance > 0) & pattern.causal
+    masked = (distance > 0) & pattern.causal
     if pattern.window:
-        unseen |= distance.abs() > pattern.window
-    return torch.einsum("hij,jhk->ihk", scores.masked_fill(unseen, -torch.inf).softmax(-1), value)
+        masked |= distance.abs() > pattern.window
+    return torch.einsum("hij,jhk->ihk", scores.masked_fill(masked, -torch.inf).softmax(-1), value)
 
 
 def sequence_by_sequence(
@@ -35,7 +41,7 @@ def sequence_by_sequence(
 
 
 LENGTHS = [[7], [9, 9, 9, 9], [8, 9, 9, 10], [3, 4, 20, 20, 20, 20, 21, 60]]
-SIGHTS = {
+PATTERNS = {
     "all": {},
     "causal": {"causal": True},
     "window": {"window": 3},
@@ -47,7 +53,7 @@ SIGHTS = {
 
 def compare(parts: list[torch.Tensor], pattern: AttentionPattern, lengths: list[int], others: list[int]) -> None:
     inputs = [*parts, *([pattern.bias_HLL] if pattern.bias_HLL is not None else [])]
-    ours = grouped(*parts, pattern, 0.3, 0.0)
+    ours = grouped_attention(*parts, pattern, 0.3, 0.0)
     plain = sequence_by_sequence(*parts, pattern, lengths, others)
     torch.testing.assert_close(ours, plain)
     upstream = torch.randn_like(plain)
@@ -56,26 +62,24 @@ def compare(parts: list[torch.Tensor], pattern: AttentionPattern, lengths: list[
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("kernel", ["explicit", "fused"])
-@pytest.mark.parametrize("kind", SIGHTS)
+@pytest.mark.parametrize("kernel", ["unfused", "fused"])
+@pytest.mark.parametrize("kind", PATTERNS)
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_attention_is_the_formula(lengths: list[int], kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = {("cpu", torch.float64, False)} if kernel == "explicit" else set()
-    monkeypatch.setattr(attention, "EXPLICIT", chosen)
-    place = layout(np.array(lengths))
-    parts = [torch.randn(sum(lengths), 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    chosen = {("cpu", torch.float64, False)} if kernel == "unfused" else set()
+    monkeypatch.setattr(attention, "UNFUSED_CASES", chosen)
+    packed = layout(np.array(lengths))
+    inputs = [torch.randn(sum(lengths), 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     bias = torch.randn(3, max(lengths), max(lengths), dtype=torch.float64, requires_grad=True)
-    changes = {**SIGHTS[kind], **({"bias_HLL": bias} if "bias" in kind else {})}
-    compare(parts, AttentionPattern(place, place, **changes), lengths, lengths)
+    changes = {**PATTERNS[kind], **({"bias_HLL": bias} if "bias" in kind else {})}
+    compare(inputs, AttentionPattern(packed, packed, **changes), lengths, lengths)
 
 
-@pytest.mark.parametrize("kernel", ["explicit", "fused"])
+@pytest.mark.parametrize("kernel", ["unfused", "fused"])
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_attention_to_another_text_is_the_formula(
-    lengths: list[int], kernel: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = {("cpu", torch.float64, False)} if kernel == "explicit" else set()
-    monkeypatch.setattr(attention, "EXPLICIT", chosen)
+def test_cross_attention_is_the_formula(lengths: list[int], kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {("cpu", torch.float64, False)} if kernel == "unfused" else set()
+    monkeypatch.setattr(attention, "UNFUSED_CASES", chosen)
     others = [1 + (7 * length) % 11 for length in lengths]
     keys = layout(np.array(lengths))
     query = torch.randn(sum(others), 3, 8, dtype=torch.float64, requires_grad=True)
@@ -83,16 +87,16 @@ def test_attention_to_another_text_is_the_formula(
     compare([query, key, value], AttentionPattern(layout_like(keys, np.array(others)), keys), others, lengths)
 
 
-def test_explicit_attention_in_bf16_is_as_exact_as_torchs() -> None:
+def test_unfused_attention_in_bf16_is_as_exact_as_torchs() -> None:
     torch.manual_seed(3)
     ours = torchs = 0.0
     for _ in range(20):
         exact = [torch.randn(4, 2, 32, 16, dtype=torch.float64) for _ in range(3)]
         reference = F.scaled_dot_product_attention(*exact)
         rounded = [part.bfloat16() for part in exact]
-        ours += float((explicit(*rounded, None, 16**-0.5, 0.0).double() - reference).abs().max())
+        ours += float((unfused_attention(*rounded, None, 16**-0.5, 0.0).double() - reference).abs().max())
         torchs += float((F.scaled_dot_product_attention(*rounded).double() - reference).abs().max())
-    assert ours < 2 * torchs, "over many draws, because the largest error of one is a matter of chance"
+    assert ours < 2 * torchs, "summed over many inputs, because the largest error of one varies"
 
 
 @pytest.mark.parametrize("available", ["fp32", "bf16"])
@@ -103,19 +107,21 @@ def test_bf16_is_not_multiplied_where_it_is_emulated(
     """On a CPU without instructions for it torch's fused kernel is several times faster."""
     monkeypatch.setattr(attention, "of_device", lambda device: Precision(available, "test"))
     used = []
-    monkeypatch.setattr(attention, "explicit", lambda *arguments: used.append("explicit") or explicit(*arguments))
-    place = layout(np.array([9, 9]))
+    monkeypatch.setattr(
+        attention, "unfused_attention", lambda *arguments: used.append("unfused") or unfused_attention(*arguments)
+    )
+    packed = layout(np.array([9, 9]))
     query, key, value = (torch.randn(18, 2, 8, dtype=dtype) for _ in range(3))
-    grouped(query, key, value, AttentionPattern(place, place), 0.3, 0.1)
+    grouped_attention(query, key, value, AttentionPattern(packed, packed), 0.3, 0.1)
     assert bool(used) == (dtype == torch.float32 or available == "bf16")
 
 
-def test_turning_and_moving_rows_have_exact_gradients() -> None:
+def test_rotary_and_row_copies_have_exact_gradients() -> None:
     states = torch.randn(5, 2, 4, dtype=torch.float64, requires_grad=True)
     angles = torch.randn(5, 1, 2, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: apply_rotary(x, angles.cos(), angles.sin()), states)
-    slots = torch.tensor([0, 2, 3, 6, 8])
-    assert torch.autograd.gradcheck(lambda x: ScatterRows.apply(x, slots, 9), states)
+    positions = torch.tensor([0, 2, 3, 6, 8])
+    assert torch.autograd.gradcheck(lambda x: ScatterRows.apply(x, positions, 9), states)
     assert torch.autograd.gradcheck(lambda x: GatherRows.apply(x, torch.tensor([1, 4])), states)
 
 
@@ -139,16 +145,16 @@ def test_cross_entropy_of_nothing_is_zero() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5])
-def test_dropout_drops_the_share_asked_for_and_keeps_the_mean(probability: float) -> None:
+def test_dropout_drops_the_configured_fraction_and_keeps_the_mean(probability: float) -> None:
     torch.manual_seed(1)
     ones = torch.ones(1000, 1003, requires_grad=True)
-    kept = dropped(ones, probability)
-    share = float((kept == 0).float().mean())
-    assert share == pytest.approx(probability, abs=0.002)
+    kept = dropout(ones, probability)
+    fraction = float((kept == 0).float().mean())
+    assert fraction == pytest.approx(probability, abs=0.002)
     assert float(kept.mean()) == pytest.approx(1.0, abs=0.005)
     kept.sum().backward()
     torch.testing.assert_close(ones.grad, kept.detach())
-    # Neighbours are independent: the share of pairs that are both dropped is the square.
+    # Neighbours are independent: the fraction of pairs that are both dropped is the square.
     both = ((kept[:, 1:] == 0) & (kept[:, :-1] == 0)).float().mean()
     assert float(both) == pytest.approx(probability**2, abs=0.002)
 
@@ -156,8 +162,8 @@ def test_dropout_drops_the_share_asked_for_and_keeps_the_mean(probability: float
 def test_dropout_follows_torchs_seed() -> None:
     states = torch.randn(33, 7)
     torch.manual_seed(5)
-    first = dropped(states, 0.3)
-    second = dropped(states, 0.3)
+    first = dropout(states, 0.3)
+    second = dropout(states, 0.3)
     torch.manual_seed(5)
-    assert torch.equal(dropped(states, 0.3), first)
+    assert torch.equal(dropout(states, 0.3), first)
     assert not torch.equal(second, first)

@@ -1,4 +1,4 @@
-"""BERT's parts: sequences stay apart, rotary positions know distances, first values follow from names."""
+"""BERT: sequences are independent, rotary positions depend on distances, initial values on names."""
 
 import numpy as np
 import pytest
@@ -27,19 +27,19 @@ def learner(**changes) -> Learner:
 
 
 def rows(lengths: list[int], seed: int = 0):
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     counts = [max(1, length // 5) for length in lengths]
     positions = [
-        np.sort(draw.choice(length, count, replace=False)) for length, count in zip(lengths, counts, strict=True)
+        np.sort(generator.choice(length, count, replace=False)) for length, count in zip(lengths, counts, strict=True)
     ]
     mask_offsets = np.concatenate([[0], np.cumsum(counts)])
     columns = {
-        "tokens": Ragged(draw.integers(5, VOCABULARY, offsets[-1]), offsets),
+        "tokens": Ragged(generator.integers(5, VOCABULARY, offsets[-1]), offsets),
         "first_segment_length": np.array(lengths) // 2,
         "mask_positions": Ragged(np.concatenate(positions), mask_offsets),
-        "mask_labels": Ragged(draw.integers(5, VOCABULARY, mask_offsets[-1]), mask_offsets),
-        "pair_labels": draw.integers(0, 2, len(lengths)),
+        "mask_labels": Ragged(generator.integers(5, VOCABULARY, mask_offsets[-1]), mask_offsets),
+        "pair_labels": generator.integers(0, 2, len(lengths)),
     }
     denominators = {"mask_labels": float(mask_offsets[-1]), "pair_labels": float(len(lengths))}
     return columns, denominators
@@ -47,19 +47,19 @@ def rows(lengths: list[int], seed: int = 0):
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
-def test_sequences_do_not_see_each_other(norm: str, positions: str) -> None:
+def test_sequences_do_not_attend_to_each_other(norm: str, positions: str) -> None:
     model = learner(norm_placement=norm, position_kind=positions)
-    together, _ = rows([6, 6, 6, 6, 11, 30])
-    alone, _ = rows([6, 6, 6, 6, 11, 30])
-    alone["tokens"].values[:24] = 7
+    original, _ = rows([6, 6, 6, 6, 11, 30])
+    changed, _ = rows([6, 6, 6, 6, 11, 30])
+    changed["tokens"].values[:24] = 7
     reads = ("tokens", "positions", "segments")
-    hidden = model.backbone(assemble(together, reads, {})).hidden_TD
-    other = model.backbone(assemble(alone, reads, {})).hidden_TD
+    hidden = model.backbone(assemble(original, reads, {})).hidden_TD
+    other = model.backbone(assemble(changed, reads, {})).hidden_TD
     torch.testing.assert_close(hidden[24:], other[24:])
     assert not torch.allclose(hidden[:24], other[:24])
 
 
-def test_rotary_attention_knows_distances_only() -> None:
+def test_rotary_attention_depends_on_distances_only() -> None:
     from pretrain.layers.positions import apply_rotary, rotary
 
     query, key = torch.randn(2, 1, 1, 8).unbind(0)
@@ -74,15 +74,15 @@ def test_rotary_attention_knows_distances_only() -> None:
     torch.testing.assert_close(products[0], products[2], rtol=1e-4, atol=1e-5)
 
 
-def small(name: str, shape: torch.Size) -> float:
+def init_std(name: str, shape: torch.Size) -> float:
     return 0.02
 
 
-def test_initial_values_follow_name_and_seed_only() -> None:
-    first, second = random_value(1, small), random_value(1, small)
+def test_initial_values_depend_on_name_and_seed_only() -> None:
+    first, second = random_value(1, init_std), random_value(1, init_std)
     shape = torch.Size([4, 4])
     second("another.weight", shape)
     assert torch.equal(first("a.weight", shape), second("a.weight", shape))
     assert not torch.equal(first("a.weight", shape), first("b.weight", shape))
-    assert not torch.equal(first("a.weight", shape), random_value(2, small)("a.weight", shape))
+    assert not torch.equal(first("a.weight", shape), random_value(2, init_std)("a.weight", shape))
     assert float(first("big.weight", torch.Size([400, 400])).abs().max()) <= 0.04

@@ -1,4 +1,4 @@
-"""ELMo against torch's own LSTM, sequence by sequence, and that neither direction sees what the other one does."""
+"""ELMo against torch's LSTM, sequence by sequence, and the independence of its two directions."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ PADDING = 260
 
 
 def torchs(ours: ProjectedLSTM) -> nn.LSTM:
-    """The same layer in torch's order of gates (enter, forget, new, leave), its forget bias folded in."""
+    """Return torch's layer with the same weights; its gates are input, forget (with a bias), candidate, output."""
     cells = ours.output.in_features
     theirs = nn.LSTM(ours.gates.in_features, cells, proj_size=ours.projection).to(torch.float64)
 
@@ -48,9 +48,9 @@ def torchs(ours: ProjectedLSTM) -> nn.LSTM:
     return theirs
 
 
-def test_padding_does_not_blur_the_gradients_of_filters() -> None:
-    """Many equal windows of padding can be the largest answer; sharing a gradient among them would sum thousands of
-    crumbs, ten times as far from the truth as the layouts of a run may be from each other."""
+def test_padding_does_not_change_the_gradients_of_filters() -> None:
+    """Many equal windows of padding can be the maximum; a gradient divided among them would sum thousands of rounding
+    errors, ten times as large as the tolerance between layouts."""
     torch.manual_seed(1)
     encoder = CharacterEncoder(ElmoConfig(width=32, cells=24, filters=((1, 8), (3, 16))))
     characters = torch.full((200, 50), PADDING)
@@ -59,9 +59,9 @@ def test_padding_does_not_blur_the_gradients_of_filters() -> None:
     exact = copy.deepcopy(encoder).to(torch.float64)
     encoder(characters).backward(upstream)
     exact(characters).backward(upstream.double())
-    for (name, found), expected in zip(encoder.filters.named_parameters(), exact.filters.parameters(), strict=True):
-        assert found.grad is not None and expected.grad is not None
-        difference = float((found.grad - expected.grad).abs().max() / expected.grad.abs().max())
+    for (name, actual), expected in zip(encoder.filters.named_parameters(), exact.filters.parameters(), strict=True):
+        assert actual.grad is not None and expected.grad is not None
+        difference = float((actual.grad - expected.grad).abs().max() / expected.grad.abs().max())
         assert difference < 1e-6, f"{name} differs by {difference:.2e} of its largest entry"
 
 
@@ -71,16 +71,17 @@ def test_a_layer_is_torchs_lstm(backward: bool, monkeypatch: pytest.MonkeyPatch)
     torch.manual_seed(1)
     ours = ProjectedLSTM(6, 10, 4, cell_clip=1e9, projection_clip=1e9).to(torch.float64)
     inputs = torch.randn(sum(LENGTHS), 6, dtype=torch.float64, requires_grad=True)
-    found = ours(inputs, Steps.of(layout(np.array(LENGTHS)), backward=backward))
+    actual = ours(inputs, Steps.of(layout(np.array(LENGTHS)), backward=backward))
     theirs = torchs(ours)
-    pieces = []
-    for piece in inputs.split(LENGTHS):
-        read = piece.flip(0) if backward else piece
-        pieces.append(theirs(read[:, None])[0][:, 0].flip(0) if backward else theirs(read[:, None])[0][:, 0])
-    expected = torch.cat(pieces)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    outputs = []
+    for sequence in inputs.split(LENGTHS):
+        ordered = sequence.flip(0) if backward else sequence
+        states = theirs(ordered[:, None])[0][:, 0]
+        outputs.append(states.flip(0) if backward else states)
+    expected = torch.cat(outputs)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
     upstream = torch.randn_like(expected)
-    mine, other = (torch.autograd.grad(made, inputs, upstream)[0] for made in (found, expected))
+    mine, other = (torch.autograd.grad(output, inputs, upstream)[0] for output in (actual, expected))
     torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
@@ -93,13 +94,13 @@ def test_cells_and_outputs_are_clipped() -> None:
 
 
 def stepwise(layer: ProjectedLSTM, sequence: torch.Tensor) -> torch.Tensor:
-    """The layer over one sequence, token by token, as the paper's formulas have it."""
+    """Compute the layer over one sequence, token by token, by the paper's formulas."""
     cell, state, states = torch.zeros(layer.output.in_features), torch.zeros(layer.projection), []
     for vector in sequence:
         gates = (layer.gates(vector) + layer.recurrent(state)).view(-1, 4)
-        enter, forget, leave = gates[:, 0].sigmoid(), (gates[:, 1] + FORGET_BIAS).sigmoid(), gates[:, 3].sigmoid()
-        cell = (forget * cell + enter * gates[:, 2].tanh()).clamp(-layer.cell_clip, layer.cell_clip)
-        state = layer.output(leave * cell.tanh()).clamp(-layer.projection_clip, layer.projection_clip)
+        gate_in, forget, gate_out = gates[:, 0].sigmoid(), (gates[:, 1] + FORGET_BIAS).sigmoid(), gates[:, 3].sigmoid()
+        cell = (forget * cell + gate_in * gates[:, 2].tanh()).clamp(-layer.cell_clip, layer.cell_clip)
+        state = layer.output(gate_out * cell.tanh()).clamp(-layer.projection_clip, layer.projection_clip)
         states.append(state)
     return torch.stack(states)
 
@@ -109,18 +110,18 @@ def test_clipping_and_the_weights_gradients_are_those_of_a_plain_loop(cell_clip:
     torch.manual_seed(1)
     layer = ProjectedLSTM(4, 6, 3, cell_clip=cell_clip, projection_clip=projection_clip)
     inputs, upstream = 2 * torch.randn(sum(LENGTHS), 4), torch.randn(sum(LENGTHS), 3)
-    found = layer(inputs, Steps.of(layout(np.array(LENGTHS)), backward=True))
+    actual = layer(inputs, Steps.of(layout(np.array(LENGTHS)), backward=True))
     expected = torch.cat([stepwise(layer, piece.flip(0)).flip(0) for piece in inputs.split(LENGTHS)])
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
     parameters = list(layer.parameters())
-    mine, other = (torch.autograd.grad(made, parameters, upstream) for made in (found, expected))
+    mine, other = (torch.autograd.grad(output, parameters, upstream) for output in (actual, expected))
     for gradient, wanted in zip(mine, other, strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
-    free = ProjectedLSTM(4, 6, 3, cell_clip=1e9, projection_clip=1e9)
-    free.load_state_dict(layer.state_dict())
-    unclipped = free(inputs, Steps.of(layout(np.array(LENGTHS)), backward=True))
+    without_clipping = ProjectedLSTM(4, 6, 3, cell_clip=1e9, projection_clip=1e9)
+    without_clipping.load_state_dict(layer.state_dict())
+    unclipped = without_clipping(inputs, Steps.of(layout(np.array(LENGTHS)), backward=True))
     clips = min(cell_clip, projection_clip) < 1e9
-    assert torch.allclose(found, unclipped, atol=1e-4) != clips, "each clip must have been at work"
+    assert torch.allclose(actual, unclipped, atol=1e-4) != clips, "clipping had no effect"
 
 
 def learner(layers: int = 2) -> Learner:
@@ -138,7 +139,7 @@ def rows(*tokens: list[int]) -> dict[str, Any]:
     return {"tokens": Ragged(np.concatenate(tokens), boundaries(lengths))}
 
 
-def test_each_half_sees_its_side_only() -> None:
+def test_each_half_depends_on_its_direction_only() -> None:
     model = learner()
     reads = model.reads
     before = model.backbone(assemble(rows([1, 2, 3, 4, 5, 6], [7, 8, 9]), reads, {})).layers
@@ -146,9 +147,9 @@ def test_each_half_sees_its_side_only() -> None:
     for mine, other in zip(before[1:], after[1:], strict=True):
         left, changed_left = mine.chunk(2, -1)[0], other.chunk(2, -1)[0]
         right, changed_right = mine.chunk(2, -1)[1], other.chunk(2, -1)[1]
-        torch.testing.assert_close(left[:3], changed_left[:3], msg="the forward states of what stands before")
+        torch.testing.assert_close(left[:3], changed_left[:3], msg="forward states before the changed token")
         assert not torch.allclose(left[3:6], changed_left[3:6])
-        torch.testing.assert_close(right[4:6], changed_right[4:6], msg="the backward states of what stands behind")
+        torch.testing.assert_close(right[4:6], changed_right[4:6], msg="backward states after the changed token")
         assert not torch.allclose(right[:4], changed_right[:4])
         torch.testing.assert_close(mine[6:], other[6:], msg="another sequence")
 
@@ -158,12 +159,12 @@ def test_the_loss_is_the_mean_of_both_directions() -> None:
     batch = assemble(rows([1, 2, 3, 4], [5, 6]), model.reads, {"next_labels": 4.0})
     total, _ = model(batch)
     states = model.backbone(batch).hidden_TD
-    ahead, behind = states.chunk(2, -1)
+    forward, backward = states.chunk(2, -1)
     head = model.objectives["bidirectional_lm"]
     loss = 0.0
-    for place, token, following in ((0, 1, 2), (1, 2, 3), (2, 3, 4), (4, 5, 6)):
-        loss -= head.projection(ahead[place]).log_softmax(-1)[following]
-        loss -= head.projection(behind[place + 1]).log_softmax(-1)[token]
+    for position, token, following in ((0, 1, 2), (1, 2, 3), (2, 3, 4), (4, 5, 6)):
+        loss -= head.projection(forward[position]).log_softmax(-1)[following]
+        loss -= head.projection(backward[position + 1]).log_softmax(-1)[token]
     torch.testing.assert_close(total, loss / 8)
 
 
@@ -185,7 +186,7 @@ def test_a_run_in_bf16_learns(
     assert losses[-1] < losses[0] - 1.0
 
 
-def test_processes_with_rows_of_other_lengths_do_not_wait_for_each_other_under_zero_3(
+def test_processes_with_rows_of_other_lengths_do_not_deadlock_under_zero_3(
     family_settings: Callable[..., dict[str, Any]], world: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     data = {"global_batch": 4, "micro_batch": 1}

@@ -1,5 +1,5 @@
-"""The papers' runs as they stand take steps: whole where they fit into the memory of a laptop, else with fewer of
-their layers and experts, but of full width. Only the dataset and the batch are small. See ``make check-slow``."""
+"""The papers' runs take training steps: whole if they fit into a laptop's memory, else with fewer layers and experts
+of full width. Only the dataset and the batch are small. See ``make check-slow``."""
 
 import gc
 from collections.abc import Callable
@@ -28,8 +28,8 @@ FITTING: dict[str, tuple[str, list[str]]] = {
     "t5_11b": ("spans", ["model.layers=1", "model.decoder_layers=1"]),
     "switch_c": ("spans", ["model.layers=1", "model.decoder_layers=1", "model.experts=8"]),
 }
-"""By run: which of the tests' datasets, and what is taken away. One layer of GPT-3 asks for more than 24 GB."""
-ALONE = [
+"""Run -> dataset of the tests, and changed settings. GPT-3 is left out: one layer needs more than 24 GB."""
+SINGLE_PROCESS = [
     "parallel.tensor=1",
     "parallel.expert=1",
     "data.global_batch=4",
@@ -41,15 +41,15 @@ ALONE = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FITTING)
 def test_a_full_size_run_takes_steps(name: str, datasets: Callable[[str], Path], tmp_path: Path) -> None:
-    gc.collect()  # The run before this one lies in cycles.
-    dataset, smaller = FITTING[name]
-    changes = [f"data.dataset={datasets(dataset)}", f"output={tmp_path / 'run'}", *ALONE, *smaller]
+    gc.collect()  # The model of the previous test is in reference cycles.
+    dataset, reductions = FITTING[name]
+    changes = [f"data.dataset={datasets(dataset)}", f"output={tmp_path / 'run'}", *SINGLE_PROCESS, *reductions]
     config = configs.load(FOLDER / f"{name}.toml", RunConfig, changes)
     losses, norms = [], []
     with closing(Mesh(config.parallel)) as mesh, closing(Run(config, mesh)) as run:
         for _ in range(2):
-            found, norm, *_ = run.train_step()
-            losses.append(sum(float(loss) for loss in found.values()))
+            step_losses, norm, *_ = run.train_step()
+            losses.append(sum(float(loss) for loss in step_losses.values()))
             norms.append(norm)
     parameters = sum(shape.numel() for shape in run.shapes.values())
     print(f"\n{name}: {parameters:,} parameters, losses {losses}, norms {norms}")

@@ -1,4 +1,4 @@
-"""One process of a layout: a few training steps, whose losses, norms, gradients and weights the leader writes down."""
+"""One process of a layout: train a few steps; rank 0 saves losses, norms, gradients and weights."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from pretrain.train import Run
 
 
 def main(cases: str, steps: str) -> None:
-    """``cases`` is a JSON file of [settings, target] pairs, which these processes run one after the other."""
+    """Run each case of ``cases``, a JSON file of [settings, target] pairs."""
     for settings, target in json.loads(Path(cases).read_text()):
         record(configs.parse(settings, RunConfig, "the test's run"), Path(target), int(steps))
 
@@ -41,18 +41,18 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
     if mesh.is_rank_zero:
         save_file({name: value.contiguous() for name, value in recorded.items()}, target)
     run.close()
-    # Who leaves while another still works can take its own background threads down with an abort.
+    # A process that exits while others still run collectives can abort in its background threads.
     mesh.barrier()
     mesh.close()
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
-    """The whole master weights by name, from what each process has of them; a collective."""
-    mine = [(slab.name, slab.first, slab.rows.clone()) for slab in run.engine.state(None)]
-    rows: dict[str, dict[int, torch.Tensor]] = {}
-    for name, first, part in (slab for slabs in run.mesh.gather_objects(mine) for slab in slabs):
-        rows.setdefault(name, {})[first] = part
-    return {name: torch.cat([parts[first] for first in sorted(parts)]) for name, parts in rows.items()}
+    """Return the whole master weights by name, from the slices of all processes; a collective."""
+    local = [(part.name, part.first, part.rows.clone()) for part in run.engine.state(None)]
+    slices: dict[str, dict[int, torch.Tensor]] = {}
+    for name, first, rows in (part for parts in run.mesh.gather_objects(local) for part in parts):
+        slices.setdefault(name, {})[first] = rows
+    return {name: torch.cat([parts[first] for first in sorted(parts)]) for name, parts in slices.items()}
 
 
 if __name__ == "__main__":

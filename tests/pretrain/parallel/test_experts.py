@@ -1,4 +1,4 @@
-"""Sparse layers against a loop over tokens, where they may be spread, and what their configuration refuses."""
+"""Sparse layers against a loop over tokens, and configurations of expert parallelism that are refused."""
 
 import copy
 import math
@@ -29,27 +29,27 @@ WIDTH, INNER, EXPERTS = 8, 12, 4
 
 def sparse(style: Style, factor: float, sequence_capacity: int = 0) -> SparseFeedForward:
     layer = SparseFeedForward(WIDTH, INNER, EXPERTS, (factor, 2.0), style, sequence_capacity)
-    draw = torch.Generator().manual_seed(1)
-    materialise(layer, lambda name, parameter: torch.randn(parameter.shape, generator=draw) * 0.5)
+    generator = torch.Generator().manual_seed(1)
+    materialise(layer, lambda name, parameter: torch.randn(parameter.shape, generator=generator) * 0.5)
     return layer
 
 
 def token_by_token(layer: SparseFeedForward, hidden_TD: Tensor, capacity: int) -> tuple[Tensor, int]:
-    """What the layer computes, and how many tokens found no place."""
-    rows, taken, dropped = [], [0] * EXPERTS, 0
+    """Return the output of the layer, and the number of dropped tokens."""
+    rows, counts, dropped = [], [0] * EXPERTS, 0
     for hidden_D in hidden_TD:
-        shares = torch.softmax(layer.router.weight @ hidden_D, 0)
-        expert = int(shares.argmax())
-        if taken[expert] == capacity:
+        probabilities = torch.softmax(layer.router.weight @ hidden_D, 0)
+        expert = int(probabilities.argmax())
+        if counts[expert] == capacity:
             rows.append(torch.zeros(WIDTH))
             dropped += 1
             continue
-        taken[expert] += 1
+        counts[expert] += 1
         up, down, gate = layer.experts.up[expert], layer.experts.down[expert], layer.experts.gate
         inner = layer.experts.activation(hidden_D @ up)
         if gate is not None:
             inner = layer.experts.activation(hidden_D @ gate[expert]) * (hidden_D @ up)
-        rows.append(shares[expert] * (inner @ down))
+        rows.append(probabilities[expert] * (inner @ down))
     return torch.stack(rows), dropped
 
 
@@ -63,14 +63,14 @@ def test_a_sparse_layer_is_the_loop_over_tokens(factor: float, gated: bool) -> N
     torch.testing.assert_close(ours, plain)
     upstream = torch.randn_like(plain)
     inputs = [hidden, *layer.parameters()]
-    pairs = [torch.autograd.grad(made, inputs, upstream) for made in (ours, plain)]
-    for mine, theirs in zip(*pairs, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    gradients = [torch.autograd.grad(output, inputs, upstream) for output in (ours, plain)]
+    for ours_gradient, plain_gradient in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours_gradient, plain_gradient)
 
 
 @pytest.mark.parametrize("capacity", [1, 3, 100])
 @pytest.mark.parametrize("gated", [False, True])
-def test_places_in_each_sequence_are_the_loop_over_its_tokens(capacity: int, gated: bool) -> None:
+def test_capacity_in_each_sequence_is_the_loop_over_its_tokens(capacity: int, gated: bool) -> None:
     layer = sparse(Style(activation="gelu_tanh", gated=gated), 0.5, capacity)
     lengths = [9, 1, 9, 15, 2]
     layer.layout = layout(np.array(lengths))
@@ -81,21 +81,21 @@ def test_places_in_each_sequence_are_the_loop_over_its_tokens(capacity: int, gat
     torch.testing.assert_close(ours, plain)
     upstream = torch.randn_like(plain)
     inputs = [hidden, *layer.parameters()]
-    pairs = [torch.autograd.grad(made, inputs, upstream) for made in (ours, plain)]
-    for mine, theirs in zip(*pairs, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    gradients = [torch.autograd.grad(output, inputs, upstream) for output in (ours, plain)]
+    for ours_gradient, plain_gradient in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours_gradient, plain_gradient)
 
 
-def test_more_places_when_nothing_is_trained() -> None:
+def test_capacity_is_larger_in_evaluation() -> None:
     layer = sparse(Style(), 1.0)
     assert (layer.capacity(40), layer.eval().capacity(40), layer.capacity(1)) == (10, 20, 1)
 
 
-def test_an_even_split_has_a_balance_of_one_and_one_expert_for_all_has_as_many_as_there_are() -> None:
+def test_balance_is_one_for_an_even_distribution_and_the_number_of_experts_for_a_single_one() -> None:
     even = torch.eye(EXPERTS).repeat(3, 1)
-    alone = torch.eye(EXPERTS)[:1].repeat(12, 1)
+    single = torch.eye(EXPERTS)[:1].repeat(12, 1)
     assert float(balance(even.long(), even)) == pytest.approx(1.0)
-    assert float(balance(alone.long(), alone)) == pytest.approx(EXPERTS)
+    assert float(balance(single.long(), single)) == pytest.approx(EXPERTS)
 
 
 def test_routing_is_computed_in_fp32_under_bf16() -> None:
@@ -104,7 +104,7 @@ def test_routing_is_computed_in_fp32_under_bf16() -> None:
     exact = torch.softmax(hidden.double() @ layer.router.weight.double().T, -1)
     for probabilities in (layer.router(hidden).detach(), _under_autocast(layer.router, hidden).detach()):
         assert probabilities.dtype == torch.float32
-        # Rounded to bf16 at any place, they would be off by a thousandth.
+        # Rounding to bf16 anywhere would give an error of 1e-3.
         assert float((probabilities - exact).abs().max()) < 1e-6
     layer(hidden)
     assert layer.balance is not None
@@ -116,7 +116,7 @@ def _under_autocast(router: nn.Module, hidden: Tensor) -> Tensor:
         return copy.deepcopy(router).float()(hidden)
 
 
-def test_zero_3_with_spread_experts_is_refused_with_the_way_out() -> None:
+def test_zero_3_with_expert_parallelism_is_refused_with_a_remedy() -> None:
     with pytest.raises(ConfigError, match=r"zero_stage 3 with expert > 1 is refused.*use zero_stage 2"):
         configs.parse({"expert": 2, "zero_stage": 3}, ParallelConfig, "[parallel]")
 
@@ -127,15 +127,15 @@ def test_more_processes_for_experts_than_there_are_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "processes", "sentence"),
+    ("run", "processes", "message"),
     [
         ("t5", 2, r"parallel.expert is 2, but this model has no experts; set it to 1"),
         ("switch", 3, r"parallel.expert 3 does not divide the 4 experts of a layer; choose a divisor"),
     ],
 )
-def test_experts_that_cannot_be_spread_are_refused(run: str, processes: int, sentence: str) -> None:
+def test_expert_parallelism_that_does_not_fit_is_refused(run: str, processes: int, message: str) -> None:
     _, objectives, model = FAMILY_RUNS[run]
     learner = build(FAMILIES[model["family"]].config(**model), objectives, Vocabulary(320))
     mesh: Any = SimpleNamespace(tensor=1, expert=processes)
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(ConfigError, match=message):
         shard(learner, mesh)

@@ -1,9 +1,9 @@
 """Every layout computes what one process computes: losses, gradient norms, gradients and updated weights.
 
-SGD is compared, not Adam: Adam divides by the root of the second moment, so where a gradient is zero by theory (the key
-bias: softmax does not change when all its inputs move together) it turns rounding noise into steps of full size, and
-where layouts differ by a rounding of 1e-7 it would hide or invent a difference. SGD passes differences on as they are.
-For the same reason a tensor whose gradient is zero by theory is held to the scale of its sibling, the query's bias.
+SGD is compared, not Adam: Adam divides by the root of the second moment, so where a gradient is zero in theory (the key
+bias: softmax does not change when the same number is added to all its inputs) it turns rounding errors into steps of
+full size. SGD keeps the size of differences. For the same reason the key bias is compared relative to the scale of the
+query bias.
 """
 
 import json
@@ -47,7 +47,7 @@ LAYOUTS = {
 }
 FAMILY_LAYOUTS = ["tensor 2, ZeRO 1", "tensor 2 x data 2, ZeRO 3"]
 OTHER_RUNS = [run for run in FAMILY_RUNS if run != "bert"]
-"""What BERT goes through in all layouts, the others go through in two."""
+"""BERT is compared in all layouts, the others in two."""
 LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 0.01}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.2}
@@ -62,7 +62,7 @@ EXPERT_LAYOUTS = {
     "tensor 2 x expert 2, ZeRO 0": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 0}, SGD, "switch"),
     "tensor 2 x expert 2, ZeRO 1": Case(4, {"tensor": 2, "expert": 2, "zero_stage": 1}, SGD, "switch"),
 }
-"""Switch's experts over processes; the capacity is an even share, so that tokens are dropped."""
+"""Expert parallelism of Switch; its capacity factor is 1, so that tokens are dropped."""
 EXPERT_LAMB_LAYOUTS = ["expert 2, ZeRO 0", "expert 2 of data 4, ZeRO 2"]
 EXPERT_BF16_LAYOUTS = ["expert 2, ZeRO 1", "expert 2 of data 4, ZeRO 2", "tensor 2 x expert 2, ZeRO 1"]
 CASES = {
@@ -90,53 +90,53 @@ CASES = {
         for stage in (1, 2, 3)
     },
 }
-"""Everything that is run. Cases with the same processes and the same split share one world, one after the other."""
+"""All runs. Cases with equal numbers of processes and tensor parallelism run one after the other in one world."""
 
 Computed = dict[str, dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def kept() -> Computed:
-    """What was written down, by case."""
+def cache() -> Computed:
+    """Recorded tensors by case."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def selected(request: pytest.FixtureRequest) -> frozenset[str]:
     """The runs that are compared: all, or those of ``pytest -k FAMILY``."""
-    here = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    runs = {item.callspec.params.get("run") for item in here}
+    items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    runs = {item.callspec.params.get("run") for item in items}
     return frozenset(FAMILY_RUNS if None in runs else runs)
 
 
 @pytest.fixture
 def computed(
-    kept: Computed,
+    cache: Computed,
     selected: frozenset[str],
     world: Callable[..., list[str]],
     family_settings: Callable[..., dict[str, Any]],
     tmp_path: Path,
 ) -> Callable[[str], dict[str, torch.Tensor]]:
-    """``computed(case)``: what was written down in it; the first that asks for a world runs all that it shares."""
+    """``computed(case)``: its recorded tensors; the first use of a world runs all cases that share it."""
 
     def get(name: str) -> dict[str, torch.Tensor]:
-        if name not in kept:
-            asked = CASES[name]
-            together = [
+        if name not in cache:
+            wanted = CASES[name]
+            sharing = [
                 other
                 for other, case in CASES.items()
-                if (case.processes, case.parallel.get("tensor")) == (asked.processes, asked.parallel.get("tensor"))
+                if (case.processes, case.parallel.get("tensor")) == (wanted.processes, wanted.parallel.get("tensor"))
                 and case.run in selected
             ]
-            targets = {other: tmp_path / f"{place}.safetensors" for place, other in enumerate(together)}
+            targets = {other: tmp_path / f"{number}.safetensors" for number, other in enumerate(sharing)}
             pairs = [
                 (_settings(family_settings, CASES[other], target), str(target)) for other, target in targets.items()
             ]
-            listed = tmp_path / "cases.json"
-            listed.write_text(json.dumps(pairs))
-            world(asked.processes, PROCESS, str(listed), str(STEPS))
-            kept.update({other: load_file(target) for other, target in targets.items()})
-        return kept[name]
+            cases = tmp_path / "cases.json"
+            cases.write_text(json.dumps(pairs))
+            world(wanted.processes, PROCESS, str(cases), str(STEPS))
+            cache.update({other: load_file(target) for other, target in targets.items()})
+        return cache[name]
 
     return get
 
@@ -147,7 +147,7 @@ def _settings(family_settings: Callable[..., dict[str, Any]], case: Case, target
 
 
 def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Largest entry of each tensor over all steps, for in one step a gradient may cancel to almost nothing."""
+    """Return the largest entry of each tensor over all steps; in a single step a gradient can be close to zero."""
     largest: dict[str, float] = {}
     for name, value in reference.items():
         tensor = name.partition("/")[2]
@@ -167,7 +167,7 @@ def largest_difference(reference: dict[str, torch.Tensor], other: dict[str, torc
 
 
 def assert_equal(reference: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "clipping must have been at work"
+    assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "no gradient was clipped"
     difference, worst = largest_difference(reference, other)
     assert difference < BOUND, f"{worst} differs by {difference:.2e} of its largest entry"
 
@@ -179,7 +179,7 @@ def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[s
 
 def test_every_family_has_a_run() -> None:
     without = set(FAMILIES) - {run.model["family"] for run in FAMILY_RUNS.values()}
-    assert not without, f"give {', '.join(without)} a tiny run in tests/pretrain/family_runs.py"
+    assert not without, f"add a tiny run of {', '.join(without)} to tests/pretrain/family_runs.py"
 
 
 @pytest.mark.parametrize("layout", FAMILY_LAYOUTS)
@@ -189,30 +189,32 @@ def test_family_equals_one_process(run: str, layout: str, computed: Callable[[st
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAYOUTS)
-def test_spread_experts_equal_one_process(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+def test_expert_parallelism_equals_one_process(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     assert_equal(computed("one, switch"), computed(layout))
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAMB_LAYOUTS)
-def test_lamb_scales_whole_experts(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+def test_lamb_uses_norms_of_whole_expert_tensors(
+    layout: str, computed: Callable[[str], dict[str, torch.Tensor]]
+) -> None:
     difference, worst = largest_difference(computed("one, switch, LAMB"), computed(f"{layout}, LAMB"))
     assert difference < 1e-3, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
-def _determined(recorded: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
-    """Without the key's bias under Adafactor: its gradient is noise, which that epsilon does not hold."""
+def _without_noise(recorded: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    """Leave out the key bias under Adafactor, whose epsilon is too small for a gradient that is rounding errors."""
     return {name: value for name, value in recorded.items() if kind != "Adafactor" or "attention.key.bias" not in name}
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 @pytest.mark.parametrize("layout", OTHER_LAYOUTS)
-def test_other_optimizers_update_alike_in_every_layout(
+def test_other_optimizers_make_the_same_update_in_every_layout(
     layout: str, kind: str, computed: Callable[[str], dict[str, torch.Tensor]]
 ) -> None:
-    one, other = (_determined(computed(f"{place}, {kind}"), kind) for place in ("one", layout))
+    one, other = (_without_noise(computed(f"{case}, {kind}"), kind) for case in ("one", layout))
     difference, worst = largest_difference(one, other)
-    # They divide by the root of the second moment, so the bound is that of the noise they enlarge; a norm taken over a
-    # flat buffer instead of a parameter would be off by more than 1.
+    # They divide by the root of the second moment, which amplifies rounding errors; a norm over a flat buffer instead
+    # of a parameter would give a difference of more than 1.
     assert difference < 1e-3, f"{worst} differs by {difference:.2e} of its largest entry"
 
 

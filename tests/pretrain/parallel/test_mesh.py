@@ -1,4 +1,4 @@
-"""What a layout takes of a process it gives back."""
+"""``Mesh.close`` releases all threads and process groups of a layout."""
 
 import json
 import os
@@ -22,13 +22,13 @@ LAYOUTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def main(runs: str) -> None:
-    """Train each of the ``runs`` (a JSON file), and print how many threads and process groups are there after it."""
-    found = []
+    """Train each of the ``runs`` (a JSON file), and print the numbers of threads and process groups after each."""
+    counts = []
     for values in json.loads(Path(runs).read_text()):
         train(configs.parse(values, RunConfig, "the test's run"))
         groups = torch.distributed.distributed_c10d._world.pg_map
-        found.append((len(os.listdir("/proc/self/task")), len(groups)))
-    print(json.dumps(found))
+        counts.append((len(os.listdir("/proc/self/task")), len(groups)))
+    print(json.dumps(counts))
 
 
 def test_ten_layouts_leave_no_thread_and_no_process_group(
@@ -39,13 +39,13 @@ def test_ten_layouts_leave_no_thread_and_no_process_group(
         for round in range(2)
         for number, (run, parallel) in enumerate(LAYOUTS)
     ]
-    listed = tmp_path / "runs.json"
-    listed.write_text(json.dumps(runs))
-    for printed in world(2, Path(__file__), str(listed)):
-        counted = json.loads(printed.splitlines()[-1])
-        threads, groups = zip(*counted, strict=True)
-        assert set(groups) == {1}, "only that of all processes is left"
-        # Some threads start once in a process and stay, as torch's own.
+    cases = tmp_path / "runs.json"
+    cases.write_text(json.dumps(runs))
+    for printed in world(2, Path(__file__), str(cases)):
+        counts = json.loads(printed.splitlines()[-1])
+        threads, groups = zip(*counts, strict=True)
+        assert set(groups) == {1}, "only the default group remains"
+        # Some threads start once in a process and remain, such as torch's.
         assert threads[-1] == threads[len(LAYOUTS) - 1], f"threads after each layout: {threads}"
 
 

@@ -1,4 +1,4 @@
-"""Blocks that are computed twice give what blocks give that are remembered, dropout and experts included."""
+"""Recomputed blocks have the same gradients as blocks whose activations are kept, with dropout and experts."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, float], int]] = {
         4,
     ),
 }
-"""Family -> what differs, objectives, modules that are computed twice."""
+"""Family -> changes of the shape, objectives, number of recomputed modules."""
 
 
 def learner(family: str) -> Learner:
@@ -66,17 +66,19 @@ def gradients(model: Learner) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("family", RUNS)
 def test_gradients_are_the_same(family: str) -> None:
-    plain, twice = learner(family), learner(family)
-    assert recompute_blocks(twice) == RUNS[family][2]
+    plain, recomputed = learner(family), learner(family)
+    assert recompute_blocks(recomputed) == RUNS[family][2]
     calls = []
-    twice.backbone.get_submodule(
-        next(n for n, _ in twice.backbone.named_modules() if n.endswith("attention.core"))
+    recomputed.backbone.get_submodule(
+        next(n for n, _ in recomputed.backbone.named_modules() if n.endswith("attention.core"))
     ).register_forward_hook(lambda *_: calls.append(1))
-    expected, found = gradients(plain), gradients(twice)
-    assert expected.keys() == found.keys()
+    expected, actual = gradients(plain), gradients(recomputed)
+    assert expected.keys() == actual.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value)
-    assert len(calls) == 2 * (SHAPE["layers"] if family == "albert" else 1), "once forward and once on the way back"
+        torch.testing.assert_close(actual[name], value)
+    assert len(calls) == 2 * (SHAPE["layers"] if family == "albert" else 1), (
+        "once in the forward and once in the backward pass"
+    )
 
 
 @pytest.mark.parametrize("stage", [1, 3])

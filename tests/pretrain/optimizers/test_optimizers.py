@@ -1,30 +1,14 @@
-"""Schedules, parameter groups and the arithmetic of the optimizers written here."""
-
-import math
+"""Parameter groups, and the optimizers against their papers' formulas and other implementations."""
 
 import pytest
 import torch
 from torch import nn
 
-from configs import parse
-from configs.errors import ConfigError
-from pretrain.optimizer import OPTIMIZERS, Adafactor, Lamb, OptimizerConfig, Segments, fresh_state, parameter_groups
-from pretrain.schedule import ScheduleConfig
-
-
-def test_linear_schedule_warms_up_and_ends_at_the_final_fraction() -> None:
-    schedule = ScheduleConfig(warmup_steps=4, decay="linear", final_fraction=0.1)
-    factors = [schedule.factor(step, 14) for step in range(15)]
-    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert factors[4] == 1.0 and factors[9] == pytest.approx(0.55) and factors[14] == pytest.approx(0.1)
-
-
-def test_other_decays() -> None:
-    assert ScheduleConfig(decay="cosine").factor(5, 10) == pytest.approx(0.5)
-    assert ScheduleConfig(decay="constant").factor(9, 10) == 1.0
-    assert ScheduleConfig(warmup_steps=100, decay="rsqrt").factor(399, 1000) == pytest.approx(0.5)
-    with pytest.raises(ConfigError, match="rsqrt"):
-        parse({"decay": "rsqrt"}, ScheduleConfig, "run.toml")
+from pretrain.optimizers import OPTIMIZERS, parameter_groups
+from pretrain.optimizers.adafactor import Adafactor
+from pretrain.optimizers.config import OptimizerConfig
+from pretrain.optimizers.lamb import Lamb
+from pretrain.optimizers.norm_scaled import Segments
 
 
 def test_biases_and_norms_have_no_weight_decay() -> None:
@@ -51,7 +35,7 @@ def test_lamb_is_algorithm_2() -> None:
     gradients = [[torch.randn_like(weight) for _ in range(3)] for weight in weights]
     parameters = [nn.Parameter(weight.clone()) for weight in weights]
     config = OptimizerConfig(name="lamb", learning_rate=0.01, weight_decay=0.1)
-    optimizer = OPTIMIZERS["lamb"].make([{"params": parameters, "weight_decay": 0.1}], config)
+    optimizer = OPTIMIZERS["lamb"].create([{"params": parameters, "weight_decay": 0.1}], config)
     for step in range(3):
         for parameter, row in zip(parameters, gradients, strict=True):
             parameter.grad = row[step].clone()
@@ -66,7 +50,7 @@ def test_lamb_over_a_flat_buffer_keeps_one_ratio_for_each_parameter() -> None:
     gradients = [[torch.randn_like(weight) for _ in range(3)] for weight in weights]
     flat = nn.Parameter(torch.cat(weights))
     optimizer = Lamb([flat], lr=0.01, betas=(0.9, 0.999), weight_decay=0.1)
-    optimizer.place({id(flat): Segments((0, 1), (0, 12), (12, 5))}, [12, 5], lambda squares: squares)
+    optimizer.set_segments({id(flat): Segments((0, 1), (0, 12), (12, 5))}, [12, 5], lambda squares: squares)
     for step in range(3):
         flat.grad = torch.cat([row[step] for row in gradients])
         optimizer.step()
@@ -74,45 +58,7 @@ def test_lamb_over_a_flat_buffer_keeps_one_ratio_for_each_parameter() -> None:
     torch.testing.assert_close(flat.data, expected)
 
 
-def test_rsqrt_matches_its_formula() -> None:
-    assert ScheduleConfig(warmup_steps=16, decay="rsqrt").factor(63, 100) == pytest.approx(math.sqrt(16 / 64))
-
-
-def test_t5_holds_the_rate_and_then_follows_the_inverse_root_of_the_step() -> None:
-    schedule = ScheduleConfig(warmup="constant", warmup_steps=10_000, decay="rsqrt")
-    rates = {step: 1e-2 * schedule.factor(step - 1, 1_000_000) for step in (1, 10_000, 40_000, 1_000_000)}
-    assert rates == pytest.approx({1: 1e-2, 10_000: 1e-2, 40_000: 5e-3, 1_000_000: 1e-3})
-
-
-def test_wsd_is_stable_until_its_last_steps() -> None:
-    schedule = ScheduleConfig(warmup_steps=10, decay="wsd", decay_steps=100)
-    factors = {step: schedule.factor(step, 1000) for step in (4, 10, 899, 900, 925, 964, 1000)}
-    assert factors == pytest.approx({4: 0.5, 10: 1, 899: 1, 900: 1, 925: 0.5, 964: 0.2, 1000: 0})
-    assert ScheduleConfig(warmup_steps=10, decay="wsd", decay_steps=100).factor(20, 50) == pytest.approx(0.5)
-
-
-def test_cosine_ends_after_its_decay_steps_and_stays() -> None:
-    schedule = ScheduleConfig(warmup_steps=10, decay="cosine", decay_steps=100, final_fraction=0.1)
-    factors = {step: schedule.factor(step, 1000) for step in (10, 60, 110, 111, 999)}
-    assert factors == pytest.approx({10: 1, 60: 0.55, 110: 0.1, 111: 0.1, 999: 0.1})
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ({"warmup": "constant"}, "'constant' lasts warmup_steps, which is 0"),
-        ({"decay": "wsd"}, "'wsd' lasts the last decay_steps, which is not set"),
-        ({"decay": "constant", "decay_steps": 5}, "'constant' does not read decay_steps 5; remove it"),
-        ({"decay": "rsqrt", "warmup_steps": 5, "decay_steps": 5}, "'rsqrt' does not read decay_steps 5; remove it"),
-    ],
-)
-def test_schedule_fields_that_do_not_fit(values: dict[str, object], sentence: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse(values, ScheduleConfig, "run.toml")
-    assert sentence in str(caught.value) and "run.toml" in str(caught.value)
-
-
-def follow(
+def train(
     optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], gradients: list[list[torch.Tensor]]
 ) -> None:
     """``gradients`` has a row for each parameter and a column for each step."""
@@ -122,7 +68,7 @@ def follow(
         optimizer.step()
 
 
-def draw(*shapes: tuple[int, ...]) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
+def random_tensors(*shapes: tuple[int, ...]) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
     """Weights, and gradients that grow so fast that the update's RMS is above 1 and clipped."""
     torch.manual_seed(1)
     weights = [torch.randn(shape) for shape in shapes]
@@ -140,59 +86,59 @@ def adafactor_by_hand(weight: torch.Tensor, gradients: list[torch.Tensor], decay
         clipped += rms > 1.01
         rate = 0.01 * max(1e-3, float((weight**2).mean().sqrt())) if scale else 0.01
         weight = weight * (1 - 0.01 * decay) - rate * update / max(1.0, rms)
-    assert clipped, "clipping must have been at work"
+    assert clipped, "no update was clipped"
     return weight.float()
 
 
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adafactor_is_its_paper_with_a_whole_second_moment(scale: bool, decay: float) -> None:
-    weights, gradients = draw((4, 3), (5,))
+def test_adafactor_is_its_paper_with_a_full_second_moment(scale: bool, decay: float) -> None:
+    weights, gradients = random_tensors((4, 3), (5,))
     weights[1].zero_()
     parameters = [nn.Parameter(weight.clone()) for weight in weights]
     config = OptimizerConfig(name="adafactor", learning_rate=0.01, weight_decay=decay, scale_by_parameter=scale)
-    follow(OPTIMIZERS["adafactor"].make([{"params": parameters}], config), parameters, gradients)
+    train(OPTIMIZERS["adafactor"].create([{"params": parameters}], config), parameters, gradients)
     for parameter, weight, row in zip(parameters, weights, gradients, strict=True):
         torch.testing.assert_close(parameter.data, adafactor_by_hand(weight, row, decay, scale), rtol=1e-6, atol=1e-7)
 
 
 def test_adafactor_over_a_flat_buffer_scales_each_parameter() -> None:
-    (large, small), gradients = draw((12,), (5,))
+    (large, small), gradients = random_tensors((12,), (5,))
     flat = nn.Parameter(torch.cat([large * 5, small]))
     optimizer = Adafactor([flat], lr=0.01)
-    optimizer.place({id(flat): Segments((0, 1), (0, 12), (12, 5))}, [12, 5], lambda squares: squares)
-    follow(optimizer, [flat], [[torch.cat(pair) for pair in zip(*gradients, strict=True)]])
+    optimizer.set_segments({id(flat): Segments((0, 1), (0, 12), (12, 5))}, [12, 5], lambda squares: squares)
+    train(optimizer, [flat], [[torch.cat(pair) for pair in zip(*gradients, strict=True)]])
     rows = zip([large * 5, small], gradients, strict=True)
     expected = torch.cat([adafactor_by_hand(weight, row, 0.0, True) for weight, row in rows])
     torch.testing.assert_close(flat.data, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_adafactor_on_vectors_is_that_of_transformers() -> None:
-    """Theirs has the factored second moment for matrices, and the whole one for vectors."""
+    """transformers factors the second moment of matrices, not of vectors."""
     from transformers.optimization import Adafactor as Theirs
 
-    weights, gradients = draw((12,), (5,))
+    weights, gradients = random_tensors((12,), (5,))
     ours, theirs = ([nn.Parameter(weight.clone()) for weight in weights] for _ in range(2))
-    follow(Adafactor(ours, lr=0.01), ours, gradients)
-    follow(Theirs(theirs, lr=0.01, relative_step=False, scale_parameter=True), theirs, gradients)
+    train(Adafactor(ours, lr=0.01), ours, gradients)
+    train(Theirs(theirs, lr=0.01, relative_step=False, scale_parameter=True), theirs, gradients)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.data, other.data, rtol=1e-6, atol=1e-7)
 
 
 def test_adagrad_is_that_of_torch_and_its_sum_starts_at_one() -> None:
-    weights, gradients = draw((4, 3), (5,))
+    weights, gradients = random_tensors((4, 3), (5,))
     ours, theirs = ([nn.Parameter(weight.clone()) for weight in weights] for _ in range(2))
     config = OptimizerConfig(name="adagrad", learning_rate=0.2, weight_decay=0.0)
-    follow(OPTIMIZERS["adagrad"].make([{"params": ours}], config), ours, gradients)
+    train(OPTIMIZERS["adagrad"].create([{"params": ours}], config), ours, gradients)
     reference = torch.optim.Adagrad(theirs, 0.2, initial_accumulator_value=1.0, eps=1e-6)
-    follow(reference, theirs, gradients)
+    train(reference, theirs, gradients)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.data, other.data, rtol=1e-6, atol=1e-7)
-    assert fresh_state("adagrad", weights[0], 7).keys() == {"sum"}
-    assert torch.equal(fresh_state("adagrad", weights[0], 7)["sum"], torch.ones(4, 3))
+    state = OPTIMIZERS["adagrad"].state.create(weights[0], 7)
+    assert state.keys() == {"sum"} and torch.equal(state["sum"], torch.ones(4, 3))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_count_of_steps_is_where_the_moments_are(name: str) -> None:
-    state = fresh_state(name, torch.empty(3, device="meta"), 4)
+def test_the_step_count_is_on_the_device_of_the_moments(name: str) -> None:
+    state = OPTIMIZERS[name].state.create(torch.empty(3, device="meta"), 4)
     assert all(value.is_meta for value in state.values()), "torch's fused AdamW refuses a count on another device"

@@ -1,0 +1,185 @@
+"""A learner under DeepSpeed: typed configuration -> DeepSpeed's dict -> engine.
+
+The rest of the project never sees a DeepSpeed dict.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.batch import Batch
+from pretrain.checkpoints.stored import TensorSlice
+from pretrain.initialization import Rows
+from pretrain.layers.recurrent import ProjectedLSTM
+from pretrain.learner import Learner
+from pretrain.optimizers import OPTIMIZERS, parameter_groups
+from pretrain.optimizers.config import OptimizerConfig
+from pretrain.optimizers.norm_scaled import NormScaledOptimizer
+from pretrain.parallel import deepspeed_api, placement
+from pretrain.parallel.config import ParallelConfig
+from pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
+from pretrain.parallel.mesh import Mesh
+from pretrain.parallel.zero_state import ZeroState
+
+
+class Engine:
+    """Forward, backward and update of a learner, and its optimizer state by parameter name."""
+
+    def __init__(
+        self, learner: Learner, optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
+    ):
+        """
+        Args:
+            batch: (sequences in a micro-batch of one process, micro-batches in a step).
+        """
+        self.mesh, self.stage = mesh, parallel.zero_stage
+        self.clipping = optimizer.gradient_clipping
+        self.has_pending_micro_batch = False
+        groups = split_expert_groups(parameter_groups(learner, optimizer.weight_decay), mesh)
+        if self.stage == 3:
+            _keep_recurrent_layers_whole(learner)
+        with deepspeed_api.quick_startup():
+            initialized: Any = deepspeed.initialize(
+                model=learner,
+                optimizer=OPTIMIZERS[optimizer.name].create(groups, optimizer),
+                config=deepspeed_config(optimizer, parallel, mesh, batch),
+                mpu=mesh if mesh.tensor > 1 else None,
+                dist_init_required=False,
+            )
+        self.deepspeed, wrapper = initialized[:2]
+        uses_bf16_class = self.stage == 1 and parallel.precision == "bf16"
+        if mesh.data == 1 and uses_bf16_class:
+            # Without other data-parallel processes DeepSpeed would still copy all gradients twice: a fifth of a small
+            # step.
+            self.deepspeed.enable_backward_allreduce = False
+        self.learner = learner
+        self.parameters = dict(learner.named_parameters())
+        self.zero_state = ZeroState(self.parameters, wrapper, optimizer.name, self.stage, uses_bf16_class, mesh)
+        self.optimizer = self.zero_state.optimizer
+        self.set_steps(0)
+        if isinstance(self.optimizer, NormScaledOptimizer):
+            self.zero_state.set_segments(self.optimizer)
+
+    def accumulate(self, batch: Batch) -> dict[str, Tensor]:
+        """Run forward and backward of one micro-batch and return its named losses."""
+        if self.has_pending_micro_batch:
+            # DeepSpeed counts micro-batches by calls of step; all but the last of a step change nothing.
+            self.deepspeed.step()
+        total, losses = self.deepspeed(batch)
+        self.deepspeed.backward(total)
+        self.has_pending_micro_batch = True
+        return losses
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """Run forward of one micro-batch without gradients and return its named losses."""
+        with torch.no_grad():
+            return self.deepspeed(batch)[1]
+
+    def step(self, learning_rate: float) -> float:
+        """Update the weights after the last micro-batch and return the gradient norm before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        # Stage 0 has no norm of its own, and with tensor parallelism its clipping would be wrong.
+        norm = self._clip() if self.stage == 0 else None
+        self.deepspeed.step()
+        self.has_pending_micro_batch = False
+        return float(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+
+    def train(self, mode: bool = True) -> None:
+        self.deepspeed.train(mode)
+
+    def state(self, key: str | None) -> Iterator[TensorSlice]:
+        """See ``ZeroState.read``."""
+        return self.zero_state.read(key)
+
+    def set_state(self, key: str | None, name: str, whole: Rows) -> None:
+        """See ``ZeroState.write``."""
+        self.zero_state.write(key, name, whole)
+
+    def set_steps(self, steps: int) -> None:
+        """Give the optimizer fresh moments, as after ``steps`` updates."""
+        self.zero_state.reset(steps)
+        self.deepspeed.global_steps = steps
+
+    def close(self) -> None:
+        """Release the model, which DeepSpeed would keep in memory with its optimizer and process groups."""
+        self.deepspeed.destroy()
+        deepspeed_api.clear_module_caches()
+
+    def full_gradients(self) -> dict[str, Tensor]:
+        """Return whole averaged gradients by name, between the last ``accumulate`` and ``step``; a collective."""
+        gradients = {}
+        for name, parameter in self.parameters.items():
+            local = safe_get_full_grad(parameter)
+            assert local is not None
+            gradients[name] = placement.gather(parameter, local.float(), self.mesh)
+        return gradients
+
+    def _clip(self) -> Tensor:
+        """Scale gradients down to the clipping threshold and return their global norm, which counts each entry once."""
+        gradients = [
+            (parameter, parameter.grad) for parameter in self.parameters.values() if parameter.grad is not None
+        ]
+        # [not split or split over tensor parallelism, not split or split over expert parallelism].
+        squares = torch.zeros(2, 2, device=self.mesh.device)
+        for parameter, gradient in gradients:
+            split = placement.split_dimension(parameter) is not None
+            squares[int(split), int(placement.is_expert_parallel(parameter))] += gradient.float().square().sum()
+        squares[1] = self.mesh.sum_over_tensor(squares[1].clone())
+        squares[:, 1] = self.mesh.sum_over_experts(squares[:, 1].clone())
+        norm = squares.sum().sqrt()
+        if self.clipping:
+            scale = (self.clipping / (norm + 1e-6)).clamp(max=1.0)
+            for _, gradient in gradients:
+                gradient.mul_(scale)
+        return norm
+
+
+def split_expert_groups(groups: list[dict[str, Any]], mesh: Mesh) -> list[dict[str, Any]]:
+    """Put expert-parallel parameters into parameter groups of their own, with the keys that DeepSpeed expects.
+
+    DeepSpeed partitions the optimizer state of such a group over the processes with the same experts and sums
+    gradients over those, but divides by all data-parallel processes: right, for an expert sees the tokens of all.
+    """
+    split = []
+    for group in groups:
+        experts = [parameter for parameter in group["params"] if placement.is_expert_parallel(parameter)]
+        others = [parameter for parameter in group["params"] if not placement.is_expert_parallel(parameter)]
+        split.append({**group, "params": others})
+        if experts:
+            split.append({**group, "params": experts, "moe": True, "name": mesh.expert_group_name})
+    return split
+
+
+def _keep_recurrent_layers_whole(learner: nn.Module) -> None:
+    """Let stage 3 gather a recurrent layer once a forward. It would otherwise gather at each time step, and processes
+    whose sequences have other lengths would deadlock."""
+    if any(isinstance(part, ProjectedLSTM) for part in learner.modules()):
+        set_z3_leaf_modules(learner, [ProjectedLSTM])
+
+
+def deepspeed_config(
+    optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
+) -> dict[str, Any]:
+    """Return DeepSpeed's dict. ``gradient_clipping`` is always set, for its default changes between versions."""
+    micro_batch, accumulation = batch
+    return {
+        "train_batch_size": micro_batch * accumulation * mesh.data,
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": 0.0 if parallel.zero_stage == 0 else optimizer.gradient_clipping,
+        "bf16": {"enabled": parallel.precision == "bf16"},
+        "zero_optimization": {
+            "stage": parallel.zero_stage,
+            "overlap_comm": mesh.device.type == "cuda" and parallel.zero_stage > 1,
+            # A parameter that stays whole would have a second copy to keep in step with its parts.
+            "stage3_param_persistence_threshold": 0,
+        },
+        "zero_allow_untested_optimizer": True,
+        "data_types": {"grad_accum_dtype": "fp32"},
+        # Sums over micro-batches are kept in fp32; DeepSpeed would round them to bf16 before it sums over processes.
+        "communication_data_type": "fp32",
+        "steps_per_print": None,
+    }

@@ -1,0 +1,132 @@
+"""Master weights and optimizer moments by parameter name, whatever the ZeRO stage and the tensor-parallel split.
+
+They are read and written as rows of whole tensors, so that a checkpoint does not depend on the layout that wrote it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.checkpoints.stored import TensorSlice
+from pretrain.initialization import Rows
+from pretrain.optimizers import OPTIMIZERS
+from pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
+from pretrain.parallel import placement
+from pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
+from pretrain.parallel.mesh import Mesh
+
+SLICE_ENTRIES = 2**26
+"""Entries (256 MiB in fp32) of a parameter that are in memory at once while its state is read or written."""
+
+
+class ZeroState:
+    """The optimizer state of one engine, by parameter name."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        wrapper: Any,
+        optimizer_name: str,
+        stage: int,
+        uses_bf16_class: bool,
+        mesh: Mesh,
+    ):
+        """
+        Args:
+            parameters: of the learner, by name, after ``deepspeed.initialize``.
+            wrapper: the optimizer that ``deepspeed.initialize`` returned.
+            optimizer_name: row of ``OPTIMIZERS``.
+            uses_bf16_class: see ``ZeroOptimizer``.
+        """
+        self.parameters, self.optimizer_name, self.stage, self.mesh = parameters, optimizer_name, stage, mesh
+        self.optimizer: torch.optim.Optimizer = getattr(wrapper, "optimizer", wrapper)
+        zero = ZeroOptimizer(wrapper, uses_bf16_class, mesh.data_rank)
+        self.fragments = {name: FRAGMENTS[stage](zero, parameter) for name, parameter in parameters.items()}
+
+    def read(self, key: str | None) -> Iterator[TensorSlice]:
+        """Yield the fp32 master weights (``key`` None) or a moment, some rows at a time; a collective."""
+        for name, parameter in self.parameters.items():
+            expert_parallel = placement.is_expert_parallel(parameter)
+            group = self.mesh.expert_data_group if expert_parallel else self.mesh.data_group
+            shape, fragment = placement.local_shape(parameter), self.fragments[name]
+            first_row = placement.first_row(parameter, self.mesh)
+            replicas = placement.replicas(parameter, self.mesh)
+            slice_rows = self._slice_rows(parameter)
+            for first in range(0, shape[0], slice_rows):
+                count = min(slice_rows, shape[0] - first)
+                local = torch.zeros(count, *shape[1:], dtype=torch.float32, device=self.mesh.device)
+                if fragment is not None:
+                    start = first * shape[1:].numel()
+                    copy_overlap(local.view(-1), start, self._entries(fragment, key), fragment.start)
+                if self.stage > 0:
+                    torch.distributed.all_reduce(local, group=group)
+                yield TensorSlice(name, first_row + first, placement.whole_rows(parameter, local, self.mesh), *replicas)
+
+    def write(self, key: str | None, name: str, whole: Rows) -> None:
+        """Set the master weight (``key`` None) or a moment of parameter ``name``; no collective.
+
+        Args:
+            whole: called for the rows only of which this process has a part.
+        """
+        parameter, fragment = self.parameters[name], self.fragments[name]
+        shape = placement.local_shape(parameter)
+        targets = [self._working_copy(parameter)] if key is None else []
+        if fragment is not None:
+            targets.append((self._entries(fragment, key), fragment.start))
+        if not targets:
+            return
+        local_rows = placement.local_rows(parameter, whole, self.mesh)
+        row_entries, slice_rows = shape[1:].numel(), self._slice_rows(parameter)
+        last = min(shape[0], -(-max(start + len(entries) for entries, start in targets) // row_entries))
+        for first in range(min(start for _, start in targets) // row_entries, last, slice_rows):
+            rows = local_rows(first, min(first + slice_rows, last)).reshape(-1)
+            for entries, start in targets:
+                copy_overlap(entries, start, rows, first * row_entries)
+
+    def reset(self, steps: int) -> None:
+        """Give the optimizer fresh moments and a count of ``steps`` updates."""
+        # Not by the optimizer's groups: stage 3 fills those only while it steps, one part of the model at a time.
+        owners = {id(fragment.owner): fragment.owner for fragment in self.fragments.values() if fragment is not None}
+        for owner in owners.values():
+            self.optimizer.state[owner] = OPTIMIZERS[self.optimizer_name].state.create(owner, steps)
+
+    def set_segments(self, optimizer: NormScaledOptimizer) -> None:
+        """Tell ``optimizer`` where in ZeRO's flat tensors each parameter is, and how its norms are completed."""
+        segments: dict[int, list[tuple[int, int, int]]] = {}
+        split = torch.zeros(len(self.parameters), dtype=torch.bool, device=self.mesh.device)
+        expert_parallel = torch.zeros_like(split)
+        for slot, (name, parameter) in enumerate(self.parameters.items()):
+            split[slot] = placement.split_dimension(parameter) is not None
+            expert_parallel[slot] = placement.is_expert_parallel(parameter)
+            fragment = self.fragments[name]
+            if fragment is not None:
+                segments.setdefault(id(fragment.owner), []).append((slot, fragment.offset, fragment.length))
+
+        def complete(squares: Tensor) -> Tensor:
+            if self.stage > 0:
+                # Over the fragments of ZeRO, and for experts also over the processes with other experts.
+                summed = self.mesh.sum_over_data(squares)
+            else:
+                summed = torch.where(expert_parallel, self.mesh.sum_over_experts(squares.clone()), squares)
+            return torch.where(split, self.mesh.sum_over_tensor(summed.clone()), summed)
+
+        entries = [placement.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
+        by_owner = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in segments.items()}
+        optimizer.set_segments(by_owner, entries, complete)
+
+    def _entries(self, fragment: Fragment, key: str | None) -> Tensor:
+        flat = fragment.owner.data if key is None else self.optimizer.state[fragment.owner][key]
+        return flat.view(-1).narrow(0, fragment.offset, fragment.length)
+
+    def _working_copy(self, parameter: Any) -> tuple[Tensor, int]:
+        """Return the rounded copy that forward and backward use, flat, and where it starts in this process's part."""
+        if self.stage == 3:
+            partition = parameter.ds_tensor
+            return partition.data.view(-1), partition.ds_numel * self.mesh.data_rank
+        return parameter.data.view(-1), 0
+
+    def _slice_rows(self, parameter: nn.Parameter) -> int:
+        """Return how many whole rows are handled at once."""
+        return max(1, SLICE_ENTRIES // placement.full_shape(parameter, self.mesh)[1:].numel())
