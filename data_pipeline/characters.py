@@ -111,7 +111,7 @@ def cutting_kinds() -> np.ndarray:
 
 @cache
 def splitting_kinds() -> np.ndarray:
-    """uint32 [code points]: bits of each character for ``compiled/sentences.py``."""
+    """uint32 [code points]: bits of each character for ``compiled/sentences.py`` and its rules."""
     other = f"{SENTENCE_TERMINAL}{TIBETAN_SHADS}"
     found = _bits_of({**SPLITTING, splitting.OTHER_MARK: other}, np.uint32)
     found[(found & (splitting.LATIN_MARK | splitting.EASTERN_MARK)) > 0] &= ~np.uint32(splitting.OTHER_MARK)

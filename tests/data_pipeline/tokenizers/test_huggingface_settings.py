@@ -267,8 +267,8 @@ def test_line_breaks_and_indentation_are_kept_with_byte_pairs(pairs: Path, tmp_p
     assert "not kept of the text" not in capsys.readouterr().out
     verify(output)
     elsewhere = rules.model_copy(update={"segment": rules.segment.model_copy(update={"kind": "full_sentences"})})
-    said = losses(elsewhere, Tokenizer.load(pairs))
-    assert said == ["indentation and repeated line breaks (clean.white_space)"]
+    listed = losses(elsewhere, Tokenizer.load(pairs))
+    assert listed == ["indentation and repeated line breaks (clean.white_space)"]
     dataset = open_dataset(tmp_path / "contiguous", verify=False)
     tokenizer = Tokenizer.load(dataset.tokenizer_path)
     columns = dataset.split("train").take(np.arange(dataset.split("train").rows))
