@@ -74,50 +74,52 @@ def merge_pairs(size, model, work, ids, end):
     Returns:
         The new end of ``ids``, NONE if the word has more than SYMBOLS characters.
     """
-    buffer, following, before, pieces = work.buffer, work.following, work.before, work.symbols
+    buffer, begins, following, before = work.buffer, work.begins, work.following, work.before
+    pieces, merges, gains = work.symbols, work.merges, work.gains
+    trie, scores, pairs, unknown = model.trie, model.scores, model.pairs, model.unknown
+    symbols = (pieces, merges, gains)
     count, place = 0, 0
     while place < size:
         if count == SYMBOLS:
             return NONE
         width = length_of_character(buffer[place])
-        work.begins[count], following[count], before[count] = place, count + 1, count - 1
-        pieces[count] = find_piece(buffer, place, place + width, model.trie)
+        begins[count], following[count], before[count] = place, count + 1, count - 1
+        pieces[count] = find_piece(buffer, place, place + width, trie)
         count, place = count + 1, place + width
-    work.begins[count] = size
+    begins[count] = size
     for symbol in range(count):
-        update_pair(symbol, count, model, work)
+        update_pair(symbol, count, following, symbols, pairs, scores)
     while True:
         best, chosen, symbol = np.float32(-np.inf), NONE, 0
         while symbol < count:
-            if work.gains[symbol] > best:
-                best, chosen = work.gains[symbol], symbol
+            if gains[symbol] > best:
+                best, chosen = gains[symbol], symbol
             symbol = following[symbol]
         if chosen == NONE:
             break
         after = following[following[chosen]]
-        following[chosen], pieces[chosen] = after, work.merges[chosen]
+        following[chosen], pieces[chosen] = after, merges[chosen]
         before[after] = chosen
-        update_pair(chosen, count, model, work)
+        update_pair(chosen, count, following, symbols, pairs, scores)
         if chosen > 0:
-            update_pair(before[chosen], count, model, work)
+            update_pair(before[chosen], count, following, symbols, pairs, scores)
     first, symbol = end, 0
     while symbol < count:
-        piece = model.unknown.id if pieces[symbol] == NONE else pieces[symbol]
-        stop = work.begins[following[symbol]]
-        end = append_piece(piece, work.begins[symbol], stop, buffer, model.unknown, ids, first, end)
+        piece = unknown.id if pieces[symbol] == NONE else pieces[symbol]
+        end = append_piece(piece, begins[symbol], begins[following[symbol]], buffer, unknown, ids, first, end)
         symbol = following[symbol]
     return end
 
 
 @inlined
-def update_pair(symbol, count, model, work):
+def update_pair(symbol, count, following, symbols, pairs, scores):
     """Update the merge of a symbol with the next one, and its score."""
-    pieces, gains = work.symbols, work.gains
+    pieces, merges, gains = symbols
     gains[symbol] = -np.inf
-    after = work.following[symbol]
+    after = following[symbol]
     if after == count or pieces[symbol] == NONE or pieces[after] == NONE:
         return
-    row = row_of_pair(model.pairs, key_of_pair(pieces[symbol], pieces[after]))
-    if model.pairs[row] != 0:
-        work.merges[symbol] = np.int64(model.pairs[row + np.uint64(1)])
-        gains[symbol] = model.scores[work.merges[symbol]]
+    row = row_of_pair(pairs, key_of_pair(pieces[symbol], pieces[after]))
+    if pairs[row] != 0:
+        merges[symbol] = np.int64(pairs[row + np.uint64(1)])
+        gains[symbol] = scores[merges[symbol]]

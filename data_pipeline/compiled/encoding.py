@@ -10,7 +10,16 @@ from data_pipeline.compiled.normalization import normalize
 from data_pipeline.compiled.trie import NONE
 from data_pipeline.compiled.utf8 import NEWLINE, SPACE
 from data_pipeline.compiled.viterbi import segment_text, segment_word
-from data_pipeline.compiled.word_cache import KEPT_BYTES, find_row, margin_at, read_ids, score_at, store, word_key
+from data_pipeline.compiled.word_cache import (
+    KEPT_BYTES,
+    MARGIN_AT,
+    NUMBERS,
+    SCORE_AT,
+    find_row,
+    read_ids,
+    store,
+    word_key,
+)
 
 UNIGRAM = 1
 """``TrainerSpec.ModelType``; the other type is BPE."""
@@ -143,6 +152,9 @@ def encode_words(data, blocks, start, stop, marked, model, work, cache, ids, end
     Returns:
         The new end of ``ids``, NONE if the text must be segmented as a whole.
     """
+    # Members of a tuple are counted as references on each access, so the loop uses arrays.
+    words, numbers, floats = cache
+    is_unigram = model.type == UNIGRAM
     place, total, closest = start, 0.0, np.inf
     while place < stop and data[place] in (SPACE, NEWLINE):
         place += 1
@@ -155,12 +167,12 @@ def encode_words(data, blocks, start, stop, marked, model, work, cache, ids, end
         row, is_cached = NONE, False
         # The cache has words with their marks.
         if marked and length <= KEPT_BYTES:
-            row, is_cached = find_row(cache, word)
+            row, is_cached = find_row(words, word)
         if is_cached:
-            end = read_ids(cache, row, ids, end)
-            if model.type == UNIGRAM:
-                total += score_at(cache, row)
-                closest = min(closest, margin_at(cache, row))
+            end = read_ids(numbers, row, ids, end)
+            if is_unigram:
+                total += floats[NUMBERS * row + SCORE_AT]
+                closest = min(closest, floats[NUMBERS * row + MARGIN_AT])
             # A word is followed by a space or the end.
             place += length + 1
             continue
@@ -173,7 +185,7 @@ def encode_words(data, blocks, start, stop, marked, model, work, cache, ids, end
         total += score
         closest = min(closest, margin)
         if row != NONE:
-            store(cache, row, word, ids[first:end], score, margin)
+            store(cache, row, word, ids, first, end, score, margin)
         place += length + 1
         marked = True
     return end if closest > ROUNDING * abs(total) else NONE

@@ -24,6 +24,7 @@ def normalize(data, start, stop, marked, model, buffer):
     Returns:
         The number of bytes written, NONE if a character has no entry in ``model.places``.
     """
+    places, replacements = model.places, model.replacements
     end, place, begun = 0, start, not marked
     while place < stop and data[place] in (SPACE, NEWLINE):
         place += 1
@@ -42,7 +43,7 @@ def normalize(data, start, stop, marked, model, buffer):
             size = 3
         else:
             return NONE
-        first, last = model.places[point, 0], model.places[point, 1]
+        first, last = places[point, 0], places[point, 1]
         if first == NONE:
             return NONE
         if not begun:
@@ -50,7 +51,7 @@ def normalize(data, start, stop, marked, model, buffer):
             end += 1
             begun = True
         for each in range(first, last):
-            buffer[end] = model.replacements[each]
+            buffer[end] = replacements[each]
             end += 1
         place += size
     return end

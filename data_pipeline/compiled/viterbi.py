@@ -25,7 +25,7 @@ def segment_text(size, model, work, ids, end):
         The new end of ``ids``.
     """
     buffer, trie, scores, unknown = work.buffer, model.trie, model.scores, model.unknown
-    starts, pieces, best = work.starts, work.pieces, work.sums
+    starts, pieces, best, steps = work.starts, work.pieces, work.sums, work.steps
     best[: size + 1] = -np.inf
     best[0] = np.float32(0)
     place = 0
@@ -54,7 +54,7 @@ def segment_text(size, model, work, ids, end):
         place += width
     count, place = 0, size
     while place > 0:
-        work.steps[count] = place
+        steps[count] = place
         count += 1
         place = starts[place]
     return append_path(count, unknown, work, ids, end)
@@ -71,7 +71,7 @@ def segment_word(size, model, work, ids, end):
         (the new end of ``ids``, the score, its margin over the second best segmentation).
     """
     buffer, trie, scores, unknown = work.buffer, model.trie, model.scores, model.unknown
-    starts, pieces, best, second = work.starts, work.pieces, work.best, work.second
+    starts, pieces, best, second, steps = work.starts, work.pieces, work.best, work.second, work.steps
     for place in range(size + 1):
         best[place] = second[place] = -np.inf
     best[0] = 0.0
@@ -93,7 +93,7 @@ def segment_word(size, model, work, ids, end):
             update_best(best, second, starts, pieces, place, after, unknown.id, here + unknown.score)
     count, place, margin = 0, size, np.inf
     while place > 0:
-        work.steps[count] = place
+        steps[count] = place
         count += 1
         margin = min(margin, best[place] - second[place])
         place = starts[place]
@@ -103,11 +103,11 @@ def segment_word(size, model, work, ids, end):
 @inlined
 def append_path(count, unknown, work, ids, end):
     """Append the pieces that end at the last ``count`` entries of ``work.steps``, which are in reverse order."""
+    buffer, starts, pieces, steps = work.buffer, work.starts, work.pieces, work.steps
     first = end
     for step in range(count - 1, -1, -1):
-        place = np.int64(work.steps[step])
-        start, piece = work.starts[place], work.pieces[place]
-        end = append_piece(piece, start, place, work.buffer, unknown, ids, first, end)
+        place = np.int64(steps[step])
+        end = append_piece(pieces[place], starts[place], place, buffer, unknown, ids, first, end)
     return end
 
 

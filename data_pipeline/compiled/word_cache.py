@@ -86,9 +86,8 @@ def find_byte(eight, byte):
 
 
 @inlined
-def find_row(cache, word):
+def find_row(words, word):
     """Return (the row of a word, whether the word is in it); the row to store it in if it is not."""
-    words = cache.words
     code = (word[0] ^ word[1] * MIX_SECOND) * MIX
     last = len(words) // WORDS - 1
     # Only the highest bits of a product depend on every bit of the factors.
@@ -103,30 +102,21 @@ def find_row(cache, word):
 
 
 @inlined
-def read_ids(cache, row, ids, end):
+def read_ids(numbers, row, ids, end):
     """Append the ids of a word and return the new end of ``ids``; entries behind it are overwritten."""
     for each in range(KEPT_IDS):
-        ids[end + each] = cache.numbers[NUMBERS * row + IDS_AT + each]
-    return end + np.int64(cache.numbers[NUMBERS * row + COUNT_AT])
+        ids[end + each] = numbers[NUMBERS * row + IDS_AT + each]
+    return end + np.int64(numbers[NUMBERS * row + COUNT_AT])
 
 
 @inlined
-def score_at(cache, row):
-    return cache.floats[NUMBERS * row + SCORE_AT]
-
-
-@inlined
-def margin_at(cache, row):
-    return cache.floats[NUMBERS * row + MARGIN_AT]
-
-
-@inlined
-def store(cache, row, word, ids, score, margin):
+def store(cache, row, word, ids, first, end, score, margin):
     """Store a word in its row, overwriting another word there."""
-    if len(ids) > KEPT_IDS:
+    words, numbers, floats = cache
+    if end - first > KEPT_IDS:
         return
-    cache.words[WORDS * row], cache.words[WORDS * row + 1] = word
-    for each in range(len(ids)):
-        cache.numbers[NUMBERS * row + IDS_AT + each] = ids[each]
-    cache.numbers[NUMBERS * row + COUNT_AT] = len(ids)
-    cache.floats[NUMBERS * row + SCORE_AT], cache.floats[NUMBERS * row + MARGIN_AT] = score, margin
+    words[WORDS * row], words[WORDS * row + 1] = word
+    for each in range(end - first):
+        numbers[NUMBERS * row + IDS_AT + each] = ids[first + each]
+    numbers[NUMBERS * row + COUNT_AT] = end - first
+    floats[NUMBERS * row + SCORE_AT], floats[NUMBERS * row + MARGIN_AT] = score, margin

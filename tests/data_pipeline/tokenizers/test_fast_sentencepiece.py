@@ -1,4 +1,4 @@
-"""The fast engine gives sentencepiece's own ids, on real text and on strings made to break it."""
+"""The fast encoder gives sentencepiece's own ids, on real text and on adversarial strings."""
 
 import io
 import json
@@ -53,11 +53,11 @@ ADVERSARIAL = [
 
 
 LETTERS = sorted(set("".join(ADVERSARIAL))) + [chr(code) for code in range(32, 592)]
-"""Characters of every kind, with spaces in odd places."""
+"""Characters of every kind, with many spaces."""
 
 
 def prose(shared: Path, megabytes: float) -> Iterator[list[str]]:
-    """Sentences of the English and the Chinese books, half of ``megabytes`` of each, in pieces of 20 000."""
+    """Yield sentences of the English and the Chinese books, half of ``megabytes`` of each, in lists of 20,000."""
     for name in ("en/classic_books", "zh/classical_modern"):
         room = megabytes * 5e5
         with pyarrow.input_stream(str(shared / "text" / f"{name}.jsonl.zst"), compression="zstd") as file:
@@ -69,7 +69,7 @@ def prose(shared: Path, megabytes: float) -> Iterator[list[str]]:
 
 
 def assert_equal_ids(tokenizer: Tokenizer, texts: list[str]) -> None:
-    """Row by row, so that a difference names its text."""
+    """Compare row by row, so that a failure shows its text."""
     ours, reference = tokenizer.encode_flat(texts), id_rows(tokenizer._engine.encode(texts), tokenizer.dtype)
     if np.array_equal(ours.values, reference.values) and np.array_equal(ours.offsets, reference.offsets):
         return
@@ -83,8 +83,8 @@ def fast_encoder_of(tokenizer: Tokenizer) -> FastEncoder | None:
     return tokenizer._engine.fast
 
 
-def left_out(tokenizer: Tokenizer, texts: list[str]) -> int:
-    """Texts that the fast engine leaves to sentencepiece."""
+def count_skipped(tokenizer: Tokenizer, texts: list[str]) -> int:
+    """Return the number of texts that the fast encoder leaves to sentencepiece."""
     rows, fast = Ragged.of_bytes(text.encode() for text in texts), fast_encoder_of(tokenizer)
     assert fast is not None
     return len(fast.encode_spans(rows.values, rows.spans, np.ones(len(texts), bool), tokenizer.dtype)[1])
@@ -94,7 +94,7 @@ def left_out(tokenizer: Tokenizer, texts: list[str]) -> int:
     scope="module", params=[(kind, *rest) for kind in ("bpe", "unigram") for rest in product((True, False), repeat=2)]
 )
 def tokenizer(request: pytest.FixtureRequest, sentences: list[str]) -> Tokenizer:
-    """Both kinds, with and without lower case, with and without bytes for unknown characters."""
+    """Both types, with and without lowercase, with and without byte fallback."""
     kind, lowercase, fallback = request.param
     settings = {"kind": kind, "vocabulary_size": 560, "lowercase": lowercase, "byte_fallback": fallback}
     text = [*sentences, *(each for each in ADVERSARIAL if len(each) < 1000)]
@@ -105,8 +105,8 @@ def test_adversarial_strings_have_the_ids_of_sentencepiece(tokenizer: Tokenizer)
     assert_equal_ids(tokenizer, [*ADVERSARIAL, *mixtures(LETTERS, 4000, 1, 40)])
 
 
-def test_strings_of_plain_characters_are_encoded_fast_and_right(tokenizer: Tokenizer) -> None:
-    """Random words of all plain characters, most of them in no piece, and of few, so that ties are common."""
+def test_strings_of_supported_characters_are_encoded_by_the_fast_encoder(tokenizer: Tokenizer) -> None:
+    """Random words of all supported characters, most of them in no piece, and of few, so that ties are common."""
     draw = random.Random(1)
     every = [chr(point) for points in fast_sentencepiece.PLAIN for point in points]
     texts = [
@@ -114,18 +114,18 @@ def test_strings_of_plain_characters_are_encoded_fast_and_right(tokenizer: Token
         for letters in (every, "ab-.", "the ofand")
         for _ in range(3000)
     ]
-    assert left_out(tokenizer, texts) < 0.25 * len(texts)
+    assert count_skipped(tokenizer, texts) < 0.25 * len(texts)
     assert_equal_ids(tokenizer, texts)
 
 
-def test_sentences_have_the_ids_of_sentencepiece_and_are_encoded_fast(
+def test_sentences_have_the_ids_of_sentencepiece_and_are_all_encoded_fast(
     tokenizer: Tokenizer, sentences: list[str]
 ) -> None:
-    assert not left_out(tokenizer, sentences)
+    assert not count_skipped(tokenizer, sentences)
     assert_equal_ids(tokenizer, sentences)
 
 
-def test_what_is_forgotten_is_learned_again(
+def test_words_evicted_from_the_cache_are_encoded_again(
     sentences: list[str], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_sentencepiece, "CACHED_WORDS", 8)
@@ -135,7 +135,7 @@ def test_what_is_forgotten_is_learned_again(
 
 
 def test_near_ties_of_a_unigram_model_are_decided_as_sentencepiece_does() -> None:
-    """Pieces with scores so chosen that many ways to cut a word differ by less than what 32 bits can tell."""
+    """Scores of pieces with which many segmentations of a word differ by less than the rounding of 32 bits."""
     trained = train([f"a b ab ba aab abb {'ab' * n} {'ba' * n}" for n in range(1, 60)], TINY)
     proto = sentencepiece_model_pb2.ModelProto.FromString(trained)  # pyright: ignore[reportAttributeAccessIssue]
     draw = random.Random(2)
@@ -148,7 +148,7 @@ def test_near_ties_of_a_unigram_model_are_decided_as_sentencepiece_does() -> Non
     assert_equal_ids(tokenizer, texts)
 
 
-def test_a_model_of_another_make_is_left_to_sentencepiece(sentences: list[str]) -> None:
+def test_an_unsupported_model_is_left_to_sentencepiece(sentences: list[str]) -> None:
     proto = sentencepiece_model_pb2.ModelProto.FromString(  # pyright: ignore[reportAttributeAccessIssue]
         train(sentences, TokenizerConfig(vocabulary_size=320))
     )

@@ -1,6 +1,5 @@
-"""Tokenizers in transformers' files: the same ids there as here, and the same bytes when they come back."""
+"""Tokenizers in transformers' files: the same ids in transformers, and the same bytes after reading them again."""
 
-import io
 import json
 import unicodedata
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from data_pipeline.tokenizers.sentencepiece_training import train
 from data_pipeline.tokenizers.special_tokens import PIECES
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.given_texts import LETTERS, MERGES, real_texts
+from tests.data_pipeline.tokenizers.auto_tokenizer import auto_tokenizer
 
 TEXTS = [
     "",
@@ -42,7 +42,7 @@ BOOKS = ("Our cat sat by the old door. ", "Le caf\u00e9 est l\u00e0. ", "\u4eca\
 
 @pytest.fixture(scope="module")
 def model(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Train a model with these settings; its file."""
+    """Train a model with these settings and return its file."""
 
     def make(**settings: Any) -> Path:
         size = 640 if settings.get("byte_fallback") else 360
@@ -77,13 +77,6 @@ def words(tmp_path: Path) -> Path:
     return path
 
 
-def loaded(path: Path, model_type: str) -> Any:
-    """What AutoTokenizer makes of a folder with tokenizer and ``config.json``."""
-    transformers = pytest.importorskip("transformers", reason="needs transformers to load what was written")
-    (path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    return transformers.AutoTokenizer.from_pretrained(str(path))
-
-
 def assert_equal_ids(ours: Tokenizer, theirs: Any, texts: list[str]) -> None:
     found = theirs(texts, add_special_tokens=False)["input_ids"]
     for text, ids, expected in zip(texts, found, ours.encode_batch(texts), strict=True):
@@ -110,15 +103,15 @@ def test_a_trained_model_gives_our_ids(
     write_tokenizer(path, tmp_path, "bert", 512)
     unknown = ours.encode("\u9f98")
     assert (ours.special.unk in unknown) != byte_fallback
-    assert_equal_ids(ours, loaded(tmp_path, "bert"), [*TEXTS, *BOOKS, *sentences[:300]])
+    assert_equal_ids(ours, auto_tokenizer(tmp_path, "bert"), [*TEXTS, *BOOKS, *sentences[:300]])
 
 
 @pytest.mark.parametrize("model_type", KINDS)
-def test_what_stands_around_texts(model: Callable[..., Path], tmp_path: Path, model_type: str) -> None:
+def test_special_tokens_around_texts(model: Callable[..., Path], tmp_path: Path, model_type: str) -> None:
     path = model(sentinels=3)
     ours = Tokenizer.load(path)
     special = write_tokenizer(path, tmp_path, model_type, 77)
-    theirs = loaded(tmp_path, model_type)
+    theirs = auto_tokenizer(tmp_path, model_type)
     a, b, (pad, _, cls, sep, mask) = ours.encode("the cat"), ours.encode("our door"), ours.special
     single, pair = theirs("the cat"), theirs("the cat", "our door")
     assert (single["input_ids"], pair["input_ids"]) == {
@@ -143,62 +136,28 @@ def test_a_mask_in_a_text_is_the_mask(model: Callable[..., Path], tmp_path: Path
     path = model()
     ours = Tokenizer.load(path)
     write_tokenizer(path, tmp_path, model_type, None)
-    theirs = loaded(tmp_path, model_type)
+    theirs = auto_tokenizer(tmp_path, model_type)
     assert ours.special.mask is not None
     expected = [*ours.encode("The old"), ours.special.mask, *ours.encode("sat by")]
     assert theirs.encode(f"The old {theirs.mask_token} sat by", add_special_tokens=False) == expected
 
 
-def test_hidden_spans_are_special_tokens(model: Callable[..., Path], tmp_path: Path) -> None:
+def test_sentinels_are_special_tokens(model: Callable[..., Path], tmp_path: Path) -> None:
     path = model(sentinels=3)
     ours = Tokenizer.load(path)
     write_tokenizer(path, tmp_path, "t5", 512)
-    theirs = loaded(tmp_path, "t5")
+    theirs = auto_tokenizer(tmp_path, "t5")
     expected = [*ours.encode("the cat"), ours.sentinels[1], *ours.encode("door")]
     assert theirs.encode("the cat <extra_id_1> door", add_special_tokens=False) == expected
     assert {"<extra_id_0>", "<extra_id_1>", "<extra_id_2>"} <= set(theirs.all_special_tokens)
     assert theirs.decode(expected, skip_special_tokens=True) == "the cat door"
 
 
-def test_one_segment_gives_no_types(model: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_model_of_one_segment_has_no_token_types(model: Callable[..., Path], tmp_path: Path) -> None:
     write_tokenizer(model(), tmp_path, "roberta", 512, segments=1)
-    encoded = loaded(tmp_path, "roberta")("the cat", "our door", return_token_type_ids=True)
+    encoded = auto_tokenizer(tmp_path, "roberta")("the cat", "our door", return_token_type_ids=True)
     assert set(encoded["token_type_ids"]) == {0}
-    assert "token_type_ids" not in loaded(tmp_path, "roberta")("the cat")
-
-
-def model_as_t5s(sentences: list[str]) -> bytes:
-    """A sentencepiece model with the special tokens of T5's, trained elsewhere than here."""
-    import sentencepiece
-
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(sentences),
-        model_writer=model,
-        vocab_size=300,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    return model.getvalue()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"extra_ids": 3},
-        {"additional_special_tokens": [f"<extra_id_{number}>" for number in range(3)]},
-        {"additional_special_tokens": [{"content": f"<extra_id_{number}>"} for number in range(3)]},
-        {"added_tokens_decoder": {str(302 - number): {"content": f"<extra_id_{number}>"} for number in range(3)}},
-    ],
-    ids=lambda settings: next(iter(settings)),
-)
-def test_sentinels_are_found_where_a_folder_tells_of_them(sentences: list[str], tmp_path: Path, settings: dict) -> None:
-    (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert Tokenizer.from_bytes(read_tokenizer(tmp_path), "T5's own").sentinels.tolist() == [302, 301, 300]
+    assert "token_type_ids" not in auto_tokenizer(tmp_path, "roberta")("the cat")
 
 
 def test_an_added_token_that_is_text_is_refused(tmp_path: Path) -> None:
@@ -210,48 +169,13 @@ def test_an_added_token_that_is_text_is_refused(tmp_path: Path) -> None:
         read_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("with_json", [True, False])
-def test_t5s_sentinels_have_the_ids_that_transformers_puts_behind_its_pieces(
-    sentences: list[str], tmp_path: Path, with_json: bool
-) -> None:
-    transformers = pytest.importorskip("transformers")
-    (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
-    theirs = transformers.T5Tokenizer.from_pretrained(tmp_path, extra_ids=7)
-    theirs.save_pretrained(tmp_path)
-    (tmp_path / "spiece.model").write_bytes(model_as_t5s(sentences))
-    if not with_json:
-        (tmp_path / "tokenizer.json").unlink()
-    ours = Tokenizer.from_bytes(read_tokenizer(tmp_path), "T5's own")
-    assert ours.sentinels.tolist() == theirs.convert_tokens_to_ids([f"<extra_id_{number}>" for number in range(7)])
-    assert len(ours) == 307 and ours.sentinels.tolist() == list(range(306, 299, -1))
-    assert ours.special.ids() == {"pad": 0, "unk": 2, "cls": 1, "sep": 1}
-    for text in sentences[:50]:
-        assert [*ours.encode(text), 1] == theirs.encode(text)
-
-
-def test_a_model_as_t5s_own_has_nothing_before_a_text(sentences: list[str], tmp_path: Path) -> None:
-    import sentencepiece
-
-    model = io.BytesIO(model_as_t5s(sentences))
-    path = tmp_path / "spiece.model"
-    path.write_bytes(model.getvalue())
-    ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
-    assert write_tokenizer(path, tmp_path / "there", "t5", None) == ids
-    theirs = loaded(tmp_path / "there", "t5")
-    processor: Any = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())  # pyright: ignore
-    assert theirs.encode(sentences[0]) == [*processor.encode(sentences[0]), 1]
-    assert read_tokenizer(tmp_path / "there") == model.getvalue()
-    with pytest.raises(ConfigError, match=r"spiece\.model: has no cls token .* which a bert needs"):
-        write_tokenizer(path, tmp_path / "other", "bert", None)
-
-
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_word_pieces_go_there_and_back(words: Path, tmp_path: Path, lowercase: bool) -> None:
+def test_word_pieces_are_written_and_read(words: Path, tmp_path: Path, lowercase: bool) -> None:
     given = given_model(TokenizerConfig(model=str(words), lowercase=lowercase))
     assert written_again(given, tmp_path, "bert") == given
     folder = tmp_path / "there"
     assert (folder / "vocab.txt").read_bytes() == words.read_bytes()
-    assert_equal_ids(Tokenizer.from_bytes(given, "given"), loaded(folder, "bert"), TEXTS)
+    assert_equal_ids(Tokenizer.from_bytes(given, "given"), auto_tokenizer(folder, "bert"), TEXTS)
     transformers = pytest.importorskip("transformers")
     assert_equal_ids(
         Tokenizer.from_bytes(given, "given"), transformers.BertTokenizer.from_pretrained(str(folder)), TEXTS
@@ -261,11 +185,11 @@ def test_word_pieces_go_there_and_back(words: Path, tmp_path: Path, lowercase: b
 
 
 @pytest.mark.parametrize("leading_space", [True, False])
-def test_byte_pairs_go_there_and_back(byte_pairs: Path, tmp_path: Path, leading_space: bool) -> None:
+def test_byte_pairs_are_written_and_read(byte_pairs: Path, tmp_path: Path, leading_space: bool) -> None:
     given = given_model(TokenizerConfig(model=str(byte_pairs), leading_space=leading_space))
     assert written_again(given, tmp_path, "roberta") == given
     folder = tmp_path / "there"
-    assert_equal_ids(Tokenizer.from_bytes(given, "given"), loaded(folder, "roberta"), TEXTS)
+    assert_equal_ids(Tokenizer.from_bytes(given, "given"), auto_tokenizer(folder, "roberta"), TEXTS)
     (folder / "tokenizer.json").unlink()
     assert read_tokenizer(folder) == given
 
@@ -274,13 +198,13 @@ def test_robertas_files_give_transformers_ids(byte_pairs: Path) -> None:
     ours = Tokenizer.from_bytes(read_tokenizer(byte_pairs), "RoBERTa's files")
     assert ours.special == (1, 3, 0, 2, len(ours) - 1)
     (byte_pairs / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"}))
-    theirs = loaded(byte_pairs, "roberta")
+    theirs = auto_tokenizer(byte_pairs, "roberta")
     assert type(theirs).__name__ == "RobertaTokenizer"
     assert_equal_ids(ours, theirs, TEXTS)
 
 
 @pytest.mark.parametrize("kind", ["words", "byte_pairs"])
-def test_a_description_stands_alone(words: Path, byte_pairs: Path, tmp_path: Path, kind: str) -> None:
+def test_a_tokenizer_json_needs_no_other_file(words: Path, byte_pairs: Path, tmp_path: Path, kind: str) -> None:
     given = given_model(TokenizerConfig(model=str(words if kind == "words" else byte_pairs), leading_space=False))
     written_again(given, tmp_path, "bert" if kind == "words" else "roberta")
     alone = tmp_path / "alone"
@@ -290,7 +214,7 @@ def test_a_description_stands_alone(words: Path, byte_pairs: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("model_type", KINDS)
-def test_a_trained_model_comes_back_byte_for_byte(model: Callable[..., Path], tmp_path: Path, model_type: str) -> None:
+def test_a_trained_model_is_read_byte_for_byte(model: Callable[..., Path], tmp_path: Path, model_type: str) -> None:
     given = model(kind="bpe").read_bytes()
     assert written_again(given, tmp_path, model_type) == given
     file = (
@@ -338,7 +262,7 @@ def test_unknown_folders_are_refused(model: Callable[..., Path], tmp_path: Path)
         write_tokenizer(model(), tmp_path / "there", "elmo", None)
 
 
-def test_pieces_that_are_numbered_otherwise_are_refused(model: Callable[..., Path], tmp_path: Path) -> None:
+def test_pieces_with_other_ids_are_refused(model: Callable[..., Path], tmp_path: Path) -> None:
     given = model()
     write_tokenizer(given, tmp_path, "bert", None)
     whole = json.loads((tmp_path / "tokenizer.json").read_bytes())
@@ -353,7 +277,7 @@ def test_pieces_that_are_numbered_otherwise_are_refused(model: Callable[..., Pat
         read_tokenizer(alone)
 
 
-def test_other_normalisation_is_refused(words: Path, byte_pairs: Path) -> None:
+def test_unsupported_normalization_is_refused(words: Path, byte_pairs: Path) -> None:
     for folder in (words.parent, byte_pairs):
         whole = json.loads(read_tokenizer(folder))
         (folder / "tokenizer.json").write_text(json.dumps({**whole, "normalizer": {"type": "Prepend", "prepend": "a"}}))
@@ -373,7 +297,7 @@ def test_a_real_model_gets_its_own_ids(tmp_path: Path) -> None:
     assert_equal_ids(ours, transformers.AutoTokenizer.from_pretrained(str(folder)), short)
     assert given == given_model(TokenizerConfig(model=str(folder / "vocab.txt")))
     assert written_again(given, tmp_path, "bert") == given
-    assert_equal_ids(ours, loaded(tmp_path / "there", "bert"), TEXTS)
+    assert_equal_ids(ours, auto_tokenizer(tmp_path / "there", "bert"), TEXTS)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
@@ -384,7 +308,7 @@ def test_real_text_gets_our_ids(shared: Path, tmp_path: Path, kind: Any) -> None
     path = tmp_path / "tokenizer.model"
     path.write_bytes(train(texts[::3], TokenizerConfig(kind=kind, vocabulary_size=5000)))
     write_tokenizer(path, tmp_path / "there", "bert", None)
-    found = loaded(tmp_path / "there", "bert")(texts, add_special_tokens=False)["input_ids"]
+    found = auto_tokenizer(tmp_path / "there", "bert")(texts, add_special_tokens=False)["input_ids"]
     differ = [text for text, a, b in zip(texts, found, Tokenizer.load(path).encode_batch(texts), strict=True) if a != b]
     # Near ties are few, and which there are depends on the release of sentencepiece.
     assert len(differ) <= len(texts) // 5000
@@ -394,5 +318,5 @@ def test_alberts_own_model_gives_our_ids(shared: Path, tmp_path: Path) -> None:
     path = shared / "vectors/albert-30k-spiece.model"
     write_tokenizer(path, tmp_path, "albert", 512)
     texts = [*real_texts(shared / "text/en/classic_books.jsonl.zst", 300_000), *TEXTS]
-    assert_equal_ids(Tokenizer.load(path), loaded(tmp_path, "albert"), texts)
+    assert_equal_ids(Tokenizer.load(path), auto_tokenizer(tmp_path, "albert"), texts)
     assert read_tokenizer(tmp_path) == path.read_bytes()

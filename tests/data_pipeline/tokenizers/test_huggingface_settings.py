@@ -1,6 +1,5 @@
-"""A tokenizer's own settings decide: those in its model, and those in the files beside its vocabulary."""
+"""A tokenizer's own settings are used: those in its model, and those in the files beside its vocabulary."""
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,127 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sentencepiece
 import tokenizers
 
-from configs import parse
 from configs.errors import ConfigError
-from data_pipeline.cleaning.clean import normalize
-from data_pipeline.config import CorpusConfig
 from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.prepare import prepare
-from data_pipeline.ragged import Ragged
-from data_pipeline.random_streams import generator
 from data_pipeline.steps.tokenizer import losses
 from data_pipeline.tokenizers.config import TokenizerConfig
 from data_pipeline.tokenizers.given_model import given_model
 from data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
-from data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
-from data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
 from data_pipeline.tokenizers.sentencepiece_training import train
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_texts import LETTERS, MERGES, random_texts
+from tests.data_pipeline.tokenizers.corpus_config import config
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*"abcdehlot\u00e9", *(f"##{letter}" for letter in "abcdehlot"), "the", "T", "##\u4eca", "\u4eca"]
-
-
-@pytest.fixture(scope="module")
-def suffixed(sentences: list[str]) -> Tokenizer:
-    """Words end in the mark of white space."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(sentences),
-        model_writer=model,
-        vocab_size=320,
-        minloglevel=2,
-        pad_id=3,
-        treat_whitespace_as_suffix=True,
-        control_symbols=["<mask>", "<cls>", "<sep>"],
-    )
-    return Tokenizer.from_bytes(model.getvalue(), "suffixes")
-
-
-def test_words_that_end_in_a_mark_are_hidden_whole(suffixed: Tokenizer, sentences: list[str]) -> None:
-    special = suffixed.special
-    texts = [" ".join(sentences[start : start + 8]) for start in range(0, 800, 8)]
-    ids = [[special.cls, *suffixed.encode(each), special.sep] for each in texts]
-    lengths = [len(each) for each in ids]
-    rows = Ragged(np.array([token for each in ids for token in each], np.uint16), np.append(0, np.cumsum(lengths)))
-    config = CorruptConfig(kind="masked_words", mask_probability=0.3, mask_share=1.0, random_share=0.0)
-    found = corrupt(rows, config, Vocabulary.of(suffixed), generator(1, "test"))
-    hidden = np.zeros(len(rows.values), bool)
-    hidden[found.positions.values + np.repeat(rows.offsets[:-1], found.positions.lengths)] = True
-    words = 0
-    for row, text in enumerate(texts):
-        tokens = ids[row][1:-1]
-        ends = [place for place, token in enumerate(tokens, 1) if suffixed.piece(token).endswith("\u2581")]
-        assert len(ends) == len(text.split()), "a word is what stands between white space"
-        mine = hidden[rows.offsets[row] + 1 : rows.offsets[row + 1] - 1]
-        whole = [mine[start:stop] for start, stop in zip([0, *ends], ends, strict=False)]
-        assert all(each.all() or not each.any() for each in whole), text
-        words += sum(bool(each.all()) for each in whole)
-    assert words > 300
-
-
-def test_a_dataset_of_words_that_end_in_a_mark_is_verified(suffixed: Tokenizer, corpus: Path, tmp_path: Path) -> None:
-    path = tmp_path / "suffixes.model"
-    assert isinstance(suffixed._engine, SentencePieceEngine)
-    path.write_bytes(suffixed._engine.serialized_model_proto())
-    prepare(config(tmp_path / "dataset", corpus, path, "full_sentences", "masked_ngrams"), tmp_path / "dataset")
-    verify(tmp_path / "dataset")
-    with pytest.raises(ConfigError, match=r"suffixes\.model: has treat_whitespace_as_suffix, which .* cannot do"):
-        write_tokenizer(path, tmp_path / "there", "bert", None)
-
-
-def config(output: Path, corpus: Path, model: Path, segment: str, kind: str) -> CorpusConfig:
-    values = {
-        "output": str(output),
-        "source": {"kind": "json_lines", "paths": [str(corpus)], "limit_megabytes": 0.05},
-        "clean": {"minimum_letter_share": 0.2},
-        "tokenizer": {"model": str(model)},
-        "segment": {"kind": segment, "sequence_length": 64},
-        "corrupt": {"kind": kind},
-        "workers": {"count": 1},
-    }
-    return parse(values, CorpusConfig, "the test's corpus")
-
-
-@pytest.mark.parametrize("kind", ["unigram", "bpe"])
-@pytest.mark.parametrize("fallback", [True, False])
-def test_a_text_without_a_mark_before_it_has_sentencepieces_ids(kind: str, fallback: bool) -> None:
-    """As sentences have them that follow another one without a space."""
-    texts = [text for each in random_texts(800, 5) for text in normalize(each, "NFC").text.split("\n") if text]
-    settings = {"kind": kind, "vocabulary_size": 1300, "byte_fallback": fallback, "lowercase": False}
-    model = train(texts, TokenizerConfig.model_validate(settings))
-    tokenizer, proto = Tokenizer.from_bytes(model, "the test's"), model_proto(model)
-    proto.normalizer_spec.add_dummy_prefix = False
-    library: Any = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())  # pyright: ignore
-    assert isinstance(tokenizer._engine, SentencePieceEngine)
-    rows, fast = Ragged.of_bytes(text.encode() for text in texts), tokenizer._engine.fast
-    assert fast is not None
-    ids, left = fast.encode_spans(rows.values, rows.spans, np.zeros(len(texts), bool), tokenizer.dtype)
-    compared = sorted({*range(len(texts))} - {*left.tolist()})
-    assert len(compared) > 300
-    for row in compared:
-        assert ids.values[ids.offsets[row] : ids.offsets[row + 1]].tolist() == library.encode(texts[row]), texts[row]
-
-
-def test_pieces_that_are_never_made_replace_nothing(sentences: list[str]) -> None:
-    proto = model_proto(train(sentences, TokenizerConfig(vocabulary_size=320)))
-    normal = next(token for token, piece in enumerate(proto.pieces) if piece.type == NORMAL and len(piece.piece) > 3)
-    proto.pieces[normal].type = proto.pieces[normal].Type.Value("UNUSED")
-    tokenizer = Tokenizer.from_bytes(proto.SerializeToString(), "one piece less")
-    assert normal not in tokenizer.ordinary
-
-
-def test_a_listed_mask_is_no_mask_in_a_text(sentences: list[str]) -> None:
-    proto = model_proto(train(sentences, TokenizerConfig(vocabulary_size=320)))
-    proto.pieces[4].type = proto.pieces[4].Type.Value("USER_DEFINED")
-    tokenizer = Tokenizer.from_bytes(proto.SerializeToString(), "a listed mask")
-    assert tokenizer.special.mask == 4 and 4 not in tokenizer.encode("the [MASK] of")
 
 
 @pytest.fixture
@@ -153,7 +48,7 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def library(folder: Path) -> dict[str, Any]:
-    """What a folder's tokenizer.json would say."""
+    """Return the tokenizer.json of a folder's vocabulary files."""
     return json.loads(given_model(TokenizerConfig(model=str(folder))))
 
 
@@ -171,7 +66,7 @@ WORD_SETTINGS: list[tuple[dict[str, Any], str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("settings", "text", "pieces"), WORD_SETTINGS)
-def test_settings_beside_a_vocabulary_are_obeyed(words: Path, settings: dict, text: str, pieces: list[str]) -> None:
+def test_settings_beside_a_vocabulary_are_used(words: Path, settings: dict, text: str, pieces: list[str]) -> None:
     write(words, "tokenizer_config.json", settings)
     for path in (words, words / "vocab.txt"):
         tokenizer = Tokenizer.load(path)
@@ -179,7 +74,7 @@ def test_settings_beside_a_vocabulary_are_obeyed(words: Path, settings: dict, te
 
 
 @pytest.mark.parametrize(("settings", "text", "pieces"), WORD_SETTINGS)
-def test_a_json_beside_a_vocabulary_is_obeyed(words: Path, settings: dict, text: str, pieces: list[str]) -> None:
+def test_a_json_beside_a_vocabulary_is_used(words: Path, settings: dict, text: str, pieces: list[str]) -> None:
     names = {"do_lower_case": "lowercase", "tokenize_chinese_chars": "handle_chinese_chars"}
     whole = library(words)
     whole["normalizer"] |= {names.get(key, key): value for key, value in settings.items()}
@@ -189,7 +84,7 @@ def test_a_json_beside_a_vocabulary_is_obeyed(words: Path, settings: dict, text:
         assert [tokenizer.piece(token) for token in tokenizer.encode(text)] == pieces
 
 
-def test_another_prefix_of_what_continues_a_word(words: Path) -> None:
+def test_another_continuing_subword_prefix(words: Path) -> None:
     rows = (words / "vocab.txt").read_text(encoding="utf-8").replace("##", "@@")
     (words / "vocab.txt").write_text(rows, encoding="utf-8", newline="")
     with pytest.raises(ConfigError, match=r"vocab\.txt: has no piece that begins with '##', but 10 with '@@'"):
@@ -261,7 +156,7 @@ REFUSED: list[tuple[str, Change, str]] = [
 
 
 @pytest.mark.parametrize(("folder", "change", "sentence"), REFUSED, ids=[sentence for _, _, sentence in REFUSED])
-def test_what_a_json_asks_for_and_is_not_done_is_refused(
+def test_unsupported_settings_of_a_json_are_refused(
     words: Path, pairs: Path, folder: str, change: Change, sentence: str
 ) -> None:
     path = {"words": words, "pairs": pairs}[folder]
@@ -284,7 +179,7 @@ def test_what_a_json_asks_for_and_is_not_done_is_refused(
         ("pairs", "tokenizer_config.json", {"added_tokens_decoder": {"264": {"content": "  "}}}, "adds '  '"),
     ],
 )
-def test_settings_without_a_counterpart_are_refused(
+def test_unsupported_settings_are_refused(
     words: Path, pairs: Path, folder: str, file: str, values: dict, sentence: str
 ) -> None:
     path = {"words": words, "pairs": pairs}[folder]
@@ -293,7 +188,7 @@ def test_settings_without_a_counterpart_are_refused(
         Tokenizer.load(path)
 
 
-def test_a_case_that_is_asked_for_must_be_that_of_the_files(words: Path) -> None:
+def test_lowercase_must_agree_with_the_files(words: Path) -> None:
     write(words, "tokenizer_config.json", {"do_lower_case": False})
     with pytest.raises(ConfigError, match=r"keeps case, but tokenizer\.lowercase is true; leave tokenizer\.lowercase"):
         given_model(TokenizerConfig(model=str(words), lowercase=True))
@@ -302,7 +197,7 @@ def test_a_case_that_is_asked_for_must_be_that_of_the_files(words: Path) -> None
     )
 
 
-def test_added_special_tokens_have_their_ids_and_stand_for_no_text(words: Path, tmp_path: Path) -> None:
+def test_added_special_tokens_have_their_ids_and_are_not_text(words: Path, tmp_path: Path) -> None:
     size = len(SPECIAL) + len(WORDS)
     write(words, "added_tokens.json", {"[E1]": size})
     write(words, "tokenizer_config.json", {"additional_special_tokens": ["[E1]"]})
@@ -341,7 +236,7 @@ def test_clips_files_give_clips_ids(clip: Path) -> None:
         Tokenizer.load(clip)
 
 
-def test_a_json_decides_how_byte_pairs_are_cut(pairs: Path) -> None:
+def test_the_pre_tokenizer_of_a_json_is_used(pairs: Path) -> None:
     whole = library(pairs)
     split = {"type": "Split", "pattern": {"Regex": r"\p{N}|\s?\p{L}+"}, "behavior": "Isolated", "invert": False}
     plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -358,8 +253,8 @@ def test_a_json_decides_how_byte_pairs_are_cut(pairs: Path) -> None:
         Tokenizer.load(pairs)
 
 
-def test_line_breaks_and_indentation_reach_byte_pairs(pairs: Path, tmp_path: Path, capsys: Any) -> None:
-    """In rows that may be cut anywhere; elsewhere it is said that they are lost."""
+def test_line_breaks_and_indentation_are_kept_with_byte_pairs(pairs: Path, tmp_path: Path, capsys: Any) -> None:
+    """In rows that may be cut anywhere; with other rows a warning says that they are lost."""
     code = (
         "The first words of it.\n\n\ndef the(he):\n    if he:\n\treturn 1\n\n    return 2\n\nThe last words of the text"
     )
@@ -373,8 +268,8 @@ def test_line_breaks_and_indentation_reach_byte_pairs(pairs: Path, tmp_path: Pat
     assert "not kept of the text" not in capsys.readouterr().out
     verify(output)
     elsewhere = rules.model_copy(update={"segment": rules.segment.model_copy(update={"kind": "full_sentences"})})
-    said = losses(elsewhere, Tokenizer.load(pairs))
-    assert said == ["indentation and repeated line breaks (clean.white_space)"]
+    listed = losses(elsewhere, Tokenizer.load(pairs))
+    assert listed == ["indentation and repeated line breaks (clean.white_space)"]
     dataset = open_dataset(tmp_path / "contiguous", verify=False)
     tokenizer = Tokenizer.load(dataset.tokenizer_path)
     columns = dataset.split("train").take(np.arange(dataset.split("train").rows))
@@ -389,7 +284,7 @@ def test_line_breaks_and_indentation_reach_byte_pairs(pairs: Path, tmp_path: Pat
         assert any(all(part in text for part in parts) and sum(map(len, parts)) == len(text) for text in texts)
 
 
-def test_what_a_tokenizer_does_not_keep_is_said(words: Path, pairs: Path, tokenizer: Tokenizer) -> None:
+def test_losses_of_a_tokenizer_are_listed(words: Path, pairs: Path, tokenizer: Tokenizer) -> None:
     assert Tokenizer.load(pairs).losses == []
     assert Tokenizer.load(words).losses == [
         "line breaks and indentation",
@@ -406,31 +301,6 @@ def test_what_a_tokenizer_does_not_keep_is_said(words: Path, pairs: Path, tokeni
     ]
 
 
-@pytest.mark.parametrize("by_json", [True, False])
-@pytest.mark.parametrize("keep_accents", [True, False])
-def test_alberts_folding_is_done(sentences: list[str], tmp_path: Path, by_json: bool, keep_accents: bool) -> None:
-    transformers = pytest.importorskip("transformers", reason="needs transformers to compare with")
-    model, text = io.BytesIO(), [*sentences, *["caf\u00e9 cafe na\u00efve naive"] * 50]
-    names = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": SPECIAL[2:]}
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(each.lower() for each in text),
-        model_writer=model,
-        vocab_size=320,
-        minloglevel=2,
-        **names,
-    )
-    (tmp_path / "spiece.model").write_bytes(model.getvalue())
-    theirs = transformers.AlbertTokenizer.from_pretrained(str(tmp_path), keep_accents=keep_accents)
-    theirs.save_pretrained(str(tmp_path))
-    (tmp_path / "spiece.model").write_bytes(model.getvalue())
-    if not by_json:
-        (tmp_path / "tokenizer.json").unlink()
-    ours = Tokenizer.from_bytes(read_tokenizer(tmp_path), "ALBERT's kind")
-    for each in ["The CAF\u00c9 is na\u00efve", "``Cafe'' \uff21 \u00c5", "e\u0301 E\u0301", *sentences[:100]]:
-        assert ours.encode(each) == theirs.encode(each, add_special_tokens=False), each
-    assert "capital letters" in ours.losses and ("accents" in ours.losses) != keep_accents
-
-
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "added_tokens.json"])
 @pytest.mark.parametrize(
     "values",
@@ -442,7 +312,7 @@ def test_alberts_folding_is_done(sentences: list[str], tmp_path: Path, by_json: 
     ],
 )
 @pytest.mark.parametrize("folder", ["words", "pairs", "pieces"])
-def test_files_of_other_values_are_refused_in_a_sentence(
+def test_files_with_invalid_values_are_refused(
     words: Path, pairs: Path, tmp_path: Path, sentences: list[str], folder: str, name: str, values: dict
 ) -> None:
     path = {"words": words, "pairs": pairs, "pieces": tmp_path}[folder]

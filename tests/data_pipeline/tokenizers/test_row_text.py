@@ -1,5 +1,5 @@
-"""Rows are their text: for every kind of tokenizer and in every script the ids of neighbouring sentences are those that
-the tokenizer's own library gives the text that they are in, and decode to it."""
+"""For every kind of tokenizer and script, the concatenated ids of neighboring sentences are those that the tokenizer's
+own library gives the whole text, and decode to it."""
 
 import io
 import json
@@ -62,15 +62,15 @@ class Kind(NamedTuple):
     ids: Callable[[str], list[int]]
     """The library's."""
     spans: Callable[[str], list[tuple[int, int]]]
-    """Where the library's tokens lie, in characters."""
+    """Spans of the library's tokens, in characters."""
     cut: Callable[[int, int], Iterable[int]]
     """(end of a sentence, start of the next) -> where a document may be cut between them."""
     scores: list[float] | None
     """Of the pieces of a unigram model."""
     shown: Callable[[str], str]
-    """What is left of a text in its ids, without white space at its ends."""
+    """The text that the ids of a text decode to, without white space at its ends."""
     loses_space: bool = False
-    """A word that ends with a sentence may be none in the whole, and then has a space more."""
+    """A word that ends with a sentence may continue in the whole text, and then has another space."""
 
 
 def clean(texts: list[str]) -> list[str]:
@@ -166,7 +166,7 @@ def gpt2(folder: Path, training: list[str], leading: bool | None = None) -> tupl
 
 
 def by_json(folder: Path, training: list[str], cuts: list[Any], **model: Any) -> tuple[Any, TokenizerConfig]:
-    """A ``tokenizer.json`` of byte-level BPE whose texts are cut otherwise than GPT-2's."""
+    """A ``tokenizer.json`` of byte-level BPE with another pre-tokenizer than GPT-2's."""
     library = tokenizers.Tokenizer(models.BPE(**model))
     library.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     library.decoder = decoders.ByteLevel()
@@ -215,15 +215,15 @@ class Encoded(NamedTuple):
 
     text: str
     sentences: list[tuple[int, int]]
-    """Where they lie, in characters."""
+    """Their spans, in characters."""
     ids: list[list[int]]
     """Of each sentence."""
     whole: list[int]
-    """Of the document, where sentences do not matter."""
+    """Of the document encoded as a whole."""
 
 
 def encoded(tokenizer: Tokenizer, texts: list[str]) -> Iterator[Encoded]:
-    """All documents as one group of the pipeline's, which is what its loops work on."""
+    """Encode all documents as one group of the pipeline."""
     rows = Ragged.of_bytes(text.encode() for text in texts)
     found = find_sentences(rows)
     ids, counts = tokenizer.encode_documents(rows.values, rows.offsets, found)
@@ -259,15 +259,15 @@ def after_space(stop: int, start: int) -> Iterable[int]:
 
 
 def crosses(kind: Kind, found: Encoded) -> bool:
-    """Whether a token of the library's reaches from one sentence into another."""
+    """Return whether a token of the library extends over two sentences."""
     spans = kind.spans(found.text)
     inner = {place for start, stop in spans for place in range(start + 1, stop)}
     return any(inner.issuperset(kind.cut(one[1], other[0])) for one, other in pairwise(found.sentences))
 
 
 def same(kind: Kind, ours: list[int], library: list[int]) -> bool:
-    """Equal, or of a unigram model two ways to cut the text whose scores are the same but for rounding: the library
-    decides between those by sums over all that it is given at once."""
+    """Return whether ids are equal, or two segmentations of a unigram model whose scores differ by rounding only: the
+    library chooses between those by sums over the whole text that it encodes."""
     if ours == library or kind.scores is None:
         return ours == library
     pair = [sum(kind.scores[token] for token in ids) for ids in (ours, library)]
@@ -277,7 +277,7 @@ def same(kind: Kind, ours: list[int], library: list[int]) -> bool:
 
 
 def check(kind: Kind, texts: list[str]) -> int:
-    """Hold each document to the library -> those whose sentences have the library's ids of the whole too."""
+    """Compare each document with the library and return those whose sentences have the library's ids of the whole."""
     draw, alike = random.Random(3), 0
     for found in encoded(kind.tokenizer, texts):
         text, library = found.text, kind.ids(found.text)

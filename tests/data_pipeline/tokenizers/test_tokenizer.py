@@ -19,7 +19,7 @@ def test_equal_text_gives_equal_bytes(sentences: list[str], kind: str) -> None:
     assert train(sentences[:1500], config) == train(iter(sentences[:1500]), config)
 
 
-def test_special_tokens_have_the_first_ids_and_are_never_read_from_text(tokenizer: Tokenizer) -> None:
+def test_special_tokens_have_the_first_ids_and_are_never_made_from_text(tokenizer: Tokenizer) -> None:
     assert tokenizer.special == Special(0, 1, 2, 3, 4)
     assert [tokenizer.piece(token) for token in tokenizer.special.ids().values()] == list(PIECES.values())
     assert not set(tokenizer.encode("[CLS] [MASK] a [SEP]")) & {0, 2, 3, 4}
@@ -27,12 +27,12 @@ def test_special_tokens_have_the_first_ids_and_are_never_read_from_text(tokenize
     assert len(tokenizer.ordinary) == len(tokenizer) - 5
 
 
-def test_text_survives_in_lower_case(tokenizer: Tokenizer, sentences: list[str]) -> None:
+def test_text_is_decoded_in_lowercase(tokenizer: Tokenizer, sentences: list[str]) -> None:
     assert tokenizer.decode(tokenizer.encode(sentences[0])) == sentences[0].lower()
     assert tokenizer.encode_batch(sentences[:5]) == [tokenizer.encode(sentence) for sentence in sentences[:5]]
 
 
-def test_case_is_kept_when_asked_for(sentences: list[str]) -> None:
+def test_a_cased_model_keeps_case(sentences: list[str]) -> None:
     cased = Tokenizer.from_bytes(train(sentences, TokenizerConfig(vocabulary_size=320, lowercase=False)), "cased")
     assert cased.decode(cased.encode(sentences[0])) == sentences[0]
 
@@ -56,7 +56,7 @@ def test_in_chinese_each_piece_is_a_word() -> None:
     assert tokenizer.starts_word[ids].all()
 
 
-def test_a_model_from_elsewhere_is_used_by_its_own_names(sentences: list[str], tmp_path: Path) -> None:
+def test_a_published_models_special_tokens_are_found_by_their_names(sentences: list[str], tmp_path: Path) -> None:
     options = {"vocab_size": 300, "minloglevel": 2, "pad_id": 3, "control_symbols": ["<mask>", "<cls>", "<sep>"]}
     prefix = tmp_path / "given"
     sentencepiece.SentencePieceTrainer.Train(sentence_iterator=iter(sentences), model_prefix=str(prefix), **options)
@@ -79,7 +79,7 @@ def test_a_model_without_a_mask_is_refused(sentences: list[str], tmp_path: Path)
         Tokenizer.load(prefix.with_suffix(".model"))
 
 
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.model").write_bytes(b"nonsense")
     with pytest.raises(ConfigError, match=r"x.model: is not a sentencepiece model"):
         Tokenizer.load(tmp_path / "x.model")
@@ -87,6 +87,6 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "y.model")
 
 
-def test_too_little_text_for_the_vocabulary_is_said_so() -> None:
+def test_too_little_text_for_the_vocabulary_is_refused() -> None:
     with pytest.raises(CorpusError, match=r"too small for tokenizer\.vocabulary_size 8192"):
         train(["a few words only"], TokenizerConfig())

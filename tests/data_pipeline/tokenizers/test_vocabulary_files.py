@@ -1,4 +1,4 @@
-"""BERT's and GPT-2's vocabulary files: the ids of their own tokenizers, in datasets as everywhere else."""
+"""BERT's and GPT-2's vocabulary files give the ids of their own tokenizers, also in datasets."""
 
 import json
 import re
@@ -109,7 +109,7 @@ def test_real_text_gets_gpt2s_ids(shared: Path, books: str, leading_space: bool)
     assert_equal_ids(ours, gpt2(shared / "vectors", leading_space), texts)
 
 
-def test_the_ids_are_those_that_the_files_say(vocabulary: Path) -> None:
+def test_ids_are_those_of_the_files(vocabulary: Path) -> None:
     tokenizer = given(vocabulary)
     assert tokenizer.special == Special(0, 1, 2, 3, 4)
     assert [tokenizer.piece(token) for token in tokenizer.encode("The unable")] == ["the", "un", "##able"]
@@ -128,7 +128,7 @@ def test_text_never_makes_a_special_token(vocabulary: Path, byte_pairs: Path) ->
     assert pairs.ordinary.tolist() == list(range(259))
 
 
-def test_bytes_say_which_engine_reads_them(vocabulary: Path, byte_pairs: Path, tmp_path: Path) -> None:
+def test_the_content_of_a_file_chooses_its_engine(vocabulary: Path, byte_pairs: Path, tmp_path: Path) -> None:
     for path in (vocabulary, byte_pairs):
         model = given_model(TokenizerConfig(model=str(path)))
         assert model == given_model(TokenizerConfig(model=str(path)))
@@ -157,7 +157,7 @@ def test_inspect_shows_spaces_and_no_marks(vocabulary: Path, byte_pairs: Path) -
     assert [pairs.shown(token) for token in pairs.encode("the he")] == [(True, "the"), (True, ""), (False, "he")]
 
 
-def test_text_comes_back_from_byte_pairs(byte_pairs: Path) -> None:
+def test_byte_pairs_decode_to_the_text(byte_pairs: Path) -> None:
     exact = given(byte_pairs, leading_space=False)
     for text in ADVERSARIAL:
         assert exact.decode(exact.encode(text)) == text
