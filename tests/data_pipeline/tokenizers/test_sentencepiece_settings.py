@@ -9,7 +9,7 @@ import pytest
 import sentencepiece
 
 from configs.errors import ConfigError
-from data_pipeline.cleaning.clean import normalise
+from data_pipeline.cleaning.clean import normalize
 from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.prepare import prepare
 from data_pipeline.ragged import Ragged
@@ -79,7 +79,7 @@ def test_a_dataset_of_words_that_end_in_a_mark_is_verified(suffixed: Tokenizer, 
 @pytest.mark.parametrize("fallback", [True, False])
 def test_a_text_without_a_mark_before_it_has_sentencepieces_ids(kind: str, fallback: bool) -> None:
     """Sentences that follow another one without a space are encoded so."""
-    texts = [text for each in random_texts(800, 5) for text in normalise(each, "NFC").text.split("\n") if text]
+    texts = [text for each in random_texts(800, 5) for text in normalize(each, "NFC").text.split("\n") if text]
     settings = {"kind": kind, "vocabulary_size": 1300, "byte_fallback": fallback, "lowercase": False}
     model = train(texts, TokenizerConfig.model_validate(settings))
     tokenizer, proto = Tokenizer.from_bytes(model, "the test's"), model_proto(model)
