@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from configs.errors import SesameError
 from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.model_folder import INDEX, WHOLE
+from pretrain.huggingface.model_folder import INDEX, WEIGHTS
 from pretrain.huggingface.to_hf import export
 from tests.fuzz import mutators
 
@@ -39,11 +39,11 @@ class Given(NamedTuple):
 
 
 def _sharded(folder: Path) -> None:
-    tensors = load_file(folder / WHOLE)
+    tensors = load_file(folder / WEIGHTS)
     files = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
     for file in set(files.values()):
         save_file({name: tensors[name] for name in files if files[name] == file}, folder / file)
-    (folder / WHOLE).unlink()
+    (folder / WEIGHTS).unlink()
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": files}))
 
 

@@ -1,4 +1,4 @@
-"""What is exported works in transformers' pipelines and says there what it says here."""
+"""Exported models give the same answers in transformers' pipelines as in Sesame."""
 
 from collections.abc import Callable
 from pathlib import Path
