@@ -1,4 +1,4 @@
-"""Every shipped configuration file loads as its class, and refuses what it does not know."""
+"""Every configuration file under configs/ loads as its class and refuses unknown keys."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pretrain.config import RunConfig
 
 FOLDER = Path(configs.__file__).parent
 KINDS = {"corpus": CorpusConfig, "pretrain": RunConfig, "evaluation": EvaluationConfig}
-"""By folder."""
+"""Folder -> class of its files."""
 SHIPPED = sorted(FOLDER.rglob("*.toml"))
 
 
@@ -20,19 +20,19 @@ def name(path: Path) -> str:
     return path.relative_to(FOLDER).as_posix()
 
 
-def test_each_folder_ships_something() -> None:
+def test_each_folder_has_files() -> None:
     assert {path.parent.name for path in SHIPPED} == set(KINDS)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_it_loads_and_survives_a_round_trip(path: Path) -> None:
+def test_it_loads_and_dumps(path: Path) -> None:
     kind = KINDS[path.parent.name]
     config = configs.load(path, kind)
     assert configs.parse(configs.dump(config), kind, "dump") == config
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_it_begins_with_what_it_is_for(path: Path) -> None:
+def test_it_begins_with_a_comment(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
 
 

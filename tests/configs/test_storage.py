@@ -1,4 +1,4 @@
-"""Files and folders that are complete as soon as they can be seen."""
+"""Atomic files and folders."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from configs import storage
 
 
 class Stopped(BaseException):
-    """As abrupt as a signal."""
+    """Not a subclass of Exception, as KeyboardInterrupt."""
 
 
 def test_a_file_is_replaced_when_it_is_finished(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_file_is_replaced_when_it_is_finished(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_fault_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+def test_an_exception_keeps_the_previous_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(Stopped), storage.atomic_file(path) as file:
@@ -33,7 +33,7 @@ def test_a_fault_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_visible_when_it_is_finished(tmp_path: Path) -> None:
+def test_a_folder_appears_when_it_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder"
     with storage.atomic_directory(path) as partial:
         (partial / "part").mkdir()
@@ -43,14 +43,14 @@ def test_a_folder_is_visible_when_it_is_finished(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["folder"]
 
 
-def test_a_fault_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_an_exception_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(Stopped), storage.atomic_directory(tmp_path / "new" / "folder") as partial:
         (partial / "file").write_text("half")
         raise Stopped
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_holds_something_is_kept(tmp_path: Path) -> None:
+def test_a_nonempty_folder_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     with pytest.raises(OSError, match="not empty"), storage.atomic_directory(path):
         path.mkdir()
@@ -58,7 +58,7 @@ def test_a_folder_that_holds_something_is_kept(tmp_path: Path) -> None:
     assert [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")] == ["folder", "folder/mine"]
 
 
-def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: (order.append("sync"), fsync(number))[1])

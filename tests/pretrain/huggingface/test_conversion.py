@@ -1,5 +1,5 @@
-"""Exported models compute the same in transformers with padding as in Sesame with packing (hidden states, logits, loss and
-gradients), and export then import gives the same bytes."""
+"""Exported models compute the same with padding in transformers as with packing in Sesame (hidden states, logits, loss
+and gradients), and export then import gives the same bytes."""
 
 from collections.abc import Callable
 from pathlib import Path
