@@ -50,6 +50,9 @@ def _sharded(folder: Path) -> None:
 def _sentencepiece(folder: Path) -> None:
     (folder / "vocab.txt").unlink()
     written = io.BytesIO()
+    special: dict[str, Any] = {}
+    for number, (role, piece) in enumerate(zip(("pad", "unk", "bos", "eos"), random_models.PIECES, strict=False)):
+        special |= {f"{role}_id": number, f"{role}_piece": piece}
     sentencepiece.SentencePieceTrainer.train(  # type: ignore[attr-defined]
         sentence_iterator=iter(["abcdefghij klmnop", "ponml kjihg fedcba"]),
         model_writer=written,
@@ -58,13 +61,7 @@ def _sentencepiece(folder: Path) -> None:
         hard_vocab_limit=False,
         control_symbols=["[MASK]"],
         minloglevel=2,
-        **{
-            f"{role}_{what}": value
-            for number, (role, piece) in enumerate(
-                zip(("pad", "unk", "bos", "eos"), random_models.PIECES, strict=False)
-            )
-            for what, value in (("id", number), ("piece", piece))
-        },
+        **special,
     )
     (folder / "tokenizer.model").write_bytes(written.getvalue())
 
@@ -160,10 +157,10 @@ def attempt(seed: int, models: list[Model], folder: Path) -> str:
         return "read, but not by transformers"
     columns = reference.columns(seed)
     try:
-        wanted = reference.theirs(other, columns)
+        wanted = reference.transformers_outputs(other, columns)
     except (RuntimeError, IndexError, ValueError):
         return "read, but not computed by transformers"
-    found = reference.ours(reference.learner(folder / "checkpoint"), columns)
+    found = reference.sesame_outputs(reference.learner(folder / "checkpoint"), columns)
     for name in wanted.keys() & found.keys():
         if torch.isfinite(wanted[name]).all():
             difference = (found[name] - wanted[name]).abs().max() / wanted[name].abs().max().clamp(min=1e-6)

@@ -27,8 +27,8 @@ Drawn = Callable[..., Learner]
 LENGTHS, TARGET_LENGTHS = [9, 9, 9, 9, 17, 18, 40], [5, 3, 8, 8, 8, 2, 11]
 ENCODER = {**family_runs.EXCHANGED, "vocabulary_multiple": 7}
 MODERN = {**ENCODER, **family_runs.MODERNBERT, "rotary_base": 160_000.0, "norm_epsilon": 1e-5}
-BOTH = family_runs.EXCHANGED_STACKS
-SWITCH = {**BOTH, "experts": 3, "evaluation_capacity_factor": 100.0}
+ENCODER_DECODER = family_runs.EXCHANGED_STACKS
+SWITCH = {**ENCODER_DECODER, "experts": 3, "evaluation_capacity_factor": 100.0}
 PAIRS, MASKED = ("masked_lm", "sentence_pairs"), ("masked_lm",)
 SPARSE = ("span_corruption", "expert_balance")
 
@@ -50,11 +50,11 @@ CASES = [
     Case("AlbertForPreTraining", "albert", {**ENCODER, "embedding_width": 16}, PAIRS),
     Case("AlbertForMaskedLM", "albert", {**ENCODER, "embedding_width": 16}, MASKED),
     Case("GPT2LMHeadModel", "gpt", {**ENCODER, "feed_forward_width": 96}, ("causal_lm",)),
-    Case("T5ForConditionalGeneration", "t5", {**BOTH, "decoder_layers": 3}, ("span_corruption",)),
+    Case("T5ForConditionalGeneration", "t5", {**ENCODER_DECODER, "decoder_layers": 3}, ("span_corruption",)),
     Case(
         "T5ForConditionalGeneration",
         "t5",
-        {**BOTH, "gated": True, "tied": False, "activation": "gelu_tanh"},
+        {**ENCODER_DECODER, "gated": True, "tied": False, "activation": "gelu_tanh"},
         ("span_corruption",),
     ),
     Case("SwitchTransformersForConditionalGeneration", "switch", SWITCH, SPARSE),
@@ -72,13 +72,13 @@ def counterpart_of(case: Case) -> Counterpart:
     )
 
 
-def made(drawn: Drawn, case: Case, folder: Path) -> Learner:
+def make_learner(drawn: Drawn, case: Case, folder: Path) -> Learner:
     """Return the case's learner, with its checkpoint in ``folder``."""
     # T5's attention scores are not scaled; in untied models neither are the logits, and rounding dominates gradients.
     return drawn(folder, case.family, case.model, case.objectives, 0.1 if case.model.get("gated") else 0.2)
 
 
-def theirs(architecture: str, folder: Path) -> Any:
+def load_transformers(architecture: str, folder: Path) -> Any:
     kind = getattr(transformers, architecture)
     model, report = kind.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
     assert not any(report.values()), report
@@ -145,18 +145,18 @@ def denominators(columns: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def same(ours: torch.Tensor, other: torch.Tensor) -> None:
+def assert_close(ours: torch.Tensor, other: torch.Tensor) -> None:
     torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)
 
 
-def same_logits(ours: Learner, encoded: Any, batch: Any, reference: Any, labels: torch.Tensor) -> None:
+def assert_logits_close(ours: Learner, encoded: Any, batch: Any, reference: Any, labels: torch.Tensor) -> None:
     """Compare the logits at all labels, for objectives that predict tokens."""
-    there = reference.get("prediction_logits", reference.get("logits"))
+    expected = reference.get("prediction_logits", reference.get("logits"))
     for objective in ours.objectives.values():
         if objective.label_column == "next_labels":
-            there, labels = there[:, :-1], labels[:, 1:]
+            expected, labels = expected[:, :-1], labels[:, 1:]
         if objective.predicts_tokens:
-            same(objective.logits(encoded, batch), there[labels != -100])
+            assert_close(objective.logits(encoded, batch), expected[labels != -100])
 
 
 def gradients(other: Any, case: Case, ours: Learner) -> dict[str, torch.Tensor]:
@@ -172,10 +172,10 @@ def gradients(other: Any, case: Case, ours: Learner) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.architecture}-{len(case.model)}")
 def test_transformers_computes_the_same(case: Case, drawn: Drawn, tmp_path: Path) -> None:
-    ours = made(drawn, case, tmp_path / "checkpoint")
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     written = export(tmp_path / "checkpoint", tmp_path / "model")
     assert written.architecture == case.architecture
-    other = theirs(case.architecture, tmp_path / "model")
+    other = load_transformers(case.architecture, tmp_path / "model")
     columns = rows(LENGTHS, TARGET_LENGTHS)
     batch = assemble(columns, ours.reads, denominators(columns))
     given = inputs(columns, case)
@@ -184,8 +184,8 @@ def test_transformers_computes_the_same(case: Case, drawn: Drawn, tmp_path: Path
     last = (
         reference.encoder_last_hidden_state if "encoder_last_hidden_state" in reference else reference.hidden_states[-1]
     )
-    same(encoded.hidden_TD, last[given["attention_mask"] == 1])
-    same_logits(ours, encoded, batch, reference, given["labels"])
+    assert_close(encoded.hidden_TD, last[given["attention_mask"] == 1])
+    assert_logits_close(ours, encoded, batch, reference, given["labels"])
     losses = {
         name: objective(encoded, batch) / batch.denominators[objective.label_column]
         for name, objective in ours.objectives.items()
@@ -196,17 +196,17 @@ def test_transformers_computes_the_same(case: Case, drawn: Drawn, tmp_path: Path
     reference.loss.backward()
     if case.family == "switch" and not case.model.get("tied", True):
         return  # One embedding in Sesame is three parameters in transformers, whose gradients add up.
-    there = gradients(other, case, ours)
+    expected = gradients(other, case, ours)
     for name, parameter in ours.named_parameters():
-        mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(
-            mine, there[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            gradient, expected[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.architecture}-{len(case.model)}")
 def test_export_and_import_give_the_same_bytes(case: Case, drawn: Drawn, tmp_path: Path) -> None:
-    ours = made(drawn, case, tmp_path / "checkpoint")
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "model")
     result = import_model(tmp_path / "model", tmp_path / "imported")
     assert set(result.objectives) == set(case.objectives)
@@ -240,13 +240,13 @@ def test_every_class_has_a_case() -> None:
 def test_positions_are_counted_from_the_padding_token(drawn: Drawn, tmp_path: Path) -> None:
     """RoBERTa's first position is its padding id + 1; Sesame's padding id is 0, so the rows of the table move."""
     case = CASES[4]._replace(model={**CASES[4].model, "first_position": 2})
-    ours = made(drawn, case, tmp_path / "checkpoint")
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "model")
-    other = theirs("RobertaForMaskedLM", tmp_path / "model")
+    other = load_transformers("RobertaForMaskedLM", tmp_path / "model")
     columns = rows(LENGTHS, TARGET_LENGTHS)
     given = inputs(columns, case)
     hidden = ours.backbone(assemble(columns, ours.reads, denominators(columns))).hidden_TD
-    same(hidden, other(**given, output_hidden_states=True).hidden_states[-1][given["attention_mask"] == 1])
+    assert_close(hidden, other(**given, output_hidden_states=True).hidden_states[-1][given["attention_mask"] == 1])
     assert import_model(tmp_path / "model", tmp_path / "imported").family == "bert"
     assert checkpoint.load_backbone(tmp_path / "imported").model.first_position == 1
 
@@ -254,9 +254,9 @@ def test_positions_are_counted_from_the_padding_token(drawn: Drawn, tmp_path: Pa
 def test_experts_are_balanced_by_the_same_formula(drawn: Drawn, tmp_path: Path) -> None:
     """transformers averages over all sparse layers and sequences; with one of each the loss is the same."""
     case = Case("SwitchTransformersForConditionalGeneration", "switch", {**SWITCH, "sparse_every": 2}, SPARSE)
-    ours = made(drawn, case, tmp_path / "checkpoint")
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "model")
-    other = theirs(case.architecture, tmp_path / "model")
+    other = load_transformers(case.architecture, tmp_path / "model")
     columns = rows([30], [12])
     reference = other(**inputs(columns, case), output_router_logits=True)
     balance = ours.backbone(assemble(columns, ours.reads, denominators(columns))).balance

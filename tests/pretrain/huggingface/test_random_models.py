@@ -34,7 +34,7 @@ SPECIAL = 5
 """Number of special token ids."""
 
 
-def same(ours: Tensor, theirs: Tensor) -> None:
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
     largest = theirs.abs().max()
     assert ours.shape == theirs.shape
     assert torch.isfinite(ours).all()
@@ -82,7 +82,7 @@ def columns(seed: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def theirs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
+def transformers_outputs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
     """Return last hidden states and logits of tokens that are not padding, by Sesame's names."""
     config, tokens = model.config, given["tokens"]
     padding = getattr(config, "pad_token_id", None) or 0
@@ -117,7 +117,7 @@ def theirs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def ours(model: Learner, given: dict[str, Any]) -> dict[str, Tensor]:
+def sesame_outputs(model: Learner, given: dict[str, Any]) -> dict[str, Tensor]:
     batch = assemble(given, model.reads, {})
     encoded = model.backbone(batch)
     found = {"hidden": encoded.hidden_TD}
@@ -130,7 +130,7 @@ def ours(model: Learner, given: dict[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def compare(seed: int, folder: Path) -> None:
+def check_round_trip(seed: int, folder: Path) -> None:
     case = random_models.drawn(seed, folder / "model")
     if case.refused:
         with pytest.raises(ConversionError, match=case.refused):
@@ -139,30 +139,30 @@ def compare(seed: int, folder: Path) -> None:
         return
     import_model(folder / "model", folder / "checkpoint")
     given = columns(seed)
-    wanted, found = theirs(case.model, given), ours(learner(folder / "checkpoint"), given)
+    wanted, found = transformers_outputs(case.model, given), sesame_outputs(learner(folder / "checkpoint"), given)
     assert wanted.keys() <= found.keys()
     for name, value in wanted.items():
-        same(found[name], value)
+        assert_close(found[name], value)
     exported = export(folder / "checkpoint", folder / "again")
     kind = getattr(transformers, exported.architecture)
     again, report = kind.from_pretrained(folder / "again", output_loading_info=True, attn_implementation="eager")
     assert not any(report.values()), report
-    repeated = theirs(again.eval(), given)
+    repeated = transformers_outputs(again.eval(), given)
     for name in wanted.keys() & repeated.keys():
-        same(repeated[name], wanted[name])
+        assert_close(repeated[name], wanted[name])
     # GPT-2's head is its embedding, so every imported model has it.
     assert exported.architecture == case.architecture.replace("GPT2Model", "GPT2LMHeadModel")
 
 
 @pytest.mark.parametrize("seed", range(FEW))
 def test_a_model_computes_the_same(seed: int, tmp_path: Path) -> None:
-    compare(seed, tmp_path)
+    check_round_trip(seed, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(FEW, FEW + MANY))
 def test_many_models_compute_the_same(seed: int, tmp_path: Path) -> None:
-    compare(seed, tmp_path)
+    check_round_trip(seed, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +198,6 @@ def test_tied_and_scaled_outputs_of_t5(
     written = export(tmp_path / "checkpoint", tmp_path / "again")
     again = transformers.T5ForConditionalGeneration.from_pretrained(written.folder, attn_implementation="eager").eval()
     given = columns(1)
-    wanted = theirs(other, given)["span_corruption"]
-    same(ours(learner(tmp_path / "checkpoint"), given)["span_corruption"], wanted)
-    same(theirs(again, given)["span_corruption"], wanted)
+    wanted = transformers_outputs(other, given)["span_corruption"]
+    assert_close(sesame_outputs(learner(tmp_path / "checkpoint"), given)["span_corruption"], wanted)
+    assert_close(transformers_outputs(again, given)["span_corruption"], wanted)
