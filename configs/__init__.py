@@ -150,7 +150,7 @@ def _table(tables: list[Any], name: str, override: str) -> Any:
 
 def _index_error(tables: list[Any], name: str, override: str) -> ConfigError:
     return ConfigError(
-        f"--set {override}: write the index of a table (0 to {len(tables) - 1}) in place of '{name}', and then its key"
+        f"--set {override}: needs the number of a table (0 to {len(tables) - 1}) in place of '{name}', and then its key"
     )
 
 
