@@ -1,27 +1,27 @@
-"""The exception tree. Each message is one sentence: what was asked, what was found, and the way out.
+"""Exceptions for errors that the user can correct. Each message is one sentence: what is wrong, where, what to do.
 
-    SesameError            a person can mend it: the command prints the sentence and exits with code 2
+    SesameError            the command prints the message and exits with code 2
     ├── ConfigError        a run's TOML file or a --set override
-    ├── CorpusError        text that is to be prepared
+    ├── CorpusError        text to be prepared
     ├── DatasetError       a folder of prepared shards
-    ├── CheckpointError    a folder that a training run has written
-    ├── TrainingError      a training run whose values are not finite any more
-    ├── ConversionError      a model folder in transformers' layout, or a model that has none
+    ├── CheckpointError    a folder written by a training run
+    ├── TrainingError      a training run with values that are not finite
+    ├── ConversionError    export to or import from transformers
     └── TaskError          the files of an evaluation task
 
-Anything else that escapes is a defect of the program and shows its traceback.
+Any other exception is a defect of the program and shows its traceback.
 """
 
 import errno
 
 
 def one_line(text: object) -> str:
-    """A text of which no part can begin a line of its own: names in it may be from files of others."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
+    """Return ``text`` on one line: control characters, which names in files may contain, are escaped."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
 
 
 class SesameError(Exception):
-    """What a person can mend: one sentence with the file, row or key, and the way out."""
+    """An error that the user can correct; the message names the file, row or key, and what to do."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
@@ -32,7 +32,7 @@ class ConfigError(SesameError):
 
 
 class CorpusError(SesameError):
-    """The text that is to be prepared is missing, empty or unreadable."""
+    """The text to be prepared is missing, empty or unreadable."""
 
 
 class DatasetError(SesameError):
@@ -48,41 +48,41 @@ class TrainingError(SesameError):
 
 
 class ConversionError(SesameError):
-    """A model folder of transformers is incomplete or unknown here, or a model of ours has no class there."""
+    """A model folder is incomplete or not supported, or transformers has no class for a checkpoint."""
 
 
 class TaskError(SesameError):
-    """The files of an evaluation task are missing or break their layout."""
+    """The files of an evaluation task are missing or have a wrong layout."""
 
 
-WAYS_OUT = {
-    errno.ENOENT: "give one that is there",
-    errno.ENOTDIR: "a file stands where a folder is needed; give another path",
+ADVICE = {
+    errno.ENOENT: "give an existing path",
+    errno.ENOTDIR: "a file is where a folder is needed; give another path",
     errno.EISDIR: "it is a folder, but a file is needed; give another path",
-    errno.EEXIST: "something else has this name; give another path",
-    errno.ENOTEMPTY: "it is not empty; give another path",
+    errno.EEXIST: "give another path or remove it",
+    errno.ENOTEMPTY: "give another path or empty it",
     errno.EACCES: "change its permissions or give another path",
     errno.EPERM: "change its permissions or give another path",
-    errno.EROFS: "give a path that can be written to",
+    errno.EROFS: "give a writable path",
     errno.ENAMETOOLONG: "give a shorter name",
-    errno.ELOOP: "a link leads back to itself; give another path",
-    errno.ENOSPC: "make room or give a path on another disk; the same command then goes on",
-    errno.EDQUOT: "make room or give a path on another disk; the same command then goes on",
-    errno.EFBIG: "give a path on a file system that takes larger files",
-    errno.EIO: "the disk has a fault; give a path on another one",
+    errno.ELOOP: "a symbolic link points to itself; give another path",
+    errno.ENOSPC: "free disk space or give a path on another disk, then run the same command again",
+    errno.EDQUOT: "free disk space or give a path on another disk, then run the same command again",
+    errno.EFBIG: "give a path on a file system that supports larger files",
+    errno.EIO: "the disk failed; give a path on another one",
     errno.EBUSY: "it is in use; give another path",
-    errno.EXDEV: "it is another file system; give a path that is not",
+    errno.EXDEV: "give a path on the same file system",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
-"""What a person can do about an error of the operating system."""
+"""errno -> what the user can do."""
 WITHOUT_PATH = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
-"""Errors of writing, which name no path."""
+"""Errors of writing whose exceptions have no file name."""
 
 
 def path_error(error: OSError) -> SesameError | None:
-    """What a person is told of a path that cannot be used; None for an error that is not about a path."""
-    if error.errno not in WAYS_OUT or (error.filename is None and error.errno not in WITHOUT_PATH):
+    """Return ``error`` as a SesameError that says what to do, None if it is not about a path."""
+    if error.errno not in ADVICE or (error.filename is None and error.errno not in WITHOUT_PATH):
         return None
     where = f"{error.filename!s}: " if error.filename is not None else ""
     reason = (error.strerror or "").lower()
-    return SesameError(f"{where[:300]}{reason}; {WAYS_OUT[error.errno]}")
+    return SesameError(f"{where[:300]}{reason}; {ADVICE[error.errno]}")

@@ -1,7 +1,7 @@
-"""Files and folders that are complete as soon as they can be seen, and what identifies them.
+"""Atomic writes of files and folders, and SHA-256 digests.
 
-A name is given to finished content only: it is written under another name beside it, synced to the disk and renamed, so
-that a kill or a full disk at any moment leaves what was there before.
+Content is written under a temporary name in the same folder, synced to the disk and renamed, so that after a kill or a
+full disk at any moment the previous content is intact.
 """
 
 import fcntl
@@ -17,14 +17,14 @@ from typing import IO
 
 @contextmanager
 def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a new binary file that takes the place of ``path`` when the block ends without an exception.
+    """Open a binary file that replaces ``path`` when the block ends without an exception.
 
     Args:
-        durable: sync it to the disk before it gets its name, and the name afterwards. Without, it survives the end of
-            the process but not of the machine, which is enough for what can be made again.
+        durable: sync the content to the disk before the rename and the folder after it. If False, the file survives a
+            crash of the process but not of the machine, which is enough for files that can be computed again.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it then.
+        OSError: it cannot be written; the temporary file is removed.
     """
     partial = _sibling(path)
     try:
@@ -43,27 +43,27 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write ``text`` as UTF-8 in the place of ``path``; see :func:`atomic_file`."""
+    """Replace ``path`` with ``text`` as UTF-8; see :func:`atomic_file`."""
     with atomic_file(path, durable=durable) as file:
         file.write(text.encode())
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A new folder beside ``path`` that gets its name when the block ends without an exception.
+    """Yield a temporary folder that is renamed to ``path`` when the block ends without an exception.
 
-    ``path`` may be an empty folder, or a link to one. Missing parents are made, and removed again if the block fails.
+    ``path`` may be an empty folder, or a link to one. Missing parents are created, and removed if the block fails.
 
     Raises:
-        OSError: it cannot be written, or ``path`` has come to hold something; nothing is left of it then.
+        OSError: it cannot be written, or ``path`` is not empty by then; the temporary folder is removed.
     """
     final = Path(os.path.realpath(path))
     partial = _sibling(final)
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         for folder in (*_missing(final.parent), partial):
             folder.mkdir()
-            made.append(folder)
+            created.append(folder)
         yield partial
         for file in partial.rglob("*"):
             if file.is_file():
@@ -72,7 +72,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         partial.rename(final)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        for folder in reversed(made):
+        for folder in reversed(created):
             with suppress(OSError):
                 folder.rmdir()
         raise
@@ -121,13 +121,13 @@ def _lock_file(path: Path) -> Iterator[bool]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(content: bytes) -> str:
-    """SHA-256 of bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of ``content`` as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -138,7 +138,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Wait until the entries of a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -147,12 +147,12 @@ def sync_folder(path: Path) -> None:
 
 
 def _sibling(path: Path) -> Path:
-    """A name beside ``path`` that nobody else has; hidden, so that no glob for finished files finds it."""
+    """Return a unique temporary name in the same folder; hidden, so that globs for finished files do not match it."""
     return path.with_name(f".sesame-{secrets.token_hex(8)}.partial")
 
 
 def _missing(folder: Path) -> list[Path]:
-    """A folder and its parents as far as they do not exist, the outermost first."""
+    """Return ``folder`` and its parents that do not exist, the outermost first."""
     missing: list[Path] = []
     while not os.path.lexists(folder):
         missing.insert(0, folder)

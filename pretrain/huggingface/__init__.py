@@ -1,12 +1,13 @@
-"""The table from model family to its classes in Hugging Face transformers, the nearest first.
+"""Export to and import from Hugging Face transformers.
 
-Each counterpart is rows of data in its family's file; ``weights.py`` and ``config_values.py`` apply them in both
-directions. Nothing here imports transformers: a model folder is ``config.json`` and safetensors.
+Each transformers model type is a ``Counterpart``, data in the file of its family; ``weights.py`` and
+``config_values.py`` apply it in both directions. transformers itself is not imported: a model folder is ``config.json``
+and safetensors.
 """
 
 from pretrain.huggingface.albert import ALBERT
 from pretrain.huggingface.bert import BERT, ROBERTA
-from pretrain.huggingface.conversion import Counterpart
+from pretrain.huggingface.counterpart import Counterpart
 from pretrain.huggingface.gpt import GPT2
 from pretrain.huggingface.modernbert import MODERNBERT
 from pretrain.huggingface.switch import SWITCH, SWITCH_UNTIED
@@ -19,8 +20,9 @@ COUNTERPARTS: dict[str, tuple[Counterpart, ...]] = {
     "t5": (T5, T5_GATED),
     "switch": (SWITCH, SWITCH_UNTIED),
 }
+"""Family -> model types that can represent it; the first that supports a configuration is used."""
 
 WITHOUT_COUNTERPART: dict[str, str] = {
-    "elmo": "transformers has no class for ELMo, whose words are made of characters by convolutions and read by LSTMs",
+    "elmo": "transformers has no class for ELMo (character convolutions and LSTMs)",
 }
-"""Families that cannot be exchanged, and why."""
+"""Family that cannot be converted -> the reason."""

@@ -1,6 +1,6 @@
-"""The family albert as transformers' ALBERT."""
+"""The family albert and transformers' ALBERT."""
 
-from pretrain.huggingface.conversion import ACTIVATIONS, Counterpart, Part, Row, Setting
+from pretrain.huggingface.counterpart import ACTIVATIONS, Component, ConfigMapping, Counterpart, ParameterMapping
 
 BLOCK = {
     "attention.query": "attention.query",
@@ -12,74 +12,75 @@ BLOCK = {
     "feed_forward.down": "ffn_output",
     "feed_forward_norm": "full_layer_layer_norm",
 }
-PLACE = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+HF_BLOCK = "albert.encoder.albert_layer_groups.0.albert_layers.0"
 
 ALBERT = Counterpart(
     model_type="albert",
     family="albert",
-    prefix="albert.",
-    bare="AlbertModel",
-    parts={
-        "backbone": Part(
+    base_prefix="albert.",
+    base_class="AlbertModel",
+    components={
+        "backbone": Component(
             (
-                Row("backbone.token_embedding", "albert.embeddings.word_embeddings"),
-                Row("backbone.position_embedding", "albert.embeddings.position_embeddings"),
-                Row("backbone.segment_embedding", "albert.embeddings.token_type_embeddings"),
-                Row("backbone.embedding_norm", "albert.embeddings.LayerNorm"),
-                Row("backbone.embedding_projection", "albert.encoder.embedding_hidden_mapping_in"),
-                *(Row(f"backbone.block.{ours}", f"{PLACE}.{theirs}") for ours, theirs in BLOCK.items()),
+                ParameterMapping("backbone.token_embedding", "albert.embeddings.word_embeddings"),
+                ParameterMapping("backbone.position_embedding", "albert.embeddings.position_embeddings"),
+                ParameterMapping("backbone.segment_embedding", "albert.embeddings.token_type_embeddings"),
+                ParameterMapping("backbone.embedding_norm", "albert.embeddings.LayerNorm"),
+                ParameterMapping("backbone.embedding_projection", "albert.encoder.embedding_hidden_mapping_in"),
+                *(ParameterMapping(f"backbone.block.{ours}", f"{HF_BLOCK}.{hf}") for ours, hf in BLOCK.items()),
             )
         ),
-        "masked_lm": Part(
+        "masked_lm": Component(
             (
-                Row("objectives.masked_lm.dense", "predictions.dense"),
-                Row("objectives.masked_lm.norm", "predictions.LayerNorm"),
-                Row("objectives.masked_lm.projection.bias", "predictions.bias"),
+                ParameterMapping("objectives.masked_lm.dense", "predictions.dense"),
+                ParameterMapping("objectives.masked_lm.norm", "predictions.LayerNorm"),
+                ParameterMapping("objectives.masked_lm.projection.bias", "predictions.bias"),
             ),
             {"masked_lm": 1.0},
         ),
-        "pooler": Part((Row("objectives.sentence_pairs.pooler", "albert.pooler"),)),
-        "sentence_pairs": Part(
-            (Row("objectives.sentence_pairs.classifier", "sop_classifier.classifier"),), {"sentence_pairs": 1.0}
+        "pooler": Component((ParameterMapping("objectives.sentence_pairs.pooler", "albert.pooler"),)),
+        "sentence_pairs": Component(
+            (ParameterMapping("objectives.sentence_pairs.classifier", "sop_classifier.classifier"),),
+            {"sentence_pairs": 1.0},
         ),
     },
-    classes={
+    architectures={
         frozenset({"masked_lm", "pooler", "sentence_pairs"}): "AlbertForPreTraining",
         frozenset({"masked_lm"}): "AlbertForMaskedLM",
         frozenset({"pooler"}): "AlbertModel",
         frozenset(): "AlbertModel",
     },
-    settings=(
-        Setting("layers", "num_hidden_layers"),
-        Setting("width", "hidden_size"),
-        Setting("embedding_width", "embedding_size"),
-        Setting("heads", "num_attention_heads"),
-        Setting("feed_forward_width", "intermediate_size"),
-        Setting("positions", "max_position_embeddings"),
-        Setting("dropout", "hidden_dropout_prob", 0.0),
-        Setting("attention_dropout", "attention_probs_dropout_prob", 0.0),
-        Setting("activation", "hidden_act", "gelu_new", ACTIVATIONS),
-        Setting("norm_epsilon", "layer_norm_eps", 1e-12),
-        Setting("initial_std", "initializer_range", 0.02),
+    config_mappings=(
+        ConfigMapping("layers", "num_hidden_layers"),
+        ConfigMapping("width", "hidden_size"),
+        ConfigMapping("embedding_width", "embedding_size"),
+        ConfigMapping("heads", "num_attention_heads"),
+        ConfigMapping("feed_forward_width", "intermediate_size"),
+        ConfigMapping("positions", "max_position_embeddings"),
+        ConfigMapping("dropout", "hidden_dropout_prob", 0.0),
+        ConfigMapping("attention_dropout", "attention_probs_dropout_prob", 0.0),
+        ConfigMapping("activation", "hidden_act", "gelu_new", ACTIVATIONS),
+        ConfigMapping("norm_epsilon", "layer_norm_eps", 1e-12),
+        ConfigMapping("initial_std", "initializer_range", 0.02),
     ),
-    theirs={
+    fixed_values={
         "num_hidden_groups": (1,),
         "inner_group_num": (1,),
         "type_vocab_size": (2,),
         "position_embedding_type": ("absolute", None),
         "tie_word_embeddings": (True,),
     },
-    unwritten={
+    required_values={
         "down_scale_factor": (1,),
         "gap_size": (0,),
         "layers_to_keep": ([],),
         "net_structure_type": (0,),
         "num_memory_blocks": (0,),
     },
-    inert={"classifier_dropout_prob": "is of heads for tasks, whose tensors are refused"},
-    copies={
+    ignored_keys={"classifier_dropout_prob": "for fine-tuning heads, whose tensors are refused"},
+    tied_tensors={
         "albert.embeddings.word_embeddings.weight": ("predictions.decoder.weight",),
         "predictions.bias": ("predictions.decoder.bias",),
     },
-    ignored=(r"(albert\.)?embeddings\.position_ids",),
+    ignored_tensors=(r"(albert\.)?embeddings\.position_ids",),
 )

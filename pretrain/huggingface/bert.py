@@ -1,4 +1,4 @@
-"""The family bert as transformers' BERT and RoBERTa."""
+"""The family bert and transformers' BERT and RoBERTa."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from configs.errors import ConversionError
-from pretrain.huggingface.conversion import (
+from pretrain.huggingface.counterpart import (
     ACTIVATIONS,
-    COUNT,
-    Changes,
+    Component,
+    ConfigMapping,
     Counterpart,
-    Part,
-    Row,
-    Setting,
-    Source,
-    Special,
+    HFModel,
+    ParameterChanges,
+    ParameterMapping,
+    SpecialIds,
 )
+from pretrain.huggingface.value_types import NON_NEGATIVE_INTEGER
 from pretrain.models.family import ModelConfig
 
 LAYER = {
@@ -37,40 +37,43 @@ EMBEDDINGS = {
 }
 
 
-def _backbone(name: str) -> Part:
-    return Part(
+def _backbone(name: str) -> Component:
+    return Component(
         (
-            *(Row(f"backbone.{ours}", f"{name}.embeddings.{theirs}") for ours, theirs in EMBEDDINGS.items()),
-            *(Row(f"backbone.blocks.*.{ours}", f"{name}.encoder.layer.*.{theirs}") for ours, theirs in LAYER.items()),
+            *(ParameterMapping(f"backbone.{ours}", f"{name}.embeddings.{hf}") for ours, hf in EMBEDDINGS.items()),
+            *(
+                ParameterMapping(f"backbone.blocks.*.{ours}", f"{name}.encoder.layer.*.{hf}")
+                for ours, hf in LAYER.items()
+            ),
         )
     )
 
 
-def _masked_lm(dense: str, norm: str, bias: str) -> Part:
-    return Part(
+def _masked_lm(dense: str, norm: str, bias: str) -> Component:
+    return Component(
         (
-            Row("objectives.masked_lm.dense", dense),
-            Row("objectives.masked_lm.norm", norm),
-            Row("objectives.masked_lm.projection.bias", bias),
+            ParameterMapping("objectives.masked_lm.dense", dense),
+            ParameterMapping("objectives.masked_lm.norm", norm),
+            ParameterMapping("objectives.masked_lm.projection.bias", bias),
         ),
         {"masked_lm": 1.0},
     )
 
 
-SETTINGS = (
-    Setting("layers", "num_hidden_layers"),
-    Setting("width", "hidden_size"),
-    Setting("heads", "num_attention_heads"),
-    Setting("feed_forward_width", "intermediate_size"),
-    Setting("dropout", "hidden_dropout_prob", 0.1),
-    Setting("attention_dropout", "attention_probs_dropout_prob", 0.1),
-    Setting("activation", "hidden_act", "gelu", ACTIVATIONS),
-    Setting("norm_epsilon", "layer_norm_eps", 1e-12),
-    Setting("initial_std", "initializer_range", 0.02),
-    Setting("segments", "type_vocab_size", 2),
-    Setting("positions", "max_position_embeddings"),
+CONFIG_MAPPINGS = (
+    ConfigMapping("layers", "num_hidden_layers"),
+    ConfigMapping("width", "hidden_size"),
+    ConfigMapping("heads", "num_attention_heads"),
+    ConfigMapping("feed_forward_width", "intermediate_size"),
+    ConfigMapping("dropout", "hidden_dropout_prob", 0.1),
+    ConfigMapping("attention_dropout", "attention_probs_dropout_prob", 0.1),
+    ConfigMapping("activation", "hidden_act", "gelu", ACTIVATIONS),
+    ConfigMapping("norm_epsilon", "layer_norm_eps", 1e-12),
+    ConfigMapping("initial_std", "initializer_range", 0.02),
+    ConfigMapping("segments", "type_vocab_size", 2),
+    ConfigMapping("positions", "max_position_embeddings"),
 )
-OURS = {
+SUPPORTED_VALUES = {
     "norm_placement": ("post",),
     "position_kind": ("learned",),
     "gated": (False,),
@@ -78,14 +81,14 @@ OURS = {
     "local_window": (0,),
     "segments": (1, 2),
 }
-THEIRS = {
+FIXED_VALUES = {
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False,),
     "add_cross_attention": (False,),
     "tie_word_embeddings": (True,),
 }
 
-OLD_KEYS = (
+UNUSED_KEYS = (
     "directionality",
     "pooler_fc_size",
     "pooler_num_attention_heads",
@@ -93,69 +96,69 @@ OLD_KEYS = (
     "pooler_size_per_head",
     "pooler_type",
 )
-INERT: dict[str, str] = dict.fromkeys(OLD_KEYS, "is in old files, and was never read")
+IGNORED_KEYS: dict[str, str] = dict.fromkeys(UNUSED_KEYS, "unused key of old files")
 HEAD_ACTIVATION = {"head_activation": "activation"}
 
 BERT = Counterpart(
     model_type="bert",
     family="bert",
-    prefix="bert.",
-    bare="BertModel",
-    parts={
+    base_prefix="bert.",
+    base_class="BertModel",
+    components={
         "backbone": _backbone("bert"),
         "masked_lm": _masked_lm(
             "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"
         ),
-        "pooler": Part((Row("objectives.sentence_pairs.pooler", "bert.pooler.dense"),)),
-        "sentence_pairs": Part(
-            (Row("objectives.sentence_pairs.classifier", "cls.seq_relationship"),), {"sentence_pairs": 1.0}
+        "pooler": Component((ParameterMapping("objectives.sentence_pairs.pooler", "bert.pooler.dense"),)),
+        "sentence_pairs": Component(
+            (ParameterMapping("objectives.sentence_pairs.classifier", "cls.seq_relationship"),), {"sentence_pairs": 1.0}
         ),
     },
-    classes={
+    architectures={
         frozenset({"masked_lm", "pooler", "sentence_pairs"}): "BertForPreTraining",
         frozenset({"masked_lm"}): "BertForMaskedLM",
         frozenset({"pooler", "sentence_pairs"}): "BertForNextSentencePrediction",
         frozenset({"pooler"}): "BertModel",
         frozenset(): "BertModel",
     },
-    settings=SETTINGS,
-    ours={**OURS, "first_position": (0,)},
-    same=HEAD_ACTIVATION,
-    theirs=THEIRS,
-    inert=INERT,
-    copies={
+    config_mappings=CONFIG_MAPPINGS,
+    supported_values={**SUPPORTED_VALUES, "first_position": (0,)},
+    equal_fields=HEAD_ACTIVATION,
+    fixed_values=FIXED_VALUES,
+    ignored_keys=IGNORED_KEYS,
+    tied_tensors={
         "bert.embeddings.word_embeddings.weight": ("cls.predictions.decoder.weight",),
         "cls.predictions.bias": ("cls.predictions.decoder.bias",),
     },
-    ignored=(r"(bert\.)?embeddings\.position_ids",),
+    ignored_tensors=(r"(bert\.)?embeddings\.position_ids",),
 )
 
 
-def _fitted(config: Any, special: Special) -> tuple[ModelConfig, Changes]:
-    """Their first token takes the row behind the padding token's id; rows in front of ours are never read."""
+def _adapt(config: Any, special: SpecialIds) -> tuple[ModelConfig, ParameterChanges]:
+    """Shift the position table: RoBERTa's first position is the padding token's id + 1; earlier rows are not used."""
     if "pad_token_id" not in special:
-        raise ConversionError("the tokenizer has no padding token, from whose id RoBERTa counts its positions")
+        raise ConversionError("the tokenizer has no padding token, which RoBERTa's positions depend on; add one")
     first = special["pad_token_id"] + 1
     if first == config.first_position:
         return config, {}
 
-    def moved(table: Tensor) -> Tensor:
+    def shifted(table: Tensor) -> Tensor:
         return torch.cat([table.new_zeros(first, table.shape[1]), table[config.first_position :]])
 
-    return config.model_copy(update={"first_position": first}), {"backbone.position_embedding.weight": moved}
+    return config.model_copy(update={"first_position": first}), {"backbone.position_embedding.weight": shifted}
 
 
-def _positions_there(config: Any) -> dict[str, Any]:
+def _positions_to_hf(config: Any) -> dict[str, Any]:
     return {"max_position_embeddings": config.positions + config.first_position}
 
 
-def _positions_back(source: Source) -> dict[str, Any]:
-    """Positions count from the padding token's id, and the head's activation is no setting."""
-    padding, rows = source.values.get("pad_token_id", 1), source.values["max_position_embeddings"]
+def _positions_from_hf(model: HFModel) -> dict[str, Any]:
+    """Return the fields for positions, which start after the padding token's id, and for the head's activation."""
+    padding, rows = model.config.get("pad_token_id", 1), model.config["max_position_embeddings"]
     if rows <= padding + 1:
         raise ConversionError(
-            f"{source.origin}: 'max_position_embeddings' is {rows}, of which those up to 'pad_token_id' = {padding} "
-            "are for no token; correct one of them"
+            f"{model.origin}: 'max_position_embeddings' is {rows}, but must be larger than 'pad_token_id' + 1 = "
+            f"{padding + 1}; correct one of them"
         )
     return {"first_position": padding + 1, "positions": rows - padding - 1, "head_activation": "gelu"}
 
@@ -163,28 +166,28 @@ def _positions_back(source: Source) -> dict[str, Any]:
 ROBERTA = Counterpart(
     model_type="roberta",
     family="bert",
-    prefix="roberta.",
-    bare="RobertaModel",
-    parts={
+    base_prefix="roberta.",
+    base_class="RobertaModel",
+    components={
         "backbone": _backbone("roberta"),
         "masked_lm": _masked_lm("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-        "pooler": Part((Row("objectives.sentence_pairs.pooler", "roberta.pooler.dense"),)),
+        "pooler": Component((ParameterMapping("objectives.sentence_pairs.pooler", "roberta.pooler.dense"),)),
     },
-    classes={
+    architectures={
         frozenset({"masked_lm"}): "RobertaForMaskedLM",
         frozenset({"pooler"}): "RobertaModel",
         frozenset(): "RobertaModel",
     },
-    settings=SETTINGS,
-    ours={**OURS, "first_position": range(1, 2**31), "head_activation": ("gelu",)},
-    theirs=THEIRS,
-    further={"pad_token_id": COUNT},
-    further_there=_positions_there,
-    further_back=_positions_back,
-    fitted=_fitted,
-    copies={
+    config_mappings=CONFIG_MAPPINGS,
+    supported_values={**SUPPORTED_VALUES, "first_position": range(1, 2**31), "head_activation": ("gelu",)},
+    fixed_values=FIXED_VALUES,
+    extra_keys={"pad_token_id": NON_NEGATIVE_INTEGER},
+    extra_to_hf=_positions_to_hf,
+    extra_from_hf=_positions_from_hf,
+    adapt=_adapt,
+    tied_tensors={
         "roberta.embeddings.word_embeddings.weight": ("lm_head.decoder.weight",),
         "lm_head.bias": ("lm_head.decoder.bias",),
     },
-    ignored=(r"(roberta\.)?embeddings\.position_ids",),
+    ignored_tensors=(r"(roberta\.)?embeddings\.position_ids",),
 )

@@ -1,17 +1,17 @@
-"""The keys of ``config.json`` that are known whatever the model type: no other key is passed over.
+"""Checks of the keys of ``config.json``.
 
-A key that is in no table of its model type and not here is refused: it may change what the model computes.
+A key that is neither in the tables of its model type nor here is refused: it might change what the model computes.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from configs.errors import ConversionError
-from pretrain.huggingface.conversion import Counterpart
-from pretrain.huggingface.strict_json import shown
+from configs.strict_json import abbreviate
+from pretrain.huggingface.counterpart import Counterpart
 
 REASONS: Mapping[str, tuple[str, ...]] = {
-    "says what wrote the file, or with which class; the tensors show what is there": (
+    "metadata of the file; the components are known from the tensors": (
         "_commit_hash",
         "_name_or_path",
         "architectures",
@@ -21,7 +21,7 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "torch_dtype",
         "transformers_version",
     ),
-    "says which of the computed values are returned": (
+    "selects which of the computed values are returned": (
         "output_attentions",
         "output_hidden_states",
         "output_past",
@@ -31,7 +31,7 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "use_cache",
         "use_return_dict",
     ),
-    "says how the same values are computed": (
+    "selects an implementation of the same function": (
         "_attn_implementation",
         "_attn_implementation_autoset",
         "_attn_implementation_internal",
@@ -44,7 +44,7 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "reference_compile",
         "use_bfloat16",
     ),
-    "is of heads for tasks, whose tensors are refused": (
+    "for fine-tuning heads, whose tensors are refused": (
         "_num_labels",
         "classifier_dropout",
         "finetuning_task",
@@ -54,7 +54,7 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "problem_type",
         "task_specific_params",
     ),
-    "is of generating text": (
+    "for text generation": (
         "bad_words_ids",
         "begin_suppress_tokens",
         "diversity_penalty",
@@ -82,7 +82,7 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "top_p",
         "typical_p",
     ),
-    "is said by the tokenizer's files": (
+    "read from the tokenizer's files": (
         "bos_token_id",
         "cls_token_id",
         "eos_token_id",
@@ -91,13 +91,13 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "sep_token_id",
         "unk_token_id",
     ),
-    "is of initial values": ("initializer_cutoff_factor", "initializer_factor", "initializer_range"),
+    "for initialization": ("initializer_cutoff_factor", "initializer_factor", "initializer_range"),
 }
-"""Reason -> keys that cannot change what is computed here."""
+"""Reason -> keys that do not change what Sesame computes."""
 
-INERT: Mapping[str, str] = {key: reason for reason, keys in REASONS.items() for key in keys}
+IGNORED_KEYS: Mapping[str, str] = {key: reason for reason, keys in REASONS.items() for key in keys}
 
-UNWRITTEN: Mapping[str, tuple[Any, ...]] = {
+REQUIRED_VALUES: Mapping[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
     "cross_attention_hidden_size": (None,),
     "is_decoder": (False,),
@@ -107,56 +107,60 @@ UNWRITTEN: Mapping[str, tuple[Any, ...]] = {
     "rope_scaling": (None,),
     "tie_encoder_decoder": (False,),
 }
-"""Keys that are known only with these values, which leave the model as its class makes it."""
+"""Key -> values that can be imported: those that do not change the model of its class."""
 
 
-def resolved(exchange: Counterpart, values: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """``values`` under their usual names.
+def resolve_aliases(counterpart: Counterpart, values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Return ``values`` with aliases replaced by the usual keys.
 
     Raises:
-        ConversionError: a key is there under two names with two values.
+        ConversionError: a key and its alias have different values.
     """
-    usual = {key: value for key, value in values.items() if key not in exchange.aliases}
-    for alias, key in exchange.aliases.items():
-        if alias in values and usual.setdefault(key, values[alias]) != values[alias]:
+    resolved = {key: value for key, value in values.items() if key not in counterpart.aliases}
+    for alias, key in counterpart.aliases.items():
+        if alias in values and resolved.setdefault(key, values[alias]) != values[alias]:
             raise ConversionError(
-                f"{origin}: '{alias}' is {shown(values[alias])} and '{key}', which is the same, {shown(values[key])}; "
-                "remove the wrong one"
+                f"{origin}: '{alias}' is {abbreviate(values[alias])}, but '{key}', another name of it, is "
+                f"{abbreviate(values[key])}; remove the wrong one"
             )
-    return usual
+    return resolved
 
 
-def check(exchange: Counterpart, values: Mapping[str, Any], origin: str) -> None:
-    """
+def check_keys(counterpart: Counterpart, values: Mapping[str, Any], origin: str) -> None:
+    """Check all keys of ``config.json`` and the values that no configuration mapping reads.
+
     Raises:
-        ConversionError: a key is unknown, or has a value that means a model of another kind.
+        ConversionError: a key is unknown, or its value is not supported.
     """
-    known = {*exchange.settings_keys, *exchange.theirs, *exchange.fixed, *exchange.further, *exchange.inert, *INERT}
-    only = {**UNWRITTEN, **exchange.unwritten, **exchange.theirs}
+    known = {"model_type", "vocab_size", *counterpart.mapped_keys, *counterpart.constant_keys, *counterpart.extra_keys}
+    known |= {*counterpart.ignored_keys, *IGNORED_KEYS}
+    required = {**REQUIRED_VALUES, **counterpart.required_values, **counterpart.fixed_values}
     for key, value in values.items():
-        if key in only and not any(_equal(value, allowed) for allowed in only[key]):
-            raise ConversionError(f"{origin}: '{key}' is {shown(value)}; only {_listed(only[key])} can be imported")
-        if key not in known and key not in only and key not in ("model_type", "vocab_size"):
+        if key in required and not any(_equal(value, allowed) for allowed in required[key]):
             raise ConversionError(
-                f"{origin}: the key {shown(key)} is not known for {exchange.model_type}; remove it if it does not "
-                "change what the model computes"
+                f"{origin}: '{key}' is {abbreviate(value)}; only {_listed(required[key])} can be imported"
             )
-        kind = exchange.further.get(key)
-        if kind is not None and not kind.fits(value):
-            raise ConversionError(f"{origin}: '{key}' is {shown(value)}; it has to be {kind.what}")
+        if key not in known and key not in required:
+            raise ConversionError(
+                f"{origin}: the key {abbreviate(key)} is unknown for {counterpart.model_type}; remove it if it does "
+                "not change what the model computes"
+            )
+        value_type = counterpart.extra_keys.get(key)
+        if value_type is not None and not value_type.accepts(value):
+            raise ConversionError(f"{origin}: '{key}' is {abbreviate(value)}; it must be {value_type.description}")
 
 
-def breaches(exchange: Counterpart, values: Mapping[str, Any]) -> int:
-    """TensorConversion many keys of ``config.json`` have values that this model type does not have here."""
+def unsupported_keys(counterpart: Counterpart, values: Mapping[str, Any]) -> int:
+    """Count the keys of ``config.json`` whose values contradict the fixed values of ``counterpart``."""
     return sum(
         not any(_equal(values[key], value) for value in allowed)
-        for key, allowed in exchange.theirs.items()
+        for key, allowed in counterpart.fixed_values.items()
         if key in values
     )
 
 
 def _equal(value: Any, allowed: Any) -> bool:
-    """True is no 1 here."""
+    """Compare without taking True for 1."""
     return type(value) is type(allowed) and value == allowed
 
 

@@ -1,4 +1,4 @@
-"""``sesame import``: a folder in transformers' layout as a checkpoint that was trained for no steps."""
+"""``sesame import``: write a folder in transformers' layout as a checkpoint of step 0."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,35 +9,35 @@ from torch import Tensor
 import configs
 from configs.errors import ConfigError, ConversionError
 from configs.storage import digest_of
+from configs.strict_json import abbreviate
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 from pretrain import learner
 from pretrain.checkpoints.record import CheckpointMetadata
 from pretrain.checkpoints.save import write_weights
 from pretrain.huggingface import COUNTERPARTS
-from pretrain.huggingface import config_keys as keys
-from pretrain.huggingface.aside import written_aside
-from pretrain.huggingface.config_values import back
-from pretrain.huggingface.conversion import Counterpart, Row, Source
+from pretrain.huggingface.config_keys import resolve_aliases, unsupported_keys
+from pretrain.huggingface.config_values import config_from_hf
+from pretrain.huggingface.counterpart import Counterpart, HFModel, ParameterMapping
 from pretrain.huggingface.model_folder import ModelFolder
-from pretrain.huggingface.strict_json import shown
+from pretrain.huggingface.output_folder import new_folder
 from pretrain.huggingface.tokenizer_files import read_tokenizer, special_ids
-from pretrain.huggingface.weights import Shape, imported, matches, normal_names, taken
+from pretrain.huggingface.weights import Shape, mapped_parameters, matches, normalized_names, weights_from_hf
 from pretrain.models.family import ModelConfig, Vocabulary
 
 
 class Imported(NamedTuple):
-    """What was written."""
+    """Result of an import."""
 
     folder: Path
     family: str
     objectives: dict[str, float]
-    """Objectives whose heads were there."""
+    """Objective -> loss weight, for the heads of the model."""
     notes: tuple[str, ...] = ()
-    """What is different here."""
+    """Differences between the checkpoint and the imported model."""
 
 
-class Read(NamedTuple):
-    """A model that was read."""
+class ConvertedModel(NamedTuple):
+    """A model of transformers as a model of Sesame."""
 
     config: ModelConfig
     objectives: dict[str, float]
@@ -49,84 +49,88 @@ def import_model(path: Path, output: Path) -> Imported:
     """Write the model in the folder ``path`` as a checkpoint to ``output``.
 
     Raises:
-        ConversionError: the folder is incomplete, or its model is none that a family here can be.
+        ConversionError: the folder is incomplete or damaged, or no family can represent its model.
     """
     folder = ModelFolder(path)
     counterpart = _counterpart(folder)
-    tokenizer = read_tokenizer(path)
-    named = Tokenizer.from_bytes(tokenizer, str(path))
-    model = _read(folder, counterpart, len(named))
-    notes = [*model.notes, *special_ids(folder.values, named.special, folder.origin)]
+    content = read_tokenizer(path)
+    tokenizer = Tokenizer.from_bytes(content, str(path))
+    model = _convert(folder, counterpart, len(tokenizer))
+    notes = [*model.notes, *special_ids(folder.values, tokenizer.special, folder.origin)]
     metadata = CheckpointMetadata(
         step=0,
         samples=0,
         seed=0,
-        vocabulary_size=len(named),
-        tokenizer_sha256=digest_of(tokenizer),
+        vocabulary_size=len(tokenizer),
+        tokenizer_sha256=digest_of(content),
         config={"model": configs.dump(model.config), "objectives": model.objectives},
     )
-    with written_aside(output) as partial:
-        write_weights(partial, model.weights, tokenizer, metadata)
+    with new_folder(output) as partial:
+        write_weights(partial, model.weights, content, metadata)
     return Imported(output, counterpart.family, model.objectives, tuple(notes))
 
 
-def _read(folder: ModelFolder, counterpart: Counterpart, pieces: int) -> Read:
-    """The folder's model for a tokenizer of so many pieces."""
-    names = normal_names(counterpart, folder.tensors)
-    present = _present(counterpart, names)
-    rows = tuple(row for part in present for row in counterpart.parts[part].rows)
-    values = keys.resolved(counterpart, folder.values, folder.origin)
-    with folder.reader() as read:
+def _convert(folder: ModelFolder, counterpart: Counterpart, vocabulary_size: int) -> ConvertedModel:
+    names = normalized_names(counterpart, folder.tensors)
+    present = _components(counterpart, names)
+    mappings = tuple(mapping for name in present for mapping in counterpart.components[name].mappings)
+    values = resolve_aliases(counterpart, folder.values, folder.origin)
+    with folder.reader() as read_tensor:
 
-        def value(name: str) -> Tensor:
-            return read(names[name])
+        def read(name: str) -> Tensor:
+            return read_tensor(names[name])
 
-        config = back(counterpart, Source(values, names, value, folder.origin), len(names), pieces)
-        weights = imported(
-            rows, _shapes(counterpart, rows, config, pieces, folder.origin), names, value, counterpart.copies
-        )
-    objectives = {key: weight for part in present for key, weight in counterpart.parts[part].objectives.items()}
-    notes = [*counterpart.remarks(values), *folder.notes(list(names.values()))]
+        model = HFModel(values, names, read, folder.origin)
+        config = config_from_hf(counterpart, model, len(names), vocabulary_size)
+        shapes = _shapes(counterpart, mappings, config, vocabulary_size, folder.origin)
+        weights = weights_from_hf(mappings, shapes, names, read, counterpart.tied_tensors)
+    objectives = {key: weight for name in present for key, weight in counterpart.components[name].objectives.items()}
+    notes = [*counterpart.import_notes(values), *folder.notes(list(names.values()))]
     if "pooler" in present and "sentence_pairs" not in present:
-        notes.append("the pooler is kept, for fine-tuning; it has no objective of its own")
-    return Read(config, objectives, weights, notes)
+        notes.append("the pooler is kept for fine-tuning; it has no pretraining objective")
+    return ConvertedModel(config, objectives, weights, notes)
 
 
 def _counterpart(folder: ModelFolder) -> Counterpart:
-    """The model type that the folder's settings speak of."""
-    kind = folder.values.get("model_type")
+    """Return the counterpart with the folder's model type that supports most of its ``config.json``."""
+    model_type = folder.values.get("model_type")
     counterparts = [counterpart for counterparts in COUNTERPARTS.values() for counterpart in counterparts]
-    same = [counterpart for counterpart in counterparts if counterpart.model_type == kind]
-    if not same:
-        known = ", ".join(dict.fromkeys(counterpart.model_type for counterpart in counterparts))
-        raise ConversionError(f"{folder.origin}: 'model_type' is {shown(kind)}; what can be imported is {known}")
-    return min(same, key=lambda counterpart: keys.breaches(counterpart, folder.values))
+    candidates = [counterpart for counterpart in counterparts if counterpart.model_type == model_type]
+    if not candidates:
+        supported = ", ".join(dict.fromkeys(counterpart.model_type for counterpart in counterparts))
+        raise ConversionError(f"{folder.origin}: 'model_type' is {abbreviate(model_type)}; supported: {supported}")
+    return min(candidates, key=lambda counterpart: unsupported_keys(counterpart, folder.values))
 
 
-def _present(counterpart: Counterpart, names: Mapping[str, str]) -> list[str]:
-    """The parts that the tensors have."""
-    backbone, *heads = counterpart.parts
-    return [backbone, *(head for head in heads if _has(counterpart.parts[head].rows, names))]
+def _components(counterpart: Counterpart, names: Mapping[str, str]) -> list[str]:
+    """Return the backbone and the heads that have at least one tensor."""
+    backbone, *heads = counterpart.components
+    return [backbone, *(head for head in heads if _has_tensor(counterpart.components[head].mappings, names))]
 
 
-def _has(rows: tuple[Row, ...], names: Mapping[str, str]) -> bool:
-    return any(matches(row, name) for row in rows for name in names)
+def _has_tensor(mappings: tuple[ParameterMapping, ...], names: Mapping[str, str]) -> bool:
+    return any(matches(mapping, name) for mapping in mappings for name in names)
 
 
 def _shapes(
-    counterpart: Counterpart, rows: tuple[Row, ...], config: ModelConfig, pieces: int, origin: str
+    counterpart: Counterpart,
+    mappings: tuple[ParameterMapping, ...],
+    config: ModelConfig,
+    vocabulary_size: int,
+    origin: str,
 ) -> dict[str, Shape]:
-    """Whole shape of the backbone's parameters and of those of the parts that are there."""
-    every = [row.ours for part in counterpart.parts.values() for row in part.rows]
-    patterns = [pattern for ours in every for pattern in ((ours,) if isinstance(ours, str) else ours)]
+    """Return the unsharded shapes of the backbone's parameters and of those in ``mappings``."""
+    components = counterpart.components.values()
+    ours = [mapping.ours for component in components for mapping in component.mappings]
+    patterns = [pattern for each in ours for pattern in ((each,) if isinstance(each, str) else each)]
     objectives: dict[str, Any] = {
         **{pattern.split(".")[1]: 1.0 for pattern in patterns if pattern.startswith("objectives.")},
-        **{key: 1.0 for part in counterpart.parts.values() for key in part.objectives},
+        **{key: 1.0 for component in components for key in component.objectives},
     }
     try:
-        model = learner.build(config, objectives, Vocabulary(pieces))
+        model = learner.build(config, objectives, Vocabulary(vocabulary_size))
     except ConfigError as error:
         raise ConversionError(f"{origin}: {error}") from None
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    heads = taken(rows, shapes)
-    return {name: shape for name, shape in shapes.items() if name.startswith("backbone.") or name in heads}
+    in_heads = mapped_parameters(mappings, shapes)
+    return {name: shape for name, shape in shapes.items() if name.startswith("backbone.") or name in in_heads}

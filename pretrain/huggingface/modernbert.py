@@ -1,95 +1,102 @@
-"""The family bert in its modern form as transformers' ModernBERT: pre-norm, rotary, gated, local, without biases."""
+"""The family bert with pre-norm, rotary positions, GLU and local attention, and transformers' ModernBERT."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from configs.errors import ConversionError
-from pretrain.huggingface.conversion import (
+from configs.strict_json import abbreviate
+from pretrain.huggingface.counterpart import (
     ACTIVATIONS,
-    FUSED,
-    LARGEST,
-    RATIO,
-    SHARE,
-    SIZE,
-    TABLE,
-    WORDS,
+    Component,
+    ConfigMapping,
     Counterpart,
-    Kind,
-    Part,
-    Row,
-    Setting,
-    Source,
+    HFModel,
+    ParameterMapping,
+)
+from pretrain.huggingface.tensor_conversion import CONCATENATE
+from pretrain.huggingface.value_types import (
+    FRACTION,
+    OBJECT,
+    POSITIVE_INTEGER,
+    POSITIVE_NUMBER,
+    STRINGS,
+    integer,
     optional,
 )
-from pretrain.huggingface.strict_json import shown
 
-OURS, THEIRS = "backbone.blocks.*", "model.layers.*"
-PROJECTIONS = (f"{OURS}.attention.query", f"{OURS}.attention.key", f"{OURS}.attention.value")
-EVERYTHING, NEARBY = "full_attention", "sliding_attention"
-BASES = {
-    EVERYTHING: ("rotary_base", "global_rope_theta", 160_000.0),
-    NEARBY: ("local_rotary_base", "local_rope_theta", 10_000.0),
+BLOCK, HF_BLOCK = "backbone.blocks.*", "model.layers.*"
+PROJECTIONS = (f"{BLOCK}.attention.query", f"{BLOCK}.attention.key", f"{BLOCK}.attention.value")
+GLOBAL, LOCAL = "full_attention", "sliding_attention"
+ROTARY_BASES = {
+    GLOBAL: ("rotary_base", "global_rope_theta", 160_000.0),
+    LOCAL: ("local_rotary_base", "local_rope_theta", 10_000.0),
 }
-"""By kind of layer: our field, the key of older files, what transformers takes without one."""
+"""Layer type -> (Sesame field, key of older files, transformers' default)."""
 
 
-def _kinds(layers: int, every: int) -> list[str]:
-    return [NEARBY if number % every else EVERYTHING for number in range(layers)]
+def _layer_types(layers: int, every: int) -> list[str]:
+    return [LOCAL if number % every else GLOBAL for number in range(layers)]
 
 
-def _further_there(config: Any) -> dict[str, Any]:
+def _extra_to_hf(config: Any) -> dict[str, Any]:
     return {
-        "layer_types": _kinds(config.layers, config.global_every),
+        "layer_types": _layer_types(config.layers, config.global_every),
         "local_attention": 2 * config.local_window,
         "rope_parameters": {
-            kind: {"rope_type": "default", "rope_theta": getattr(config, field)}
-            for kind, (field, _, _) in BASES.items()
+            layer_type: {"rope_type": "default", "rope_theta": getattr(config, field)}
+            for layer_type, (field, _, _) in ROTARY_BASES.items()
         },
         "embedding_dropout": config.dropout,
     }
 
 
-def _further_back(source: Source) -> dict[str, Any]:
-    values = source.values
+def _extra_from_hf(model: HFModel) -> dict[str, Any]:
+    values = model.config
     layers, every = values["num_hidden_layers"], values.get("global_attn_every_n_layers", 3)
-    kinds = values.get("layer_types")
-    kinds = _kinds(layers, every) if kinds is None else kinds
-    every = next((number for number, kind in enumerate(kinds) if number and kind == EVERYTHING), layers)
-    if kinds != _kinds(layers, every):
+    types = values.get("layer_types")
+    types = _layer_types(layers, every) if types is None else types
+    every = next((number for number, each in enumerate(types) if number and each == GLOBAL), layers)
+    if types != _layer_types(layers, every):
         raise ConversionError(
-            f"{source.origin}: 'layer_types' is no regular change between layers that see all and others"
+            f"{model.origin}: 'layer_types' is not periodic; every n-th layer from the first must be "
+            f"{GLOBAL}, the others {LOCAL}"
         )
     fields: dict[str, Any] = {"global_every": every, "local_window": values.get("local_attention", 128) // 2}
     rotary = values.get("rope_parameters") or {}
-    if not rotary.keys() <= BASES.keys():
+    if not rotary.keys() <= ROTARY_BASES.keys():
         raise ConversionError(
-            f"{source.origin}: 'rope_parameters' are {shown(rotary)}; only those of {EVERYTHING} and {NEARBY} fit"
+            f"{model.origin}: 'rope_parameters' is {abbreviate(rotary)}; only the keys {GLOBAL} and "
+            f"{LOCAL} are supported"
         )
-    for kind, (field, older, usual) in BASES.items():
-        fields[field] = _base(source, kind, float(values.get(older, usual)))
+    for layer_type, (field, old_key, default) in ROTARY_BASES.items():
+        fields[field] = _rotary_base(model, layer_type, float(values.get(old_key, default)))
     return {**SHAPE, **fields}
 
 
-def _base(source: Source, kind: str, usual: float) -> float:
-    """The base of one kind of layer, whose ``rope_parameters`` may be absent."""
-    rotary = (source.values.get("rope_parameters") or {}).get(kind)
-    given = {"rope_type": "default", "rope_theta": usual, **(rotary or {})} if isinstance(rotary, dict | None) else {}
+def _rotary_base(model: HFModel, layer_type: str, default: float) -> float:
+    """Return the rotary base of a layer type; ``default`` where ``rope_parameters`` has none."""
+    rotary = (model.config.get("rope_parameters") or {}).get(layer_type)
+    given = {"rope_type": "default", "rope_theta": default, **(rotary or {})} if isinstance(rotary, dict | None) else {}
     if given.keys() != {"rope_type", "rope_theta"} or given["rope_type"] != "default":
         raise ConversionError(
-            f"{source.origin}: 'rope_parameters' of {kind} are {shown(rotary)}; only default ones with a rope_theta fit"
+            f"{model.origin}: 'rope_parameters' of {layer_type} is {abbreviate(rotary)}; only rope_type "
+            "'default' with a rope_theta is supported"
         )
-    if not RATIO.fits(given["rope_theta"]):
+    if not POSITIVE_NUMBER.accepts(given["rope_theta"]):
         raise ConversionError(
-            f"{source.origin}: 'rope_theta' of {kind} is {shown(given['rope_theta'])}; it has to be {RATIO.what}"
+            f"{model.origin}: 'rope_theta' of {layer_type} is {abbreviate(given['rope_theta'])}; it must be "
+            f"{POSITIVE_NUMBER.description}"
         )
     return float(given["rope_theta"])
 
 
-def _remarks(values: Mapping[str, Any]) -> list[str]:
+def _import_notes(values: Mapping[str, Any]) -> list[str]:
     embedding, rest = values.get("embedding_dropout", 0.0), values.get("mlp_dropout", 0.0)
     if embedding == rest:
         return []
-    return [f"dropout is {rest} everywhere in further training; there it is {embedding} behind the embedding"]
+    return [
+        f"dropout is {rest} everywhere when the checkpoint is trained; config.json has {embedding} after the embedding"
+    ]
 
 
 SHAPE = {
@@ -100,52 +107,54 @@ SHAPE = {
     "segments": 0,
     "first_attention_norm": False,
 }
-"""What every ModernBERT is in our fields."""
+"""Sesame fields with the same value in every ModernBERT."""
 
 MODERNBERT = Counterpart(
     model_type="modernbert",
     family="bert",
-    prefix="model.",
-    bare="ModernBertModel",
-    parts={
-        "backbone": Part(
+    base_prefix="model.",
+    base_class="ModernBertModel",
+    components={
+        "backbone": Component(
             (
-                Row("backbone.token_embedding", "model.embeddings.tok_embeddings"),
-                Row("backbone.embedding_norm", "model.embeddings.norm"),
-                Row(f"{OURS}.attention_norm", f"{THEIRS}.attn_norm"),
-                Row(PROJECTIONS, f"{THEIRS}.attn.Wqkv", FUSED),
-                Row(f"{OURS}.attention.output", f"{THEIRS}.attn.Wo"),
-                Row(f"{OURS}.feed_forward_norm", f"{THEIRS}.mlp_norm"),
-                Row((f"{OURS}.feed_forward.gate", f"{OURS}.feed_forward.up"), f"{THEIRS}.mlp.Wi", FUSED),
-                Row(f"{OURS}.feed_forward.down", f"{THEIRS}.mlp.Wo"),
-                Row("backbone.final_norm", "model.final_norm"),
+                ParameterMapping("backbone.token_embedding", "model.embeddings.tok_embeddings"),
+                ParameterMapping("backbone.embedding_norm", "model.embeddings.norm"),
+                ParameterMapping(f"{BLOCK}.attention_norm", f"{HF_BLOCK}.attn_norm"),
+                ParameterMapping(PROJECTIONS, f"{HF_BLOCK}.attn.Wqkv", CONCATENATE),
+                ParameterMapping(f"{BLOCK}.attention.output", f"{HF_BLOCK}.attn.Wo"),
+                ParameterMapping(f"{BLOCK}.feed_forward_norm", f"{HF_BLOCK}.mlp_norm"),
+                ParameterMapping(
+                    (f"{BLOCK}.feed_forward.gate", f"{BLOCK}.feed_forward.up"), f"{HF_BLOCK}.mlp.Wi", CONCATENATE
+                ),
+                ParameterMapping(f"{BLOCK}.feed_forward.down", f"{HF_BLOCK}.mlp.Wo"),
+                ParameterMapping("backbone.final_norm", "model.final_norm"),
             )
         ),
-        "masked_lm": Part(
+        "masked_lm": Component(
             (
-                Row("objectives.masked_lm.dense", "head.dense"),
-                Row("objectives.masked_lm.norm", "head.norm"),
-                Row("objectives.masked_lm.projection.bias", "decoder.bias"),
+                ParameterMapping("objectives.masked_lm.dense", "head.dense"),
+                ParameterMapping("objectives.masked_lm.norm", "head.norm"),
+                ParameterMapping("objectives.masked_lm.projection.bias", "decoder.bias"),
             ),
             {"masked_lm": 1.0},
         ),
     },
-    classes={frozenset({"masked_lm"}): "ModernBertForMaskedLM", frozenset(): "ModernBertModel"},
-    settings=(
-        Setting("layers", "num_hidden_layers"),
-        Setting("width", "hidden_size"),
-        Setting("heads", "num_attention_heads"),
-        Setting("feed_forward_width", "intermediate_size"),
-        Setting("positions", "max_position_embeddings"),
-        Setting("dropout", "mlp_dropout", 0.0),
-        Setting("attention_dropout", "attention_dropout", 0.0),
-        Setting("activation", "hidden_activation", "gelu", ACTIVATIONS),
-        Setting("head_activation", "classifier_activation", "gelu", ACTIVATIONS),
-        Setting("norm_epsilon", "norm_eps", 1e-5),
-        Setting("initial_std", "initializer_range", 0.02),
+    architectures={frozenset({"masked_lm"}): "ModernBertForMaskedLM", frozenset(): "ModernBertModel"},
+    config_mappings=(
+        ConfigMapping("layers", "num_hidden_layers"),
+        ConfigMapping("width", "hidden_size"),
+        ConfigMapping("heads", "num_attention_heads"),
+        ConfigMapping("feed_forward_width", "intermediate_size"),
+        ConfigMapping("positions", "max_position_embeddings"),
+        ConfigMapping("dropout", "mlp_dropout", 0.0),
+        ConfigMapping("attention_dropout", "attention_dropout", 0.0),
+        ConfigMapping("activation", "hidden_activation", "gelu", ACTIVATIONS),
+        ConfigMapping("head_activation", "classifier_activation", "gelu", ACTIVATIONS),
+        ConfigMapping("norm_epsilon", "norm_eps", 1e-5),
+        ConfigMapping("initial_std", "initializer_range", 0.02),
     ),
-    ours={**{field: (value,) for field, value in SHAPE.items()}, "local_window": range(1, 2**31)},
-    theirs={
+    supported_values={**{field: (value,) for field, value in SHAPE.items()}, "local_window": range(1, 2**31)},
+    fixed_values={
         "norm_bias": (False,),
         "attention_bias": (False,),
         "mlp_bias": (False,),
@@ -153,26 +162,26 @@ MODERNBERT = Counterpart(
         "decoder_bias": (True,),
         "tie_word_embeddings": (True,),
     },
-    unwritten={"position_embedding_type": ("absolute",)},
-    inert={
-        "classifier_pooling": "is of heads for tasks, whose tensors are refused",
-        "deterministic_flash_attn": "says how the same values are computed",
-        "layer_norm_eps": "is in old files; norm_eps is what is read",
-        "repad_logits_with_grad": "says how the same values are computed",
-        "sparse_pred_ignore_index": "says which of the computed values are returned",
-        "sparse_prediction": "says which of the computed values are returned",
+    required_values={"position_embedding_type": ("absolute",)},
+    ignored_keys={
+        "classifier_pooling": "for fine-tuning heads, whose tensors are refused",
+        "deterministic_flash_attn": "selects an implementation of the same function",
+        "layer_norm_eps": "key of old files; norm_eps is read",
+        "repad_logits_with_grad": "selects an implementation of the same function",
+        "sparse_pred_ignore_index": "selects which of the computed values are returned",
+        "sparse_prediction": "selects which of the computed values are returned",
     },
-    further={
-        "embedding_dropout": SHARE,
-        "global_attn_every_n_layers": SIZE,
-        "global_rope_theta": RATIO,
-        "layer_types": optional(WORDS),
-        "local_attention": Kind(f"a whole number from 2 to {LARGEST}", lambda value: SIZE.fits(value) and value > 1),
-        "local_rope_theta": RATIO,
-        "rope_parameters": optional(TABLE),
+    extra_keys={
+        "embedding_dropout": FRACTION,
+        "global_attn_every_n_layers": POSITIVE_INTEGER,
+        "global_rope_theta": POSITIVE_NUMBER,
+        "layer_types": optional(STRINGS),
+        "local_attention": integer(2),
+        "local_rope_theta": POSITIVE_NUMBER,
+        "rope_parameters": optional(OBJECT),
     },
-    remarks=_remarks,
-    further_there=_further_there,
-    further_back=_further_back,
-    copies={"model.embeddings.tok_embeddings.weight": ("decoder.weight",)},
+    import_notes=_import_notes,
+    extra_to_hf=_extra_to_hf,
+    extra_from_hf=_extra_from_hf,
+    tied_tensors={"model.embeddings.tok_embeddings.weight": ("decoder.weight",)},
 )

@@ -1,122 +1,127 @@
-"""``sesame export``: a checkpoint as a folder that transformers loads."""
+"""``sesame export``: write a checkpoint as a folder that transformers loads."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from safetensors.torch import save_file
 
 from configs.errors import CheckpointError, ConversionError
+from configs.file_errors import file_errors_as
 from data_pipeline.tokenizers.huggingface import write_tokenizer
 from pretrain.checkpoints.load import Checkpoint, latest, open_checkpoint
 from pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
-from pretrain.huggingface.aside import sentences, written_aside
-from pretrain.huggingface.config_values import chosen, there
-from pretrain.huggingface.conversion import Counterpart, Row
-from pretrain.huggingface.model_folder import WHOLE
-from pretrain.huggingface.weights import Shape, exported, taken
+from pretrain.huggingface.config_values import choose_counterpart, config_to_hf
+from pretrain.huggingface.counterpart import Counterpart, ParameterMapping
+from pretrain.huggingface.model_folder import WEIGHTS
+from pretrain.huggingface.output_folder import new_folder
+from pretrain.huggingface.weights import Shape, mapped_parameters, weights_to_hf
 from pretrain.models.family import ModelConfig
 
 EMBEDDING = "backbone.token_embedding.weight"
 
 
 class Exported(NamedTuple):
-    """What was written."""
+    """Result of an export."""
 
     folder: Path
     architecture: str
-    """Class of transformers that loads it."""
+    """Name of the transformers class."""
     notes: tuple[str, ...]
-    """What is different there."""
+    """Differences between the exported model and the checkpoint."""
 
 
 def export(path: Path, folder: Path) -> Exported:
     """Write a run's newest checkpoint to ``folder`` as ``config.json``, safetensors and tokenizer files.
 
+    Args:
+        path: folder of a run or of one checkpoint.
+
     Raises:
-        CheckpointError: ``path`` holds no complete checkpoint.
-        ConversionError: transformers has no class for the model, or ``folder`` holds something.
+        CheckpointError: ``path`` contains no complete checkpoint.
+        ConversionError: transformers has no class for the model, or ``folder`` is not empty or not writable.
     """
-    with sentences(path, "read"):
+    with file_errors_as(ConversionError, path, "read"):
         source = latest(path)
     if source is None:
-        raise CheckpointError(f"{path}: holds no checkpoint; give a folder that `sesame pretrain` wrote")
+        raise CheckpointError(f"{path}: contains no checkpoint; give a folder that `sesame pretrain` wrote")
     checkpoint = open_checkpoint(source)
     shapes = checkpoint.record.shapes
     config, counterparts = _model(checkpoint)
-    counterpart = chosen(counterparts, config)
-    with written_aside(folder) as partial:
+    counterpart = choose_counterpart(counterparts, config)
+    with new_folder(folder) as partial:
         longest, segments = getattr(config, "positions", None), getattr(config, "segments", 2)
         special = write_tokenizer(source / "tokenizer.model", partial, counterpart.model_type, longest, segments)
-        config, changes = counterpart.fitted(config, special)
-        found = _class(counterpart, shapes)
+        config, changes = counterpart.adapt(config, special)
+        target = choose_class(counterpart, shapes)
         stored = checkpoint.tensors("weights")
-        tensors = exported(
-            found.rows, found.shapes, lambda name: changes.get(name, lambda value: value)(stored.whole(name))
+        tensors = weights_to_hf(
+            target.mappings, target.shapes, lambda name: changes.get(name, lambda value: value)(stored.whole(name))
         )
-        if found.architecture == counterpart.bare:
-            tensors = {name.removeprefix(counterpart.prefix): tensor for name, tensor in tensors.items()}
-        save_file(tensors, partial / WHOLE, metadata={"format": "pt"})
+        if target.architecture == counterpart.base_class:
+            tensors = {name.removeprefix(counterpart.base_prefix): tensor for name, tensor in tensors.items()}
+        save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
         values = {
-            "architectures": [found.architecture],
-            **there(counterpart, config, shapes[EMBEDDING][0]),
+            "architectures": [target.architecture],
+            **config_to_hf(counterpart, config, shapes[EMBEDDING][0]),
             **special,
         }
-        _write(partial / "config.json", values)
-    return Exported(folder, found.architecture, (*counterpart.notes(config), *found.notes))
+        text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+        (partial / "config.json").write_text(text, encoding="utf-8")
+    return Exported(folder, target.architecture, (*counterpart.export_notes(config), *target.notes))
 
 
 def _model(checkpoint: Checkpoint) -> tuple[ModelConfig, tuple[Counterpart, ...]]:
+    """Return the model configuration of a checkpoint and the counterparts of its family."""
     model, source = checkpoint.model(), checkpoint.folder
     family = model.family
     if family in WITHOUT_COUNTERPART:
         raise ConversionError(f"{source}: cannot be exported; {WITHOUT_COUNTERPART[family]}")
     if family not in COUNTERPARTS:
-        raise ConversionError(f"{source}: the family {family} cannot be exported; {', '.join(COUNTERPARTS)} can")
+        raise ConversionError(
+            f"{source}: the family {family} cannot be exported; families that can: {', '.join(COUNTERPARTS)}"
+        )
     return model, COUNTERPARTS[family]
 
 
-class Chosen(NamedTuple):
-    """A class that has the parts of a checkpoint."""
+class TargetClass(NamedTuple):
+    """A transformers class for the parameters of a checkpoint."""
 
     architecture: str
-    rows: tuple[Row, ...]
+    mappings: tuple[ParameterMapping, ...]
     shapes: dict[str, Shape]
-    """Of the parameters that it has."""
+    """Sesame parameter name -> shape, for the parameters of the class."""
     notes: list[str]
-    """What it does not have."""
+    """Parameters that are not exported."""
 
 
-def _class(counterpart: Counterpart, shapes: Mapping[str, Shape]) -> Chosen:
-    """The class that has just the parts of a checkpoint, or all but a pooler that no objective reads.
+def choose_class(counterpart: Counterpart, shapes: Mapping[str, Shape]) -> TargetClass:
+    """Return the class with exactly the components of a checkpoint, or without a pooler that no objective uses.
 
     Raises:
-        ConversionError: there is none.
+        ConversionError: there is no such class.
     """
-    backbone, *heads = counterpart.parts
-    present = frozenset(name for name in heads if taken(counterpart.parts[name].rows, shapes))
-    notes, kept = [], dict(shapes)
+    backbone, *heads = counterpart.components
+    present = frozenset(name for name in heads if mapped_parameters(counterpart.components[name].mappings, shapes))
+    notes, exported_shapes = [], dict(shapes)
     if (
-        present not in counterpart.classes
+        present not in counterpart.architectures
         and "sentence_pairs" not in present
-        and present - {"pooler"} in counterpart.classes
+        and present - {"pooler"} in counterpart.architectures
     ):
         present -= {"pooler"}
-        for name in taken(counterpart.parts["pooler"].rows, shapes):
-            del kept[name]
-        notes.append(f"the pooler is left out: {counterpart.classes[present]} has none")
-    if present not in counterpart.classes:
-        there_are = "; ".join(
-            f"{name} with {', '.join(sorted(parts)) or 'no head'}" for parts, name in counterpart.classes.items()
+        for name in mapped_parameters(counterpart.components["pooler"].mappings, shapes):
+            del exported_shapes[name]
+        notes.append(f"the pooler is not exported: {counterpart.architectures[present]} has none")
+    if present not in counterpart.architectures:
+        available = "; ".join(
+            f"{name} with {', '.join(sorted(components)) or 'no head'}"
+            for components, name in counterpart.architectures.items()
         )
         raise ConversionError(
-            f"the checkpoint has {', '.join(sorted(present))} beside the backbone, which no class of transformers has: "
-            f"{there_are}"
+            f"the checkpoint has the heads {', '.join(sorted(present))}, which no class of transformers combines; "
+            f"available: {available}"
         )
-    rows = tuple(row for name in (backbone, *present) for row in counterpart.parts[name].rows)
-    return Chosen(counterpart.classes[present], rows, kept, notes)
-
-
-def _write(file: Path, values: dict[str, Any]) -> None:
-    file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    mappings = tuple(mapping for name in (backbone, *present) for mapping in counterpart.components[name].mappings)
+    return TargetClass(counterpart.architectures[present], mappings, exported_shapes, notes)

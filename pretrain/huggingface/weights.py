@@ -1,4 +1,4 @@
-"""One engine for all rows: our parameters to their tensors, and back."""
+"""Conversion of weights by the parameter mappings of a counterpart."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -8,161 +8,170 @@ import torch
 from torch import Tensor
 
 from configs.errors import ConversionError
-from pretrain.huggingface.conversion import Counterpart, Row, TensorConversion
+from pretrain.huggingface.counterpart import Counterpart, ParameterMapping
+from pretrain.huggingface.tensor_conversion import TensorConversion
 
 Read = Callable[[str], Tensor]
-"""Parameter or tensor name -> its value, read when it is asked for."""
+"""Parameter or tensor name -> its value, which is read at the call."""
 Shape = tuple[int, ...]
 
+SUFFIX = r"(?P<suffix>\.weight|\.bias)?"
+NORM, NORM_SUFFIXES = re.compile(r"\.(gamma|beta)$"), {"gamma": ".weight", "beta": ".bias"}
+"""Names of norm parameters in files converted from TensorFlow checkpoints."""
 
-class Pair(NamedTuple):
-    """Parameters of ours and the tensors that hold them there."""
+
+class TensorGroup(NamedTuple):
+    """Sesame parameters and the transformers tensors that they are converted to."""
 
     ours: tuple[str, ...]
-    theirs: tuple[str, ...]
-    how: TensorConversion
+    hf: tuple[str, ...]
+    conversion: TensorConversion
 
 
-def pairs(rows: Iterable[Row], shapes: Mapping[str, Shape]) -> list[Pair]:
-    """What the rows say of parameters with these names and whole shapes.
+def tensor_groups(mappings: Iterable[ParameterMapping], shapes: Mapping[str, Shape]) -> list[TensorGroup]:
+    """Apply the mappings to all parameters in ``shapes`` (parameter name -> unsharded shape).
 
     Raises:
-        ConversionError: a parameter is in no row.
+        ConversionError: a parameter has no mapping.
     """
-    found = [pair for row in rows for pair in _pairs(row, shapes)]
-    known = {name for pair in found for name in pair.ours}
+    groups = [group for mapping in mappings for group in _groups_of(mapping, shapes)]
+    mapped = {name for group in groups for name in group.ours}
     for name in shapes:
-        if name not in known:
-            raise ConversionError(f"parameter {name}: has no place in transformers' classes for this kind of model")
-    return found
+        if name not in mapped:
+            raise ConversionError(f"parameter {name}: has no counterpart in transformers' classes for this model type")
+    return groups
 
 
-def taken(rows: Iterable[Row], shapes: Mapping[str, Shape]) -> set[str]:
-    """The parameters that rows speak of."""
-    return {name for row in rows for pair in _pairs(row, shapes) for name in pair.ours}
+def mapped_parameters(mappings: Iterable[ParameterMapping], shapes: Mapping[str, Shape]) -> set[str]:
+    """Return the names in ``shapes`` that have a mapping."""
+    return {name for mapping in mappings for group in _groups_of(mapping, shapes) for name in group.ours}
 
 
-def exported(rows: Iterable[Row], shapes: Mapping[str, Shape], read: Read) -> dict[str, Tensor]:
-    """Our parameters of these ``shapes`` as their tensors, by name."""
+def weights_to_hf(mappings: Iterable[ParameterMapping], shapes: Mapping[str, Shape], read: Read) -> dict[str, Tensor]:
+    """Convert Sesame parameters with these ``shapes`` to transformers tensors.
+
+    Raises:
+        ConversionError: a parameter has no mapping.
+    """
     tensors: dict[str, Tensor] = {}
     written: set[str] = set()
-    for pair in pairs(rows, shapes):
-        # A safetensors file takes no memory twice.
-        again = not written.isdisjoint(pair.ours)
-        values = pair.how.there([read(name).clone() if again else read(name) for name in pair.ours])
-        tensors.update({name: value.contiguous() for name, value in zip(pair.theirs, values, strict=True)})
-        written.update(pair.ours)
+    for group in tensor_groups(mappings, shapes):
+        # safetensors refuses tensors that share memory.
+        shared = not written.isdisjoint(group.ours)
+        values = group.conversion.to_hf([read(name).clone() if shared else read(name) for name in group.ours])
+        tensors.update({name: value.contiguous() for name, value in zip(group.hf, values, strict=True)})
+        written.update(group.ours)
     return tensors
 
 
-def imported(
-    rows: Iterable[Row],
+def weights_from_hf(
+    mappings: Iterable[ParameterMapping],
     shapes: Mapping[str, Shape],
     names: Collection[str],
     read: Read,
-    copies: Mapping[str, tuple[str, ...]],
+    tied_tensors: Mapping[str, tuple[str, ...]],
 ) -> dict[str, Tensor]:
-    """Their tensors as our parameters (name, fp32 value) of these ``shapes``.
+    """Convert transformers tensors to Sesame parameters with these ``shapes``.
 
     Args:
-        names: of their tensors; each has to be taken by a row.
-        copies: names under which a tensor may be there again.
+        names: of all tensors of the model; each must have a mapping.
+        tied_tensors: tensor name -> other names under which ``names`` may contain a copy.
+
+    Returns:
+        Parameter name -> fp32 value.
 
     Raises:
-        ConversionError: naming a tensor that is missing, left over, or of another shape than ``config.json`` says.
+        ConversionError: a tensor is missing, unknown, or its shape does not agree with ``config.json``.
     """
-    found = pairs(rows, shapes)
-    wanted = {name: None for pair in found for name in pair.theirs}
-    kept = without_copies(copies, names, wanted, read)
-    for name in wanted:
-        if name not in kept:
-            raise ConversionError(f"tensor {name}: is missing, which this model type has with these settings")
-    for name in kept:
-        if name not in wanted:
-            raise ConversionError(f"tensor {name}: is not known for this model type with these settings")
+    groups = tensor_groups(mappings, shapes)
+    expected_names = {name: None for group in groups for name in group.hf}
+    sources = deduplicate(tied_tensors, names, expected_names, read)
+    for name in expected_names:
+        if name not in sources:
+            raise ConversionError(f"tensor {name}: is missing, but config.json requires it; check the model's files")
+    for name in sources:
+        if name not in expected_names:
+            raise ConversionError(f"tensor {name}: is unknown for this model type and config.json; remove it")
     parameters: dict[str, Tensor] = {}
-    for pair in found:
-        expected = [tuple(shapes[name]) for name in pair.ours]
-        read_in = [read(kept[name]) for name in pair.theirs]
-        _check(pair, expected, read_in)
-        for name, value in zip(pair.ours, pair.how.back(read_in, expected), strict=True):
+    for group in groups:
+        group_shapes = [tuple(shapes[name]) for name in group.ours]
+        tensors = [read(sources[name]) for name in group.hf]
+        _check_shapes(group, group_shapes, tensors)
+        for name, value in zip(group.ours, group.conversion.from_hf(tensors, group_shapes), strict=True):
             if name in parameters and not torch.equal(parameters[name], value):
                 raise ConversionError(
-                    f"tensor {pair.theirs[0]}: differs from its counterpart, but both are one and the same here"
+                    f"tensor {group.hf[0]}: differs from another tensor of parameter {name}; both must be equal"
                 )
             parameters[name] = value.contiguous()
     return parameters
 
 
-def normal_names(exchange: Counterpart, names: Collection[str]) -> dict[str, str]:
-    """Tensor's name as the rows have it -> its name in the file, without what is no weight.
+def normalized_names(counterpart: Counterpart, names: Collection[str]) -> dict[str, str]:
+    """Return tensor name as in the mappings -> name in the file, without the ignored tensors.
 
     Raises:
-        ConversionError: a tensor is there under two names.
+        ConversionError: two names in the file mean the same tensor.
     """
-    kept = [name for name in names if not any(re.fullmatch(pattern, name) for pattern in exchange.ignored)]
-    prefix = "" if any(name.startswith(exchange.prefix) for name in kept) else exchange.prefix
-    found: dict[str, str] = {}
-    for name in kept:
-        usual = prefix + NORM.sub(lambda match: NORM_ENDINGS[match[1]], name)
-        if found.setdefault(usual, name) != name:
+    weights = [name for name in names if not any(re.fullmatch(each, name) for each in counterpart.ignored_tensors)]
+    has_prefix = any(name.startswith(counterpart.base_prefix) for name in weights)
+    prefix = "" if has_prefix else counterpart.base_prefix
+    in_file: dict[str, str] = {}
+    for name in weights:
+        normalized = prefix + NORM.sub(lambda match: NORM_SUFFIXES[match[1]], name)
+        if in_file.setdefault(normalized, name) != name:
             raise ConversionError(
-                f"tensors {found[usual]} and {name}: are two names of one tensor; remove the wrong one"
+                f"tensors {in_file[normalized]} and {name}: are two names of one tensor; remove the wrong one"
             )
-    return found
+    return in_file
 
 
-NORM, NORM_ENDINGS = re.compile(r"\.(gamma|beta)$"), {"gamma": ".weight", "beta": ".bias"}
-"""What files made from TensorFlow's checkpoints call the parameters of a norm."""
-
-
-def without_copies(copies: Mapping[str, tuple[str, ...]], names: Collection[str], wanted: Collection[str], read: Read):
-    """``names`` -> the same names, but each tensor that a file holds twice only once, under the wanted name.
+def deduplicate(
+    tied_tensors: Mapping[str, tuple[str, ...]], names: Collection[str], expected: Collection[str], read: Read
+) -> dict[str, str]:
+    """Return tensor name -> one of ``names`` to read it from, with tied tensors only once.
 
     Raises:
-        ConversionError: the two have different values.
+        ConversionError: the copies of a tensor differ.
     """
-    kept = {name: name for name in names}
-    for name, others in copies.items():
-        for other in others:
-            if other not in kept or other in wanted:
+    sources = {name: name for name in names}
+    for name, copies in tied_tensors.items():
+        for copy in copies:
+            if copy not in sources or copy in expected:
                 continue
-            if name in kept and not torch.equal(read(kept[name]), read(other)):
-                raise ConversionError(f"tensor {other}: differs from {name}, but both are one and the same here")
-            kept.setdefault(name, other)
-            del kept[other]
-    return kept
+            if name in sources and not torch.equal(read(sources[name]), read(copy)):
+                raise ConversionError(f"tensor {copy}: differs from {name}, but this model ties them")
+            sources.setdefault(name, copy)
+            del sources[copy]
+    return sources
 
 
-def matches(row: Row, name: str) -> bool:
-    """Whether a tensor of theirs is in this row."""
-    pattern = re.escape(row.theirs).replace(r"\*", r"\d+").replace(r"\#", r"\d+")
-    return re.fullmatch(pattern + ENDING, name) is not None
+def matches(mapping: ParameterMapping, name: str) -> bool:
+    """Return whether ``mapping`` contains the transformers tensor ``name``."""
+    pattern = re.escape(mapping.hf).replace(r"\*", r"\d+").replace(r"\#", r"\d+")
+    return re.fullmatch(pattern + SUFFIX, name) is not None
 
 
-ENDING = r"(?P<ending>\.weight|\.bias)?"
-
-
-def _pairs(row: Row, shapes: Mapping[str, Shape]) -> Iterator[Pair]:
-    patterns = (row.ours,) if isinstance(row.ours, str) else row.ours
-    search = re.compile(re.escape(patterns[0]).replace(r"\*", r"(?P<layer>\d+)") + ENDING)
+def _groups_of(mapping: ParameterMapping, shapes: Mapping[str, Shape]) -> Iterator[TensorGroup]:
+    patterns = (mapping.ours,) if isinstance(mapping.ours, str) else mapping.ours
+    search = re.compile(re.escape(patterns[0]).replace(r"\*", r"(?P<layer>\d+)") + SUFFIX)
     for name in shapes:
         match = search.fullmatch(name)
         if match is None:
             continue
-        layer, ending = match.groupdict().get("layer", ""), match["ending"] or ""
-        ours = tuple(pattern.replace("*", layer) + ending for pattern in patterns)
-        theirs = row.theirs.replace("*", layer) + ending
-        count = shapes[name][0] if "#" in theirs else 1
-        yield Pair(ours, tuple(theirs.replace("#", str(number)) for number in range(count)), row.how)
+        layer, suffix = match.groupdict().get("layer", ""), match["suffix"] or ""
+        ours = tuple(pattern.replace("*", layer) + suffix for pattern in patterns)
+        hf = mapping.hf.replace("*", layer) + suffix
+        experts = shapes[name][0] if "#" in hf else 1
+        yield TensorGroup(ours, tuple(hf.replace("#", str(number)) for number in range(experts)), mapping.conversion)
 
 
-def _check(pair: Pair, expected: list[Shape], read_in: list[Tensor]) -> None:
-    """Compare with what ours would be there, without memory."""
-    there = pair.how.there([torch.empty(shape, device="meta") for shape in expected])
-    for name, value, like in zip(pair.theirs, read_in, there, strict=True):
-        if value.shape != like.shape:
-            raise ConversionError(f"tensor {name}: is {_shape(value)}, but config.json makes it {_shape(like)}")
+def _check_shapes(group: TensorGroup, shapes: list[Shape], tensors: list[Tensor]) -> None:
+    expected = group.conversion.to_hf([torch.empty(shape, device="meta") for shape in shapes])
+    for name, tensor, like in zip(group.hf, tensors, expected, strict=True):
+        if tensor.shape != like.shape:
+            raise ConversionError(
+                f"tensor {name}: has shape {_shape(tensor)}, but config.json requires {_shape(like)}; correct one"
+            )
 
 
 def _shape(value: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Every shipped run fits the shipped corpus that writes its dataset: what it reads is written, and is not too long."""
+"""Every run in configs/pretrain fits its corpus in configs/corpus: columns exist and rows are not too long."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ WRITTEN = {
     "masked_ngrams": {"mask_positions", "mask_labels"},
     "masked_spans": {"target_tokens"},
 }
-"""Columns that a kind of hiding adds."""
+"""``corrupt.kind`` -> columns that it adds."""
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
@@ -40,6 +40,6 @@ def test_a_run_fits_its_corpus(path: Path) -> None:
     assert corpus.segment.sequence_length <= (learner.backbone.positions or corpus.segment.sequence_length)
 
 
-def test_every_full_size_run_has_a_twin_of_its_family() -> None:
-    twins = {configs.load(path, RunConfig).model.family for path in RUNS if path.stem.endswith("_small")}
-    assert {configs.load(path, RunConfig).model.family for path in RUNS} == twins
+def test_every_family_has_a_small_configuration() -> None:
+    small = {configs.load(path, RunConfig).model.family for path in RUNS if path.stem.endswith("_small")}
+    assert {configs.load(path, RunConfig).model.family for path in RUNS} == small

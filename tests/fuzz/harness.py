@@ -1,4 +1,4 @@
-"""One damaged input at a time, under limits of CPU time and memory."""
+"""Run of a reader on one damaged input after another, with limits of CPU time and memory."""
 
 import contextlib
 import io
@@ -17,75 +17,80 @@ import pytest
 from configs.errors import SesameError, path_error
 
 COUNT = int(os.environ.get("SESAME_FUZZ", "150"))
-"""Inputs of each target in `make test`."""
+"""Inputs per target in `make test`."""
 MANY = 15_000
-"""The same in the slow tests: with seven targets more than 100,000."""
+"""Inputs per target in the slow tests: more than 100,000 for seven targets."""
 COUNTS = [COUNT, pytest.param(MANY, marks=pytest.mark.slow)]
 CPU_SECONDS = 5
 MEMORY = 2**30
-"""Bytes that one input may add."""
-LONGEST_SENTENCE = 3000
+"""Bytes of address space that one input may add."""
+LONGEST_MESSAGE = 3000
 
 Case = Callable[[random.Random, Path], Callable[[], Any]]
-"""(random numbers, a new folder) -> what reads the damaged input that was written there. It may return a text that says
-what is wrong with what it has read in silence."""
+"""(random generator, new folder) -> function that reads the damaged input written to the folder. It returns None, or a
+description of a fault if the input was read without an error but wrongly."""
 
 
 class Failure(NamedTuple):
     seed: int
-    what: str
+    fault: str
 
 
 class Hang(BaseException):
-    """Past the limit of CPU time; no ``except Exception`` catches it."""
+    """The limit of CPU time is exceeded; not caught by ``except Exception``."""
 
 
 def failures(case: Case, folder: Path, count: int = COUNT, first: int = 0) -> list[Failure]:
-    """Try the seeds from ``first`` on."""
-    found = []
+    """Run ``count`` seeds from ``first`` on; return the faults.
+
+    A fault is: an exception that is neither a SesameError nor explained by ``path_error``, a message that is not one
+    sentence, a wrong result, exceeded limits, or a changed file.
+    """
+    found: list[Failure] = []
     for seed in range(first, first + count):
-        place = folder / str(seed)
-        place.mkdir()
-        run = case(random.Random(seed), place)
+        inputs = folder / str(seed)
+        inputs.mkdir()
+        run = case(random.Random(seed), inputs)
         before = _files(folder)
-        what = _tried(run)
+        fault = _fault(run)
         if _files(folder) != before:
-            what = what or "files were made, changed or removed"
-        if what:
-            found.append(Failure(seed, what))
+            fault = fault or "files were made, changed or removed"
+        if fault:
+            found.append(Failure(seed, fault))
         else:
-            _remove(place)
+            shutil.rmtree(inputs)
     return found
 
 
 def report(found: list[Failure]) -> str:
+    """Return the faults with the seeds of each."""
     kinds: dict[str, list[int]] = {}
     for failure in found:
-        kinds.setdefault(failure.what, []).append(failure.seed)
-    return "\n\n".join(f"{len(seeds)} inputs, first seeds {seeds[:5]}:\n{what}" for what, seeds in kinds.items())
+        kinds.setdefault(failure.fault, []).append(failure.seed)
+    return "\n\n".join(f"{len(seeds)} inputs, first seeds {seeds[:5]}:\n{fault}" for fault, seeds in kinds.items())
 
 
-def _tried(run: Callable[[], Any]) -> str | None:
-    """What is wrong with how ``run`` ended, None if nothing is."""
+def _fault(run: Callable[[], Any]) -> str | None:
+    """Call ``run`` and return what is wrong, None if nothing is."""
     printed = io.StringIO()
     try:
         with _limits(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            silent = run()
+            result = run()
     except SesameError as error:
-        return _sentence(str(error))
+        return _message_fault(str(error))
     except OSError as error:
         known = path_error(error)
-        return _sentence(str(known)) if known else traceback.format_exc(limit=-4)
+        return _message_fault(str(known)) if known else traceback.format_exc(limit=-4)
     except Hang:
         return f"more than {CPU_SECONDS} s of CPU time:\n{traceback.format_exc(limit=-4)}"
     except BaseException:
         return traceback.format_exc(limit=-4)
-    return silent
+    return result
 
 
-def _sentence(text: str) -> str | None:
-    if not text.strip() or "\n" in text or len(text) > LONGEST_SENTENCE:
-        return f"no sentence: {text[:200]!r}"
+def _message_fault(text: str) -> str | None:
+    if not text.strip() or "\n" in text or len(text) > LONGEST_MESSAGE:
+        return f"not one sentence: {text[:200]!r}"
     return None
 
 
@@ -111,7 +116,3 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
     return {
         str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob("*") if not path.is_dir()
     }
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Place = tuple[dict[str, Any] | list[Any], str | int]
+Location = tuple[dict[str, Any] | list[Any], str | int]
 """A container and the key or index of one value in it."""
 
 HOSTILE: tuple[Callable[[], Any], ...] = (
@@ -47,41 +47,41 @@ HOSTILE: tuple[Callable[[], Any], ...] = (
     dict,
     lambda: [[]],
     lambda: {"": None},
-    lambda: nested(40),
+    lambda: nested_array(40),
 )
-"""What a value is replaced with; made anew each time, since some can be changed."""
+"""Replacements for a value; functions, because some results are mutable."""
 
 
-def nested(depth: int) -> list[Any]:
-    """An array in an array, so many times."""
+def nested_array(depth: int) -> list[Any]:
+    """Return an array nested ``depth`` times."""
     value: list[Any] = []
     for _ in range(depth):
         value = [value]
     return value
 
 
-def places(value: Any) -> Iterator[Place]:
-    """Every value inside of ``value``, outer ones first."""
+def locations(value: Any) -> Iterator[Location]:
+    """Yield the location of every value inside ``value``, outer ones first."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(items):
         yield value, key
-        yield from places(inner)
+        yield from locations(inner)
 
 
 def json_value(draw: random.Random, value: Any) -> Any:
-    """One change to a value of dicts, lists, strings, numbers, booleans and None."""
+    """Make one change to a JSON value."""
     changed = copy.deepcopy(value)
-    found = list(places(changed))
-    if not found:
+    candidates = list(locations(changed))
+    if not candidates:
         return draw.choice(HOSTILE)()
-    container, key = draw.choice(found)
+    container, key = draw.choice(candidates)
     change = draw.choice(("hostile", "hostile", "hostile", "near", "near", "remove", "rename", "repeat", "add"))
     _CHANGES[change](draw, container, key)
     return changed
 
 
 def _near(draw: random.Random, value: Any) -> Any:
-    """A value of the same type, or of one that is easily taken for it."""
+    """Return a value of the same or a similar type."""
     if isinstance(value, bool):
         return draw.choice((not value, int(value), str(value).lower()))
     if isinstance(value, int):
@@ -131,7 +131,7 @@ _CHANGES: dict[str, Callable[[random.Random, Any, Any], None]] = {
 
 
 def json_text(draw: random.Random, value: Any) -> str:
-    """``value``, an object, as JSON text with a change to the value or to the text."""
+    """Return ``value``, a dict, as JSON text with one change to the value or to the text."""
     if draw.random() < 0.7:
         return json.dumps(json_value(draw, value), indent=draw.choice((None, 2)))
     whole = json.dumps(value, indent=2)
@@ -158,7 +158,7 @@ CHARACTERS = "\x00\t\n\r \"'\\{}[]=.,:-+_0179aAzZ\x7f\x80é\u2028\u202e\ufeff中
 
 
 def text(draw: random.Random, value: str) -> str:
-    """One change to a string: characters, or whole lines where it has several."""
+    """Make one change to a string: to characters, or to whole lines if it has several."""
     lines = value.split("\n")
     if len(lines) > 2 and draw.random() < 0.4:
         where, other = draw.randrange(len(lines)), draw.randrange(len(lines))
@@ -179,7 +179,7 @@ def text(draw: random.Random, value: str) -> str:
 
 
 def data(draw: random.Random, value: bytes) -> bytes:
-    """One change to bytes: bits, a run of bytes, the length."""
+    """Make one change to bytes: to a bit, a range or the length."""
     start = draw.randint(0, max(0, len(value) - 1))
     length = draw.choice((1, 1, 4, 16, 256))
     end = min(len(value), start + length)
@@ -203,7 +203,7 @@ def data(draw: random.Random, value: bytes) -> bytes:
 
 
 def safetensors(draw: random.Random, value: bytes) -> bytes:
-    """One change to a safetensors file: mostly to its header, whose length is made to fit."""
+    """Make one change to a safetensors file, mostly to its header, whose length is updated."""
     (size,) = struct.unpack("<Q", value[:8])
     header, rest = json.loads(value[8 : 8 + size]), value[8 + size :]
     kind = draw.choice(("header", "header", "header", "text", "swap", "type", "size", "bytes", "values"))

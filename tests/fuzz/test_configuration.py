@@ -1,4 +1,4 @@
-"""Run files and overrides, damaged."""
+"""Damaged run files and overrides."""
 
 import random
 import tomllib
@@ -17,12 +17,12 @@ from tests.fuzz import mutators
 from tests.fuzz.harness import COUNTS, Case, failures, report
 
 SHIPPED = Path(configs.__file__).parent
-KINDS: dict[str, type[configs.Section]] = {
+CLASSES: dict[str, type[configs.Section]] = {
     "pretrain": RunConfig,
     "corpus": CorpusConfig,
     "evaluation": EvaluationConfig,
 }
-FILES = {kind: sorted((SHIPPED / kind).glob("*.toml")) for kind in KINDS}
+FILES = {kind: sorted((SHIPPED / kind).glob("*.toml")) for kind in CLASSES}
 OVERRIDES = {
     "pretrain": [
         "optimizer.learning_rate=1e-3",
@@ -46,28 +46,28 @@ OVERRIDES = {
 
 
 def text(draw: random.Random, folder: Path) -> Callable[[], Any]:
-    kind = draw.choice(list(KINDS))
+    kind = draw.choice(list(CLASSES))
     path = folder / "run.toml"
     damaged = mutators.text(draw, draw.choice(FILES[kind]).read_text(encoding="utf-8"))
     path.write_bytes(damaged.encode("utf-8", "surrogatepass"))
-    return lambda: configs.load(path, KINDS[kind]) and None
+    return lambda: configs.load(path, CLASSES[kind]) and None
 
 
 def data(draw: random.Random, folder: Path) -> Callable[[], Any]:
-    kind = draw.choice(list(KINDS))
+    kind = draw.choice(list(CLASSES))
     path = folder / "run.toml"
     path.write_bytes(mutators.data(draw, draw.choice(FILES[kind]).read_bytes()))
-    return lambda: configs.load(path, KINDS[kind]) and None
+    return lambda: configs.load(path, CLASSES[kind]) and None
 
 
 def values(draw: random.Random, folder: Path) -> Callable[[], Any]:
-    kind = draw.choice(list(KINDS))
+    kind = draw.choice(list(CLASSES))
     changed = mutators.json_value(draw, tomllib.loads(draw.choice(FILES[kind]).read_text(encoding="utf-8")))
-    return lambda: _comes_back(configs.parse(changed, KINDS[kind], "run.toml"))
+    return lambda: _round_trip_fault(configs.parse(changed, CLASSES[kind], "run.toml"))
 
 
 def overrides(draw: random.Random, folder: Path) -> Callable[[], Any]:
-    kind = draw.choice(list(KINDS))
+    kind = draw.choice(list(CLASSES))
     path = draw.choice(FILES[kind])
     key, _, value = draw.choice(OVERRIDES[kind]).partition("=")
     hostile = draw.choice(mutators.HOSTILE)()
@@ -84,20 +84,20 @@ def overrides(draw: random.Random, folder: Path) -> Callable[[], Any]:
             lambda: f"{key}={value}\nseed = 3",
         )
     )()
-    return lambda: configs.load(path, KINDS[kind], [changed]) and None
+    return lambda: configs.load(path, CLASSES[kind], [changed]) and None
 
 
-def _comes_back(config: configs.Section) -> str | None:
-    """What was understood has to mean the same when it is written down."""
+def _round_trip_fault(config: configs.Section) -> str | None:
+    """Return a fault if the dumped configuration is refused or differs."""
     try:
         again = configs.parse(configs.dump(config), type(config), "again")
     except ConfigError as error:
-        return f"accepted, but not when it is written down: {error}"
-    return None if again == config else "accepted, but is another one when it is written down"
+        return f"accepted, but its dump is refused: {error}"
+    return None if again == config else "accepted, but its dump is a different configuration"
 
 
 @pytest.mark.parametrize("target", [text, data, values, overrides], ids=lambda target: target.__name__)
 @pytest.mark.parametrize("count", COUNTS)
-def test_damaged_configuration_is_a_sentence(target: Case, count: int, tmp_path: Path) -> None:
+def test_damaged_configuration(target: Case, count: int, tmp_path: Path) -> None:
     found = failures(target, tmp_path, count)
     assert not found, report(found)

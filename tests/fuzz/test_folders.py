@@ -1,4 +1,4 @@
-"""Checkpoints, datasets and task files, damaged."""
+"""Damaged checkpoints, datasets and task files."""
 
 import hashlib
 import json
@@ -76,31 +76,31 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
 
 
 def damaged_checkpoint(checkpoints: list[Path]) -> Case:
-    """Either a file is damaged, or everything is made to look right again by whoever knows the checksums."""
-    right = {folder: weights_of(folder) for folder in checkpoints}
+    """Damage one file of a checkpoint, in part with checksums that are then corrected."""
+    originals = {folder: weights_of(folder) for folder in checkpoints}
 
-    def case(draw: random.Random, place: Path) -> Callable[[], Any]:
+    def case(draw: random.Random, inputs: Path) -> Callable[[], Any]:
         source = draw.choice(checkpoints)
-        folder = place / "checkpoint"
+        folder = inputs / "checkpoint"
         shutil.copytree(source, folder)
-        file, knowing = draw.choice(sorted(folder.iterdir())), draw.random() < 0.7
+        file, resealed = draw.choice(sorted(folder.iterdir())), draw.random() < 0.7
         record = json.loads((folder / "checkpoint.json").read_text())
         if file.name == "checkpoint.json":
-            if knowing:
+            if resealed:
                 file.write_text(json.dumps(sealed(mutators.json_value(draw, record))))
             else:
                 file.write_bytes(mutators.json_text(draw, record).encode("utf-8", "surrogatepass"))
         else:
             damage = mutators.safetensors if file.suffix == ".safetensors" else mutators.data
             file.write_bytes(damage(draw, file.read_bytes()))
-            if knowing:
+            if resealed:
                 record["files"][file.name] = digest(file.read_bytes())
                 (folder / "checkpoint.json").write_text(json.dumps(sealed(record)))
 
         def read() -> str | None:
             found = weights_of(folder)
-            same = all(torch.equal(value, found[name]) for name, value in right[source].items())
-            return None if knowing or same else "other weights were read without a word"
+            same = all(torch.equal(value, found[name]) for name, value in originals[source].items())
+            return None if resealed or same else "other weights were read without an error"
 
         return read
 
@@ -111,18 +111,18 @@ def damaged_dataset(dataset: Path) -> Case:
     files = [path.relative_to(dataset) for path in sorted(dataset.rglob("*")) if path.is_file()]
     small = [file for file in files if file.parts[0] != "card"]
 
-    def case(draw: random.Random, place: Path) -> Callable[[], Any]:
-        folder = place / "dataset"
+    def case(draw: random.Random, inputs: Path) -> Callable[[], Any]:
+        folder = inputs / "dataset"
         folder.mkdir()
         for name in small:
             (folder / name).hardlink_to(dataset / name)
-        file, knowing = folder / draw.choice(small), draw.random() < 0.5
+        file, resealed = folder / draw.choice(small), draw.random() < 0.5
         content = file.read_bytes()
         file.unlink()
         if file.name == manifest.MANIFEST:
             values = json.loads(content)
             del values["manifest_sha256"]
-            changed = mutators.json_value(draw, values) if knowing else mutators.json_text(draw, values)
+            changed = mutators.json_value(draw, values) if resealed else mutators.json_text(draw, values)
             written = (
                 _sealed_manifest(changed) if isinstance(changed, dict) else str(changed).encode("utf-8", "replace")
             )
@@ -130,7 +130,7 @@ def damaged_dataset(dataset: Path) -> Case:
             written = mutators.data(draw, content)
         file.write_bytes(written)
         harmless = written == content
-        return lambda: verify(folder) and (None if harmless or knowing else "damage was not noticed")
+        return lambda: verify(folder) and (None if harmless or resealed else "the damage was not noticed")
 
     return case
 
@@ -150,10 +150,10 @@ ROWS = {
 }
 
 
-def damaged_tasks(draw: random.Random, place: Path) -> Callable[[], Any]:
+def damaged_tasks(draw: random.Random, inputs: Path) -> Callable[[], Any]:
     name = draw.choice(list(ROWS))
     task = TASKS[name]
-    file = place / task.train.file
+    file = inputs / task.train.file
     file.parent.mkdir(parents=True)
     if draw.random() < 0.5:
         file.write_bytes(mutators.text(draw, ROWS[name]).encode("utf-8", "surrogatepass"))
@@ -161,7 +161,7 @@ def damaged_tasks(draw: random.Random, place: Path) -> Callable[[], Any]:
         file.write_bytes(mutators.data(draw, ROWS[name].encode()))
 
     def read() -> str | None:
-        found = read_table(place, task.train, task)
+        found = read_table(inputs, task.train, task)
         finite = len(found.labels) == len(found.texts) and bool(torch.isfinite(torch.as_tensor(found.labels)).all())
         return None if finite else "labels are missing or not finite"
 
@@ -169,18 +169,18 @@ def damaged_tasks(draw: random.Random, place: Path) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_damaged_checkpoints_are_a_sentence(checkpoints: list[Path], count: int, tmp_path: Path) -> None:
+def test_damaged_checkpoints(checkpoints: list[Path], count: int, tmp_path: Path) -> None:
     found = failures(damaged_checkpoint(checkpoints), tmp_path, count)
     assert not found, report(found)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_damaged_datasets_are_a_sentence(dataset: Path, count: int, tmp_path: Path) -> None:
+def test_damaged_datasets(dataset: Path, count: int, tmp_path: Path) -> None:
     found = failures(damaged_dataset(dataset), tmp_path, count)
     assert not found, report(found)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_damaged_task_files_are_a_sentence(count: int, tmp_path: Path) -> None:
+def test_damaged_task_files(count: int, tmp_path: Path) -> None:
     found = failures(damaged_tasks, tmp_path, count)
     assert not found, report(found)

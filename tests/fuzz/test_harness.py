@@ -1,4 +1,4 @@
-"""The fuzzer itself: planted faults are found."""
+"""The fuzzing harness finds planted faults."""
 
 import random
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from tests.fuzz import harness
 from tests.fuzz.harness import failures
 
 
-def fine(folder: Path) -> None:
-    raise ConfigError("run.toml: 'a' is wrong; mend it")
+def refused(folder: Path) -> None:
+    raise ConfigError("run.toml: 'a' is wrong; correct it")
 
 
-def silent(folder: Path) -> str:
-    return "read without a word"
+def wrong_result(folder: Path) -> str:
+    return "the damage was not noticed"
 
 
 def crash(folder: Path) -> None:
     raise KeyError("model")
 
 
-def leave(folder: Path) -> None:
-    (folder.parent / "left").write_text("half")
+def leave_a_file(folder: Path) -> None:
+    (folder.parent / "rest").write_text("half")
 
 
 def hang(folder: Path) -> None:
@@ -33,7 +33,7 @@ def hang(folder: Path) -> None:
         pass
 
 
-def no_sentence(folder: Path) -> None:
+def empty_message(folder: Path) -> None:
     raise ConfigError("")
 
 
@@ -41,18 +41,18 @@ def fill_memory(folder: Path) -> None:
     bytearray(harness.MEMORY + 2**28)
 
 
-def leave_by_exit(folder: Path) -> None:
+def exit_with_success(folder: Path) -> None:
     raise SystemExit(0)
 
 
 PLANTED: dict[Callable[[Path], Any], str] = {
-    silent: "read without a word",
+    wrong_result: "the damage was not noticed",
     crash: "KeyError",
-    leave: "files were made",
+    leave_a_file: "files were made",
     hang: "CPU time",
-    no_sentence: "no sentence",
+    empty_message: "not one sentence",
     fill_memory: "MemoryError",
-    leave_by_exit: "SystemExit",
+    exit_with_success: "SystemExit",
 }
 
 
@@ -61,10 +61,10 @@ def test_a_planted_fault_is_found(
     fault: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(harness, "CPU_SECONDS", 1)
-    kinds = {0: fine, 1: fault}
+    readers = {0: refused, 1: fault}
 
     def case(draw: random.Random, folder: Path) -> Callable[[], Any]:
-        return lambda: kinds[int(folder.name)](folder)
+        return lambda: readers[int(folder.name)](folder)
 
     (found,) = failures(case, tmp_path, count=2)
-    assert found.seed == 1 and PLANTED[fault] in found.what
+    assert found.seed == 1 and PLANTED[fault] in found.fault

@@ -1,5 +1,5 @@
-"""Model folders that are damaged at random: ``sesame import`` reads what transformers reads, or says in a sentence why
-it does not, soon, and leaves nothing behind."""
+"""Randomly damaged model folders: ``sesame import`` computes the same as transformers, or refuses the folder with one
+sentence, within a time limit and without output."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from configs.errors import SesameError
 from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.model_folder import INDEX, WHOLE
+from pretrain.huggingface.model_folder import INDEX, WEIGHTS
 from pretrain.huggingface.to_hf import export
 from tests.fuzz import mutators
 
@@ -29,27 +29,30 @@ reference = pytest.importorskip("tests.pretrain.huggingface.test_random_models")
 
 FEW, MANY, AT_ONCE = 200, 20_000, 1000
 CPU_SECONDS, SECONDS = 5, 120
-"""Longest import: of work, and of waiting, which a busy machine has too."""
+"""Limits of an import: CPU time and wall time."""
 SEEDS = {"Bert": 14, "Roberta": 1, "ModernBert": 2, "Albert": 3, "GPT2": 4, "T5": 5, "SwitchTransformers": 6}
 
 
-class Given(NamedTuple):
+class Model(NamedTuple):
     folder: Path
     architecture: str
 
 
 def _sharded(folder: Path) -> None:
-    tensors = load_file(folder / WHOLE)
+    tensors = load_file(folder / WEIGHTS)
     files = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
     for file in set(files.values()):
         save_file({name: tensors[name] for name in files if files[name] == file}, folder / file)
-    (folder / WHOLE).unlink()
+    (folder / WEIGHTS).unlink()
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": files}))
 
 
 def _sentencepiece(folder: Path) -> None:
     (folder / "vocab.txt").unlink()
     written = io.BytesIO()
+    special: dict[str, Any] = {}
+    for number, (role, piece) in enumerate(zip(("pad", "unk", "bos", "eos"), random_models.PIECES, strict=False)):
+        special |= {f"{role}_id": number, f"{role}_piece": piece}
     sentencepiece.SentencePieceTrainer.train(  # type: ignore[attr-defined]
         sentence_iterator=iter(["abcdefghij klmnop", "ponml kjihg fedcba"]),
         model_writer=written,
@@ -58,37 +61,31 @@ def _sentencepiece(folder: Path) -> None:
         hard_vocab_limit=False,
         control_symbols=["[MASK]"],
         minloglevel=2,
-        **{
-            f"{role}_{what}": value
-            for number, (role, piece) in enumerate(
-                zip(("pad", "unk", "bos", "eos"), random_models.PIECES, strict=False)
-            )
-            for what, value in (("id", number), ("piece", piece))
-        },
+        **special,
     )
     (folder / "tokenizer.model").write_bytes(written.getvalue())
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> list[Given]:
-    """Models of each class as Sesame exports them, with all files of a tokenizer, and others as they come."""
-    root, found = tmp_path_factory.mktemp("given"), []
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
+    """One exported model of each model type with all tokenizer files, and BERTs as transformers saves them."""
+    root, found = tmp_path_factory.mktemp("models"), []
     for kind, seed in SEEDS.items():
         case = random_models.drawn(seed, root / kind / "model")
         import_model(root / kind / "model", root / kind / "checkpoint")
         exported = export(root / kind / "checkpoint", root / kind / "exported")
-        found.append(Given(exported.folder, exported.architecture))
+        found.append(Model(exported.folder, exported.architecture))
         if kind == "Bert":
             for name, change in (("plain", None), ("sharded", _sharded), ("sentencepiece", _sentencepiece)):
                 folder = Path(shutil.copytree(root / kind / "model", root / name))
                 if change is not None:
                     change(folder)
-                found.append(Given(folder, case.architecture))
+                found.append(Model(folder, case.architecture))
     return found
 
 
-def _damaged(draw: random.Random, path: Path) -> None:
-    """One change to one file of a folder."""
+def _damage(draw: random.Random, path: Path) -> None:
+    """Make one change to a file of a model folder."""
     kinds: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("gone", path.unlink),
         ("folder", lambda: (path.unlink(), path.mkdir())),
@@ -111,7 +108,7 @@ def _damaged(draw: random.Random, path: Path) -> None:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Raise in what takes too long."""
+    """Raise an AssertionError in an import that takes too long."""
 
     def stop(number: int, frame: Any) -> None:
         raise AssertionError("the import took too long")
@@ -129,7 +126,7 @@ def _limited() -> Iterator[None]:
 
 
 def _reference(folder: Path, architecture: str) -> Any:
-    """What transformers makes of a folder, or None where it does not read all of it."""
+    """Return the model that transformers loads, None if it does not load the whole folder."""
     kind = getattr(transformers, architecture)
     try:
         model, report = kind.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
@@ -138,15 +135,15 @@ def _reference(folder: Path, architecture: str) -> Any:
     return None if any(report.values()) else model.float().eval()
 
 
-def attempt(seed: int, given: list[Given], folder: Path) -> str:
-    """Damage a folder and import it; what happened."""
+def attempt(seed: int, models: list[Model], folder: Path) -> str:
+    """Damage a folder, import it and return the outcome."""
     draw = random.Random(seed)
-    base = draw.choice(given)
+    base = draw.choice(models)
     model = Path(shutil.copytree(base.folder, folder / "model"))
     files = sorted(path for path in model.iterdir())
     weights = [6 if path.name == "config.json" else 3 if path.suffix == ".safetensors" else 1 for path in files]
     for path in dict.fromkeys(draw.choices(files, weights, k=draw.choice((1, 1, 1, 2)))):
-        _damaged(draw, path)
+        _damage(draw, path)
     before = sorted(path.name for path in folder.iterdir())
     try:
         with _limited():
@@ -160,10 +157,10 @@ def attempt(seed: int, given: list[Given], folder: Path) -> str:
         return "read, but not by transformers"
     columns = reference.columns(seed)
     try:
-        wanted = reference.theirs(other, columns)
+        wanted = reference.transformers_outputs(other, columns)
     except (RuntimeError, IndexError, ValueError):
         return "read, but not computed by transformers"
-    found = reference.ours(reference.learner(folder / "checkpoint"), columns)
+    found = reference.sesame_outputs(reference.learner(folder / "checkpoint"), columns)
     for name in wanted.keys() & found.keys():
         if torch.isfinite(wanted[name]).all():
             difference = (found[name] - wanted[name]).abs().max() / wanted[name].abs().max().clamp(min=1e-6)
@@ -171,13 +168,13 @@ def attempt(seed: int, given: list[Given], folder: Path) -> str:
     return "read"
 
 
-def attempts(seeds: range, given: list[Given], folder: Path) -> None:
+def attempts(seeds: range, models: list[Model], folder: Path) -> None:
     outcomes: dict[str, int] = {}
     for seed in seeds:
         inside = folder / str(seed)
         inside.mkdir()
         try:
-            outcome = attempt(seed, given, inside)
+            outcome = attempt(seed, models, inside)
         except Exception as error:
             raise AssertionError(f"seed {seed}") from error
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
@@ -186,11 +183,11 @@ def attempts(seeds: range, given: list[Given], folder: Path) -> None:
     assert outcomes["refused"] > 0.2 * len(seeds) and outcomes["read"] > 0.1 * len(seeds), outcomes
 
 
-def test_damaged_folders(given: list[Given], tmp_path: Path) -> None:
-    attempts(range(FEW), given, tmp_path)
+def test_damaged_model_folders(models: list[Model], tmp_path: Path) -> None:
+    attempts(range(FEW), models, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(FEW, FEW + MANY, AT_ONCE))
-def test_many_damaged_folders(first: int, given: list[Given], tmp_path: Path) -> None:
-    attempts(range(first, first + AT_ONCE), given, tmp_path)
+def test_many_damaged_model_folders(first: int, models: list[Model], tmp_path: Path) -> None:
+    attempts(range(first, first + AT_ONCE), models, tmp_path)

@@ -1,7 +1,7 @@
-"""Models of transformers with a random legal configuration and random weights, saved as a folder.
+"""Transformers models with a random valid configuration and random weights, saved as a folder.
 
-Everything that changes what a class computes is drawn. Where a drawn value is one that no model of ours has, the case
-says with which key the import has to refuse it.
+Everything that changes what a class computes is random. If Sesame does not support a value, the case names the key that
+the import must refuse.
 """
 
 import random
@@ -15,7 +15,7 @@ import transformers
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop", *(f"##{letter}" for letter in "abcdefgh")]
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_python", "gelu_fast", "gelu_accurate", "relu", "silu")
 REFUSED = 0.1
-"""Share of the models that have something that no model of ours has."""
+"""Fraction of models with an unsupported value."""
 
 Values = dict[str, Any]
 
@@ -23,16 +23,16 @@ Values = dict[str, Any]
 class Case(NamedTuple):
     architecture: str
     model: Any
-    """Of transformers, in evaluation mode."""
+    """The transformers model, in evaluation mode."""
     refused: str
-    """The key that the import has to name; empty where it has to read the model."""
+    """Key that the import must refuse; empty if it must succeed."""
 
 
 class Drawn(NamedTuple):
     architecture: str
     values: Values
     refusals: dict[str, Values]
-    """Key that is named -> what is changed to get a model that has to be refused."""
+    """Key that the import must refuse -> changes to ``values``."""
 
 
 def _shape(draw: random.Random) -> Values:
@@ -40,7 +40,7 @@ def _shape(draw: random.Random) -> Values:
     return {
         "vocab_size": len(PIECES) + draw.choice((0, 0, 1, 3, 35)),
         "heads": heads,
-        # Not narrower: a norm over a few numbers turns rounding into anything.
+        # Norms over fewer numbers amplify rounding.
         "width": heads * draw.randint(-(-12 // heads), 14),
         "inner": draw.randint(1, 48),
         "layers": draw.randint(1, 3),
@@ -188,7 +188,7 @@ def _t5(draw: random.Random) -> Drawn:
 
 def _switch(draw: random.Random) -> Drawn:
     values = _two_stacks(draw)
-    # Every layer, every second one, or none but in one of the two stacks.
+    # Every layer or every second one is sparse.
     layers = {"encoder": values["num_layers"], "decoder": values["num_decoder_layers"] or values["num_layers"]}
     every = draw.choice((1, 2)) if min(layers.values()) > 1 else 1
     layers = {name: max(every, count - count % every) for name, count in layers.items()}
@@ -224,7 +224,7 @@ DRAWS: dict[str, Callable[[random.Random], Drawn]] = {
 
 
 def drawn(seed: int, folder: Path) -> Case:
-    """The model of a seed, saved with its tokenizer in ``folder``; neighbouring seeds have other classes."""
+    """Save the model of a seed with its tokenizer in ``folder``; successive seeds have different model types."""
     draw = random.Random(seed)
     kind = list(DRAWS)[seed % len(DRAWS)]
     architecture, values, refusals = DRAWS[kind](draw)
@@ -234,11 +234,11 @@ def drawn(seed: int, folder: Path) -> Case:
     model = getattr(transformers, architecture)(config).eval()
     _fill(model, torch.Generator().manual_seed(seed))
     if kind == "T5" and draw.random() < 0.5:
-        # As in v1.1, whose output is not tied; transformers' own configuration cannot say it.
+        # An untied output as in v1.1, which transformers' configuration cannot express.
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.flip(0).clone())
         model.all_tied_weights_keys.pop("lm_head.weight", None)
     if kind == "SwitchTransformers" and not config.tie_word_embeddings:
-        # Three tables there, one here.
+        # Three embeddings in transformers, one in Sesame.
         for stack in (model.encoder, model.decoder):
             stack.embed_tokens.weight.data.copy_(model.shared.weight)
     model.save_pretrained(folder)
@@ -248,7 +248,7 @@ def drawn(seed: int, folder: Path) -> Case:
 
 @torch.no_grad()
 def _fill(model: torch.nn.Module, draw: torch.Generator) -> None:
-    """Values as large as those of a trained model; norms and biases too, which are 1 and 0 in a new one."""
+    """Fill the weights with values as large as in trained models, including norms and biases."""
     for name, value in model.named_parameters():
         if value.dim() == 1:
             middle = 1.0 if ("norm" in name.lower() and name.endswith("weight")) or ".ln_" in name else 0.0

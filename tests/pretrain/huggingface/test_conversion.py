@@ -1,5 +1,5 @@
-"""What is exported is the same function in transformers: hidden states, logits, loss and gradients, padded there and
-packed here; and what is imported again is the same bytes."""
+"""Exported models compute the same with padding in transformers as with packing in Sesame (hidden states, logits, loss
+and gradients), and export then import gives the same bytes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +13,10 @@ from data_pipeline.dataset.shards import Ragged
 from pretrain.checkpoints.load import load_backbone
 from pretrain.data.packing import assemble
 from pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
-from pretrain.huggingface.conversion import Counterpart
+from pretrain.huggingface.counterpart import Counterpart
 from pretrain.huggingface.from_hf import import_model
 from pretrain.huggingface.to_hf import export
-from pretrain.huggingface.weights import imported, normal_names
+from pretrain.huggingface.weights import normalized_names, weights_from_hf
 from pretrain.learner import Learner
 from pretrain.models import FAMILIES
 from tests.pretrain import family_runs
@@ -27,8 +27,8 @@ Drawn = Callable[..., Learner]
 LENGTHS, TARGET_LENGTHS = [9, 9, 9, 9, 17, 18, 40], [5, 3, 8, 8, 8, 2, 11]
 ENCODER = {**family_runs.EXCHANGED, "vocabulary_multiple": 7}
 MODERN = {**ENCODER, **family_runs.MODERNBERT, "rotary_base": 160_000.0, "norm_epsilon": 1e-5}
-BOTH = family_runs.EXCHANGED_STACKS
-SWITCH = {**BOTH, "experts": 3, "evaluation_capacity_factor": 100.0}
+ENCODER_DECODER = family_runs.EXCHANGED_STACKS
+SWITCH = {**ENCODER_DECODER, "experts": 3, "evaluation_capacity_factor": 100.0}
 PAIRS, MASKED = ("masked_lm", "sentence_pairs"), ("masked_lm",)
 SPARSE = ("span_corruption", "expert_balance")
 
@@ -50,11 +50,11 @@ CASES = [
     Case("AlbertForPreTraining", "albert", {**ENCODER, "embedding_width": 16}, PAIRS),
     Case("AlbertForMaskedLM", "albert", {**ENCODER, "embedding_width": 16}, MASKED),
     Case("GPT2LMHeadModel", "gpt", {**ENCODER, "feed_forward_width": 96}, ("causal_lm",)),
-    Case("T5ForConditionalGeneration", "t5", {**BOTH, "decoder_layers": 3}, ("span_corruption",)),
+    Case("T5ForConditionalGeneration", "t5", {**ENCODER_DECODER, "decoder_layers": 3}, ("span_corruption",)),
     Case(
         "T5ForConditionalGeneration",
         "t5",
-        {**BOTH, "gated": True, "tied": False, "activation": "gelu_tanh"},
+        {**ENCODER_DECODER, "gated": True, "tied": False, "activation": "gelu_tanh"},
         ("span_corruption",),
     ),
     Case("SwitchTransformersForConditionalGeneration", "switch", SWITCH, SPARSE),
@@ -62,23 +62,23 @@ CASES = [
 ]
 
 
-def twin_of(case: Case) -> Counterpart:
-    """The entry of the table whose class and fields are the case's."""
+def counterpart_of(case: Case) -> Counterpart:
+    """Return the counterpart with the class and configuration of the case."""
     return next(
         counterpart
         for counterpart in COUNTERPARTS[case.family]
         if case.architecture in counterpart.class_names
-        and all(case.model.get(name, allowed[0]) in allowed for name, allowed in counterpart.ours.items())  # type: ignore[index]
+        and all(case.model.get(name, allowed[0]) in allowed for name, allowed in counterpart.supported_values.items())  # type: ignore[index]
     )
 
 
-def made(drawn: Drawn, case: Case, folder: Path) -> Learner:
-    """The case's learner, with its checkpoint in ``folder``."""
-    # T5's scores have no scale, and where its logits have none either, gradients would be mostly rounding.
+def make_learner(drawn: Drawn, case: Case, folder: Path) -> Learner:
+    """Return the case's learner, with its checkpoint in ``folder``."""
+    # T5's attention scores are not scaled; in untied models neither are the logits, and rounding dominates gradients.
     return drawn(folder, case.family, case.model, case.objectives, 0.1 if case.model.get("gated") else 0.2)
 
 
-def theirs(architecture: str, folder: Path) -> Any:
+def load_transformers(architecture: str, folder: Path) -> Any:
     kind = getattr(transformers, architecture)
     model, report = kind.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
     assert not any(report.values()), report
@@ -111,7 +111,7 @@ def padded(values: Ragged, padding: int) -> torch.Tensor:
 
 
 def inputs(columns: dict[str, Any], case: Case) -> dict[str, torch.Tensor]:
-    """The same rows as transformers takes them."""
+    """Return the same rows as inputs of transformers."""
     tokens = columns["tokens"]
     ids = padded(tokens, 0)
     real = padded(Ragged(np.ones_like(tokens.values), tokens.offsets), 0)
@@ -145,37 +145,37 @@ def denominators(columns: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def same(ours: torch.Tensor, other: torch.Tensor) -> None:
+def assert_close(ours: torch.Tensor, other: torch.Tensor) -> None:
     torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)
 
 
-def same_logits(ours: Learner, encoded: Any, batch: Any, reference: Any, labels: torch.Tensor) -> None:
-    """At every label, where an objective predicts tokens."""
-    there = reference.get("prediction_logits", reference.get("logits"))
+def assert_logits_close(ours: Learner, encoded: Any, batch: Any, reference: Any, labels: torch.Tensor) -> None:
+    """Compare the logits at all labels, for objectives that predict tokens."""
+    expected = reference.get("prediction_logits", reference.get("logits"))
     for objective in ours.objectives.values():
         if objective.label_column == "next_labels":
-            there, labels = there[:, :-1], labels[:, 1:]
+            expected, labels = expected[:, :-1], labels[:, 1:]
         if objective.predicts_tokens:
-            same(objective.logits(encoded, batch), there[labels != -100])
+            assert_close(objective.logits(encoded, batch), expected[labels != -100])
 
 
 def gradients(other: Any, case: Case, ours: Learner) -> dict[str, torch.Tensor]:
-    """Those of transformers' parameters, under our names: the rows turn gradients as they turn weights."""
+    """Return the gradients of transformers' parameters under Sesame's names; they are converted like weights."""
     found = {
         name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in other.named_parameters()
     }
-    counterpart, shapes = twin_of(case), {name: tuple(value.shape) for name, value in ours.named_parameters()}
-    names = normal_names(counterpart, list(found))
-    every = [row for part in counterpart.parts.values() for row in part.rows]
-    return imported(every, shapes, names, lambda name: found[names[name]], counterpart.copies)
+    counterpart, shapes = counterpart_of(case), {name: tuple(value.shape) for name, value in ours.named_parameters()}
+    names = normalized_names(counterpart, list(found))
+    mappings = [mapping for component in counterpart.components.values() for mapping in component.mappings]
+    return weights_from_hf(mappings, shapes, names, lambda name: found[names[name]], counterpart.tied_tensors)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.architecture}-{len(case.model)}")
 def test_transformers_computes_the_same(case: Case, drawn: Drawn, tmp_path: Path) -> None:
-    ours = made(drawn, case, tmp_path / "checkpoint")
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     written = export(tmp_path / "checkpoint", tmp_path / "model")
     assert written.architecture == case.architecture
-    other = theirs(case.architecture, tmp_path / "model")
+    other = load_transformers(case.architecture, tmp_path / "model")
     columns = rows(LENGTHS, TARGET_LENGTHS)
     batch = assemble(columns, ours.reads, denominators(columns))
     given = inputs(columns, case)
@@ -184,8 +184,8 @@ def test_transformers_computes_the_same(case: Case, drawn: Drawn, tmp_path: Path
     last = (
         reference.encoder_last_hidden_state if "encoder_last_hidden_state" in reference else reference.hidden_states[-1]
     )
-    same(encoded.hidden_TD, last[given["attention_mask"] == 1])
-    same_logits(ours, encoded, batch, reference, given["labels"])
+    assert_close(encoded.hidden_TD, last[given["attention_mask"] == 1])
+    assert_logits_close(ours, encoded, batch, reference, given["labels"])
     losses = {
         name: objective(encoded, batch) / batch.denominators[objective.label_column]
         for name, objective in ours.objectives.items()
@@ -195,35 +195,35 @@ def test_transformers_computes_the_same(case: Case, drawn: Drawn, tmp_path: Path
     loss.backward()
     reference.loss.backward()
     if case.family == "switch" and not case.model.get("tied", True):
-        return  # There the stacks' embeddings are three parameters, here one: the gradients are its three parts.
-    there = gradients(other, case, ours)
+        return  # One embedding in Sesame is three parameters in transformers, whose gradients add up.
+    expected = gradients(other, case, ours)
     for name, parameter in ours.named_parameters():
-        mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(
-            mine, there[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            gradient, expected[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.architecture}-{len(case.model)}")
-def test_imported_again_it_is_the_same_bytes(case: Case, drawn: Drawn, tmp_path: Path) -> None:
-    ours = made(drawn, case, tmp_path / "checkpoint")
+def test_export_and_import_give_the_same_bytes(case: Case, drawn: Drawn, tmp_path: Path) -> None:
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "model")
-    back = import_model(tmp_path / "model", tmp_path / "back")
-    assert set(back.objectives) == set(case.objectives)
-    export(tmp_path / "back", tmp_path / "again")
+    result = import_model(tmp_path / "model", tmp_path / "imported")
+    assert set(result.objectives) == set(case.objectives)
+    export(tmp_path / "imported", tmp_path / "again")
     names = sorted(file.name for file in (tmp_path / "model").iterdir())
     assert names == sorted(file.name for file in (tmp_path / "again").iterdir())
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes(), name
     weights = "weights-00000-000.safetensors"
-    assert (tmp_path / "back" / weights).read_bytes() == (tmp_path / "checkpoint" / weights).read_bytes()
-    loaded = load_backbone(tmp_path / "back")
+    assert (tmp_path / "imported" / weights).read_bytes() == (tmp_path / "checkpoint" / weights).read_bytes()
+    loaded = load_backbone(tmp_path / "imported")
     assert loaded.step == 0 and loaded.model.family == case.family
     for name, value in loaded.backbone.named_parameters():
         assert torch.equal(value, ours.get_parameter(f"backbone.{name}")), name
 
 
-def test_every_class_of_the_table_has_a_case() -> None:
+def test_every_class_has_a_case() -> None:
     assert FAMILIES.keys() == COUNTERPARTS.keys() | WITHOUT_COUNTERPART.keys()
     untested = {"BertModel", "RobertaModel", "AlbertModel", "ModernBertModel"}
     classes = {
@@ -234,29 +234,29 @@ def test_every_class_of_the_table_has_a_case() -> None:
     }
     assert classes == {case.architecture for case in CASES} | untested
     counterparts = [counterpart for counterparts in COUNTERPARTS.values() for counterpart in counterparts]
-    assert {id(twin_of(case)) for case in CASES} == {id(counterpart) for counterpart in counterparts}
+    assert {id(counterpart_of(case)) for case in CASES} == {id(counterpart) for counterpart in counterparts}
 
 
 def test_positions_are_counted_from_the_padding_token(drawn: Drawn, tmp_path: Path) -> None:
-    """RoBERTa's first position is 2 because its padding is 1; here padding is 0, and the same rows move."""
+    """RoBERTa's first position is its padding id + 1; Sesame's padding id is 0, so the rows of the table move."""
     case = CASES[4]._replace(model={**CASES[4].model, "first_position": 2})
-    ours = made(drawn, case, tmp_path / "checkpoint")
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "model")
-    other = theirs("RobertaForMaskedLM", tmp_path / "model")
+    other = load_transformers("RobertaForMaskedLM", tmp_path / "model")
     columns = rows(LENGTHS, TARGET_LENGTHS)
     given = inputs(columns, case)
     hidden = ours.backbone(assemble(columns, ours.reads, denominators(columns))).hidden_TD
-    same(hidden, other(**given, output_hidden_states=True).hidden_states[-1][given["attention_mask"] == 1])
-    assert import_model(tmp_path / "model", tmp_path / "back").family == "bert"
-    assert load_backbone(tmp_path / "back").model.first_position == 1
+    assert_close(hidden, other(**given, output_hidden_states=True).hidden_states[-1][given["attention_mask"] == 1])
+    assert import_model(tmp_path / "model", tmp_path / "imported").family == "bert"
+    assert load_backbone(tmp_path / "imported").model.first_position == 1
 
 
 def test_experts_are_balanced_by_the_same_formula(drawn: Drawn, tmp_path: Path) -> None:
-    """transformers takes the mean over all sparse layers and sequences at once; with one of each it is ours."""
+    """transformers averages over all sparse layers and sequences; with one of each the loss is the same."""
     case = Case("SwitchTransformersForConditionalGeneration", "switch", {**SWITCH, "sparse_every": 2}, SPARSE)
-    ours = made(drawn, case, tmp_path / "checkpoint")
+    ours = make_learner(drawn, case, tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "model")
-    other = theirs(case.architecture, tmp_path / "model")
+    other = load_transformers(case.architecture, tmp_path / "model")
     columns = rows([30], [12])
     reference = other(**inputs(columns, case), output_router_logits=True)
     balance = ours.backbone(assemble(columns, ours.reads, denominators(columns))).balance

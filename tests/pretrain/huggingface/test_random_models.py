@@ -1,4 +1,4 @@
-"""Random models of transformers are the same function when they are imported, and again when they are exported."""
+"""Random transformers models compute the same after import and after another export."""
 
 import json
 import shutil
@@ -28,13 +28,13 @@ random_models = pytest.importorskip("tests.pretrain.huggingface.random_models")
 
 FEW, MANY = 14, 500
 TOLERANCE = 1e-5
-"""Of the largest value."""
+"""Relative to the largest absolute value."""
 LENGTHS, TARGET_LENGTHS = [19, 7, 12], [5, 9, 3]
 SPECIAL = 5
-"""Ids that no text has."""
+"""Number of special token ids."""
 
 
-def same(ours: Tensor, theirs: Tensor) -> None:
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
     largest = theirs.abs().max()
     assert ours.shape == theirs.shape
     assert torch.isfinite(ours).all()
@@ -42,7 +42,7 @@ def same(ours: Tensor, theirs: Tensor) -> None:
 
 
 def learner(folder: Path) -> Learner:
-    """The model of a checkpoint with all objectives whose parameters it has."""
+    """Return the model of a checkpoint with all objectives whose parameters it has."""
     checkpoint = open_checkpoint(folder)
     record = checkpoint.record
     values = record.config["model"]
@@ -83,8 +83,8 @@ def columns(seed: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def theirs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
-    """Last hidden states and logits of real tokens, by our names."""
+def transformers_outputs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
+    """Return last hidden states and logits of tokens that are not padding, by Sesame's names."""
     config, tokens = model.config, given["tokens"]
     padding = getattr(config, "pad_token_id", None) or 0
     real = padded(Ragged(np.ones_like(tokens.values), tokens.offsets), 0)
@@ -107,7 +107,7 @@ def theirs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
         logits, pairs = None, logits
     name = "causal_lm" if config.model_type == "gpt2" else "masked_lm"
     if logits is not None:
-        # The last token of a sequence has no next one, and no logits here.
+        # Sesame computes no logits for the last token of a sequence, which has no next one.
         kept = real.cumsum(1) < real.sum(1, keepdim=True) if name == "causal_lm" else real
         found[name] = logits[(real == 1) & (kept == 1)]
     if pairs is not None:
@@ -118,7 +118,7 @@ def theirs(model: Any, given: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def ours(model: Learner, given: dict[str, Any]) -> dict[str, Tensor]:
+def sesame_outputs(model: Learner, given: dict[str, Any]) -> dict[str, Tensor]:
     batch = assemble(given, model.reads, {})
     encoded = model.backbone(batch)
     found = {"hidden": encoded.hidden_TD}
@@ -131,7 +131,7 @@ def ours(model: Learner, given: dict[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def compare(seed: int, folder: Path) -> None:
+def check_round_trip(seed: int, folder: Path) -> None:
     case = random_models.drawn(seed, folder / "model")
     if case.refused:
         with pytest.raises(ConversionError, match=case.refused):
@@ -140,48 +140,50 @@ def compare(seed: int, folder: Path) -> None:
         return
     import_model(folder / "model", folder / "checkpoint")
     given = columns(seed)
-    wanted, found = theirs(case.model, given), ours(learner(folder / "checkpoint"), given)
+    wanted, found = transformers_outputs(case.model, given), sesame_outputs(learner(folder / "checkpoint"), given)
     assert wanted.keys() <= found.keys()
     for name, value in wanted.items():
-        same(found[name], value)
+        assert_close(found[name], value)
     exported = export(folder / "checkpoint", folder / "again")
     kind = getattr(transformers, exported.architecture)
     again, report = kind.from_pretrained(folder / "again", output_loading_info=True, attn_implementation="eager")
     assert not any(report.values()), report
-    repeated = theirs(again.eval(), given)
+    repeated = transformers_outputs(again.eval(), given)
     for name in wanted.keys() & repeated.keys():
-        same(repeated[name], wanted[name])
-    # Its head is its embedding, so every one has it here.
+        assert_close(repeated[name], wanted[name])
+    # GPT-2's head is its embedding, so every imported model has it.
     assert exported.architecture == case.architecture.replace("GPT2Model", "GPT2LMHeadModel")
 
 
 @pytest.mark.parametrize("seed", range(FEW))
-def test_a_model_is_the_same_function(seed: int, tmp_path: Path) -> None:
-    compare(seed, tmp_path)
+def test_a_model_computes_the_same(seed: int, tmp_path: Path) -> None:
+    check_round_trip(seed, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(FEW, FEW + MANY))
-def test_many_models_are_the_same_function(seed: int, tmp_path: Path) -> None:
-    compare(seed, tmp_path)
+def test_many_models_compute_the_same(seed: int, tmp_path: Path) -> None:
+    check_round_trip(seed, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A T5 whose output is not tied."""
+    """A T5 with an untied output."""
     root = tmp_path_factory.mktemp("t5")
     for seed in range(5, 500, 7):
         case = random_models.drawn(seed, root / str(seed))
         if not case.refused and "lm_head.weight" in load_file(root / str(seed) / "model.safetensors"):
             return root / str(seed)
-    raise AssertionError("none of these is untied")
+    raise AssertionError("no seed gives an untied T5")
 
 
 @pytest.mark.parametrize("output", ["absent", "same", "other"])
 @pytest.mark.parametrize("scaled", [None, True, False])
 @pytest.mark.parametrize("tied", [None, True, False])
-def test_outputs_of_t5(tied: bool | None, scaled: bool | None, output: str, t5: Path, tmp_path: Path) -> None:
-    """Old and new versions say in different ways whether the output is the embedding, and whether it is scaled."""
+def test_tied_and_scaled_outputs_of_t5(
+    tied: bool | None, scaled: bool | None, output: str, t5: Path, tmp_path: Path
+) -> None:
+    """Versions of transformers differ in the keys for a tied and a scaled output."""
     model = Path(shutil.copytree(t5, tmp_path / "model"))
     values, tensors = json.loads((model / "config.json").read_text()), load_file(model / "model.safetensors")
     for key, value in (("tie_word_embeddings", tied), ("scale_decoder_outputs", scaled)):
@@ -197,6 +199,6 @@ def test_outputs_of_t5(tied: bool | None, scaled: bool | None, output: str, t5: 
     written = export(tmp_path / "checkpoint", tmp_path / "again")
     again = transformers.T5ForConditionalGeneration.from_pretrained(written.folder, attn_implementation="eager").eval()
     given = columns(1)
-    wanted = theirs(other, given)["span_corruption"]
-    same(ours(learner(tmp_path / "checkpoint"), given)["span_corruption"], wanted)
-    same(theirs(again, given)["span_corruption"], wanted)
+    wanted = transformers_outputs(other, given)["span_corruption"]
+    assert_close(sesame_outputs(learner(tmp_path / "checkpoint"), given)["span_corruption"], wanted)
+    assert_close(transformers_outputs(again, given)["span_corruption"], wanted)

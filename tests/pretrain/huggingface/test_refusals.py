@@ -1,4 +1,4 @@
-"""What cannot be exchanged is told in a sentence that names the field, the tensor or the file, and nothing is left."""
+"""Refused exports and imports: the message names the field, tensor or file, and no output remains."""
 
 import json
 from collections.abc import Callable
@@ -30,15 +30,20 @@ SWITCH = {**SMALL, "layers": 6, "decoder_layers": 6, "experts": 2}
             "bert",
             {"first_position": 2},
             "sentence_pairs",
-            r"sentence_pairs\.classifier\.weight: has no place",
+            r"sentence_pairs\.classifier\.weight: has no counterpart",
         ),
-        ("albert", {"embedding_width": 8}, "sentence_pairs", "pooler, sentence_pairs beside .*AlbertForMaskedLM with"),
+        (
+            "albert",
+            {"embedding_width": 8},
+            "sentence_pairs",
+            "heads pooler, sentence_pairs, which .*AlbertForMaskedLM with",
+        ),
         ("gpt", {"local_window": 4}, "causal_lm", "model.local_window = 4.*GPT2LMHeadModel"),
         ("switch", {"gated": True}, "span_corruption", "model.gated = True.*SwitchTransformers"),
         ("switch", {"sparse_every": 3}, "span_corruption", "model.sparse_every = 3.*1 and 2"),
     ],
 )
-def test_what_transformers_has_no_class_for(
+def test_export_without_a_transformers_class_is_refused(
     family: str, change: dict[str, Any], objective: str, sentence: str, drawn: Drawn, tmp_path: Path
 ) -> None:
     shape = {"switch": SWITCH}.get(family, BERT)
@@ -48,21 +53,21 @@ def test_what_transformers_has_no_class_for(
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
-def test_elmo_has_no_class(drawn: Drawn, tmp_path: Path) -> None:
+def test_export_of_elmo_is_refused(drawn: Drawn, tmp_path: Path) -> None:
     shape = {"width": 32, "cells": 24, "filters": [[1, 8], [3, 16]]}
     drawn(tmp_path / "checkpoint", "elmo", shape, ("bidirectional_lm",))
     with pytest.raises(ConversionError, match="transformers has no class for ELMo"):
         export(tmp_path / "checkpoint", tmp_path / "model")
 
 
-def test_a_folder_that_holds_something_is_left_alone(drawn: Drawn, tmp_path: Path) -> None:
+def test_a_nonempty_output_folder_is_not_changed(drawn: Drawn, tmp_path: Path) -> None:
     drawn(tmp_path / "checkpoint", "bert", BERT, ("masked_lm",))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").write_text("x")
     with pytest.raises(ConversionError, match="model: exists and is not empty"):
         export(tmp_path / "checkpoint", tmp_path / "model")
     assert (tmp_path / "model" / "mine").read_text() == "x"
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+    with pytest.raises(CheckpointError, match="contains no checkpoint"):
         export(tmp_path / "nothing", tmp_path / "other")
 
 
@@ -86,8 +91,11 @@ def changed(model: Path, change: Callable[[dict[str, torch.Tensor]], object]) ->
     ("change", "sentence"),
     [
         (lambda tensors: tensors.pop(QUERY), f"tensor {QUERY}: is missing"),
-        (lambda tensors: tensors.update({"bert.extra": torch.ones(2)}), "tensor bert.extra: is not known"),
-        (lambda tensors: tensors.update({QUERY: torch.ones(16, 8)}), f"tensor {QUERY}: is 16x8, .* makes it 16x16"),
+        (lambda tensors: tensors.update({"bert.extra": torch.ones(2)}), "tensor bert.extra: is unknown"),
+        (
+            lambda tensors: tensors.update({QUERY: torch.ones(16, 8)}),
+            f"tensor {QUERY}: has shape 16x8, .* requires 16x16",
+        ),
         (
             lambda tensors: tensors.update({"cls.predictions.decoder.weight": torch.ones(320, 16)}),
             "tensor cls.predictions.decoder.weight: differs from bert.embeddings.word_embeddings.weight",
@@ -95,29 +103,29 @@ def changed(model: Path, change: Callable[[dict[str, torch.Tensor]], object]) ->
     ],
     ids=["missing", "unknown", "shape", "copy"],
 )
-def test_tensors_that_do_not_fit(change: Any, sentence: str, model: Path, tmp_path: Path) -> None:
+def test_wrong_tensors_are_refused(change: Any, sentence: str, model: Path, tmp_path: Path) -> None:
     changed(model, change)
     with pytest.raises(ConversionError, match=sentence):
-        import_model(model, tmp_path / "back")
-    assert not (tmp_path / "back").exists() and not (tmp_path / "back.partial").exists()
+        import_model(model, tmp_path / "imported")
+    assert not (tmp_path / "imported").exists() and not (tmp_path / "back.partial").exists()
 
 
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("model_type", "llama", "'model_type' is 'llama'; what can be imported is bert, roberta"),
-        ("hidden_act", "mish", "'hidden_act' is 'mish'; known are gelu"),
+        ("model_type", "llama", "'model_type' is 'llama'; supported: bert, roberta"),
+        ("hidden_act", "mish", "'hidden_act' is 'mish'; supported: gelu"),
         ("hidden_size", None, "'hidden_size' is None; input should be a valid integer"),
         ("num_attention_heads", 3, "width 16 is not divisible by heads 3"),
         ("is_decoder", True, "'is_decoder' is True; only False"),
-        ("vocab_size", 300, "'vocab_size' is 300, but its tokenizer has 320 pieces"),
+        ("vocab_size", 300, "'vocab_size' is 300, but its tokenizer has 320 tokens"),
     ],
 )
-def test_settings_that_do_not_fit(key: str, value: Any, sentence: str, model: Path, tmp_path: Path) -> None:
+def test_wrong_configuration_is_refused(key: str, value: Any, sentence: str, model: Path, tmp_path: Path) -> None:
     values = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**values, key: value}))
     with pytest.raises(ConversionError, match=sentence):
-        import_model(model, tmp_path / "back")
+        import_model(model, tmp_path / "imported")
 
 
 MODERN = {"norm_placement": "pre", "position_kind": "rotary", "gated": True, "bias": False, "segments": 0}
@@ -134,10 +142,10 @@ ROTARY = {**BERT, **MODERN, "first_attention_norm": False, "local_window": 4, "l
             {"max_position_embeddings": None},
             "'max_position_embeddings' is None",
         ),
-        ("bert", ROTARY, "masked_lm", {"layer_types": ["full_attention"] * 5}, "'layer_types' is no regular change"),
+        ("bert", ROTARY, "masked_lm", {"layer_types": ["full_attention"] * 5}, "'layer_types' is not periodic"),
         ("bert", ROTARY, "masked_lm", {"norm_bias": True}, "'norm_bias' is True; only False"),
         ("gpt", BERT, "causal_lm", {"scale_attn_by_inverse_layer_idx": True}, "'scale_attn_by_inverse_layer_idx' is"),
-        ("switch", SWITCH, "span_corruption", {"num_sparse_encoder_layers": 9}, r"sparse layers are \[\] of the enc"),
+        ("switch", SWITCH, "span_corruption", {"num_sparse_encoder_layers": 9}, r"sparse layers are \[\] in the enc"),
         (
             "t5",
             {**SMALL, "decoder_layers": 2},
@@ -155,7 +163,7 @@ ROTARY = {**BERT, **MODERN, "first_attention_norm": False, "local_window": 4, "l
     ],
     ids=["roberta", "modernbert", "biases", "gpt2", "switch", "t5", "layers"],
 )
-def test_settings_of_other_types_that_do_not_fit(
+def test_wrong_configuration_of_other_model_types_is_refused(
     family: str,
     shape: dict[str, Any],
     objective: str,
@@ -168,34 +176,34 @@ def test_settings_of_other_types_that_do_not_fit(
     file = export(tmp_path / "checkpoint", tmp_path / "model").folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(ConversionError, match=sentence):
-        import_model(tmp_path / "model", tmp_path / "back")
+        import_model(tmp_path / "model", tmp_path / "imported")
 
 
-def test_folders_that_cannot_be_read(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"bert-base-uncased: is no folder.*hf download bert-base-uncased"):
-        import_model(Path("bert-base-uncased"), tmp_path / "back")
+def test_incomplete_folders_are_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"bert-base-uncased: is not a folder.*hf download bert-base-uncased"):
+        import_model(Path("bert-base-uncased"), tmp_path / "imported")
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
-    with pytest.raises(ConversionError, match=r"pytorch_model.bin: is not read, because reading it can run"):
-        import_model(model, tmp_path / "back")
+    with pytest.raises(ConversionError, match=r"pytorch_model.bin: is not read, because loading it can execute code"):
+        import_model(model, tmp_path / "imported")
     (model / "pytorch_model.bin").rename(model / "other")
     with pytest.raises(ConversionError, match=r"has no model\.safetensors"):
-        import_model(model, tmp_path / "back")
+        import_model(model, tmp_path / "imported")
     (model / "model.safetensors").write_bytes(b"short")
-    with pytest.raises(ConversionError, match="cannot be read as safetensors"):
-        import_model(model, tmp_path / "back")
+    with pytest.raises(ConversionError, match="is not a valid safetensors file"):
+        import_model(model, tmp_path / "imported")
     (model / "config.json").unlink()
-    with pytest.raises(ConversionError, match=r"config.json: is missing"):
-        import_model(model, tmp_path / "back")
+    with pytest.raises(ConversionError, match=r"config.json: does not exist"):
+        import_model(model, tmp_path / "imported")
 
 
 def test_a_folder_without_tokenizer_is_refused(model: Path, tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"):
         (model / name).unlink()
     with pytest.raises(ConfigError, match="has no tokenizer"):
-        import_model(model, tmp_path / "back")
+        import_model(model, tmp_path / "imported")
 
 
-def test_older_files_with_copies_buffers_and_other_names_of_norms(model: Path, tmp_path: Path) -> None:
+def test_old_files_with_tied_copies_buffers_and_tensorflow_norm_names(model: Path, tmp_path: Path) -> None:
     tensors = {name: value.half() for name, value in load_file(model / "model.safetensors").items()}
     expected = {name: value.float() for name, value in tensors.items()}
     tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].clone()
@@ -211,8 +219,8 @@ def test_older_files_with_copies_buffers_and_other_names_of_norms(model: Path, t
     index = {name: file for file, names in files.items() for name in names}
     (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     (model / "model.safetensors").unlink()
-    import_model(model, tmp_path / "back")
-    again = export(tmp_path / "back", tmp_path / "again").folder
+    import_model(model, tmp_path / "imported")
+    again = export(tmp_path / "imported", tmp_path / "again").folder
     found = load_file(again / "model.safetensors")
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)

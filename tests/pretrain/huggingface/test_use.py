@@ -1,4 +1,4 @@
-"""What is exported works in transformers' pipelines and says there what it says here."""
+"""Exported models give the same answers in transformers' pipelines as in Sesame."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers", reason="the exchange extra is
 Drawn = Callable[..., Learner]
 ENCODER = family_runs.EXCHANGED
 MODERN = {**ENCODER, **family_runs.MODERNBERT}
-BOTH = family_runs.EXCHANGED_STACKS
+ENCODER_DECODER = family_runs.EXCHANGED_STACKS
 TEXT = "The bada is not under fegu."
 
 
@@ -82,7 +82,7 @@ def test_text_generation(drawn: Drawn, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("family", "model"),
-    [("t5", BOTH), ("switch", {**BOTH, "experts": 3, "evaluation_capacity_factor": 100.0})],
+    [("t5", ENCODER_DECODER), ("switch", {**ENCODER_DECODER, "experts": 3, "evaluation_capacity_factor": 100.0})],
     ids=["t5", "switch"],
 )
 def test_generate(family: str, model: dict[str, Any], drawn: Drawn, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Errors of the file system as one sentence that names the path."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.errors import SesameError
+
+
+@contextmanager
+def file_errors_as(
+    error_type: type[SesameError], path: Path, operation: str, also: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Raise ``error_type`` in place of an OSError.
+
+    Args:
+        path: as the user gave it; named where the error has no file of its own.
+        operation: past participle for the message: "read", "written".
+        also: exceptions of libraries that report a failed read or write, other than OSError.
+
+    Raises:
+        SesameError: an ``error_type``.
+    """
+    try:
+        yield
+    except OSError as error:
+        file, reason = error.filename or path, error.strerror or error
+        raise error_type(f"{file}: cannot be {operation} ({reason}); correct the path or its permissions") from None
+    except also as error:
+        raise error_type(f"{path}: cannot be {operation} ({error}); check the path and free disk space") from None
+    except ValueError as error:
+        if "embedded null" not in str(error):
+            raise
+        raise error_type(f"{str(path)!r}: is not a valid path ({error}); correct it") from None
