@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pretrain.checkpoints.load import load_backbone
 from pretrain.checkpoints import save as saving
+from pretrain.checkpoints.load import load_backbone
 from pretrain.huggingface.model_folder import INDEX, WEIGHTS
 from pretrain.huggingface.to_hf import export
 from tests.pretrain.huggingface.damage import NORM, QUERY, assert_refused, imported, with_tensors
