@@ -33,7 +33,7 @@ GIVEN = ("corpus/documents.jsonl", "notes/documents.txt")
 NOT_HERE: dict[str, str] = {
     "--hostfile": "needs several machines",
     "srun ": "needs Slurm",
-    "export MASTER_ADDR": "needs Slurm",
+    "sesame submit": "needs Slurm; tests/launch/test_slurm.py",
     "NNODES=": "needs several machines",
     "docker ": "needs docker",
     "glue": "needs GLUE, which is a download",
@@ -149,7 +149,7 @@ PROGRAMS: dict[str, Callable[[list[str], Command], None]] = {
     "docker": check_docker,
     "pip": check_pip,
     "tensorboard": nothing,
-    "export": nothing,
+    "torchrun": lambda words, _: check_trainer(words[words.index("launch/pretrain.sh") + 1 :]),
     ".": nothing,
 }
 

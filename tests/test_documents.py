@@ -13,6 +13,7 @@ from configs.kinds import fields
 from data_pipeline.config import CorpusConfig
 from data_pipeline.sources import SourceConfig
 from evaluation.config import EvaluationConfig
+from launch.submit import ClusterConfig
 from pretrain.settings_table import all_settings
 from tests import documents
 from tests.documents import MEASURED, PAGES, REPOSITORY, STAGES
@@ -35,6 +36,9 @@ def test_its_configuration_is_valid(page: str) -> None:
     for block in documents.blocks(page):
         if block.language == "toml":
             values = tomllib.loads(block.text)
+            if "partition" in values:
+                configs.parse(values, ClusterConfig, f"{page}:{block.line}")
+                continue
             base = next(path for section, path in BASES.items() if section in values)
             kind = next(kind for folder, kind in STAGES.values() if path_kind(base) == folder)
             whole = tomllib.loads((REPOSITORY / "configs" / base).read_text(encoding="utf-8"))
