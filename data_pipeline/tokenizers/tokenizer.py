@@ -99,7 +99,7 @@ class Tokenizer:
             chunks = sentence_chunks(data, documents, sentences, rules)
         return self._engine.encode_spans(data, chunks.spans, chunks.marked, self.dtype), chunks.counts
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._engine.decode([int(i) for i in ids])
 
     def piece(self, token: int) -> str:

@@ -113,7 +113,7 @@ def test_other_recipes_write_their_columns(files: list[Path], tmp_path: Path, cl
     }
     for (segments, corruption), columns in expected.items():
         output = tmp_path / segments
-        kinds = {"segment": {"kind": segments}, "corrupt": {"kind": corruption}}
+        kinds: Any = {"segment": {"kind": segments}, "corrupt": {"kind": corruption}}
         prepare(config(output, files[:2], **kinds), output)
         assert open_dataset(output, verify=True).manifest.columns == columns
         assert verify(output)
@@ -150,7 +150,7 @@ def test_a_folder_of_something_else_is_not_touched(files: list[Path], tmp_path: 
     output = tmp_path / "home"
     output.mkdir()
     (output / "letter.txt").write_text("dear")
-    with pytest.raises(DatasetError, match="is no dataset; choose another --output"):
+    with pytest.raises(DatasetError, match="is not a dataset; choose another --output"):
         prepare(config(output, files), output)
     assert [path.name for path in output.iterdir()] == ["letter.txt"]
 

@@ -1,5 +1,7 @@
 """FLOPs against formulas written by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -66,7 +68,8 @@ def test_encoder_and_decoder_and_only_the_chosen_expert(family: str, changes: di
 
 
 def test_elmo_projects_onto_the_vocabulary_in_both_directions() -> None:
-    config = FAMILIES["elmo"].config(width=32, cells=24, filters=((1, 8),), highways=0, character_width=4)
+    elmo: Any = FAMILIES["elmo"].config
+    config = elmo(width=32, cells=24, filters=((1, 8),), highways=0, character_width=4)
     learner = build(config, {"bidirectional_lm": 1.0}, Vocabulary(64))
     lstm = 2 * 16 * 4 * 24 + 24 * 16
     expected = 6 * 14 * (4 * 8 + 8 * 16 + 2 * 2 * lstm) + 2 * 6 * 12 * 64 * 16

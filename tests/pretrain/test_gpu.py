@@ -33,12 +33,12 @@ def test_varlen_attention_equals_grouped_attention(changes: dict[str, Any]) -> N
     lengths = np.array([5, 17, 17, 64, 128, 3])
     parts = layout(lengths)
     placed = type(parts)(parts.cu_seqlens_B1.cuda(), parts.longest, parts.groups)
-    inputs = [torch.randn(int(lengths.sum()), 4, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
+    inputs: Any = [torch.randn(int(lengths.sum()), 4, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
     for value in inputs:
         value.requires_grad_()
     outputs, gradients = [], []
     for kernel in (grouped_attention, varlen_attention):
-        output = kernel(*inputs, AttentionPattern(placed, placed, **changes), 0.125, 0.0)
+        output = kernel(inputs[0], inputs[1], inputs[2], AttentionPattern(placed, placed, **changes), 0.125, 0.0)
         outputs.append(output.detach().float())
         gradients.append([g.float() for g in torch.autograd.grad(output.square().sum(), inputs)])
     torch.testing.assert_close(outputs[0], outputs[1], rtol=2e-2, atol=2e-2)

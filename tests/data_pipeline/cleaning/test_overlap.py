@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -70,7 +71,9 @@ WORDS = "caf\u00e9 d\u00e9j\u00e0 vu \u2126 na\u00efve \ufb01ne fa\u00e7ade \u00
 
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
 @pytest.mark.parametrize("given", ["NFC", "NFD", "invisible", "mojibake"])
-def test_evaluation_texts_are_normalized_like_documents(tmp_path: Path, form: str, given: str) -> None:
+def test_evaluation_texts_are_normalized_like_documents(
+    tmp_path: Path, form: Literal["NFC", "NFKC"], given: Any
+) -> None:
     made = {"invisible": WORDS.replace("e", "e\u200b"), "mojibake": WORDS.encode().decode("latin-1")}
     text = made[given] if given in made else unicodedata.normalize(given, WORDS)
     (tmp_path / "dev.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")

@@ -192,7 +192,7 @@ class Bucket(AbstractFileSystem):
         return found if detail else names
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> "BucketFile":
-        return BucketFile(self, path, mode, block_size=1000)
+        return BucketFile(self, path, mode, block_size=1000)  # pyright: ignore[reportArgumentType]
 
 
 class BucketFile(AbstractBufferedFile):

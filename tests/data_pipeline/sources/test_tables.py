@@ -3,7 +3,7 @@
 import gzip
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ VALUES = ["first", b"bad \xff byte", None, "caf\u00e9", "last"]
 BYTES = [value.encode() if isinstance(value, str) else value for value in VALUES]
 
 
-def unchecked(kind: pa.DataType, values: list[bytes | None]) -> pa.Array:
+def unchecked(kind: pa.DataType, values: Sequence[bytes | None]) -> pa.Array:
     """An array of text whose bytes were not validated, as readers of files make it."""
     storage = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
     plain = pa.array(values, pa.large_binary()).cast(storage.get(kind, kind))

@@ -113,7 +113,8 @@ def test_a_pooler_beside_a_masked_lm_head(kind: str, saved: Callable[[str], Path
 
     def only_masked(tensors: dict[str, torch.Tensor]) -> None:
         width = tensors[f"{name}.embeddings.LayerNorm.weight"].shape[0]
-        tensors.pop("cls.seq_relationship.weight", None), tensors.pop("cls.seq_relationship.bias", None)
+        for kind_of_value in ("weight", "bias"):
+            tensors.pop(f"cls.seq_relationship.{kind_of_value}", None)
         tensors |= {
             f"{name}.pooler.dense.weight": torch.ones(width, width),
             f"{name}.pooler.dense.bias": torch.ones(width),

@@ -1,6 +1,6 @@
 """The project's kernels against the formula: values and gradients, with and without padding, in fp32 and bf16."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -51,10 +51,10 @@ PATTERNS = {
 }
 
 
-def compare(parts: list[torch.Tensor], pattern: AttentionPattern, lengths: list[int], others: list[int]) -> None:
+def compare(parts: Any, pattern: AttentionPattern, lengths: list[int], others: list[int]) -> None:
     inputs = [*parts, *([pattern.bias_HLL] if pattern.bias_HLL is not None else [])]
-    ours = grouped_attention(*parts, pattern, 0.3, 0.0)
-    plain = sequence_by_sequence(*parts, pattern, lengths, others)
+    ours = grouped_attention(parts[0], parts[1], parts[2], pattern, 0.3, 0.0)
+    plain = sequence_by_sequence(parts[0], parts[1], parts[2], pattern, lengths, others)
     torch.testing.assert_close(ours, plain)
     upstream = torch.randn_like(plain)
     pairs = [torch.autograd.grad(made, inputs, upstream) for made in (ours, plain)]
@@ -91,10 +91,14 @@ def test_unfused_attention_in_bf16_is_as_exact_as_torchs() -> None:
     torch.manual_seed(3)
     ours = torchs = 0.0
     for _ in range(20):
-        exact = [torch.randn(4, 2, 32, 16, dtype=torch.float64) for _ in range(3)]
+        exact: Any = [torch.randn(4, 2, 32, 16, dtype=torch.float64) for _ in range(3)]
         reference = F.scaled_dot_product_attention(*exact)
-        rounded = [part.bfloat16() for part in exact]
-        ours += float((unfused_attention(*rounded, None, 16**-0.5, 0.0).double() - reference).abs().max())
+        rounded: Any = [part.bfloat16() for part in exact]
+        ours += float(
+            (unfused_attention(rounded[0], rounded[1], rounded[2], None, 16**-0.5, 0.0).double() - reference)
+            .abs()
+            .max()
+        )
         torchs += float((F.scaled_dot_product_attention(*rounded).double() - reference).abs().max())
     assert ours < 2 * torchs, "summed over many inputs, because the largest error of one varies"
 
