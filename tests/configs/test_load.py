@@ -69,7 +69,7 @@ def test_override(tmp_path: Path, override: str, expected: Run) -> None:
         ("name = " + "[" * 100_000, ["not valid TOML"]),
         ("name = " + "[" * 300 + "]" * 300, ["run.toml"]),
         ("a." * 5000 + "b = 1", ["run.toml"]),
-        ('name = "a\\u0000b"', ["'name' has characters that no text has"]),
+        ('name = "a\\u0000b"', ["'name' contains NUL"]),
         ('"n\\nm" = 1', ["unknown key 'n\\nm'"]),
         ("name = [" + "1," * 5000 + "]", ["'name' = [1, 1,", "..."]),
     ],

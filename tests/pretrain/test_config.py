@@ -47,10 +47,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"family": "bert", "width": 2**30, "heads": 1}}, "width 1073741824 is too large"),
     ({"optimizer": {"learning_rate": 0.1, "betas": [1.0, 0.9]}}, "'optimizer.betas.0' = 1.0"),
     ({"optimizer": {"learning_rate": 0.1, "betas": [0.9, -0.1]}}, "'optimizer.betas.1' = -0.1"),
-    ({"optimizer": {"learning_rate": 0.1, "betas": [0.9, float("nan")]}}, "'optimizer.betas.1' = nan: a finite"),
+    ({"optimizer": {"learning_rate": 0.1, "betas": [0.9, float("nan")]}}, "'optimizer.betas.1' = nan: must be finite"),
     ({"objectives": {"masked_lm": -1.0}}, "the weight of masked_lm is negative"),
     ({"objectives": {"masked_lm": 0.0, "sentence_pairs": 0.0}}, "all weights are 0"),
-    ({"objectives": {"masked_lm": float("inf")}}, "'objectives.masked_lm' = inf: a finite"),
+    ({"objectives": {"masked_lm": float("inf")}}, "'objectives.masked_lm' = inf: must be finite"),
     ({"data": {"dataset": "d", "global_batch": 10**12}}, "'data.global_batch' = 1000000000000"),
     ({"output": ""}, "'output' is empty"),
 ]
