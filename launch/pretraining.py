@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def train(run: Path, overrides: Sequence[str]) -> int:
         SesameError: the configuration, the dataset or a checkpoint does not fit.
     """
     request = note_signals()
+    # About their own deprecations and missing extras; each process would print them.
+    warnings.filterwarnings("ignore", module=r"(deepspeed|megatron|torch\.distributed)\b")
     from pretrain.config import RunConfig
 
     # Before the engines are imported, which takes seconds.

@@ -127,7 +127,7 @@ class _Trainers:
                 failure = codes[rank]
                 self._end_the_others()
             elif codes[rank] == CONTINUE and self._signal is None:
-                # Only this trainer got the signal, and perhaps before it could tell the others.
+                # Only this trainer got the signal, and perhaps before it could inform the others.
                 self.forward(signal.SIGTERM)
         if failure is not None:
             failed = [self._errors[rank] for rank, code in codes.items() if code not in (0, CONTINUE)]

@@ -275,7 +275,7 @@ def printable(path: str) -> str:
 
 
 def store_error(path: str, error: Exception) -> CorpusError:
-    """Return an error with the store's own message, which tells the user about address, permissions or network."""
+    """Return an error with the store's own message, which informs the user about address, permissions or network."""
     reason = " ".join(str(error).split())
     return CorpusError(
         f"{path}: the store does not answer ({type(error).__name__}: {reason}); check its address, your credentials "

@@ -11,7 +11,7 @@ from pretrain.batch import Batch, Layout, LengthGroup
 from pretrain.data.columns import COLUMNS, DatasetRows
 
 SIMILAR_LENGTH = 0.75
-"""Sequences of at least this share of the longest one's length go through attention together, shorter ones apart."""
+"""Sequences of at least this share of the longest one's length are in one call of attention, shorter ones in others."""
 EQUAL_LENGTHS = 4
 """So many neighbours of equal length are a group of their own, which needs no padding."""
 
