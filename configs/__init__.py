@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: is a device or larger than {LARGEST_FILE:,} bytes, but a TOML file is needed")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file; the shipped ones are under configs/") from None
+        raise ConfigError(f"{path}: no such configuration file; `sesame configs` lists the shipped ones") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder, but a TOML file is needed") from None
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ import typer
 
 import configs
 from configs.errors import SesameError, path_error
+from configs.shipped import descriptions, find, finders
 from configs.stopping import CONTINUE, Stopped, raise_signals
 from launch.overrides import output_folder, with_folders
 
@@ -33,7 +34,12 @@ Output = Annotated[
 
 @app.command(short_help="Prepare a dataset from raw text.")
 def prepare(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS.toml", help="Configuration: sources, tokenizer, examples.")],
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            parser=finders["corpus"], metavar="CORPUS.toml", help="Configuration: sources, tokenizer, examples."
+        ),
+    ],
     output: Output = None,
     overrides: Overrides = None,
 ) -> None:
@@ -95,7 +101,12 @@ def verify(
 
 @app.command(short_help="Train a model on a dataset.")
 def pretrain(
-    run: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Configuration: model, dataset and training.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            parser=finders["pretrain"], metavar="RUN.toml", help="Configuration: model, dataset and training."
+        ),
+    ],
     output: Output = None,
     overrides: Overrides = None,
     processes: Annotated[
@@ -117,7 +128,12 @@ def pretrain(
 
 @app.command(short_help="Fine-tune a checkpoint on tasks and report its scores.")
 def evaluate(
-    suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Configuration: tasks, seeds and settings.")],
+    suite: Annotated[
+        Path,
+        typer.Argument(
+            parser=finders["evaluation"], metavar="SUITE.toml", help="Configuration: tasks, seeds and settings."
+        ),
+    ],
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -229,9 +245,19 @@ def precompile() -> None:
     print(f"compiled loops: {precompile()}")
 
 
+@app.command("configs", short_help="List the shipped configuration files.")
+def list_configs() -> None:
+    """List the shipped configuration files. Each can be given by its name, from any folder.
+
+    Example: sesame configs
+    """
+    for name, description in descriptions():
+        print(f"{name:<34}{description}")
+
+
 @app.command(short_help="Submit stages to Slurm.")
 def submit(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.toml...", help="A corpus, a run, a suite.")],
+    files: Annotated[list[Path], typer.Argument(parser=find, metavar="FILE.toml...", help="A corpus, a run, a suite.")],
     time: Annotated[str, typer.Option("--time", metavar="T", help="Time of each job: minutes, HH:MM:SS or D-HH:MM.")],
     nodes: Annotated[int, typer.Option(min=1, metavar="N", help="Machines of each job; a suite takes one.")] = 1,
     gpus_per_node: Annotated[int, typer.Option(min=0, metavar="G", help="GPUs on each machine.")] = 0,

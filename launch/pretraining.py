@@ -9,6 +9,7 @@ from pathlib import Path
 
 import configs
 from configs.errors import SesameError, path_error
+from configs.shipped import finders
 from configs.stopping import CONTINUE, Stopped, note_signals
 from launch.overrides import with_folders
 from launch.place import machine
@@ -68,7 +69,7 @@ def train(run: Path, overrides: Sequence[str]) -> int:
 def main() -> None:
     """Run ``launch/pretrain.sh``."""
     parser = argparse.ArgumentParser(prog="launch/pretrain.sh", description="Pretrain a model.")
-    parser.add_argument("--config", required=True, type=Path, metavar="RUN.toml")
+    parser.add_argument("--config", required=True, type=finders["pretrain"], metavar="RUN.toml")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
     parser.add_argument("--output", metavar="DIR", help="output folder; overrides the one in the file")
     parser.add_argument("--processes", type=int, metavar="N", help="trainers on this machine (default: one a GPU)")
