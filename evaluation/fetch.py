@@ -12,9 +12,10 @@ import pyarrow.parquet as parquet
 
 from configs.errors import TaskError
 from configs.storage import write_text
-from evaluation.tasks import TASKS, HubDataset, Table, Task
+from evaluation.tasks import TASKS, HubDataset, Table, Task, glue
 
 FETCHABLE = tuple(name for name, task in TASKS.items() if task.hub is not None)
+GLUE = tuple(task.name for task in glue.ROWS if task.hub is not None)
 
 Download = Callable[[str, str], str | Path]
 """(repository, path of a file in it) -> its path on this machine."""
@@ -33,7 +34,7 @@ def from_hub(repository: str, file: str) -> str:
     return hf_hub_download(repository, file, repo_type="dataset")
 
 
-def fetch(output: Path, tasks: Iterable[str] = FETCHABLE, download: Download = from_hub) -> Path:
+def fetch(output: Path, tasks: Iterable[str] = GLUE, download: Download = from_hub) -> Path:
     """Write ``tasks`` in the official layout below ``output``; existing files are kept.
 
     Raises:

@@ -141,7 +141,7 @@ def _submission(config: EvaluationConfig, results: Sequence[Result]) -> list[str
     files = sorted(name for result in results for name in result.submission)
     if not files:
         return []
-    missing = [name for name in SUBMISSION_FILES if name not in files]
+    missing = [name for name in SUBMISSION_FILES if name not in files] if set(files) & set(SUBMISSION_FILES) else []
     sentence = f"In `submission/`: {', '.join(files)}; from the pretrained model with seed {config.suite.seeds[0]}."
     if missing:
         sentence += f" gluebenchmark.com also requires {', '.join(missing)}."

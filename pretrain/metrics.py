@@ -140,19 +140,20 @@ class Reporter:
         if self.quiet:
             return
         self._write({"step": step, "validation": dict(losses)})
-        comparison = ""
-        for name in losses:
-            if self.baseline is not None and OBJECTIVES[name].predicts_tokens:
-                distance = self.baseline - losses[name]
-                side = "below" if distance >= 0 else "above"
-                comparison = f" ({abs(distance):.3f} nats {side} the unigram baseline of {self.baseline:.3f})"
-        text = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-        self.log(f"step {step}: validation {text}{comparison}")
+        text = ", ".join(f"{name} {loss:.3f}{self._comparison(name, loss)}" for name, loss in losses.items())
+        self.log(f"step {step}: validation {text}")
         # Imported here because matplotlib takes half a second to load, and only the first process draws.
         from pretrain.curve import draw
 
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
         self.last_report_time = time.perf_counter()
+
+    def _comparison(self, objective: str, loss: float) -> str:
+        """Return the distance from the unigram baseline, for a loss that predicts tokens."""
+        if self.baseline is None or not OBJECTIVES[objective].predicts_tokens:
+            return ""
+        side = "below" if loss <= self.baseline else "above"
+        return f" ({abs(self.baseline - loss):.3f} nats {side} the unigram baseline of {self.baseline:.3f})"
 
     def close(self) -> None:
         """Close the files and the progress bar."""

@@ -11,7 +11,7 @@ import pytest
 import configs
 from configs.kinds import fields
 from data_pipeline.config import CorpusConfig
-from data_pipeline.sources import SourceConfig
+from data_pipeline.sources import SOURCES, SourceConfig
 from evaluation.config import EvaluationConfig
 from launch.submit import ClusterConfig
 from pretrain.settings_table import all_settings
@@ -82,6 +82,10 @@ def test_the_models_of_the_guide_are_those_that_are_shipped() -> None:
     shipped = {path.stem for path in (REPOSITORY / "configs" / "pretrain").glob("*.toml")} - {"demo", "books"}
     assert shipped <= table
     assert {name for name in table if name.endswith("_small")} <= shipped
+
+
+def test_the_sources_of_the_guide_are_those_of_the_table() -> None:
+    assert set(SOURCES) <= set(documents.code_spans("docs/own_corpus.md"))
 
 
 def messages() -> Iterator[str]:

@@ -7,7 +7,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from configs.errors import TaskError
-from evaluation.fetch import FETCHABLE, Download, fetch
+from evaluation.fetch import FETCHABLE, GLUE, Download, fetch
 from evaluation.reading import read_table
 from evaluation.tasks import TASKS
 
@@ -17,7 +17,7 @@ def hub(tmp_path: Path) -> Download:
     """A download function that writes two rows into any file."""
 
     def download(repository: str, name: str) -> Path:
-        assert repository == "nyu-mll/glue"
+        assert repository in {task.hub.repository for task in TASKS.values() if task.hub}
         folder, split = name.split("/")
         texts = next(
             task.hub.texts for task in TASKS.values() if task.hub and name in [table.hub_file for table in task.tables]
@@ -54,7 +54,9 @@ def test_file_names_of_the_repository() -> None:
 
 
 def test_columns_and_labels_of_the_hub_fit_the_task() -> None:
-    assert FETCHABLE == ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
+    assert GLUE == ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
+    assert set(GLUE) <= set(FETCHABLE)
+    assert {task.hub.repository for name in GLUE if (task := TASKS[name]).hub} == {"nyu-mll/glue"}
     for task in TASKS.values():
         assert all((table.hub_file is not None) == (task.hub is not None) for table in task.tables)
         if task.hub is not None:
