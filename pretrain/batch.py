@@ -62,7 +62,8 @@ class Batch:
 
     layout: Layout
     columns: Mapping[str, Tensor]
-    """By column name: per token [T], per prediction [P] or per sequence [B]; the table is in ``batches.py``."""
+    """By column name: per token [T], prediction [P], sequence [B] or target token [U]; the table is in
+    ``pretrain/data/columns.py``."""
     denominators: Mapping[str, float] = field(default_factory=dict)
     """By column name: entries of that column in the global batch, divided by the number of micro-batches in it.
 
