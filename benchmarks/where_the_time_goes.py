@@ -22,7 +22,7 @@ from data_pipeline.cleaning.clean import clean
 from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.parts import write_parts
 from data_pipeline.cleaning.pieces import Features
-from data_pipeline.dataset.build import laid_out
+from data_pipeline.dataset.build import add_special_tokens
 from data_pipeline.dataset.shards import write_shard
 from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
 from data_pipeline.examples.segment import SegmentConfig, Sentences, segment
@@ -79,7 +79,7 @@ def steps(arguments: argparse.Namespace, tokenizer: Tokenizer, folder: Path) -> 
     sentences = Sentences(rows.values, rows.offsets, places.offsets)
     random = generator(1, "benchmark")
     spans = timed("segment", lambda: segment(sentences, SegmentConfig(), random))
-    tokens = timed("lay out", lambda: laid_out(sentences.ids, spans, tokenizer.special, True))
+    tokens = timed("lay out", lambda: add_special_tokens(sentences.ids, spans, tokenizer.special, True))
     config = CorruptConfig(kind="masked_words")
     masked = timed("mask words", lambda: corrupt(tokens, config, Vocabulary.of(tokenizer), random))
     columns: Columns = masked.columns()

@@ -1,4 +1,4 @@
-"""One complete run of ``sesame prepare``, section by section, as its TOML file says it."""
+"""Configuration of ``sesame prepare``, with the sections of its TOML file."""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from data_pipeline.workers import WorkersConfig
 
 
 class CorpusConfig(Section):
-    """One complete run of ``sesame prepare``."""
+    """Configuration of one run of ``sesame prepare``."""
 
     output: Path
     """Folder of the dataset."""
     seed: int = Field(default=1, ge=0)
-    """Pairs, masks and the order of rows follow from it."""
+    """Seed of pairs, masks and the order of rows."""
     one_or_more = ("source",)
     source: tuple[SourceConfig, ...] = Field(min_length=1)
     """One table, or an array of tables ``[[source]]`` whose documents are mixed by their weights."""
@@ -53,5 +53,5 @@ class CorpusConfig(Section):
         return self
 
     def recipe(self) -> dict[str, Any]:
-        """All that has an influence on the bytes."""
+        """Return all settings that affect the bytes of the dataset."""
         return {key: value for key, value in configs.dump(self).items() if key not in ("output", "workers")}

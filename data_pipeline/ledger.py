@@ -1,6 +1,6 @@
-"""The finished jobs of a run on disk, so that the same command continues after a kill and does nothing twice.
+"""Results of the finished jobs of a run on disk, so that a killed run continues without repeating them.
 
-A result is JSON, and its arrays lie beside it as .npz; only classes that the caller names are made from a file.
+A result is a JSON file and an .npz file with its arrays; only classes that the caller lists are created from a file.
 """
 
 import fcntl
@@ -21,19 +21,19 @@ IDENTITY = "identity.json"
 
 
 class Ledger:
-    """Results by (stage, number of the job) in the folder of one run."""
+    """Results by stage and job index, in the folder of one run."""
 
     def __init__(self, folder: Path, classes: Sequence[type]):
         """
         Args:
-            classes: the named tuples and :class:`Section` classes that a result may hold.
+            classes: the named tuples and :class:`Section` classes that a result may contain.
         """
         self.folder = folder
         self._classes = {each.__name__: each for each in classes}
         folder.mkdir(parents=True, exist_ok=True)
 
     def recall(self, stage: str, number: int = 0) -> Any:
-        """The result that was recorded, or None."""
+        """Return the recorded result; None if it is missing or damaged."""
         path = self._path(stage, number)
         try:
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
@@ -42,7 +42,7 @@ class Ledger:
             return None
 
     def record(self, stage: str, result: Any, number: int = 0) -> None:
-        """Write down the ``result`` of a job that is complete; it can be recalled from then on."""
+        """Write the ``result`` of a finished job."""
         arrays: dict[str, np.ndarray] = {}
         path = self._path(stage, number)
         text = json.dumps(self._encoded(result, arrays))
@@ -66,8 +66,8 @@ class Ledger:
         if isinstance(value, dict):
             return {"counts": dict(value)}
         if isinstance(value, (list, tuple)):
-            kept = name if name in self._classes or name == "list" else "tuple"
-            return {kept: [self._encoded(each, arrays) for each in value]}
+            kind = name if name in self._classes or name == "list" else "tuple"
+            return {kind: [self._encoded(each, arrays) for each in value]}
         return value
 
     def _decoded(self, value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -90,13 +90,13 @@ class Ledger:
 
 
 def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
-    """Enter the folder of a run: what a run with the same ``identity`` left there stays, all else is removed.
+    """Create or open the folder of a run, lock it, and remove its content unless it is of the same ``identity``.
 
     Returns:
-        A file whose lock keeps others out for as long as it is open.
+        An open file that holds the lock until it is closed.
 
     Raises:
-        DatasetError: another process is at work there, or the folder cannot be made.
+        DatasetError: another process has the lock, or the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,18 +107,18 @@ def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise DatasetError(f"{folder}: another `sesame prepare` is at work there; wait for it or stop it") from None
-    known = folder / IDENTITY
-    written = json.dumps(identity, sort_keys=True)
-    if not known.is_file() or known.read_text(encoding="utf-8") != written:
+    path_of_identity = folder / IDENTITY
+    text = json.dumps(identity, sort_keys=True)
+    if not path_of_identity.is_file() or path_of_identity.read_text(encoding="utf-8") != text:
         for path in folder.iterdir():
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        storage.write_text(known, written, durable=False)
+        storage.write_text(path_of_identity, text, durable=False)
     return lock
 
 
 def close_folder(folder: Path, lock: Any, keep: set[str]) -> None:
-    """Remove what belongs to the work and not to its result, such as files that a killed worker left half-written."""
+    """Remove everything except the files ``keep`` of the result, and release the lock."""
     for path in folder.iterdir():
         if path.name not in keep:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -19,7 +19,7 @@ from data_pipeline.cleaning.config import CleanConfig
 from data_pipeline.cleaning.parts import Part, read_unit
 from data_pipeline.cleaning.selection import Choice, Outcome
 from data_pipeline.compiled import cache
-from data_pipeline.dataset.build import Group, Recipe, gather_shard, make_examples
+from data_pipeline.dataset.build import DocumentGroup, Recipe, gather_shard, make_examples
 from data_pipeline.examples.corrupt import CorruptConfig
 from data_pipeline.examples.segment import KINDS, SegmentConfig
 from data_pipeline.examples.sentences import split
@@ -62,7 +62,7 @@ def _run_loops(folder: Path) -> None:
     for number, recipe in enumerate(_recipes(folder, parts)):
         choices = [Choice(np.full(part.pieces, Outcome.TRAIN, np.int8), part.characters) for part in parts]
         documents = np.concatenate([np.cumsum(part.begins) - 1 for part in parts])
-        group = Group("train", number, documents, tuple(zip(parts, choices, strict=True)), Outcome.TRAIN)
+        group = DocumentGroup("train", number, documents, tuple(zip(parts, choices, strict=True)), Outcome.TRAIN)
         rows = make_examples(group, recipe, folder)
         tokenizer = Tokenizer.from_bytes(recipe.tokenizer.read_bytes(), "the small text's tokenizer")
         order, special = np.arange(rows.count), special_ids(tokenizer)

@@ -1,7 +1,7 @@
-"""Text -> dataset: read and clean, choose, train the tokenizer, make examples, shuffle them into shards.
+"""Text -> dataset: read and clean, select, train the tokenizer, make examples, shuffle them into shards.
 
-The work is cut into parts by the input alone, every part draws from a generator that is seeded with its own number, and
-parts are put together in order. So the bytes do not depend on the number of workers or on which one finishes first.
+The jobs depend only on the input, each uses a random generator seeded with its own index, and results are combined in
+order. So the bytes do not depend on the number of workers or on which one finishes first.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from data_pipeline.cleaning.parts import Part, Reading
 from data_pipeline.cleaning.selection import counts
 from data_pipeline.config import CorpusConfig
 from data_pipeline.dataset import provenance, shards
-from data_pipeline.dataset.build import Recipe, Rows
+from data_pipeline.dataset.build import GroupRows, Recipe
 from data_pipeline.dataset.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -26,7 +26,7 @@ from data_pipeline.dataset.manifest import (
     TokenizerRecord,
     write_manifest,
 )
-from data_pipeline.dataset.statistics import Counted, summarise
+from data_pipeline.dataset.statistics import RowCounts, summarize
 from data_pipeline.dataset.text_warnings import count_characters, warnings
 from data_pipeline.examples.spans import special_ids
 from data_pipeline.inspection.summary import summary
@@ -41,16 +41,16 @@ from data_pipeline.workers import Workers
 
 __all__ = ["CorpusConfig", "prepare"]
 
-RESULTS = (Part, Reading, Rows, Counted, Shard)
+RESULTS = (Part, Reading, GroupRows, RowCounts, Shard)
 """Classes of the workers' results."""
 WORK = "work"
 """Folder of intermediate files, inside the partial folder of the dataset."""
 
 
 def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
-    """Make a dataset, which becomes visible when it is complete.
+    """Make a dataset; its folder appears when it is complete.
 
-    An interrupted run leaves ``OUTPUT.partial``, and the same call continues from the finished jobs in it.
+    An interrupted run leaves ``OUTPUT.partial``; the same call continues from the finished jobs in it.
 
     Args:
         output: folder of the dataset; None: ``config.output``.
@@ -59,7 +59,7 @@ def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
         The folder.
 
     Raises:
-        SesameError: the corpus or the configuration is wrong; nothing is left behind.
+        SesameError: the corpus or the configuration is invalid; no files are left.
     """
     output = output or config.output
     console = Console(highlight=False)
@@ -121,9 +121,9 @@ def make_dataset(config: CorpusConfig, inputs: list[Unit], folder: Path, workers
         documents_sha256=digest(folder / shards.DOCUMENTS),
         places_sha256=digest(folder / shards.PLACES),
         documents=counts(documents.readings, documents.choices),
-        text=count_characters(documents.readings, documents.choices) | examples.text,
+        text=count_characters(documents.readings, documents.choices) | examples.token_counts,
         sources=source_rows(config, inputs, documents, workers),
-        **summarise(splits["train"].counted, splits["validation"].counted, examples.columns)._asdict(),
+        **summarize(splits["train"].counts, splits["validation"].counts, examples.columns)._asdict(),
     )
     write_manifest(folder, manifest)
     return manifest

@@ -1,6 +1,6 @@
-"""Where the parts are worked on: a Ray cluster of its own on this machine, or one that is running.
+"""Ray workers: a private cluster on this machine, or an existing one.
 
-Token authentication on, no dashboard unless asked for, nothing sent home; results come back in the order of the jobs.
+Token authentication is on, usage statistics are off, and there is no dashboard unless it is configured.
 """
 
 import functools
@@ -29,9 +29,9 @@ from data_pipeline.ledger import Ledger
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would make way for everything else on the machine
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default is 15, a low priority
 if "ray" not in sys.modules:
-    # Ray reads these once, when it is imported; set later, its servers would ask for a token that it does not send.
+    # Ray reads these when it is imported; set later, its servers require a token that the driver does not send.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN_PATH" not in os.environ and not Path("~/.ray/auth_token").expanduser().is_file():
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -41,29 +41,29 @@ from ray.exceptions import NodeDiedError, ObjectLostError, RayError, RayTaskErro
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""For the C library of the workers: large arrays come and go in every job, and memory that is given back and asked for
-again costs a fifth of the time."""
+"""Settings of malloc in the workers: jobs allocate and free large arrays, and returning that memory to the system costs
+a fifth of the time."""
 OBJECT_STORE_BYTES = 256 << 20
 SECONDS_TO_ANSWER = 5
-LOST = (ObjectLostError, NodeDiedError)
+LOST_VALUE_ERRORS = (ObjectLostError, NodeDiedError)
 RETRIES = 20
-"""Times that a job starts anew because its worker died."""
+"""How many times a job is repeated because its worker died or its values were lost."""
 
 
 class WorkersConfig(Section):
-    """Who does the work; without influence on the result."""
+    """Worker processes; they do not affect the result."""
 
     count: int = Field(default=0, ge=0)
-    """Ray worker processes; 0 for one on each core. On a running cluster, how many are kept busy; 0 for all."""
+    """Ray worker processes; 0: one on each core. On an existing cluster, how many are used; 0: all."""
     address: str = Field(default="", pattern=r"^([^\s:/]+:\d+)?$")
-    """HOST:PORT of a running Ray cluster to work on; empty for one of its own on this machine. Its token is taken from
-    RAY_AUTH_TOKEN or ~/.ray/auth_token; Sesame must be installed on its machines, and see the output and the text."""
+    """HOST:PORT of an existing Ray cluster; empty: a private one on this machine. Its token is read from
+    RAY_AUTH_TOKEN or ~/.ray/auth_token; its machines need Sesame, and access to the output and the text."""
     dashboard: bool = False
-    """Start Ray's dashboard with a cluster of its own, for this machine only (127.0.0.1:8265)."""
+    """Start Ray's dashboard with a private cluster, for this machine only (127.0.0.1:8265)."""
 
 
 class Workers:
-    """``with Workers(config, console) as workers``: the cluster lives as long as the block."""
+    """Context manager of a Ray cluster, which is started or connected to on entry and released on exit."""
 
     def __init__(self, config: WorkersConfig, console: Console, ledger: Ledger):
         self.config = config
@@ -82,7 +82,7 @@ class Workers:
         ray.shutdown()
 
     def _start(self) -> None:
-        """A cluster of its own that nobody else can reach."""
+        """Start a private cluster that only this process can use."""
         for setting, value in KEEP_MEMORY.items():
             os.environ.setdefault(setting, value)
         cache.share(self.ledger.folder.with_name("loops"))
@@ -91,7 +91,7 @@ class Workers:
         ray.init(
             address="local",
             num_cpus=self.count,
-            # Parts travel through files, so that little shared memory is enough (in containers it is scarce).
+            # Data is passed in files, so little shared memory is enough; containers have little.
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=self.config.dashboard,
             dashboard_host="127.0.0.1",
@@ -101,15 +101,15 @@ class Workers:
         )
 
     def _join(self, address: str) -> None:
-        """Connect to a running cluster, once it is sure that its machines can do the work."""
+        """Connect to an existing cluster and check that its machines can do the work."""
         _check_listening(address)
         try:
             ray.init(address=address, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"workers.address {address}: the Ray cluster lets no one in ({reason}); set RAY_AUTH_TOKEN to the "
-                "token that it was started with, or RAY_AUTH_MODE=disabled where it has none"
+                f"workers.address {address}: the Ray cluster refused the connection ({reason}); set RAY_AUTH_TOKEN to "
+                "the token that it was started with, or RAY_AUTH_MODE=disabled where it has none"
             ) from None
         try:
             _check_machines(address, self.ledger.folder)
@@ -119,22 +119,23 @@ class Workers:
         self.count = self.config.count or max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def map(self, title: str, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """``function`` of each job's values, in the order of the jobs; at most a few jobs wait at a time.
+        """Return ``function(*job)`` for each job, in order.
 
-        What the ledger has is not done again, and what is done is written there. A job whose worker dies starts anew.
+        Results in the ledger are reused, new ones are recorded there. A job whose worker dies is repeated. At most two
+        jobs for each worker are submitted at a time.
 
         Raises:
             SesameError: as the function raised it, without Ray's wrapping.
         """
-        remote = ray.remote(max_retries=RETRIES)(_uncollected(function))
+        remote = ray.remote(max_retries=RETRIES)(_without_garbage_collection(function))
         results = [self.ledger.recall(title, number) for number in range(len(jobs))]
-        left = [number for number, result in enumerate(results) if result is None]
-        waiting = iter(left)
+        pending = [number for number, result in enumerate(results) if result is None]
+        waiting = iter(pending)
         running: dict[Any, int] = {}
         lost: Counter[int] = Counter()
-        begin = time.perf_counter()
+        start = time.perf_counter()
         with self._progress() as bar:
-            task = bar.add_task(title, total=len(jobs), completed=len(jobs) - len(left))
+            task = bar.add_task(title, total=len(jobs), completed=len(jobs) - len(pending))
             while True:
                 for number in waiting:
                     running[remote.remote(*jobs[number])] = number
@@ -146,8 +147,8 @@ class Workers:
                     number = running.pop(done)
                     try:
                         results[number] = _result(done)
-                    except LOST:
-                        # Ray retries a job, but not one whose values were lost on the way to it.
+                    except LOST_VALUE_ERRORS:
+                        # Ray does not retry a job whose arguments or results were lost.
                         lost[number] += 1
                         if lost[number] > RETRIES:
                             raise
@@ -156,29 +157,29 @@ class Workers:
                     self.ledger.record(title, results[number], number)
                     bar.advance(task)
         if not self.console.is_terminal:
-            kept = f" ({len(jobs) - len(left)} of them finished before)" if len(left) < len(jobs) else ""
-            self.console.print(f"{title}: {len(jobs)} parts{kept} in {time.perf_counter() - begin:.1f} s")
+            kept = f" ({len(jobs) - len(pending)} of them finished before)" if len(pending) < len(jobs) else ""
+            self.console.print(f"{title}: {len(jobs)} parts{kept} in {time.perf_counter() - start:.1f} s")
         return results
 
     def once(self, title: str, function: Callable[[], Any]) -> Any:
-        """What ``function`` gives, done in this process, or what the ledger has of it."""
-        found = self.ledger.recall(title)
-        if found is None:
+        """Return ``function()``, called in this process, or its result in the ledger."""
+        result = self.ledger.recall(title)
+        if result is None:
             with self.stage(title):
-                found = function()
-            self.ledger.record(title, found)
-        return found
+                result = function()
+            self.ledger.record(title, result)
+        return result
 
     @contextmanager
     def stage(self, title: str) -> Iterator[None]:
-        """Show that this process itself is busy with something long."""
-        begin = time.perf_counter()
+        """Show the status and the time of a long step in this process."""
+        start = time.perf_counter()
         if self.console.is_terminal:
             with self.console.status(title):
                 yield
         else:
             yield
-        self.console.print(f"{title}: {time.perf_counter() - begin:.1f} s")
+        self.console.print(f"{title}: {time.perf_counter() - start:.1f} s")
 
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -187,7 +188,7 @@ class Workers:
 
 
 def _check_listening(address: str) -> None:
-    """Ray itself would wait for more than a minute."""
+    """Raise ConfigError if the port is closed, because Ray waits for more than a minute."""
     host, port = address.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
@@ -199,11 +200,11 @@ def _check_listening(address: str) -> None:
 
 
 def _check_machines(address: str, folder: Path) -> None:
-    """Every machine that does work has Sesame and sees ``folder``.
+    """Check that every machine with CPUs has Sesame and can access ``folder``.
 
     Raises:
-        ConfigError: one does not; its name is in the sentence.
-        DatasetError: the folder is not the same one there.
+        ConfigError: a machine cannot run Sesame.
+        DatasetError: a machine cannot access the folder.
     """
     machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     if not machines:
@@ -211,12 +212,12 @@ def _check_machines(address: str, folder: Path) -> None:
     mark = folder / f"visible-{secrets.token_hex(8)}"
     mark.touch()
     try:
-        asked = {}
+        answers = {}
         for node in machines:
-            here: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[node["NodeManagerAddress"]] = ray.remote(scheduling_strategy=here)(_sees).remote(str(mark))
-        for machine, answer in asked.items():
-            if not _answered(machine, answer):
+            strategy: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answers[node["NodeManagerAddress"]] = ray.remote(scheduling_strategy=strategy)(_exists).remote(str(mark))
+        for machine, answer in answers.items():
+            if not _get_answer(machine, answer):
                 raise DatasetError(
                     f"{folder}: cannot be seen by machine {machine} of the Ray cluster; put --output on storage that "
                     "all of its machines share under one path"
@@ -225,7 +226,7 @@ def _check_machines(address: str, folder: Path) -> None:
         mark.unlink()
 
 
-def _answered(machine: str, answer: Any) -> bool:
+def _get_answer(machine: str, answer: Any) -> bool:
     try:
         return ray.get(answer)
     except RayError as error:
@@ -236,7 +237,7 @@ def _answered(machine: str, answer: Any) -> bool:
         ) from None
 
 
-def _sees(path: str) -> bool:
+def _exists(path: str) -> bool:
     return os.path.exists(path)
 
 
@@ -249,8 +250,8 @@ def _result(reference: Any) -> Any:
         raise
 
 
-def _uncollected(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` without the search for cycles: jobs make millions of small values and no cycles among them."""
+def _without_garbage_collection(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Disable the garbage collector during ``function``: jobs create millions of small objects without cycles."""
 
     @functools.wraps(function)
     def job(*values: Any) -> Any:

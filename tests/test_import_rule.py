@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("configs", "data_pipeline", "pretrain", "evaluation", "launch")
-"""In the order of the road: each may import itself and those before it."""
+"""In order of dependency: each may import itself and those before it."""
 FLOORS: dict[str, tuple[str, ...]] = {
     "data_pipeline": (
         "compiled",
@@ -73,9 +73,9 @@ class Rule(NamedTuple):
     name: str
     modules: tuple[str, ...]
     applies_to: tuple[str, ...]
-    """Path prefixes that the rule is about."""
+    """Path prefixes of the files that the rule applies to."""
     allowed_in: tuple[str, ...] = ()
-    """Path prefixes among those that may, all the same."""
+    """Path prefixes of exceptions."""
     except_modules: tuple[str, ...] = ()
     """Modules below ``modules`` that every file may import."""
 
@@ -112,7 +112,7 @@ RULES = (
         ),
     ),
     Rule(
-        "the mathematics knows one process only",
+        "models, layers and objectives do not depend on processes",
         ("torch.distributed", "deepspeed", "megatron", "pretrain.parallel"),
         ("pretrain/models/", "pretrain/layers/", "pretrain/objectives/", "pretrain/learner.py"),
     ),
@@ -156,8 +156,8 @@ def _absolute(node: ast.ImportFrom, path: str) -> str:
     return ".".join((*base, *([node.module] if node.module else ())))
 
 
-def breaches(imports: list[Import]) -> list[str]:
-    """What breaks the rules, one sentence each."""
+def violations(imports: list[Import]) -> list[str]:
+    """Return one sentence for each import that violates a rule."""
     found = [
         f"{each.path}:{each.line} imports {each.module}, but {rule.name}"
         for each in imports
@@ -172,7 +172,7 @@ def breaches(imports: list[Import]) -> list[str]:
             found.append(f"{each.path}:{each.line} imports {each.module}, which is on a higher floor")
         room = each.path.partition("/")[0]
         if each.top in ROOMS and ROOMS.index(each.top) > ROOMS.index(room):
-            found.append(f"{each.path}:{each.line} imports {each.module}, against the direction of the road")
+            found.append(f"{each.path}:{each.line} imports {each.module}, against the direction of imports")
         if room == "launch" and each.top in ROOMS[1:4] and not each.lazy:
             found.append(f"{each.path}:{each.line} imports {each.module} at its top; launch imports stages lazily")
     return found
@@ -189,7 +189,7 @@ def _floors(each: Import) -> tuple[int, int] | None:
     return floors.get(importer, len(floors)), floors.get(imported.partition(".")[0], -1)
 
 
-def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
     """The groups of modules that import each other, directly or through others (Tarjan 1972)."""
     found: list[list[str]] = []
     index: dict[str, int] = {}
@@ -229,20 +229,20 @@ def test_no_module_imports_itself_through_others() -> None:
         # `from package import module` is also read as an import of the package.
         packages = {each for each in found if any(other.startswith(f"{each}.") for other in found)}
         edges[_module(path)] = found - packages - {_module(path)}
-    assert not circles(edges)
+    assert not cycles(edges)
 
 
-def test_a_circle_is_found() -> None:
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}}) == [["b", "c"]]
-    assert not circles({"a": {"b", "c"}, "b": {"c"}})
+def test_a_cycle_is_found() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}}) == [["b", "c"]]
+    assert not cycles({"a": {"b", "c"}, "b": {"c"}})
 
 
 def test_each_file_of_a_room_has_a_floor() -> None:
     for room, floors in FLOORS.items():
-        there = {path.stem for path in (REPOSITORY / room).iterdir() if path.suffix == ".py" or path.is_dir()}
-        there -= {"__init__", "__pycache__", "slurm"}
+        present = {path.stem for path in (REPOSITORY / room).iterdir() if path.suffix == ".py" or path.is_dir()}
+        present -= {"__init__", "__pycache__", "slurm"}
         named = [name for floor in floors for name in floor.split()]
-        assert sorted(there) == sorted(named), room
+        assert sorted(present) == sorted(named), room
 
 
 def test_every_file_keeps_the_direction_of_imports() -> None:
@@ -252,7 +252,7 @@ def test_every_file_keeps_the_direction_of_imports() -> None:
         for each in imports_of(path.read_text(encoding="utf-8"), path.relative_to(REPOSITORY).as_posix())
     ]
     assert len(everything) > 50
-    assert not breaches(everything)
+    assert not violations(everything)
 
 
 @pytest.mark.parametrize(
@@ -282,8 +282,8 @@ def test_every_file_keeps_the_direction_of_imports() -> None:
         ("pretrain/models/bert.py", "from pretrain.train import train"),
     ],
 )
-def test_a_breach_is_found(path: str, text: str) -> None:
-    assert breaches(imports_of(text, path))
+def test_a_violation_is_found(path: str, text: str) -> None:
+    assert violations(imports_of(text, path))
 
 
 @pytest.mark.parametrize(
@@ -298,5 +298,5 @@ def test_a_breach_is_found(path: str, text: str) -> None:
         ("evaluation/finetune.py", "from pretrain.checkpoint import load_backbone"),
     ],
 )
-def test_what_is_allowed_is_not_a_breach(path: str, text: str) -> None:
-    assert not breaches(imports_of(text, path))
+def test_allowed_imports_are_accepted(path: str, text: str) -> None:
+    assert not violations(imports_of(text, path))

@@ -1,4 +1,4 @@
-"""``manifest.json``: what was made, from what, by which recipe, with a checksum for every file and for itself."""
+"""``manifest.json``: sources, recipe, statistics and checksums of a dataset."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ from data_pipeline.examples.segment import SegmentConfig
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-NEEDED = {
+REQUIRED_COLUMNS = {
     "next_sentence": ("tokens", "first_segment_length", "pair_labels", "document", "second_document"),
     "sentence_order": ("tokens", "first_segment_length", "pair_labels"),
 }
-"""Columns that a dataset has, by the kind of its segments; the others have tokens at least."""
+"""Columns that a dataset must have, by ``segment.kind``; with the other kinds only tokens."""
 SECTIONS: dict[str, type[Section]] = {"segment": SegmentConfig, "corrupt": CorruptConfig}
-"""Of a recipe: what readers of a dataset look at."""
+"""Sections of the recipe that readers of a dataset use."""
 
 
 class Shard(Section):
@@ -35,7 +35,7 @@ class Shard(Section):
 
 
 class SplitRecord(Section):
-    """One split: its counts and its files in order."""
+    """Counts and files of one split, in order."""
 
     rows: int = Field(ge=0)
     tokens: int = Field(ge=0)
@@ -52,31 +52,31 @@ class TokenizerRecord(Section):
 
 
 class SourceRow(TypedDict):
-    """One unit that was read: a file, a part of one, or a package."""
+    """One input unit: a file, a part of a file, or a package."""
 
     name: str
     bytes: int
     """On disk."""
     sha256: str
-    """In a store: its hash."""
+    """For an object store: the hash that the store reports."""
     source: int
-    """Number of the source."""
+    """Index of the source."""
     kind: str
     weight: float
     documents_kept: Annotated[int, Field(ge=0)]
-    """What is left of it, each document once."""
+    """Documents that are used, each counted once."""
     characters_kept: Annotated[int, Field(ge=0)]
 
 
 class Manifest(Section):
-    """What ``manifest.json`` holds."""
+    """Content of ``manifest.json``."""
 
     format_version: int
     code_version: str
     seed: int
     columns: tuple[str, ...]
     recipe: dict[str, Any]
-    """The resolved corpus configuration, without what has no influence on the bytes."""
+    """The resolved corpus configuration, without the settings that do not affect the bytes."""
     tokenizer: TokenizerRecord
     splits: dict[str, SplitRecord]
     documents_sha256: str
@@ -84,61 +84,61 @@ class Manifest(Section):
     places_sha256: str
     """Of ``train_documents.arrow``."""
     documents: dict[str, Annotated[int, Field(ge=0, le=2**62)]]
-    """Documents read, kept, held out, and dropped by reason, each once however long; and what was done to them, such as
-    repairs."""
+    """Documents read, kept for training, used for validation, and dropped by reason, each counted once; and how many
+    were changed, for instance repaired."""
     sources: tuple[SourceRow, ...]
-    """Units read."""
+    """Input units."""
     text: dict[str, int] = Field(default_factory=dict)
-    """Characters read and those dropped by reason; tokens of the train documents, of sentences longer than a row, in no
+    """Characters read, and dropped by reason; tokens of the train documents: all, in sentences longer than a row, in no
     row, and unknown."""
     lengths: dict[str, int]
     """Histogram: sequences of the train split by number of tokens, in bins of 16."""
     masking: dict[str, float]
-    """Observed shares over the train split: predicted of the text tokens; [MASK], kept and random of the predicted. Of
-    hidden spans: hidden of the text tokens, and the mean length of a span in tokens."""
+    """Observed on the train split: predicted share of the text tokens; shares of [MASK], unchanged and random tokens
+    among the predicted. For masked spans: masked share of the text tokens, and mean span length in tokens."""
     pair_share: float | None = None
     """Share of train pairs with label 1."""
     unigram_entropy: float | None = None
-    """Nats: the loss of a model that only counts the train labels, on those labels."""
+    """Unigram baseline on the train labels, in nats."""
     unigram_cross_entropy_validation: float | None = None
-    """Nats: the same counts used to predict the validation labels; the line that a loss curve shows."""
+    """Unigram baseline on the validation labels, in nats, with the counts of the train labels; drawn in loss curves."""
     manifest_sha256: str = Field(default="")
-    """Of this file without this entry."""
+    """Checksum of this file without this entry."""
 
     @model_validator(mode="after")
-    def _readers_find_what_they_need(self) -> "Manifest":
-        for found, needed, where in (
+    def _has_required_entries(self) -> "Manifest":
+        for present, required, where in (
             (self.tokenizer.special, ("pad", "unk", "cls", "sep"), "tokenizer.special"),
             (self.documents, ("read", "kept for training", "held out"), "documents"),
-            (self.columns, NEEDED.get(self.recipe.get("segment", {}).get("kind"), ("tokens",)), "columns"),
+            (self.columns, REQUIRED_COLUMNS.get(self.recipe.get("segment", {}).get("kind"), ("tokens",)), "columns"),
             (self.splits, ("train", "validation"), "splits"),
         ):
-            if missing := [name for name in needed if name not in found]:
+            if missing := [name for name in required if name not in present]:
                 raise ValueError(f"{where} lacks {', '.join(missing)}")
         masks = {"mask_positions", "mask_labels"} & set(self.columns)
         if len(masks) == 1 or (masks and "mask" not in self.tokenizer.special):
             raise ValueError("columns have one of mask_positions and mask_labels, or there is no mask token")
         for name, split in self.splits.items():
             if split.rows != sum(shard.rows for shard in split.shards):
-                raise ValueError(f"splits.{name} has {split.rows} rows, but its shards have others")
+                raise ValueError(f"splits.{name} has {split.rows} rows, but its shards have another number")
         return self
 
     @property
-    def fates(self) -> dict[str, int]:
-        """Documents by what became of them, each once: of ``documents`` what adds up to those that were read."""
+    def documents_by_outcome(self) -> dict[str, int]:
+        """The entries of ``documents`` that add up to the documents read: used for a split, or dropped."""
         kept = ("kept for training", "held out")
-        return {fate: n for fate, n in self.documents.items() if fate in kept or fate.startswith("dropped: ")}
+        return {name: n for name, n in self.documents.items() if name in kept or name.startswith("dropped: ")}
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read and check the manifest of the dataset folder ``path``.
 
     Raises:
-        DatasetError: there is none, or it is not byte for byte what was written.
+        DatasetError: there is none, or it differs from what was written.
     """
     file = path / MANIFEST
     if not file.is_file():
-        raise DatasetError(f"{path}: holds no {MANIFEST}, so it is no dataset; make one with `sesame prepare`")
+        raise DatasetError(f"{path}: holds no {MANIFEST}, so it is not a dataset; make one with `sesame prepare`")
     written = file.read_bytes()
     try:
         values = json.loads(written)
@@ -159,14 +159,14 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _complete(recipe: Any, origin: str) -> dict[str, Any]:
-    """The recipe with its sections checked, and with what was usual before a setting was there."""
+    """Return the recipe with its sections checked; settings that are newer than the dataset get their defaults."""
     if not isinstance(recipe, dict):
-        raise ConfigError(f"{origin}: 'recipe' is no table")
+        raise ConfigError(f"{origin}: 'recipe' is not a table")
     sections = {}
     for name, kind in SECTIONS.items():
         values = recipe.get(name, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"{origin}: recipe.{name} is no table")
+            raise ConfigError(f"{origin}: recipe.{name} is not a table")
         known = {key: value for key, value in values.items() if key in kind.model_fields}
         sections[name] = {**values, **configs.dump(configs.parse(known, kind, f"{origin}: recipe.{name}"))}
     return {**recipe, **sections}

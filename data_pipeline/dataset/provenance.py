@@ -1,4 +1,4 @@
-"""Where a dataset is from: the source and place of every document, and the checksums of the files that were read."""
+"""Provenance of a dataset: file and place of every document, and checksums of the input files."""
 
 import hashlib
 import json
@@ -14,51 +14,51 @@ from configs.errors import CorpusError, DatasetError
 from configs.storage import digest
 from data_pipeline.cleaning.parts import Part
 from data_pipeline.cleaning.selection import Choice, Outcome
-from data_pipeline.dataset.shards import AGAIN, Dataset
+from data_pipeline.dataset.shards import REMEDY, Dataset
 from data_pipeline.sources.streams import printable
 
 DOCUMENTS_AT_ONCE = 65536
-"""Places of one record batch; neighbours are so alike that compressed together they take a few bytes each."""
+"""Documents of one record batch; adjacent places are similar and compress to a few bytes each."""
 
 TAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
-"""What stores call the hash of a file; the first that is there is noted."""
+"""Names of the hash of a file in object stores; the first one that exists is used."""
 
 
 def write_places(path: Path, parts: Sequence[Part], choices: Sequence[Choice]) -> None:
-    """Write the place of every document that is trained on, in the order of their numbers, some at a time."""
+    """Write the place of every train document, in order, in batches."""
     places = _places(parts, choices)
     schema = pa.schema([("source", pa.large_string())])
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
-        while held := list(islice(places, DOCUMENTS_AT_ONCE)):
-            writer.write_batch(pa.record_batch([pa.array(held, pa.large_string())], schema=schema))
+        while batch := list(islice(places, DOCUMENTS_AT_ONCE)):
+            writer.write_batch(pa.record_batch([pa.array(batch, pa.large_string())], schema=schema))
 
 
 def places(dataset: Dataset, split: str, numbers: Iterable[int]) -> list[str]:
-    """File and place of the text of the documents of these numbers.
+    """Return the file and place of documents, by their indices in the split.
 
     Raises:
-        DatasetError: there is no document of that number, or the file cannot be read.
+        DatasetError: there is no document of that index, or the file cannot be read.
     """
     return [_validation(dataset, each) if split == "validation" else _train(dataset, each) for each in numbers]
 
 
 def checksum(paths: tuple[str, ...]) -> str:
-    """SHA-256 of a local file, or over those of several; for a file in a store the hash that the store has of it.
+    """Return the SHA-256 of a local file, or of the hashes of several; in an object store the hash that it reports.
 
     Raises:
         CorpusError: a file cannot be read.
     """
     try:
-        found = [_stored(path) if "://" in path else digest(Path(path)) for path in paths]
+        hashes = [_stored(path) if "://" in path else digest(Path(path)) for path in paths]
     except OSError as error:
         name = printable(str(error.filename or paths[0]))
         raise CorpusError(f"{name}: cannot be read ({error.strerror or error})") from None
-    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def code_version() -> str:
-    """Version of Sesame, and a hash of the code of ``data_pipeline``: other code may give other bytes."""
+    """Return the version of Sesame and a hash of the code of ``data_pipeline``; other code may give other bytes."""
     try:
         known = version("sesame")
     except PackageNotFoundError:
@@ -84,7 +84,7 @@ def _train(dataset: Dataset, number: int) -> str:
         batch, row = divmod(number, DOCUMENTS_AT_ONCE)
         rows = reader.get_batch(batch).column("source") if batch < reader.num_record_batches else []
         if row >= len(rows):
-            raise DatasetError(f"{dataset.places_path}: has no document {number}; {AGAIN}")
+            raise DatasetError(f"{dataset.places_path}: has no document {number}; {REMEDY}")
         return rows[row].as_py()
 
 
@@ -93,11 +93,11 @@ def _validation(dataset: Dataset, number: int) -> str:
         with dataset.documents_path.open(encoding="utf-8") as file:
             return json.loads(next(islice(file, number, None)))["source"]
     except (OSError, ValueError, KeyError, StopIteration):
-        raise DatasetError(f"{dataset.documents_path}: has no document {number}; {AGAIN}") from None
+        raise DatasetError(f"{dataset.documents_path}: has no document {number}; {REMEDY}") from None
 
 
 def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
     try:
         return pa.ipc.open_file(pa.memory_map(str(path)))
     except (OSError, pa.ArrowInvalid) as error:
-        raise DatasetError(f"{path}: cannot be read as an Arrow file ({error}); {AGAIN}") from None
+        raise DatasetError(f"{path}: cannot be read as an Arrow file ({error}); {REMEDY}") from None

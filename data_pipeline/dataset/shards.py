@@ -1,14 +1,14 @@
-"""THE WALL between the pipeline and training: how a dataset is laid out, written and read.
+"""The format of a dataset: writing and reading its files.
 
     DATASET/
-        manifest.json                what was made, from what, with which recipe; a checksum for every file
+        manifest.json                sources, recipe, statistics, and a checksum for every file
         tokenizer.model              the tokenizer of the ids: a sentencepiece model, or JSON of vocabulary files
         train-00000.arrow ...        Arrow IPC files, one record batch each, uncompressed, read by memory map
-        validation-00000.arrow ...   examples of held-out documents
+        validation-00000.arrow ...   examples of validation documents
         validation_documents.jsonl   those documents as text: {"text": ..., "source": ...}
-        train_documents.arrow        file and place of each document that is trained on, by its number; compressed
+        train_documents.arrow        file and place of each train document, by its index; compressed
 
-Nobody else knows this layout. ``columns.py`` says what the columns mean, ``manifest.py`` what the manifest holds.
+Only this file depends on the layout. ``columns.py`` describes the columns, ``manifest.py`` the manifest.
 """
 
 from collections.abc import Iterator
@@ -29,19 +29,19 @@ DOCUMENTS = "validation_documents.jsonl"
 PLACES = "train_documents.arrow"
 SPLITS = ("train", "validation")
 BLOCK_ROWS = 65536
-"""Rows that are looked at together when a whole split is counted."""
+"""Rows of one block when a whole split is read."""
 
-AGAIN = "prepare the dataset again or copy the file anew"
+REMEDY = "prepare the dataset again or copy the file anew"
 
 
 class Split:
-    """The rows of one split, over all of its shards, read by memory map."""
+    """The rows of one split, in all of its shards, read by memory map."""
 
     def __init__(self, folder: Path, record: SplitRecord, columns: tuple[str, ...], *, stay_open: bool = True):
         """
         Args:
-            stay_open: keep all shards mapped; otherwise one at a time, for the pages that were read of a map stay in
-                memory for as long as it is open.
+            stay_open: keep all shards mapped; otherwise one at a time, because the pages that were read stay in memory
+                as long as the map is open.
         """
         self.rows = record.rows
         self.columns = columns
@@ -52,26 +52,26 @@ class Split:
         self._lengths: dict[str, np.ndarray] = {}
 
     def lengths(self, column: str) -> np.ndarray:
-        """int32 [rows]: entries of each row (1 for a column that is not a list); values are not read."""
+        """Return int32 [rows]: entries of each row (1 for a column that is not a list), without reading the values."""
         if column not in self._lengths:
             parts = [_row_lengths(self._shard(number)[column]) for number in range(len(self._files))]
             self._lengths[column] = np.concatenate(parts) if parts else np.zeros(0, np.int32)
         return self._lengths[column]
 
     def lengths_of(self, column: str, rows: np.ndarray) -> np.ndarray:
-        """int32 [len(rows)]: entries of those rows only, so that it costs the same however large the split is."""
+        """Return int32 [len(rows)]: entries of these rows; the cost does not depend on the size of the split."""
         owners = np.searchsorted(self._bounds, rows, side="right") - 1
-        found = np.ones(len(rows), np.int32)
+        lengths = np.ones(len(rows), np.int32)
         for owner in np.unique(owners):
             values = self._shard(owner)[column]
             if isinstance(values, Ragged):
-                here = owners == owner
-                inside = rows[here] - self._bounds[owner]
-                found[here] = values.offsets[inside + 1] - values.offsets[inside]
-        return found
+                own = owners == owner
+                inside = rows[own] - self._bounds[owner]
+                lengths[own] = values.offsets[inside + 1] - values.offsets[inside]
+        return lengths
 
     def take(self, rows: np.ndarray) -> Columns:
-        """Any rows, in the given order, as column name -> array or :class:`Ragged`."""
+        """Return any rows, in the given order, as column name -> array or :class:`Ragged`."""
         rows = np.asarray(rows, np.int64)
         if len(self._files) == 1:
             return self._take_inside(0, rows)
@@ -83,11 +83,11 @@ class Split:
         order = np.argsort(owners, kind="stable")
         if np.array_equal(order, np.arange(len(rows))):
             return concatenate(parts)
-        back = np.argsort(order, kind="stable")
-        return {column: take(values, back) for column, values in concatenate(parts).items()}
+        inverse = np.argsort(order, kind="stable")
+        return {column: take(values, inverse) for column, values in concatenate(parts).items()}
 
     def place(self, row: int) -> tuple[Path, int]:
-        """The file that holds a row, and its number there."""
+        """Return the file of a row, and its index in the file."""
         shard = int(np.searchsorted(self._bounds, row, side="right")) - 1
         return self._files[shard], row - int(self._bounds[shard])
 
@@ -98,12 +98,12 @@ class Split:
         return _map(self._files[number], self._counts[number], self.columns)
 
     def _take_inside(self, number: int, rows: np.ndarray) -> Columns:
-        """Rows by their places in one shard."""
+        """Return rows by their indices in one shard."""
         shard = self._shard(number)
         return {column: take(shard[column], rows) for column in self.columns}
 
     def blocks(self) -> Iterator[Columns]:
-        """All rows in order, some at a time."""
+        """Yield all rows in order, in blocks."""
         for start in range(0, self.rows, BLOCK_ROWS):
             yield self.take(np.arange(start, min(self.rows, start + BLOCK_ROWS)))
 
@@ -127,13 +127,13 @@ class Dataset:
         return self.path / PLACES
 
     def split(self, name: str) -> Split:
-        """The rows of ``train`` or ``validation``."""
+        """Return the rows of ``train`` or ``validation``."""
         if name not in self.manifest.splits:
             raise DatasetError(f"{self.path}: has no split '{name}'; there are {', '.join(self.manifest.splits)}")
         return Split(self.path, self.manifest.splits[name], self.manifest.columns)
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of every file but the manifest, by name."""
+        """Return the SHA-256 of every file except the manifest, by name."""
         manifest = self.manifest
         shards = {shard.file: shard.sha256 for split in manifest.splits.values() for shard in split.shards}
         texts = {DOCUMENTS: manifest.documents_sha256, PLACES: manifest.places_sha256}
@@ -144,19 +144,19 @@ def open_dataset(path: str | Path, *, verify: bool) -> Dataset:
     """Open a dataset; with ``verify`` every file is compared with its checksum first.
 
     Raises:
-        DatasetError: something is missing or damaged; the sentence names the file.
+        DatasetError: a file is missing or damaged.
     """
     dataset = Dataset(Path(path), read_manifest(Path(path)))
     sizes = {shard.file: shard.bytes for split in dataset.manifest.splits.values() for shard in split.shards}
     for name, expected in dataset.files().items():
         file = dataset.path / name
         if not file.is_file():
-            raise DatasetError(f"{file}: is missing; {AGAIN}")
-        found = file.stat().st_size
-        if name in sizes and found != sizes[name]:
-            raise DatasetError(f"{file}: has {found} bytes, but the manifest says {sizes[name]}; {AGAIN}")
+            raise DatasetError(f"{file}: is missing; {REMEDY}")
+        size = file.stat().st_size
+        if name in sizes and size != sizes[name]:
+            raise DatasetError(f"{file}: has {size} bytes, but the manifest says {sizes[name]}; {REMEDY}")
         if verify and digest(file) != expected:
-            raise DatasetError(f"{file}: differs from its checksum; {AGAIN}")
+            raise DatasetError(f"{file}: differs from its checksum; {REMEDY}")
     return dataset
 
 
@@ -170,12 +170,12 @@ def write_shard(path: Path, columns: Columns) -> Shard:
 def _map(path: Path, rows: int, columns: tuple[str, ...]) -> Columns:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        found = {name: _numpy(table.column(name)) for name in columns}
+        arrays = {name: _numpy(table.column(name)) for name in columns}
     except (OSError, KeyError, pa.ArrowInvalid) as error:
-        raise DatasetError(f"{path}: cannot be read as an Arrow file ({error}); {AGAIN}") from None
+        raise DatasetError(f"{path}: cannot be read as an Arrow file ({error}); {REMEDY}") from None
     if table.num_rows != rows:
-        raise DatasetError(f"{path}: has {table.num_rows} rows, but the manifest says {rows}; {AGAIN}")
-    return found
+        raise DatasetError(f"{path}: has {table.num_rows} rows, but the manifest says {rows}; {REMEDY}")
+    return arrays
 
 
 def _numpy(column: pa.ChunkedArray) -> Column:

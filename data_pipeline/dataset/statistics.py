@@ -1,4 +1,4 @@
-"""What is counted over the finished rows, for the manifest and for ``sesame verify``."""
+"""Statistics of the finished rows, for the manifest and ``sesame verify``."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,32 +9,32 @@ from data_pipeline.examples.spans import sentinel_ids
 from data_pipeline.ragged import Columns, Ragged
 
 MEAN_SPAN_LENGTH = "mean_span_length"
-"""The one figure of the masking that is no share: tokens of a hidden span."""
+"""The only masking statistic that is not a share: tokens of a masked span."""
 
 LENGTH_BIN = 16
-"""Tokens of one bin of the length histogram."""
+"""Width of a bin of the length histogram, in tokens."""
 
 
-class Counted(NamedTuple):
+class RowCounts(NamedTuple):
     """Sums over the rows of one split."""
 
     lengths: np.ndarray
     """Sequences by number of tokens // LENGTH_BIN."""
     text_tokens: int
-    """Tokens that a mask may hide: all but the special ones."""
+    """Tokens that may be masked: all except the special ones."""
     labels: np.ndarray
-    """[V] how often each id is to be predicted; of hidden spans that is the whole target."""
+    """[V] how often each id is a label; for masked spans in the whole target."""
     text: np.ndarray
-    """[V] how often each id stands in the text, where no token is hidden in the shards."""
+    """[V] how often each id occurs in the text, if the shards contain no masks."""
     masked: int
-    """Predicted tokens that show as [MASK]."""
+    """Predicted tokens that are [MASK] in the input."""
     kept: int
-    """Predicted tokens that show as themselves."""
+    """Predicted tokens that are unchanged in the input."""
     rows: int
     ones: int
     """Pairs with label 1."""
     spans: int
-    """Hidden ones, each behind a sentinel."""
+    """Masked spans, each after a sentinel in the target."""
 
     @property
     def predictions(self) -> int:
@@ -42,7 +42,7 @@ class Counted(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Fields of the manifest that are observed, not promised."""
+    """Fields of the manifest that are measured on the rows."""
 
     lengths: dict[str, int]
     masking: dict[str, float]
@@ -51,8 +51,8 @@ class Statistics(NamedTuple):
     unigram_cross_entropy_validation: float | None
 
 
-def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, int]) -> Counted:
-    """Count over blocks of rows, so that memory does not grow with the split."""
+def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, int]) -> RowCounts:
+    """Count over blocks of rows, so that memory use does not depend on the size of the split."""
     lengths, labels = np.zeros(0, np.int64), np.zeros(vocabulary_size, np.int64)
     text = labels.copy()
     text_tokens = masked = kept = rows = ones = spans = 0
@@ -76,21 +76,21 @@ def count(blocks: Iterable[Columns], vocabulary_size: int, special: dict[str, in
             targets = columns["target_tokens"]
             assert isinstance(targets, Ragged)
             labels += np.bincount(targets.values, minlength=vocabulary_size)
-            here = int(np.isin(targets.values, sentinels).sum())
-            spans += here
-            # The targets hold the hidden tokens and their sentinels, which the rows hold too, and each a [SEP].
-            text_tokens += len(targets.values) - 2 * here - len(targets.lengths)
+            new_spans = int(np.isin(targets.values, sentinels).sum())
+            spans += new_spans
+            # Targets contain the masked tokens, one [SEP] each, and the sentinels, which the rows contain too.
+            text_tokens += len(targets.values) - 2 * new_spans - len(targets.lengths)
         else:
             text += np.bincount(tokens.values, minlength=vocabulary_size)
             text[[special["cls"], special["sep"]]] = 0
-    return Counted(lengths, text_tokens, labels, text, masked, kept, rows, ones, spans)
+    return RowCounts(lengths, text_tokens, labels, text, masked, kept, rows, ones, spans)
 
 
-def total(counts: Iterable[Counted], vocabulary_size: int) -> Counted:
-    """The sum of the counts of several shards."""
+def total(counts: Iterable[RowCounts], vocabulary_size: int) -> RowCounts:
+    """Return the sum of the counts of several shards."""
     sums = count((), vocabulary_size, {})
     for each in counts:
-        sums = Counted(
+        sums = RowCounts(
             _added(sums.lengths, each.lengths),
             sums.text_tokens + each.text_tokens,
             sums.labels + each.labels,
@@ -104,34 +104,36 @@ def total(counts: Iterable[Counted], vocabulary_size: int) -> Counted:
     return sums
 
 
-def summarise(train: Counted, validation: Counted, columns: Iterable[str]) -> Statistics:
-    """The manifest's figures from the counts of both splits."""
+def summarize(train: RowCounts, validation: RowCounts, columns: Iterable[str]) -> Statistics:
+    """Return the statistics of the manifest from the counts of both splits."""
     columns = set(columns)
     bins = {f"{i * LENGTH_BIN}-{(i + 1) * LENGTH_BIN - 1}": int(n) for i, n in enumerate(train.lengths) if n}
     pair_share = round(train.ones / max(1, train.rows), 6) if "pair_labels" in columns else None
     if not columns & {"mask_labels", "target_tokens"}:
-        # Whatever is hidden later is drawn evenly from the text.
+        # Masks are sampled uniformly from the text at training time, so its unigrams are those of the labels.
         return Statistics(bins, {}, pair_share, _nats(train.text, train.text), _nats(validation.text, train.text))
     return Statistics(
         bins, shares(train), pair_share, _nats(train.labels, train.labels), _nats(validation.labels, train.labels)
     )
 
 
-def shares(counted: Counted) -> dict[str, float]:
-    """Predicted of the text tokens (a random replacement by a special token does not occur); fates of the predicted.
-    Of hidden spans their share of the text and their mean length."""
-    predictions = counted.predictions
-    if counted.spans:
-        hidden = predictions - counted.spans - counted.rows
-        found = {"hidden_of_text": hidden / max(1, counted.text_tokens), MEAN_SPAN_LENGTH: hidden / counted.spans}
-        return {name: round(value, 6) for name, value in found.items()}
-    found = {
-        "predicted_of_text": predictions / max(1, counted.text_tokens),
-        "mask_of_predicted": counted.masked / max(1, predictions),
-        "kept_of_predicted": counted.kept / max(1, predictions),
-        "random_of_predicted": (predictions - counted.masked - counted.kept) / max(1, predictions),
+def shares(counts: RowCounts) -> dict[str, float]:
+    """Return the predicted share of the text tokens, and the shares of [MASK], unchanged and random tokens among them.
+
+    For masked spans: their share of the text and their mean length. Random tokens are never special tokens.
+    """
+    predictions = counts.predictions
+    if counts.spans:
+        masked = predictions - counts.spans - counts.rows
+        values = {"hidden_of_text": masked / max(1, counts.text_tokens), MEAN_SPAN_LENGTH: masked / counts.spans}
+        return {name: round(value, 6) for name, value in values.items()}
+    values = {
+        "predicted_of_text": predictions / max(1, counts.text_tokens),
+        "mask_of_predicted": counts.masked / max(1, predictions),
+        "kept_of_predicted": counts.kept / max(1, predictions),
+        "random_of_predicted": (predictions - counts.masked - counts.kept) / max(1, predictions),
     }
-    return {name: round(share, 6) for name, share in found.items()}
+    return {name: round(value, 6) for name, value in values.items()}
 
 
 def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -142,7 +144,7 @@ def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _nats(observed: np.ndarray, counts: np.ndarray) -> float | None:
-    """Cross-entropy of ``observed`` under ``counts`` with one added to each, so that no id is impossible."""
+    """Return the cross-entropy of ``observed`` under ``counts`` with add-one smoothing."""
     if not observed.sum() or not counts.sum():
         return None
     probabilities = (counts + 1) / (counts.sum() + len(counts))

@@ -1,5 +1,5 @@
-"""What becomes of the text of a corpus, and what ``sesame prepare`` warns of: text that is lost, sentences that are
-longer than rows, labels that say nothing."""
+"""Counts of dropped text, and the warnings of ``sesame prepare``: dropped or unused text, sentences longer than a row,
+imbalanced labels."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,14 +10,14 @@ from data_pipeline.cleaning.parts import Reading
 from data_pipeline.cleaning.selection import DROPPED, Choice, Outcome
 from data_pipeline.dataset.manifest import Manifest
 
-FEW = 0.03
-"""Share of the text that may be lost, for one reason, without a word."""
-ONE_SIDED = 0.35
-"""Least share of the rarer of two labels."""
+LARGEST_SHARE = 0.03
+"""Share of the text that may be lost for one reason without a warning."""
+SMALLEST_LABEL_SHARE = 0.35
+"""Share of the rarer of two labels below which there is a warning."""
 READ, DROP = "characters read", "characters dropped: "
-TOKENS, LONG, LOST, UNKNOWN = "tokens", "tokens of sentences longer than a row", "tokens in no row", "tokens unknown"
-ASKED_FOR = ("beyond the limit", "beyond the weight")
-"""Reasons that nobody needs to be told of."""
+TOKENS, LONG, UNUSED, UNKNOWN = "tokens", "tokens of sentences longer than a row", "tokens in no row", "tokens unknown"
+INTENDED = ("beyond the limit", "beyond the weight")
+"""Reasons without a warning, because the configuration asks for them."""
 SETTINGS = {
     "short": "clean.minimum_characters",
     "not prose": "clean.minimum_letter_share",
@@ -27,11 +27,11 @@ SETTINGS = {
     "duplicate": "clean.drop_duplicates",
     "near duplicate": "clean.drop_near_duplicates",
 }
-"""What decides about a reason, by the part of its name before a colon."""
+"""Reason for dropping, up to a colon -> the setting that controls it."""
 
 
 def count_characters(readings: Sequence[Reading], choices: Sequence[Choice]) -> dict[str, int]:
-    """Characters read, and those of dropped documents by reason."""
+    """Count characters read, and characters of dropped documents by reason."""
     lost: Counter[str] = Counter()
     read = 0
     for reading in readings:
@@ -40,13 +40,13 @@ def count_characters(readings: Sequence[Reading], choices: Sequence[Choice]) -> 
     for part, choice in zip((part for reading in readings for part in reading.parts), choices, strict=True):
         each = np.bincount(choice.outcomes, part.characters, minlength=len(Outcome))
         read += int(each.sum())
-        lost.update({reason: int(each[fate]) for fate, reason in DROPPED.items()})
+        lost.update({reason: int(each[outcome]) for outcome, reason in DROPPED.items()})
     dropped = {f"{DROP}{reason}": count for reason, count in sorted(lost.items()) if count}
     return {READ: read, **dropped}
 
 
 def warnings(manifest: Manifest) -> list[str]:
-    """A sentence for each thing that is wrong with a dataset, though it was made as asked."""
+    """Return one sentence for each likely problem of a complete dataset."""
     return [*_dropped(manifest.text), *_tokens(manifest.text), *_labels(manifest)]
 
 
@@ -54,7 +54,7 @@ def _dropped(text: dict[str, int]) -> Iterable[str]:
     for name, count in text.items():
         reason = name.removeprefix(DROP)
         share = count / max(1, text[READ])
-        if name.startswith(DROP) and share > FEW and reason not in ASKED_FOR:
+        if name.startswith(DROP) and share > LARGEST_SHARE and reason not in INTENDED:
             setting = SETTINGS.get(reason.split(":")[0])
             yield f"{share:.1%} of the text is dropped as '{reason}'" + (f"; {setting} decides that" if setting else "")
 
@@ -66,15 +66,15 @@ def _tokens(text: dict[str, int]) -> Iterable[str]:
             f"{share:.1%} of the tokens are in sentences longer than a row, which are cut; if the text has no marks at "
             "the ends of sentences, segment.kind = 'contiguous' fits it, else a longer segment.sequence_length"
         )
-    if (share := text.get(LOST, 0) / tokens) > FEW:
+    if (share := text.get(UNUSED, 0) / tokens) > LARGEST_SHARE:
         yield f"{share:.1%} of the tokens are in no row: documents of one sentence have no pair of sentences"
-    if (share := text.get(UNKNOWN, 0) / tokens) > FEW:
+    if (share := text.get(UNKNOWN, 0) / tokens) > LARGEST_SHARE:
         yield f"{share:.1%} of the tokens are unknown to the tokenizer; give one that was made for this text"
 
 
 def _labels(manifest: Manifest) -> Iterable[str]:
     share = manifest.pair_share
-    if share is not None and not ONE_SIDED <= share <= 1 - ONE_SIDED:
+    if share is not None and not SMALLEST_LABEL_SHARE <= share <= 1 - SMALLEST_LABEL_SHARE:
         yield (
             f"{share:.1%} of the pairs have label 1, so that the label can be guessed; give documents of several "
             "sentences, and more than one document, or another segment.kind"

@@ -89,7 +89,7 @@ def _values(manifest: Manifest, name: str) -> dict[str, float]:
     """The values of a chart, by label."""
     values: dict[str, Mapping[str, Any]] = {
         "lengths": manifest.lengths,
-        "documents": manifest.fates,
+        "documents": manifest.documents_by_outcome,
         "masking": {
             label.replace("_", " "): 100 * share
             for label, share in manifest.masking.items()

@@ -1,4 +1,4 @@
-"""Sources -> cleaned documents, and which of them are trained on, validated on or dropped."""
+"""Sources -> cleaned documents, each used for training, for validation, or dropped."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Documents(NamedTuple):
 
     parts: list[Part]
     choices: list[Choice]
-    """For each part: what each of its documents is used for."""
+    """For each part: the outcomes of its documents."""
     readings: list[Reading]
     """For each unit: its parts and its counts."""
 

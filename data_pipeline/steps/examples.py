@@ -1,4 +1,4 @@
-"""Documents -> examples, group by group, and examples -> shards."""
+"""Documents -> examples, by groups, and examples -> shards."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ import numpy as np
 from configs.errors import CorpusError
 from data_pipeline.cleaning.selection import Outcome
 from data_pipeline.config import CorpusConfig
-from data_pipeline.dataset.build import Group, Recipe, Rows, gather_shard, make_examples
+from data_pipeline.dataset.build import DocumentGroup, GroupRows, Recipe, gather_shard, make_examples
 from data_pipeline.dataset.manifest import SplitRecord
 from data_pipeline.dataset.shards import SPLITS
-from data_pipeline.dataset.statistics import Counted, total
+from data_pipeline.dataset.statistics import RowCounts, total
 from data_pipeline.examples.balance import groups, orders, partners
 from data_pipeline.examples.spans import special_ids
 from data_pipeline.ragged import boundaries
@@ -24,12 +24,12 @@ from data_pipeline.workers import Workers
 
 
 class Examples(NamedTuple):
-    """Examples on disk, not yet in their order."""
+    """Examples on disk, not yet shuffled."""
 
-    by_split: dict[str, list[Rows]]
-    """Those of each group, without groups that have none."""
-    text: Counter[str]
-    """Tokens of the training documents by what they are used for; see ``text_warnings.py``."""
+    by_split: dict[str, list[GroupRows]]
+    """For each group that has rows: its file."""
+    token_counts: Counter[str]
+    """Tokens of the training documents, under the names in ``text_warnings.py``."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class WrittenSplit(NamedTuple):
     """A split on disk."""
 
     record: SplitRecord
-    counted: Counted
+    counts: RowCounts
 
 
 def make_all_examples(
@@ -49,36 +49,36 @@ def make_all_examples(
     """Make the examples of both splits.
 
     Raises:
-        CorpusError: there is not one example to train on.
+        CorpusError: there is no example to train on.
     """
     pairs = recipe.segment.kind == "next_sentence"
     jobs = [
         *_groups("train", Outcome.TRAIN, train, pairs=pairs),
         *_groups("validation", Outcome.VALIDATION, validation, pairs=pairs),
     ]
-    rows: list[Rows] = workers.map("make examples", make_examples, [(group, recipe, work) for group in jobs])
+    rows: list[GroupRows] = workers.map("make examples", make_examples, [(group, recipe, work) for group in jobs])
     by_split = {
         split: [made for group, made in zip(jobs, rows, strict=True) if group.split == split and made.count]
         for split in SPLITS
     }
     if not by_split["train"]:
         raise CorpusError("the corpus gives not one example; give more text or a shorter segment.sequence_length")
-    text = Counter[str]()
+    token_counts = Counter[str]()
     for group, made in zip(jobs, rows, strict=True):
-        if group.split == "train" and made.text:
-            text.update(made.text)
-    return Examples(by_split, text)
+        if group.split == "train" and made.token_counts:
+            token_counts.update(made.token_counts)
+    return Examples(by_split, token_counts)
 
 
 def write_shards(
     config: CorpusConfig, examples: Examples, tokenizer: Tokenizer, folder: Path, work: Path, workers: Workers
 ) -> dict[str, WrittenSplit]:
-    """Write the rows of each split into its shards, in one seeded order over all of them."""
+    """Write the rows of each split into its shards, in one seeded random order."""
     special = special_ids(tokenizer)
     jobs = {split: [] for split in examples.by_split}
     for split, rows in examples.by_split.items():
-        draw = generator(config.seed, f"order of {split}")
-        for index, order in enumerate(orders(sum(each.count for each in rows), config.shards.rows_per_shard, draw)):
+        rng = generator(config.seed, f"order of {split}")
+        for index, order in enumerate(orders(sum(each.count for each in rows), config.shards.rows_per_shard, rng)):
             jobs[split].append((folder / f"{split}-{index:05d}.arrow", order, rows, len(tokenizer), special, work))
     # In one call, so that no worker waits for the end of a split.
     written = iter(workers.map("write shards", gather_shard, [job for split in jobs.values() for job in split]))
@@ -86,18 +86,18 @@ def write_shards(
 
 
 def _split(shards: list, vocabulary_size: int) -> WrittenSplit:
-    counted = total([counts for _, _, counts in shards], vocabulary_size)
+    split_counts = total([counts for _, _, counts in shards], vocabulary_size)
     record = SplitRecord(
-        rows=counted.rows,
+        rows=split_counts.rows,
         tokens=sum(tokens for _, tokens, _ in shards),
-        predictions=counted.predictions,
+        predictions=split_counts.predictions,
         shards=tuple(shard for shard, _, _ in shards),
     )
-    return WrittenSplit(record, counted)
+    return WrittenSplit(record, split_counts)
 
 
-def _groups(split: str, outcome: Outcome, documents: Documents, *, pairs: bool) -> Iterator[Group]:
-    """Yield the documents of one outcome in groups, with documents of other groups where ``pairs`` need partners."""
+def _groups(split: str, outcome: Outcome, documents: Documents, *, pairs: bool) -> Iterator[DocumentGroup]:
+    """Yield the documents of one outcome in groups; with ``pairs`` small groups get partners from other groups."""
     parts, choices = documents.parts, documents.choices
     keeps = [choice.keep(outcome) for choice in choices]
     pieces = [int(keep.sum()) for keep in keeps]
@@ -110,4 +110,4 @@ def _groups(split: str, outcome: Outcome, documents: Documents, *, pairs: bool) 
         own = [(parts[i], choices[i]) for i in members]
         others = [(parts[i], choices[i].only(outcome, pieces)) for i, pieces in chosen.items()]
         of_pieces = [*(numbers[i] for i in members), *(numbers[i][pieces] for i, pieces in chosen.items())]
-        yield Group(split, number, np.concatenate(of_pieces), (*own, *others), outcome, len(others))
+        yield DocumentGroup(split, number, np.concatenate(of_pieces), (*own, *others), outcome, len(others))

@@ -1,4 +1,4 @@
-"""What a run reads, and whether an output folder or an interrupted run belongs to it."""
+"""The inputs of a run, and whether an existing output folder or an interrupted run has the same recipe and inputs."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def list_units(config: CorpusConfig) -> list[Unit]:
 
 
 def identity(config: CorpusConfig, inputs: list[Unit]) -> dict[str, Any]:
-    """Return what must be equal for results of an interrupted run to be used: recipe, input and code."""
+    """Return what must be equal for results of an interrupted run to be reused: recipe, inputs and code."""
     return {
         "recipe": config.recipe(),
         "inputs": [[unit.name, unit.bytes, *map(_modified, unit.paths)] for unit in inputs],
@@ -47,10 +47,10 @@ def identity(config: CorpusConfig, inputs: list[Unit]) -> dict[str, Any]:
 
 
 def check_existing(config: CorpusConfig, inputs: list[Unit], output: Path, console: Console) -> None:
-    """Report that ``output`` is the dataset of this configuration and input.
+    """Check that ``output`` is the dataset of this configuration and input, and report it.
 
     Raises:
-        DatasetError: it is something else, which is not overwritten.
+        DatasetError: it is anything else, which is not overwritten.
     """
     remedy = "choose another --output, or remove the folder to prepare it again"
     if not (output / "manifest.json").is_file():

@@ -1,4 +1,4 @@
-"""The tokenizer of a dataset: given and checked, or trained on a sample of the documents."""
+"""The tokenizer of a dataset: a given one, or one trained on a sample of the documents."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +17,7 @@ from data_pipeline.tokenizers.tokenizer import Tokenizer
 from data_pipeline.workers import Workers
 
 SAMPLED_CHARACTERS = 10_000
-"""Longest stretch of a paragraph that the sample takes or leaves: one line may be a whole book."""
+"""Longer paragraphs are sampled in pieces of this length, because one line may be a whole book."""
 
 
 def check_given_tokenizer(config: CorpusConfig) -> None:
@@ -51,7 +51,7 @@ def keeps_white_space(config: CorpusConfig) -> bool:
 
 
 def losses(config: CorpusConfig, tokenizer: Tokenizer) -> list[str]:
-    """Return what of the documents cannot be recovered from the rows."""
+    """Return the properties of the text that cannot be recovered from the rows."""
     if tokenizer.keeps_line_breaks and not keeps_white_space(config):
         return ["indentation and repeated line breaks (clean.white_space)", *tokenizer.losses]
     return tokenizer.losses
@@ -69,11 +69,11 @@ def make_tokenizer(config: CorpusConfig, documents: Documents, workers: Workers)
 
 
 def _sample(documents: Documents, fraction: float, seed: int) -> Iterator[str]:
-    """Yield the sentences of a ``fraction`` of the paragraphs; long paragraphs are taken by stretches."""
+    """Yield the sentences of a ``fraction`` of the paragraphs; long paragraphs are sampled in pieces."""
     for number, (part, choice) in enumerate(zip(documents.parts, documents.choices, strict=True)):
-        draw = generator(seed, "tokenizer sample", number)
+        rng = generator(seed, "tokenizer sample", number)
         for document in part.read(choice.keep(Outcome.TRAIN), choice.paragraphs):
             for paragraph in document.text.split(PARAGRAPH_END):
                 for start in range(0, len(paragraph), SAMPLED_CHARACTERS):
-                    if draw.random() < fraction:
+                    if rng.random() < fraction:
                         yield from split_sentences(paragraph[start : start + SAMPLED_CHARACTERS])

@@ -88,7 +88,7 @@ def _check_counts(dataset: Dataset, train: int, validation: int) -> None:
     manifest = dataset.manifest
     counts, kept = manifest.documents, sum(row["documents_kept"] for row in manifest.sources)
     for what, stated, found in (
-        ("documents read", counts.get("read", 0), sum(manifest.fates.values())),
+        ("documents read", counts.get("read", 0), sum(manifest.documents_by_outcome.values())),
         ("documents held out", counts.get("held out", 0), validation),
         ("documents kept for training", counts.get("kept for training", 0), train),
         ("documents kept of all sources", kept, train + validation),

@@ -1,4 +1,4 @@
-"""What is recorded is recalled as it was; what is damaged counts as not done."""
+"""Recorded results are recalled unchanged; damaged ones are ignored."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.cleaning.parts import Part, Reading
-from data_pipeline.dataset.build import Rows
+from data_pipeline.dataset.build import GroupRows
 from data_pipeline.dataset.manifest import Shard
-from data_pipeline.dataset.statistics import Counted
+from data_pipeline.dataset.statistics import RowCounts
 from data_pipeline.ledger import Ledger
 
 BANDS = np.zeros((1, 0), np.uint64)
@@ -24,14 +24,14 @@ PART = Part(
     np.array([0, 1]),
     BANDS,
 )
-CLASSES = (Part, Reading, Rows, Counted, Shard)
+CLASSES = (Part, Reading, GroupRows, RowCounts, Shard)
 RESULTS = {
     "reading": Reading([PART, PART], 7, Counter(short=2), Counter(repaired=1)),
-    "rows": Rows("rows.arrow", 3, ("tokens", "document")),
+    "rows": GroupRows("rows.arrow", 3, ("tokens", "document")),
     "shard": (
         Shard(file="a", rows=1, bytes=2, sha256="x"),
         5,
-        Counted(np.arange(3), 1, np.arange(4), np.arange(4), 1, 2, 3, 4, 5),
+        RowCounts(np.arange(3), 1, np.arange(4), np.arange(4), 1, 2, 3, 4, 5),
     ),
     "bytes": b"model",
     "nothing read": Reading([], 0, Counter(), Counter()),
@@ -47,7 +47,7 @@ def same(first: object, second: object) -> bool:
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_result_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
+def test_a_result_is_recalled_unchanged(name: str, tmp_path: Path) -> None:
     Ledger(tmp_path, CLASSES).record("a stage", RESULTS[name], 3)
     assert Ledger(tmp_path, CLASSES).recall("a stage", 2) is None
     assert same(Ledger(tmp_path, CLASSES).recall("a stage", 3), RESULTS[name])
@@ -55,7 +55,7 @@ def test_a_result_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["a-stage-000000.json", "a-stage-000000.npz"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "nonsense"])
-def test_a_damaged_record_counts_as_not_done(file: str, damage: str, tmp_path: Path) -> None:
+def test_a_damaged_record_is_ignored(file: str, damage: str, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, CLASSES)
     ledger.record("a stage", RESULTS["reading"])
     path = tmp_path / file

@@ -1,4 +1,4 @@
-"""The whole road from text to shards."""
+"""Preparation of a dataset, from text to shards."""
 
 import contextlib
 import fcntl
@@ -119,17 +119,17 @@ def test_other_recipes_write_their_columns(files: list[Path], tmp_path: Path, cl
         assert verify(output)
 
 
-def test_training_text_is_never_validation_text(dataset: Path, corpus: Path) -> None:
+def test_train_and_validation_documents_are_disjoint(dataset: Path, corpus: Path) -> None:
     opened = open_dataset(dataset, verify=False)
-    held_out = {json.loads(line)["source"] for line in opened.documents_path.read_text("utf-8").splitlines()}
+    validation = {json.loads(line)["source"] for line in opened.documents_path.read_text("utf-8").splitlines()}
     counts = opened.manifest.documents
-    assert 10 < len(held_out) == counts["held out"] < 60
+    assert 10 < len(validation) == counts["held out"] < 60
     assert counts["read"] == counts["kept for training"] + counts["held out"] == len(corpus.read_text().splitlines())
     train = opened.split("train")
     assert int(np.max(train.take(np.arange(train.rows))["document"])) < counts["kept for training"]  # type: ignore
 
 
-def test_a_complete_dataset_is_left_alone_and_another_is_not_overwritten(
+def test_complete_datasets_are_not_overwritten(
     files: list[Path], tmp_path: Path, cluster: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "dataset"
@@ -146,7 +146,7 @@ def test_a_complete_dataset_is_left_alone_and_another_is_not_overwritten(
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
 
 
-def test_a_folder_of_something_else_is_not_touched(files: list[Path], tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected(files: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "home"
     output.mkdir()
     (output / "letter.txt").write_text("dear")
@@ -155,7 +155,7 @@ def test_a_folder_of_something_else_is_not_touched(files: list[Path], tmp_path: 
     assert [path.name for path in output.iterdir()] == ["letter.txt"]
 
 
-def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_left(
+def test_errors_are_one_sentence_and_leave_no_files(
     json_lines: Callable[..., Path], files: list[Path], tmp_path: Path, cluster: Any
 ) -> None:
     empty = json_lines([], "empty.jsonl")
@@ -201,13 +201,13 @@ prepare(parse(values, CorpusConfig, "the test's corpus"), Path(values["output"])
 
 @pytest.fixture
 def whole(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """What an undisturbed run with many small groups gives."""
+    """Files of an uninterrupted run with many small groups."""
     monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
     return content(prepare(config(tmp_path / "whole", files), tmp_path / "whole"))
 
 
 def interrupted(values: dict[str, Any], seconds: float) -> bool:
-    """Run ``sesame prepare`` and kill it after so many seconds; True when it had ended by itself."""
+    """Run ``sesame prepare`` and kill it after so many seconds; return True if it finished before."""
     process = subprocess.Popen([sys.executable, "-c", PREPARE, json.dumps(values)], stdout=subprocess.DEVNULL)
     try:
         assert process.wait(seconds) == 0
@@ -218,17 +218,17 @@ def interrupted(values: dict[str, Any], seconds: float) -> bool:
         return False
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+def test_a_killed_run_continues_and_gives_the_same_bytes(
     files: list[Path], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     output = tmp_path / "dataset"
     values = dump(config(output, files)) | {"output": str(output)}
     kills = 0
-    # Longer each time by a share, so that a busy machine gets to the end too.
+    # The time grows, so that a slow machine finishes too.
     while not interrupted(values, 2.5 * 1.25**kills):
         kills += 1
         if output.exists():
-            # Killed between the renaming, its last act, and its end.
+            # Killed after the final rename.
             break
         assert kills < 20
     assert kills >= 2
@@ -236,7 +236,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert not list(tmp_path.glob("dataset.*"))
 
 
-def test_finished_parts_are_not_done_again(
+def test_finished_jobs_are_not_repeated(
     files: list[Path], tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "dataset"
@@ -250,9 +250,9 @@ def test_finished_parts_are_not_done_again(
             prepare(config(output, files), output)
     capsys.readouterr()
     prepare(config(output, files), output)
-    said = capsys.readouterr().out
-    assert "read and clean: 6 parts (6 of them finished before)" in said
-    assert "train the tokenizer" not in said
+    output_text = capsys.readouterr().out
+    assert "read and clean: 6 parts (6 of them finished before)" in output_text
+    assert "train the tokenizer" not in output_text
     assert verify(output)
 
 
@@ -268,7 +268,7 @@ def test_another_recipe_does_not_use_what_an_interrupted_one_left(
     assert "finished before" not in capsys.readouterr().out
 
 
-def test_two_runs_do_not_share_a_folder(files: list[Path], tmp_path: Path) -> None:
+def test_a_locked_folder_is_rejected(files: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "dataset"
     (tmp_path / "dataset.partial").mkdir()
     with (tmp_path / "dataset.partial" / "lock").open("w") as lock:
@@ -278,14 +278,14 @@ def test_two_runs_do_not_share_a_folder(files: list[Path], tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(
+def test_twenty_kills_at_random_times_do_not_change_the_bytes(
     files: list[Path], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     output = tmp_path / "dataset"
     values = dump(config(output, files)) | {"output": str(output)}
-    draw = random.Random(1)
+    rng = random.Random(1)
     for _ in range(20):
-        if interrupted(values, draw.uniform(0.5, 8.0)):
+        if interrupted(values, rng.uniform(0.5, 8.0)):
             assert content(output) == whole
             shutil.rmtree(output)
     while not interrupted(values, 60):
@@ -293,7 +293,7 @@ def test_twenty_kills_at_random_moments_change_nothing(
     assert content(output) == whole
 
 
-def workers_at_work() -> list[int]:
+def busy_workers() -> list[int]:
     """Process ids of Ray workers that are in the middle of a job."""
     found = []
     for folder in Path("/proc").iterdir():
@@ -306,13 +306,13 @@ def workers_at_work() -> list[int]:
     return found
 
 
-def test_killed_workers_change_nothing(files: list[Path], whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_killed_workers_do_not_change_the_bytes(files: list[Path], whole: dict[str, bytes], tmp_path: Path) -> None:
     killed: set[int] = set()
     over = threading.Event()
 
     def kill() -> None:
         while not over.is_set() and len(killed) < 4:
-            for process in set(workers_at_work()[:1]) - killed:
+            for process in set(busy_workers()[:1]) - killed:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
                     killed.add(process)

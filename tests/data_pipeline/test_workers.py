@@ -1,4 +1,4 @@
-"""A running Ray cluster in place of an own one: the same bytes, also when a machine is lost, and clear refusals."""
+"""Workers on an existing Ray cluster: the same bytes, also after the loss of a machine, and connection errors."""
 
 import os
 import socket
@@ -86,7 +86,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_machine_lost_in_the_middle_changes_nothing(
+def test_loss_of_a_machine_does_not_change_the_bytes(
     cluster: RunningCluster, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
@@ -95,7 +95,7 @@ def test_a_machine_lost_in_the_middle_changes_nothing(
     lost: list[int] = []
 
     def lose() -> None:
-        """Take a machine away when some of the examples are made and others are not."""
+        """Remove a machine when some of the examples are finished and others are not."""
         while not (made := len(list(ledger.glob("make-examples-*.json")))) and not over.is_set():
             time.sleep(0.002)
         cluster.lose_a_machine()
@@ -114,7 +114,7 @@ def test_a_machine_lost_in_the_middle_changes_nothing(
     assert content(output) == whole
 
 
-def test_a_job_whose_values_were_lost_is_done_anew_but_not_for_ever(
+def test_a_job_with_lost_values_is_repeated_a_limited_number_of_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     intact, losses = workers._result, iter(range(3))
@@ -139,43 +139,43 @@ def join(address: str, folder: Path) -> None:
         pass
 
 
-def test_an_address_where_nobody_answers_is_named(tmp_path: Path) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{held.getsockname()[1]}"
+def test_an_address_without_a_cluster_is_rejected(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(ConfigError, match=rf"{address}: no Ray cluster answers there .*workers.address empty"):
             join(address, tmp_path)
 
 
 @pytest.mark.parametrize("address", ["ray://host:1", "host", "host:port", "a b:1"])
-def test_an_address_that_is_none_is_refused_before_anything_starts(address: str) -> None:
+def test_an_invalid_address_is_rejected(address: str) -> None:
     with pytest.raises(ConfigError, match=r"'workers\.address'"):
         config(Path("output"), Path("text"), address=address)
 
 
-def test_a_folder_that_a_machine_cannot_see_is_named(
+def test_a_machine_without_access_to_the_folder_is_reported(
     cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_sees", lambda path: os.path.exists(path + "-elsewhere"))
+    monkeypatch.setattr(workers, "_exists", lambda path: os.path.exists(path + "-elsewhere"))
     with pytest.raises(DatasetError, match=r"cannot be seen by machine [\d.]+ of the Ray cluster; put --output on"):
         join(cluster.address, tmp_path)
     assert not list(tmp_path.iterdir())
     assert not workers.ray.is_initialized()
 
 
-def test_a_machine_without_sesame_is_named(
+def test_a_machine_without_sesame_is_reported(
     cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def imports(path: str) -> bool:
         raise ModuleNotFoundError("No module named 'data_pipeline'")
 
-    monkeypatch.setattr(workers, "_sees", imports)
+    monkeypatch.setattr(workers, "_exists", imports)
     with pytest.raises(ConfigError, match=r"machine [\d.]+ of .* cannot run Sesame \(.*No module named"):
         join(cluster.address, tmp_path)
 
 
 @pytest.mark.slow
-def test_another_token_is_refused_in_one_sentence(cluster: RunningCluster, folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_token_is_reported_in_one_sentence(cluster: RunningCluster, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "corpus.toml"
     values = configs.dump(config(tmp_path / "dataset", folder, address=cluster.address))
     path.write_text(
@@ -186,5 +186,6 @@ def test_another_token_is_refused_in_one_sentence(cluster: RunningCluster, folde
     words = [sys.executable, "-m", "launch", "prepare", str(path)]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1].startswith(f"sesame: workers.address {cluster.address}: the Ray cluster lets")
+    message = f"sesame: workers.address {cluster.address}: the Ray cluster refused"
+    assert ended.stderr.splitlines()[-1].startswith(message)
     assert "set RAY_AUTH_TOKEN" in ended.stderr

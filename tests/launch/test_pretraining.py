@@ -13,7 +13,7 @@ from launch import pretraining
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
 LAUNCHERS = ("SLURM_", "DS_", "MASTER_", "NNODES", "NODE_RANK", "RANK", "LOCAL_", "WORLD_SIZE", "CROSS_")
-"""Beginnings of what a launcher, or a run in this very process, leaves in the environment."""
+"""Prefixes of environment variables that a launcher or a run in this process sets."""
 
 STUB = f"""
 import os, pathlib, sys
@@ -60,9 +60,9 @@ def test_both_halves_parse() -> None:
 
 def test_bash_starts_as_many_processes_as_asked(stub: Path, tmp_path: Path) -> None:
     result = run("bash", stub, "--config", "a b.toml", "--processes", "2", "--set", "x=1", cwd=tmp_path)
-    printed = sorted(line for line in result.stdout.splitlines() if line.startswith("rank"))
+    lines = sorted(line for line in result.stdout.splitlines() if line.startswith("rank"))
     words = "a b.toml ['x=1']"
-    assert printed == [f"rank 0 of 2 got {words}", f"rank 1 of 2 got {words}"], result.stderr
+    assert lines == [f"rank 0 of 2 got {words}", f"rank 1 of 2 got {words}"], result.stderr
 
 
 def test_one_process_is_not_supervised(stub: Path, tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_several_machines_without_ssh(stub: Path, tmp_path: Path) -> None:
     """The second of two machines starts its own two processes only, with the ranks that follow the first's."""
     environment = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29615"}
     result = run("bash", stub, "--config", "run.toml", "--processes", "2", cwd=tmp_path, **environment)
-    printed = sorted(line for line in result.stdout.splitlines() if line.startswith("rank"))
-    assert printed == ["rank 2 of 4 got run.toml []", "rank 3 of 4 got run.toml []"], result.stderr
+    lines = sorted(line for line in result.stdout.splitlines() if line.startswith("rank"))
+    assert lines == ["rank 2 of 4 got run.toml []", "rank 3 of 4 got run.toml []"], result.stderr
 
 
 @pytest.mark.parametrize("environment", [{}, {"MASTER_ADDR": "127.0.0.1"}, {"NODE_RANK": "1"}])
@@ -98,7 +98,7 @@ def test_several_machines_need_an_address_and_a_rank(stub: Path, tmp_path: Path,
     assert "2 machines need" in result.stderr
 
 
-def test_a_mistake_is_a_sentence_and_code_2_through_the_launcher(tmp_path: Path) -> None:
+def test_a_configuration_error_is_one_sentence_and_code_2(tmp_path: Path) -> None:
     words = ["--config", tmp_path / "no.toml", "--processes", "2"]
     result = run("bash", pretraining.SCRIPT, *words, cwd=tmp_path)
     assert result.returncode == 2, result.stderr

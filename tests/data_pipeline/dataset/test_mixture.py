@@ -43,7 +43,7 @@ def source(path: Path, **more: Any) -> dict[str, Any]:
     return {"kind": "json_lines", "paths": [str(path)], **more}
 
 
-def test_weights_repeat_train_documents_and_never_held_out_ones(
+def test_weights_repeat_train_documents_but_not_validation_documents(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(balance, "GROUP_CHARACTERS", 1)
@@ -54,10 +54,10 @@ def test_weights_repeat_train_documents_and_never_held_out_ones(
         made.append({path.name: path.read_bytes() for path in output.iterdir() if path.name != "manifest.json"})
     assert made[0] == made[1]
     plain = prepare(config(tmp_path / "plain", [source(path) for path in files]), tmp_path / "plain")
-    held_out = [open_dataset(each, verify=True).documents_path.read_bytes() for each in (output, plain)]
-    assert held_out[0] == held_out[1]
+    validation = [open_dataset(each, verify=True).documents_path.read_bytes() for each in (output, plain)]
+    assert validation[0] == validation[1]
     again, once = (open_dataset(each, verify=True).split("validation").rows for each in (output, plain))
-    assert again == pytest.approx(once, rel=0.1), "held-out documents are gone through once"
+    assert again == pytest.approx(once, rel=0.1), "validation documents are used once"
     manifest = open_dataset(output, verify=True).manifest
     ((_, kind, weight), (first, characters)), ((_, _, lighter), (second, _)) = by_source(manifest).items()
     assert (kind, weight, lighter) == ("json_lines", 2.5, 0.3)
@@ -69,7 +69,7 @@ def test_weights_repeat_train_documents_and_never_held_out_ones(
     assert ratio == pytest.approx((2.5 + 0.3) / 2, rel=0.1)
 
 
-def test_each_pass_has_masks_of_its_own(files: list[Path], tmp_path: Path) -> None:
+def test_each_pass_has_new_masks(files: list[Path], tmp_path: Path) -> None:
     output = prepare(config(tmp_path / "twice", source(files[0], weight=2.0)), tmp_path / "twice")
     rows = open_dataset(output, verify=True).split("train")
     columns = rows.take(np.arange(rows.rows))
@@ -80,7 +80,7 @@ def test_each_pass_has_masks_of_its_own(files: list[Path], tmp_path: Path) -> No
     assert len(found) > 1 and len(set(found)) == len(found)
 
 
-def test_one_table_and_an_array_of_one_are_the_same(tmp_path: Path) -> None:
+def test_a_table_equals_an_array_of_one_table(tmp_path: Path) -> None:
     one = config(tmp_path, source(tmp_path / "a"))
     assert one == config(tmp_path, [source(tmp_path / "a")])
     assert parse(dump(one), CorpusConfig, "dump") == one
@@ -101,13 +101,13 @@ TWO = 'output = "o"\n[[source]]\nkind = "text"\n[[source]]\nkind = "lines"\n'
         (TWO, "source.2.kind=text", r"needs the number of a table \(0 to 1\) in place of '2'"),
     ],
 )
-def test_what_is_wrong_with_a_source_is_named(tmp_path: Path, written: str, override: str, sentence: str) -> None:
+def test_invalid_source_settings_are_rejected(tmp_path: Path, written: str, override: str, sentence: str) -> None:
     (tmp_path / "a.toml").write_text(written)
     with pytest.raises(ConfigError, match=sentence):
         load(tmp_path / "a.toml", CorpusConfig, [override])
 
 
-def test_a_source_is_changed_by_its_number(tmp_path: Path) -> None:
+def test_a_source_is_overridden_by_its_index(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(TWO)
     assert load(tmp_path / "a.toml", CorpusConfig, ["source.1.weight=2.5"]).source[1].weight == 2.5
     (tmp_path / "b.toml").write_text(ONE)

@@ -1,4 +1,4 @@
-"""The manifest names the very bytes that were read."""
+"""Checksums of the sources, and places of the documents."""
 
 import hashlib
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_the_manifest_has_the_checksum_of_each_source(dataset: Path, corpus: Pat
     assert source["sha256"] == hashlib.sha256(corpus.read_bytes()).hexdigest()
 
 
-def test_a_unit_of_several_files_depends_on_each(tmp_path: Path) -> None:
+def test_the_checksum_of_a_unit_covers_all_its_files(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a", "b")]
     for path in paths:
         path.write_text("text")
@@ -28,7 +28,7 @@ def test_a_unit_of_several_files_depends_on_each(tmp_path: Path) -> None:
     assert checksum(names) != before
 
 
-def test_a_file_in_a_store_is_known_by_what_the_store_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hash_of_an_object_store_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     store = fsspec.filesystem("memory")
     store.pipe("/corpus.txt", b"text")
     assert checksum(("memory://corpus.txt",)) == "no hash, 4 bytes"
@@ -36,14 +36,14 @@ def test_a_file_in_a_store_is_known_by_what_the_store_says(monkeypatch: pytest.M
     assert checksum(("memory://corpus.txt",)) == 'ETag "a1", 4 bytes'
 
 
-def test_a_source_that_has_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_source_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"gone.txt: cannot be read \(No such file"):
         checksum((str(tmp_path / "gone.txt"),))
 
 
-def test_every_document_has_a_place_of_its_own(dataset: Path) -> None:
+def test_places_of_documents_are_unique(dataset: Path) -> None:
     opened = open_dataset(dataset, verify=True)
     trained = opened.manifest.documents["kept for training"]
     train = places(opened, "train", range(trained))
-    held_out = places(opened, "validation", range(opened.manifest.documents["held out"]))
-    assert len(set(train) | set(held_out)) == len(train) + len(held_out)
+    validation = places(opened, "validation", range(opened.manifest.documents["held out"]))
+    assert len(set(train) | set(validation)) == len(train) + len(validation)

@@ -1,4 +1,4 @@
-"""Datasets that are sound, and that a check might take for damaged."""
+"""Verification accepts unusual but valid datasets."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ NOTHING: dict[str, Any] = {"kind": "nothing"}
 
 
 def compared(findings: list[str]) -> str:
-    """The line on the texts that were compared."""
+    """Return the line about the compared texts."""
     return next(line for line in findings if line.startswith("text:"))
 
 

@@ -1,9 +1,9 @@
-"""Counting over finished rows."""
+"""Statistics of finished rows."""
 
 import numpy as np
 import pytest
 
-from data_pipeline.dataset.statistics import count, shares, summarise, total
+from data_pipeline.dataset.statistics import count, shares, summarize, total
 from data_pipeline.ragged import Ragged
 
 SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -15,7 +15,7 @@ ROWS = {
 }
 
 
-def test_it_counts() -> None:
+def test_counts_and_shares() -> None:
     found = count([ROWS], 10, SPECIAL)
     assert (found.rows, found.ones, found.text_tokens, found.masked, found.kept) == (2, 1, 6, 2, 1)
     assert found.labels.tolist() == [0, 0, 0, 0, 0, 2, 1, 0, 0, 1]
@@ -27,23 +27,23 @@ def test_it_counts() -> None:
     }
 
 
-def test_the_whole_is_the_sum_of_its_blocks() -> None:
+def test_counts_of_blocks_add_up() -> None:
     once = count([ROWS], 10, SPECIAL)
     for twice in (count([ROWS, ROWS], 10, SPECIAL), total([once, once], 10)):
         assert [np.sum(value) for value in twice] == [2 * np.sum(value) for value in once]
 
 
-def test_the_unigram_level_is_the_entropy_of_the_labels() -> None:
+def test_unigram_baseline_is_the_entropy_of_the_labels() -> None:
     counted = count([ROWS], 10, SPECIAL)
-    found = summarise(counted, counted, ROWS)
+    found = summarize(counted, counted, ROWS)
     probabilities = np.array([3, 2, 2]) / 14
     expected = -np.array([2, 1, 1]) @ np.log(probabilities) / 4
     assert found.unigram_entropy == found.unigram_cross_entropy_validation == pytest.approx(expected, abs=1e-6)
     assert found.lengths == {"0-15": 2}
 
 
-def test_columns_that_are_absent_are_not_described() -> None:
+def test_absent_columns_have_no_statistics() -> None:
     counted = count([{"tokens": ROWS["tokens"]}], 10, SPECIAL)
-    found = summarise(counted, counted, ["tokens"])
+    found = summarize(counted, counted, ["tokens"])
     assert found[:3] == ({"0-15": 2}, {}, None)
-    assert found.unigram_entropy == found.unigram_cross_entropy_validation, "of the text, where nothing is hidden"
+    assert found.unigram_entropy == found.unigram_cross_entropy_validation, "of the text, without masks"

@@ -1,4 +1,4 @@
-"""What ``sesame prepare`` warns of."""
+"""Warnings of ``sesame prepare``."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -9,11 +9,11 @@ import pytest
 
 from data_pipeline.cleaning.selection import Outcome
 from data_pipeline.dataset.manifest import Manifest
-from data_pipeline.dataset.text_warnings import DROP, LONG, LOST, READ, TOKENS, UNKNOWN, count_characters, warnings
+from data_pipeline.dataset.text_warnings import DROP, LONG, READ, TOKENS, UNKNOWN, UNUSED, count_characters, warnings
 from data_pipeline.examples.segment import SegmentConfig, Sentences, segment, tokens_in_no_row
 from data_pipeline.ragged import boundaries
 
-GOOD = {READ: 1000, f"{DROP}short": 20, TOKENS: 500, LONG: 100, LOST: 4, UNKNOWN: 2}
+GOOD = {READ: 1000, f"{DROP}short": 20, TOKENS: 500, LONG: 100, UNUSED: 4, UNKNOWN: 2}
 
 
 def manifest(share: float | None = None, **text: int) -> Manifest:
@@ -21,13 +21,13 @@ def manifest(share: float | None = None, **text: int) -> Manifest:
 
 
 @pytest.mark.parametrize("share", [None, 0.5, 0.62])
-def test_nothing_is_said_where_nothing_is_wrong(share: float | None) -> None:
+def test_no_warnings_for_a_good_dataset(share: float | None) -> None:
     assert warnings(manifest(share)) == []
-    assert warnings(cast(Manifest, SimpleNamespace(text={}, pair_share=None))) == [], "a manifest of before"
+    assert warnings(cast(Manifest, SimpleNamespace(text={}, pair_share=None))) == [], "an older manifest"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {f"{DROP}not prose": 150},
@@ -35,26 +35,26 @@ def test_nothing_is_said_where_nothing_is_wrong(share: float | None) -> None:
         ),
         ({f"{DROP}language: de": 500}, "50.0% of the text is dropped as 'language: de'; clean.languages decides that"),
         ({LONG: 400}, "80.0% of the tokens are in sentences longer than a row"),
-        ({LOST: 50}, "10.0% of the tokens are in no row"),
+        ({UNUSED: 50}, "10.0% of the tokens are in no row"),
         ({UNKNOWN: 100}, "20.0% of the tokens are unknown to the tokenizer"),
     ],
 )
-def test_each_loss_is_said_once_with_its_reason(change: dict[str, int], said: str) -> None:
+def test_each_loss_has_one_warning_with_its_reason(change: dict[str, int], message: str) -> None:
     (found,) = warnings(manifest(**(GOOD | change)))
-    assert found.startswith(said)
+    assert found.startswith(message)
 
 
-def test_what_was_asked_for_is_not_warned_of() -> None:
+def test_no_warning_for_intended_drops() -> None:
     assert warnings(manifest(**(GOOD | {f"{DROP}beyond the limit": 900}))) == []
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
-def test_one_sided_labels_are_warned_of(share: float) -> None:
+def test_warning_for_imbalanced_labels(share: float) -> None:
     (found,) = warnings(manifest(share))
     assert found.startswith(f"{share:.1%} of the pairs have label 1")
 
 
-def test_tokens_in_no_row_are_those_that_no_example_has() -> None:
+def test_tokens_in_no_row() -> None:
     part = Sentences(np.arange(30), np.array([0, 10, 20, 30]), np.array([0, 2, 3]))
     spans = np.array([[0, 5, 22, 30, 1, 0], [8, 10, 10, 18, 0, 0], [20, 21, 0, 0, 0, 1]])
     assert tokens_in_no_row(part, spans, np.array([0, 1])) == 3 + 2 + 9
@@ -62,17 +62,17 @@ def test_tokens_in_no_row_are_those_that_no_example_has() -> None:
 
 
 @pytest.mark.parametrize("kind", ["next_sentence", "full_sentences", "contiguous", "sentence_order"])
-def test_no_token_is_lost_of_sentences_that_fit(kind: str) -> None:
-    draw = np.random.default_rng(0)
-    per_document = draw.integers(2, 20, 50)
-    lengths = draw.integers(1, 29, per_document.sum())
+def test_every_token_of_sentences_that_fit_is_used(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    per_document = rng.integers(2, 20, 50)
+    lengths = rng.integers(1, 29, per_document.sum())
     part = Sentences(np.arange(lengths.sum()), boundaries(lengths), boundaries(per_document))
     config = SegmentConfig.model_validate({"kind": kind, "sequence_length": 64})
     spans = segment(part, config, np.random.Generator(np.random.PCG64DXSM(0)))
     assert tokens_in_no_row(part, spans, np.arange(50)) == 0
 
 
-def test_characters_are_counted_by_what_became_of_them() -> None:
+def test_characters_are_counted_by_outcome() -> None:
     parts: Any = [SimpleNamespace(characters=np.array([10, 20, 30]))]
     readings: Any = [
         SimpleNamespace(parts=parts, lost=Counter({"short": 5})),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from data_pipeline.dataset.build import laid_out
+from data_pipeline.dataset.build import add_special_tokens
 from data_pipeline.examples.segment import KINDS, PAIRS, Example, SegmentConfig, Sentences, segment
 from data_pipeline.ragged import boundaries
 from data_pipeline.tokenizers.special_tokens import Special
@@ -174,7 +174,7 @@ def test_no_documents_give_no_examples(kind: str) -> None:
     empty = Sentences(none, boundaries(none), boundaries(none))
     for found in (spans(kind, empty), spans(kind, part(), documents=none)):
         assert found.shape == (0, 6)
-        assert laid_out(none, found, Special(0, 1, 2, 3, 4), paired=True).offsets.tolist() == [0]
+        assert add_special_tokens(none, found, Special(0, 1, 2, 3, 4), paired=True).offsets.tolist() == [0]
 
 
 def test_documents_without_sentences_are_refused() -> None:
@@ -231,8 +231,8 @@ def test_every_place_is_as_likely_as_another() -> None:
 def test_tokens_are_laid_out_as_bert_wants_them() -> None:
     ids = np.arange(10, 30, dtype=np.uint16)
     pairs = np.array([Example(0, 3, 5, 7, 0, 0), Example(7, 8, 8, 12, 1, 0)])
-    found = laid_out(ids, pairs, Special(0, 1, 2, 3, 4), paired=True)
+    found = add_special_tokens(ids, pairs, Special(0, 1, 2, 3, 4), paired=True)
     assert found.values.tolist() == [2, 10, 11, 12, 3, 15, 16, 3, 2, 17, 3, 18, 19, 20, 21, 3]
     assert found.offsets.tolist() == [0, 8, 16]
-    single = laid_out(ids, np.array([Example(0, 3, 0, 0, 0, 0)]), Special(0, 1, 2, 3, 4), paired=False)
+    single = add_special_tokens(ids, np.array([Example(0, 3, 0, 0, 0, 0)]), Special(0, 1, 2, 3, 4), paired=False)
     assert single.values.tolist() == [2, 10, 11, 12, 3]

@@ -11,7 +11,7 @@ import pytest
 from configs.errors import DatasetError
 from data_pipeline.dataset.manifest import read_manifest, write_manifest
 from data_pipeline.dataset.shards import SPLITS, Dataset, open_dataset, write_shard
-from data_pipeline.dataset.statistics import count, summarise
+from data_pipeline.dataset.statistics import count, summarize
 from data_pipeline.ragged import Columns, Ragged
 from data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prose
@@ -48,7 +48,7 @@ def changed(dataset: Dataset, copy: Path, change: Callable[[Columns], Columns | 
     splits = {
         name: each.model_copy(update={"predictions": found[name]}) for name, each in read_manifest(copy).splits.items()
     }
-    observed = summarise(train, validation, manifest.columns)._asdict()
+    observed = summarize(train, validation, manifest.columns)._asdict()
     write_manifest(copy, read_manifest(copy).model_copy(update={"splits": splits, **observed}))
     return open_dataset(copy, verify=True)
 

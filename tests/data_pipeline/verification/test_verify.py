@@ -14,7 +14,7 @@ from configs.errors import DatasetError
 from data_pipeline import workers
 from data_pipeline.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from data_pipeline.dataset.shards import PLACES, open_dataset, write_shard
-from data_pipeline.dataset.statistics import count, summarise
+from data_pipeline.dataset.statistics import count, summarize
 from data_pipeline.examples.corrupt import UNITS
 from data_pipeline.ledger import Ledger
 from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
@@ -249,7 +249,7 @@ def test_wrong_counts_of_documents_are_detected(copy: Path, outcome: str) -> Non
 @pytest.mark.parametrize(
     ("count", "sentence"),
     [
-        ("rows", r"splits\.train has \d+ rows, but its shards have others"),
+        ("rows", r"splits\.train has \d+ rows, but its shards have another number"),
         ("tokens", "rows, tokens and predictions of train are"),
         ("predictions", "rows, tokens and predictions of train are"),
     ],
@@ -288,7 +288,7 @@ def test_a_small_deviation_of_the_rate_in_every_row_is_detected(made: dict[str, 
     special = manifest.tokenizer.special
     train, validation = (count(opened.split(name).blocks(), 200, special) for name in ("train", "validation"))
     record = manifest.splits["train"].model_copy(update={"predictions": train.predictions})
-    observed = summarise(train, validation, manifest.columns)._asdict()
+    observed = summarize(train, validation, manifest.columns)._asdict()
     resign(copy, splits={**manifest.splits, "train": record}, **observed)
     with pytest.raises(DatasetError, match=r"copy: [\d,]+ tokens are predicted, but [\d,]+ by the recipe"):
         verify(copy)
