@@ -27,7 +27,7 @@ from data_pipeline.examples.segment import (
     tokens_in_no_row,
 )
 from data_pipeline.examples.sentences import find_sentences
-from data_pipeline.examples.spans import hide_spans
+from data_pipeline.examples.spans import mask_spans
 from data_pipeline.ragged import Columns, Ragged, boundaries, concatenate
 from data_pipeline.random_streams import generator
 from data_pipeline.tokenizers.special_tokens import Special
@@ -164,7 +164,7 @@ def _examples_of_pass(
     tokens = add_special_tokens(sentences.ids, spans, tokenizer.special, paired)
     columns: Columns = {"tokens": tokens, "first_segment_length": (first_end - first_start + 2).astype(np.uint16)}
     if recipe.corrupt.kind == "masked_spans":
-        columns |= hide_spans(tokens, recipe.corrupt, tokenizer.sentinels, tokenizer.special.sep, rng).columns()
+        columns |= mask_spans(tokens, recipe.corrupt, tokenizer.sentinels, tokenizer.special.sep, rng).columns()
     elif recipe.corrupt.kind != "nothing" and recipe.corrupt.drawn == "once":
         columns |= corrupt(tokens, recipe.corrupt, Vocabulary.of(tokenizer), rng).columns()
     if paired:

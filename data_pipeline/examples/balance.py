@@ -18,7 +18,7 @@ class ShardConfig(Section):
     rows_per_shard: int = Field(default=65536, gt=0)
     """Most rows of one shard; the number of shards follows from it and the rows are shared out evenly."""
     validation_fraction: float = Field(default=0.02, gt=0, lt=1)
-    """Share of the DOCUMENTS that is held out, chosen by the hash of their text, so that the choice is stable."""
+    """Share of the documents that is kept for validation, chosen by the hash of their text, so that it is stable."""
 
 
 def groups(characters: Sequence[int], pieces: Sequence[int]) -> list[list[int]]:
@@ -40,7 +40,7 @@ def groups(characters: Sequence[int], pieces: Sequence[int]) -> list[list[int]]:
 
 
 def partners(members: Sequence[int], documents: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
-    """Pieces that lend partners to a group of too few documents: of parts nearby one piece of each other document.
+    """Pieces of nearby parts, one of each other document, for a group with too few documents for random pairs.
 
     Args:
         members: the parts of the group, ascending.
@@ -58,10 +58,10 @@ def partners(members: Sequence[int], documents: Sequence[np.ndarray]) -> dict[in
                 return dict(sorted(found.items()))
             if 0 <= part < len(documents):
                 others, first = np.unique(documents[part], return_index=True)
-                lent = first[~np.isin(others, known)][:missing]
-                if len(lent):
-                    found[part] = np.isin(np.arange(len(documents[part])), lent)
-                    known = np.union1d(known, documents[part][lent])
+                added = first[~np.isin(others, known)][:missing]
+                if len(added):
+                    found[part] = np.isin(np.arange(len(documents[part])), added)
+                    known = np.union1d(known, documents[part][added])
     return dict(sorted(found.items()))
 
 

@@ -1,4 +1,4 @@
-"""Segments -> examples: which tokens are hidden, and behind what.
+"""Segments -> examples: which tokens are masked, and with what.
 
 80 % of the chosen tokens become [MASK], 10 % a random token, 10 % stay (BERT, section 3.1, task 1).
 """
@@ -19,7 +19,7 @@ from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 class CorruptConfig(Section):
-    """How tokens are hidden."""
+    """How tokens are masked."""
 
     kind: Literal["nothing", "masked_tokens", "masked_words", "masked_ngrams", "masked_spans"] = "masked_tokens"
     """Row of the table: single tokens (BERT), all pieces of a word together (BERT's whole-word masking), up to
@@ -32,7 +32,7 @@ class CorruptConfig(Section):
     maximum_ngram: int = Field(default=3, gt=0)
     """Most words of one n-gram; a length n is drawn with a probability proportional to 1 / n (ALBERT: 3)."""
     mean_span_length: float = Field(default=3.0, ge=1)
-    """Tokens of a hidden span, on average (T5: 3)."""
+    """Mean length of a masked span, in tokens (T5: 3)."""
     mask_probability: float = Field(default=0.15, gt=0, lt=1)
     """Share of the text tokens that are predicted (BERT and T5: 0.15)."""
     mask_share: float = Field(default=0.8, ge=0, le=1)
@@ -96,21 +96,21 @@ class EachEpoch:
         self._vocabulary = Vocabulary.of(Tokenizer.load(tokenizer))
 
     def __call__(self, columns: Columns, seed: int, purpose: str, number: int) -> Columns:
-        """``columns`` with rows hidden; equal rows, seed, purpose and number give equal masks."""
+        """``columns`` with rows masked; equal rows, seed, purpose and number give equal masks."""
         tokens = columns["tokens"]
         assert isinstance(tokens, Ragged)
-        hidden = corrupt(tokens, self._config, self._vocabulary, generator(seed, purpose, number))
-        return {**columns, **hidden.columns()}
+        masked = corrupt(tokens, self._config, self._vocabulary, generator(seed, purpose, number))
+        return {**columns, **masked.columns()}
 
 
 def drawn_each_epoch(recipe: dict[str, Any]) -> bool:
-    """Whether training has to hide tokens itself."""
+    """Whether training draws the masks itself."""
     section = recipe.get("corrupt", {})
     return section.get("drawn") == "each_epoch" and section.get("kind") != "nothing"
 
 
 def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw: np.random.Generator) -> Corrupted:
-    """Hide tokens of every row; special tokens are never hidden."""
+    """Mask tokens of every row; special tokens are never masked."""
     special = vocabulary.special
     assert special.mask is not None, "prepare refuses a tokenizer without a mask"
     begins, longest = UNITS[config.kind](vocabulary.starts_word, config)

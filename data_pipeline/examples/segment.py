@@ -39,7 +39,7 @@ class SegmentConfig(Section):
     short_sequence_probability: float = Field(default=0.1, ge=0, le=1)
     """Share of examples that aim at a random shorter length (BERT's published code)."""
     dupe_factor: int = Field(default=1, gt=0)
-    """How often the corpus is gone through, each time with new pairs and new masks (BERT's published code: 10)."""
+    """Passes over the corpus, each with new pairs and new masks (BERT's published code: 10)."""
 
 
 class Sentences(NamedTuple):

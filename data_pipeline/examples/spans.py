@@ -1,10 +1,10 @@
-"""Segments -> text with spans hidden, and what to write in their place (T5, Raffel et al. 2020, section 3.1.4).
+"""Segments -> text with spans masked, and what to write in their place (T5, Raffel et al. 2020, section 3.1.4).
 
     row      [CLS] thank you for inviting me to your party last week [SEP]
     tokens   [CLS] thank you <extra_id_0> me to your party <extra_id_1> week [SEP]
     target   <extra_id_0> for inviting <extra_id_1> last [SEP]
 
-As in T5's published code, a row begins with a kept span and ends with a hidden one. Pure numpy over a whole part at
+As in T5's published code, a row begins with a kept span and ends with a masked one. Pure numpy over a whole part at
 once.
 """
 
@@ -19,7 +19,7 @@ from data_pipeline.tokenizers.special_tokens import SENTINEL
 from data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
-class Hidden(NamedTuple):
+class MaskedSpans(NamedTuple):
     """Rows with their spans taken out."""
 
     tokens: Ragged
@@ -34,14 +34,14 @@ class Hidden(NamedTuple):
 
 
 def counts(lengths: np.ndarray, config: CorruptConfig) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [rows] hidden tokens, and spans that they lie in, of rows of so many text tokens.
+    """int64 [rows] masked tokens, and spans that they lie in, of rows of so many text tokens.
 
     Where it can be, a token is kept before each span, so that no two of them touch.
     """
-    hidden = np.rint(lengths * config.mask_probability).astype(np.int64)
-    hidden = np.clip(hidden, 1, np.maximum(1, lengths - 1))
-    spans = np.rint(hidden / config.mean_span_length).astype(np.int64)
-    return hidden, np.clip(spans, 1, np.minimum(hidden, np.maximum(1, lengths - hidden)))
+    masked = np.rint(lengths * config.mask_probability).astype(np.int64)
+    masked = np.clip(masked, 1, np.maximum(1, lengths - 1))
+    spans = np.rint(masked / config.mean_span_length).astype(np.int64)
+    return masked, np.clip(spans, 1, np.minimum(masked, np.maximum(1, lengths - masked)))
 
 
 def sentinel_ids(special: dict[str, int]) -> np.ndarray:
@@ -65,13 +65,13 @@ def check_sentinels(found: int, lengths: np.ndarray, config: CorruptConfig) -> N
     if needed > found:
         raise ConfigError(
             f"tokenizer.sentinels: the model has {found} sentinels, but a row of this segment.sequence_length has up "
-            f"to {needed} hidden spans; ask for more sentinels, shorter rows or longer spans (corrupt.mean_span_length)"
+            f"to {needed} masked spans; ask for more sentinels, shorter rows or longer spans (corrupt.mean_span_length)"
         )
 
 
-def hide_spans(
+def mask_spans(
     tokens: Ragged, config: CorruptConfig, sentinels: np.ndarray, separator: int, draw: np.random.Generator
-) -> Hidden:
+) -> MaskedSpans:
     """Take random spans out of every row.
 
     Args:
@@ -84,12 +84,12 @@ def hide_spans(
     """
     lengths = tokens.lengths - 2
     check_sentinels(len(sentinels), lengths, config)
-    hidden, spans = counts(lengths, config)
-    kept_lengths = _partition(lengths - hidden, spans, draw)
-    hidden_lengths = _partition(hidden, spans, draw)
+    masked, spans = counts(lengths, config)
+    kept_lengths = _partition(lengths - masked, spans, draw)
+    hidden_lengths = _partition(masked, spans, draw)
     firsts = boundaries(spans)
     marks = sentinels.astype(tokens.values.dtype)[np.arange(firsts[-1]) - np.repeat(firsts[:-1], spans)]
-    # Where each hidden span begins: after all that lies before it in its row, and each row's [CLS] and [SEP].
+    # Where each masked span begins: after all that lies before it in its row, and each row's [CLS] and [SEP].
     rows = np.repeat(np.arange(len(spans)), spans)
     ends = np.cumsum(kept_lengths + hidden_lengths) + 2 * rows + 1
     begins = ends - hidden_lengths
@@ -100,31 +100,31 @@ def hide_spans(
     shown, values = ~inside, tokens.values.copy()
     shown[begins] = True
     values[begins] = marks
-    offsets = boundaries(tokens.lengths - hidden + spans)
+    offsets = boundaries(tokens.lengths - masked + spans)
     targets = _targets(tokens.values[inside], hidden_lengths, rows, marks, separator)
-    return Hidden(Ragged(values[shown], offsets), Ragged(targets, boundaries(hidden + spans + 1)))
+    return MaskedSpans(Ragged(values[shown], offsets), Ragged(targets, boundaries(masked + spans + 1)))
 
 
 def _targets(
-    hidden: np.ndarray, lengths: np.ndarray, rows: np.ndarray, marks: np.ndarray, separator: int
+    masked: np.ndarray, lengths: np.ndarray, rows: np.ndarray, marks: np.ndarray, separator: int
 ) -> np.ndarray:
     """Each span after its mark, and a separator after the last of each row.
 
     Args:
-        hidden: [hidden] tokens of all spans end to end.
+        masked: [masked] tokens of all spans end to end.
         lengths: [spans] of each.
         rows: [spans] the row of each, ascending.
         marks: [spans] the sentinel of each.
     """
     count = int(rows[-1]) + 1 if len(rows) else 0
-    targets = np.full(len(hidden) + len(marks) + count, separator, hidden.dtype)
+    targets = np.full(len(masked) + len(marks) + count, separator, masked.dtype)
     places = np.cumsum(lengths + 1) - lengths - 1 + rows
     text = np.ones(len(targets), bool)
     text[places] = False
     last = np.flatnonzero(np.diff(rows, append=count))
     text[places[last] + lengths[last] + 1] = False
     targets[places] = marks
-    targets[text] = hidden
+    targets[text] = masked
     return targets
 
 

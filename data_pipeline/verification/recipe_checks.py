@@ -79,7 +79,7 @@ def pair_findings(dataset: Dataset, checks: Mapping[str, SplitCheck]) -> list[st
 
     Half of the pairs of sentence_order are swapped. Of those of next_sentence about half are random: more where
     documents end, because a last sentence has no next one, and fewer where rows are short, because a random segment
-    that does not fit gives way to the next one.
+    that does not fit is replaced by the next one.
 
     Raises:
         DatasetError: a share differs by more than chance.

@@ -64,7 +64,7 @@ def masked(tokens: Ragged, vocabulary: Vocabulary, kind: str = "masked_words", s
 
 
 def torn_words(tokens: Ragged, vocabulary: Vocabulary, tokenizer: Tokenizer) -> tuple[int, int]:
-    """(words that are hidden in part only, words of several pieces that are hidden) - words as spaces part them."""
+    """(words that are masked in part only, words of several pieces that are masked) - words as spaces part them."""
     found = masked(tokens, vocabulary)
     chosen = np.zeros(len(tokens.values), bool)
     chosen[found.positions.values + np.repeat(tokens.offsets[:-1], found.positions.lengths)] = True
@@ -143,11 +143,11 @@ def test_a_pair_that_is_no_pair_is_never_the_same_two_segments_swapped() -> None
     """With label 1 the second segment is not what comes before the first one, nor anything else of its document."""
     part = text(40)
     starts = part.sentences[part.documents]
-    strangers = [found for found in pairs(part) if found.pair_label]
-    assert len(strangers) > 100
-    for found in strangers:
+    random_pairs = [found for found in pairs(part) if found.pair_label]
+    assert len(random_pairs) > 100
+    for found in random_pairs:
         assert not starts[found.document] <= found.second_start < starts[found.document + 1]
-    swapped = {(found.second_start, found.second_end, found.first_start, found.first_end) for found in strangers}
+    swapped = {(found.second_start, found.second_end, found.first_start, found.first_end) for found in random_pairs}
     assert not swapped & {(f.first_start, f.first_end, f.second_start, f.second_end) for f in pairs(part)}
 
 

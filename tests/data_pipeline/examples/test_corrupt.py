@@ -152,7 +152,7 @@ def test_random_tokens_are_any_ordinary_ones_alike() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_every_word_is_chosen_equally_often_and_beside_any_other(size: int) -> None:
-    """Words of one length: each is hidden whole, in about 40 % of rows; so is each pair of two of them."""
+    """Words of one length: each is masked whole, in about 40 % of rows; so is each pair of two of them."""
     words, rows = 10, 20_000
     row = [2, *([7, *([6] * (size - 1))] * words), 3]
     found = masked(rows_of(row, rows), kind="masked_words", mask_probability=0.4)
@@ -176,7 +176,7 @@ def test_budgets_are_rounded_by_chance() -> None:
 
 
 def test_neither_words_nor_runs_step_over_a_separator() -> None:
-    """Pieces that continue a word begin one behind [SEP]; units on both sides are hidden each for itself."""
+    """Pieces that continue a word begin one behind [SEP]; units on both sides are masked each for itself."""
     rows = 4000
     for kind, more in (("masked_words", {}), ("masked_ngrams", {"maximum_ngram": 1000})):
         found = masked(rows_of([2, 7, 6, 6, 3, 6, 6, 6, 3], rows), kind=kind, mask_probability=0.5, **more)

@@ -218,8 +218,8 @@ def test_every_place_is_as_likely_as_another() -> None:
     text = Sentences(np.arange(sentences[-1]), sentences, np.arange(documents + 1) * per_document)
     asked = np.full(20_000, 4)
     found = spans("next_sentence", text, documents=asked, sequence_length=512, short_sequence_probability=0.0)
-    strangers = found[found[:, 4] == 1]
-    counts = np.bincount(strangers[:, 2] // 2, minlength=documents * per_document)
+    random_pairs = found[found[:, 4] == 1]
+    counts = np.bincount(random_pairs[:, 2] // 2, minlength=documents * per_document)
     assert counts[4 * per_document : 5 * per_document].sum() == 0
     assert stats.chisquare(np.delete(counts, np.s_[4 * per_document : 5 * per_document])).pvalue > 1e-4
     whole = spans("sentence_order", text, documents=asked, sequence_length=512, short_sequence_probability=0.0)

@@ -12,7 +12,7 @@ from configs import parse
 from configs.errors import ConfigError
 from data_pipeline.dataset.shards import Dataset, open_dataset
 from data_pipeline.examples.corrupt import CorruptConfig
-from data_pipeline.examples.spans import Hidden, hide_spans
+from data_pipeline.examples.spans import MaskedSpans, mask_spans
 from data_pipeline.inspection.card import write_card
 from data_pipeline.inspection.inspect import render
 from data_pipeline.prepare import CorpusConfig, prepare
@@ -39,9 +39,9 @@ def examples(shortest: int = 1, longest: int = 510, rows: int = ROWS) -> Ragged:
     return Ragged(values, offsets)
 
 
-def hidden(tokens: Ragged, seed: int = 1, **values: object) -> Hidden:
+def masked(tokens: Ragged, seed: int = 1, **values: object) -> MaskedSpans:
     config = parse({"kind": "masked_spans", **values}, CorruptConfig, "a.toml")
-    return hide_spans(tokens, config, SENTINELS, SEP, generator(seed, "a test"))
+    return mask_spans(tokens, config, SENTINELS, SEP, generator(seed, "a test"))
 
 
 def rows(column: Ragged) -> list[list[int]]:
@@ -67,7 +67,7 @@ def restored(shown: list[int], target: list[int], sentinels: np.ndarray = SENTIN
 @pytest.mark.parametrize(("density", "mean"), [(0.15, 3.0), (0.5, 3.0), (0.15, 8.0), (0.9, 12.0), (0.15, 1.0)])
 def test_inputs_and_targets_give_back_the_rows(density: float, mean: float) -> None:
     tokens = examples(rows=500)
-    found = hidden(tokens, mask_probability=density, mean_span_length=mean)
+    found = masked(tokens, mask_probability=density, mean_span_length=mean)
     pairs = zip(rows(found.tokens), rows(found.targets), strict=True)
     assert [restored(shown, target) for shown, target in pairs] == rows(tokens)
     assert found.tokens.values.dtype == found.targets.values.dtype == tokens.values.dtype
@@ -77,7 +77,7 @@ def test_inputs_and_targets_give_back_the_rows(density: float, mean: float) -> N
 @pytest.mark.parametrize(("density", "mean"), [(0.15, 3.0), (0.15, 5.0), (0.5, 4.0)])
 def test_density_and_mean_length_are_as_asked(density: float, mean: float) -> None:
     tokens = examples(shortest=60)
-    found = hidden(tokens, mask_probability=density, mean_span_length=mean)
+    found = masked(tokens, mask_probability=density, mean_span_length=mean)
     spans = int(np.isin(found.targets.values, SENTINELS).sum())
     covered = len(found.targets.values) - spans - ROWS
     assert covered / (len(tokens.values) - 2 * ROWS) == pytest.approx(density, abs=0.005)
@@ -85,23 +85,23 @@ def test_density_and_mean_length_are_as_asked(density: float, mean: float) -> No
 
 
 def test_every_partition_is_equally_frequent() -> None:
-    """Ten tokens, four hidden in two spans: three ways to cut those and five to cut the rest, each as often."""
+    """Ten tokens, four masked in two spans: three ways to cut those and five to cut the rest, each as often."""
     count = 30_000
     tokens = Ragged(np.tile(np.array([CLS, *range(200, 210), SEP], np.uint16), count), np.arange(count + 1) * 12)
-    found = hidden(tokens, mask_probability=0.4, mean_span_length=2)
+    found = masked(tokens, mask_probability=0.4, mean_span_length=2)
     ways = Counter(map(tuple, rows(found.targets)))
     assert len(ways) == 15
     assert max(abs(seen - count / 15) for seen in ways.values()) < 5 * (count / 15) ** 0.5
 
 
 def test_a_row_of_one_token_is_hidden_whole() -> None:
-    found = hidden(Ragged(np.array([CLS, 200, SEP], np.uint16), np.array([0, 3])))
+    found = masked(Ragged(np.array([CLS, 200, SEP], np.uint16), np.array([0, 3])))
     assert rows(found.tokens) == [[CLS, 5, SEP]] and rows(found.targets) == [[5, 200, SEP]]
 
 
 def test_only_the_seed_decides() -> None:
     tokens = examples(rows=100)
-    once, again, other = hidden(tokens), hidden(tokens), hidden(tokens, seed=2)
+    once, again, other = masked(tokens), masked(tokens), masked(tokens, seed=2)
     assert np.array_equal(once.targets.values, again.targets.values)
     assert np.array_equal(once.tokens.values, again.tokens.values)
     assert not np.array_equal(once.targets.values, other.targets.values)
@@ -110,7 +110,7 @@ def test_only_the_seed_decides() -> None:
 def test_a_million_tokens_take_a_fraction_of_a_second() -> None:
     tokens = examples(rows=4000)
     begin = time.process_time()
-    hidden(tokens)
+    masked(tokens)
     assert len(tokens.values) / (time.process_time() - begin) > 2e6
 
 
@@ -130,7 +130,7 @@ def test_too_few_sentinels_for_a_row_are_named() -> None:
     with pytest.raises(
         ConfigError, match=r"tokenizer.sentinels: the model has 100 .* segment.sequence_length .* 255 "
     ) as caught:
-        hidden(examples(shortest=510, rows=2), mask_probability=0.5, mean_span_length=1)
+        masked(examples(shortest=510, rows=2), mask_probability=0.5, mean_span_length=1)
     assert "\n" not in str(caught.value)
 
 
@@ -141,7 +141,7 @@ def test_too_few_sentinels_for_a_row_are_named() -> None:
             {"segment": {"kind": "sentence_order"}},
             "masked_spans needs rows of one segment, but segment.kind sentence_order",
         ),
-        ({"segment": {"kind": "contiguous"}}, "tokenizer.sentinels: the model has 0 sentinels, .* 6 hidden spans"),
+        ({"segment": {"kind": "contiguous"}}, "tokenizer.sentinels: the model has 0 sentinels, .* 6 masked spans"),
         ({"corrupt": {"kind": "masked_spans", "drawn": "each_epoch"}}, "masked_spans are drawn into the shards"),
     ],
 )
@@ -173,7 +173,7 @@ def settings(corpus: Path, output: Path, workers: int = 1, **tokenizer: object) 
 
 @pytest.fixture(scope="module")
 def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small corpus with spans hidden."""
+    """The small corpus with spans masked."""
     output = tmp_path_factory.mktemp("spans") / "dataset"
     return prepare(settings(corpus, output), output)
 
