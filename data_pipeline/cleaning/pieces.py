@@ -38,6 +38,10 @@ class Features(NamedTuple):
     """Hashes of lines of at least this many characters, instead of paragraphs; 0 for none."""
 
 
+NO_HASHES, NO_SIZES = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+"""Of a document whose paragraphs are not asked for."""
+
+
 class Piece(NamedTuple):
     """A document, or a part of a long one, with features of the whole document."""
 
@@ -63,6 +67,9 @@ def split_document(document: Document, features: Features) -> Iterator[Piece]:
         bounds.append(_piece_end(text, bounds[-1]))
     document_bands = bands(text) if features.bands else np.zeros(0, np.uint64)
     document_hash = fingerprint(text)
+    if len(bounds) == 1 and not (features.lines or features.paragraphs):
+        yield Piece(text, document.source, True, document_hash, document_bands, NO_HASHES, NO_SIZES)
+        return
     starts, hashes = _paragraphs(text, np.array(bounds), features)
     sizes = np.diff(starts, append=len(text))
     for start, stop in pairwise([*bounds, len(text)]):

@@ -12,7 +12,7 @@ from data_pipeline.cleaning.selection import Choice, Outcome
 from data_pipeline.compiled.rows import lay_out
 from data_pipeline.dataset.columns import COLUMNS
 from data_pipeline.dataset.manifest import Shard, SplitRecord
-from data_pipeline.dataset.shards import Split, write_shard
+from data_pipeline.dataset.shards import Split, write_rows, write_shard
 from data_pipeline.dataset.statistics import RowCounts, count
 from data_pipeline.dataset.text_warnings import LONG, TOKENS, UNKNOWN, UNUSED
 from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
@@ -97,8 +97,8 @@ def make_examples(group: DocumentGroup, recipe: Recipe, folder: Path) -> GroupRo
     if not (made := [columns for columns in made if columns]):
         return GroupRows("", 0, (), counts)
     columns = concatenate(made)
-    shard = write_shard(folder / f"rows-{group.split}-{group.number:05d}.arrow", columns)
-    return GroupRows(shard.file, shard.rows, tuple(columns), counts)
+    path = folder / f"rows-{group.split}-{group.number:05d}.arrow"
+    return GroupRows(path.name, write_rows(path, columns), tuple(columns), counts)
 
 
 def _count_tokens(text: TokenizedGroup, tokenizer: Tokenizer) -> Counter[str]:

@@ -162,9 +162,15 @@ def open_dataset(path: str | Path, *, verify: bool) -> Dataset:
 
 def write_shard(path: Path, columns: Columns) -> Shard:
     """Write one shard; the same columns give the same bytes."""
+    rows = write_rows(path, columns)
+    return Shard(file=path.name, rows=rows, bytes=path.stat().st_size, sha256=digest(path))
+
+
+def write_rows(path: Path, columns: Columns) -> int:
+    """Write a file in the format of a shard and return its number of rows."""
     batch = pa.record_batch([_array(column) for column in columns.values()], names=list(columns))
     write_arrow(path, pa.Table.from_batches([batch]))
-    return Shard(file=path.name, rows=batch.num_rows, bytes=path.stat().st_size, sha256=digest(path))
+    return batch.num_rows
 
 
 def _map(path: Path, rows: int, columns: tuple[str, ...]) -> Columns:

@@ -70,9 +70,11 @@ def tokens_in_no_row(part: Sentences, spans: np.ndarray, documents: np.ndarray) 
     owner, second = spans[:, 5], spans[:, 2]
     own = (starts[owner] <= second) & (second < starts[owner + 1])
     begins, ends = (np.concatenate([spans[:, side], spans[own, side + 2]]) for side in (0, 1))
-    size = len(part.ids) + 1
-    inside = np.cumsum(np.bincount(begins, minlength=size) - np.bincount(ends, minlength=size)) > 0
-    return int((starts[documents + 1] - starts[documents]).sum()) - int(inside.sum())
+    order = np.argsort(begins, kind="stable")
+    begins, ends = begins[order], np.maximum.accumulate(ends[order])
+    # What each span adds to those before it, which begin no later and may reach further.
+    covered = np.maximum(0, ends - np.maximum(begins, np.concatenate([[0], ends[:-1]])))
+    return int((starts[documents + 1] - starts[documents]).sum()) - int(covered.sum())
 
 
 def longest_sentence(config: SegmentConfig) -> int | None:

@@ -30,7 +30,7 @@ def read_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Itera
     """Yield each line that is not blank."""
     for line in _own_lines(unit, config, dropped):
         text = _decode(line, unit, config, dropped)
-        if text is not None and text.strip():
+        if text and not text.isspace():
             yield Document(text, _source(unit, line))
 
 
@@ -38,7 +38,7 @@ def read_json_lines(unit: Unit, config: SourceConfig, dropped: Counter[str]) -> 
     """Yield the text field of each line that is not blank."""
     for line in _own_lines(unit, config, dropped):
         text = _decode(line, unit, config, dropped)
-        if text is None or not text.strip():
+        if not text or text.isspace():
             continue
         try:
             row: Any = JSON.decode(text)
