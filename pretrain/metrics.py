@@ -32,7 +32,7 @@ class ReportConfig(Section):
 
 
 class StepMetrics(NamedTuple):
-    """Metrics of one optimizer step; losses, tokens and operations are those of this process."""
+    """Metrics of one optimizer step; losses, tokens and FLOPs are those of this process."""
 
     losses: dict[str, Tensor]
     """By objective, means over the micro-batches."""

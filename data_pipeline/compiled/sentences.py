@@ -14,14 +14,14 @@ BYTES_OF_SENTENCE = 64
 
 
 @compiled
-def find_sentences(data, documents, kinds, leads, words):
+def find_sentences(data, documents, kinds, is_lead, words):
     """Find the sentences of each document.
 
     Args:
         data: uint8 UTF-8 of all documents, of white space only spaces, tabs and newlines in it.
         documents: int64 [documents + 1]: where each starts.
         kinds: uint32 [code points]: bits of each character.
-        leads: bool [256] from :func:`lead_bytes`.
+        is_lead: bool [256] from :func:`lead_bytes`.
         words: uint64 [rows, 2] from :func:`build_table`.
 
     Returns:
@@ -34,7 +34,7 @@ def find_sentences(data, documents, kinds, leads, words):
         stop, earlier = documents[document + 1], total
         start = place = after_space(data, documents[document], stop)
         while start < stop:
-            place = next_mark(data, place, stop, leads)
+            place = next_mark(data, place, stop, is_lead)
             if place < stop:
                 end, place = boundary(data, start, place, stop, kinds, words)
             else:
@@ -52,24 +52,24 @@ def find_sentences(data, documents, kinds, leads, words):
 @compiled
 def lead_bytes(kinds):
     """Return bool [256]: first bytes of the characters that may end a sentence."""
-    leads = np.zeros(256, np.bool_)
-    leads[NEWLINE] = leads[SEMICOLON] = True
+    is_lead = np.zeros(256, np.bool_)
+    is_lead[NEWLINE] = is_lead[SEMICOLON] = True
     for point in range(len(kinds)):
         if kinds[point] & (LATIN_MARK | OTHER_MARK | EASTERN_MARK):
             if point < 0x80:
-                leads[point] = True
+                is_lead[point] = True
             elif point < 0x800:
-                leads[0xC0 | point >> 6] = True
+                is_lead[0xC0 | point >> 6] = True
             elif point < 0x10000:
-                leads[0xE0 | point >> 12] = True
+                is_lead[0xE0 | point >> 12] = True
             else:
-                leads[0xF0 | point >> 18] = True
-    return leads
+                is_lead[0xF0 | point >> 18] = True
+    return is_lead
 
 
 @compiled
-def next_mark(data, place, stop, leads):
-    while place < stop and not leads[data[place]]:
+def next_mark(data, place, stop, is_lead):
+    while place < stop and not is_lead[data[place]]:
         place += 1
     return place
 

@@ -31,7 +31,7 @@ class Engine(Protocol):
 
     @property
     def drops_spaces(self) -> bool:
-        """The ids tell where words end but not whether white space stood there."""
+        """The ids show where words end but not whether white space was there."""
         ...
 
     @property

@@ -159,7 +159,7 @@ def test_pair_labels_contradicting_the_order_of_the_text(json_lines: Write, tmp_
     assert_refused(changed(sound, tmp_path / "made", change), r"row \d+ has a pair label that its text contradicts")
 
 
-def cut(columns: Columns) -> Columns:
+def truncated(columns: Columns) -> Columns:
     """A fifth of each row, as if sentences are longer than rows."""
     tokens: Any = columns["tokens"]
     rows = [tokens.values[first:last] for first, last in tokens.spans]
@@ -172,7 +172,8 @@ def cut(columns: Columns) -> Columns:
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_large_loss_of_text(plain: Dataset, tmp_path: Path, split: str) -> None:
     assert_refused(
-        changed(plain, tmp_path / "made", cut, split), rf"\d\d.\d% of the text of the {split} documents is in no row"
+        changed(plain, tmp_path / "made", truncated, split),
+        rf"\d\d.\d% of the text of the {split} documents is in no row",
     )
 
 

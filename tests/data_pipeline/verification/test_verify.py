@@ -97,7 +97,7 @@ def test_two_hundred_random_damages_are_detected(made: dict[str, Path], tmp_path
 def test_a_folder_or_an_unreadable_link_in_place_of_a_file_is_named(copy: Path, opener: str) -> None:
     for name in ("train-00000.arrow", "tokenizer.model", PLACES, MANIFEST):
         file = copy / name
-        aside = file.rename(copy.parent / name)
+        moved = file.rename(copy.parent / name)
         file.mkdir()
         with pytest.raises(DatasetError, match=name):
             OPENERS[opener](copy)
@@ -106,7 +106,7 @@ def test_a_folder_or_an_unreadable_link_in_place_of_a_file_is_named(copy: Path, 
         with pytest.raises(DatasetError, match=name):
             OPENERS[opener](copy)
         file.unlink()
-        aside.rename(file)
+        moved.rename(file)
 
 
 def resign(folder: Path, change: Callable[[Columns], None] | None = None, **update: Any) -> None:
