@@ -86,13 +86,13 @@ def mask_spans(
     check_sentinels(len(sentinels), lengths, config)
     masked, spans = counts(lengths, config)
     kept_lengths = _partition(lengths - masked, spans, draw)
-    hidden_lengths = _partition(masked, spans, draw)
+    masked_lengths = _partition(masked, spans, draw)
     firsts = boundaries(spans)
     marks = sentinels.astype(tokens.values.dtype)[np.arange(firsts[-1]) - np.repeat(firsts[:-1], spans)]
     # Where each masked span begins: after all that lies before it in its row, and each row's [CLS] and [SEP].
     rows = np.repeat(np.arange(len(spans)), spans)
-    ends = np.cumsum(kept_lengths + hidden_lengths) + 2 * rows + 1
-    begins = ends - hidden_lengths
+    ends = np.cumsum(kept_lengths + masked_lengths) + 2 * rows + 1
+    begins = ends - masked_lengths
     steps = np.zeros(len(tokens.values) + 1, np.int8)
     steps[begins] += 1
     steps[ends] -= 1
@@ -101,7 +101,7 @@ def mask_spans(
     shown[begins] = True
     values[begins] = marks
     offsets = boundaries(tokens.lengths - masked + spans)
-    targets = _targets(tokens.values[inside], hidden_lengths, rows, marks, separator)
+    targets = _targets(tokens.values[inside], masked_lengths, rows, marks, separator)
     return MaskedSpans(Ragged(values[shown], offsets), Ragged(targets, boundaries(masked + spans + 1)))
 
 

@@ -87,7 +87,7 @@ def like_albert(tokenizer: Tokenizer) -> np.ndarray:
 
 
 @pytest.mark.parametrize("script", LETTERS)
-def test_all_pieces_of_a_word_are_hidden_together_in_every_script(script: str, multilingual: Tokenizer) -> None:
+def test_all_pieces_of_a_word_are_masked_together_in_every_script(script: str, multilingual: Tokenizer) -> None:
     draw, words = random.Random(2), words_of(LETTERS[script])
     tokens = rows_of([" ".join(draw.choices(words, k=30)) for _ in range(60)], multilingual)
     ours = Vocabulary.of(multilingual)
@@ -107,7 +107,7 @@ def test_a_number_in_pieces_is_one_word(multilingual: Tokenizer) -> None:
     assert torn == 0 and whole > 50
 
 
-def test_chinese_is_hidden_piece_by_piece_and_not_sentence_by_sentence(multilingual: Tokenizer) -> None:
+def test_chinese_is_masked_piece_by_piece_and_not_sentence_by_sentence(multilingual: Tokenizer) -> None:
     """No spaces part its words: of a sentence a share is hidden in several places, and digits in it stay together."""
     draw = random.Random(4)
     halves = ["".join(draw.choices(CHINESE, k=25)) for _ in range(400)]

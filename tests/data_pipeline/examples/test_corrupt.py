@@ -71,7 +71,7 @@ def test_every_position_is_chosen_equally_often() -> None:
     assert counts[1:-1].min() > 0.93 * counts[1:-1].mean()
 
 
-def test_words_are_hidden_whole() -> None:
+def test_words_are_masked_whole() -> None:
     tokens = examples()
     found = masked(tokens, kind="masked_words", mask_probability=0.2)
     chosen = np.zeros(len(tokens.values), bool)
@@ -111,7 +111,7 @@ def test_what_does_not_fit_makes_room_for_what_does(kind: str) -> None:
     assert len(found.labels.values) / text == pytest.approx(0.15, abs=0.006)
 
 
-def test_text_without_spaces_is_hidden_as_far_as_the_budget_goes() -> None:
+def test_text_without_spaces_is_masked_as_far_as_the_budget_goes() -> None:
     values = np.array([2, *([6] * 50), 3], np.uint16)
     found = masked(Ragged(values, np.array([0, 52])), kind="masked_words", mask_probability=0.2)
     assert 9 <= len(found.labels.values) <= 11
@@ -187,7 +187,7 @@ def test_neither_words_nor_runs_step_over_a_separator() -> None:
 
 
 @pytest.mark.parametrize("kind", UNITS)
-def test_rows_without_text_and_no_rows_hide_nothing(kind: str) -> None:
+def test_rows_without_text_and_no_rows_mask_nothing(kind: str) -> None:
     nothing = masked(Ragged(np.array([], np.uint16), np.array([0])), kind=kind)
     assert [each.offsets.tolist() for each in nothing] == [[0], [0], [0]]
     bare = masked(Ragged(np.array([2, 3, 2, 7, 3], np.uint16), np.array([0, 2, 2, 5])), kind=kind)
@@ -196,7 +196,7 @@ def test_rows_without_text_and_no_rows_hide_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", UNITS)
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
-def test_the_longest_rows_are_hidden_to_their_last_token(kind: str, dtype: type) -> None:
+def test_the_longest_rows_are_masked_to_their_last_token(kind: str, dtype: type) -> None:
     length = 65535
     values = np.random.default_rng(0).integers(5, SIZE, length).astype(dtype)
     values[0], values[-1] = SPECIAL.cls, SPECIAL.sep

@@ -124,7 +124,7 @@ def test_pairs_of_a_single_text_use_its_last_sentence_too() -> None:
     assert found[:, :5].tolist() == [[0, 3, 3, 6, 0], [3, 6, 6, 9, 0]]
 
 
-def test_the_length_of_a_pair_does_not_tell_its_label() -> None:
+def test_the_length_of_a_pair_does_not_reveal_its_label() -> None:
     """Partners are sentences that fit, as true neighbours are."""
     _, examples = made("next_sentence", part(documents=2000, longest=30), short_sequence_probability=0.0)
     lengths = [
@@ -162,7 +162,7 @@ def test_only_the_seed_decides(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_the_asked_documents_are_gone_through(kind: str) -> None:
+def test_only_the_asked_documents_are_passed_over(kind: str) -> None:
     text = part()
     asked = np.array([2, 3, 11])
     assert set(spans(kind, text, documents=asked)[:, 5]) == set(asked)

@@ -94,7 +94,7 @@ def test_every_partition_is_equally_frequent() -> None:
     assert max(abs(seen - count / 15) for seen in ways.values()) < 5 * (count / 15) ** 0.5
 
 
-def test_a_row_of_one_token_is_hidden_whole() -> None:
+def test_a_row_of_one_token_is_masked_whole() -> None:
     found = masked(Ragged(np.array([CLS, 200, SEP], np.uint16), np.array([0, 3])))
     assert rows(found.tokens) == [[CLS, 5, SEP]] and rows(found.targets) == [[5, 200, SEP]]
 
@@ -243,7 +243,7 @@ def ragged(columns: Columns, name: str) -> Ragged:
         (-2, 5, "other sentinels than its target"),
     ],
 )
-def test_a_target_that_breaks_its_promise_is_found(made: Path, place: int, token: int, problem: str) -> None:
+def test_a_target_that_is_wrong_is_found(made: Path, place: int, token: int, problem: str) -> None:
     opened = open_dataset(made, verify=False)
     rules = rules_of(opened)
     columns = opened.split("train").take(np.arange(10))
