@@ -20,14 +20,15 @@ from typing import NamedTuple
 
 from configs.stopping import CONTINUE, SIGNALS
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED = (*SIGNALS, signal.SIGINT)
 KILL_SECONDS = 5.0
 """After one trainer has failed, the others get SIGTERM and, so much later, SIGKILL."""
 STOP_SECONDS = 600.0
 """Longest time for all trainers to end after a signal; a scheduler is less patient."""
 KEPT_LINES = 400
 """Last lines of a trainer's standard error that are kept until it is known whose are printed."""
-TRACEBACK = "Traceback (most recent call last)"
+ERROR_BEGINS = (b"Traceback (most recent call last)", b"sesame")
+"""First words of an error on standard error."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -77,7 +78,8 @@ class _Trainers:
         self._ended: queue.Queue[int] = queue.Queue()
         self._signal: int | None = None
         self._deadline = float("inf")
-        self._has_failed = False
+        self._failure: int | None = None
+        """Code of the trainer that failed first."""
 
     def start(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -106,14 +108,11 @@ class _Trainers:
             return
         self._signal = number
         self._deadline = min(self._deadline, time.monotonic() + STOP_SECONDS)
-        for process in self._processes:
-            if process.poll() is None:
-                process.send_signal(number)
+        self._send(number)
 
     def wait(self) -> int:
         """Wait for all trainers; after a failure for some seconds only."""
         codes: dict[int, int] = {}
-        failure: int | None = None
         while len(codes) < len(self._processes):
             try:
                 rank = self._ended.get(timeout=min(1.0, max(0.05, self._deadline - time.monotonic())))
@@ -123,16 +122,17 @@ class _Trainers:
                     self._deadline = float("inf")
                 continue
             codes[rank] = self._code(rank)
-            if codes[rank] not in (0, CONTINUE) and failure is None:
-                failure = codes[rank]
-                self._end_the_others()
+            if codes[rank] not in (0, CONTINUE) and self._failure is None:
+                self._failure = codes[rank]
+                self._deadline = time.monotonic() + KILL_SECONDS
+                self._send(signal.SIGTERM)
             elif codes[rank] == CONTINUE and self._signal is None:
                 # Only this trainer got the signal, and perhaps before it could inform the others.
                 self.forward(signal.SIGTERM)
-        if failure is not None:
+        if self._failure is not None:
             failed = [self._errors[rank] for rank, code in codes.items() if code not in (0, CONTINUE)]
             min(failed, key=lambda each: each.first_error).print()
-            return failure
+            return self._failure
         return CONTINUE if CONTINUE in codes.values() else 0
 
     def kill(self) -> None:
@@ -147,19 +147,17 @@ class _Trainers:
         self._errors[local_rank].finish()
         self._ended.put(local_rank)
 
-    def _end_the_others(self) -> None:
-        self._has_failed = True
-        self._deadline = time.monotonic() + KILL_SECONDS
+    def _send(self, number: int) -> None:
         for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
+            # Does nothing to a process that has ended.
+            process.send_signal(number)
 
     def _code(self, rank: int) -> int:
         code = self._processes[rank].returncode
         if code >= 0:
             return code
         # Ended by a signal before it could answer it: nothing has been trained, nothing is lost.
-        return CONTINUE if -code in SIGNALS and not self._has_failed else 128 - code
+        return CONTINUE if -code in SIGNALS and self._failure is None else 128 - code
 
 
 class _Errors:
@@ -190,7 +188,7 @@ class _Errors:
     def _read(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            if line.startswith((TRACEBACK.encode(), b"sesame")) and self.first_error == float("inf"):
+            if line.startswith(ERROR_BEGINS) and self.first_error == float("inf"):
                 self.first_error = time.monotonic()
             if self._live and self.first_error == float("inf"):
                 sys.stderr.buffer.write(line)
