@@ -45,7 +45,7 @@ def load(path: str | Path, kind: type[Config], overrides: Iterable[str] = ()) ->
     path = Path(path)
     values = _read(path)
     for override in overrides:
-        _apply(values, override)
+        apply_override(values, override)
     return parse(values, kind, str(path))
 
 
@@ -120,7 +120,12 @@ def dump(config: Section) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set a key of ``values`` as ``section.field=value`` says.
+
+    Raises:
+        ConfigError: the override is not written so, or does not fit the sections.
+    """
     key, separator, text = override.partition("=")
     names = key.strip().split(".")
     if any(ord(character) < 32 and character != "\t" for character in override):

@@ -6,10 +6,11 @@ import subprocess
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
+import configs
 from configs import Section
 from configs.errors import ConfigError
 
@@ -79,38 +80,34 @@ def jobs(
         raise ConfigError("--set is for one file; write what differs into the files, or submit them one by one")
     found: list[Job] = []
     for file in files:
-        stage = stage_of(file)
+        values = _read(file)
+        for override in overrides:
+            configs.apply_override(values, override)
+        stage = _stage_of(file, values)
         command = ["sesame", stage, str(file), *(word for each in overrides for word in ("--set", each))]
+        output = values.get("output", f"runs/{file.stem}" if stage == "evaluate" else None)
+        if not isinstance(output, str):
+            raise ConfigError(f"{file}: has no 'output'; give the folder to write with --output")
         if stage == "evaluate":
             trained = checkpoint or next((each.output for each in found if each.stage == "pretrain"), None)
             if trained is None or data_dir is None:
                 raise ConfigError(f"{file}: is evaluated with --data-dir, and --checkpoint or a training before it")
-            output = Path("runs") / file.stem
-            command += ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", str(output)]
-        else:
-            output = _output(file, overrides)
+            command += ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", output]
         if stage == "pretrain":
             command += ["--processes", str(processes)]
-        found.append(Job(stage, output, tuple(command)))
+        found.append(Job(stage, Path(output), tuple(command)))
     return found
 
 
-def _output(file: Path, overrides: Sequence[str]) -> Path:
-    values = [each.partition("=")[2] for each in overrides if each.startswith("output=")]
-    if values:
-        return Path(values[-1].strip("\"'"))
-    output = tomllib.loads(file.read_text(encoding="utf-8")).get("output")
-    if not isinstance(output, str):
-        raise ConfigError(f"{file}: has no 'output'; give the folder to write with --output")
-    return Path(output)
-
-
-def stage_of(file: Path) -> str:
-    """The stage that a configuration file is for, by the section that only it has."""
+def _read(file: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as a configuration file ({error})") from None
+
+
+def _stage_of(file: Path, values: dict[str, Any]) -> str:
+    """Return the stage that a configuration file is for, by the section that only it has."""
     for section, stage in STAGES.items():
         if section in values:
             return stage

@@ -102,3 +102,18 @@ def test_without_slurm_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="sbatch is not installed here"):
         submit.submit(submit.jobs([RUN], (), 1), ALLOCATION, CLUSTER, dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "output"),
+    [
+        (RUN, ('output="it\'s here"',), "it's here"),
+        (SUITE, ("output=scores",), "scores"),
+        (SUITE, (), "runs/probe"),
+    ],
+)
+def test_the_output_is_the_one_that_the_command_writes(file: Path, overrides: Sequence[str], output: str) -> None:
+    (job,) = submit.jobs([file], overrides, 1, Path("run"), Path("tasks"))
+    assert job.output == Path(output)
+    if file == SUITE:
+        assert job.command[-2:] == ("--output", output)
