@@ -1,6 +1,5 @@
 """``manifest.json``: sources, recipe, statistics and checksums of a dataset."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing_extensions import TypedDict
 import configs
 from configs import Section
 from configs.errors import ConfigError, DatasetError
+from configs.storage import digest_of
 from data_pipeline.examples.corrupt import CorruptConfig
 from data_pipeline.examples.segment import SegmentConfig
 
@@ -186,4 +186,4 @@ def _rendered(values: dict[str, Any]) -> bytes:
 
 def _digest(values: dict[str, Any]) -> str:
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of(text.encode())

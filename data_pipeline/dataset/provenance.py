@@ -1,6 +1,5 @@
 """Provenance of a dataset: file and place of every document, and checksums of the input files."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +10,7 @@ import pyarrow as pa
 from fsspec.core import url_to_fs
 
 from configs.errors import CorpusError, DatasetError
-from configs.storage import digest
+from configs.storage import digest, digest_of
 from data_pipeline.cleaning.parts import Part
 from data_pipeline.cleaning.selection import Choice, Outcome
 from data_pipeline.dataset.shards import REMEDY, Dataset
@@ -54,7 +53,7 @@ def checksum(paths: tuple[str, ...]) -> str:
     except OSError as error:
         name = printable(str(error.filename or paths[0]))
         raise CorpusError(f"{name}: cannot be read ({error.strerror or error})") from None
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return hashes[0] if len(hashes) == 1 else digest_of("\n".join(hashes).encode())
 
 
 def code_version() -> str:
@@ -63,8 +62,8 @@ def code_version() -> str:
         known = version("sesame")
     except PackageNotFoundError:
         known = "unknown"
-    code = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))))
-    return f"{known}+{code.hexdigest()[:12]}"
+    code = digest_of(b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))))
+    return f"{known}+{code[:12]}"
 
 
 def _places(parts: Sequence[Part], choices: Sequence[Choice]) -> Iterator[str]:

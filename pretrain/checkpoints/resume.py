@@ -4,7 +4,6 @@ A setting that must stay the same is refused if it differs, unless ``resume.acce
 recorded in later checkpoints. ``docs/resume.md`` is the table of all settings.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import configs
 from configs import Section
 from configs.errors import CheckpointError
 from configs.kinds import Kind, kind_of
+from configs.storage import digest_of
 from data_pipeline.dataset.shards import Dataset
 from data_pipeline.examples.corrupt import CorruptConfig
 from pretrain.checkpoints import load
@@ -171,7 +171,7 @@ def fingerprint(dataset: Dataset) -> str:
     digests = [shard.sha256 for shard in manifest.splits["train"].shards]
     # Without default values, so that a setting that is added later changes nothing.
     masking = CorruptConfig.model_validate(manifest.recipe["corrupt"]).model_dump(mode="json", exclude_defaults=True)
-    return hashlib.sha256(json.dumps([digests, masking], sort_keys=True).encode()).hexdigest()
+    return digest_of(json.dumps([digests, masking], sort_keys=True).encode())
 
 
 def _differences(config: Section, record: Record, dataset_sha256: str) -> Iterator[tuple[Change, Kind | None]]:
