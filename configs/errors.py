@@ -79,6 +79,12 @@ WITHOUT_PATH = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """Errors of writing whose exceptions have no file name."""
 
 
+def message_of(error: Exception) -> str | None:
+    """Return the sentence for the user about ``error``, None if it is a defect of the program."""
+    known = path_error(error) if isinstance(error, OSError) else error
+    return str(known) if isinstance(known, SesameError) else None
+
+
 def path_error(error: OSError) -> SesameError | None:
     """Return ``error`` as a SesameError that says what to do, None if it is not about a path."""
     if error.errno not in ADVICE or (error.filename is None and error.errno not in WITHOUT_PATH):

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -104,13 +104,20 @@ def locked_folder(folder: Path) -> Iterator[bool]:
                         each.rmdir()
 
 
+def try_lock(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed; return False if another process has, or the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def _lock_file(path: Path) -> Iterator[bool]:
     while True:
         with path.open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file):
                 yield False
                 return
             # The process that had the lock before has removed the file that was opened here.

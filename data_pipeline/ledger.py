@@ -3,7 +3,6 @@
 A result is a JSON file and an .npz file with its arrays; only classes that the caller lists are created from a file.
 """
 
-import fcntl
 import json
 import shutil
 import zipfile
@@ -103,10 +102,8 @@ def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise DatasetError(f"{folder}: another `sesame prepare` is at work there; wait for it or stop it") from None
+    if not storage.try_lock(lock):
+        raise DatasetError(f"{folder}: another `sesame prepare` is at work there; wait for it or stop it")
     path_of_identity = folder / IDENTITY
     text = json.dumps(identity, sort_keys=True)
     if not path_of_identity.is_file() or path_of_identity.read_text(encoding="utf-8") != text:

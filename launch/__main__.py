@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import configs
-from configs.errors import SesameError, path_error
+from configs.errors import SesameError, message_of
 from configs.shipped import descriptions, find, finders
 from configs.stopping import CONTINUE, Stopped, raise_signals
 from launch.overrides import output_folder, with_folders
@@ -315,13 +315,10 @@ def main() -> None:
     """Entry point: an error of the user is one sentence and exit code 2, anything else a traceback."""
     try:
         app()
-    except SesameError as error:
-        print(f"sesame: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if (known := path_error(error)) is None:
+    except (SesameError, OSError) as error:
+        if (message := message_of(error)) is None:
             raise
-        print(f"sesame: {known}", file=sys.stderr)
+        print(f"sesame: {message}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
         print(f"sesame: stopped by {stopped}; run the same command again to resume", file=sys.stderr)

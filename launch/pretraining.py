@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import configs
-from configs.errors import SesameError, path_error
+from configs.errors import SesameError, message_of
 from configs.shipped import finders
 from configs.stopping import CONTINUE, Stopped, note_signals
 from launch.overrides import with_folders
@@ -82,8 +82,7 @@ def main() -> None:
             start(arguments.config, with_folders(arguments.overrides, output=arguments.output), arguments.processes)
         )
     except (SesameError, OSError) as error:
-        known = path_error(error) if isinstance(error, OSError) else error
-        if known is None:
+        if (message := message_of(error)) is None:
             raise
-        print(f"sesame: {known}", file=sys.stderr)
+        print(f"sesame: {message}", file=sys.stderr)
         sys.exit(2)
