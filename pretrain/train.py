@@ -138,17 +138,22 @@ class Run:
                 self.check_gradients()
                 ended = self.budget.is_used_up(self.step)
                 self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
-                if ended or self.is_due(report.every_steps, report.validate_every_steps, save_every):
+                stopped, is_time_to_save = self.agreement.answer()
+                saves = stopped or is_time_to_save or self.is_due(save_every)
+                # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
+                if ended or saves or self.is_due(report.every_steps, report.validate_every_steps):
                     self.report()
                 if ended or self.is_due(report.validate_every_steps):
                     self.validate()
                     # Validation takes time as well.
                     ended = ended or self.budget.is_used_up(self.step)
-                stopped, is_time_to_save = self.agreement.answer()
-                if ended or stopped or is_time_to_save or self.is_due(save_every):
+                if ended or saves:
                     self.save()
         finally:
             self.close()
+        if ended:
+            # The validation loss of the last step was finite.
+            self.retention.confirm()
         checkpoint = self.finish()
         if not ended:
             raise Stopped(self._stop_message(checkpoint))
@@ -227,8 +232,6 @@ class Run:
 
     def finish(self) -> Path | None:
         """Wait for all processes and return the folder of the last checkpoint."""
-        # The validation loss of the last step was finite.
-        self.retention.confirm()
         # A process that exits while another one still works can abort it.
         self.mesh.watchdog.close()
         self.mesh.barrier()

@@ -54,6 +54,38 @@ def test_it_stops_after_the_step_that_the_signal_meets(
     assert losses(parts) == losses(whole)
 
 
+def test_a_stopped_run_reports_its_last_steps_and_keeps_older_checkpoints(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No gradient or validation has shown yet that the last checkpoint is usable."""
+    request, take_step = StopRequest(), Run.train_step
+
+    def step(self: Run):
+        if self.step == 4:
+            request.note(signal.SIGTERM)
+        return take_step(self)
+
+    values = settings(steps=20, report={"every_steps": 10}, checkpoint={"save_every_steps": 2, "keep": 1})
+    config = configs.parse(values, RunConfig, "run.toml")
+    monkeypatch.setattr(Run, "train_step", step)
+    with pytest.raises(Stopped, match="after step 6"):
+        train(config, request=request)
+    assert max(losses(config.output)) == 6
+    assert sorted(path.name for path in (config.output / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+
+
+def test_a_run_that_saves_by_minutes_reports_what_it_has_summed(settings: Settings) -> None:
+    seconds = iter(range(0, 100_000, 45))
+    values = settings(
+        steps=4, report={"every_steps": 10}, checkpoint={"save_every_steps": 100, "save_every_minutes": 1}
+    )
+    config = configs.parse(values, RunConfig, "run.toml")
+    train(config, clock=lambda: float(next(seconds)))
+    saved = sorted(int(path.name.removeprefix("step-")) for path in (config.output / "checkpoints").iterdir())
+    assert len(saved) > 1
+    assert set(saved) <= losses(config.output).keys()
+
+
 def test_a_signal_before_the_first_step_saves_nothing(settings: Settings) -> None:
     request = StopRequest()
     request.note(signal.SIGTERM)
