@@ -6,7 +6,9 @@ a job asks for with ``--signal`` (SIGUSR1, SIGUSR2).
 
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 CONTINUE = os.EX_TEMPFAIL
@@ -47,6 +49,20 @@ def note_signals() -> StopRequest:
 def raise_signals() -> None:
     """Raise :class:`Stopped` wherever the main thread is, for commands whose finished parts are on disk already."""
     _handle(_raise)
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Restore the handlers that were set when the block ends: libraries install their own when they start."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        # Only the main thread can set handlers; in another one a library has set none.
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler not in (None, signal.SIG_DFL):
+                    signal.signal(number, handler)
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:

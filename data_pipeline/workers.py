@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from configs import Section
 from configs.errors import ConfigError, DatasetError, SesameError
+from configs.stopping import kept_handlers
 from data_pipeline.compiled import cache
 from data_pipeline.ledger import Ledger
 
@@ -72,10 +73,12 @@ class Workers:
         self.ledger = ledger
 
     def __enter__(self) -> Self:
-        if self.config.address:
-            self._join(self.config.address)
-        else:
-            self._start()
+        # Ray's own handler would end the process with code 15.
+        with kept_handlers():
+            if self.config.address:
+                self._join(self.config.address)
+            else:
+                self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
