@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.batch import Batch
-from pretrain.models import FAMILIES
-from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
-from pretrain.objectives import OBJECTIVES
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
+from sesame.pretrain.objectives import OBJECTIVES
 
 
 class Learner(nn.Module):
@@ -62,7 +62,7 @@ class Learner(nn.Module):
 
 
 def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary) -> Learner:
-    """Build the learner on the meta device: shapes without memory; ``pretrain.initialization`` sets the values."""
+    """Build the learner on the meta device: shapes without memory; ``sesame.pretrain.initialization`` sets the values."""
     with on_meta_device():
         backbone = FAMILIES[model.family].module(model, vocabulary)
         return Learner(backbone, objectives)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pretrain.huggingface.tensor_conversion import IDENTITY, TensorConversion
-from pretrain.huggingface.value_types import ValueType
-from pretrain.models.family import ModelConfig
+from sesame.pretrain.huggingface.tensor_conversion import IDENTITY, TensorConversion
+from sesame.pretrain.huggingface.value_types import ValueType
+from sesame.pretrain.models.family import ModelConfig
 
 
 class ParameterMapping(NamedTuple):
@@ -77,7 +77,7 @@ class Counterpart:
 
     model_type: str
     family: str
-    """Key of ``pretrain.models.FAMILIES``."""
+    """Key of ``sesame.pretrain.models.FAMILIES``."""
     base_prefix: str
     """Prefix of the backbone's tensor names in a class with a head; absent in the class ``base_class``."""
     components: Mapping[str, Component]
