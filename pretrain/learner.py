@@ -62,7 +62,7 @@ class Learner(nn.Module):
 
 
 def build(model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary) -> Learner:
-    """Build the learner on the meta device: shapes without memory; ``sesame.pretrain.initialization`` sets the values."""
+    """Build the learner on the meta device: shapes without memory; ``pretrain.initialization`` sets the values."""
     with on_meta_device():
         backbone = FAMILIES[model.family].module(model, vocabulary)
         return Learner(backbone, objectives)

@@ -77,7 +77,7 @@ class Counterpart:
 
     model_type: str
     family: str
-    """Key of ``sesame.pretrain.models.FAMILIES``."""
+    """Key of ``pretrain.models.FAMILIES``."""
     base_prefix: str
     """Prefix of the backbone's tensor names in a class with a head; absent in the class ``base_class``."""
     components: Mapping[str, Component]

@@ -1,1 +1,1 @@
-"""Layers for one process; ``sesame.pretrain.parallel`` replaces those that are split over processes."""
+"""Layers for one process; ``pretrain.parallel`` replaces those that are split over processes."""

@@ -1,6 +1,6 @@
 """Projection of hidden states to the vocabulary, often tied to the embedding, and cross-entropy.
 
-Both are modules, so that ``sesame.pretrain.parallel.tensor`` can replace them where the vocabulary is split over processes.
+Both are modules, so that ``pretrain.parallel.tensor`` can replace them where the vocabulary is split over processes.
 """
 
 from typing import Any, cast

@@ -30,7 +30,7 @@ class Vocabulary(NamedTuple):
 
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
-"""Rows of ``sesame.pretrain.layers.style.ACTIVATIONS``."""
+"""Rows of ``pretrain.layers.style.ACTIVATIONS``."""
 
 LARGEST_SIZE = 2**24
 MOST_LAYERS = 10_000
