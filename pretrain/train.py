@@ -21,6 +21,7 @@ from pretrain.checkpoints.record import CheckpointMetadata
 from pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
 from pretrain.checkpoints.retention import Retention
 from pretrain.checkpoints.save import DIVERGED, CheckpointWriter
+from pretrain.checkpoints.saver import Saver
 from pretrain.config import RunConfig
 from pretrain.data.batches import Batches, DataRank, check_lengths
 from pretrain.data.prefetch import Prefetcher
@@ -107,15 +108,21 @@ class Run:
             initialize(self.engine, self.shapes, config.seed, config.model, initial)
         record = checkpoint.record if checkpoint else None
         self.step = record.step if record else 0
-        self.last_saved = checkpoint.folder if checkpoint else None
 
         self.budget = TrainingBudget(config.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
         save_minutes = config.checkpoint.save_every_minutes if mesh.is_rank_zero else None
         self.agreement = StepAgreement(request or StopRequest(), save_minutes, mesh.ask_any, clock=clock)
-        self.writer = CheckpointWriter(
-            config.output, self.engine, moments, self.shapes, self.dataset.tokenizer_path, process
+        writer = CheckpointWriter(
+            config.output,
+            self.engine,
+            moments,
+            self.shapes,
+            self.dataset.tokenizer_path,
+            process._replace(gather=mesh.gather_for_saving),
+            config.checkpoint.background,
         )
-        self.retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
+        retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
+        self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
         self.metrics = MetricSums()
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         self.reporter = Reporter(
@@ -131,15 +138,17 @@ class Run:
             if ended := self.budget.is_used_up(self.step):
                 self.reporter.log("this run is finished; raise steps or stop.minutes to train on")
             self.agreement.ask()
-            stopped, _ = self.agreement.answer()
-            while not ended and not stopped:
-                self.agreement.ask()
+            answer = self.agreement.answer()
+            while not ended and not answer.stops:
+                self.agreement.ask(is_writing=self.saver.is_writing)
                 self.metrics.add(self.train_step())
                 self.check_gradients()
                 ended = self.budget.is_used_up(self.step)
                 self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
-                stopped, is_time_to_save = self.agreement.answer()
-                saves = stopped or is_time_to_save or self.is_due(save_every)
+                answer = self.agreement.answer()
+                if not answer.is_writing:
+                    self.saver.finish()
+                saves = answer.stops or answer.saves or self.is_due(save_every)
                 # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
                 if ended or saves or self.is_due(report.every_steps, report.validate_every_steps):
                     self.report()
@@ -149,11 +158,12 @@ class Run:
                     ended = ended or self.budget.is_used_up(self.step)
                 if ended or saves:
                     self.save()
+            self.saver.finish()
         finally:
             self.close()
         if ended:
             # The validation loss of the last step was finite.
-            self.retention.confirm()
+            self.saver.confirm()
         checkpoint = self.finish()
         if not ended:
             raise Stopped(self._stop_message(checkpoint))
@@ -172,6 +182,7 @@ class Run:
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
             flops += self.learner.flops(batch)
+        self.saver.before_update()
         norm = self.engine.step(learning_rate)
         self.step += 1
         self.mesh.watchdog.step = self.step
@@ -183,7 +194,7 @@ class Run:
         # DeepSpeed returns -1 for a norm that is not finite.
         self._require_finite({"gradient norm": norm if norm >= 0 else math.nan})
         # These gradients are those of the newest checkpoint's weights, or of later ones.
-        self.retention.confirm()
+        self.saver.confirm()
 
     def report(self) -> None:
         """Report the metrics since the last report."""
@@ -205,7 +216,7 @@ class Run:
         self.reporter.report_validation(self.step, losses)
 
     def save(self) -> None:
-        """Write a checkpoint; older ones are removed when training has continued from it."""
+        """Begin to write a checkpoint; older ones are removed when training has continued from it."""
         tokenizer, state = self.dataset.manifest.tokenizer, self.resume_state
         metadata = CheckpointMetadata(
             step=self.step,
@@ -220,13 +231,13 @@ class Run:
             config=dump(self.config),
             changes=state.changes,
         )
-        self.last_saved = self.writer.save(metadata)
-        self.retention.saved(self.last_saved)
+        self.saver.start(metadata)
         self.agreement.saved()
 
     def close(self) -> None:
-        """Stop background processes, close files and release the model."""
+        """Stop background work, close files and release the model."""
         self.prefetcher.close()
+        self.saver.close()
         self.reporter.close()
         self.engine.close()
 
@@ -235,7 +246,7 @@ class Run:
         # A process that exits while another one still works can abort it.
         self.mesh.watchdog.close()
         self.mesh.barrier()
-        return self.last_saved
+        return self.saver.last
 
     @property
     def learning_rate(self) -> float:
@@ -257,7 +268,7 @@ class Run:
         """Stop before unusable weights are saved; all processes have the same ``values``."""
         for name, value in values.items():
             if not math.isfinite(value):
-                renamed = self.retention.diverged()
+                renamed = self.saver.diverged()
                 raise TrainingError(f"step {self.step}: {name} is {value}; {DIVERGED}{renamed}")
 
     def _seed_dropout(self, number: int) -> None:
