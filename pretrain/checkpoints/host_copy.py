@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pretrain.checkpoints.stored import VALUES_PER_FILE
+from sesame.pretrain.checkpoints.stored import VALUES_PER_FILE
 
 
 class HostCopy:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from configs.errors import SesameError
-from pretrain.checkpoints.record import CheckpointMetadata
-from pretrain.checkpoints.retention import Retention
-from pretrain.checkpoints.save import CheckpointWriter
+from sesame.configs.errors import SesameError
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.retention import Retention
+from sesame.pretrain.checkpoints.save import CheckpointWriter
 
 
 class Saver:
@@ -69,7 +69,7 @@ class Saver:
         return self._retention.diverged()
 
     def close(self) -> None:
-        """Wait for the checkpoint under way, but not for its result: the run has failed for another reason, or ended."""
+        """Wait for the checkpoint under way, but raise none of its errors: the run has ended already."""
         self._writer.wait()
 
     @contextmanager

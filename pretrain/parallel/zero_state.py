@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.checkpoints.stored import TensorSlice
-from pretrain.initialization import Rows
-from pretrain.optimizers import OPTIMIZERS
-from pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
-from pretrain.parallel import placement
-from pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
-from pretrain.parallel.mesh import Mesh
-from pretrain.parallel.rows import Range, RowOwners, Turns, row_owners
+from sesame.pretrain.checkpoints.stored import TensorSlice
+from sesame.pretrain.initialization import Rows
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
+from sesame.pretrain.parallel import placement
+from sesame.pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.parallel.rows import Range, RowOwners, Turns, row_owners
 
 SLICE_ENTRIES = 2**26
 """Entries (256 MiB in fp32) of a parameter that are in one slice while its state is read or written."""
@@ -142,10 +142,8 @@ class ZeroState:
         """Return rows that are whole in this process, without a copy."""
         fragment, shape = self.fragments[name], placement.local_shape(self.parameters[name])
         assert fragment is not None
-        row_entries = shape[1:].numel()
-        entries = self._entries(fragment, key)[
-            first * row_entries - fragment.start : last * row_entries - fragment.start
-        ]
+        start, length = first * shape[1:].numel() - fragment.start, (last - first) * shape[1:].numel()
+        entries = self._entries(fragment, key).narrow(0, start, length)
         return entries.view(last - first, *shape[1:]).float()
 
     def _joined(self, name: str, key: str | None, first: int, last: int) -> Tensor:

@@ -13,18 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import configs
-from configs.errors import CheckpointError, TrainingError
-from pretrain.checkpoints import record
-from pretrain.checkpoints import save as saving
-from pretrain.checkpoints.load import SINGLE_PROCESS, latest, open_checkpoint
-from pretrain.checkpoints.record import CheckpointMetadata
-from pretrain.checkpoints.retention import Retention
-from pretrain.checkpoints.save import CheckpointWriter
-from pretrain.checkpoints.saver import Saver
-from pretrain.checkpoints.stored import TensorSlice
-from pretrain.config import RunConfig
-from pretrain.train import Run, train
+from sesame import configs
+from sesame.configs.errors import CheckpointError, TrainingError
+from sesame.pretrain.checkpoints import record
+from sesame.pretrain.checkpoints import save as saving
+from sesame.pretrain.checkpoints.load import SINGLE_PROCESS, latest, open_checkpoint
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.retention import Retention
+from sesame.pretrain.checkpoints.save import CheckpointWriter
+from sesame.pretrain.checkpoints.saver import Saver
+from sesame.pretrain.checkpoints.stored import TensorSlice
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.train import Run, train
 
 Settings = Callable[..., dict[str, Any]]
 SHAPES = {"a.weight": (4, 2), "b.bias": (3,)}
@@ -261,11 +261,11 @@ def _save_twice_and_kill(output: Path, tokenizer: Path, calls: int) -> None:
 
 PROGRAM = """
 import errno, json, sys, time
-import configs
-from configs.errors import SesameError
-from pretrain.checkpoints import save
-from pretrain.config import RunConfig
-from pretrain.train import train
+from sesame import configs
+from sesame.configs.errors import SesameError
+from sesame.pretrain.checkpoints import save
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.train import train
 
 write = save.save_file
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pretrain.parallel.rows import Range, Turns, row_owners
+from sesame.pretrain.parallel.rows import Range, Turns, row_owners
 
 
 def partition(draw: random.Random, entries: int, processes: int) -> list[Range]:
