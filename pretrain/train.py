@@ -201,7 +201,7 @@ class Run:
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
         self.metrics = MetricSums()
         self._require_finite(metrics.losses)
-        self.reporter.report_training(self.step, metrics)
+        self.reporter.report_training(self.step, metrics, self.saver.seconds)
 
     def validate(self) -> None:
         """Report mean losses over the first rows of the validation split; they do not depend on the layout."""

@@ -20,9 +20,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def _adamw(groups: Any, config: OptimizerConfig) -> torch.optim.Optimizer:
-    return uncompiled.AdamW(
-        groups, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True
-    )
+    return uncompiled.AdamW(groups, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True)
 
 
 def _lamb(groups: Any, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -36,4 +36,4 @@ def keep_compiler_unloaded() -> None:
     for name in EXCLUDED:
         function = inspect.unwrap(getattr(torch.optim.Optimizer, name))
         # Where torch's wrapper looks for the excluded function.
-        setattr(function, "__dynamo_disable", function)  # noqa: B010 (a class would mangle the name)
+        setattr(function, "__dynamo_disable", function)
