@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from sesame.configs.errors import CheckpointError
 from sesame.pretrain.checkpoints.stored import VALUES_PER_FILE
 
 
@@ -33,7 +34,11 @@ class HostCopy:
         self._number = self._used = 0
 
     def of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return copies of fp32 tensors; those of a GPU are there after :meth:`wait`."""
+        """Return copies of fp32 tensors; those of a GPU are there after :meth:`wait`.
+
+        Raises:
+            CheckpointError: the host has too little memory.
+        """
         return {name: self._copied(tensor) for name, tensor in tensors.items()}
 
     def hold_device(self) -> None:
@@ -49,7 +54,7 @@ class HostCopy:
 
     def _copied(self, tensor: Tensor) -> Tensor:
         if tensor.device.type != "cuda":
-            return tensor.clone(memory_format=torch.contiguous_format)
+            return self._allocated(tensor.numel(), pin_memory=False).view(tensor.shape).copy_(tensor)
         if self._stream is None:
             self._stream = torch.cuda.Stream(tensor.device)
         if self._pending >= VALUES_PER_FILE:
@@ -71,5 +76,14 @@ class HostCopy:
                 self._used += values
                 return buffer[self._used - values : self._used]
             self._number, self._used = self._number + 1, 0
-        self._buffers.append(torch.empty(max(values, self._buffer_values), dtype=torch.float32, pin_memory=True))
+        self._buffers.append(self._allocated(max(values, self._buffer_values), pin_memory=True))
         return self._space(values)
+
+    def _allocated(self, values: int, *, pin_memory: bool) -> Tensor:
+        try:
+            return torch.empty(values, dtype=torch.float32, pin_memory=pin_memory)
+        except (RuntimeError, MemoryError) as error:
+            raise CheckpointError(
+                f"this machine's memory is too small for a copy of the checkpoint ({str(error).splitlines()[0]}); "
+                "--set checkpoint.background=false saves without one"
+            ) from None

@@ -60,7 +60,8 @@ class Saver:
 
     def confirm(self) -> None:
         """Note that the newest checkpoint's weights gave a finite result, so that older ones can be removed."""
-        self._retention.confirm()
+        with self._timed():
+            self._retention.confirm()
 
     def diverged(self) -> str:
         """Rename the newest checkpoint if training has diverged since; return a message."""

@@ -193,6 +193,18 @@ def test_a_defect_in_the_thread_ends_the_run_at_the_next_step(
         _ = saver.is_writing
 
 
+def test_too_little_memory_for_the_copy_is_a_sentence(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    saver = saver_of(tmp_path, tokenizer, Owner())
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(CheckpointError, match=r"can't allocate memory.*checkpoint\.background=false"):
+        saver.start(metadata(1))
+
+
 CALLS = (
     (saving.shutil, "copyfile"),
     (saving, "save_file"),
