@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from sesame import configs
 from sesame.configs.shipped import finders
+from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import SINGLE_PROCESS
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter
@@ -35,6 +36,8 @@ class Window(NamedTuple):
     all: float
     blocked: float
     """For which training has waited for the checkpoint."""
+    processor: float
+    """Processor seconds of all threads."""
     written: float
     """From the beginning of the save until the checkpoint was known to be complete."""
 
@@ -43,7 +46,15 @@ def saver_of(run: Run, folder: Path, *, background: bool) -> Saver:
     """Return a saver for the state of ``run`` in a folder of its own."""
     moments = OPTIMIZERS[run.config.optimizer.name].moments
     tokenizer = run.dataset.tokenizer_path
-    writer = CheckpointWriter(folder, run.engine, moments, run.shapes, tokenizer, SINGLE_PROCESS, background)
+    writer = CheckpointWriter(
+        folder,
+        run.engine,
+        moments,
+        run.shapes,
+        tokenizer,
+        SINGLE_PROCESS,
+        HostCopy(run.mesh.device) if background else None,
+    )
     return Saver(writer, Retention(folder, 1, is_rank_zero=True), None)
 
 
@@ -51,6 +62,7 @@ def window(run: Run, saver: Saver, steps: int, *, saves: bool) -> Window:
     """Take ``steps`` steps as ``Run.run`` does."""
     run.saver, blocked_before = saver, saver.seconds
     start = saved = time.perf_counter()
+    processor = time.process_time()
     written = 0.0
     for number in range(steps):
         run.agreement.ask(is_writing=saver.is_writing)
@@ -65,7 +77,8 @@ def window(run: Run, saver: Saver, steps: int, *, saves: bool) -> Window:
             written = time.perf_counter() - saved
     end = time.perf_counter()
     saver.finish()
-    return Window(end - start, saver.seconds - blocked_before, written or time.perf_counter() - saved)
+    processor = time.process_time() - processor
+    return Window(end - start, saver.seconds - blocked_before, processor, written or time.perf_counter() - saved)
 
 
 def show(windows: Mapping[str, list[Window]], megabytes: float, steps: int) -> None:
@@ -74,17 +87,22 @@ def show(windows: Mapping[str, list[Window]], megabytes: float, steps: int) -> N
     step = statistics.median(each.all for each in none) / steps
     print(f"{megabytes:,.0f} MB in a checkpoint, {step * 1e3:,.1f} ms in a step, one save in {steps} steps")
     for kind, rows in windows.items():
-        ratios = [row.all / other.all - 1 for row, other in zip(rows, none, strict=True)]
         line = f"{kind:10s} {statistics.median(row.all for row in rows):8.3f} s a window"
         if kind != "none":
-            quarters = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
-            line += (
-                f", {statistics.median(ratios):+.2%} (quarters {quarters[0]:+.2%}, {quarters[2]:+.2%}), blocked "
-                f"{statistics.median(row.blocked for row in rows) * 1e3:,.1f} ms, first "
-                f"{rows[0].blocked * 1e3:,.1f} ms, complete after "
-                f"{statistics.median(row.written for row in rows):.2f} s"
-            )
+            wall = _ratios([row.all for row in rows], [row.all for row in none])
+            processor = _ratios([row.processor for row in rows], [row.processor for row in none])
+            line += f", {wall}; processor time {processor}; blocked "
+            line += f"{statistics.median(row.blocked for row in rows) * 1e3:,.1f} ms, first "
+            line += f"{rows[0].blocked * 1e3:,.1f} ms; complete after "
+            line += f"{statistics.median(row.written for row in rows):.2f} s"
         print(line, flush=True)
+
+
+def _ratios(values: list[float], others: list[float]) -> str:
+    """Return the median difference of the rounds and its quarters, as text."""
+    ratios = [value / other - 1 for value, other in zip(values, others, strict=True)]
+    quarters = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{statistics.median(ratios):+.2%} ({quarters[0]:+.2%} to {quarters[2]:+.2%})"
 
 
 def main() -> None:

@@ -59,7 +59,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--command", nargs="+", default=[f"{sys.executable} -m sesame"])
     options = parser.parse_args()
-    settings = [f"data.dataset={options.dataset}", f"steps={STEPS}", "report.every_steps=1"]
+    settings = [
+        f"data.dataset={options.dataset}",
+        f"steps={STEPS}",
+        "report.every_steps=1",
+        "report.validate_every_steps=1",
+    ]
     for processes in options.processes:
         times: dict[str, list[Times]] = {command: [] for command in options.command}
         for _ in range(options.rounds):

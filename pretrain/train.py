@@ -15,6 +15,7 @@ from sesame.configs.stopping import Stopped, StopRequest
 from sesame.configs.storage import locked_folder
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain import precision
+from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
 from sesame.pretrain.checkpoints.load import Checkpoint, Process
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
@@ -119,7 +120,7 @@ class Run:
             self.shapes,
             self.dataset.tokenizer_path,
             process._replace(gather=mesh.gather_for_saving),
-            config.checkpoint.background,
+            HostCopy(mesh.device) if config.checkpoint.background else None,
         )
         retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
         self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)

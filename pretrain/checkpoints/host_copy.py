@@ -1,36 +1,52 @@
 """A copy of tensors in host memory, which a GPU makes while it computes."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 
 import torch
 from torch import Tensor
 
 from sesame.configs.errors import CheckpointError
+from sesame.pretrain.checkpoints.background import call_in_thread
 from sesame.pretrain.checkpoints.stored import VALUES_PER_FILE
+
+BUFFER_VALUES = 2**26
+"""Values of a buffer: 256 MiB, the largest slice of a tensor. torch rounds page-locked memory up to a power of two."""
+
+EXTRA_VALUES = 2**22
+"""Values of a buffer (16 MiB) beyond those that were reserved, at least."""
 
 
 class HostCopy:
     """Copies tensors to host memory.
 
     Tensors of the CPU are cloned. Those of a GPU are copied by a stream of their own into page-locked buffers, which
-    take long to allocate and are used again by the next copy.
+    are used again by the next copy: a gigabyte takes a second to allocate and 0.03 s to fill.
     """
 
-    def __init__(self, values: int):
-        """
-        Args:
-            values: expected number of values of a copy; the size of the first buffer.
-        """
-        self._buffer_values = min(values, VALUES_PER_FILE)
+    def __init__(self, device: torch.device):
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._reserved: Future[list[Tensor]] | None = None
         self._buffers: list[Tensor] = []
         self._number = self._used = 0
         """Buffer that is being filled, and how many of its values are used."""
         self._pending = 0
         """Values that are being copied."""
-        self._stream: torch.cuda.Stream | None = None
+
+    def reserve(self, values: int) -> None:
+        """Begin to allocate buffers for so many values, in a thread."""
+        if self._stream is not None:
+            sizes = [min(BUFFER_VALUES, values - first) for first in range(0, values, BUFFER_VALUES)]
+            self._reserved = call_in_thread(lambda: [self._allocated(size) for size in sizes])
 
     def start(self) -> None:
-        """Use the buffers again."""
+        """Use the buffers again.
+
+        Raises:
+            CheckpointError: the host has too little memory.
+        """
+        if self._reserved is not None:
+            self._buffers, self._reserved = self._reserved.result(), None
         self._number = self._used = 0
 
     def of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -53,10 +69,8 @@ class HostCopy:
         self._pending = 0
 
     def _copied(self, tensor: Tensor) -> Tensor:
-        if tensor.device.type != "cuda":
-            return self._allocated(tensor.numel(), pin_memory=False).view(tensor.shape).copy_(tensor)
         if self._stream is None:
-            self._stream = torch.cuda.Stream(tensor.device)
+            return self._allocated(tensor.numel()).view(tensor.shape).copy_(tensor)
         if self._pending >= VALUES_PER_FILE:
             # A tensor that was joined from several processes is in the GPU's memory until it is copied.
             self.wait()
@@ -76,12 +90,13 @@ class HostCopy:
                 self._used += values
                 return buffer[self._used - values : self._used]
             self._number, self._used = self._number + 1, 0
-        self._buffers.append(self._allocated(max(values, self._buffer_values), pin_memory=True))
+        # What did not fit between the tensors before, and more than an equal share of this process.
+        self._buffers.append(self._allocated(max(values, EXTRA_VALUES)))
         return self._space(values)
 
-    def _allocated(self, values: int, *, pin_memory: bool) -> Tensor:
+    def _allocated(self, values: int) -> Tensor:
         try:
-            return torch.empty(values, dtype=torch.float32, pin_memory=pin_memory)
+            return torch.empty(values, dtype=torch.float32, pin_memory=self._stream is not None)
         except (RuntimeError, MemoryError) as error:
             raise CheckpointError(
                 f"this machine's memory is too small for a copy of the checkpoint ({str(error).splitlines()[0]}); "

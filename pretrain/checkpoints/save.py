@@ -63,7 +63,7 @@ class CheckpointWriter:
         shapes: Shapes,
         tokenizer: Path,
         process: Process,
-        background: bool = False,
+        copy: HostCopy | None = None,
     ):
         """
         Args:
@@ -72,14 +72,15 @@ class CheckpointWriter:
             shapes: whole shape of every parameter.
             tokenizer: file that is copied into each checkpoint.
             process: its ``gather`` is called by the thread that writes.
-            background: write in a thread, from a copy of the state.
+            copy: write in a thread, from this copy of the state; None: write in this one.
         """
         self.output, self.owner, self.moments, self.shapes = output, owner, moments, shapes
         self.tokenizer, self.process = tokenizer, process
         values = sum(math.prod(shape) for shape in shapes.values()) * (1 + len(moments))
         self.bytes_needed = 4 * values
-        self.background = background
-        self._copy = HostCopy(-(-values // process.world)) if background else None
+        self._copy = copy
+        if copy is not None:
+            copy.reserve(-(-values // process.world))
         self._under_way: Future[Path] | None = None
 
     def save(self, metadata: CheckpointMetadata) -> Path:
@@ -104,6 +105,11 @@ class CheckpointWriter:
             copies = [file._replace(tensors=self._copy.of(file.tensors)) for file in files]
             self._under_way = call_in_thread(lambda: self._write(folder, metadata, copies))
         return folder
+
+    @property
+    def is_in_background(self) -> bool:
+        """Whether :meth:`start` returns before the checkpoint is complete."""
+        return self._copy is not None
 
     @property
     def is_writing(self) -> bool:

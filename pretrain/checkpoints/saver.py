@@ -39,7 +39,7 @@ class Saver:
         self.finish()
         with self._timed():
             self._retention.started(self._writer.start(metadata))
-        if not self._writer.background:
+        if not self._writer.is_in_background:
             self.finish()
 
     def finish(self) -> None:

@@ -17,6 +17,7 @@ from sesame import configs
 from sesame.configs.errors import CheckpointError, TrainingError
 from sesame.pretrain.checkpoints import record
 from sesame.pretrain.checkpoints import save as saving
+from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import SINGLE_PROCESS, latest, open_checkpoint
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.retention import Retention
@@ -62,7 +63,9 @@ def metadata(step: int) -> CheckpointMetadata:
 
 
 def saver_of(output: Path, tokenizer: Path, owner: Owner, keep: int = 2) -> Saver:
-    writer = CheckpointWriter(output, owner, ("exp_avg",), SHAPES, tokenizer, SINGLE_PROCESS, background=True)
+    writer = CheckpointWriter(
+        output, owner, ("exp_avg",), SHAPES, tokenizer, SINGLE_PROCESS, HostCopy(torch.device("cpu"))
+    )
     return Saver(writer, Retention(output, keep, is_rank_zero=True), None)
 
 
