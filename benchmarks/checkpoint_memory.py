@@ -56,7 +56,12 @@ def measure(settings: dict[str, Any], steps: int) -> None:
     resident_set = resident("VmRSS")
     while run.step < steps:
         run.train_step()
-    measured(run.save, peaks)()
+
+    def save() -> None:
+        run.save()
+        run.saver.finish()
+
+    measured(save, peaks)()
     run.close()
     if mesh.is_rank_zero:
         largest = max(shape.numel() for shape in run.shapes.values()) * 4 / GIGABYTE

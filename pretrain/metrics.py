@@ -118,8 +118,12 @@ class Reporter:
             self.bar.tasks[0].total = max(step, round(min(self.steps, expected_steps)))
             self.bar.update(self.task, completed=step)
 
-    def report_training(self, step: int, metrics: TrainingMetrics) -> None:
-        """Report the metrics of the steps since the last report."""
+    def report_training(self, step: int, metrics: TrainingMetrics, saving_seconds: float) -> None:
+        """Report the metrics of the steps since the last report.
+
+        Args:
+            saving_seconds: for which training has waited for checkpoints since the start.
+        """
         now = time.perf_counter()
         seconds, self.last_report_time = now - self.last_report_time, now
         row = {
@@ -130,6 +134,7 @@ class Reporter:
             "tokens_per_second": round(metrics.tokens / seconds, 1),
             "teraflops": round(metrics.flops / seconds / 1e12, 4),
             "seconds": round(now - self.start_time, 3),
+            "saving_seconds": round(saving_seconds, 3),
         }
         self._write(row)
         losses = " ".join(f"{name} {loss:.3f}" for name, loss in metrics.losses.items())

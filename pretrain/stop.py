@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -79,8 +80,18 @@ class TrainingBudget:
         return self.seconds / (60 * self.minutes) if self.minutes is not None else 0.0
 
 
+class Answer(NamedTuple):
+    """What all processes do after a step."""
+
+    stops: bool
+    saves: bool
+    is_writing: bool
+    """Whether one of them still writes a checkpoint."""
+
+
 class StepAgreement:
-    """What all processes do after a step: stop because a signal has reached one of them, or save because it is time.
+    """What all processes do after a step: stop because a signal has reached one of them, save because it is time, or
+    go on from a checkpoint that all of them have written.
 
     They are asked while the step is computed, so that it costs no waiting; the answer is of the step's start.
     """
@@ -101,17 +112,17 @@ class StepAgreement:
         self.request = request
         self._seconds = 60 * save_every_minutes if save_every_minutes is not None else math.inf
         self._ask_any, self._clock = ask_any, clock
-        self._answer: Callable[[], list[bool]] = lambda: [False, False]
+        self._answer: Callable[[], list[bool]] = lambda: [False, False, False]
         self.saved()
 
-    def ask(self) -> None:
-        """Start to ask all processes."""
-        self._answer = self._ask_any([self.request.is_noted, self._clock() - self._last_saved >= self._seconds])
+    def ask(self, *, is_writing: bool = False) -> None:
+        """Start to ask all processes; ``is_writing`` is this one's."""
+        is_time = self._clock() - self._last_saved >= self._seconds
+        self._answer = self._ask_any([self.request.is_noted, is_time, is_writing])
 
-    def answer(self) -> tuple[bool, bool]:
-        """Return (whether to stop, whether to save); the same in every process."""
-        stop, save = self._answer()
-        return stop, save
+    def answer(self) -> Answer:
+        """Return the answer, which is the same in every process."""
+        return Answer(*self._answer())
 
     def saved(self) -> None:
         """Count the minutes from now on."""

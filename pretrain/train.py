@@ -15,12 +15,14 @@ from sesame.configs.stopping import Stopped, StopRequest
 from sesame.configs.storage import locked_folder
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain import precision
+from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
 from sesame.pretrain.checkpoints.load import Checkpoint, Process
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import DIVERGED, CheckpointWriter
+from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
 from sesame.pretrain.data.prefetch import Prefetcher
@@ -107,15 +109,21 @@ class Run:
             initialize(self.engine, self.shapes, config.seed, config.model, initial)
         record = checkpoint.record if checkpoint else None
         self.step = record.step if record else 0
-        self.last_saved = checkpoint.folder if checkpoint else None
 
         self.budget = TrainingBudget(config.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
         save_minutes = config.checkpoint.save_every_minutes if mesh.is_rank_zero else None
         self.agreement = StepAgreement(request or StopRequest(), save_minutes, mesh.ask_any, clock=clock)
-        self.writer = CheckpointWriter(
-            config.output, self.engine, moments, self.shapes, self.dataset.tokenizer_path, process
+        writer = CheckpointWriter(
+            config.output,
+            self.engine,
+            moments,
+            self.shapes,
+            self.dataset.tokenizer_path,
+            process._replace(gather=mesh.gather_for_saving),
+            HostCopy(mesh.device) if config.checkpoint.background else None,
         )
-        self.retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
+        retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
+        self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
         self.metrics = MetricSums()
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         self.reporter = Reporter(
@@ -131,15 +139,17 @@ class Run:
             if ended := self.budget.is_used_up(self.step):
                 self.reporter.log("this run is finished; raise steps or stop.minutes to train on")
             self.agreement.ask()
-            stopped, _ = self.agreement.answer()
-            while not ended and not stopped:
-                self.agreement.ask()
+            answer = self.agreement.answer()
+            while not ended and not answer.stops:
+                self.agreement.ask(is_writing=self.saver.is_writing)
                 self.metrics.add(self.train_step())
                 self.check_gradients()
                 ended = self.budget.is_used_up(self.step)
                 self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
-                stopped, is_time_to_save = self.agreement.answer()
-                saves = stopped or is_time_to_save or self.is_due(save_every)
+                answer = self.agreement.answer()
+                if not answer.is_writing:
+                    self.saver.finish()
+                saves = answer.stops or answer.saves or self.is_due(save_every)
                 # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
                 if ended or saves or self.is_due(report.every_steps, report.validate_every_steps):
                     self.report()
@@ -149,11 +159,12 @@ class Run:
                     ended = ended or self.budget.is_used_up(self.step)
                 if ended or saves:
                     self.save()
+            self.saver.finish()
         finally:
             self.close()
         if ended:
             # The validation loss of the last step was finite.
-            self.retention.confirm()
+            self.saver.confirm()
         checkpoint = self.finish()
         if not ended:
             raise Stopped(self._stop_message(checkpoint))
@@ -172,6 +183,7 @@ class Run:
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
             flops += self.learner.flops(batch)
+        self.saver.before_update()
         norm = self.engine.step(learning_rate)
         self.step += 1
         self.mesh.watchdog.step = self.step
@@ -183,14 +195,14 @@ class Run:
         # DeepSpeed returns -1 for a norm that is not finite.
         self._require_finite({"gradient norm": norm if norm >= 0 else math.nan})
         # These gradients are those of the newest checkpoint's weights, or of later ones.
-        self.retention.confirm()
+        self.saver.confirm()
 
     def report(self) -> None:
         """Report the metrics since the last report."""
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
         self.metrics = MetricSums()
         self._require_finite(metrics.losses)
-        self.reporter.report_training(self.step, metrics)
+        self.reporter.report_training(self.step, metrics, self.saver.seconds)
 
     def validate(self) -> None:
         """Report mean losses over the first rows of the validation split; they do not depend on the layout."""
@@ -205,7 +217,7 @@ class Run:
         self.reporter.report_validation(self.step, losses)
 
     def save(self) -> None:
-        """Write a checkpoint; older ones are removed when training has continued from it."""
+        """Begin to write a checkpoint; older ones are removed when training has continued from it."""
         tokenizer, state = self.dataset.manifest.tokenizer, self.resume_state
         metadata = CheckpointMetadata(
             step=self.step,
@@ -220,13 +232,13 @@ class Run:
             config=dump(self.config),
             changes=state.changes,
         )
-        self.last_saved = self.writer.save(metadata)
-        self.retention.saved(self.last_saved)
+        self.saver.start(metadata)
         self.agreement.saved()
 
     def close(self) -> None:
-        """Stop background processes, close files and release the model."""
+        """Stop background work, close files and release the model."""
         self.prefetcher.close()
+        self.saver.close()
         self.reporter.close()
         self.engine.close()
 
@@ -235,7 +247,7 @@ class Run:
         # A process that exits while another one still works can abort it.
         self.mesh.watchdog.close()
         self.mesh.barrier()
-        return self.last_saved
+        return self.saver.last
 
     @property
     def learning_rate(self) -> float:
@@ -257,7 +269,7 @@ class Run:
         """Stop before unusable weights are saved; all processes have the same ``values``."""
         for name, value in values.items():
             if not math.isfinite(value):
-                renamed = self.retention.diverged()
+                renamed = self.saver.diverged()
                 raise TrainingError(f"step {self.step}: {name} is {value}; {DIVERGED}{renamed}")
 
     def _seed_dropout(self, number: int) -> None:

@@ -15,6 +15,9 @@ class CheckpointConfig(Section):
     """Minutes after the last checkpoint at which another one is saved, beside those of ``save_every_steps``."""
     keep: Free[int] = Field(default=2, gt=0)
     """Newest checkpoints that are kept."""
+    background: Free[bool] = True
+    """Write checkpoints while training goes on, from a copy in host memory: 12 bytes per parameter with AdamW, divided
+    between the processes. If False, training waits until each is on the disk and no copy is made."""
 
 
 class ResumeConfig(Section):

@@ -17,7 +17,7 @@ WRITTEN = re.compile(r"\w+-\d{5}(-\d{3,})?\.safetensors|tokenizer\.model|checkpo
 
 
 class Retention:
-    """Removes the older checkpoints of a running run once training has continued from the newest.
+    """Removes the older checkpoints of a running run once the newest is complete and training has continued from it.
 
     The last step before a checkpoint can make its weights unusable, which shows in the gradients of the next step.
     """
@@ -29,19 +29,25 @@ class Retention:
         """
         self.output, self.keep, self.is_rank_zero = output, keep, is_rank_zero
         self._unconfirmed: Path | None = None
+        self._unpruned: Path | None = None
         self._diverged_name: Path | None = None
 
-    def saved(self, path: Path) -> None:
-        """Note the newest checkpoint, which is not confirmed yet."""
-        self._unconfirmed = path
+    def started(self, path: Path) -> None:
+        """Note that the newest checkpoint's state is copied; it is neither complete nor confirmed yet."""
+        # Nothing is removed until it is complete: files of a save under way look like those of an interrupted one.
+        self._unconfirmed, self._unpruned, self._diverged_name = path, None, None
+
+    def completed(self, path: Path) -> None:
+        """Note that the newest checkpoint is complete, and remove older ones if it is confirmed already."""
+        self._unpruned = path
         # Chosen here, because later the first process may have renamed it before another one looks.
         self._diverged_name = _free_name(path, "diverged")
+        self._prune()
 
     def confirm(self) -> None:
-        """Note that the newest checkpoint's weights gave finite gradients, and remove older checkpoints."""
-        if self.is_rank_zero and self._unconfirmed is not None:
-            prune(self.output, self.keep, self._unconfirmed)
+        """Note that the newest checkpoint's weights gave finite gradients; remove older ones if it is complete."""
         self._unconfirmed = None
+        self._prune()
 
     def diverged(self) -> str:
         """Rename the newest checkpoint if it is not confirmed, so that no run resumes from it; return a message."""
@@ -50,6 +56,11 @@ class Retention:
         if self.is_rank_zero:
             self._unconfirmed.rename(self._diverged_name)
         return f"; the checkpoint that it diverged from is now {self._diverged_name}"
+
+    def _prune(self) -> None:
+        if self.is_rank_zero and self._unpruned is not None and self._unconfirmed is None:
+            prune(self.output, self.keep, self._unpruned)
+            self._unpruned = None
 
 
 def folder(output: Path, step: int) -> Path:

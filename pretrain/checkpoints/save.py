@@ -1,11 +1,16 @@
-"""Write checkpoints: only a complete one gets the name of a checkpoint, and an error of one process stops all."""
+"""Write checkpoints: only a complete one gets the name of a checkpoint, and an error of one process stops all.
+
+A save copies the state to host memory. A thread of each process then writes, hashes and syncs the files while training
+goes on; the threads agree through a process group of their own.
+"""
 
 import contextlib
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +21,8 @@ from sesame.configs import storage
 from sesame.configs.errors import CheckpointError, SesameError, TrainingError
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints import retention
+from sesame.pretrain.checkpoints.background import call, call_in_thread
+from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import Process
 from sesame.pretrain.checkpoints.record import TOKENIZER_FILE, CheckpointMetadata
 from sesame.pretrain.checkpoints.stored import Shapes, TensorSlice, split_into_files
@@ -36,8 +43,17 @@ class StateOwner(Protocol):
     def set_steps(self, steps: int) -> None: ...
 
 
+class TensorFile(NamedTuple):
+    """Content of a file that one process writes."""
+
+    name: str
+    key: str | None
+    """Of a moment; None for weights."""
+    tensors: dict[str, Tensor]
+
+
 class CheckpointWriter:
-    """Writes the checkpoints of one run; every process of the run has one."""
+    """Writes the checkpoints of one run, one at a time; every process of the run has one."""
 
     def __init__(
         self,
@@ -47,6 +63,7 @@ class CheckpointWriter:
         shapes: Shapes,
         tokenizer: Path,
         process: Process,
+        copy: HostCopy | None = None,
     ):
         """
         Args:
@@ -54,26 +71,95 @@ class CheckpointWriter:
             moments: keys of the optimizer's moments.
             shapes: whole shape of every parameter.
             tokenizer: file that is copied into each checkpoint.
+            process: its ``gather`` is called by the thread that writes.
+            copy: write in a thread, from this copy of the state; None: write in this one.
         """
         self.output, self.owner, self.moments, self.shapes = output, owner, moments, shapes
         self.tokenizer, self.process = tokenizer, process
-        self.bytes_needed = sum(math.prod(shape) for shape in shapes.values()) * 4 * (1 + len(moments))
+        values = sum(math.prod(shape) for shape in shapes.values()) * (1 + len(moments))
+        self.bytes_needed = 4 * values
+        self._copy = copy
+        if copy is not None:
+            copy.reserve(-(-values // process.world))
+        self._under_way: Future[Path] | None = None
 
     def save(self, metadata: CheckpointMetadata) -> Path:
-        """Write a checkpoint and return its folder; a collective.
+        """Write a checkpoint and return its folder; a collective. See :meth:`finish`."""
+        self.start(metadata)
+        folder = self.finish()
+        assert folder is not None
+        return folder
+
+    def start(self, metadata: CheckpointMetadata) -> Path:
+        """Copy the state and begin to write it; a collective. Call :meth:`finish` before, and before the next one.
+
+        Returns:
+            The folder of the checkpoint, which exists when ``finish`` has returned it.
+        """
+        folder = retention.folder(self.output, metadata.step)
+        files = self._files()
+        if self._copy is None:
+            self._under_way = call(lambda: self._write(folder, metadata, files))
+        else:
+            self._copy.start()
+            copies = [file._replace(tensors=self._copy.of(file.tensors)) for file in files]
+            self._under_way = call_in_thread(lambda: self._write(folder, metadata, copies))
+        return folder
+
+    @property
+    def is_in_background(self) -> bool:
+        """Whether :meth:`start` returns before the checkpoint is complete."""
+        return self._copy is not None
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether :meth:`finish` would wait.
+
+        Raises:
+            Exception: this process failed by a defect, for which the others would wait.
+        """
+        if self._under_way is None or not self._under_way.done():
+            return self._under_way is not None
+        error = self._under_way.exception()
+        if error is not None and not isinstance(error, SesameError):
+            raise error
+        return False
+
+    def finish(self) -> Path | None:
+        """Wait until the checkpoint that was begun is complete and return its folder; None if none was begun.
 
         Raises:
             CheckpointError: it cannot be written; its files are removed, and older checkpoints are unchanged.
             TrainingError: a value is not finite.
         """
-        final = retention.folder(self.output, metadata.step)
+        under_way, self._under_way = self._under_way, None
+        return under_way.result() if under_way is not None else None
+
+    def wait(self) -> None:
+        """Wait until nothing is written any more, whether or not it has failed."""
+        if self._under_way is not None:
+            self._under_way.exception()
+
+    def wait_for_copy(self) -> None:
+        """Let the device wait for the copy of the state; call it before the state changes."""
+        if self._copy is not None:
+            self._copy.hold_device()
+
+    def _files(self) -> Iterator[TensorFile]:
+        """Yield what this process writes; a collective."""
+        for key in (None, *self.moments):
+            for number, tensors in enumerate(split_into_files(self.owner.state(key), self.shapes)):
+                yield TensorFile(f"{key or 'weights'}-{self.process.rank:05d}-{number:03d}.safetensors", key, tensors)
+
+    def _write(self, final: Path, metadata: CheckpointMetadata, files: Iterable[TensorFile]) -> Path:
+        """Write a checkpoint and return its folder; a collective."""
         partial = final.with_name(final.name + retention.PARTIAL)
         is_rank_zero = self.process.rank == 0
         self._raise_on_all(self._create(partial) if is_rank_zero else None, partial)
-        files, error = self._write_tensors(partial)
+        digests, error = self._write_tensors(partial, files)
         self._raise_on_all(self._write_error(partial, error) if error else None, partial)
-        files = {name: digest for part in self.process.gather(files) for name, digest in part.items()}
-        self._raise_on_all(self._publish(partial, final, metadata, files) if is_rank_zero else None, partial)
+        all_digests = {name: digest for part in self.process.gather(digests) for name, digest in part.items()}
+        self._raise_on_all(self._publish(partial, final, metadata, all_digests) if is_rank_zero else None, partial)
         return final
 
     def _create(self, partial: Path) -> SesameError | None:
@@ -89,23 +175,26 @@ class CheckpointWriter:
             return self._write_error(partial, error)
         return None
 
-    def _write_tensors(self, partial: Path) -> tuple[dict[str, str], Exception | None]:
-        """Write this process's share of all tensors; return SHA-256 by file name, and the first error.
+    def _write_tensors(self, partial: Path, files: Iterable[TensorFile]) -> tuple[dict[str, str], Exception | None]:
+        """Write this process's files; return SHA-256 by file name, and the first error.
 
         After an error nothing more is written, but all of the state is still read: reading it is a collective.
         """
         digests: dict[str, str] = {}
         first_error: Exception | None = None
-        for key in (None, *self.moments):
-            for number, tensors in enumerate(split_into_files(self.owner.state(key), self.shapes)):
-                file = partial / f"{key or 'weights'}-{self.process.rank:05d}-{number:03d}.safetensors"
-                try:
-                    if first_error is None:
-                        _require_finite(tensors, key)
-                        save_file(tensors, file)
-                        digests[file.name] = _sync_and_digest(file)
-                except (OSError, SafetensorError, TrainingError) as error:
-                    first_error = error
+        if self._copy is not None:
+            self._copy.wait()
+        for name, key, tensors in files:
+            try:
+                if first_error is None:
+                    in_memory = {each: rows.cpu().contiguous() for each, rows in tensors.items()}
+                    _require_finite(in_memory, key)
+                    save_file(in_memory, partial / name)
+                    digests[name] = _sync_and_digest(partial / name)
+            except (OSError, SafetensorError, TrainingError) as error:
+                first_error = error
+            # Memory of a copy is free as soon as it is written.
+            tensors.clear()
         return digests, first_error
 
     def _publish(
@@ -156,7 +245,8 @@ def write_weights(folder: Path, weights: dict[str, Tensor], tokenizer: bytes, me
 
 def _require_finite(tensors: Mapping[str, Tensor], key: str | None) -> None:
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        # Several times as fast as torch.isfinite of every value.
+        if not torch.stack(torch.aminmax(tensor)).isfinite().all():
             raise TrainingError(f"{key or 'weights'} of {name} are not finite; {DIVERGED}")
 
 

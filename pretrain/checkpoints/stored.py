@@ -1,7 +1,7 @@
 """The tensors in the files of a checkpoint: by name, and in slices where no process should have a whole tensor.
 
-``NAME[8:16]`` are rows 8 to 15 of a tensor that is large, or whose experts are on several processes. When writing and
-when reading, a process has only some rows of such a tensor in memory.
+``NAME[8:16]`` are rows 8 to 15 of a tensor that is large, or whose rows are on several processes. When writing and when
+reading, a process has only some rows of such a tensor in memory.
 """
 
 import re
@@ -18,7 +18,7 @@ from sesame.configs.errors import CheckpointError
 from sesame.pretrain.initialization import Rows
 
 VALUES_PER_FILE = 2**28
-"""Values (1 GiB in fp32) after which a process starts its next file; so much is in memory until it is written."""
+"""Values (1 GiB in fp32) after which a process starts its next file."""
 
 Shapes = Mapping[str, Sequence[int]]
 """Whole shape of every tensor, by name."""
@@ -31,27 +31,21 @@ class TensorSlice(NamedTuple):
     first: int
     """Index of the first row in the whole tensor."""
     rows: Tensor
-    """fp32."""
-    replica: int
-    """Index of this process among the processes that have these rows."""
-    replicas: int
+    """fp32, on any device; may be a view of what training changes."""
 
 
 def split_into_files(slices: Iterable[TensorSlice], shapes: Shapes) -> Iterator[dict[str, Tensor]]:
-    """Yield the tensors that this process writes, one file at a time; replicas of a slice take turns."""
+    """Yield the tensors that this process writes, one file at a time."""
     tensors: dict[str, Tensor] = {}
-    values = 0.0
-    for number, part in enumerate(slices):
-        if number % part.replicas == part.replica:
-            is_whole = len(part.rows) == shapes[part.name][0]
-            key = part.name if is_whole else f"{part.name}[{part.first}:{part.first + len(part.rows)}]"
-            tensors[key] = part.rows.cpu().contiguous()
-        # The mean over the replicas, so that all processes write at the same time: a process that writes alone makes
-        # all others wait for its next slice.
-        values += part.rows.numel() / part.replicas
+    values = 0
+    for part in slices:
+        is_whole = len(part.rows) == shapes[part.name][0]
+        key = part.name if is_whole else f"{part.name}[{part.first}:{part.first + len(part.rows)}]"
+        tensors[key] = part.rows
+        values += part.rows.numel()
         if values >= VALUES_PER_FILE:
             yield tensors
-            tensors, values = {}, 0.0
+            tensors, values = {}, 0
     if tensors:
         yield tensors
 

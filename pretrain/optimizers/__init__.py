@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sesame.pretrain.optimizers import adafactor, adagrad, lamb
+from sesame.pretrain.optimizers import adafactor, adagrad, lamb, uncompiled
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.state import StateSpec
 
@@ -20,9 +20,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def _adamw(groups: Any, config: OptimizerConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        groups, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True
-    )
+    return uncompiled.AdamW(groups, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True)
 
 
 def _lamb(groups: Any, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -38,7 +36,7 @@ def _adagrad(groups: Any, config: OptimizerConfig) -> torch.optim.Optimizer:
 
 
 def _sgd(groups: Any, config: OptimizerConfig) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, config.learning_rate, momentum=config.betas[0], weight_decay=config.weight_decay)
+    return uncompiled.SGD(groups, config.learning_rate, momentum=config.betas[0], weight_decay=config.weight_decay)
 
 
 class OptimizerKind(NamedTuple):

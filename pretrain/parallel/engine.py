@@ -17,6 +17,7 @@ from sesame.pretrain.learner import Learner
 from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
+from sesame.pretrain.optimizers.uncompiled import keep_compiler_unloaded
 from sesame.pretrain.parallel import deepspeed_api, placement
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
@@ -40,6 +41,7 @@ class Engine:
         groups = split_expert_groups(parameter_groups(learner, optimizer.weight_decay), mesh)
         if self.stage == 3:
             _keep_recurrent_layers_whole(learner)
+        keep_compiler_unloaded()
         with deepspeed_api.quick_startup():
             initialized: Any = deepspeed.initialize(
                 model=learner,

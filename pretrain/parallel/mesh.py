@@ -58,6 +58,8 @@ class Mesh:
         self._create_expert_groups()
         # Signals are agreed on beside the computation, which NCCL's collectives would wait for.
         self.host_group: Any = torch.distributed.new_group(backend="gloo") if self.device.type == "cuda" else None
+        # The threads that write checkpoints agree beside all of that.
+        self.saving_group: Any = torch.distributed.new_group(backend="gloo") if self.world > 1 else None
         self.watchdog = Watchdog(self.rank, self.world, timeout.total_seconds())
 
     def _create_expert_groups(self) -> None:
@@ -129,6 +131,14 @@ class Mesh:
         torch.distributed.all_gather_object(values, value)
         return values
 
+    def gather_for_saving(self, value: Any) -> list[Any]:
+        """``gather_objects`` for one thread of each process that does nothing else."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(values, value, group=self.saving_group)
+        return values
+
     def close(self) -> None:
         """Destroy every process group of this layout but the default one, which another run in this process can use.
 
@@ -136,7 +146,8 @@ class Mesh:
         the run has failed: other processes must have finished their collectives.
         """
         self.watchdog.close()
-        self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = self.host_group = None
+        self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = None
+        self.host_group = self.saving_group = None
         groups.mpu = None
         if self.tensor > 1:
             from megatron.core import parallel_state

@@ -55,6 +55,17 @@ def replicas(parameter: nn.Parameter, mesh: Mesh) -> tuple[int, int]:
     return (mesh.data_rank, mesh.data) if split_dimension(parameter) == 0 else (mesh.rank, mesh.world)
 
 
+def tensor_replicas(parameter: nn.Parameter, mesh: Mesh) -> tuple[int, int]:
+    """Return (this process's rank, how many) among the tensor-parallel processes with the same rows of ``parameter``,
+    or parts of them."""
+    return (0, 1) if split_dimension(parameter) == 0 else (mesh.tensor_rank, mesh.tensor)
+
+
+def kind(parameter: nn.Parameter) -> tuple[bool, bool]:
+    """Return what determines the processes that have the same rows."""
+    return is_expert_parallel(parameter), split_dimension(parameter) == 0
+
+
 def local_rows(parameter: nn.Parameter, whole: Rows, mesh: Mesh) -> Rows:
     """Return a function that gives rows of this process's part from rows of the ``whole``."""
     dimension, offset = split_dimension(parameter), first_row(parameter, mesh)
@@ -69,7 +80,7 @@ def local_rows(parameter: nn.Parameter, whole: Rows, mesh: Mesh) -> Rows:
 def whole_rows(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
     """Join rows that are split within a row over the tensor-parallel group; a collective of that group."""
     dimension = split_dimension(parameter)
-    return _all_gather(local, dimension, mesh.tensor_group, mesh.tensor) if dimension else local
+    return all_gather(local, dimension, mesh.tensor_group, mesh.tensor) if dimension else local
 
 
 def gather(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
@@ -80,11 +91,12 @@ def gather(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
     """
     rows = whole_rows(parameter, local, mesh)
     if is_expert_parallel(parameter):
-        return _all_gather(rows, 0, mesh.expert_group, mesh.expert)
-    return _all_gather(rows, 0, mesh.tensor_group, mesh.tensor) if split_dimension(parameter) == 0 else rows
+        return all_gather(rows, 0, mesh.expert_group, mesh.expert)
+    return all_gather(rows, 0, mesh.tensor_group, mesh.tensor) if split_dimension(parameter) == 0 else rows
 
 
-def _all_gather(part: Tensor, dimension: int, group: Any, processes: int) -> Tensor:
+def all_gather(part: Tensor, dimension: int, group: Any, processes: int) -> Tensor:
+    """Join the parts of the processes of a group along ``dimension``; a collective."""
     parts = [torch.empty_like(part) for _ in range(processes)]
     torch.distributed.all_gather(parts, part.contiguous(), group=group)
     return torch.cat(parts, dim=dimension)

@@ -3,7 +3,7 @@
 They are read and written as rows of whole tensors, so that a checkpoint does not depend on the layout that wrote it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
 from sesame.pretrain.parallel import placement
 from sesame.pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
 from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.parallel.rows import Range, RowOwners, Turns, row_owners
 
 SLICE_ENTRIES = 2**26
-"""Entries (256 MiB in fp32) of a parameter that are in memory at once while its state is read or written."""
+"""Entries (256 MiB in fp32) of a parameter that are in one slice while its state is read or written."""
 
 
 class ZeroState:
@@ -44,25 +45,28 @@ class ZeroState:
         self.optimizer: torch.optim.Optimizer = getattr(wrapper, "optimizer", wrapper)
         zero = ZeroOptimizer(wrapper, uses_bf16_class, mesh.data_rank)
         self.fragments = {name: FRAGMENTS[stage](zero, parameter) for name, parameter in parameters.items()}
+        self.owners = self._row_owners()
 
     def read(self, key: str | None) -> Iterator[TensorSlice]:
-        """Yield the fp32 master weights (``key`` None) or a moment, some rows at a time; a collective."""
+        """Yield what this process writes of the fp32 master weights (``key`` None) or a moment; a collective.
+
+        The rows that this process updates are views of the optimizer's own tensors. Sent between processes are only
+        rows that ZeRO cuts, and rows that tensor parallelism splits.
+        """
+        turns = Turns()
         for name, parameter in self.parameters.items():
-            expert_parallel = placement.is_expert_parallel(parameter)
-            group = self.mesh.expert_data_group if expert_parallel else self.mesh.data_group
-            shape, fragment = placement.local_shape(parameter), self.fragments[name]
+            owners, slice_rows = self.owners[name], self._slice_rows(parameter)
             first_row = placement.first_row(parameter, self.mesh)
-            replicas = placement.replicas(parameter, self.mesh)
-            slice_rows = self._slice_rows(parameter)
-            for first in range(0, shape[0], slice_rows):
-                count = min(slice_rows, shape[0] - first)
-                local = torch.zeros(count, *shape[1:], dtype=torch.float32, device=self.mesh.device)
-                if fragment is not None:
-                    start = first * shape[1:].numel()
-                    copy_overlap(local.view(-1), start, self._entries(fragment, key), fragment.start)
-                if self.stage > 0:
-                    torch.distributed.all_reduce(local, group=group)
-                yield TensorSlice(name, first_row + first, placement.whole_rows(parameter, local, self.mesh), *replicas)
+            copies = placement.replicas(parameter, self.mesh)
+            # What ZeRO partitions is the same in tensor-parallel processes only.
+            own_copies = placement.tensor_replicas(parameter, self.mesh) if self.stage else copies
+            kinds = ((False, [owners.own], own_copies), (True, owners.cut, copies))
+            for is_cut, ranges, (copy, number_of_copies) in kinds:
+                for first, last in _slices(ranges, slice_rows):
+                    local = self._joined(name, key, first, last) if is_cut else self._own(name, key, first, last)
+                    rows = placement.whole_rows(parameter, local, self.mesh)
+                    if turns.is_turn((is_cut, *placement.kind(parameter)), copy, number_of_copies, rows.numel()):
+                        yield TensorSlice(name, first_row + first, rows)
 
     def write(self, key: str | None, name: str, whole: Rows) -> None:
         """Set the master weight (``key`` None) or a moment of parameter ``name``; no collective.
@@ -116,6 +120,44 @@ class ZeroState:
         by_owner = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in segments.items()}
         optimizer.set_segments(by_owner, entries, complete)
 
+    def _row_owners(self) -> dict[str, RowOwners]:
+        """Return which rows of each parameter are whole in this process, and which are cut; a collective."""
+        shapes = {name: placement.local_shape(parameter) for name, parameter in self.parameters.items()}
+        own = [(each.start, each.start + each.length) if each else (0, 0) for each in self.fragments.values()]
+        by_rank: list[list[Range]] = [own]
+        if self.stage > 0:
+            # [data-parallel process, parameter, (first, last)].
+            ranges = torch.tensor([own], device=self.mesh.device)
+            by_rank = placement.all_gather(ranges, 0, self.mesh.data_group, self.mesh.data).tolist()
+        owners = {}
+        for number, (name, parameter) in enumerate(self.parameters.items()):
+            peers = by_rank
+            if self.stage > 0 and placement.is_expert_parallel(parameter):
+                peers = by_rank[self.mesh.expert_rank :: self.mesh.expert]
+            shape = shapes[name]
+            owners[name] = row_owners(own[number], [each[number] for each in peers], shape[0], shape[1:].numel())
+        return owners
+
+    def _own(self, name: str, key: str | None, first: int, last: int) -> Tensor:
+        """Return rows that are whole in this process, without a copy."""
+        fragment, shape = self.fragments[name], placement.local_shape(self.parameters[name])
+        assert fragment is not None
+        start, length = first * shape[1:].numel() - fragment.start, (last - first) * shape[1:].numel()
+        entries = self._entries(fragment, key).narrow(0, start, length)
+        return entries.view(last - first, *shape[1:]).float()
+
+    def _joined(self, name: str, key: str | None, first: int, last: int) -> Tensor:
+        """Return rows of which several processes have a part; a collective."""
+        parameter, fragment = self.parameters[name], self.fragments[name]
+        shape = placement.local_shape(parameter)
+        rows = torch.zeros(last - first, *shape[1:], dtype=torch.float32, device=self.mesh.device)
+        if fragment is not None:
+            copy_overlap(rows.view(-1), first * shape[1:].numel(), self._entries(fragment, key), fragment.start)
+        expert_parallel = placement.is_expert_parallel(parameter)
+        group = self.mesh.expert_data_group if expert_parallel else self.mesh.data_group
+        torch.distributed.all_reduce(rows, group=group)
+        return rows
+
     def _entries(self, fragment: Fragment, key: str | None) -> Tensor:
         flat = fragment.owner.data if key is None else self.optimizer.state[fragment.owner][key]
         return flat.view(-1).narrow(0, fragment.offset, fragment.length)
@@ -130,3 +172,10 @@ class ZeroState:
     def _slice_rows(self, parameter: nn.Parameter) -> int:
         """Return how many whole rows are handled at once."""
         return max(1, SLICE_ENTRIES // placement.full_shape(parameter, self.mesh)[1:].numel())
+
+
+def _slices(ranges: Iterable[Range], slice_rows: int) -> Iterator[Range]:
+    """Yield ranges of rows again, in parts of at most ``slice_rows``."""
+    for first, last in ranges:
+        for start in range(first, last, slice_rows):
+            yield start, min(start + slice_rows, last)

@@ -93,6 +93,31 @@ def test_a_trainer_imports_no_compiler_and_no_plotting_before_its_first_step(tmp
     assert sorted(with_muon & compiler) == []
 
 
+STEP = """
+import sys
+import torch
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.optimizers.uncompiled import keep_compiler_unloaded
+
+keep_compiler_unloaded()
+for name, kind in OPTIMIZERS.items():
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = kind.create([{"params": [weight], "weight_decay": 0.0}], OptimizerConfig(name=name, learning_rate=0.1))
+    if name in ("adamw", "sgd", "adafactor", "adagrad"):
+        weight.square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert not torch.equal(weight, torch.ones(2, 2)), name
+print(*sys.modules, sep="\\n", file=open(sys.argv[1], "w"))
+"""
+
+
+def test_optimizers_load_no_compiler(tmp_path: Path) -> None:
+    modules = imported_modules(tmp_path, code=STEP)
+    assert "sesame.pretrain.optimizers" in modules and "torch._dynamo" not in modules
+
+
 @pytest.mark.parametrize(
     "module", ["sesame.evaluation.evaluate", "sesame.pretrain.huggingface.to_hf", "sesame.pretrain.huggingface.from_hf"]
 )

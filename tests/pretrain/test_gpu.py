@@ -1,6 +1,7 @@
 """Tests on a CUDA device: its kernels, every family, and runs in bf16 over NCCL."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from sesame import configs
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain.batch import Batch
+from sesame.pretrain.checkpoints import save
+from sesame.pretrain.checkpoints.load import open_checkpoint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank
 from sesame.pretrain.data.packing import layout
@@ -19,7 +22,8 @@ from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.layers.attention import AttentionPattern, grouped_attention, varlen_attention
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
-from sesame.pretrain.train import train
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.train import Run, train
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 pytestmark = [
@@ -92,3 +96,38 @@ def test_a_run_on_cuda_learns_and_resumes(stage: int, settings: Callable[..., di
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train"]["masked_lm"] for row in rows if "train" in row]
     assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize("stage", [0, 1, 3])
+def test_a_checkpoint_has_the_values_of_its_step_on_cuda(
+    stage: int, settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy to the host is made while the next step computes, and twice into the same memory."""
+    values = settings(
+        model={"width": 1024, "feed_forward_width": 4096, "layers": 4},
+        optimizer={"name": "adamw", "learning_rate": 1e-2},
+        parallel={"precision": "fp32" if stage == 0 else "bf16", "zero_stage": stage},
+        steps=100,
+    )
+    config = configs.parse(values, RunConfig, "run.toml")
+    run = Run(config, Mesh(config.parallel))
+    write = save.save_file
+    monkeypatch.setattr(save, "save_file", lambda tensors, path: (time.sleep(0.2), write(tensors, path)))
+    for _ in range(2):
+        run.train_step()
+        expected = {
+            key or "weights": {part.name: part.rows.cpu().clone() for part in run.engine.state(key)}
+            for key in (None, "exp_avg", "exp_avg_sq")
+        }
+        run.save()
+        for _ in range(2):
+            run.train_step()
+        run.saver.finish()
+        assert run.saver.last is not None
+        checkpoint = open_checkpoint(run.saver.last)
+        for kind, tensors in expected.items():
+            stored = checkpoint.tensors(kind)
+            for name, tensor in tensors.items():
+                assert torch.equal(stored.whole(name), tensor), f"{kind} of {name}"
+    run.close()
+    run.mesh.close()

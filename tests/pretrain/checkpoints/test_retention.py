@@ -30,7 +30,7 @@ class Owner:
     def state(self, key: str | None) -> Any:
         for name, shape in SHAPES.items():
             self.slices_read += 1
-            yield TensorSlice(name, 0, torch.full(shape, self.value), 0, 1)
+            yield TensorSlice(name, 0, torch.full(shape, self.value))
 
     def set_state(self, key: str | None, name: str, whole: Any) -> None: ...
     def set_steps(self, steps: int) -> None: ...

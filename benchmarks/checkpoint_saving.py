@@ -1,0 +1,137 @@
+"""What checkpoints cost a training run: in the background, in the foreground, and none, in turn.
+
+    python benchmarks/checkpoint_saving.py --dataset runs/demo/dataset
+    python benchmarks/checkpoint_saving.py --dataset runs/demo/dataset --config configs/pretrain/bert_base.toml \
+        --set model.positions=128 --set data.global_batch=8 --steps 5
+
+Takes windows of ``--steps`` optimizer steps, in each of which one checkpoint or none is saved after the first step, and
+compares the medians of their times. Also says how long a save keeps training from going on. On two cores of a larger
+machine: ``taskset -c 0,1``.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from sesame import configs
+from sesame.configs.shipped import finders
+from sesame.pretrain.checkpoints.host_copy import HostCopy
+from sesame.pretrain.checkpoints.load import SINGLE_PROCESS
+from sesame.pretrain.checkpoints.retention import Retention
+from sesame.pretrain.checkpoints.save import CheckpointWriter
+from sesame.pretrain.checkpoints.saver import Saver
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.train import Run
+
+
+class Window(NamedTuple):
+    """Seconds of some steps."""
+
+    all: float
+    blocked: float
+    """For which training has waited for the checkpoint."""
+    processor: float
+    """Processor seconds of all threads."""
+    written: float
+    """From the beginning of the save until the checkpoint was known to be complete."""
+
+
+def saver_of(run: Run, folder: Path, *, background: bool) -> Saver:
+    """Return a saver for the state of ``run`` in a folder of its own."""
+    moments = OPTIMIZERS[run.config.optimizer.name].moments
+    tokenizer = run.dataset.tokenizer_path
+    writer = CheckpointWriter(
+        folder,
+        run.engine,
+        moments,
+        run.shapes,
+        tokenizer,
+        SINGLE_PROCESS,
+        HostCopy(run.mesh.device) if background else None,
+    )
+    return Saver(writer, Retention(folder, 1, is_rank_zero=True), None)
+
+
+def window(run: Run, saver: Saver, steps: int, *, saves: bool) -> Window:
+    """Take ``steps`` steps as ``Run.run`` does."""
+    run.saver, blocked_before = saver, saver.seconds
+    start = saved = time.perf_counter()
+    processor = time.process_time()
+    written = 0.0
+    for number in range(steps):
+        run.agreement.ask(is_writing=saver.is_writing)
+        run.metrics.add(run.train_step())
+        run.check_gradients()
+        if not run.agreement.answer().is_writing:
+            saver.finish()
+        if saves and number == 0:
+            saved = time.perf_counter()
+            run.save()
+        if saves and not written and not saver.is_writing:
+            written = time.perf_counter() - saved
+    end = time.perf_counter()
+    saver.finish()
+    processor = time.process_time() - processor
+    return Window(end - start, saver.seconds - blocked_before, processor, written or time.perf_counter() - saved)
+
+
+def show(windows: Mapping[str, list[Window]], megabytes: float, steps: int) -> None:
+    """Print medians, and each kind's time over that of no saving in the same round."""
+    none = windows["none"]
+    step = statistics.median(each.all for each in none) / steps
+    print(f"{megabytes:,.0f} MB in a checkpoint, {step * 1e3:,.1f} ms in a step, one save in {steps} steps")
+    for kind, rows in windows.items():
+        line = f"{kind:10s} {statistics.median(row.all for row in rows):8.3f} s a window"
+        if kind != "none":
+            wall = _ratios([row.all for row in rows], [row.all for row in none])
+            processor = _ratios([row.processor for row in rows], [row.processor for row in none])
+            line += f", {wall}; processor time {processor}; blocked "
+            line += f"{statistics.median(row.blocked for row in rows) * 1e3:,.1f} ms, first "
+            line += f"{rows[0].blocked * 1e3:,.1f} ms; complete after "
+            line += f"{statistics.median(row.written for row in rows):.2f} s"
+        print(line, flush=True)
+
+
+def _ratios(values: list[float], others: list[float]) -> str:
+    """Return the median difference of the rounds and its quarters, as text."""
+    ratios = [value / other - 1 for value, other in zip(values, others, strict=True)]
+    quarters = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{statistics.median(ratios):+.2%} ({quarters[0]:+.2%} to {quarters[2]:+.2%})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--config", type=finders["pretrain"], default="demo")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sesame-", dir=".") as folder:
+        overrides = [f"output={folder}/run", f"data.dataset={options.dataset}", "steps=1000000", *options.overrides]
+        config = configs.load(options.config, RunConfig, overrides)
+        run = Run(config, Mesh(config.parallel))
+        savers = {
+            "none": saver_of(run, Path(folder) / "none", background=False),
+            "background": saver_of(run, Path(folder) / "background", background=True),
+            "foreground": saver_of(run, Path(folder) / "foreground", background=False),
+        }
+        window(run, savers["none"], 5, saves=False)
+        windows: dict[str, list[Window]] = {kind: [] for kind in savers}
+        for _ in range(options.rounds):
+            for kind, saver in savers.items():
+                windows[kind].append(window(run, saver, options.steps, saves=kind != "none"))
+        moments = len(OPTIMIZERS[config.optimizer.name].moments)
+        megabytes = sum(shape.numel() for shape in run.shapes.values()) * 4 * (1 + moments) / 1e6
+        show(windows, megabytes, options.steps)
+        run.close()
+
+
+if __name__ == "__main__":
+    main()
