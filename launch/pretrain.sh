@@ -32,4 +32,6 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from launch.pretraining import main  # noqa: E402
 
-main()
+# A loader process imports this file again.
+if __name__ == "__main__":
+    main()

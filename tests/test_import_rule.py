@@ -45,7 +45,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "results progress summary",
         "evaluate report",
     ),
-    "launch": ("overrides processes", "place submit", "pretraining demo", "__main__"),
+    "launch": ("overrides processes library_warnings", "place submit", "pretraining demo", "__main__"),
 }
 """Folders and files of a room from the lowest floor to the highest. Each may import its own floor and those below."""
 
