@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from configs.log_lines import timed
-from evaluation.results import Result
+from sesame.configs.log_lines import timed
+from sesame.evaluation.results import Result
 
 
 class Progress:

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from configs import Section
-from configs.kinds import Free
-from configs.log_lines import timed
-from configs.storage import atomic_file
-from pretrain.objectives import OBJECTIVES
+from sesame.configs import Section
+from sesame.configs.kinds import Free
+from sesame.configs.log_lines import timed
+from sesame.configs.storage import atomic_file
+from sesame.pretrain.objectives import OBJECTIVES
 
 
 class ReportConfig(Section):
@@ -145,7 +145,7 @@ class Reporter:
         text = ", ".join(f"{name} {loss:.3f}{self._comparison(name, loss)}" for name, loss in losses.items())
         self.log(f"step {step}: validation {text}")
         # Imported here because matplotlib takes half a second to load, and only the first process draws.
-        from pretrain.curve import draw
+        from sesame.pretrain.curve import draw
 
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
         self.last_report_time = time.perf_counter()

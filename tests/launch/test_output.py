@@ -47,7 +47,7 @@ SHAPES = (
     TIME + rf"step 2: validation {LOSSES} \([\d.]+ nats above the unigram baseline of [\d.]+\), sentence_pairs .*",
     r"checkpoint: run/checkpoints/step-00000002",
 )
-LAUNCH = ("-m", "launch", "pretrain", "run.toml", "--processes", "2")
+LAUNCH = ("-m", "sesame", "pretrain", "run.toml", "--processes", "2")
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617")
 SCRIPT = (str(ROOT / "launch" / "pretrain.sh"), "--config", "run.toml")
 LAYOUTS = {
