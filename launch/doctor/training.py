@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def run_config(shape: Shape, dataset: Path, output: Path, processes: int) -> dic
 def measure(context: Context) -> dict[str, Any]:
     """Train, and return the losses, the speed and the digest of the weights; a collective."""
     from sesame import configs
-    from sesame.launch.doctor import synthetic
+    from sesame.data_pipeline.dataset import synthetic
     from sesame.pretrain.config import RunConfig
     from sesame.pretrain.train import Run
 
@@ -96,23 +97,23 @@ def _train(run: Any, context: Context) -> dict[str, Any]:
     limit, steps = (QUICK_SECONDS, QUICK_STEPS) if context.quick else (SECONDS, STEPS)
     losses: list[float] = []
     norms: list[float] = []
-    begin = timed = time.perf_counter()
+    times: list[float] = []
     tokens = flops = 0.0
-    while len(losses) < steps and mesh.from_rank_zero(time.perf_counter() - begin) < limit:
+    end = begin = time.perf_counter()
+    while len(losses) < steps and mesh.from_rank_zero(end - begin) < limit:
         step = run.train_step()
         losses.append(float(step.losses["masked_lm"]))
         norms.append(step.gradient_norm)
-        if len(losses) == WARM_UP:
-            timed = time.perf_counter()
-        elif len(losses) > WARM_UP:
-            tokens, flops = tokens + step.tokens, flops + step.flops
-    seconds = time.perf_counter() - timed
+        tokens, flops = tokens + step.tokens, flops + step.flops
+        start, end = end, time.perf_counter()
+        times.append(end - start)
     totals = torch.tensor([*losses, tokens, flops], dtype=torch.float64, device=mesh.device)
     *sums, all_tokens, all_flops = mesh.sum_over_data(totals).tolist()
-    is_finite = all(math.isfinite(value) for value in (*sums, *norms)) and min(norms) >= 0
+    # Other work on the machine makes some steps longer.
+    seconds = len(times) * median(times[WARM_UP:] or times)
     return {
         "losses": [value / context.world if math.isfinite(value) else None for value in sums],
-        "is_finite": is_finite,
+        "is_finite": all(math.isfinite(value) for value in (*sums, *norms)) and min(norms) >= 0,
         "tokens_per_second": all_tokens / seconds,
         "flops_per_second": all_flops / seconds,
     }

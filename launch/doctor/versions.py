@@ -44,7 +44,9 @@ def _of_torch() -> dict[str, str | None]:
 
     versions = {"CUDA": torch.version.cuda or torch.version.hip}
     if torch.cuda.is_available():
-        versions["NCCL"] = ".".join(map(str, torch.cuda.nccl.version()))
+        from torch.cuda import nccl
+
+        versions["NCCL"] = ".".join(map(str, nccl.version()))
     return versions
 
 

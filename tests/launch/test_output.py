@@ -64,8 +64,9 @@ def pretrain(folder: Path, dataset: Path, words: tuple[str, ...], changes: tuple
     keep |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     keep.pop("PYTHONWARNINGS", None)
     command = [sys.executable, *words, *(word for change in changes for word in ("--set", change))]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(command, cwd=folder, env=keep, text=True, check=False, **pipes)
+    done = subprocess.run(
+        command, cwd=folder, env=keep, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout.splitlines()
 

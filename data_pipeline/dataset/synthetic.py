@@ -1,4 +1,4 @@
-"""A dataset of random tokens for the training self-test, in the format of ``sesame prepare``.
+"""A dataset of random tokens in the format of ``sesame prepare``, for the training self-test of ``sesame doctor``.
 
 Its tokens follow Zipf's law, as words do, so that a model learns their frequencies within some steps.
 """
