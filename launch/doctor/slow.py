@@ -25,8 +25,8 @@ def slower(speeds: Mapping[str, float], verb: str, unit: str, scale: float) -> l
     return [
         Finding(
             Level.SLOW,
-            f"{name} {verb} at {speed / scale:,.1f} {unit}, {1 - speed / middle:.0%} below the median of "
-            f"{middle / scale:,.1f}",
+            f"{name} {verb} at {speed / scale:,.2f} {unit}, {1 - speed / middle:.0%} below the median of "
+            f"{middle / scale:,.2f}",
             change,
         )
         for name, speed in speeds.items()

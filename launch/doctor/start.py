@@ -2,9 +2,11 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -46,6 +48,9 @@ def start(folder: Path, output: Path | None, processes: int | None, *, quick: bo
     raise_signals()
     ignore_library_warnings()
     with ExitStack() as closing:
+        temporary = closing.enter_context(TemporaryDirectory(prefix="sesame-doctor-"))
+        # Of the libraries as well, which leave caches there.
+        os.environ["TMPDIR"] = tempfile.tempdir = temporary
         return _examine(open_context(folder, quick=quick, closing=closing), output)
 
 

@@ -76,7 +76,7 @@ def measure(context: Context) -> dict[str, Any]:
     mesh = context.mesh
     shape = SHAPES[mesh.device.type]
     # Each process has a folder of its own: the machines may share none.
-    folder = Path(context.closing.enter_context(TemporaryDirectory(prefix="sesame-doctor-")))
+    folder = Path(context.closing.enter_context(TemporaryDirectory()))
     dataset = folder / "dataset"
     dataset.mkdir()
     synthetic.write(dataset, shape.vocabulary, shape.positions)

@@ -172,7 +172,7 @@ def test_the_slow_ones_are_named() -> None:
     assert not slower({"a": 1.0}, "writes", "MB/s", 1.0)
     assert not slower({"a": 100.0, "b": 90.0, "c": 85.0}, "writes", "MB/s", 1.0)
     found = slower({"a": 100.0, "b": 50.0, "c": 102.0, "d": 101.0}, "writes", "MB/s", 1.0)
-    assert [each.what for each in found] == ["b writes at 50.0 MB/s, 50% below the median of 101.0"]
+    assert [each.what for each in found] == ["b writes at 50.00 MB/s, 50% below the median of 101.00"]
     assert len(slower({"a": 100.0, "b": 50.0}, "writes", "MB/s", 1.0)) == 1
 
 
