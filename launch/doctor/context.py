@@ -46,7 +46,8 @@ class Context:
     closing: ExitStack
     """What is undone when the command ends, however it ends."""
     instruments: Instruments
-    host: str = field(default_factory=socket.gethostname)
+    host: str = field(default_factory=lambda: os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+    """The name that the scheduler knows this machine by."""
     mesh: Any = None
     """The ``Mesh`` of all processes, once they are connected."""
 

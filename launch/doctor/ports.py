@@ -16,7 +16,7 @@ TORCHRUN = 29500
 def measure(context: Context) -> dict[str, Any]:
     """The ports of this list that something listens on, and the addresses of the host's name."""
     in_use = [port for port in ports(context) if not is_free(port)] if context.local_rank == 0 else []
-    return {"checked": ports(context), "in_use": in_use, "addresses": addresses(context.host)}
+    return {"checked": ports(context), "in_use": in_use, "addresses": addresses(socket.gethostname())}
 
 
 def ports(context: Context, variables: Mapping[str, str] = os.environ) -> list[int]:
@@ -57,9 +57,9 @@ def judge(answers: Sequence[Answer]) -> Verdict:
         found_at = answer.value["addresses"]
         if len(hosts) > 1 and all(address.startswith(("127.", "::1")) for address in found_at):
             where = f"leads to {found_at[0]}" if found_at else "does not resolve"
-            what = f"the name {answer.host} {where} on that machine: other machines cannot connect to it"
+            what = f"the host name of {answer.host} {where} there: other machines cannot connect to it"
             found.append(
-                Finding(Level.BAD, what, "set GLOO_SOCKET_IFNAME to the network's interface, or mend /etc/hosts")
+                Finding(Level.SLOW, what, "set GLOO_SOCKET_IFNAME to the network's interface, or mend /etc/hosts")
             )
     checked, name = answers[0].value["checked"], answers[0].host
     where = ", ".join(answers[0].value["addresses"]) or "no address"
