@@ -13,6 +13,7 @@ class Level(Enum):
     GOOD = "good"
     SLOW = "could be better"
     BAD = "must change"
+    LEFT_OUT = "left out"
 
 
 class Finding(NamedTuple):
@@ -43,9 +44,12 @@ class Verdict(NamedTuple):
     text: str
     """What was measured, on one line."""
     findings: Sequence[Finding] = ()
+    is_left_out: bool = False
 
     @property
     def level(self) -> Level:
+        if self.is_left_out:
+            return Level.LEFT_OUT
         levels = [each.level for each in self.findings]
         return next((level for level in (Level.BAD, Level.SLOW) if level in levels), Level.GOOD)
 

@@ -10,6 +10,7 @@ from sesame.launch.doctor.check import Answer, Check, Finding, Level, Verdict
 from sesame.launch.doctor.context import Context, Instruments, place
 from sesame.launch.doctor.peers import Peers
 
+INSTALL = "install what is missing; see versions"
 NEXT_SECONDS = 900.0
 """Longest time that a process waits for the first one to go on; it may wait for a silent one."""
 
@@ -39,7 +40,7 @@ def examine(
         missing = [name for name in check.needs if name not in complete]
         if not _agree(context, check, is_possible=not missing):
             if context.rank == 0:
-                show(check, Verdict(f"left out: needs {', '.join(missing)}"))
+                show(check, Verdict(f"needs {', '.join(missing)}", is_left_out=True))
             continue
         answers, failures = _ask(context, check)
         if context.rank:
@@ -67,6 +68,7 @@ def _ask(context: Context, check: Check) -> tuple[list[Answer], list[Finding]]:
         mine["value"] = check.measure(context)
     except Exception as error:  # What fails here is a finding, and the next check runs.
         mine["failure"] = _reason(error)
+        mine["change"] = INSTALL if isinstance(error, ImportError) else check.change
     gathered = context.peers.gather(check.name, mine, check.seconds)
     answers = [Answer(rank, each["host"], each["value"]) for rank, each in sorted(gathered.items()) if "value" in each]
     return answers, _failures(gathered, context, check)
@@ -74,7 +76,7 @@ def _ask(context: Context, check: Check) -> tuple[list[Answer], list[Finding]]:
 
 def _failures(gathered: Mapping[int, Mapping[str, Any]], context: Context, check: Check) -> list[Finding]:
     found = [
-        Finding(Level.BAD, f"process {rank} ({each['host']}): {each['failure']}", check.change)
+        Finding(Level.BAD, f"process {rank} ({each['host']}): {each['failure']}", each["change"])
         for rank, each in sorted(gathered.items())
         if "failure" in each
     ]

@@ -38,7 +38,8 @@ def measure_connection(context: Context) -> dict[str, Any]:
 
 def judge_connection(answers: Sequence[Answer]) -> Verdict:
     slowest = max(answer.value["seconds"] for answer in answers)
-    return Verdict(f"{len(answers)} processes by {answers[0].value['backend']} in {slowest:.1f} s")
+    processes = "one process" if len(answers) == 1 else f"{len(answers)} processes"
+    return Verdict(f"{processes} by {answers[0].value['backend']} in {slowest:.1f} s")
 
 
 def measure_reduction(context: Context) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from sesame.configs.log_lines import timed
 from sesame.launch.doctor.check import Check, Finding, Level, Verdict
 
-STYLES = {Level.GOOD: "green", Level.SLOW: "yellow", Level.BAD: "bold red"}
+STYLES = {Level.GOOD: "green", Level.SLOW: "yellow", Level.BAD: "bold red", Level.LEFT_OUT: "dim"}
 
 
 class Report:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sesame.launch.doctor.check import Answer, Finding, Level, Verdict, by_host
 from sesame.launch.doctor.context import Context
+from sesame.launch.place import gpus
 
 LOADERS = 64 * 2**20
 """Bytes of the batches that the loader processes of one trainer have ready: four steps of a few MB each."""
@@ -23,14 +24,8 @@ def measure(context: Context) -> dict[str, Any]:
         "path": str(context.instruments.shared_memory),
         "size": status.f_blocks * status.f_frsize,
         "free": status.f_bavail * status.f_frsize,
-        "training": context.local_world * (LOADERS + NCCL * _has_gpus()),
+        "training": context.local_world * (LOADERS + NCCL * (gpus() > 0)),
     }
-
-
-def _has_gpus() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def judge(answers: Sequence[Answer]) -> Verdict:

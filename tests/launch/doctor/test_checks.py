@@ -275,6 +275,21 @@ def test_a_check_that_needs_a_failed_one_is_left_out(context: Context) -> None:
         Check("second", lambda context: 1, lambda answers: Verdict("two"), "", needs=("first",)),
         Check("third", lambda context: 1, lambda answers: Verdict("three"), ""),
     )
-    shown: list[tuple[str, str]] = []
-    examine(context, rows, lambda check, verdict: shown.append((check.name, verdict.text)))
-    assert shown == [("first", "failed"), ("second", "left out: needs first"), ("third", "three")]
+    shown: list[tuple[str, str, str]] = []
+    examine(context, rows, lambda check, verdict: shown.append((check.name, verdict.text, verdict.level.value)))
+    assert shown == [
+        ("first", "failed", "must change"),
+        ("second", "needs first", "left out"),
+        ("third", "three", "good"),
+    ]
+
+
+def test_a_check_that_misses_a_package_says_so(context: Context) -> None:
+    def measure(context: Context) -> None:
+        import no_such_package  # pyright: ignore[reportMissingImports]  # noqa: F401
+
+    found: list[Finding] = []
+    rows = (Check("devices", measure, lambda answers: Verdict(""), "run nvidia-smi"),)
+    examine(context, rows, lambda check, verdict: found.extend(verdict.findings))
+    assert [each.change for each in found] == ["install what is missing; see versions"]
+    assert "No module named 'no_such_package'" in found[0].what
