@@ -34,4 +34,6 @@ def requirements(image: str, extras: list[str], project: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*requirements(sys.argv[1], sys.argv[2:], tomllib.loads(Path("pyproject.toml").read_text())["project"]), sep="\n")
+    print(
+        *requirements(sys.argv[1], sys.argv[2:], tomllib.loads(Path("pyproject.toml").read_text())["project"]), sep="\n"
+    )
