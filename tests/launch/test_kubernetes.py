@@ -111,12 +111,11 @@ def test_every_machine_of_a_training_knows_its_place() -> None:
 @pytest.mark.parametrize("name", ["pretrain", "evaluate"])
 def test_a_preempted_pod_continues_and_a_wrong_input_fails_at_once(name: str) -> None:
     (rules,) = (policy["rules"] for policy in find_all(resource(name), "podFailurePolicy"))
-    actions = {
-        code: rule["action"] for rule in rules if "onExitCodes" in rule for code in rule["onExitCodes"]["values"]
-    }
+    exits = [(rule["action"], rule["onExitCodes"]) for rule in rules if "onExitCodes" in rule]
+    actions = {code: action for action, codes in exits for code in codes["values"]}
     assert actions == {2: "FailJob", CONTINUE: "Ignore"}
     (pod,) = pods(name)
-    assert {each["onExitCodes"]["containerName"] for each in rules[:2]} == {pod["containers"][0]["name"]}
+    assert {codes["containerName"] for _, codes in exits} == {pod["containers"][0]["name"]}
     assert pod["restartPolicy"] == "Never", "a pod failure policy needs it"
 
 
