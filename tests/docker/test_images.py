@@ -1,8 +1,9 @@
 """The images, built and run: any user, a read-only root file system, no network, nothing compiled, signals answered.
 
-These need an engine and a base image with Python's 3.11 or newer that it holds:
+These need an engine, and either a base image with Python 3.11 or newer, or the images themselves under a tag:
 
-    SESAME_BASE_IMAGE=debian:bookworm SESAME_ENGINE=podman pytest -m slow tests/docker/test_images.py
+    SESAME_BASE_IMAGE=python:3.12-slim-bookworm pytest -m slow tests/docker/test_images.py
+    SESAME_ENGINE=podman SESAME_IMAGE_TAG=latest pytest -m slow tests/docker/test_images.py
 
 ``SESAME_BUILD_OPTIONS`` and ``SESAME_RUN_OPTIONS`` are further options of the engine's ``build`` and ``run``, such as
 ``--secret id=pip,src=pip.conf`` for an index of one's own.
@@ -25,15 +26,18 @@ from tests.docker.dockerfiles import REPOSITORY
 
 pytestmark = pytest.mark.slow
 BASE = os.environ.get("SESAME_BASE_IMAGE")
+TAG = os.environ.get("SESAME_IMAGE_TAG")
 ENGINE = shlex.split(os.environ.get("SESAME_ENGINE", "docker"))
 SMALL = ("--set", "source.limit_megabytes=1", "--set", "tokenizer.vocabulary_size=800", "--set", "workers.count=2")
 
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, str]:
-    """Image -> its tag, built from the Dockerfiles."""
-    if not BASE or not shutil.which(ENGINE[0]):
-        pytest.skip("SESAME_BASE_IMAGE names no base image, or there is no engine to build with")
+    """Image -> its name, built from the Dockerfiles or given."""
+    if not (BASE or TAG) or not shutil.which(ENGINE[0]):
+        pytest.skip("neither SESAME_BASE_IMAGE nor SESAME_IMAGE_TAG is set, or the engine is not there")
+    if TAG:
+        return {image: f"sesame-{image}:{TAG}" for image in ("data", "train")}
     options = shlex.split(os.environ.get("SESAME_BUILD_OPTIONS", ""))
     tags = {image: f"sesame-{image}:test" for image in ("data", "train")}
     for image, tag in tags.items():
