@@ -77,12 +77,31 @@ ADVICE = {
 """errno -> what the user can do."""
 WITHOUT_PATH = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """Errors of writing whose exceptions have no file name."""
+TRAINING_PACKAGES = ("torch", "deepspeed", "megatron", "safetensors", "sklearn", "tensorboard")
+"""Import names of what only training and evaluation need; an installation for preparing data has none of them."""
+USER_ERRORS = (SesameError, OSError, ModuleNotFoundError)
+"""Exceptions for which :func:`message_of` may have a sentence."""
 
 
 def message_of(error: Exception) -> str | None:
     """Return the sentence for the user about ``error``, None if it is a defect of the program."""
-    known = path_error(error) if isinstance(error, OSError) else error
+    known = error
+    if isinstance(error, OSError):
+        known = path_error(error)
+    elif isinstance(error, ModuleNotFoundError):
+        known = package_error(error)
     return str(known) if isinstance(known, SesameError) else None
+
+
+def package_error(error: ModuleNotFoundError) -> SesameError | None:
+    """Return ``error`` as a SesameError if a package for training is not installed, None otherwise."""
+    package = (error.name or "").partition(".")[0]
+    if package not in TRAINING_PACKAGES:
+        return None
+    return SesameError(
+        f"this command needs {package}, which is not installed here; use the image for training, or an installation "
+        "with all requirements"
+    )
 
 
 def path_error(error: OSError) -> SesameError | None:

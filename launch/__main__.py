@@ -1,5 +1,6 @@
 """The command ``sesame``: one subcommand for each stage from raw text to a GLUE score, and tools around them."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sesame import configs
-from sesame.configs.errors import SesameError, message_of
+from sesame.configs.errors import USER_ERRORS, message_of
 from sesame.configs.shipped import descriptions, find, finders
 from sesame.configs.stopping import CONTINUE, Stopped, raise_signals
 from sesame.launch.overrides import output_folder, with_folders
@@ -339,9 +340,12 @@ def demo(
 
 def main() -> None:
     """Entry point: an error of the user is one sentence and exit code 2, anything else a traceback."""
+    if os.getpid() == 1:
+        # The first process of a container gets no signal that it has no handler for.
+        raise_signals()
     try:
         app()
-    except (SesameError, OSError) as error:
+    except USER_ERRORS as error:
         if (message := message_of(error)) is None:
             raise
         print(f"sesame: {message}", file=sys.stderr)

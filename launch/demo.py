@@ -4,6 +4,7 @@ Each stage is a ``sesame`` command, which is printed before it runs. A stage ski
 folder contains.
 """
 
+import importlib.util
 import json
 import os
 import shlex
@@ -62,7 +63,13 @@ def stages(folder: Path, glue: Path | None) -> list[Stage]:
 
 
 def run_demo(folder: Path, glue: Path | None = None, console: Console | None = None) -> int:
-    """Run all stages and print their results; returns the exit code of the first stage that failed, or 0."""
+    """Run all stages and print their results; returns the exit code of the first stage that failed, or 0.
+
+    Raises:
+        ModuleNotFoundError: torch is not installed; known before the first stage has run.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise ModuleNotFoundError(name="torch")
     console = console or Console()
     seconds: dict[str, float] = {}
     commands = stages(folder, glue)

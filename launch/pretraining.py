@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sesame import configs
-from sesame.configs.errors import SesameError, message_of
+from sesame.configs.errors import USER_ERRORS, message_of
 from sesame.configs.shipped import finders
 from sesame.configs.stopping import CONTINUE, Stopped, note_signals
 from sesame.launch.library_warnings import ignore_library_warnings
@@ -80,7 +80,7 @@ def main() -> None:
         sys.exit(
             start(arguments.config, with_folders(arguments.overrides, output=arguments.output), arguments.processes)
         )
-    except (SesameError, OSError) as error:
+    except USER_ERRORS as error:
         if (message := message_of(error)) is None:
             raise
         print(f"sesame: {message}", file=sys.stderr)

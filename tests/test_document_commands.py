@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 
 from sesame import configs
 from sesame.data_pipeline.config import CorpusConfig
@@ -35,7 +36,8 @@ NOT_HERE: dict[str, str] = {
     "srun ": "needs Slurm; tests/launch/doctor/test_slurm.py",
     "sesame submit": "needs Slurm; tests/launch/test_slurm.py",
     "NNODES=": "needs several machines",
-    "docker ": "needs docker",
+    "docker ": "needs docker; tests/docker/test_images.py",
+    "kubectl ": "needs Kubernetes; tests/launch/test_kubernetes.py",
     "glue": "needs GLUE, which is a download",
     "pip ": "changes the installation",
     "tensorboard ": "serves until it is stopped",
@@ -135,10 +137,20 @@ def check_python(words: list[str], _: Command) -> None:
 
 def check_docker(words: list[str], command: Command) -> None:
     if words[0] == "build":
-        assert (REPOSITORY / words[words.index("-f") + 1]).is_file()
+        text = (REPOSITORY / words[words.index("-f") + 1]).read_text(encoding="utf-8")
+        given = [after for before, after in itertools.pairwise(words) if before == "--build-arg"]
+        assert all(f"ARG {argument.partition('=')[0]}=" in text for argument in given), given
+    elif words[0] == "compose":
+        file = yaml.safe_load((REPOSITORY / words[words.index("-f") + 1]).read_text(encoding="utf-8"))
+        assert words[-1] in file["services"]
     else:
         image = next(number for number, word in enumerate(words) if word.startswith("sesame-"))
         check_sesame(words[image + 1 :], command)
+
+
+def check_kubectl(words: list[str], _: Command) -> None:
+    assert words[:2] == ["apply", "-f"]
+    assert (REPOSITORY / words[2]).is_file()
 
 
 def check_pip(words: list[str], _: Command) -> None:
@@ -160,6 +172,8 @@ PROGRAMS: dict[str, Callable[[list[str], Command], None]] = {
     "make": check_make,
     ".venv/bin/python": check_python,
     "docker": check_docker,
+    "kubectl": check_kubectl,
+    "mkdir": nothing,
     "pip": check_pip,
     "tensorboard": nothing,
     "torchrun": check_started,
