@@ -6,6 +6,10 @@ Consumer cards are given with fp32 accumulation. Memory is what the driver repor
 direction: NVLink or Infinity Fabric, or PCIe where there is none, and the network of the maker's own servers (DGX: 400
 Gb/s for each H100, H200 and B200, 200 Gb/s for an A100, 100 Gb/s for two V100). Watts are the board's limit. Prices are
 the middle of what clouds asked for an hour on demand in 2026, or a guess where none is offered: use your own.
+
+The three efficiencies of computing, and the time to start an operation, are those with which the five steps that were
+measured on one H100 come out right (benchmarks/RESULTS.md); those of links are assumptions, for no run on several GPUs
+has been measured yet.
 """
 
 from typing import Any, Literal
@@ -28,15 +32,15 @@ class Assumptions(Section):
     fragmentation: float = Field(default=0.05, ge=0, lt=1, description="of the rest that the allocator cannot use")
     bf16_tflops: float = Field(ge=0, description="peak of bf16 products, TFLOP/s; 0: not in hardware")
     fp32_tflops: float = Field(gt=0, description="peak of fp32 products, TFLOP/s")
-    efficiency: float = Field(default=0.7, gt=0, le=1, description="of the peak that products reach")
+    efficiency: float = Field(default=0.75, gt=0, le=1, description="of the peak that products reach")
     memory_bandwidth: float = Field(gt=0, description="of the device's memory, GB/s")
-    bandwidth_efficiency: float = Field(default=0.75, gt=0, le=1, description="of it that elementwise work reaches")
+    bandwidth_efficiency: float = Field(default=0.9, gt=0, le=1, description="of it that elementwise work reaches")
     link_within: float = Field(gt=0, description="between devices of a machine, GB/s each, one direction")
     link_between: float = Field(gt=0, description="between machines, GB/s for each device, one direction")
     link_efficiency: float = Field(default=0.75, gt=0, le=1, description="of both that collectives reach")
     devices_per_node: int = Field(default=8, gt=0, description="devices of one machine")
     overlap: float = Field(default=0.5, ge=0, le=1, description="of ZeRO 2's and 3's communication that costs no time")
-    operation_microseconds: float = Field(default=6.0, ge=0, description="to start one operation from Python")
+    operation_microseconds: float = Field(default=14.0, ge=0, description="to start one operation from Python")
     watts: float = Field(gt=0, description="of one device under load")
     pue: float = Field(default=1.2, ge=1, description="power of the building / power of its machines")
     price: float = Field(ge=0, description="dollars for one device and hour")

@@ -1,13 +1,17 @@
 """The size of the rows of a dataset, whether it is there or not, and a batch of them without values."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+import configs
+from configs.errors import ConfigError
+from configs.shipped import FOLDER
 from data_pipeline.config import CorpusConfig
-from data_pipeline.dataset.manifest import Manifest
+from data_pipeline.dataset.manifest import MANIFEST, Manifest, read_manifest
 from data_pipeline.examples import spans
 from pretrain.batch import Batch
 from pretrain.data.columns import COLUMNS
@@ -28,6 +32,45 @@ class Rows(NamedTuple):
         """Entries along an axis of ``BatchColumn``: per token, prediction, sequence or target token."""
         predicted = self.predictions or self.tokens - 1
         return {"T": self.tokens, "P": predicted, "B": 1, "U": predicted}[axis]
+
+
+class Text(NamedTuple):
+    """All that a plan needs to know of a dataset."""
+
+    vocabulary: int
+    """Tokens of the tokenizer."""
+    rows: Rows
+
+
+def find(dataset: Path, corpus: Path | None, vocabulary: int | None, sequence_length: int | None) -> Text:
+    """Look for a dataset, or else for the configuration that would write it.
+
+    Args:
+        dataset: ``data.dataset`` of a run.
+        corpus: configuration of ``sesame prepare``; None: the shipped one that writes ``dataset``.
+        vocabulary: overrides the tokens of the tokenizer.
+        sequence_length: overrides the length of the rows, in tokens.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    if corpus is None and sequence_length is None and (dataset / MANIFEST).is_file():
+        manifest = read_manifest(dataset)
+        rows = of_manifest(manifest, f"the mean row of {dataset}")
+        return Text(vocabulary or manifest.tokenizer.vocabulary_size, rows)
+    files = [corpus] if corpus else sorted((FOLDER / "corpus").glob("*.toml"))
+    for file in files:
+        recipe = configs.load(file, CorpusConfig)
+        if corpus or recipe.output == dataset:
+            longest = recipe.segment.model_copy(
+                update={"sequence_length": sequence_length or recipe.segment.sequence_length}
+            )
+            recipe = recipe.model_copy(update={"segment": longest})
+            rows = of_corpus(recipe, f"full rows of {file.name}")
+            return Text(vocabulary or recipe.tokenizer.vocabulary_size, rows)
+    raise ConfigError(
+        f"{dataset}: is not prepared, and no shipped corpus writes it; give the file of `sesame prepare` with --corpus"
+    )
 
 
 def of_corpus(corpus: CorpusConfig, origin: str) -> Rows:
