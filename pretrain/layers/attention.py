@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.batch import Layout
-from pretrain.flops import attention_flops, product_flops
-from pretrain.layers.dropout import dropout
-from pretrain.layers.positions import Angles, apply_rotary
-from pretrain.layers.style import Style
-from pretrain.precision import of_device
+from sesame.pretrain.batch import Layout
+from sesame.pretrain.flops import attention_flops, product_flops
+from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.positions import Angles, apply_rotary
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.precision import of_device
 
 
 class Padding(NamedTuple):
