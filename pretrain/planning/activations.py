@@ -9,12 +9,12 @@ from functools import cache
 
 import torch
 
-from pretrain.learner import build
-from pretrain.models.family import ModelConfig, Vocabulary
-from pretrain.planning.kernels import use_kernels
-from pretrain.planning.rows import Rows, shape_batch
-from pretrain.planning.split import Split, split_learner
-from pretrain.planning.trace import Pass, extrapolate, trace, without_values
+from sesame.pretrain.learner import build
+from sesame.pretrain.models.family import ModelConfig, Vocabulary
+from sesame.pretrain.planning.kernels import use_kernels
+from sesame.pretrain.planning.rows import Rows, shape_batch
+from sesame.pretrain.planning.split import Split, split_learner
+from sesame.pretrain.planning.trace import Pass, extrapolate, trace, without_values
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TRACED_PERIODS = 2

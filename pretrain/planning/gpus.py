@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 import configs
-from configs import Section
-from configs.errors import ConfigError
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
 
 
 class Assumptions(Section):

@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pretrain.layers.attention import AttentionPattern, CoreAttention
-from pretrain.layers.dropout import Dropout
-from pretrain.layers.vocabulary import ENTRIES_AT_ONCE, CrossEntropy
+from sesame.pretrain.layers.attention import AttentionPattern, CoreAttention
+from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.layers.vocabulary import ENTRIES_AT_ONCE, CrossEntropy
 
 
 class FusedAttention(nn.Module):

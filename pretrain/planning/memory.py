@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pretrain.optimizers import OPTIMIZERS
-from pretrain.planning.split import is_expert_part
-from pretrain.planning.trace import Pass
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.planning.split import is_expert_part
+from sesame.pretrain.planning.trace import Pass
 
 BUCKET = 500_000_000
 """Entries of DeepSpeed's reduce bucket, which is allocated as a whole whatever the model's size."""

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from pretrain.config import RunConfig
-from pretrain.layers.experts import Experts
-from pretrain.learner import build
-from pretrain.models.family import Vocabulary
-from pretrain.optimizers import OPTIMIZERS
-from pretrain.planning.activations import Activations
-from pretrain.planning.gpus import Assumptions
-from pretrain.planning.memory import Counts, Layout, Memory, estimate
-from pretrain.planning.rows import Rows, shape_batch
-from pretrain.planning.split import IndivisibleError, Split, split_learner
-from pretrain.planning.step_time import StepTime, Work, step_time
-from pretrain.planning.trace import without_values
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.layers.experts import Experts
+from sesame.pretrain.learner import build
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.planning.activations import Activations
+from sesame.pretrain.planning.gpus import Assumptions
+from sesame.pretrain.planning.memory import Counts, Layout, Memory, estimate
+from sesame.pretrain.planning.rows import Rows, shape_batch
+from sesame.pretrain.planning.split import IndivisibleError, Split, split_learner
+from sesame.pretrain.planning.step_time import StepTime, Work, step_time
+from sesame.pretrain.planning.trace import without_values
 
 SIMILAR = 1.03
 """Layouts that take at most so many times as long as the fastest are as good; the simplest of them is taken."""

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 import configs
-from configs.errors import ConfigError
-from configs.shipped import FOLDER
-from data_pipeline.config import CorpusConfig
-from data_pipeline.dataset.manifest import MANIFEST, Manifest, read_manifest
-from data_pipeline.examples import spans
-from pretrain.batch import Batch
-from pretrain.data.columns import COLUMNS
-from pretrain.data.packing import layout, layout_like
+from sesame.configs.errors import ConfigError
+from sesame.configs.shipped import FOLDER
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.dataset.manifest import MANIFEST, Manifest, read_manifest
+from sesame.data_pipeline.examples import spans
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.columns import COLUMNS
+from sesame.pretrain.data.packing import layout, layout_like
 
 
 class Rows(NamedTuple):

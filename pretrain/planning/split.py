@@ -10,13 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pretrain.layers.attention import CoreAttention
-from pretrain.layers.experts import Experts, TokenDispatcher
-from pretrain.layers.positions import RelativePositionBias
-from pretrain.layers.style import Style
-from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
-from pretrain.learner import Learner
-from pretrain.models.family import on_meta_device
+from sesame.pretrain.layers.attention import CoreAttention
+from sesame.pretrain.layers.experts import Experts, TokenDispatcher
+from sesame.pretrain.layers.positions import RelativePositionBias
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
+from sesame.pretrain.learner import Learner
+from sesame.pretrain.models.family import on_meta_device
 
 
 class Split:

@@ -7,10 +7,10 @@ al. 2005, section 4).
 
 from typing import NamedTuple
 
-from pretrain.optimizers import OPTIMIZERS
-from pretrain.planning.gpus import Assumptions
-from pretrain.planning.memory import BYTES, Counts, Layout
-from pretrain.planning.trace import Pass
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.planning.gpus import Assumptions
+from sesame.pretrain.planning.memory import BYTES, Counts, Layout
+from sesame.pretrain.planning.trace import Pass
 
 
 class Work(NamedTuple):

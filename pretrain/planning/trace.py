@@ -17,10 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from pretrain.batch import Batch
-from pretrain.initialization import materialise
-from pretrain.learner import Learner
-from pretrain.planning.split import Split
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.initialization import materialise
+from sesame.pretrain.learner import Learner
+from sesame.pretrain.planning.split import Split
 
 
 class Pass(NamedTuple):

@@ -1,0 +1,75 @@
+"""``machine.json``: the speeds of a machine, which ``sesame doctor`` measures and ``sesame plan`` reads."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
+from sesame.configs.storage import write_text
+
+
+class Products(Section):
+    """Speed of matrix products, in floating-point operations per second."""
+
+    fp32: float = Field(gt=0, allow_inf_nan=False)
+    bf16: float = Field(gt=0, allow_inf_nan=False)
+
+
+class Device(Section):
+    """What one process computes on: a GPU, or a share of the cores of a machine."""
+
+    name: str
+    type: Literal["cpu", "cuda"]
+    memory_bytes: int = Field(gt=0)
+    products: Products
+    memory_bandwidth: float = Field(gt=0, allow_inf_nan=False)
+    """Bytes read and written per second by a copy, while the other processes copy as well."""
+    cores: int = Field(gt=0)
+    """Of the CPU, for this process."""
+
+
+class Training(Section):
+    """The training self-test: all processes together, in steps after the first ones."""
+
+    tokens_per_second: float = Field(gt=0, allow_inf_nan=False)
+    flops_per_second: float = Field(gt=0, allow_inf_nan=False)
+    """Of the model: forward and backward, without communication or the optimizer."""
+    precision: str
+
+
+class Machine(Section):
+    """The processes of a machine, or of several, and what they reach."""
+
+    format: Literal[1] = 1
+    devices: tuple[Device, ...] = Field(min_length=1)
+    """In order of the processes."""
+    reduction_bandwidth: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Bytes per second of an all-reduce over the processes of one machine: size of the tensor divided by the time;
+    None if each machine has one process."""
+    training: Training | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> "Machine":
+        """Read a file that ``save`` wrote.
+
+        Raises:
+            ConfigError: it is missing, damaged or of another format.
+        """
+        try:
+            values: Any = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file; write it with `sesame doctor --output {path}`") from None
+        except (ValueError, RecursionError):
+            raise ConfigError(f"{path}: is not JSON; write it again with `sesame doctor --output {path}`") from None
+        if not isinstance(values, dict) or values.get("format") != 1:
+            raise ConfigError(f"{path}: is no machine.json of format 1; write it with `sesame doctor --output {path}`")
+        return configs.parse(values, cls, str(path))
+
+    def save(self, path: Path) -> None:
+        """Write the file, atomically; its folder is made if it is missing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(configs.dump(self), indent=1) + "\n")
