@@ -297,7 +297,9 @@ def submit(
 
 @app.command("plan", short_help="Plan a run: memory, layout, time, cost.")
 def plan_run(
-    run: Annotated[Path, typer.Argument(parser=finders["pretrain"], metavar="RUN.toml", help="Configuration of a run.")],
+    run: Annotated[
+        Path, typer.Argument(parser=finders["pretrain"], metavar="RUN.toml", help="Configuration of a run.")
+    ],
     gpus: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Number of devices; otherwise the fewest that do.")
     ] = None,

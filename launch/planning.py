@@ -143,7 +143,9 @@ def _configured(planner: "Planner", devices: int, plans: list["Plan"], request: 
     try:
         plan = planner.plan(layout, exact=True)
     except IndivisibleError as error:
-        raise ConfigError(f"{request.run}: cannot be split as configured, because {error}; leave out --as-configured")
+        raise ConfigError(
+            f"{request.run}: cannot be split as configured, because {error}; leave out --as-configured"
+        ) from None
     if plan.fits(planner.assumed):
         return plan
     needs = f"{request.run}: {describe(layout)} needs {_gib(plan.memory.total)} on each of {devices} devices"
@@ -171,10 +173,11 @@ def _does_not_fit(planner: "Planner", devices: int, plans: list["Plan"], request
     more = next((n for n in _more(devices) if planner.choose(planner.plans(n))), None)
     enough = [name for name, row in gpus.ROWS.items() if _fits_row(least, row, assumed)]
     advice = [f"{more:,} devices of this kind" if more else "", f"as many {enough[-1]}" if enough else ""]
+    layout = least.layout
+    split = f"tensor {layout.tensor}, ZeRO {layout.zero_stage}, recompute {str(layout.recompute).lower()}"
     return (
-        f"{request.run}: needs at least {_gib(least.memory.total)} on each of {devices} devices (tensor "
-        f"{least.layout.tensor}, ZeRO {least.layout.zero_stage}, recompute {str(least.layout.recompute).lower()}), which "
-        f"have {_gib(assumed.usable_bytes)} for tensors; what does: "
+        f"{request.run}: needs at least {_gib(least.memory.total)} on each of {devices} devices ({split}), which have "
+        f"{_gib(assumed.usable_bytes)} for tensors; what does: "
         f"{' or '.join(filter(None, advice)) or 'a smaller model or shorter rows'}"
     )
 
@@ -250,7 +253,10 @@ def _print_chosen(planner: "Planner", chosen: "Plan", request: Request, console:
                 f"{name} {_seconds(value)}" for name, value in chosen.time._asdict().items() if value > 0.001 * seconds
             ),
         ),
-        ("speed", f"{planner.step_tokens / seconds:,.0f} tokens/s, {used:,.4g} TFLOP/s each, {used / peak:.0%} of peak"),
+        (
+            "speed",
+            f"{planner.step_tokens / seconds:,.0f} tokens/s, {used:,.4g} TFLOP/s each, {used / peak:.0%} of peak",
+        ),
         ("time", f"{hours:,.1f} hours, {devices_hours:,.0f} device-hours"),
         ("energy", f"{energy:,.3g} MWh"),
         ("cost", f"{devices_hours * assumed.price:,.0f} dollars"),

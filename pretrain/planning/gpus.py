@@ -26,9 +26,7 @@ class Assumptions(Section):
 
     device: Literal["cuda", "cpu"] = Field(default="cuda", description="whose kernels are used")
     memory_gib: float = Field(gt=0, description="memory of one device, GiB")
-    reserve_gib: float = Field(
-        default=1.5, ge=0, description="of it for the driver's context, NCCL and cuBLAS, GiB"
-    )
+    reserve_gib: float = Field(default=1.5, ge=0, description="of it for the driver's context, NCCL and cuBLAS, GiB")
     fragmentation: float = Field(default=0.05, ge=0, lt=1, description="of the rest that the allocator cannot use")
     bf16_tflops: float = Field(ge=0, description="peak of bf16 products, TFLOP/s; 0: not in hardware")
     fp32_tflops: float = Field(gt=0, description="peak of fp32 products, TFLOP/s")
@@ -105,7 +103,7 @@ def assumptions(name: str, changes: dict[str, Any]) -> Assumptions:
     """
     if name != "cpu" and name not in ROWS:
         raise ConfigError(f"--gpu {name}: is not in the table; it has {', '.join((*ROWS, 'cpu'))}")
-    row = CPU if name == "cpu" else dict(zip(NAMES, ROWS[name], strict=True))
+    row: dict[str, Any] = CPU if name == "cpu" else dict(zip(NAMES, ROWS[name], strict=True))
     values = configs.parse({**row, **changes}, Assumptions, "--assume")
     if values.reserve_gib >= values.memory_gib:
         raise ConfigError(

@@ -75,18 +75,20 @@ class Memory(NamedTuple):
     """fp32 copies of weights, and moments."""
     activations: float
     """With logits, the loss and gradients that are on their way."""
+    buckets: float
+    """DeepSpeed's reduce buckets, which are allocated whatever the model's size."""
     communication: float
-    """Buckets, gathered weights and flat copies."""
+    """Gathered weights and flat copies of gradients."""
     phase: str
     """Where the peak is: backward, reduction or update."""
 
     @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.optimizer + self.activations + self.communication
+        return sum(value for value in self if isinstance(value, float))
 
 
 class Stage(NamedTuple):
-    """What a ZeRO stage keeps; each function has the arguments of ``_Case``."""
+    """What a ZeRO stage keeps; in bytes where nothing else is said."""
 
     weights: Callable[["_Case"], float]
     copies: Callable[["_Case"], float]
@@ -95,8 +97,10 @@ class Stage(NamedTuple):
     """Entries that the optimizer updates."""
     gradients: Callable[["_Case"], float]
     """Kept from one micro-batch to the next."""
-    backward: Callable[["_Case"], float]
-    """Buffers during the backward pass, and gradients in working precision."""
+    buckets: Callable[["_Case"], float]
+    """Reduce buckets."""
+    gathered: Callable[["_Case"], float]
+    """Weights of other processes during the passes."""
     reduction: Callable[["_Case"], float]
     """Flat copies at the end of the last backward pass, when no activation is left."""
     update: Callable[["_Case"], float]
@@ -123,8 +127,8 @@ class _Case(NamedTuple):
         return self.counts.owned(self.layout)
 
     @property
-    def buckets(self) -> int:
-        """Two where communication overlaps with the backward pass, as the engine asks for on a GPU."""
+    def overlapping(self) -> int:
+        """Number of buckets: two where sums overlap with the backward pass, as the engine asks for on a GPU."""
         return 2 if self.device == "cuda" and self.layout.zero_stage == 2 else 1
 
     @property
@@ -139,7 +143,8 @@ class _Case(NamedTuple):
     @property
     def gathered(self) -> int:
         """Weights that stage 3 has gathered: those that are in use, and flat ones ahead of their use."""
-        return self.bytes * (min(self.entries, LIVE) + min(self.entries, PREFETCHED)) * self.is_reduced
+        in_use = min(self.entries, LIVE + self.counts.largest)
+        return self.bytes * (in_use + min(self.entries, PREFETCHED)) * self.is_reduced
 
 
 STAGES: dict[tuple[int, str], Stage] = {
@@ -148,7 +153,8 @@ STAGES: dict[tuple[int, str], Stage] = {
         copies=lambda case: 0,
         owned=lambda case: case.entries,
         gradients=lambda case: 4 * case.entries,
-        backward=lambda case: 0,
+        buckets=lambda case: 0,
+        gathered=lambda case: 0,
         reduction=lambda case: case.flat * case.is_reduced,
         update=lambda case: 0,
         releases=False,
@@ -158,8 +164,9 @@ STAGES: dict[tuple[int, str], Stage] = {
         copies=lambda case: 4 * case.owned,
         owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.entries,
-        backward=lambda case: 4 * BUCKET,
-        reduction=lambda case: 4 * BUCKET + 4 * case.owned,
+        buckets=lambda case: 4 * BUCKET,
+        gathered=lambda case: 0,
+        reduction=lambda case: 4 * case.owned,
         # A flat copy beside the gradients that it is made of; those of other processes' weights are released.
         update=lambda case: 8 * case.owned - 4 * case.entries,
         releases=False,
@@ -169,7 +176,8 @@ STAGES: dict[tuple[int, str], Stage] = {
         copies=lambda case: 4 * case.owned,
         owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.entries,
-        backward=lambda case: 0,
+        buckets=lambda case: 0,
+        gathered=lambda case: 0,
         # A model that fits into one bucket is copied to it; a larger one is reduced in place.
         reduction=lambda case: 2 * case.entries + 4 * case.entries * (case.is_reduced and case.entries < BUCKET),
         update=lambda case: 2 * case.entries,
@@ -180,8 +188,9 @@ STAGES: dict[tuple[int, str], Stage] = {
         copies=lambda case: 4 * case.owned,
         owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.owned,
-        backward=lambda case: 4 * BUCKET * case.buckets,
-        reduction=lambda case: 4 * BUCKET * case.buckets + case.flat,
+        buckets=lambda case: 4 * BUCKET * case.overlapping,
+        gathered=lambda case: 0,
+        reduction=lambda case: case.flat,
         update=lambda case: 4 * case.owned,
         releases=True,
     ),
@@ -190,9 +199,10 @@ STAGES: dict[tuple[int, str], Stage] = {
         copies=lambda case: 4 * case.owned,
         owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.owned,
-        backward=lambda case: 2 * BUCKET * case.buckets,
+        buckets=lambda case: 2 * BUCKET * case.overlapping,
+        gathered=lambda case: 0,
         # A bucket's copy in fp32, in which it is summed, and a flat one.
-        reduction=lambda case: 2 * BUCKET * case.buckets + 1.5 * case.flat,
+        reduction=lambda case: 1.5 * case.flat,
         update=lambda case: 0,
         releases=True,
     ),
@@ -203,21 +213,27 @@ STAGES: dict[tuple[int, str], Stage] = {
             copies=lambda case: 4 * case.owned,
             owned=lambda case: case.owned,
             gradients=lambda case: 4 * case.owned,
-            backward=lambda case: 4 * BUCKET + case.gathered,
+            buckets=lambda case: 4 * BUCKET,
+            gathered=lambda case: case.gathered,
             # A flat copy, and in bf16 one in fp32 before it; the weights are no longer gathered.
-            reduction=lambda case: 4 * BUCKET + case.flat * (1 if case.bytes == 4 else 2),
-            update=lambda case: 4 * BUCKET + 4 * case.owned,
+            reduction=lambda case: case.flat * (1 if case.bytes == 4 else 2),
+            update=lambda case: 4 * case.owned,
             releases=True,
         ),
     ),
 }
 """(ZeRO stage, precision) -> what is kept."""
-UPDATE = {"adamw": 0, "lamb": 8, "adafactor": 8, "adagrad": 4, "sgd": 4}
+UPDATE = {"adamw": 0, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
 """Optimizer -> bytes that an update needs for each weight beside its state: the update itself, and roots."""
 
 
 def estimate(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device: str) -> Memory:
-    """Return the largest memory of a process in a step.
+    """Return the largest memory of a process in a step; see :func:`phases`."""
+    return max(phases(counts, layout, traced, optimizer, device), key=lambda memory: memory.total)
+
+
+def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device: str) -> tuple[Memory, ...]:
+    """Return the memory of a process at the peak of each phase of a step.
 
     Args:
         traced: one micro-batch.
@@ -226,15 +242,20 @@ def estimate(counts: Counts, layout: Layout, traced: Pass, optimizer: str, devic
     """
     case, stage = _Case(counts, layout, device), STAGES[layout.zero_stage, layout.precision]
     weights, gradients, owned = stage.weights(case), stage.gradients(case), stage.owned(case)
-    states = stage.copies(case) + 4 * len(OPTIMIZERS[optimizer].moments) * owned
+    states = float(stage.copies(case)) + 4 * len(OPTIMIZERS[optimizer].moments) * owned
     update = stage.update(case) + UPDATE[optimizer] * owned
     activations, kept = _backward(case, stage, traced)
-    phases = (
-        Memory(weights, kept, states, activations, stage.backward(case), "backward"),
-        Memory(weights, gradients, states, 0.0, stage.reduction(case), "reduction"),
-        Memory(weights, gradients, states, 0.0, update, "update"),
+    buckets = float(stage.buckets(case))
+    parts = (
+        (kept, activations, buckets, stage.gathered(case), "backward"),
+        (gradients, 0.0, buckets, stage.reduction(case), "reduction"),
+        # Stage 3 never releases its bucket.
+        (gradients, 0.0, buckets * (layout.zero_stage == 3), update, "update"),
     )
-    return max(phases, key=lambda memory: memory.total)
+    return tuple(
+        Memory(float(weights), float(gradient), states, activation, bucket, float(other), phase)
+        for gradient, activation, bucket, other, phase in parts
+    )
 
 
 def _backward(case: _Case, stage: Stage, traced: Pass) -> tuple[float, float]:

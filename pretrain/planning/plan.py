@@ -124,9 +124,7 @@ class Planner:
                 for stage in self._stages(data, expert):
                     for recompute in (False, True) if self.recomputable else (False,):
                         for size in sorted(micro_batches):
-                            yield Layout(
-                                tensor, data, expert, stage, recompute, self.precision, size, share // size
-                            )
+                            yield Layout(tensor, data, expert, stage, recompute, self.precision, size, share // size)
 
     def plans(self, devices: int) -> list[Plan]:
         """Estimate every layout that the model can be divided into; for each with the same split only the fastest

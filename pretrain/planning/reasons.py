@@ -24,10 +24,8 @@ def describe(layout: Layout) -> str:
     """Return a layout in words."""
     experts = f", experts over {layout.expert}" if layout.expert > 1 else ""
     recompute = "with recompute" if layout.recompute else "without recompute"
-    return (
-        f"tensor {layout.tensor} x data {layout.data}{experts}, ZeRO {layout.zero_stage}, {recompute}, micro-batches of "
-        f"{layout.micro_batch}"
-    )
+    split = f"tensor {layout.tensor} x data {layout.data}{experts}, ZeRO {layout.zero_stage}"
+    return f"{split}, {recompute}, micro-batches of {layout.micro_batch}"
 
 
 def nearest(layout: Layout, plans: list[Plan], assumed: Assumptions) -> Plan | None:

@@ -174,7 +174,7 @@ def trace(learner: Learner, batch: Batch, split: Split, dtype: torch.dtype, *, r
     with live:
         total, _ = learner(batch)
         total.backward()
-    return Pass(*live.peaks, live.moved, live.operations, split.reduced, split.exchanged)
+    return Pass._make([*live.peaks, live.moved, live.operations, split.reduced, split.exchanged])
 
 
 def extrapolate(low: Pass, high: Pass, steps: float) -> Pass:
