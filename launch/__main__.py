@@ -322,6 +322,53 @@ def doctor(
     raise typer.Exit(start(folder or Path("runs"), output, processes, quick=quick))
 
 
+@app.command("plan", short_help="Plan a run: memory, layout, time, cost.")
+def plan_run(
+    run: Annotated[
+        Path, typer.Argument(parser=finders["pretrain"], metavar="RUN.toml", help="Configuration of a run.")
+    ],
+    gpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Number of devices; otherwise the fewest that do.")
+    ] = None,
+    gpu: Annotated[str, typer.Option(metavar="NAME", help="Kind of device: a row of the table, or cpu.")] = "h100-80gb",
+    machine: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Measured speeds, from `sesame doctor --output FILE`.")
+    ] = None,
+    for_memory_of: Annotated[
+        float | None, typer.Option(min=0.1, metavar="GIB", help="Plan for devices with so much memory.")
+    ] = None,
+    as_configured: Annotated[
+        bool, typer.Option("--as-configured", help="Only the layout of the file; an error if it does not fit.")
+    ] = False,
+    assume: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Change an assumption; may be repeated.")
+    ] = None,
+    vocabulary: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Tokens of the tokenizer; otherwise the corpus file's.")
+    ] = None,
+    sequence_length: Annotated[
+        int | None, typer.Option(min=8, metavar="N", help="Tokens of a row; otherwise the corpus file's.")
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(parser=finders["corpus"], metavar="CORPUS.toml", help="What will prepare the dataset."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Plan a run: parameters, memory of each layout, step time, hours, energy and cost. Starts nothing.
+
+    Example: sesame plan configs/pretrain/megatron_8.3b.toml --gpus 64 --gpu h100-80gb
+
+    The dataset need not exist. Everything that is assumed is printed and can be changed.
+    """
+    from rich.console import Console
+
+    from sesame.launch import planning
+
+    options = overrides or (), gpus, gpu, machine, for_memory_of, as_configured, assume or ()
+    planning.plan(planning.Request(run, *options, vocabulary, sequence_length, corpus), Console())
+
+
 @app.command(short_help="Run all stages on a small example.")
 def demo(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Output folder of all stages.")] = Path("runs/demo"),

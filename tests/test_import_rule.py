@@ -39,7 +39,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "checkpoints",
         "parallel huggingface",
         "curve metrics stop config settings_table",
-        "train",
+        "planning train",
     ),
     "evaluation": (
         "tasks scores",
@@ -49,7 +49,12 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "results progress summary",
         "evaluate report",
     ),
-    "launch": ("overrides processes library_warnings machine", "place submit", "pretraining demo doctor", "__main__"),
+    "launch": (
+        "overrides processes library_warnings machine",
+        "place submit planning",
+        "pretraining demo doctor",
+        "__main__",
+    ),
 }
 """Folders and files of a room from the lowest floor to the highest. Each may import its own floor and those below."""
 

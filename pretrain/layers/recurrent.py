@@ -5,6 +5,7 @@ C cells, P projection; other shape suffixes as in ``pretrain/batch.py``.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,14 +29,14 @@ class Steps(NamedTuple):
     @classmethod
     def of(cls, layout: Layout, *, backward: bool) -> "Steps":
         """Return the steps from each sequence's first token to its last, or backward."""
-        lengths_B = torch.tensor([length for group in layout.groups for length in group.lengths])
-        starts_B = lengths_B.cumsum(0) - lengths_B
-        by_length_B = lengths_B.argsort(descending=True, stable=True)
+        lengths_B = np.array([length for group in layout.groups for length in group.lengths])
+        starts_B = lengths_B.cumsum() - lengths_B
+        by_length_B = np.argsort(-lengths_B, kind="stable")
         lengths_B, starts_B = lengths_B[by_length_B], starts_B[by_length_B]
-        steps_BL = torch.arange(layout.longest).expand(len(lengths_B), -1)
+        steps_BL = np.broadcast_to(np.arange(layout.longest), (len(lengths_B), layout.longest))
         is_token_BL = steps_BL < lengths_B[:, None]
         tokens_BL = starts_B[:, None] + (lengths_B[:, None] - 1 - steps_BL if backward else steps_BL)
-        order_T = tokens_BL.T[is_token_BL.T].to(layout.cu_seqlens_B1.device)
+        order_T = torch.from_numpy(tokens_BL.T[is_token_BL.T]).to(layout.cu_seqlens_B1.device)
         return cls(order_T, order_T.argsort(), tuple(is_token_BL.sum(0).tolist()))
 
 

@@ -1,0 +1,88 @@
+"""Activation memory of one process of a layout, from traces of a few layers and few sequences.
+
+It is linear in the number of layers and in the number of sequences, so a model of a hundred layers is not traced as a
+whole.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+
+from sesame.pretrain.learner import build
+from sesame.pretrain.models.family import ModelConfig, Vocabulary
+from sesame.pretrain.planning.kernels import use_kernels
+from sesame.pretrain.planning.rows import Rows, shape_batch
+from sesame.pretrain.planning.split import Split, split_learner
+from sesame.pretrain.planning.trace import Pass, extrapolate, trace, without_values
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TRACED_PERIODS = 2
+"""Repetitions of the pattern of layers that are traced, and one more."""
+
+
+class Activations:
+    """Activation memory by layout, each traced once."""
+
+    def __init__(
+        self, model: ModelConfig, objectives: Mapping[str, float], vocabulary: Vocabulary, rows: Rows, device: str
+    ):
+        """
+        Args:
+            device: type of the device whose kernels are assumed.
+        """
+        self.model, self.objectives, self.vocabulary = model, objectives, vocabulary
+        self.rows, self.device = rows, device
+        self.traced = cache(self._traced)
+        self.of_sequences = cache(self._of_sequences)
+
+    def of(self, tensor: int, expert: int, precision: str, recompute: bool, micro_batch: int, most: int) -> Pass:
+        """Return the pass of a micro-batch.
+
+        Args:
+            most: the largest micro-batch that is asked for; between 1 and it the count is interpolated.
+
+        Raises:
+            IndivisibleError: the model cannot be split so.
+        """
+        layout = tensor, expert, precision, recompute
+        low, high = self.of_sequences(*layout, 1), self.of_sequences(*layout, max(2, most))
+        return extrapolate(low, high, (micro_batch - 1) / (max(2, most) - 1))
+
+    def _of_sequences(self, tensor: int, expert: int, precision: str, recompute: bool, micro_batch: int) -> Pass:
+        """Extrapolate from few layers to all of them."""
+        stacks = {name: getattr(self.model, name) for name in ("layers", "decoder_layers") if hasattr(self.model, name)}
+        period = getattr(self.model, "sparse_every", 1)
+
+        def small(layers: int) -> int:
+            return min(layers, TRACED_PERIODS * period + layers % period)
+
+        layout = tensor, expert, precision, recompute, micro_batch
+        few = {name: small(layers) for name, layers in stacks.items()}
+        counted = self.traced(*layout, tuple(few.items()))
+        result = counted
+        for name, layers in stacks.items():
+            if layers > few[name]:
+                more = self.traced(*layout, tuple({**few, name: few[name] + period}.items()))
+                change = extrapolate(counted, more, (layers - few[name]) / period)
+                result = Pass(*(total + new - old for total, new, old in zip(result, change, counted, strict=True)))
+        return result
+
+    def _traced(
+        self,
+        tensor: int,
+        expert: int,
+        precision: str,
+        recompute: bool,
+        micro_batch: int,
+        layers: tuple[tuple[str, int], ...],
+    ) -> Pass:
+        model = self.model.model_copy(update=dict(layers))
+        learner = build(model, self.objectives, self.vocabulary)
+        split = Split(tensor, expert)
+        split_learner(learner, split)
+        use_kernels(learner, self.device)
+        learner.train()
+        with without_values():
+            batch = shape_batch(self.rows, micro_batch, learner.reads)
+            return trace(learner, batch, split, DTYPES[precision], recompute=recompute)

@@ -1,0 +1,269 @@
+"""Memory of one process: what the ZeRO stage keeps of weights, gradients and optimizer state, and when.
+
+Read from DeepSpeed's optimizers (``bf16_optimizer.py``, ``zero/stage_1_and_2.py``, ``zero/stage3.py`` of 0.19) and
+compared with training processes in ``tests/pretrain/planning/test_memory.py``. All numbers are bytes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.planning.split import is_expert_part
+from sesame.pretrain.planning.trace import Pass
+
+BUCKET = 500_000_000
+"""Entries of DeepSpeed's reduce bucket, which is allocated as a whole whatever the model's size."""
+LIVE = 1_000_000_000
+"""Entries of weights that stage 3 keeps gathered, at most (``stage3_max_live_parameters``)."""
+PREFETCHED = 50_000_000
+"""Entries that it gathers ahead (``stage3_prefetch_bucket_size``)."""
+BYTES = {"fp32": 4, "bf16": 2}
+
+
+class Layout(NamedTuple):
+    """How a run is divided."""
+
+    tensor: int
+    data: int
+    expert: int
+    zero_stage: int
+    recompute: bool
+    precision: str
+    micro_batch: int
+    """Sequences of a process at once."""
+    accumulation: int
+    """Micro-batches of a process in a step."""
+
+    @property
+    def processes(self) -> int:
+        return self.tensor * self.data
+
+
+class Counts(NamedTuple):
+    """Weights of one process, before ZeRO divides them."""
+
+    shared: int
+    """Of which every data-parallel process has the same."""
+    experts: int
+    """Experts of which other data-parallel processes have others."""
+    largest: int
+    """The largest weight."""
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "Counts":
+        sizes = [(parameter.numel(), is_expert_part(parameter)) for parameter in module.parameters()]
+        shared = sum(size for size, is_expert in sizes if not is_expert)
+        return cls(shared, sum(size for size, _ in sizes) - shared, max(size for size, _ in sizes))
+
+    @property
+    def all(self) -> int:
+        return self.shared + self.experts
+
+    def owned(self, layout: Layout) -> float:
+        """Weights that this process's optimizer updates if ZeRO divides them."""
+        return self.shared / layout.data + self.experts * layout.expert / layout.data
+
+
+class Memory(NamedTuple):
+    """Bytes of one process at the peak of a step."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    """fp32 copies of weights, and moments."""
+    activations: float
+    """With logits, the loss and gradients that are on their way."""
+    buckets: float
+    """DeepSpeed's reduce buckets, which are allocated whatever the model's size."""
+    communication: float
+    """Gathered weights and flat copies of gradients."""
+    phase: str
+    """Where the peak is: backward, reduction or update."""
+
+    @property
+    def total(self) -> float:
+        return sum(value for value in self if isinstance(value, float))
+
+
+class Stage(NamedTuple):
+    """What a ZeRO stage keeps; in bytes where nothing else is said."""
+
+    weights: Callable[["_Case"], float]
+    copies: Callable[["_Case"], float]
+    """fp32 copies of the weights."""
+    owned: Callable[["_Case"], float]
+    """Entries that the optimizer updates."""
+    gradients: Callable[["_Case"], float]
+    """Kept from one micro-batch to the next."""
+    buckets: Callable[["_Case"], float]
+    """Reduce buckets."""
+    gathered: Callable[["_Case"], float]
+    """Weights of other processes during the passes."""
+    reduction: Callable[["_Case"], float]
+    """Flat copies at the end of the last backward pass, when no activation is left."""
+    update: Callable[["_Case"], float]
+    """Additional memory while the optimizer updates."""
+    releases: bool
+    """Whether a gradient is released as soon as it is complete."""
+
+
+class _Case(NamedTuple):
+    counts: Counts
+    layout: Layout
+    device: str
+
+    @property
+    def bytes(self) -> int:
+        return BYTES[self.layout.precision]
+
+    @property
+    def entries(self) -> int:
+        return self.counts.all
+
+    @property
+    def owned(self) -> float:
+        return self.counts.owned(self.layout)
+
+    @property
+    def overlapping(self) -> int:
+        """Number of buckets: two where sums overlap with the backward pass, as the engine asks for on a GPU."""
+        return 2 if self.device == "cuda" and self.layout.zero_stage == 2 else 1
+
+    @property
+    def is_reduced(self) -> bool:
+        return self.layout.data > 1
+
+    @property
+    def flat(self) -> int:
+        """fp32 bytes of a bucket that is copied before it is sent."""
+        return 4 * min(self.entries, BUCKET + self.counts.largest)
+
+    @property
+    def gathered(self) -> int:
+        """Weights that stage 3 has gathered: those that are in use, and flat ones ahead of their use."""
+        in_use = min(self.entries, LIVE + self.counts.largest)
+        return self.bytes * (in_use + min(self.entries, PREFETCHED)) * self.is_reduced
+
+
+STAGES: dict[tuple[int, str], Stage] = {
+    (0, "fp32"): Stage(
+        weights=lambda case: 4 * case.entries,
+        copies=lambda case: 0,
+        owned=lambda case: case.entries,
+        gradients=lambda case: 4 * case.entries,
+        buckets=lambda case: 0,
+        gathered=lambda case: 0,
+        reduction=lambda case: case.flat * case.is_reduced,
+        update=lambda case: 0,
+        releases=False,
+    ),
+    (1, "fp32"): Stage(
+        weights=lambda case: 4 * case.entries,
+        copies=lambda case: 4 * case.owned,
+        owned=lambda case: case.owned,
+        gradients=lambda case: 4 * case.entries,
+        buckets=lambda case: 4 * BUCKET,
+        gathered=lambda case: 0,
+        reduction=lambda case: 4 * case.owned,
+        # A flat copy beside the gradients that it is made of; those of other processes' weights are released.
+        update=lambda case: 8 * case.owned - 4 * case.entries,
+        releases=False,
+    ),
+    (1, "bf16"): Stage(
+        weights=lambda case: 2 * case.entries,
+        copies=lambda case: 4 * case.owned,
+        owned=lambda case: case.owned,
+        gradients=lambda case: 4 * case.entries,
+        buckets=lambda case: 0,
+        gathered=lambda case: 0,
+        # A model that fits into one bucket is copied to it; a larger one is reduced in place.
+        reduction=lambda case: 2 * case.entries + 4 * case.entries * (case.is_reduced and case.entries < BUCKET),
+        update=lambda case: 2 * case.entries,
+        releases=False,
+    ),
+    (2, "fp32"): Stage(
+        weights=lambda case: 4 * case.entries,
+        copies=lambda case: 4 * case.owned,
+        owned=lambda case: case.owned,
+        gradients=lambda case: 4 * case.owned,
+        buckets=lambda case: 4 * BUCKET * case.overlapping,
+        gathered=lambda case: 0,
+        reduction=lambda case: case.flat,
+        update=lambda case: 4 * case.owned,
+        releases=True,
+    ),
+    (2, "bf16"): Stage(
+        weights=lambda case: 2 * case.entries,
+        copies=lambda case: 4 * case.owned,
+        owned=lambda case: case.owned,
+        gradients=lambda case: 4 * case.owned,
+        buckets=lambda case: 2 * BUCKET * case.overlapping,
+        gathered=lambda case: 0,
+        # A bucket's copy in fp32, in which it is summed, and a flat one.
+        reduction=lambda case: 1.5 * case.flat,
+        update=lambda case: 0,
+        releases=True,
+    ),
+    **dict.fromkeys(
+        ((3, "fp32"), (3, "bf16")),
+        Stage(
+            weights=lambda case: case.bytes * case.owned,
+            copies=lambda case: 4 * case.owned,
+            owned=lambda case: case.owned,
+            gradients=lambda case: 4 * case.owned,
+            buckets=lambda case: 4 * BUCKET,
+            gathered=lambda case: case.gathered,
+            # A flat copy, and in bf16 one in fp32 before it; the weights are no longer gathered.
+            reduction=lambda case: case.flat * (1 if case.bytes == 4 else 2),
+            update=lambda case: 4 * case.owned,
+            releases=True,
+        ),
+    ),
+}
+"""(ZeRO stage, precision) -> what is kept."""
+UPDATE = {"adamw": 0, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
+"""Optimizer -> bytes that an update needs for each weight beside its state: the update itself, and roots."""
+
+
+def estimate(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device: str) -> Memory:
+    """Return the largest memory of a process in a step; see :func:`phases`."""
+    return max(phases(counts, layout, traced, optimizer, device), key=lambda memory: memory.total)
+
+
+def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device: str) -> tuple[Memory, ...]:
+    """Return the memory of a process at the peak of each phase of a step.
+
+    Args:
+        traced: one micro-batch.
+        optimizer: row of ``OPTIMIZERS``.
+        device: type of the device.
+    """
+    case, stage = _Case(counts, layout, device), STAGES[layout.zero_stage, layout.precision]
+    weights, gradients, owned = stage.weights(case), stage.gradients(case), stage.owned(case)
+    states = float(stage.copies(case)) + 4 * len(OPTIMIZERS[optimizer].moments) * owned
+    update = stage.update(case) + UPDATE[optimizer] * owned
+    activations, kept = _backward(case, stage, traced)
+    buckets = float(stage.buckets(case))
+    parts = (
+        (kept, activations, buckets, stage.gathered(case), "backward"),
+        (gradients, 0.0, buckets, stage.reduction(case), "reduction"),
+        # Stage 3 never releases its bucket.
+        (gradients, 0.0, buckets * (layout.zero_stage == 3), update, "update"),
+    )
+    return tuple(
+        Memory(float(weights), float(gradient), states, activation, bucket, float(other), phase)
+        for gradient, activation, bucket, other, phase in parts
+    )
+
+
+def _backward(case: _Case, stage: Stage, traced: Pass) -> tuple[float, float]:
+    """Return (activations, with the gradients that come and go; gradients that stay) at the peak of a backward pass."""
+    if stage.releases:
+        return traced.released, stage.gradients(case)
+    # Stage 1 in bf16 has sums in fp32 beside the gradients in bf16.
+    sums = stage.gradients(case) if case.layout.precision == "bf16" else 0.0
+    if case.layout.accumulation == 1:
+        return traced.kept, sums
+    return traced.released, sums + case.bytes * case.entries

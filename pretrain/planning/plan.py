@@ -1,0 +1,183 @@
+"""Which layouts of a run fit a number of devices, how long each takes, and which one to take."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.layers.experts import Experts
+from sesame.pretrain.learner import build
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.planning.activations import Activations
+from sesame.pretrain.planning.gpus import Assumptions
+from sesame.pretrain.planning.memory import Counts, Layout, Memory, estimate
+from sesame.pretrain.planning.rows import Rows, shape_batch
+from sesame.pretrain.planning.split import IndivisibleError, Split, split_learner
+from sesame.pretrain.planning.step_time import StepTime, Work, step_time
+from sesame.pretrain.planning.trace import without_values
+
+SIMILAR = 1.03
+"""Layouts that take at most so many times as long as the fastest are as good; the simplest of them is taken."""
+
+
+class Plan(NamedTuple):
+    """One layout, and what it needs."""
+
+    layout: Layout
+    memory: Memory
+    time: StepTime
+
+    def fits(self, assumed: Assumptions) -> bool:
+        return self.memory.total <= assumed.usable_bytes
+
+
+class Planner:
+    """The layouts of one run on one kind of device."""
+
+    def __init__(self, run: RunConfig, vocabulary_size: int, rows: Rows, assumed: Assumptions):
+        self.run, self.rows, self.assumed = run, rows, assumed
+        self.vocabulary = Vocabulary(vocabulary_size)
+        self.activations = Activations(run.model, run.objectives, self.vocabulary, rows, assumed.device)
+        self.counts = cache(self._counts)
+        learner = build(run.model, run.objectives, self.vocabulary)
+        self.parameters = sum(parameter.numel() for parameter in learner.parameters())
+        self.experts = max((part.experts for part in learner.modules() if isinstance(part, Experts)), default=1)
+        self.recomputable = any(getattr(part, "recomputable", False) for part in learner.modules())
+        with without_values():
+            batch = shape_batch(rows, 1, learner.reads)
+        blocks = learner.backbone.flops(batch) / 3
+        self.work = Work(learner.flops(batch), blocks)
+
+    @property
+    def precision(self) -> str:
+        """The precision of the run on the device."""
+        configured = self.run.parallel.precision
+        return configured if configured != "auto" else "bf16" if self.assumed.bf16_tflops else "fp32"
+
+    @property
+    def step_flops(self) -> float:
+        """Floating-point operations of a step, without recomputation."""
+        return self.work.flops * self.run.data.global_batch
+
+    @property
+    def step_tokens(self) -> int:
+        return self.rows.tokens * self.run.data.global_batch
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """fp32 weights and moments."""
+        return 4 * (1 + len(OPTIMIZERS[self.run.optimizer.name].moments)) * self.parameters
+
+    def plan(self, layout: Layout, *, exact: bool = False) -> Plan:
+        """Estimate one layout.
+
+        Args:
+            exact: trace this micro-batch; otherwise it is interpolated between 1 and the largest.
+
+        Raises:
+            IndivisibleError: the model cannot be split so.
+        """
+        counts = self.counts(layout.tensor, layout.expert)
+        split = layout.tensor, layout.expert, layout.precision, layout.recompute
+        if exact:
+            traced = self.activations.of_sequences(*split, layout.micro_batch)
+        else:
+            traced = self.activations.of(*split, layout.micro_batch, self.run.data.global_batch)
+        optimizer, device = self.run.optimizer.name, self.assumed.device
+        memory = estimate(counts, layout, traced, optimizer, device)
+        return Plan(layout, memory, step_time(layout, counts, traced, self.work, optimizer, self.assumed))
+
+    def configured(self, devices: int) -> Layout | None:
+        """Return the layout of the run's file, None if the devices or the batch do not divide by it."""
+        parallel, batch = self.run.parallel, self.run.data.global_batch
+        data, rest = divmod(devices, parallel.tensor)
+        if rest or data < 1 or data % parallel.expert or batch % data:
+            return None
+        micro_batch = self.run.data.micro_batch or batch // data
+        if (batch // data) % micro_batch:
+            return None
+        precision = "fp32" if parallel.zero_stage == 0 else self.precision
+        return Layout(
+            parallel.tensor,
+            data,
+            parallel.expert,
+            parallel.zero_stage,
+            parallel.recompute,
+            precision,
+            micro_batch,
+            batch // data // micro_batch,
+        )
+
+    def layouts(self, devices: int) -> Iterator[Layout]:
+        """Yield the layouts of so many devices that keep the global batch: micro-batches are powers of two, the file's
+        and the whole share."""
+        for tensor in _powers_of_two(min(devices, self.assumed.devices_per_node)):
+            data, rest = divmod(devices, tensor)
+            if rest or self.run.data.global_batch % data:
+                continue
+            share = self.run.data.global_batch // data
+            micro_batches = {size for size in _powers_of_two(share) if share % size == 0} | {share}
+            if self.run.data.micro_batch and share % self.run.data.micro_batch == 0:
+                micro_batches.add(self.run.data.micro_batch)
+            for expert in self._expert_sizes(data):
+                for stage in self._stages(data, expert):
+                    for recompute in (False, True) if self.recomputable else (False,):
+                        for size in sorted(micro_batches):
+                            yield Layout(tensor, data, expert, stage, recompute, self.precision, size, share // size)
+
+    def plans(self, devices: int) -> list[Plan]:
+        """Estimate every layout that the model can be divided into; for each with the same split only the fastest
+        micro-batch that fits, or the smallest if none does."""
+        best: dict[tuple[int, ...], Plan] = {}
+        for layout in self.layouts(devices):
+            try:
+                plan = self.plan(layout)
+            except IndivisibleError:
+                continue
+            key = (layout.tensor, layout.expert, layout.zero_stage, int(layout.recompute))
+            known = best.get(key)
+            if known is None or (plan.fits(self.assumed) and plan.time.total < known.time.total):
+                best[key] = plan
+        return list(best.values())
+
+    def choose(self, plans: list[Plan]) -> Plan | None:
+        """Return the simplest of the fastest that fit; None if none does."""
+        fitting = [plan for plan in plans if plan.fits(self.assumed)]
+        if not fitting:
+            return None
+        fastest = min(plan.time.total for plan in fitting)
+        similar = [plan for plan in fitting if plan.time.total <= SIMILAR * fastest]
+        return min(similar, key=lambda plan: (_complexity(plan.layout), plan.time.total))
+
+    def smallest(self, most: int) -> tuple[int, list[Plan]] | None:
+        """Return the smallest power of two of devices, at most ``most``, that the run fits on, and their plans."""
+        for devices in _powers_of_two(most):
+            plans = self.plans(devices)
+            if self.choose(plans):
+                return devices, plans
+        return None
+
+    def _counts(self, tensor: int, expert: int) -> Counts:
+        learner = build(self.run.model, self.run.objectives, self.vocabulary)
+        split_learner(learner, Split(tensor, expert))
+        return Counts.of(learner)
+
+    def _expert_sizes(self, data: int) -> list[int]:
+        """Return 1, the file's, and the largest that divides both experts and processes."""
+        sizes = {1, self.run.parallel.expert, *(size for size in _powers_of_two(data) if self.experts % size == 0)}
+        return sorted(size for size in sizes if data % size == 0 and self.experts % size == 0)
+
+    def _stages(self, data: int, expert: int) -> list[int]:
+        stages = [1] if data == 1 else [1, 2, 3]
+        if expert > 1:
+            stages = [stage for stage in stages if stage < 3]
+        return [0, *stages] if self.precision == "fp32" else stages
+
+
+def _complexity(layout: Layout) -> tuple[int, ...]:
+    return (int(layout.recompute), layout.tensor, layout.expert, abs(layout.zero_stage - 1), -layout.micro_batch)
+
+
+def _powers_of_two(most: int) -> list[int]:
+    return [2**exponent for exponent in range(most.bit_length()) if 2**exponent <= most]

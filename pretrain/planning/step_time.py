@@ -1,0 +1,117 @@
+"""How long a step takes: products, memory traffic, collectives, update. All times are seconds of one step.
+
+Products are counted by the layers' own ``flops``, traffic by the trace (``trace.py``), and collectives from the layout:
+an all-reduce of S bytes over n processes moves 2 (n - 1) / n S, a reduce-scatter or an all-gather half of it (Thakur et
+al. 2005, section 4).
+"""
+
+from typing import NamedTuple
+
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.planning.gpus import Assumptions
+from sesame.pretrain.planning.memory import BYTES, Counts, Layout
+from sesame.pretrain.planning.trace import Pass
+
+
+class Work(NamedTuple):
+    """Floating-point operations of one sequence through the whole model."""
+
+    flops: float
+    """Forward and backward, as training reports them."""
+    recomputed: float
+    """Once more forward through the blocks."""
+
+
+class StepTime(NamedTuple):
+    """Parts of a step."""
+
+    products: float
+    traffic: float
+    """Elementwise work, bound by the bandwidth of memory."""
+    overhead: float
+    """Starting operations, where that takes longer than the device needs for them."""
+    tensor: float
+    """All-reduces of tensor parallelism."""
+    zero: float
+    """Gradients and weights between data-parallel processes, as far as nothing overlaps with it."""
+    experts: float
+    """All-to-alls of expert parallelism."""
+    update: float
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+def step_time(
+    layout: Layout, counts: Counts, traced: Pass, work: Work, optimizer: str, assumed: Assumptions
+) -> StepTime:
+    """Estimate a step.
+
+    Args:
+        counts: weights of one process.
+        traced: one micro-batch of one process.
+        optimizer: row of ``OPTIMIZERS``.
+    """
+    flops = work.flops + work.recomputed * layout.recompute
+    passes, bandwidth = layout.accumulation, assumed.memory_bandwidth * 1e9 * assumed.bandwidth_efficiency
+    products = flops * layout.micro_batch / layout.tensor / assumed.flops(layout.precision)
+    traffic, started = traced.moved / bandwidth, traced.operations * assumed.operation_microseconds * 1e-6
+    # A GPU works while the next operations are started; a CPU does both itself.
+    overhead = started if assumed.device == "cpu" else max(0.0, started - products - traffic)
+    tensor = _all_reduce(traced.reduced, layout.tensor) / _link(assumed, layout.tensor, 1)
+    experts = traced.exchanged / _link(assumed, layout.expert * layout.tensor, layout.tensor)
+    moments = len(OPTIMIZERS[optimizer].moments)
+    owned = counts.owned(layout) if layout.zero_stage else counts.all
+    # Gradient, weight and moments are read, weight and moments written, and the gradient is read for its norm.
+    update = owned * (16 + 8 * moments + BYTES[layout.precision]) / bandwidth
+    return StepTime(
+        passes * products,
+        passes * traffic,
+        passes * overhead,
+        passes * tensor,
+        _zero(layout, counts, assumed),
+        passes * experts,
+        update,
+    )
+
+
+def _zero(layout: Layout, counts: Counts, assumed: Assumptions) -> float:
+    """Time of the collectives between data-parallel processes; gradients are summed in fp32 (``engine.py``)."""
+    if layout.data == 1:
+        return 0.0
+    weights, gradients, data = BYTES[layout.precision] * counts.shared, 4 * counts.shared, layout.data
+    passes = layout.accumulation
+    moved = {
+        0: _all_reduce(gradients, data),
+        1: _all_reduce(gradients, data) + _gather(weights, data),
+        2: passes * _all_reduce(gradients, data) + _gather(weights, data),
+        # Weights are gathered for each pass, and once more where blocks are recomputed.
+        3: passes * (_gather(gradients, data) + (2 + layout.recompute) * _gather(weights, data)),
+    }[layout.zero_stage]
+    replicas = data // layout.expert
+    moved += _all_reduce(4 * counts.experts, replicas) + _gather(BYTES[layout.precision] * counts.experts, replicas)
+    hidden = assumed.overlap if layout.zero_stage > 1 and assumed.device == "cuda" else 0.0
+    return moved / _link(assumed, layout.processes, layout.tensor) * (1 - hidden)
+
+
+def _all_reduce(size: float, processes: int) -> float:
+    return 2 * _gather(size, processes)
+
+
+def _gather(size: float, processes: int) -> float:
+    return size * (processes - 1) / processes
+
+
+def _link(assumed: Assumptions, span: int, groups: int) -> float:
+    """Bytes per second of a process in a collective.
+
+    Args:
+        span: devices, in order of rank, that the group extends over.
+        groups: how many such groups share the network of a machine.
+    """
+    if span <= assumed.devices_per_node:
+        return assumed.link_within * 1e9 * assumed.link_efficiency
+    # A ring enters and leaves a machine once, whatever the number of its members there: it has their network together.
+    members = max(1, assumed.devices_per_node // groups)
+    return min(assumed.link_within, assumed.link_between * members) * 1e9 * assumed.link_efficiency

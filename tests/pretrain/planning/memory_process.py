@@ -1,0 +1,57 @@
+"""One process of a run whose memory is measured: rank 0 writes the peak of all tensors that torch allocates.
+
+torch's profiler reports every allocation and release of the CPU allocator, from the start of the run to its last
+update. Reserved memory that is never written is counted, as on a GPU.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from sesame import configs
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.train import Run
+
+STEPS = 3
+BUCKET_BYTES = 900_000_000
+"""Larger allocations are DeepSpeed's buckets, beside which nothing else would be seen."""
+
+
+def main(cases: str, target: str) -> None:
+    """Measure each case of ``cases``, a JSON file of settings by name."""
+    settings = json.loads(Path(cases).read_text())
+    peaks = {name: measure(configs.parse(values, RunConfig, name)) for name, values in settings.items()}
+    if torch.distributed.get_rank() == 0:
+        Path(target).write_text(json.dumps(peaks))
+
+
+def measure(config: RunConfig) -> dict[str, float]:
+    """Train a few steps and return the peak, in bytes, without buckets; and the bytes of the largest bucket."""
+    mesh = Mesh(config.parallel)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run = Run(config, mesh)
+        for _ in range(STEPS):
+            run.train_step()
+    results = profiler.profiler
+    assert results is not None and results.kineto_results is not None
+    events: list[Any] = [each for each in results.kineto_results.events() if each.name() == "[memory]"]
+    now = peak = bucket = 0
+    for _, size in sorted((each.start_ns(), each.nbytes()) for each in events):
+        if abs(size) > BUCKET_BYTES:
+            bucket = max(bucket, size)
+            continue
+        now += size
+        peak = max(peak, now)
+    run.close()
+    mesh.barrier()
+    mesh.close()
+    return {"peak": peak, "bucket": bucket}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
