@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pretrain.batch import Batch
 from pretrain.checkpoints.stored import TensorSlice
 from pretrain.initialization import Rows
+from pretrain.layers.attention import Attention
 from pretrain.layers.recurrent import ProjectedLSTM
 from pretrain.learner import Learner
 from pretrain.optimizers import OPTIMIZERS, parameter_groups
@@ -40,6 +41,7 @@ class Engine:
         groups = split_expert_groups(parameter_groups(learner, optimizer.weight_decay), mesh)
         if self.stage == 3:
             _keep_recurrent_layers_whole(learner)
+            _call_projections_one_by_one(learner)
         with deepspeed_api.quick_startup():
             initialized: Any = deepspeed.initialize(
                 model=learner,
@@ -160,6 +162,13 @@ def _keep_recurrent_layers_whole(learner: nn.Module) -> None:
         set_z3_leaf_modules(learner, [ProjectedLSTM])
 
 
+def _call_projections_one_by_one(learner: nn.Module) -> None:
+    """Stage 3 gathers a layer's weights when the layer is called."""
+    for part in learner.modules():
+        if isinstance(part, Attention):
+            part.joins_products = False
+
+
 def deepspeed_config(
     optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
 ) -> dict[str, Any]:
@@ -182,4 +191,6 @@ def deepspeed_config(
         # Sums over micro-batches are kept in fp32; DeepSpeed would round them to bf16 before it sums over processes.
         "communication_data_type": "fp32",
         "steps_per_print": None,
+        # DeepSpeed's own would wait for the device twice in each micro-batch.
+        "timers": {"throughput": {"enabled": False}},
     }

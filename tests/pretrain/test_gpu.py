@@ -16,7 +16,8 @@ from pretrain.config import RunConfig
 from pretrain.data.batches import Batches, DataRank
 from pretrain.data.packing import layout
 from pretrain.initialization import materialise, random_value
-from pretrain.layers.attention import AttentionPattern, grouped_attention, varlen_attention
+from pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
+from pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
 from pretrain.learner import Learner, build
 from pretrain.models.family import Vocabulary
 from pretrain.train import train
@@ -44,6 +45,43 @@ def test_varlen_attention_equals_grouped_attention(changes: dict[str, Any]) -> N
     torch.testing.assert_close(outputs[0], outputs[1], rtol=2e-2, atol=2e-2)
     for left, right in zip(*gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_equal_lengths_equals_grouped_attention(causal: bool) -> None:
+    parts = layout(np.array([128] * 6)).to(torch.device("cuda"))
+    pattern = AttentionPattern(parts, parts, causal=causal)
+    # One tensor, as a joined product gives it.
+    joined = torch.randn(768, 3 * 4 * 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    outputs, gradients = [], []
+    for kernel in (grouped_attention, equal_length_attention, varlen_attention):
+        query, key, value = (part.unflatten(-1, (4, 64)) for part in joined.split(256, -1))
+        output = kernel(query, key, value, pattern, 0.125, 0.0)
+        outputs.append(output.detach().float())
+        gradients.append(torch.autograd.grad(output.square().sum(), joined)[0].float())
+    for other in (1, 2):
+        torch.testing.assert_close(outputs[0], outputs[other], rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(gradients[0], gradients[other], rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("lengths", [[128] * 4, [5, 17, 64, 128]], ids=str)
+def test_dropout_of_attention_has_the_right_mean_and_gradient(lengths: list[int]) -> None:
+    """Values of ones: an output is the sum of the kept weights, whose mean is 1."""
+    parts = layout(np.array(lengths)).to(torch.device("cuda"))
+    pattern = AttentionPattern(parts, parts)
+    kernel = choose_kernel("cuda", torch.bfloat16, pattern)
+    query, key = (torch.randn(sum(lengths), 8, 64, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    value = torch.ones_like(query).requires_grad_()
+    torch.manual_seed(1)
+    output = kernel(query, key, value, pattern, 0.125, 0.2)
+    assert float(output.float().mean()) == pytest.approx(1.0, abs=0.03)
+    assert float(output.float().std()) > 0.01
+    torch.manual_seed(1)
+    torch.testing.assert_close(kernel(query, key, value, pattern, 0.125, 0.2), output)
+    # The sum of all outputs is linear in the values, so it equals their product with the gradient.
+    output.float().sum().backward()
+    assert value.grad is not None
+    assert float(value.grad.float().sum()) == pytest.approx(float(output.float().sum()), rel=0.02)
 
 
 @pytest.mark.parametrize("name", FAMILY_RUNS)
