@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import configs
-from pretrain import train
-from pretrain.config import RunConfig
-from pretrain.parallel.mesh import Mesh
+from sesame import configs
+from sesame.pretrain import train
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel.mesh import Mesh
 
 GIGABYTE = 1e9
 

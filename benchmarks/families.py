@@ -20,14 +20,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import configs
-from data_pipeline.dataset.shards import Dataset, open_dataset
-from data_pipeline.examples.spans import sentinel_ids
-from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.ragged import Ragged
-from pretrain.checkpoints.load import latest
-from pretrain.config import RunConfig
-from pretrain.objectives import OBJECTIVES
+from sesame import configs
+from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
+from sesame.data_pipeline.examples.spans import sentinel_ids
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
+from sesame.data_pipeline.ragged import Ragged
+from sesame.pretrain.checkpoints.load import latest
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.objectives import OBJECTIVES
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -64,7 +64,7 @@ def small_configs() -> list[Path]:
 
 def trained(file: Path) -> Curve:
     """Return the curve of a small config, which is trained if its run is not complete."""
-    from pretrain.train import train
+    from sesame.pretrain.train import train
 
     run = configs.load(file, RunConfig)
     folder = Path(run.data.dataset)

@@ -41,17 +41,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-import configs
-from data_pipeline.ragged import Ragged
-from pretrain.batch import Batch
-from pretrain.data.packing import assemble
-from pretrain.initialization import materialise
-from pretrain.learner import Learner, build
-from pretrain.models.family import Vocabulary
-from pretrain.optimizers.config import OptimizerConfig
-from pretrain.parallel.config import ParallelConfig
-from pretrain.parallel.engine import Engine
-from pretrain.parallel.mesh import Mesh
+from sesame import configs
+from sesame.data_pipeline.ragged import Ragged
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.initialization import materialise
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.engine import Engine
+from sesame.pretrain.parallel.mesh import Mesh
 
 ROOT = Path(__file__).parent.parent
 
@@ -196,7 +196,7 @@ def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
 
 def prepared(shape: Shape) -> tuple[Learner, list[Batch]]:
     """Return the learner on the meta device, and batches of random tokens."""
-    from pretrain.config import RunConfig
+    from sesame.pretrain.config import RunConfig
 
     path = ROOT / "configs" / "pretrain" / f"{shape.run}.toml"
     config = configs.load(path, RunConfig, [f"model.{key}={json.dumps(value)}" for key, value in shape.changes.items()])

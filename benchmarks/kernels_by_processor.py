@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from pretrain import precision
-from pretrain.layers.attention import unfused_attention
-from pretrain.layers.dropout import dropout
-from pretrain.layers.vocabulary import CrossEntropy
+from sesame.pretrain import precision
+from sesame.pretrain.layers.attention import unfused_attention
+from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.vocabulary import CrossEntropy
 
 TOKENS, HEADS, HEAD_WIDTH, WIDTH, VOCABULARY, PREDICTIONS = 2048, 4, 64, 256, 8192, 320
 """Of the demo's model and a batch of 32 sequences of 64 tokens."""

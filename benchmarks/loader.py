@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_pipeline.dataset.manifest import SplitRecord
-from data_pipeline.dataset.shards import Split, open_dataset, write_shard
-from data_pipeline.ragged import Ragged
-from pretrain.data.batches import Batches, DataRank
-from pretrain.data.config import DataConfig
+from sesame.data_pipeline.dataset.manifest import SplitRecord
+from sesame.data_pipeline.dataset.shards import Split, open_dataset, write_shard
+from sesame.data_pipeline.ragged import Ragged
+from sesame.pretrain.data.batches import Batches, DataRank
+from sesame.pretrain.data.config import DataConfig
 
 LENGTH, PREDICTED = 128, 19
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")

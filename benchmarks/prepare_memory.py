@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from data_pipeline.random_streams import generator
+from sesame.data_pipeline.random_streams import generator
 
 INTERVAL = 0.1
 CHANGED = 6
@@ -98,7 +98,7 @@ def main() -> None:
             copies = write_varied(arguments.text, path, int(megabytes * 1e6))
             recipe = CORPUS.format(kind=arguments.kind, path=path, workers=arguments.workers)
             corpus.write_text(f'output = "{folder}/dataset"\n{recipe}', "utf-8")
-            largest, seconds = peaks([sys.executable, "-m", "launch", "prepare", str(corpus)])
+            largest, seconds = peaks([sys.executable, "-m", "sesame", "prepare", str(corpus)])
         listed = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in largest.items())
         print(f"{megabytes:.0f} MB ({copies} copies) in {seconds:.0f} s, peak resident: {listed}", flush=True)
 

@@ -84,7 +84,7 @@ def _ours(text: Path, model: Path, output: Path) -> list[str]:
     settings = [*RECIPE, f'source.paths=["{text}"]', f"tokenizer.model={model}"]
     options = [part for setting in settings for part in ("--set", setting)]
     corpus = Path(__file__).parents[1] / "configs" / "corpus" / "books.toml"
-    return [sys.executable, "-m", "launch", "prepare", str(corpus), "--output", str(output), *options]
+    return [sys.executable, "-m", "sesame", "prepare", str(corpus), "--output", str(output), *options]
 
 
 def _theirs(text: Path, model: Path, megatron: Path, output: Path) -> list[str]:

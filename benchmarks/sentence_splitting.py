@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 
-from data_pipeline.cleaning.clean import normalize
-from data_pipeline.examples.sentences import find_sentences, split
-from data_pipeline.ragged import Ragged
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.files import Range
-from data_pipeline.sources.lines import iterate_lines
+from sesame.data_pipeline.cleaning.clean import normalize
+from sesame.data_pipeline.examples.sentences import find_sentences, split
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.files import Range
+from sesame.data_pipeline.sources.lines import iterate_lines
 from tests.data_pipeline.examples.sentence_cases import read
 
 MEGABYTES = 20

@@ -20,19 +20,19 @@ import torch
 import transformers
 from torch.nn.utils.rnn import pad_sequence
 
-from data_pipeline.dataset.shards import open_dataset
-from pretrain.batch import Batch
-from pretrain.data.batches import Batches, DataRank
-from pretrain.data.config import DataConfig
-from pretrain.initialization import materialise, random_value
-from pretrain.learner import build
-from pretrain.models.bert import BertConfig
-from pretrain.models.family import Vocabulary
-from pretrain.optimizers.config import OptimizerConfig
-from pretrain.parallel.config import ParallelConfig
-from pretrain.parallel.engine import Engine
-from pretrain.parallel.mesh import Mesh
-from pretrain.precision import Precision, of_device
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.batches import Batches, DataRank
+from sesame.pretrain.data.config import DataConfig
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.learner import build
+from sesame.pretrain.models.bert import BertConfig
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.engine import Engine
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.precision import Precision, of_device
 
 SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_width": 1024, "positions": 128}
 SEQUENCES = 32

@@ -15,10 +15,10 @@ from typing import TypeVar
 import numpy as np
 import sentencepiece
 
-from data_pipeline.examples.sentences import split
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.examples.sentences import split
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 KINDS = ("bpe", "unigram")
 SAMPLE = 20_000

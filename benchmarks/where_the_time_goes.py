@@ -18,20 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.cleaning.clean import clean
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.cleaning.parts import write_parts
-from data_pipeline.cleaning.pieces import Features
-from data_pipeline.dataset.build import add_special_tokens
-from data_pipeline.dataset.shards import write_shard
-from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
-from data_pipeline.examples.segment import SegmentConfig, Sentences, segment
-from data_pipeline.examples.sentences import find_sentences
-from data_pipeline.ragged import Columns, Ragged
-from data_pipeline.random_streams import generator
-from data_pipeline.sources import SourceConfig, read, units
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.workers import KEEP_MEMORY
+from sesame.data_pipeline.cleaning.clean import clean
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.cleaning.parts import write_parts
+from sesame.data_pipeline.cleaning.pieces import Features
+from sesame.data_pipeline.dataset.build import add_special_tokens
+from sesame.data_pipeline.dataset.shards import write_shard
+from sesame.data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
+from sesame.data_pipeline.examples.segment import SegmentConfig, Sentences, segment
+from sesame.data_pipeline.examples.sentences import find_sentences
+from sesame.data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.sources import SourceConfig, read, units
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.workers import KEEP_MEMORY
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from configs.errors import ConfigError, one_line
+from sesame.configs.errors import ConfigError, one_line
 
 LARGEST_FILE = 2**24
 """Bytes of a configuration file."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from configs.errors import SesameError
+from sesame.configs.errors import SesameError
 
 
 @contextmanager

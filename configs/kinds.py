@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic.fields import FieldInfo
 
-from configs import Section
+from sesame.configs import Section
 
 Type = TypeVar("Type")
 

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 KINDS = ("corpus", "pretrain", "evaluation")
 """Folders of the files of ``prepare``, ``pretrain`` and ``evaluate``."""
 

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
-from configs.errors import SesameError
-from configs.file_errors import file_errors_as
+from sesame.configs.errors import SesameError
+from sesame.configs.file_errors import file_errors_as
 
 LARGEST_FILE = 2**26
 """Bytes."""

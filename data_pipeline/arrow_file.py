@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from configs import storage
+from sesame.configs import storage
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from data_pipeline.compiled import character_kinds, cutting, splitting, whitespace
+from sesame.data_pipeline.compiled import character_kinds, cutting, splitting, whitespace
 
 IDEOGRAPHS = "\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 """Letters of East Asian scripts that put no spaces between words."""

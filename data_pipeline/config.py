@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-import configs
-from configs import Section
-from configs.errors import ConfigError
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.examples.balance import ShardConfig
-from data_pipeline.examples.corrupt import CorruptConfig
-from data_pipeline.examples.segment import PAIRS, SegmentConfig
-from data_pipeline.examples.spans import check_sentinels
-from data_pipeline.sources import SourceConfig
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.workers import WorkersConfig
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.examples.balance import ShardConfig
+from sesame.data_pipeline.examples.corrupt import CorruptConfig
+from sesame.data_pipeline.examples.segment import PAIRS, SegmentConfig
+from sesame.data_pipeline.examples.spans import check_sentinels
+from sesame.data_pipeline.sources import SourceConfig
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.workers import WorkersConfig
 
 
 class CorpusConfig(Section):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from configs import Section, storage
-from configs.errors import DatasetError
+from sesame.configs import Section, storage
+from sesame.configs.errors import DatasetError
 
 IDENTITY = "identity.json"
 

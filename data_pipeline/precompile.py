@@ -13,22 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import ConfigError
-from configs.storage import digest
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.cleaning.parts import Part, read_unit
-from data_pipeline.cleaning.selection import Choice, Outcome
-from data_pipeline.compiled import cache
-from data_pipeline.dataset.build import DocumentGroup, Recipe, gather_shard, make_examples
-from data_pipeline.examples.corrupt import CorruptConfig
-from data_pipeline.examples.segment import KINDS, SegmentConfig
-from data_pipeline.examples.sentences import split
-from data_pipeline.examples.spans import special_ids
-from data_pipeline.sources import SourceConfig, units
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs.errors import ConfigError
+from sesame.configs.storage import digest
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.cleaning.parts import Part, read_unit
+from sesame.data_pipeline.cleaning.selection import Choice, Outcome
+from sesame.data_pipeline.compiled import cache
+from sesame.data_pipeline.dataset.build import DocumentGroup, Recipe, gather_shard, make_examples
+from sesame.data_pipeline.examples.corrupt import CorruptConfig
+from sesame.data_pipeline.examples.segment import KINDS, SegmentConfig
+from sesame.data_pipeline.examples.sentences import split
+from sesame.data_pipeline.examples.spans import special_ids
+from sesame.data_pipeline.sources import SourceConfig, units
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 DOCUMENTS, SENTENCES = 40, 12
 """Of the small text."""

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from configs.errors import SesameError
-from configs.storage import digest
-from data_pipeline.cleaning import language
-from data_pipeline.cleaning.parts import Part, Reading
-from data_pipeline.cleaning.selection import counts
-from data_pipeline.config import CorpusConfig
-from data_pipeline.dataset import provenance, shards
-from data_pipeline.dataset.build import GroupRows, Recipe
-from data_pipeline.dataset.manifest import (
+from sesame.configs.errors import SesameError
+from sesame.configs.storage import digest
+from sesame.data_pipeline.cleaning import language
+from sesame.data_pipeline.cleaning.parts import Part, Reading
+from sesame.data_pipeline.cleaning.selection import counts
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.dataset import provenance, shards
+from sesame.data_pipeline.dataset.build import GroupRows, Recipe
+from sesame.data_pipeline.dataset.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     Manifest,
@@ -26,18 +26,18 @@ from data_pipeline.dataset.manifest import (
     TokenizerRecord,
     write_manifest,
 )
-from data_pipeline.dataset.statistics import RowCounts, summarize
-from data_pipeline.dataset.text_warnings import count_characters, warnings
-from data_pipeline.examples.spans import special_ids
-from data_pipeline.inspection.summary import summary
-from data_pipeline.ledger import Ledger, close_folder, open_folder
-from data_pipeline.sources import Unit
-from data_pipeline.steps.documents import read_and_choose, source_rows, write_validation_documents
-from data_pipeline.steps.examples import make_all_examples, write_shards
-from data_pipeline.steps.inputs import check_existing, identity, list_units
-from data_pipeline.steps.tokenizer import check_given_tokenizer, keeps_white_space, losses, make_tokenizer
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.workers import Workers
+from sesame.data_pipeline.dataset.statistics import RowCounts, summarize
+from sesame.data_pipeline.dataset.text_warnings import count_characters, warnings
+from sesame.data_pipeline.examples.spans import special_ids
+from sesame.data_pipeline.inspection.summary import summary
+from sesame.data_pipeline.ledger import Ledger, close_folder, open_folder
+from sesame.data_pipeline.sources import Unit
+from sesame.data_pipeline.steps.documents import read_and_choose, source_rows, write_validation_documents
+from sesame.data_pipeline.steps.examples import make_all_examples, write_shards
+from sesame.data_pipeline.steps.inputs import check_existing, identity, list_units
+from sesame.data_pipeline.steps.tokenizer import check_given_tokenizer, keeps_white_space, losses, make_tokenizer
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.workers import Workers
 
 __all__ = ["CorpusConfig", "prepare"]
 

@@ -48,8 +48,8 @@ class Ragged(NamedTuple):
             starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
             offsets = boundaries(lengths)
             return Ragged(self.values[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)], offsets)
-        from data_pipeline.compiled import read_only
-        from data_pipeline.compiled.rows import take
+        from sesame.data_pipeline.compiled import read_only
+        from sesame.data_pipeline.compiled.rows import take
 
         return Ragged(*take(read_only(self.values), read_only(self.offsets), read_only(rows)))
 

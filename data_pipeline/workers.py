@@ -22,11 +22,11 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from configs import Section
-from configs.errors import ConfigError, DatasetError, SesameError
-from configs.stopping import kept_handlers
-from data_pipeline.compiled import cache
-from data_pipeline.ledger import Ledger
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError, DatasetError, SesameError
+from sesame.configs.stopping import kept_handlers
+from sesame.data_pipeline.compiled import cache
+from sesame.data_pipeline.ledger import Ledger
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -11,6 +11,7 @@ COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools numpy scipy pyarrow pydantic ray rich sentencepiece tokenizers typer typing-extensions \
     fsspec backports.zstd datasketch filelock ftfy matplotlib numba protobuf py3langid
 COPY pyproject.toml README.md LICENSE ./
+COPY sesame sesame
 COPY configs configs
 COPY data_pipeline data_pipeline
 COPY pretrain pretrain

@@ -17,6 +17,7 @@ WORKDIR /data
 COPY constraints.txt ./
 RUN pip install -c constraints.txt setuptools torch
 COPY pyproject.toml README.md LICENSE ./
+COPY sesame sesame
 COPY configs configs
 COPY data_pipeline data_pipeline
 COPY pretrain pretrain

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-import configs
-from configs import Section
-from configs.errors import ConfigError
-from evaluation.tasks import TASKS
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
+from sesame.evaluation.tasks import TASKS
 
 FOLDERS = ("checkpoint", "data_dir", "output")
 """Keys of :class:`EvaluationConfig` that say where files are."""

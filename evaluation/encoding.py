@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from evaluation.config import FinetuneConfig
-from evaluation.reading import Examples, MissingFileError, read_table
-from evaluation.tasks.task import Task
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.reading import Examples, MissingFileError, read_table
+from sesame.evaluation.tasks.task import Task
 
 SPLIT_SEED = 20180420
 """Seed of the rows chosen by ``split_dev`` and ``limit_train_rows``: the same rows for every seed and model."""

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import torch
 
-from configs.errors import ConfigError
-from configs.storage import digest, write_text
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from evaluation import report
-from evaluation.config import EvaluationConfig, FinetuneConfig
-from evaluation.encoding import TaskData, load_task
-from evaluation.finetune import finetune
-from evaluation.progress import Progress
-from evaluation.reading import MissingFileError, write_predictions
-from evaluation.results import MODELS, Result, fingerprint, key_of, read_result
-from evaluation.tasks import TASKS
-from pretrain import precision
-from pretrain.checkpoints.load import latest, load_backbone
+from sesame.configs.errors import ConfigError
+from sesame.configs.storage import digest, write_text
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation import report
+from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.encoding import TaskData, load_task
+from sesame.evaluation.finetune import finetune
+from sesame.evaluation.progress import Progress
+from sesame.evaluation.reading import MissingFileError, write_predictions
+from sesame.evaluation.results import MODELS, Result, fingerprint, key_of, read_result
+from sesame.evaluation.tasks import TASKS
+from sesame.pretrain import precision
+from sesame.pretrain.checkpoints.load import latest, load_backbone
 
 
 def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 
-from configs.errors import TaskError
-from configs.storage import write_text
-from evaluation.tasks import TASKS, HubDataset, Table, Task, glue
+from sesame.configs.errors import TaskError
+from sesame.configs.storage import write_text
+from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task, glue
 
 FETCHABLE = tuple(name for name, task in TASKS.items() if task.hub is not None)
 GLUE = tuple(task.name for task in glue.ROWS if task.hub is not None)

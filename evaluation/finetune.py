@@ -14,18 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.errors import TaskError
-from evaluation.config import FinetuneConfig
-from evaluation.encoding import EncodedExamples, TaskData
-from evaluation.heads import Head
-from evaluation.scores import METRICS
-from evaluation.tasks.task import Task
-from pretrain.batch import Batch
-from pretrain.data.packing import pack
-from pretrain.layers.attention import CoreAttention
-from pretrain.optimizers import parameter_groups
-from pretrain.roles import Backbone
-from pretrain.schedule import ScheduleConfig
+from sesame.configs.errors import TaskError
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.encoding import EncodedExamples, TaskData
+from sesame.evaluation.heads import Head
+from sesame.evaluation.scores import METRICS
+from sesame.evaluation.tasks.task import Task
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.packing import pack
+from sesame.pretrain.layers.attention import CoreAttention
+from sesame.pretrain.optimizers import parameter_groups
+from sesame.pretrain.roles import Backbone
+from sesame.pretrain.schedule import ScheduleConfig
 
 BUCKET_BATCHES = 50
 """Batches whose rows are sorted by length together, so that a batch has similar lengths in a nearly random order."""

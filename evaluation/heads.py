@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from evaluation.config import FinetuneConfig
-from pretrain.batch import Batch
-from pretrain.roles import Backbone, Encoded
+from sesame.evaluation.config import FinetuneConfig
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.roles import Backbone, Encoded
 
 
 def first(hidden_TD: Tensor, batch: Batch) -> Tensor:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import DatasetError
-from configs.storage import write_text
-from evaluation.tasks import probe
-from evaluation.tasks.task import Task
+from sesame.configs.errors import DatasetError
+from sesame.configs.storage import write_text
+from sesame.evaluation.tasks import probe
+from sesame.evaluation.tasks.task import Task
 
 DOCUMENTS_FILE = "validation_documents.jsonl"
 SPLIT_SHARES = {"train": 0.6, "dev": 0.3, "test": 0.1}

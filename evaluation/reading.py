@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.errors import TaskError
-from configs.storage import write_text
-from evaluation.tasks.task import Column, Table, Task
+from sesame.configs.errors import TaskError
+from sesame.configs.storage import write_text
+from sesame.evaluation.tasks.task import Column, Table, Task
 
 
 class MissingFileError(TaskError):

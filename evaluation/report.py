@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-import configs
-from configs.storage import atomic_file, write_text
-from evaluation.config import EvaluationConfig
-from evaluation.encoding import TaskData
-from evaluation.results import Result
-from evaluation.summary import ReportRow, Summary, summarise
-from evaluation.tasks.glue import SUBMISSION_FILES
+from sesame import configs
+from sesame.configs.storage import atomic_file, write_text
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.encoding import TaskData
+from sesame.evaluation.results import Result
+from sesame.evaluation.summary import ReportRow, Summary, summarise
+from sesame.evaluation.tasks.glue import SUBMISSION_FILES
 
 NAMES = {"pretrained": "pretrained", "random": "random-init baseline"}
 COLOURS = {"pretrained": "#1f5fa8", "random": "#b9bec6"}

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-import configs
-from configs.storage import digest, digest_of
-from evaluation.config import FinetuneConfig
-from evaluation.encoding import EncodedExamples, TaskData
+from sesame import configs
+from sesame.configs.storage import digest, digest_of
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.encoding import EncodedExamples, TaskData
 
 PROCEDURE = 1
 """Version of training and scoring; increased by a change of either, so that earlier results are not reused."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.encoding import TaskData
-from evaluation.results import Result
-from evaluation.scores import METRICS
+from sesame.evaluation.encoding import TaskData
+from sesame.evaluation.results import Result
+from sesame.evaluation.scores import METRICS
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-import configs
-from configs.errors import SesameError, message_of
-from configs.shipped import descriptions, find, finders
-from configs.stopping import CONTINUE, Stopped, raise_signals
-from launch.overrides import output_folder, with_folders
+from sesame import configs
+from sesame.configs.errors import SesameError, message_of
+from sesame.configs.shipped import descriptions, find, finders
+from sesame.configs.stopping import CONTINUE, Stopped, raise_signals
+from sesame.launch.overrides import output_folder, with_folders
 
 app = typer.Typer(
     name="sesame",
@@ -47,7 +47,7 @@ def prepare(
 
     Example: sesame prepare configs/corpus/demo.toml --output runs/demo/dataset
     """
-    from data_pipeline.prepare import CorpusConfig, prepare
+    from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
     raise_signals()
     config = configs.load(corpus, CorpusConfig, with_folders(overrides, output=output))
@@ -71,7 +71,7 @@ def inspect(
     """
     from rich.console import Console
 
-    from data_pipeline.inspection.inspect import origins, render
+    from sesame.data_pipeline.inspection.inspect import origins, render
 
     Console().print(render(dataset, split, count, row))
     if row is not None:
@@ -91,8 +91,8 @@ def verify(
 
     The findings are also written as a dataset card: a README.md with plots, which is not part of the dataset.
     """
-    from data_pipeline.inspection.card import FOLDER, write_card
-    from data_pipeline.verification.verify import verify
+    from sesame.data_pipeline.inspection.card import FOLDER, write_card
+    from sesame.data_pipeline.verification.verify import verify
 
     findings = verify(dataset)
     print("\n".join(findings), flush=True)
@@ -121,7 +121,7 @@ def pretrain(
     Without --processes the training runs in this process, which may be one of those that torchrun or the deepspeed
     launcher has started.
     """
-    from launch import pretraining
+    from sesame.launch import pretraining
 
     raise typer.Exit(pretraining.start(run, with_folders(overrides, output=output), processes or 1))
 
@@ -155,8 +155,8 @@ def evaluate(
 
     Without an output folder the report is written to runs/SUITE.
     """
-    from evaluation.config import EvaluationConfig
-    from evaluation.evaluate import evaluate
+    from sesame.evaluation.config import EvaluationConfig
+    from sesame.evaluation.evaluate import evaluate
 
     overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)
     raise_signals()
@@ -177,7 +177,7 @@ def export(
 
     A model without a class in transformers is an error that names the unsupported setting.
     """
-    from pretrain.huggingface.to_hf import export
+    from sesame.pretrain.huggingface.to_hf import export
 
     written = export(checkpoint, directory)
     print("\n".join((f"model: {written.folder} ({written.architecture})", *written.notes)))
@@ -194,7 +194,7 @@ def import_model(
 
     To train it further, set it as initial_checkpoint of a run, and prepare the dataset with its tokenizer.model.
     """
-    from pretrain.huggingface.from_hf import import_model
+    from sesame.pretrain.huggingface.from_hf import import_model
 
     written = import_model(directory, output)
     heads = ", ".join(written.objectives) or "no objective"
@@ -211,7 +211,7 @@ def probe_tasks(
 
     Example: sesame probe-tasks runs/demo/dataset runs/demo/tasks
     """
-    from evaluation.probe_data import write_tasks
+    from sesame.evaluation.probe_data import write_tasks
 
     write_tasks(dataset, directory, seed)
     print(f"tasks: {directory}")
@@ -227,7 +227,7 @@ def fetch_glue(
 
     Requires network access and the package huggingface_hub (pip install 'sesame[hub]').
     """
-    from evaluation.fetch import fetch
+    from sesame.evaluation.fetch import fetch
 
     print(f"tasks: {fetch(directory)}")
 
@@ -240,7 +240,7 @@ def precompile() -> None:
 
     `make` and the Docker images do this. Otherwise the first run compiles what it needs and caches it.
     """
-    from data_pipeline.precompile import precompile
+    from sesame.data_pipeline.precompile import precompile
 
     print(f"compiled loops: {precompile()}")
 
@@ -283,7 +283,7 @@ def submit(
 
     Jobs stop before their time ends, write a checkpoint and are requeued until they are finished.
     """
-    from launch import submit as slurm
+    from sesame.launch import submit as slurm
 
     habits = configs.load(cluster, slurm.ClusterConfig, ()) if cluster else slurm.ClusterConfig()
     chosen = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
@@ -306,7 +306,7 @@ def demo(
 
     Example: sesame demo
     """
-    from launch.demo import run_demo
+    from sesame.launch.demo import run_demo
 
     raise typer.Exit(run_demo(output, glue))
 

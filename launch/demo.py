@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import configs
+from sesame.configs.shipped import FOLDER
 
 EXPECTED_BELOW = 0.7
 """Expected distance (nats) of the validation loss on masked words below the unigram baseline, on any two cores."""
 EXPECTED_SECONDS = 480
 """Expected duration of all stages on two cores, at most."""
-SHIPPED = Path(os.path.relpath(Path(configs.__file__).parent))
+SHIPPED = Path(os.path.relpath(FOLDER))
 """Folder of the shipped configuration files, relative to the current folder."""
 
 
@@ -71,7 +71,7 @@ def run_demo(folder: Path, glue: Path | None = None, console: Console | None = N
         arguments = [str(argument) for argument in stage.arguments]
         console.print(f"$ sesame {shlex.join(arguments)}", style="bold", highlight=False, soft_wrap=True)
         start = time.monotonic()
-        code = subprocess.run([sys.executable, "-P", "-m", "launch", *arguments], check=False).returncode
+        code = subprocess.run([sys.executable, "-P", "-m", "sesame", *arguments], check=False).returncode
         if code:
             console.print(f"The demo stops: `sesame {arguments[0]}` failed with exit code {code}.", style="red")
             return code

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.errors import ConfigError
+from sesame.configs.errors import ConfigError
 
 
 def output_folder(text: str) -> Path:

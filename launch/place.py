@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from configs.errors import ConfigError
-from launch.processes import Machine
+from sesame.configs.errors import ConfigError
+from sesame.launch.processes import Machine
 
 FIRST_PORT, PORTS = 20_000, 10_000
 """A job's own port follows from its number: two jobs on one machine do not meet."""

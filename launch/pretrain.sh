@@ -27,9 +27,10 @@ exec "$python" "$script" "$@"
 import sys
 from pathlib import Path
 
-# The interpreter has put this script's folder first; the packages are one level up, installed or not.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
+# The interpreter has put this script's folder first. The package is one level up in a checkout, and two in site-packages.
+root = Path(__file__).resolve().parents[1]
+sys.path[0] = str(root if (root / "sesame").is_dir() else root.parent)
 
-from launch.pretraining import main  # noqa: E402
+from sesame.launch.pretraining import main  # noqa: E402
 
 main()

@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import configs
-from configs.errors import SesameError, message_of
-from configs.shipped import finders
-from configs.stopping import CONTINUE, Stopped, note_signals
-from launch.overrides import with_folders
-from launch.place import machine
-from launch.processes import supervise
+from sesame import configs
+from sesame.configs.errors import SesameError, message_of
+from sesame.configs.shipped import finders
+from sesame.configs.stopping import CONTINUE, Stopped, note_signals
+from sesame.launch.overrides import with_folders
+from sesame.launch.place import machine
+from sesame.launch.processes import supervise
 
-SCRIPT = Path(__file__).with_name("pretrain.sh")
+SCRIPT = Path(__file__).resolve().with_name("pretrain.sh")
 
 
 def start(run: Path, overrides: Sequence[str], processes: int | None) -> int:
@@ -48,11 +48,11 @@ def train(run: Path, overrides: Sequence[str]) -> int:
     request = note_signals()
     # About their own deprecations and missing extras; each process would print them.
     warnings.filterwarnings("ignore", module=r"(deepspeed|megatron|torch\.distributed)\b")
-    from pretrain.config import RunConfig
+    from sesame.pretrain.config import RunConfig
 
     # Before the engines are imported, which takes seconds.
     config = configs.load(run, RunConfig, overrides)
-    from pretrain import train as pretrain
+    from sesame.pretrain import train as pretrain
 
     is_rank_zero = os.environ.get("RANK", "0") == "0"
     try:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from configs.stopping import CONTINUE, SIGNALS
+from sesame.configs.stopping import CONTINUE, SIGNALS
 
 FORWARDED = (*SIGNALS, signal.SIGINT)
 KILL_SECONDS = 5.0

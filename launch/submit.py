@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-import configs
-from configs import Section
-from configs.errors import ConfigError
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
 
-TEMPLATES = Path(__file__).with_name("slurm")
+TEMPLATES = Path(__file__).resolve().with_name("slurm")
 STAGES = {"source": "prepare", "model": "pretrain", "suite": "evaluate"}
 """The section that only files of this stage have."""
 

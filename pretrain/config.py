@@ -5,20 +5,20 @@ from typing import Any
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-from configs import Section
-from configs.errors import ConfigError
-from configs.kinds import Derived, Fixed, Free
-from pretrain.checkpoints.config import CheckpointConfig, ResumeConfig
-from pretrain.checkpoints.resume import check_accepted
-from pretrain.data.batches import DataConfig
-from pretrain.metrics import ReportConfig
-from pretrain.models import FAMILIES, parse_model
-from pretrain.models.family import ModelConfig
-from pretrain.objectives import OBJECTIVES
-from pretrain.optimizers.config import OptimizerConfig
-from pretrain.parallel.config import ParallelConfig
-from pretrain.schedule import ScheduleConfig
-from pretrain.stop import StopConfig
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
+from sesame.configs.kinds import Derived, Fixed, Free
+from sesame.pretrain.checkpoints.config import CheckpointConfig, ResumeConfig
+from sesame.pretrain.checkpoints.resume import check_accepted
+from sesame.pretrain.data.batches import DataConfig
+from sesame.pretrain.metrics import ReportConfig
+from sesame.pretrain.models import FAMILIES, parse_model
+from sesame.pretrain.models.family import ModelConfig
+from sesame.pretrain.objectives import OBJECTIVES
+from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.schedule import ScheduleConfig
+from sesame.pretrain.stop import StopConfig
 
 
 class RunConfig(Section):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from configs.storage import atomic_file
-from pretrain.objectives import OBJECTIVES
+from sesame.configs.storage import atomic_file
+from sesame.pretrain.objectives import OBJECTIVES
 
 STYLES: dict[str, dict[str, float | str]] = {
     "train": {"alpha": 0.55, "linewidth": 1},

@@ -5,7 +5,7 @@ is computed from the configured shape, so it is the same when layers are split o
 predicted positions and chosen experts; embeddings, norms and biases are not counted, and masks are not subtracted.
 """
 
-from pretrain.batch import Layout
+from sesame.pretrain.batch import Layout
 
 
 def product_flops(weights: int, uses: int) -> int:

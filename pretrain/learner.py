@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.batch import Batch
-from pretrain.models import FAMILIES
-from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
-from pretrain.objectives import OBJECTIVES
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
+from sesame.pretrain.objectives import OBJECTIVES
 
 
 class Learner(nn.Module):

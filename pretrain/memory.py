@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from configs.errors import ConfigError
-from pretrain.learner import Learner, build
-from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 
 
 def build_within_memory(

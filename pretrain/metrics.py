@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from configs import Section
-from configs.kinds import Free
-from configs.storage import atomic_file
-from pretrain.objectives import OBJECTIVES
+from sesame.configs import Section
+from sesame.configs.kinds import Free
+from sesame.configs.storage import atomic_file
+from sesame.pretrain.objectives import OBJECTIVES
 
 
 class ReportConfig(Section):
@@ -143,7 +143,7 @@ class Reporter:
         text = ", ".join(f"{name} {loss:.3f}{self._comparison(name, loss)}" for name, loss in losses.items())
         self.log(f"step {step}: validation {text}")
         # Imported here because matplotlib takes half a second to load, and only the first process draws.
-        from pretrain.curve import draw
+        from sesame.pretrain.curve import draw
 
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
         self.last_report_time = time.perf_counter()

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from pretrain.batch import Batch
-from pretrain.layers.style import Style
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.layers.style import Style
 
 
 class Encoded(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from configs import Section
-from configs.kinds import Free
+from sesame.configs import Section
+from sesame.configs.kinds import Free
 
 
 class ScheduleConfig(Section):

@@ -1,18 +1,18 @@
-"""Table of all settings of a run: ``python -m pretrain.settings_table > docs/resume.md``."""
+"""Table of all settings of a run: ``python -m sesame.pretrain.settings_table > docs/resume.md``."""
 
 from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from configs.kinds import fields, kind_of
-from pretrain.config import RunConfig
-from pretrain.models import FAMILIES
+from sesame.configs.kinds import fields, kind_of
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.models import FAMILIES
 
 HEAD = """\
 # Which settings may change when a run is resumed
 
 A run that finds a checkpoint in its output folder resumes from it and compares its settings with the checkpoint's.
-`python -m pretrain.settings_table` generates this page from the configuration classes.
+`python -m sesame.pretrain.settings_table` generates this page from the configuration classes.
 
 - **same**: must be the same. A difference is refused, unless `resume.accept` names the setting, as in
   `--set 'resume.accept=["data.global_batch"]'`. To change the model or the objectives, start a new run in another

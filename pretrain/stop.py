@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from pydantic import Field
 
-from configs import Section
-from configs.kinds import Free
-from configs.stopping import StopRequest
-from pretrain.checkpoints.record import Record
+from sesame.configs import Section
+from sesame.configs.kinds import Free
+from sesame.configs.stopping import StopRequest
+from sesame.pretrain.checkpoints.record import Record
 
 Clock = Callable[[], float]
 """Returns seconds since a fixed moment, as ``time.monotonic`` does."""

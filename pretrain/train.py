@@ -9,34 +9,34 @@ from pathlib import Path
 
 import torch
 
-from configs import dump
-from configs.errors import CheckpointError, ConfigError, TrainingError
-from configs.stopping import Stopped, StopRequest
-from configs.storage import locked_folder
-from data_pipeline.dataset.shards import open_dataset
-from pretrain import precision
-from pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
-from pretrain.checkpoints.load import Checkpoint, Process
-from pretrain.checkpoints.record import CheckpointMetadata
-from pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
-from pretrain.checkpoints.retention import Retention
-from pretrain.checkpoints.save import DIVERGED, CheckpointWriter
-from pretrain.config import RunConfig
-from pretrain.data.batches import Batches, DataRank, check_lengths
-from pretrain.data.prefetch import Prefetcher
-from pretrain.initialization import materialise
-from pretrain.learner import Learner
-from pretrain.memory import build_within_memory
-from pretrain.metrics import MetricSums, Reporter, StepMetrics
-from pretrain.models.family import Vocabulary
-from pretrain.optimizers import OPTIMIZERS
-from pretrain.parallel import agreed_precision
-from pretrain.parallel import mesh as meshes
-from pretrain.parallel.engine import Engine
-from pretrain.parallel.placement import full_shape
-from pretrain.parallel.recompute import recompute_blocks
-from pretrain.parallel.tensor import shard
-from pretrain.stop import Clock, StepAgreement, TrainingBudget
+from sesame.configs import dump
+from sesame.configs.errors import CheckpointError, ConfigError, TrainingError
+from sesame.configs.stopping import Stopped, StopRequest
+from sesame.configs.storage import locked_folder
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain import precision
+from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
+from sesame.pretrain.checkpoints.load import Checkpoint, Process
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
+from sesame.pretrain.checkpoints.retention import Retention
+from sesame.pretrain.checkpoints.save import DIVERGED, CheckpointWriter
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
+from sesame.pretrain.data.prefetch import Prefetcher
+from sesame.pretrain.initialization import materialise
+from sesame.pretrain.learner import Learner
+from sesame.pretrain.memory import build_within_memory
+from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.parallel import agreed_precision
+from sesame.pretrain.parallel import mesh as meshes
+from sesame.pretrain.parallel.engine import Engine
+from sesame.pretrain.parallel.placement import full_shape
+from sesame.pretrain.parallel.recompute import recompute_blocks
+from sesame.pretrain.parallel.tensor import shard
+from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 
 
 def train(

@@ -59,8 +59,8 @@ def dataset(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = dataset_folder("pairs", tmp_path_factory)
     if output.exists():
         return output
-    import configs
-    from data_pipeline.prepare import CorpusConfig, prepare
+    from sesame import configs
+    from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
     values = {
         "seed": 1,

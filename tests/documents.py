@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import configs
-from data_pipeline.config import CorpusConfig
-from evaluation.config import EvaluationConfig
-from pretrain.config import RunConfig
+from sesame import configs
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.pretrain.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = (

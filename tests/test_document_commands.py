@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import typer.main
 
-import configs
-from data_pipeline.config import CorpusConfig
-from data_pipeline.sources import SourceConfig, read, units
-from launch import pretraining
-from launch.__main__ import app
-from pretrain.config import RunConfig
+from sesame import configs
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.sources import SourceConfig, read, units
+from sesame.launch import pretraining
+from sesame.launch.__main__ import app
+from sesame.pretrain.config import RunConfig
 from tests import documents
 from tests.documents import LANGUAGES, PAGES, REPOSITORY, STAGES, Command
 

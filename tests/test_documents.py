@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-import configs
-from configs.kinds import fields
-from data_pipeline.config import CorpusConfig
-from data_pipeline.sources import SOURCES, SourceConfig
-from evaluation.config import EvaluationConfig
-from launch.submit import ClusterConfig
-from pretrain.settings_table import all_settings
+from sesame import configs
+from sesame.configs.kinds import fields
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.sources import SOURCES, SourceConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.launch.submit import ClusterConfig
+from sesame.pretrain.settings_table import all_settings
 from tests import documents
 from tests.documents import MEASURED, PAGES, REPOSITORY, STAGES
 

@@ -1,6 +1,10 @@
-"""The direction of imports, read with ``ast``: launch -> evaluation -> pretrain -> data_pipeline -> configs."""
+"""The direction of imports, read with ``ast``: launch -> evaluation -> pretrain -> data_pipeline -> configs.
+
+Modules are named by their folders here, without the parent package ``sesame``.
+"""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -139,9 +143,9 @@ def imports_of(text: str, path: str) -> list[Import]:
 def _walk(node: ast.AST, path: str, lazy: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
-            yield from (Import(path, child.lineno, alias.name, lazy) for alias in child.names)
+            yield from (Import(path, child.lineno, alias.name.removeprefix("sesame."), lazy) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
-            base = _absolute(child, path)
+            base = _absolute(child, path).removeprefix("sesame.")
             yield Import(path, child.lineno, base, lazy)
             yield from (Import(path, child.lineno, f"{base}.{alias.name}", lazy) for alias in child.names)
         else:
@@ -237,6 +241,14 @@ def test_a_cycle_is_found() -> None:
     assert not cycles({"a": {"b", "c"}, "b": {"c"}})
 
 
+def test_packages_are_imported_through_sesame() -> None:
+    """Other packages on the path may be named configs or launch."""
+    bare = re.compile(rf"^\s*(?:from|import) ({'|'.join(ROOMS)})\b", re.MULTILINE)
+    paths = [*sources(), *(REPOSITORY / "tests").rglob("*.py"), *(REPOSITORY / "benchmarks").rglob("*.py")]
+    found = [(path, match) for path in paths for match in bare.findall(path.read_text(encoding="utf-8"))]
+    assert found == []
+
+
 def test_each_file_of_a_room_has_a_floor() -> None:
     for room, floors in FLOORS.items():
         present = {path.stem for path in (REPOSITORY / room).iterdir() if path.suffix == ".py" or path.is_dir()}
@@ -260,7 +272,7 @@ def test_every_file_keeps_the_direction_of_imports() -> None:
     [
         ("data_pipeline/dataset/shards.py", "import torch"),
         ("data_pipeline/dataset/shards.py", "def later():\n    from torch import nn"),
-        ("data_pipeline/prepare.py", "from pretrain import train"),
+        ("data_pipeline/prepare.py", "from sesame.pretrain import train"),
         ("pretrain/data/batches.py", "import ray.data"),
         ("pretrain/train.py", "import sentencepiece"),
         ("data_pipeline/tokenizers/tokenizer.py", "import tokenizers"),
@@ -269,17 +281,17 @@ def test_every_file_keeps_the_direction_of_imports() -> None:
         ("pretrain/models/bert.py", "from torch import distributed"),
         ("pretrain/layers/attention.py", "from ..parallel import mesh"),
         ("pretrain/learner.py", "import megatron.core"),
-        ("evaluation/finetune.py", "from launch import demo"),
-        ("launch/__main__.py", "import pretrain.train"),
-        ("configs/errors.py", "import data_pipeline"),
-        ("data_pipeline/cleaning/clean.py", "from data_pipeline.examples import segment"),
-        ("data_pipeline/cleaning/clean.py", "from data_pipeline.prepare import prepare"),
-        ("data_pipeline/verification/row_checks.py", "from data_pipeline import prepare"),
-        ("data_pipeline/verification/row_checks.py", "from data_pipeline.examples.spans import sentinel_ids"),
-        ("data_pipeline/verification/row_checks.py", "from data_pipeline.tokenizers.tokenizer import Tokenizer"),
-        ("data_pipeline/verification/row_checks.py", "from data_pipeline.compiled import rows"),
-        ("data_pipeline/verification/documents.py", "from data_pipeline.cleaning.clean import normalize"),
-        ("pretrain/models/bert.py", "from pretrain.train import train"),
+        ("evaluation/finetune.py", "from sesame.launch import demo"),
+        ("launch/__main__.py", "import sesame.pretrain.train"),
+        ("configs/errors.py", "import sesame.data_pipeline"),
+        ("data_pipeline/cleaning/clean.py", "from sesame.data_pipeline.examples import segment"),
+        ("data_pipeline/cleaning/clean.py", "from sesame.data_pipeline.prepare import prepare"),
+        ("data_pipeline/verification/row_checks.py", "from sesame.data_pipeline import prepare"),
+        ("data_pipeline/verification/row_checks.py", "from sesame.data_pipeline.examples.spans import sentinel_ids"),
+        ("data_pipeline/verification/row_checks.py", "from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer"),
+        ("data_pipeline/verification/row_checks.py", "from sesame.data_pipeline.compiled import rows"),
+        ("data_pipeline/verification/documents.py", "from sesame.data_pipeline.cleaning.clean import normalize"),
+        ("pretrain/models/bert.py", "from sesame.pretrain.train import train"),
     ],
 )
 def test_a_violation_is_found(path: str, text: str) -> None:
@@ -290,12 +302,12 @@ def test_a_violation_is_found(path: str, text: str) -> None:
     ("path", "text"),
     [
         ("data_pipeline/tokenizers/sentencepiece_engine.py", "import sentencepiece"),
-        ("data_pipeline/verification/documents.py", "from data_pipeline.cleaning.config import CleanConfig"),
+        ("data_pipeline/verification/documents.py", "from sesame.data_pipeline.cleaning.config import CleanConfig"),
         ("pretrain/parallel/deepspeed_api.py", "import deepspeed"),
         ("pretrain/parallel/tensor_layers.py", "import megatron.core"),
         ("pretrain/train.py", "import torch.distributed as dist"),
-        ("launch/__main__.py", "def command():\n    from pretrain.train import train"),
-        ("evaluation/finetune.py", "from pretrain.checkpoint import load_backbone"),
+        ("launch/__main__.py", "def command():\n    from sesame.pretrain.train import train"),
+        ("evaluation/finetune.py", "from sesame.pretrain.checkpoint import load_backbone"),
     ],
 )
 def test_allowed_imports_are_accepted(path: str, text: str) -> None:

@@ -64,11 +64,11 @@ def test_every_requirement_is_pinned_to_an_exact_version() -> None:
 
 def test_every_package_is_listed() -> None:
     packages = {
-        path.parent.relative_to(REPOSITORY).as_posix().replace("/", ".")
+        f"sesame.{path.parent.relative_to(REPOSITORY).as_posix()}".replace("/", ".")
         for room in ROOMS
         for path in (REPOSITORY / room).rglob("*.py")
     }
-    assert packages == set(project()["tool"]["setuptools"]["packages"])
+    assert {"sesame", *packages} == set(project()["tool"]["setuptools"]["packages"])
 
 
 def test_every_folder_is_in_the_tree_of_the_readme() -> None:
@@ -81,7 +81,7 @@ def test_every_folder_is_in_the_tree_of_the_readme() -> None:
     for indent, name in re.findall(r"^( {4}| {6})([a-z_]+)/ ", readme, re.MULTILINE):
         room = name if len(indent) == 4 else room
         named.add(name if len(indent) == 4 else f"{room}/{name}")
-    assert named - {"docs", "tests", "docker", "benchmarks"} == folders
+    assert named - {"docs", "tests", "docker", "benchmarks", "sesame"} == folders
 
 
 @pytest.mark.parametrize("path", ["Makefile", "docker/data.Dockerfile", "docker/train.Dockerfile"])

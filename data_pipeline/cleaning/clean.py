@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from data_pipeline.characters import cleaning_kinds
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.cleaning.language import language
-from data_pipeline.cleaning.overlap import Overlap
-from data_pipeline.cleaning.quality import QUALITY, REPETITION, Rule, broken_rule
-from data_pipeline.compiled.whitespace import normalize_whitespace
-from data_pipeline.sources.document import Document
+from sesame.data_pipeline.characters import cleaning_kinds
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.cleaning.language import language
+from sesame.data_pipeline.cleaning.overlap import Overlap
+from sesame.data_pipeline.cleaning.quality import QUALITY, REPETITION, Rule, broken_rule
+from sesame.data_pipeline.compiled.whitespace import normalize_whitespace
+from sesame.data_pipeline.sources.document import Document
 
 LINE_END, FORM_FEED = re.compile(r"\r\n?"), re.compile(r"[\x0b\x0c\x1c-\x1f]")
 REMOVED = re.compile("[\x00-\x08\x0e-\x1b\x7f\u200b\u2060\ufeff]")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from configs import Section
+from sesame.configs import Section
 
 
 class CleanConfig(Section):

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from configs.errors import ConfigError, CorpusError
+from sesame.configs.errors import ConfigError, CorpusError
 
 LANGUAGES = """
 af=Afrikaans afr, am=Amharic amh, an=Aragonese arg, ar=Arabic ara, as=Assamese asm, az=Azerbaijani aze,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.cleaning.words import iterate_words
+from sesame.data_pipeline.cleaning.words import iterate_words
 
 BANDS, MINIMA, WORDS = 14, 8, 5
 WORDS_AT_ONCE = 1 << 16

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import CorpusError
-from data_pipeline.cleaning.ngrams import ngram_hashes
-from data_pipeline.cleaning.words import words
-from data_pipeline.sources.files import File, Range
-from data_pipeline.sources.lines import iterate_lines
-from data_pipeline.sources.paths import matching
-from data_pipeline.sources.streams import DAMAGED, UTF8_BOM, open_text
-from data_pipeline.sources.text_formats import JSON
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.cleaning.ngrams import ngram_hashes
+from sesame.data_pipeline.cleaning.words import words
+from sesame.data_pipeline.sources.files import File, Range
+from sesame.data_pipeline.sources.lines import iterate_lines
+from sesame.data_pipeline.sources.paths import matching
+from sesame.data_pipeline.sources.streams import DAMAGED, UTF8_BOM, open_text
+from sesame.data_pipeline.sources.text_formats import JSON
 
 SETTING = "clean.evaluation_paths"
 LONGEST = 13

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.arrow_file import write_arrow
-from data_pipeline.cleaning.clean import clean
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.cleaning.overlap import Overlap
-from data_pipeline.cleaning.pieces import (
+from sesame.data_pipeline.arrow_file import write_arrow
+from sesame.data_pipeline.cleaning.clean import clean
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.cleaning.overlap import Overlap
+from sesame.data_pipeline.cleaning.pieces import (
     LINE_END,
     PARAGRAPH_END,
     PART_CHARACTERS,
@@ -20,9 +20,9 @@ from data_pipeline.cleaning.pieces import (
     Piece,
     split_document,
 )
-from data_pipeline.ragged import Ragged, boundaries
-from data_pipeline.sources import SourceConfig, Unit, read
-from data_pipeline.sources.document import Document
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.data_pipeline.sources import SourceConfig, Unit, read
+from sesame.data_pipeline.sources.document import Document
 
 OVERLAP = "overlap.npz"
 """File with the sequences of evaluation texts, for the workers."""

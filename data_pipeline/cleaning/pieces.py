@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.cleaning.clean import fingerprint
-from data_pipeline.cleaning.near_duplicates import bands
-from data_pipeline.ragged import boundaries
-from data_pipeline.sources.document import Document
+from sesame.data_pipeline.cleaning.clean import fingerprint
+from sesame.data_pipeline.cleaning.near_duplicates import bands
+from sesame.data_pipeline.ragged import boundaries
+from sesame.data_pipeline.sources.document import Document
 
 PART_CHARACTERS = 4_000_000
 """Characters of one part: small enough to balance the load of workers, large enough for a task."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.characters import is_letter
-from data_pipeline.cleaning.ngrams import ngram_hashes
+from sesame.data_pipeline.characters import is_letter
+from sesame.data_pipeline.cleaning.ngrams import ngram_hashes
 
 STOP_WORDS = frozenset(["the", "be", "to", "of", "and", "that", "have", "with"])
 BULLETS = ("-", "*", "\u2022", "\u2023", "\u25e6", "\u2043", "\u00b7")

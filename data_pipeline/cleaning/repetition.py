@@ -5,8 +5,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from data_pipeline.cleaning.parts import Part
-from data_pipeline.cleaning.pieces import BLANK, CONTINUES, NEVER_REPEATED
+from sesame.data_pipeline.cleaning.parts import Part
+from sesame.data_pipeline.cleaning.pieces import BLANK, CONTINUES, NEVER_REPEATED
 
 
 class Paragraphs(NamedTuple):

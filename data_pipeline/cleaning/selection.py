@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.cleaning.near_duplicates import first_of_near_duplicates
-from data_pipeline.cleaning.parts import Part, Reading
-from data_pipeline.cleaning.pieces import BLANK
-from data_pipeline.cleaning.repetition import Paragraphs
+from sesame.data_pipeline.cleaning.near_duplicates import first_of_near_duplicates
+from sesame.data_pipeline.cleaning.parts import Part, Reading
+from sesame.data_pipeline.cleaning.pieces import BLANK
+from sesame.data_pipeline.cleaning.repetition import Paragraphs
 
 
 class Outcome(IntEnum):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba.core import config
 
-from data_pipeline.compiled.cache import Loop
+from sesame.data_pipeline.compiled.cache import Loop
 
 
 def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:

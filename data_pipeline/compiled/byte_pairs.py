@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled, inlined
-from data_pipeline.compiled.token_output import append_piece
-from data_pipeline.compiled.trie import NONE, find_piece
-from data_pipeline.compiled.utf8 import length_of_character
+from sesame.data_pipeline.compiled import compiled, inlined
+from sesame.data_pipeline.compiled.token_output import append_piece
+from sesame.data_pipeline.compiled.trie import NONE, find_piece
+from sesame.data_pipeline.compiled.utf8 import length_of_character
 
 SYMBOLS = 512
 """Longest word in characters."""

@@ -1,7 +1,7 @@
 """Looking up what each character is: bits in a table of code points."""
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.utf8 import before, decoded
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.utf8 import before, decoded
 
 TAGS = 0xE0000
 """Code points from here on extend the character before them; the tables end before."""

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.character_kinds import JOINED, kind_at, kind_before
-from data_pipeline.compiled.utf8 import after_space, before, character_start, is_space
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.character_kinds import JOINED, kind_at, kind_before
+from sesame.data_pipeline.compiled.utf8 import after_space, before, character_start, is_space
 
 PAUSE, JOINS, FLAG = 1, 4, 8
 """Bits of a character beside JOINED: punctuation such as a comma; extends the character after it; half of a flag."""

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.compiled import compiled, inlined
-from data_pipeline.compiled.byte_pairs import SYMBOLS, merge_pairs
-from data_pipeline.compiled.normalization import normalize
-from data_pipeline.compiled.trie import NONE
-from data_pipeline.compiled.utf8 import NEWLINE, SPACE
-from data_pipeline.compiled.viterbi import segment_text, segment_word
-from data_pipeline.compiled.word_cache import (
+from sesame.data_pipeline.compiled import compiled, inlined
+from sesame.data_pipeline.compiled.byte_pairs import SYMBOLS, merge_pairs
+from sesame.data_pipeline.compiled.normalization import normalize
+from sesame.data_pipeline.compiled.trie import NONE
+from sesame.data_pipeline.compiled.utf8 import NEWLINE, SPACE
+from sesame.data_pipeline.compiled.viterbi import segment_text, segment_word
+from sesame.data_pipeline.compiled.word_cache import (
     KEPT_BYTES,
     MARGIN_AT,
     NUMBERS,

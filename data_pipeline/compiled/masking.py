@@ -5,8 +5,8 @@ Bounds are not checked in compiled loops; ``examples/corrupt.py`` ensures that n
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.random_numbers import uniform, uniform_integer
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.random_numbers import uniform, uniform_integer
 
 CONTINUES, BEGINS, SPECIAL, ENDS = 0, 1, 2, 4
 """Kind of a token: inside a word, the first of one, not text, or (a bit of its own) the last of a word."""

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from data_pipeline.compiled import inlined
-from data_pipeline.compiled.trie import NONE
-from data_pipeline.compiled.utf8 import NEWLINE, SPACE
+from sesame.data_pipeline.compiled import inlined
+from sesame.data_pipeline.compiled.trie import NONE
+from sesame.data_pipeline.compiled.utf8 import NEWLINE, SPACE
 
 MARK = 1
 """Stands for U+2581, the mark before a word, in texts and pieces: one byte instead of three."""

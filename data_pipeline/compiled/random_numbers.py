@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled import compiled
 
 STEP, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 """Constants of SplitMix64."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled import compiled
 
 
 @compiled

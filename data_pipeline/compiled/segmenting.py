@@ -5,8 +5,8 @@ Bounds are not checked in compiled loops; ``examples/segment.py`` ensures that n
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.random_numbers import count_heads, uniform, uniform_integer
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.random_numbers import count_heads, uniform, uniform_integer
 
 TRIES = 8
 """Random sentences that are tried until one fits."""

@@ -1,9 +1,9 @@
 """Whether a full stop ends a sentence, or an abbreviation, an initial, an ordinal or a date."""
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.character_kinds import end_of_run, kind_at, kind_before
-from data_pipeline.compiled.sentence_quotations import attribution_follows, speech_follows
-from data_pipeline.compiled.splitting import (
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.character_kinds import end_of_run, kind_at, kind_before
+from sesame.data_pipeline.compiled.sentence_quotations import attribution_follows, speech_follows
+from sesame.data_pipeline.compiled.splitting import (
     BEFORE_NUMBERS,
     BEFORE_ORDINAL,
     BRACKET,
@@ -27,8 +27,8 @@ from data_pipeline.compiled.splitting import (
     UNCASED,
     UPPER,
 )
-from data_pipeline.compiled.utf8 import before, is_space
-from data_pipeline.compiled.word_table import FNV_OFFSET, bits_of_code, bits_of_word, hash_word
+from sesame.data_pipeline.compiled.utf8 import before, is_space
+from sesame.data_pipeline.compiled.word_table import FNV_OFFSET, bits_of_code, bits_of_word, hash_word
 
 LONGEST_WORD = 8
 """Characters before a full stop; a longer word is not an abbreviation."""

@@ -1,9 +1,9 @@
 """White space, blocks and closing quotation marks between sentences."""
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.character_kinds import kind_at
-from data_pipeline.compiled.splitting import BULLET, CLOSING_GUILLEMET, DECIMAL, RIGHT_PARENTHESIS, STOP
-from data_pipeline.compiled.utf8 import NEWLINE, SPACE, is_space
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.character_kinds import kind_at
+from sesame.data_pipeline.compiled.splitting import BULLET, CLOSING_GUILLEMET, DECIMAL, RIGHT_PARENTHESIS, STOP
+from sesame.data_pipeline.compiled.utf8 import NEWLINE, SPACE, is_space
 
 
 @compiled

@@ -2,12 +2,16 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.character_kinds import end_of_run, kind_at, kind_before
-from data_pipeline.compiled.sentence_abbreviations import ends_sentence
-from data_pipeline.compiled.sentence_gaps import after_closing_quotes
-from data_pipeline.compiled.sentence_quotations import east_asian_speech_follows, is_inside_quotes, speech_follows
-from data_pipeline.compiled.splitting import (
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.character_kinds import end_of_run, kind_at, kind_before
+from sesame.data_pipeline.compiled.sentence_abbreviations import ends_sentence
+from sesame.data_pipeline.compiled.sentence_gaps import after_closing_quotes
+from sesame.data_pipeline.compiled.sentence_quotations import (
+    east_asian_speech_follows,
+    is_inside_quotes,
+    speech_follows,
+)
+from sesame.data_pipeline.compiled.splitting import (
     ARABIC_STOP,
     ASKS,
     BEGINS,
@@ -36,7 +40,7 @@ from data_pipeline.compiled.splitting import (
     STOP,
     UNCASED,
 )
-from data_pipeline.compiled.utf8 import after_space, before, decoded
+from sesame.data_pipeline.compiled.utf8 import after_space, before, decoded
 
 
 @compiled

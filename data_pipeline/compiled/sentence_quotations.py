@@ -1,9 +1,9 @@
 """Whether the sentence continues behind a quotation with its speaker."""
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.character_kinds import end_of_run, kind_at
-from data_pipeline.compiled.sentence_gaps import after_single_space
-from data_pipeline.compiled.splitting import (
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.character_kinds import end_of_run, kind_at
+from sesame.data_pipeline.compiled.sentence_gaps import after_single_space
+from sesame.data_pipeline.compiled.splitting import (
     AFTER_SAID,
     AFTER_SPEECH,
     DOUBLE_QUOTE,
@@ -16,7 +16,7 @@ from data_pipeline.compiled.splitting import (
     UPPER,
     VERB,
 )
-from data_pipeline.compiled.word_table import bits_of_word
+from sesame.data_pipeline.compiled.word_table import bits_of_word
 
 SAID_AFTER = 8
 """Most words behind a quotation with a verb of speech among them."""

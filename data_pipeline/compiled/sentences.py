@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
-from data_pipeline.compiled.character_kinds import kind_at
-from data_pipeline.compiled.sentence_gaps import ends_block
-from data_pipeline.compiled.sentence_marks import east_asian_mark, is_greek_question, latin_mark, other_mark
-from data_pipeline.compiled.splitting import EASTERN_MARK, LATIN_MARK, OTHER_MARK, SEMICOLON
-from data_pipeline.compiled.utf8 import NEWLINE, after_space
+from sesame.data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled.character_kinds import kind_at
+from sesame.data_pipeline.compiled.sentence_gaps import ends_block
+from sesame.data_pipeline.compiled.sentence_marks import east_asian_mark, is_greek_question, latin_mark, other_mark
+from sesame.data_pipeline.compiled.splitting import EASTERN_MARK, LATIN_MARK, OTHER_MARK, SEMICOLON
+from sesame.data_pipeline.compiled.utf8 import NEWLINE, after_space
 
 BYTES_OF_SENTENCE = 64
 """Fewer than most sentences have; sets the initial capacity of the result."""

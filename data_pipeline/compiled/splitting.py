@@ -3,7 +3,7 @@
 ``characters.py`` and ``examples/sentence_words.py`` have the characters and words.
 """
 
-from data_pipeline.compiled.character_kinds import JOINED as JOINED
+from sesame.data_pipeline.compiled.character_kinds import JOINED as JOINED
 
 OF_WORD, DECIMAL, DIGIT, LETTER = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 """Letter, mark or digit; decimal digit; any digit; letter or mark."""

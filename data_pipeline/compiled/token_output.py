@@ -1,7 +1,7 @@
 """Writing the ids of pieces, and of characters that are in no piece."""
 
-from data_pipeline.compiled import inlined
-from data_pipeline.compiled.trie import NONE
+from sesame.data_pipeline.compiled import inlined
+from sesame.data_pipeline.compiled.trie import NONE
 
 
 @inlined

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled, inlined
+from sesame.data_pipeline.compiled import compiled, inlined
 
 NONE = -1
 ONE, TWO, FOUR = np.uint32(1), np.uint32(2), np.uint32(4)

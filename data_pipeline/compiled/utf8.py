@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled, inlined
+from sesame.data_pipeline.compiled import compiled, inlined
 
 TAB, SPACE, NEWLINE = 9, 32, 10
 

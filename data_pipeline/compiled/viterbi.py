@@ -6,10 +6,10 @@ Written in the order of sentencepiece's own arithmetic, so that ties and roundin
 
 import numpy as np
 
-from data_pipeline.compiled import compiled, inlined
-from data_pipeline.compiled.token_output import append_piece
-from data_pipeline.compiled.trie import NONE, child_of, piece_at
-from data_pipeline.compiled.utf8 import length_of_character
+from sesame.data_pipeline.compiled import compiled, inlined
+from sesame.data_pipeline.compiled.token_output import append_piece
+from sesame.data_pipeline.compiled.trie import NONE, child_of, piece_at
+from sesame.data_pipeline.compiled.utf8 import length_of_character
 
 
 @compiled

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled, inlined
-from data_pipeline.compiled.character_kinds import kind_at
+from sesame.data_pipeline.compiled import compiled, inlined
+from sesame.data_pipeline.compiled.character_kinds import kind_at
 
 SPACE, NEWLINE, RETURN = 32, 10, 13
 BLOCK = 32

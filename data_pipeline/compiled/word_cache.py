@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.compiled import inlined
-from data_pipeline.compiled.utf8 import NEWLINE, SPACE
+from sesame.data_pipeline.compiled import inlined
+from sesame.data_pipeline.compiled.utf8 import NEWLINE, SPACE
 
 KEPT_BYTES, KEPT_IDS = 15, 8
 """Longest word, and most ids of one, that are cached."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipeline.compiled import compiled
+from sesame.data_pipeline.compiled import compiled
 
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 """Of the hash FNV-1a."""

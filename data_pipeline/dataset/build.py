@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.cleaning.parts import Part
-from data_pipeline.cleaning.selection import Choice, Outcome
-from data_pipeline.compiled.rows import lay_out
-from data_pipeline.dataset.columns import COLUMNS
-from data_pipeline.dataset.manifest import Shard, SplitRecord
-from data_pipeline.dataset.shards import Split, write_rows, write_shard
-from data_pipeline.dataset.statistics import RowCounts, count
-from data_pipeline.dataset.text_warnings import LONG, TOKENS, UNKNOWN, UNUSED
-from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
-from data_pipeline.examples.long_sentences import after_space, cut_to_fit
-from data_pipeline.examples.segment import (
+from sesame.data_pipeline.cleaning.parts import Part
+from sesame.data_pipeline.cleaning.selection import Choice, Outcome
+from sesame.data_pipeline.compiled.rows import lay_out
+from sesame.data_pipeline.dataset.columns import COLUMNS
+from sesame.data_pipeline.dataset.manifest import Shard, SplitRecord
+from sesame.data_pipeline.dataset.shards import Split, write_rows, write_shard
+from sesame.data_pipeline.dataset.statistics import RowCounts, count
+from sesame.data_pipeline.dataset.text_warnings import LONG, TOKENS, UNKNOWN, UNUSED
+from sesame.data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
+from sesame.data_pipeline.examples.long_sentences import after_space, cut_to_fit
+from sesame.data_pipeline.examples.segment import (
     PAIRS,
     SegmentConfig,
     Sentences,
@@ -26,12 +26,12 @@ from data_pipeline.examples.segment import (
     segment,
     tokens_in_no_row,
 )
-from data_pipeline.examples.sentences import find_sentences
-from data_pipeline.examples.spans import mask_spans
-from data_pipeline.ragged import Columns, Ragged, boundaries, concatenate
-from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.special_tokens import Special
-from data_pipeline.tokenizers.tokenizer import Tokenizer, load_cached
+from sesame.data_pipeline.examples.sentences import find_sentences
+from sesame.data_pipeline.examples.spans import mask_spans
+from sesame.data_pipeline.ragged import Columns, Ragged, boundaries, concatenate
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.tokenizers.special_tokens import Special
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer, load_cached
 
 
 class Recipe(NamedTuple):

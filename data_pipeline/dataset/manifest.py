@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-import configs
-from configs import Section
-from configs.errors import ConfigError, DatasetError
-from configs.storage import digest_of
-from data_pipeline.examples.corrupt import CorruptConfig
-from data_pipeline.examples.segment import SegmentConfig
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError, DatasetError
+from sesame.configs.storage import digest_of
+from sesame.data_pipeline.examples.corrupt import CorruptConfig
+from sesame.data_pipeline.examples.segment import SegmentConfig
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"

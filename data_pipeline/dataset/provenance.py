@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 from fsspec.core import url_to_fs
 
-from configs.errors import CorpusError, DatasetError
-from configs.storage import digest, digest_of
-from data_pipeline.cleaning.parts import Part
-from data_pipeline.cleaning.selection import Choice, Outcome
-from data_pipeline.dataset.shards import REMEDY, Dataset
-from data_pipeline.sources.streams import printable
+from sesame.configs.errors import CorpusError, DatasetError
+from sesame.configs.storage import digest, digest_of
+from sesame.data_pipeline.cleaning.parts import Part
+from sesame.data_pipeline.cleaning.selection import Choice, Outcome
+from sesame.data_pipeline.dataset.shards import REMEDY, Dataset
+from sesame.data_pipeline.sources.streams import printable
 
 DOCUMENTS_AT_ONCE = 65536
 """Documents of one record batch; adjacent places are similar and compress to a few bytes each."""

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from configs.errors import DatasetError
-from configs.storage import digest
-from data_pipeline.arrow_file import write_arrow
-from data_pipeline.dataset.columns import COLUMNS
-from data_pipeline.dataset.manifest import Manifest, Shard, SplitRecord, read_manifest
-from data_pipeline.ragged import Column, Columns, Ragged, concatenate, take
+from sesame.configs.errors import DatasetError
+from sesame.configs.storage import digest
+from sesame.data_pipeline.arrow_file import write_arrow
+from sesame.data_pipeline.dataset.columns import COLUMNS
+from sesame.data_pipeline.dataset.manifest import Manifest, Shard, SplitRecord, read_manifest
+from sesame.data_pipeline.ragged import Column, Columns, Ragged, concatenate, take
 
 TOKENIZER = "tokenizer.model"
 DOCUMENTS = "validation_documents.jsonl"

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.examples.spans import sentinel_ids
-from data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.examples.spans import sentinel_ids
+from sesame.data_pipeline.ragged import Columns, Ragged
 
 MEAN_SPAN_LENGTH = "mean_span_length"
 """The only masking statistic that is not a share: tokens of a masked span."""

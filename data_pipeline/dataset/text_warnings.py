@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data_pipeline.cleaning.parts import Reading
-from data_pipeline.cleaning.selection import DROPPED, Choice, Outcome
-from data_pipeline.dataset.manifest import Manifest
+from sesame.data_pipeline.cleaning.parts import Reading
+from sesame.data_pipeline.cleaning.selection import DROPPED, Choice, Outcome
+from sesame.data_pipeline.dataset.manifest import Manifest
 
 LARGEST_SHARE = 0.03
 """Share of the text that may be lost for one reason without a warning."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from configs import Section
-from data_pipeline.cleaning.pieces import GROUP_DOCUMENTS
+from sesame.configs import Section
+from sesame.data_pipeline.cleaning.pieces import GROUP_DOCUMENTS
 
 GROUP_CHARACTERS = 2_000_000
 """Text that one task makes examples of, at least."""

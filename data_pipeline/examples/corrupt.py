@@ -10,12 +10,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from configs import Section
-from data_pipeline.compiled import masking
-from data_pipeline.ragged import Columns, Ragged
-from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.special_tokens import Special
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs import Section
+from sesame.data_pipeline.compiled import masking
+from sesame.data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.tokenizers.special_tokens import Special
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 class CorruptConfig(Section):

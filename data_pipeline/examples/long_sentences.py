@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.characters import cutting_kinds
-from data_pipeline.compiled.cutting import cut_spans, cut_tokens
-from data_pipeline.ragged import Ragged, boundaries
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.characters import cutting_kinds
+from sesame.data_pipeline.compiled.cutting import cut_spans, cut_tokens
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 SPACES = ("\N{LOWER ONE EIGHTH BLOCK}", "\u0120")
 """White space in the pieces of sentencepiece and of GPT-2."""

@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from configs import Section
-from data_pipeline.compiled import segmenting
+from sesame.configs import Section
+from sesame.data_pipeline.compiled import segmenting
 
 KINDS: dict[str, Callable[..., np.ndarray]] = {
     "next_sentence": segmenting.next_sentence,

@@ -13,11 +13,11 @@ from itertools import chain
 
 import numpy as np
 
-from data_pipeline.characters import splitting_kinds
-from data_pipeline.compiled import read_only, splitting, word_table
-from data_pipeline.compiled import sentences as compiled
-from data_pipeline.examples import sentence_words as words
-from data_pipeline.ragged import Ragged, boundaries
+from sesame.data_pipeline.characters import splitting_kinds
+from sesame.data_pipeline.compiled import read_only, splitting, word_table
+from sesame.data_pipeline.compiled import sentences as compiled
+from sesame.data_pipeline.examples import sentence_words as words
+from sesame.data_pipeline.ragged import Ragged, boundaries
 
 FOLDED = {
     splitting.NEVER_LAST: words.NEVER_LAST.values(),

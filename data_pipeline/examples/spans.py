@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.errors import ConfigError
-from data_pipeline.examples.corrupt import CorruptConfig
-from data_pipeline.ragged import Columns, Ragged, boundaries
-from data_pipeline.tokenizers.special_tokens import SENTINEL
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.examples.corrupt import CorruptConfig
+from sesame.data_pipeline.ragged import Columns, Ragged, boundaries
+from sesame.data_pipeline.tokenizers.special_tokens import SENTINEL
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 class MaskedSpans(NamedTuple):

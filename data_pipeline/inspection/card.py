@@ -9,10 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from configs.errors import DatasetError
-from configs.storage import atomic_file, write_text
-from data_pipeline.dataset.manifest import Manifest, read_manifest
-from data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
+from sesame.configs.errors import DatasetError
+from sesame.configs.storage import atomic_file, write_text
+from sesame.data_pipeline.dataset.manifest import Manifest, read_manifest
+from sesame.data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
 
 MAXIMUM_SOURCES = 50
 FOLDER = "card"

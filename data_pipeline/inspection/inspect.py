@@ -7,11 +7,11 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.provenance import places
-from data_pipeline.dataset.shards import Split, open_dataset
-from data_pipeline.ragged import Columns, Ragged
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.provenance import places
+from sesame.data_pipeline.dataset.shards import Split, open_dataset
+from sesame.data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 PAIR_LABELS: dict[str, tuple[str, str]] = {
     "next_sentence": ("B follows A", "B is from another document"),

@@ -2,8 +2,8 @@
 
 from rich.table import Table
 
-from data_pipeline.dataset.manifest import Manifest
-from data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
+from sesame.data_pipeline.dataset.manifest import Manifest
+from sesame.data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
 
 
 def summary(manifest: Manifest, seconds: float) -> Table:

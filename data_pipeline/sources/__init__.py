@@ -22,17 +22,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from configs.errors import CorpusError
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.document import Document
-from data_pipeline.sources.files import File, Range, byte_ranges
-from data_pipeline.sources.mediawiki import mediawiki_ranges, read_mediawiki
-from data_pipeline.sources.paths import matching
-from data_pipeline.sources.python_documentation import documentation_units, read_documentation
-from data_pipeline.sources.tables import arrow_batches, parquet_groups, read_arrow, read_parquet
-from data_pipeline.sources.text_formats import read_json_lines, read_lines, read_text
-from data_pipeline.sources.unit import Unit
-from data_pipeline.sources.warc import read_warc
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.sources.files import File, Range, byte_ranges
+from sesame.data_pipeline.sources.mediawiki import mediawiki_ranges, read_mediawiki
+from sesame.data_pipeline.sources.paths import matching
+from sesame.data_pipeline.sources.python_documentation import documentation_units, read_documentation
+from sesame.data_pipeline.sources.tables import arrow_batches, parquet_groups, read_arrow, read_parquet
+from sesame.data_pipeline.sources.text_formats import read_json_lines, read_lines, read_text
+from sesame.data_pipeline.sources.unit import Unit
+from sesame.data_pipeline.sources.warc import read_warc
 
 __all__ = ["SourceConfig", "Unit", "read", "units"]
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from configs import Section
-from configs.errors import CorpusError
+from sesame.configs import Section
+from sesame.configs.errors import CorpusError
 
 
 class SourceConfig(Section):

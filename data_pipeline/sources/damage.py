@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.streams import DAMAGED
-from data_pipeline.sources.unit import Unit
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.streams import DAMAGED
+from sesame.data_pipeline.sources.unit import Unit
 
 
 def until_damaged(records: Iterable[Any], unit: Unit, config: SourceConfig, dropped: Counter[str]) -> Iterator[Any]:

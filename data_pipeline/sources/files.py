@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from data_pipeline.sources.streams import SUFFIXES, is_plain
+from sesame.data_pipeline.sources.streams import SUFFIXES, is_plain
 
 RANGE_BYTES = 64 << 20
 """Larger files are read in ranges of this size by several workers, if reading can start anywhere in them."""

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from data_pipeline.sources.streams import BOMS, GZIP_MAGIC, UTF8_BOM, ZSTD_MAGIC, zstd
+from sesame.data_pipeline.sources.streams import BOMS, GZIP_MAGIC, UTF8_BOM, ZSTD_MAGIC, zstd
 
 END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 META = re.compile(rb"(?:<meta[^>]*?charset|<\?xml[^>]*?encoding)\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)

@@ -7,8 +7,8 @@ of a file together give every line once.
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from data_pipeline.sources.files import Range
-from data_pipeline.sources.streams import UTF8_BOM, open_text
+from sesame.data_pipeline.sources.files import Range
+from sesame.data_pipeline.sources.streams import UTF8_BOM, open_text
 
 BLOCK_BYTES = 1 << 17
 """Text that is split into lines at once, small enough that the lines stay in a core's cache until they are used."""

@@ -14,14 +14,14 @@ from functools import partial
 from html import unescape
 from typing import Any, NamedTuple
 
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.damage import until_damaged
-from data_pipeline.sources.document import Document
-from data_pipeline.sources.files import RANGE_BYTES, File, Range, byte_ranges, split_evenly
-from data_pipeline.sources.optional import import_optional
-from data_pipeline.sources.streams import BLOCK_BYTES, DAMAGED, compression, open_stored, open_text
-from data_pipeline.sources.unit import Unit
-from data_pipeline.sources.wiki_text import Names, is_redirect, visible_text
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.damage import until_damaged
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.sources.files import RANGE_BYTES, File, Range, byte_ranges, split_evenly
+from sesame.data_pipeline.sources.optional import import_optional
+from sesame.data_pipeline.sources.streams import BLOCK_BYTES, DAMAGED, compression, open_stored, open_text
+from sesame.data_pipeline.sources.unit import Unit
+from sesame.data_pipeline.sources.wiki_text import Names, is_redirect, visible_text
 
 PAGE, PAGE_END, DUMP_END = b"<page>", b"</page>", b"</mediawiki>"
 STREAM = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from configs.errors import CorpusError
+from sesame.configs.errors import CorpusError
 
 
 def import_optional(module: str, extra: str) -> Any:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from configs.errors import CorpusError
-from data_pipeline.sources.files import File
-from data_pipeline.sources.streams import printable, store_error
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources.files import File
+from sesame.data_pipeline.sources.streams import printable, store_error
 
 ANY_DEPTH = "**"
 HIDDEN = (".", "_")

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.document import Document
-from data_pipeline.sources.unit import Unit
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.sources.unit import Unit
 
 PACKAGE_BYTES = 3_000_000
 """Limit of each package, so that a few large ones do not dominate the text and the time."""

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Any
 
-from configs.errors import CorpusError
+from sesame.configs.errors import CorpusError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from configs.errors import CorpusError
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.document import Document
-from data_pipeline.sources.files import RANGE_BYTES, File, Range
-from data_pipeline.sources.streams import DAMAGED, compression, open_binary
-from data_pipeline.sources.unit import Unit
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.sources.files import RANGE_BYTES, File, Range
+from sesame.data_pipeline.sources.streams import DAMAGED, compression, open_binary
+from sesame.data_pipeline.sources.unit import Unit
 
 ROWS_AT_ONCE = 1024
 """Rows in memory as Python strings."""

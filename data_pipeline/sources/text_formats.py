@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.document import Document
-from data_pipeline.sources.lines import Line, begins_after_blank, iterate_lines, line_number
-from data_pipeline.sources.streams import DAMAGED, SUFFIXES, compression
-from data_pipeline.sources.unit import Unit
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.sources.lines import Line, begins_after_blank, iterate_lines, line_number
+from sesame.data_pipeline.sources.streams import DAMAGED, SUFFIXES, compression
+from sesame.data_pipeline.sources.unit import Unit
 
 JSON = json.JSONDecoder(parse_int=float)
 """Integers are read as floats: numbers are not used, and ``int`` refuses more than 4,300 digits."""

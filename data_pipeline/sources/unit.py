@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from data_pipeline.sources.files import Range
+from sesame.data_pipeline.sources.files import Range
 
 
 class Unit(NamedTuple):

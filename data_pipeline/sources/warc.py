@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from configs.errors import CorpusError
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.damage import until_damaged
-from data_pipeline.sources.document import Document
-from data_pipeline.sources.http_response import Response, TooLong, Undecodable
-from data_pipeline.sources.optional import import_optional
-from data_pipeline.sources.streams import ZSTD_DICTIONARY_MAGIC, open_binary, open_stored
-from data_pipeline.sources.unit import Unit
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.damage import until_damaged
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.sources.http_response import Response, TooLong, Undecodable
+from sesame.data_pipeline.sources.optional import import_optional
+from sesame.data_pipeline.sources.streams import ZSTD_DICTIONARY_MAGIC, open_binary, open_stored
+from sesame.data_pipeline.sources.unit import Unit
 
 HTML = ("text/html", "application/xhtml+xml")
 BEGIN = b"WARC/"

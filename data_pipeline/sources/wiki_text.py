@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from data_pipeline.sources import wiki_names
+from sesame.data_pipeline.sources import wiki_names
 
 REMOVED = "\0"
 """Replaces a template, so that brackets around nothing else are removed too; XML cannot contain it."""

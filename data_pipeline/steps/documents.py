@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.errors import CorpusError
-from data_pipeline.cleaning.clean import normal_text
-from data_pipeline.cleaning.overlap import Overlap
-from data_pipeline.cleaning.parts import OVERLAP, Part, Reading, read_unit, whole_documents, write_parts
-from data_pipeline.cleaning.pieces import Features
-from data_pipeline.cleaning.selection import Choice, Origin, Outcome, choose, counts
-from data_pipeline.config import CorpusConfig
-from data_pipeline.dataset import provenance
-from data_pipeline.dataset.manifest import SourceRow
-from data_pipeline.sources import Unit
-from data_pipeline.sources.document import Document
-from data_pipeline.workers import Workers
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.cleaning.clean import normal_text
+from sesame.data_pipeline.cleaning.overlap import Overlap
+from sesame.data_pipeline.cleaning.parts import OVERLAP, Part, Reading, read_unit, whole_documents, write_parts
+from sesame.data_pipeline.cleaning.pieces import Features
+from sesame.data_pipeline.cleaning.selection import Choice, Origin, Outcome, choose, counts
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.dataset import provenance
+from sesame.data_pipeline.dataset.manifest import SourceRow
+from sesame.data_pipeline.sources import Unit
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.workers import Workers
 
 
 class Documents(NamedTuple):

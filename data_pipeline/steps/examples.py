@@ -7,20 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.errors import CorpusError
-from data_pipeline.cleaning.selection import Outcome
-from data_pipeline.config import CorpusConfig
-from data_pipeline.dataset.build import DocumentGroup, GroupRows, Recipe, gather_shard, make_examples
-from data_pipeline.dataset.manifest import SplitRecord
-from data_pipeline.dataset.shards import SPLITS
-from data_pipeline.dataset.statistics import RowCounts, total
-from data_pipeline.examples.balance import groups, orders, partners
-from data_pipeline.examples.spans import special_ids
-from data_pipeline.ragged import boundaries
-from data_pipeline.random_streams import generator
-from data_pipeline.steps.documents import Documents
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.workers import Workers
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.cleaning.selection import Outcome
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.dataset.build import DocumentGroup, GroupRows, Recipe, gather_shard, make_examples
+from sesame.data_pipeline.dataset.manifest import SplitRecord
+from sesame.data_pipeline.dataset.shards import SPLITS
+from sesame.data_pipeline.dataset.statistics import RowCounts, total
+from sesame.data_pipeline.examples.balance import groups, orders, partners
+from sesame.data_pipeline.examples.spans import special_ids
+from sesame.data_pipeline.ragged import boundaries
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.steps.documents import Documents
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.workers import Workers
 
 
 class Examples(NamedTuple):

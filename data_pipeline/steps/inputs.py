@@ -6,13 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from configs.errors import DatasetError
-from data_pipeline.cleaning import overlap
-from data_pipeline.config import CorpusConfig
-from data_pipeline.dataset import provenance, shards
-from data_pipeline.sources import Unit, units
-from data_pipeline.sources.paths import matching
-from data_pipeline.steps.tokenizer import given_digest
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.cleaning import overlap
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.dataset import provenance, shards
+from sesame.data_pipeline.sources import Unit, units
+from sesame.data_pipeline.sources.paths import matching
+from sesame.data_pipeline.steps.tokenizer import given_digest
 
 
 def list_units(config: CorpusConfig) -> list[Unit]:

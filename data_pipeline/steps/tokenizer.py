@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 from functools import partial
 
-from configs.errors import ConfigError
-from configs.storage import digest_of
-from data_pipeline.cleaning.pieces import PARAGRAPH_END
-from data_pipeline.cleaning.selection import Outcome
-from data_pipeline.config import CorpusConfig
-from data_pipeline.examples.sentences import split as split_sentences
-from data_pipeline.random_streams import generator
-from data_pipeline.steps.documents import Documents
-from data_pipeline.tokenizers.given_model import given_model
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.workers import Workers
+from sesame.configs.errors import ConfigError
+from sesame.configs.storage import digest_of
+from sesame.data_pipeline.cleaning.pieces import PARAGRAPH_END
+from sesame.data_pipeline.cleaning.selection import Outcome
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.data_pipeline.examples.sentences import split as split_sentences
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.steps.documents import Documents
+from sesame.data_pipeline.tokenizers.given_model import given_model
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.workers import Workers
 
 SAMPLED_CHARACTERS = 10_000
 """Longer paragraphs are sampled in pieces of this length, because one line may be a whole book."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.ragged import Ragged
+from sesame.data_pipeline.ragged import Ragged
 
 NEWLINE = 10
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from configs import Section
+from sesame.configs import Section
 
 
 class TokenizerConfig(Section):

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from data_pipeline.ragged import Ragged, boundaries
-from data_pipeline.tokenizers.chunks import SpaceRules
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.data_pipeline.tokenizers.chunks import SpaceRules
 
 Dtype = type[np.uint16] | type[np.uint32]
 """Of token ids."""

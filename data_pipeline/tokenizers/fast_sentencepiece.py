@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.compiled.byte_pairs import ID_BITS, build_pairs
-from data_pipeline.compiled.encoding import Model, Unknown, encode
-from data_pipeline.compiled.normalization import MARK
-from data_pipeline.compiled.trie import build_trie
-from data_pipeline.compiled.word_cache import KEPT_IDS, READ_AHEAD, new_cache
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.engine import Dtype
-from data_pipeline.tokenizers.sentencepiece_proto import (
+from sesame.data_pipeline.compiled.byte_pairs import ID_BITS, build_pairs
+from sesame.data_pipeline.compiled.encoding import Model, Unknown, encode
+from sesame.data_pipeline.compiled.normalization import MARK
+from sesame.data_pipeline.compiled.trie import build_trie
+from sesame.data_pipeline.compiled.word_cache import KEPT_IDS, READ_AHEAD, new_cache
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers.engine import Dtype
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import (
     BYTE,
     BYTE_PAIR,
     CONTROL,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from configs.errors import ConfigError
+from sesame.configs.errors import ConfigError
 
 
 def read_bytes(path: Path) -> bytes:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.files import read_bytes
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.files import read_bytes
 
 
 def given_model(config: TokenizerConfig) -> bytes:
@@ -16,7 +16,7 @@ def given_model(config: TokenizerConfig) -> bytes:
     path = Path(config.model)
     if not (path.is_dir() or path.suffix in (".txt", ".json")):
         return read_bytes(path)
-    from data_pipeline.tokenizers.pretrained_files import read_pretrained
+    from sesame.data_pipeline.tokenizers.pretrained_files import read_pretrained
 
     lowercase = config.lowercase if "lowercase" in config.model_fields_set else None
     return read_pretrained(path, lowercase=lowercase, leading_space=config.leading_space)

@@ -22,12 +22,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.errors import ConfigError
-from data_pipeline.tokenizers.files import read_bytes
-from data_pipeline.tokenizers.load_engine import is_tokenizer_json
-from data_pipeline.tokenizers.pretrained_files import read_pretrained
-from data_pipeline.tokenizers.special_tokens import OTHER_NAMES, PIECES, SENTINEL
-from data_pipeline.tokenizers.tokenizer_json import base, pieces, with_special
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.tokenizers.files import read_bytes
+from sesame.data_pipeline.tokenizers.load_engine import is_tokenizer_json
+from sesame.data_pipeline.tokenizers.pretrained_files import read_pretrained
+from sesame.data_pipeline.tokenizers.special_tokens import OTHER_NAMES, PIECES, SENTINEL
+from sesame.data_pipeline.tokenizers.tokenizer_json import base, pieces, with_special
 
 ENCODER = ("cls", "A", "sep", "B", "sep")
 """Template of a pair of texts; the second has type 1."""

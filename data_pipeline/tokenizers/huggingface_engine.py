@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import ConfigError
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.chunks import SpaceRules, texts_at
-from data_pipeline.tokenizers.engine import Dtype, id_rows
-from data_pipeline.tokenizers.special_tokens import END_OF_TEXT
-from data_pipeline.tokenizers.word_boundaries import WORD_IDEOGRAPH, starts_word
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers.chunks import SpaceRules, texts_at
+from sesame.data_pipeline.tokenizers.engine import Dtype, id_rows
+from sesame.data_pipeline.tokenizers.special_tokens import END_OF_TEXT
+from sesame.data_pipeline.tokenizers.word_boundaries import WORD_IDEOGRAPH, starts_word
 
 SPACE = "\u0120"
 """A space in byte-level pieces, whose bytes are written as printable characters."""

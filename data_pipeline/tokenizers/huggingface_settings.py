@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.errors import ConfigError
-from data_pipeline.tokenizers.files import read_optional_object
-from data_pipeline.tokenizers.huggingface_engine import BYTE_PAIRS, WORD_PIECES, kind_of, steps
-from data_pipeline.tokenizers.special_tokens import KNOWN_NAMES, is_sentinel
-from data_pipeline.tokenizers.vocabulary_files import byte_pairs, suffix_decoder, word_pieces
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.tokenizers.files import read_optional_object
+from sesame.data_pipeline.tokenizers.huggingface_engine import BYTE_PAIRS, WORD_PIECES, kind_of, steps
+from sesame.data_pipeline.tokenizers.special_tokens import KNOWN_NAMES, is_sentinel
+from sesame.data_pipeline.tokenizers.vocabulary_files import byte_pairs, suffix_decoder, word_pieces
 
 CLASSES = {
     "WordPiece": "Bert DistilBert Electra MobileBert SqueezeBert Funnel LayoutLM LayoutLMv2 Lxmert ConvBert Retribert "

@@ -1,6 +1,6 @@
 """Chooses the engine for the content of a tokenizer file."""
 
-from data_pipeline.tokenizers.engine import Engine
+from sesame.data_pipeline.tokenizers.engine import Engine
 
 
 def load_engine(content: bytes, name: str) -> Engine:
@@ -14,10 +14,10 @@ def load_engine(content: bytes, name: str) -> Engine:
         ConfigError: neither of the libraries can read it.
     """
     if is_tokenizer_json(content):
-        from data_pipeline.tokenizers.huggingface_engine import HuggingFaceEngine
+        from sesame.data_pipeline.tokenizers.huggingface_engine import HuggingFaceEngine
 
         return HuggingFaceEngine(content, name)
-    from data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
+    from sesame.data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
 
     return SentencePieceEngine(content, name)
 

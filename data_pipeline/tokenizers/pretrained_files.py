@@ -6,23 +6,23 @@ Settings in ``tokenizer.json`` or ``tokenizer_config.json`` are applied, or refu
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.errors import ConfigError
-from data_pipeline.tokenizers import vocabulary_files
-from data_pipeline.tokenizers.files import read_object, read_optional_object
-from data_pipeline.tokenizers.huggingface_engine import library_ids
-from data_pipeline.tokenizers.huggingface_settings import (
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.tokenizers import vocabulary_files
+from sesame.data_pipeline.tokenizers.files import read_object, read_optional_object
+from sesame.data_pipeline.tokenizers.huggingface_engine import library_ids
+from sesame.data_pipeline.tokenizers.huggingface_settings import (
     added_by_json,
     added_by_settings,
     check_class,
     from_json,
     with_added,
 )
-from data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
-from data_pipeline.tokenizers.sentencepiece_normalization import with_folding
-from data_pipeline.tokenizers.sentencepiece_proto import CONTROL, USER_DEFINED, model_proto
-from data_pipeline.tokenizers.special_tokens import SENTINEL, START_OF_TEXT, is_sentinel
-from data_pipeline.tokenizers.tokenizer_json import base, pieces
-from data_pipeline.tokenizers.vocabulary_files import (
+from sesame.data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
+from sesame.data_pipeline.tokenizers.sentencepiece_normalization import with_folding
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import CONTROL, USER_DEFINED, model_proto
+from sesame.data_pipeline.tokenizers.special_tokens import SENTINEL, START_OF_TEXT, is_sentinel
+from sesame.data_pipeline.tokenizers.tokenizer_json import base, pieces
+from sesame.data_pipeline.tokenizers.vocabulary_files import (
     END_OF_WORD,
     byte_pairs,
     clip,

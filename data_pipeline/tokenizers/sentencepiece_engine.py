@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from configs.errors import ConfigError
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.chunks import SpaceRules, texts_at
-from data_pipeline.tokenizers.engine import Dtype, id_rows
-from data_pipeline.tokenizers.fast_sentencepiece import FastEncoder, fast_encoder
-from data_pipeline.tokenizers.sentencepiece_proto import (
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers.chunks import SpaceRules, texts_at
+from sesame.data_pipeline.tokenizers.engine import Dtype, id_rows
+from sesame.data_pipeline.tokenizers.fast_sentencepiece import FastEncoder, fast_encoder
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import (
     BYTE,
     CONTROL,
     UNKNOWN,
@@ -21,8 +21,8 @@ from data_pipeline.tokenizers.sentencepiece_proto import (
     WORD_START,
     model_proto,
 )
-from data_pipeline.tokenizers.special_tokens import KNOWN_NAMES, is_sentinel
-from data_pipeline.tokenizers.word_boundaries import starts_word
+from sesame.data_pipeline.tokenizers.special_tokens import KNOWN_NAMES, is_sentinel
+from sesame.data_pipeline.tokenizers.word_boundaries import starts_word
 
 
 class SentencePieceEngine:

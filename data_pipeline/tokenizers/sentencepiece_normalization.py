@@ -10,8 +10,8 @@ from typing import Any
 
 import sentencepiece
 
-from data_pipeline.tokenizers.huggingface_engine import library_normalize, steps
-from data_pipeline.tokenizers.sentencepiece_proto import model_proto
+from sesame.data_pipeline.tokenizers.huggingface_engine import library_normalize, steps
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import model_proto
 
 FOLDING = ("Lowercase", "StripAccents")
 """Steps of a normalizer that are not in a sentencepiece model beside it."""

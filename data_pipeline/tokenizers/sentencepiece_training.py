@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import sentencepiece
 
-from configs.errors import CorpusError
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.special_tokens import PIECES, SENTINEL
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.special_tokens import PIECES, SENTINEL
 
 TRAINING_THREADS = 2
 """Fixed, because sums over threads depend on their number, and the model's bytes must not depend on the machine."""

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import storage
-from configs.errors import ConfigError, DatasetError
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.chunks import document_chunks, sentence_chunks
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.engine import Dtype, Engine
-from data_pipeline.tokenizers.given_model import given_model
-from data_pipeline.tokenizers.load_engine import load_engine
-from data_pipeline.tokenizers.special_tokens import OTHER_NAMES, PIECES, SENTINEL, Special
+from sesame.configs import storage
+from sesame.configs.errors import ConfigError, DatasetError
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers.chunks import document_chunks, sentence_chunks
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.engine import Dtype, Engine
+from sesame.data_pipeline.tokenizers.given_model import given_model
+from sesame.data_pipeline.tokenizers.load_engine import load_engine
+from sesame.data_pipeline.tokenizers.special_tokens import OTHER_NAMES, PIECES, SENTINEL, Special
 
 
 class Tokenizer:

@@ -11,9 +11,9 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from configs.errors import ConfigError
-from data_pipeline.tokenizers.load_engine import is_tokenizer_json
-from data_pipeline.tokenizers.sentencepiece_proto import (
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.tokenizers.load_engine import is_tokenizer_json
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import (
     BYTE,
     BYTE_PAIR,
     CONTROL,

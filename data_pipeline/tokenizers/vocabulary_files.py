@@ -14,10 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from configs.errors import ConfigError
-from data_pipeline.tokenizers.files import read_object, read_text
-from data_pipeline.tokenizers.huggingface_engine import SPACE
-from data_pipeline.tokenizers.special_tokens import END_OF_TEXT
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.tokenizers.files import read_object, read_text
+from sesame.data_pipeline.tokenizers.huggingface_engine import SPACE
+from sesame.data_pipeline.tokenizers.special_tokens import END_OF_TEXT
 
 CONTINUES = "##"
 """Prefix of a WordPiece that continues a word."""

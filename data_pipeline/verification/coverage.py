@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.shards import Dataset
-from data_pipeline.ragged import Columns
-from data_pipeline.verification import PREPARE_AGAIN
-from data_pipeline.verification.documents import Documents
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.row_rules import PAIRS, special_tokens
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.ragged import Columns
+from sesame.data_pipeline.verification import PREPARE_AGAIN
+from sesame.data_pipeline.verification.documents import Documents
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.verification.row_rules import PAIRS, special_tokens
 
 LOSS_WITHOUT_WARNING = 0.03
 """Share of the text that may be in no row without a warning."""

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from configs.errors import DatasetError
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.dataset.shards import Dataset
-from data_pipeline.verification import PREPARE_AGAIN
-from data_pipeline.verification.original_texts import document_of, normalize, possible_names, read_original
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.row_texts import DocumentText
-from data_pipeline.verification.source_files import recipe_sections, unchanged_sources
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.verification import PREPARE_AGAIN
+from sesame.data_pipeline.verification.original_texts import document_of, normalize, possible_names, read_original
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.verification.row_texts import DocumentText
+from sesame.data_pipeline.verification.source_files import recipe_sections, unchanged_sources
 
 COMPARED = {"train": 100, "validation": 400}
 """Maximum of documents whose rows are compared with their text, evenly spaced."""

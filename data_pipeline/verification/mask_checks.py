@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.ragged import Columns, Ragged
-from data_pipeline.verification.row_rules import WHOLE_WORDS, RowRules, count_by_row, ragged, row_of_value
+from sesame.data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.verification.row_rules import WHOLE_WORDS, RowRules, count_by_row, ragged, row_of_value
 
 
 def expected_predictions(lengths: np.ndarray, corrupt: dict[str, Any]) -> np.ndarray:

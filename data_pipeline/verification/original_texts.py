@@ -18,7 +18,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from data_pipeline.sources.python_documentation import documents
+from sesame.data_pipeline.sources.python_documentation import documents
 
 PIECE = re.compile(r", character \d+$")
 """Suffix of places in datasets of older versions, which counted pieces of long documents as documents."""

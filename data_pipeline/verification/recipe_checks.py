@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.shards import Dataset
-from data_pipeline.verification import PREPARE_AGAIN
-from data_pipeline.verification.mask_checks import expected_predictions
-from data_pipeline.verification.recount import Recount, shares
-from data_pipeline.verification.row_rules import PAIRS, WHOLE_WORDS, special_tokens
-from data_pipeline.verification.split_check import SplitCheck
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.verification import PREPARE_AGAIN
+from sesame.data_pipeline.verification.mask_checks import expected_predictions
+from sesame.data_pipeline.verification.recount import Recount, shares
+from sesame.data_pipeline.verification.row_rules import PAIRS, WHOLE_WORDS, special_tokens
+from sesame.data_pipeline.verification.split_check import SplitCheck
 
 DEVIATIONS = 6
 """Standard deviations that an observed share may differ from the recipe; more happens once in a billion by chance."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.ragged import Columns, Ragged
 
 BIN = 16
 """Tokens of a bin of the histogram."""

@@ -15,8 +15,8 @@ import sentencepiece
 import tokenizers
 from sentencepiece import sentencepiece_model_pb2
 
-from configs.errors import DatasetError
-from data_pipeline.verification import PREPARE_AGAIN
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.verification import PREPARE_AGAIN
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 """What sentencepiece writes for a space (Kudo and Richardson 2018)."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from data_pipeline.ragged import Columns, Ragged
-from data_pipeline.verification.mask_checks import check_masks, check_predictions
-from data_pipeline.verification.row_rules import RowRules, count_by_row, ragged, row_of_value
-from data_pipeline.verification.span_checks import check_spans
+from sesame.data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.verification.mask_checks import check_masks, check_predictions
+from sesame.data_pipeline.verification.row_rules import RowRules, count_by_row, ragged, row_of_value
+from sesame.data_pipeline.verification.span_checks import check_spans
 
 
 def first_failure(columns: Columns, rules: RowRules) -> tuple[int, str] | None:

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from data_pipeline.dataset.manifest import Manifest
-from data_pipeline.ragged import Columns, Ragged
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.dataset.manifest import Manifest
+from sesame.data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
 
 PAIRS = ("next_sentence", "sentence_order")
 """Kinds of segments whose rows have two segments and a label."""

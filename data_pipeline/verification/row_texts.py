@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline.ragged import Columns
-from data_pipeline.verification.original_texts import is_invisible
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.ragged import Columns
+from sesame.data_pipeline.verification.original_texts import is_invisible
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
 
 MAXIMUM_GAPS, SHORTEST = 8, 12
 """Positions in a row where a paragraph may have been dropped, and minimum characters between two of them."""

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import configs
-from configs import Section
-from configs.errors import ConfigError, DatasetError
-from configs.storage import digest
-from data_pipeline.dataset.shards import Dataset
-from data_pipeline.sources.config import SourceConfig
-from data_pipeline.sources.python_documentation import packages
-from data_pipeline.verification import PREPARE_AGAIN
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError, DatasetError
+from sesame.configs.storage import digest
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.sources.config import SourceConfig
+from sesame.data_pipeline.sources.python_documentation import packages
+from sesame.data_pipeline.verification import PREPARE_AGAIN
 
 MAXIMUM_HASHED_BYTES = 1 << 30
 """Source files are read to compare their digests up to this size in total."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.ragged import Columns
-from data_pipeline.verification.row_rules import RowRules, count_by_row, ragged, row_of_value
+from sesame.data_pipeline.ragged import Columns
+from sesame.data_pipeline.verification.row_rules import RowRules, count_by_row, ragged, row_of_value
 
 
 def check_spans(columns: Columns, rules: RowRules) -> dict[str, np.ndarray]:

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.shards import Dataset
-from data_pipeline.verification import PREPARE_AGAIN
-from data_pipeline.verification.coverage import Coverage
-from data_pipeline.verification.documents import Documents
-from data_pipeline.verification.recount import Recount
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.row_checks import first_failure
-from data_pipeline.verification.row_rules import RowRules
-from data_pipeline.verification.row_texts import find_contradiction, original_rows, rows_to_compare
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.verification import PREPARE_AGAIN
+from sesame.data_pipeline.verification.coverage import Coverage
+from sesame.data_pipeline.verification.documents import Documents
+from sesame.data_pipeline.verification.recount import Recount
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.verification.row_checks import first_failure
+from sesame.data_pipeline.verification.row_rules import RowRules
+from sesame.data_pipeline.verification.row_texts import find_contradiction, original_rows, rows_to_compare
 
 
 class SplitCheck:

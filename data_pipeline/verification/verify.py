@@ -6,16 +6,16 @@ tokenizer's file as its library reads it.
 
 from pathlib import Path
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.manifest import Manifest
-from data_pipeline.dataset.shards import SPLITS, open_dataset
-from data_pipeline.verification import PREPARE_AGAIN
-from data_pipeline.verification.coverage import coverage_findings
-from data_pipeline.verification.documents import Documents, read_documents
-from data_pipeline.verification.recipe_checks import mask_findings, pair_findings
-from data_pipeline.verification.recount import agrees, observed
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.split_check import SplitCheck
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.manifest import Manifest
+from sesame.data_pipeline.dataset.shards import SPLITS, open_dataset
+from sesame.data_pipeline.verification import PREPARE_AGAIN
+from sesame.data_pipeline.verification.coverage import coverage_findings
+from sesame.data_pipeline.verification.documents import Documents, read_documents
+from sesame.data_pipeline.verification.recipe_checks import mask_findings, pair_findings
+from sesame.data_pipeline.verification.recount import agrees, observed
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.verification.split_check import SplitCheck
 
 
 def verify(path: str | Path) -> list[str]:

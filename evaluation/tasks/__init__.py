@@ -7,8 +7,8 @@ the Parquet files on the Hugging Face hub from which the files can be made (``hu
 task in ``suite.tasks`` of a TOML file.
 """
 
-from evaluation.tasks import glue, probe
-from evaluation.tasks.task import Column, HubDataset, Table, Task
+from sesame.evaluation.tasks import glue, probe
+from sesame.evaluation.tasks.task import Column, HubDataset, Table, Task
 
 TASKS: dict[str, Task] = {task.name: task for task in (*glue.ROWS, *probe.ROWS)}
 

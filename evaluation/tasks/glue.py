@@ -3,7 +3,7 @@
 Metrics are the paper's. File and column names are those of the archives on gluebenchmark.com/tasks.
 """
 
-from evaluation.tasks.task import HubDataset, Table, Task
+from sesame.evaluation.tasks.task import HubDataset, Table, Task
 
 NLI = ("not_entailment", "entailment")
 MNLI = ("contradiction", "entailment", "neutral")

@@ -7,7 +7,7 @@ They are not GLUE and their scores say nothing about GLUE. Each is named for wha
     WordsKept      a sentence and a copy in which words were replaced: which share was kept? (after STS-B)
 """
 
-from evaluation.tasks.task import Table, Task
+from sesame.evaluation.tasks.task import Table, Task
 
 
 def _task(name: str, metrics: tuple[str, ...], texts: tuple[str, ...], labels: tuple[str, ...]) -> Task:

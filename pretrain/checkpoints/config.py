@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from configs import Section
-from configs.kinds import Derived, Free
+from sesame.configs import Section
+from sesame.configs.kinds import Derived, Free
 
 
 class CheckpointConfig(Section):

@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 import torch
 
-import configs
-from configs.errors import CheckpointError
-from pretrain.checkpoints import load
-from pretrain.checkpoints.load import Checkpoint, Process
-from pretrain.checkpoints.record import TOKENIZER_FILE
-from pretrain.checkpoints.save import StateOwner
-from pretrain.checkpoints.stored import Shapes
-from pretrain.initialization import random_rows
-from pretrain.models.family import ModelConfig
+from sesame import configs
+from sesame.configs.errors import CheckpointError
+from sesame.pretrain.checkpoints import load
+from sesame.pretrain.checkpoints.load import Checkpoint, Process
+from sesame.pretrain.checkpoints.record import TOKENIZER_FILE
+from sesame.pretrain.checkpoints.save import StateOwner
+from sesame.pretrain.checkpoints.stored import Shapes
+from sesame.pretrain.initialization import random_rows
+from sesame.pretrain.models.family import ModelConfig
 
 WITHOUT_SHAPE_OR_MEANING = {"dropout", "attention_dropout", "initial_std", "vocabulary_multiple"}
 """Fields of a model that may differ without a message: the weights mean the same."""

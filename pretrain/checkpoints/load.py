@@ -16,15 +16,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs import storage
-from configs.errors import CheckpointError, ConfigError
-from pretrain.checkpoints import record as records
-from pretrain.checkpoints import retention
-from pretrain.checkpoints.record import TOKENIZER_FILE, Record
-from pretrain.checkpoints.stored import Shapes, StoredTensors
-from pretrain.initialization import materialise, random_value
-from pretrain.models import FAMILIES, parse_model
-from pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
+from sesame.configs import storage
+from sesame.configs.errors import CheckpointError, ConfigError
+from sesame.pretrain.checkpoints import record as records
+from sesame.pretrain.checkpoints import retention
+from sesame.pretrain.checkpoints.record import TOKENIZER_FILE, Record
+from sesame.pretrain.checkpoints.stored import Shapes, StoredTensors
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.models import FAMILIES, parse_model
+from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 
 POOLER = "objectives.sentence_pairs.pooler"
 """The pooler of the sentence-pair head, which later stages use as well."""

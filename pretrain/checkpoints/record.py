@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-import configs
-from configs import Section
-from configs.errors import CheckpointError, ConfigError
-from configs.storage import digest_of
-from pretrain.checkpoints.stored import Shapes
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import CheckpointError, ConfigError
+from sesame.configs.storage import digest_of
+from sesame.pretrain.checkpoints.stored import Shapes
 
 FORMAT_VERSION = 2
 """Format 1 had no checksum of its own and no dataset."""

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 
-import configs
-from configs import Section
-from configs.errors import CheckpointError
-from configs.kinds import Kind, kind_of
-from configs.storage import digest_of
-from data_pipeline.dataset.shards import Dataset
-from data_pipeline.examples.corrupt import CorruptConfig
-from pretrain.checkpoints import load
-from pretrain.checkpoints.load import Checkpoint, Process
-from pretrain.checkpoints.record import Change, Record
-from pretrain.checkpoints.save import StateOwner
-from pretrain.checkpoints.stored import Shapes
-from pretrain.data.batches import Start
+from sesame import configs
+from sesame.configs import Section
+from sesame.configs.errors import CheckpointError
+from sesame.configs.kinds import Kind, kind_of
+from sesame.configs.storage import digest_of
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.examples.corrupt import CorruptConfig
+from sesame.pretrain.checkpoints import load
+from sesame.pretrain.checkpoints.load import Checkpoint, Process
+from sesame.pretrain.checkpoints.record import Change, Record
+from sesame.pretrain.checkpoints.save import StateOwner
+from sesame.pretrain.checkpoints.stored import Shapes
+from sesame.pretrain.data.batches import Start
 
 DATASET = "data.dataset"
 """The one setting that is compared by content instead of value: a folder may be moved."""

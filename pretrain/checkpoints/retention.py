@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from configs.errors import CheckpointError
-from configs.storage import sync_folder
-from pretrain.checkpoints import record
+from sesame.configs.errors import CheckpointError
+from sesame.configs.storage import sync_folder
+from sesame.pretrain.checkpoints import record
 
 PARTIAL = ".partial"
 """Suffix of a checkpoint that is not complete."""

@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from configs import storage
-from configs.errors import CheckpointError, SesameError, TrainingError
-from pretrain.checkpoints import record as records
-from pretrain.checkpoints import retention
-from pretrain.checkpoints.load import Process
-from pretrain.checkpoints.record import TOKENIZER_FILE, CheckpointMetadata
-from pretrain.checkpoints.stored import Shapes, TensorSlice, split_into_files
-from pretrain.initialization import Rows
+from sesame.configs import storage
+from sesame.configs.errors import CheckpointError, SesameError, TrainingError
+from sesame.pretrain.checkpoints import record as records
+from sesame.pretrain.checkpoints import retention
+from sesame.pretrain.checkpoints.load import Process
+from sesame.pretrain.checkpoints.record import TOKENIZER_FILE, CheckpointMetadata
+from sesame.pretrain.checkpoints.stored import Shapes, TensorSlice, split_into_files
+from sesame.pretrain.initialization import Rows
 
 WEIGHTS = "weights-00000-000.safetensors"
 DIVERGED = (

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from configs.errors import CheckpointError
-from pretrain.initialization import Rows
+from sesame.configs.errors import CheckpointError
+from sesame.pretrain.initialization import Rows
 
 VALUES_PER_FILE = 2**28
 """Values (1 GiB in fp32) after which a process starts its next file; so much is in memory until it is written."""

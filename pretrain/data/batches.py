@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.shards import Dataset, Split
-from data_pipeline.examples.corrupt import EachEpoch, drawn_each_epoch
-from data_pipeline.ragged import Columns, Ragged, take
-from pretrain.batch import Batch
-from pretrain.data.columns import COLUMNS
-from pretrain.data.config import DataConfig
-from pretrain.data.order import Order
-from pretrain.data.packing import assemble
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.shards import Dataset, Split
+from sesame.data_pipeline.examples.corrupt import EachEpoch, drawn_each_epoch
+from sesame.data_pipeline.ragged import Columns, Ragged, take
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.columns import COLUMNS
+from sesame.pretrain.data.config import DataConfig
+from sesame.pretrain.data.order import Order
+from sesame.pretrain.data.packing import assemble
 
 
 class DataRank(NamedTuple):

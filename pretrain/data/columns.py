@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from data_pipeline.ragged import Column, Ragged
+from sesame.data_pipeline.ragged import Column, Ragged
 
 
 class DatasetRows:

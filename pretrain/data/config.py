@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from pydantic import Field, model_validator
 
-from configs import Section
-from configs.errors import ConfigError
-from configs.kinds import Fixed, Free
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
+from sesame.configs.kinds import Fixed, Free
 
 
 class BatchPlan(NamedTuple):

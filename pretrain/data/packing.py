@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_pipeline.ragged import Column, Ragged
-from pretrain.batch import Batch, Layout, LengthGroup
-from pretrain.data.columns import COLUMNS, DatasetRows
+from sesame.data_pipeline.ragged import Column, Ragged
+from sesame.pretrain.batch import Batch, Layout, LengthGroup
+from sesame.pretrain.data.columns import COLUMNS, DatasetRows
 
 SIMILAR_LENGTH = 0.75
 """Sequences of at least this share of the longest one's length are in one call of attention, shorter ones in others."""

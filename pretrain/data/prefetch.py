@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from configs.errors import DatasetError, SesameError
-from data_pipeline.dataset.shards import open_dataset
-from pretrain.batch import Batch
-from pretrain.data.batches import Batches
+from sesame.configs.errors import DatasetError, SesameError
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.batches import Batches
 
 PREFETCH_FACTOR = 4
 """Steps that each background process has ready at most."""

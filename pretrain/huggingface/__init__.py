@@ -5,13 +5,13 @@ Each transformers model type is a ``Counterpart``, data in the file of its famil
 and safetensors.
 """
 
-from pretrain.huggingface.albert import ALBERT
-from pretrain.huggingface.bert import BERT, ROBERTA
-from pretrain.huggingface.counterpart import Counterpart
-from pretrain.huggingface.gpt import GPT2
-from pretrain.huggingface.modernbert import MODERNBERT
-from pretrain.huggingface.switch import SWITCH, SWITCH_UNTIED
-from pretrain.huggingface.t5 import T5, T5_GATED
+from sesame.pretrain.huggingface.albert import ALBERT
+from sesame.pretrain.huggingface.bert import BERT, ROBERTA
+from sesame.pretrain.huggingface.counterpart import Counterpart
+from sesame.pretrain.huggingface.gpt import GPT2
+from sesame.pretrain.huggingface.modernbert import MODERNBERT
+from sesame.pretrain.huggingface.switch import SWITCH, SWITCH_UNTIED
+from sesame.pretrain.huggingface.t5 import T5, T5_GATED
 
 COUNTERPARTS: dict[str, tuple[Counterpart, ...]] = {
     "bert": (BERT, ROBERTA, MODERNBERT),

@@ -1,6 +1,6 @@
 """The family albert and transformers' ALBERT."""
 
-from pretrain.huggingface.counterpart import ACTIVATIONS, Component, ConfigMapping, Counterpart, ParameterMapping
+from sesame.pretrain.huggingface.counterpart import ACTIVATIONS, Component, ConfigMapping, Counterpart, ParameterMapping
 
 BLOCK = {
     "attention.query": "attention.query",

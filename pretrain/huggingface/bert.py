@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.errors import ConversionError
-from pretrain.huggingface.counterpart import (
+from sesame.configs.errors import ConversionError
+from sesame.pretrain.huggingface.counterpart import (
     ACTIVATIONS,
     Component,
     ConfigMapping,
@@ -16,8 +16,8 @@ from pretrain.huggingface.counterpart import (
     ParameterMapping,
     SpecialIds,
 )
-from pretrain.huggingface.value_types import NON_NEGATIVE_INTEGER
-from pretrain.models.family import ModelConfig
+from sesame.pretrain.huggingface.value_types import NON_NEGATIVE_INTEGER
+from sesame.pretrain.models.family import ModelConfig
 
 LAYER = {
     "attention.query": "attention.self.query",

@@ -6,9 +6,9 @@ A key that is neither in the tables of its model type nor here is refused: it mi
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from configs.errors import ConversionError
-from configs.strict_json import abbreviate
-from pretrain.huggingface.counterpart import Counterpart
+from sesame.configs.errors import ConversionError
+from sesame.configs.strict_json import abbreviate
+from sesame.pretrain.huggingface.counterpart import Counterpart
 
 REASONS: Mapping[str, tuple[str, ...]] = {
     "metadata of the file; the components are known from the tensors": (

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-import configs
-from configs.errors import ConversionError
-from configs.strict_json import abbreviate
-from pretrain.huggingface.config_keys import check_keys
-from pretrain.huggingface.counterpart import ConfigMapping, Counterpart, HFModel
-from pretrain.huggingface.value_types import LARGEST
-from pretrain.models import FAMILIES
-from pretrain.models.family import ModelConfig
+from sesame import configs
+from sesame.configs.errors import ConversionError
+from sesame.configs.strict_json import abbreviate
+from sesame.pretrain.huggingface.config_keys import check_keys
+from sesame.pretrain.huggingface.counterpart import ConfigMapping, Counterpart, HFModel
+from sesame.pretrain.huggingface.value_types import LARGEST
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import ModelConfig
 
 COUNTS = {"layers", "decoder_layers", "experts"}
 """Sesame fields that count modules, each of which has tensors of its own."""

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pretrain.huggingface.tensor_conversion import IDENTITY, TensorConversion
-from pretrain.huggingface.value_types import ValueType
-from pretrain.models.family import ModelConfig
+from sesame.pretrain.huggingface.tensor_conversion import IDENTITY, TensorConversion
+from sesame.pretrain.huggingface.value_types import ValueType
+from sesame.pretrain.models.family import ModelConfig
 
 
 class ParameterMapping(NamedTuple):

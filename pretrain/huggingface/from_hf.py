@@ -6,23 +6,23 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-import configs
-from configs.errors import ConfigError, ConversionError
-from configs.storage import digest_of
-from configs.strict_json import abbreviate
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from pretrain import learner
-from pretrain.checkpoints.record import CheckpointMetadata
-from pretrain.checkpoints.save import write_weights
-from pretrain.huggingface import COUNTERPARTS
-from pretrain.huggingface.config_keys import resolve_aliases, unsupported_keys
-from pretrain.huggingface.config_values import config_from_hf
-from pretrain.huggingface.counterpart import Counterpart, HFModel, ParameterMapping
-from pretrain.huggingface.model_folder import ModelFolder
-from pretrain.huggingface.output_folder import new_folder
-from pretrain.huggingface.tokenizer_files import read_tokenizer, special_ids
-from pretrain.huggingface.weights import Shape, mapped_parameters, matches, normalized_names, weights_from_hf
-from pretrain.models.family import ModelConfig, Vocabulary
+from sesame import configs
+from sesame.configs.errors import ConfigError, ConversionError
+from sesame.configs.storage import digest_of
+from sesame.configs.strict_json import abbreviate
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.pretrain import learner
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.save import write_weights
+from sesame.pretrain.huggingface import COUNTERPARTS
+from sesame.pretrain.huggingface.config_keys import resolve_aliases, unsupported_keys
+from sesame.pretrain.huggingface.config_values import config_from_hf
+from sesame.pretrain.huggingface.counterpart import Counterpart, HFModel, ParameterMapping
+from sesame.pretrain.huggingface.model_folder import ModelFolder
+from sesame.pretrain.huggingface.output_folder import new_folder
+from sesame.pretrain.huggingface.tokenizer_files import read_tokenizer, special_ids
+from sesame.pretrain.huggingface.weights import Shape, mapped_parameters, matches, normalized_names, weights_from_hf
+from sesame.pretrain.models.family import ModelConfig, Vocabulary
 
 
 class Imported(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pretrain.huggingface.counterpart import (
+from sesame.pretrain.huggingface.counterpart import (
     ACTIVATIONS,
     Component,
     ConfigMapping,
@@ -11,8 +11,8 @@ from pretrain.huggingface.counterpart import (
     HFModel,
     ParameterMapping,
 )
-from pretrain.huggingface.tensor_conversion import CONCATENATE_TRANSPOSE, TRANSPOSE
-from pretrain.huggingface.value_types import FRACTION, POSITIVE_INTEGER, optional
+from sesame.pretrain.huggingface.tensor_conversion import CONCATENATE_TRANSPOSE, TRANSPOSE
+from sesame.pretrain.huggingface.value_types import FRACTION, POSITIVE_INTEGER, optional
 
 BLOCK, HF_BLOCK = "backbone.blocks.*", "transformer.h.*"
 PROJECTIONS = (f"{BLOCK}.attention.query", f"{BLOCK}.attention.key", f"{BLOCK}.attention.value")

@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from configs.errors import ConversionError
-from configs.file_errors import file_errors_as
-from configs.strict_json import abbreviate, read_json_object
+from sesame.configs.errors import ConversionError
+from sesame.configs.file_errors import file_errors_as
+from sesame.configs.strict_json import abbreviate, read_json_object
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from configs.errors import ConversionError
-from configs.strict_json import abbreviate
-from pretrain.huggingface.counterpart import (
+from sesame.configs.errors import ConversionError
+from sesame.configs.strict_json import abbreviate
+from sesame.pretrain.huggingface.counterpart import (
     ACTIVATIONS,
     Component,
     ConfigMapping,
@@ -13,8 +13,8 @@ from pretrain.huggingface.counterpart import (
     HFModel,
     ParameterMapping,
 )
-from pretrain.huggingface.tensor_conversion import CONCATENATE
-from pretrain.huggingface.value_types import (
+from sesame.pretrain.huggingface.tensor_conversion import CONCATENATE
+from sesame.pretrain.huggingface.value_types import (
     FRACTION,
     OBJECT,
     POSITIVE_INTEGER,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from configs.errors import ConversionError
-from configs.file_errors import file_errors_as
-from configs.storage import atomic_directory
+from sesame.configs.errors import ConversionError
+from sesame.configs.file_errors import file_errors_as
+from sesame.configs.storage import atomic_directory
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from configs.errors import ConversionError
-from configs.strict_json import abbreviate
-from pretrain.huggingface.counterpart import (
+from sesame.configs.errors import ConversionError
+from sesame.configs.strict_json import abbreviate
+from sesame.pretrain.huggingface.counterpart import (
     ACTIVATIONS,
     Component,
     ConfigMapping,
@@ -18,7 +18,7 @@ from pretrain.huggingface.counterpart import (
     HFModel,
     ParameterMapping,
 )
-from pretrain.huggingface.t5 import (
+from sesame.pretrain.huggingface.t5 import (
     ALIASES,
     CONFIG_MAPPINGS,
     EMBEDDING,
@@ -29,8 +29,8 @@ from pretrain.huggingface.t5 import (
     feed_forward,
     shared_fields,
 )
-from pretrain.huggingface.tensor_conversion import UNSTACK_EXPERTS
-from pretrain.huggingface.value_types import FRACTION, NON_NEGATIVE_INTEGER, POSITIVE_INTEGER, STRING, optional
+from sesame.pretrain.huggingface.tensor_conversion import UNSTACK_EXPERTS
+from sesame.pretrain.huggingface.value_types import FRACTION, NON_NEGATIVE_INTEGER, POSITIVE_INTEGER, STRING, optional
 
 UNLIMITED_CAPACITY = 1_000_000
 """Tokens of one expert in one sequence: more than a sequence has."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from configs.errors import ConversionError
-from configs.strict_json import abbreviate
-from pretrain.huggingface.counterpart import (
+from sesame.configs.errors import ConversionError
+from sesame.configs.strict_json import abbreviate
+from sesame.pretrain.huggingface.counterpart import (
     ACTIVATIONS,
     Component,
     ConfigMapping,
@@ -16,7 +16,7 @@ from pretrain.huggingface.counterpart import (
     HFModel,
     ParameterMapping,
 )
-from pretrain.huggingface.value_types import BOOLEAN, NON_NEGATIVE_INTEGER, POSITIVE_INTEGER, STRING, optional
+from sesame.pretrain.huggingface.value_types import BOOLEAN, NON_NEGATIVE_INTEGER, POSITIVE_INTEGER, STRING, optional
 
 PROJECTIONS = {"query": "q", "key": "k", "value": "v", "output": "o"}
 

@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from safetensors.torch import save_file
 
-from configs.errors import CheckpointError, ConversionError
-from configs.file_errors import file_errors_as
-from data_pipeline.tokenizers.huggingface import write_tokenizer
-from pretrain.checkpoints.load import Checkpoint, latest, open_checkpoint
-from pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
-from pretrain.huggingface.config_values import choose_counterpart, config_to_hf
-from pretrain.huggingface.counterpart import Counterpart, ParameterMapping
-from pretrain.huggingface.model_folder import WEIGHTS
-from pretrain.huggingface.output_folder import new_folder
-from pretrain.huggingface.weights import Shape, mapped_parameters, weights_to_hf
-from pretrain.models.family import ModelConfig
+from sesame.configs.errors import CheckpointError, ConversionError
+from sesame.configs.file_errors import file_errors_as
+from sesame.data_pipeline.tokenizers.huggingface import write_tokenizer
+from sesame.pretrain.checkpoints.load import Checkpoint, latest, open_checkpoint
+from sesame.pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
+from sesame.pretrain.huggingface.config_values import choose_counterpart, config_to_hf
+from sesame.pretrain.huggingface.counterpart import Counterpart, ParameterMapping
+from sesame.pretrain.huggingface.model_folder import WEIGHTS
+from sesame.pretrain.huggingface.output_folder import new_folder
+from sesame.pretrain.huggingface.weights import Shape, mapped_parameters, weights_to_hf
+from sesame.pretrain.models.family import ModelConfig
 
 EMBEDDING = "backbone.token_embedding.weight"
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.errors import ConversionError, SesameError
-from configs.file_errors import file_errors_as
-from configs.strict_json import abbreviate, read_json_object
-from data_pipeline.tokenizers import huggingface
-from data_pipeline.tokenizers.special_tokens import Special
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from pretrain.huggingface.model_folder import ADVICE
+from sesame.configs.errors import ConversionError, SesameError
+from sesame.configs.file_errors import file_errors_as
+from sesame.configs.strict_json import abbreviate, read_json_object
+from sesame.data_pipeline.tokenizers import huggingface
+from sesame.data_pipeline.tokenizers.special_tokens import Special
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.pretrain.huggingface.model_folder import ADVICE
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
 """JSON files of a tokenizer, all optional."""

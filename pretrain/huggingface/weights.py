@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from configs.errors import ConversionError
-from pretrain.huggingface.counterpart import Counterpart, ParameterMapping
-from pretrain.huggingface.tensor_conversion import TensorConversion
+from sesame.configs.errors import ConversionError
+from sesame.pretrain.huggingface.counterpart import Counterpart, ParameterMapping
+from sesame.pretrain.huggingface.tensor_conversion import TensorConversion
 
 Read = Callable[[str], Tensor]
 """Parameter or tensor name -> its value, which is read at the call."""

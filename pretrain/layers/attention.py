@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.flops import attention_flops, product_flops
-from pretrain.layers.attention_pattern import AttentionPattern, Padding
-from pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
-from pretrain.layers.dropout import dropout
-from pretrain.layers.joined_linear import joined_linear
-from pretrain.layers.positions import apply_rotary
-from pretrain.layers.style import Style
-from pretrain.precision import of_device
+from sesame.pretrain.flops import attention_flops, product_flops
+from sesame.pretrain.layers.attention_pattern import AttentionPattern, Padding
+from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
+from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.joined_linear import joined_linear
+from sesame.pretrain.layers.positions import apply_rotary
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.precision import of_device
 
 
 class Attention(nn.Module):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretrain.batch import Layout
-from pretrain.layers.positions import Angles
+from sesame.pretrain.batch import Layout
+from sesame.pretrain.layers.positions import Angles
 
 
 class Padding(NamedTuple):

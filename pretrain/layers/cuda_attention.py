@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pretrain.layers.attention_pattern import AttentionPattern
+from sesame.pretrain.layers.attention_pattern import AttentionPattern
 
 PREFERRED = [
     SDPBackend.CUDNN_ATTENTION,

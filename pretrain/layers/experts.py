@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.batch import Layout
-from pretrain.flops import product_flops
-from pretrain.layers.style import ACTIVATIONS, Style
+from sesame.pretrain.batch import Layout
+from sesame.pretrain.flops import product_flops
+from sesame.pretrain.layers.style import ACTIVATIONS, Style
 
 
 class Router(nn.Linear):

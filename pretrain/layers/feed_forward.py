@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from pretrain.flops import product_flops
-from pretrain.layers.style import ACTIVATIONS, Style
+from sesame.pretrain.flops import product_flops
+from sesame.pretrain.layers.style import ACTIVATIONS, Style
 
 
 class FeedForward(nn.Module):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pretrain.batch import Layout
-from pretrain.flops import product_flops
+from sesame.pretrain.batch import Layout
+from sesame.pretrain.flops import product_flops
 
 FORGET_BIAS = 1.0
 """Added to the forget gate, so that a new layer keeps its cells (TensorFlow's LSTMCell, which ELMo used)."""

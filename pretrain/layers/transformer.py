@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pretrain.layers.attention import Attention, AttentionPattern
-from pretrain.layers.dropout import Dropout
-from pretrain.layers.experts import SparseFeedForward
-from pretrain.layers.feed_forward import FeedForward
-from pretrain.layers.style import Style
+from sesame.pretrain.layers.attention import Attention, AttentionPattern
+from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.layers.experts import SparseFeedForward
+from sesame.pretrain.layers.feed_forward import FeedForward
+from sesame.pretrain.layers.style import Style
 
 
 class PostNormBlock(nn.Module):

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import configs
-from configs.errors import ConfigError
-from pretrain.models.albert import Albert, AlbertConfig
-from pretrain.models.bert import Bert, BertConfig
-from pretrain.models.elmo import Elmo, ElmoConfig
-from pretrain.models.family import ModelConfig
-from pretrain.models.gpt import Gpt, GptConfig
-from pretrain.models.switch import Switch, SwitchConfig
-from pretrain.models.t5 import T5, T5Config
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.models.albert import Albert, AlbertConfig
+from sesame.pretrain.models.bert import Bert, BertConfig
+from sesame.pretrain.models.elmo import Elmo, ElmoConfig
+from sesame.pretrain.models.family import ModelConfig
+from sesame.pretrain.models.gpt import Gpt, GptConfig
+from sesame.pretrain.models.switch import Switch, SwitchConfig
+from sesame.pretrain.models.t5 import T5, T5Config
 
 
 class Family(NamedTuple):

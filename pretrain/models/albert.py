@@ -5,13 +5,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from configs.kinds import Fixed, Free
-from pretrain.batch import Batch
-from pretrain.flops import product_flops, token_pairs
-from pretrain.layers.attention import AttentionPattern
-from pretrain.layers.dropout import Dropout
-from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
-from pretrain.roles import Capability, Encoded
+from sesame.configs.kinds import Fixed, Free
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import product_flops, token_pairs
+from sesame.pretrain.layers.attention import AttentionPattern
+from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from sesame.pretrain.roles import Capability, Encoded
 
 
 class AlbertConfig(TransformerConfig):

@@ -11,15 +11,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from configs.kinds import Fixed
-from pretrain.batch import Batch
-from pretrain.flops import token_pairs
-from pretrain.layers.attention import AttentionPattern
-from pretrain.layers.dropout import Dropout
-from pretrain.layers.positions import Angles, rotary
-from pretrain.layers.style import Style
-from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
-from pretrain.roles import Capability, Encoded
+from sesame.configs.kinds import Fixed
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import token_pairs
+from sesame.pretrain.layers.attention import AttentionPattern
+from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.layers.positions import Angles, rotary
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from sesame.pretrain.roles import Capability, Encoded
 
 
 class BertConfig(TransformerConfig):

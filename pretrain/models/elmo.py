@@ -7,15 +7,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from configs.kinds import Fixed, Free
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from pretrain.batch import Batch
-from pretrain.flops import product_flops
-from pretrain.layers.dropout import Dropout
-from pretrain.layers.recurrent import ProjectedLSTM, Steps
-from pretrain.layers.style import Style
-from pretrain.models.family import LARGEST_SIZE, FamilyModule, ModelConfig, Vocabulary
-from pretrain.roles import Capability, Encoded
+from sesame.configs.kinds import Fixed, Free
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import product_flops
+from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.layers.recurrent import ProjectedLSTM, Steps
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.models.family import LARGEST_SIZE, FamilyModule, ModelConfig, Vocabulary
+from sesame.pretrain.roles import Capability, Encoded
 
 BEGIN_OF_TEXT, END_OF_TEXT, BEGIN_OF_WORD, END_OF_WORD, PADDING = range(256, 261)
 """ELMo's characters behind the 256 bytes."""

@@ -11,13 +11,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from configs import Section
-from configs.errors import ConfigError
-from configs.kinds import Fixed, Free
-from pretrain.layers.attention import Attention
-from pretrain.layers.feed_forward import FeedForward
-from pretrain.layers.style import Style
-from pretrain.layers.transformer import BLOCKS, PostNormBlock
+from sesame.configs import Section
+from sesame.configs.errors import ConfigError
+from sesame.configs.kinds import Fixed, Free
+from sesame.pretrain.layers.attention import Attention
+from sesame.pretrain.layers.feed_forward import FeedForward
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.layers.transformer import BLOCKS, PostNormBlock
 
 
 class Vocabulary(NamedTuple):

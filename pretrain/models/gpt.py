@@ -7,13 +7,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from configs.kinds import Fixed
-from pretrain.batch import Batch
-from pretrain.flops import token_pairs
-from pretrain.layers.attention import AttentionPattern
-from pretrain.layers.dropout import Dropout
-from pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
-from pretrain.roles import Capability, Encoded
+from sesame.configs.kinds import Fixed
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import token_pairs
+from sesame.pretrain.layers.attention import AttentionPattern
+from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
+from sesame.pretrain.roles import Capability, Encoded
 
 RESIDUAL_OUTPUTS = (".attention.output.weight", ".feed_forward.down.weight")
 """Name endings of the weights whose products are added to the residual stream, each once in a layer."""

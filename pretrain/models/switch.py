@@ -5,12 +5,12 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field, model_validator
 
-from configs.kinds import Fixed, Free
-from pretrain.batch import Batch
-from pretrain.layers.experts import SparseFeedForward
-from pretrain.layers.feed_forward import FeedForward
-from pretrain.models.t5 import T5, T5Config
-from pretrain.roles import Capability, Encoded
+from sesame.configs.kinds import Fixed, Free
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.layers.experts import SparseFeedForward
+from sesame.pretrain.layers.feed_forward import FeedForward
+from sesame.pretrain.models.t5 import T5, T5Config
+from sesame.pretrain.roles import Capability, Encoded
 
 
 class SwitchConfig(T5Config):

@@ -7,18 +7,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from configs.kinds import Fixed, Free
-from pretrain.batch import Batch
-from pretrain.flops import token_pairs
-from pretrain.layers.attention import Attention, AttentionPattern
-from pretrain.layers.dropout import Dropout
-from pretrain.layers.experts import SparseFeedForward
-from pretrain.layers.feed_forward import FeedForward
-from pretrain.layers.positions import RelativePositionBias
-from pretrain.layers.style import Style
-from pretrain.layers.transformer import DecoderBlock, PreNormBlock
-from pretrain.models.family import Activation, FamilyModule, ModelConfig, Vocabulary, block_sharding
-from pretrain.roles import Capability, Encoded
+from sesame.configs.kinds import Fixed, Free
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import token_pairs
+from sesame.pretrain.layers.attention import Attention, AttentionPattern
+from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.layers.experts import SparseFeedForward
+from sesame.pretrain.layers.feed_forward import FeedForward
+from sesame.pretrain.layers.positions import RelativePositionBias
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.layers.transformer import DecoderBlock, PreNormBlock
+from sesame.pretrain.models.family import Activation, FamilyModule, ModelConfig, Vocabulary, block_sharding
+from sesame.pretrain.roles import Capability, Encoded
 
 
 class T5Config(ModelConfig):

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from pretrain.objectives.bidirectional_lm import BidirectionalLM
-from pretrain.objectives.causal_lm import CausalLM
-from pretrain.objectives.expert_balance import ExpertBalance
-from pretrain.objectives.masked_lm import MaskedLM
-from pretrain.objectives.sentence_pairs import SentencePairs
-from pretrain.objectives.span_corruption import SpanCorruption
+from sesame.pretrain.objectives.bidirectional_lm import BidirectionalLM
+from sesame.pretrain.objectives.causal_lm import CausalLM
+from sesame.pretrain.objectives.expert_balance import ExpertBalance
+from sesame.pretrain.objectives.masked_lm import MaskedLM
+from sesame.pretrain.objectives.sentence_pairs import SentencePairs
+from sesame.pretrain.objectives.span_corruption import SpanCorruption
 
 OBJECTIVES: dict[str, Any] = {
     "masked_lm": MaskedLM,

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pretrain.batch import Batch
-from pretrain.roles import Backbone, Capability, Encoded
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.roles import Backbone, Capability, Encoded
 
 
 class ExpertBalance(nn.Module):

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.batch import Batch
-from pretrain.flops import product_flops
-from pretrain.layers.style import ACTIVATIONS
-from pretrain.objectives.token_prediction import TokenPrediction
-from pretrain.roles import Backbone, Capability, Encoded
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import product_flops
+from sesame.pretrain.layers.style import ACTIVATIONS
+from sesame.pretrain.objectives.token_prediction import TokenPrediction
+from sesame.pretrain.roles import Backbone, Capability, Encoded
 
 
 class MaskedLM(TokenPrediction):

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.batch import Batch
-from pretrain.flops import product_flops
-from pretrain.roles import Backbone, Capability, Encoded
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import product_flops
+from sesame.pretrain.roles import Backbone, Capability, Encoded
 
 
 class SentencePairs(nn.Module):

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pretrain.batch import Batch
-from pretrain.objectives.token_prediction import TokenPrediction
-from pretrain.roles import Backbone, Capability, Encoded
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.objectives.token_prediction import TokenPrediction
+from sesame.pretrain.roles import Backbone, Capability, Encoded
 
 
 class SpanCorruption(TokenPrediction):

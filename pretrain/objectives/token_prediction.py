@@ -4,10 +4,10 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from pretrain.batch import Batch
-from pretrain.flops import product_flops
-from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
-from pretrain.roles import Backbone, Encoded
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.flops import product_flops
+from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
+from sesame.pretrain.roles import Backbone, Encoded
 
 
 class TokenPrediction(nn.Module):

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from pretrain.optimizers import adafactor, adagrad, lamb
-from pretrain.optimizers.config import OptimizerConfig
-from pretrain.optimizers.state import StateSpec
+from sesame.pretrain.optimizers import adafactor, adagrad, lamb
+from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.optimizers.state import StateSpec
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.optimizers.norm_scaled import NormScaledOptimizer
-from pretrain.optimizers.state import StateSpec, fp32_gradient
+from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
+from sesame.pretrain.optimizers.state import StateSpec, fp32_gradient
 
 STATE = StateSpec(("exp_avg_sq",))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from pretrain.optimizers.state import StateSpec, fp32_gradient
+from sesame.pretrain.optimizers.state import StateSpec, fp32_gradient
 
 STATE = StateSpec(("sum",), counts_steps=False, initial=1.0)
 

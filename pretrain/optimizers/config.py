@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs import Section
-from configs.kinds import Fixed, Free
+from sesame.configs import Section
+from sesame.configs.kinds import Fixed, Free
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Factor of a running mean in each step."""

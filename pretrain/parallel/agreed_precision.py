@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from configs.errors import ConfigError
-from pretrain import precision
-from pretrain.parallel.config import ParallelConfig
-from pretrain.precision import Precision
+from sesame.configs.errors import ConfigError
+from sesame.pretrain import precision
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.precision import Precision
 
 
 def resolve(

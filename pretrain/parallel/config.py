@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from configs import Section
-from configs.kinds import Free
+from sesame.configs import Section
+from sesame.configs.kinds import Free
 
 
 class ParallelConfig(Section):

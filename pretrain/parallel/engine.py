@@ -9,20 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.batch import Batch
-from pretrain.checkpoints.stored import TensorSlice
-from pretrain.initialization import Rows
-from pretrain.layers.attention import Attention
-from pretrain.layers.recurrent import ProjectedLSTM
-from pretrain.learner import Learner
-from pretrain.optimizers import OPTIMIZERS, parameter_groups
-from pretrain.optimizers.config import OptimizerConfig
-from pretrain.optimizers.norm_scaled import NormScaledOptimizer
-from pretrain.parallel import deepspeed_api, placement
-from pretrain.parallel.config import ParallelConfig
-from pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
-from pretrain.parallel.mesh import Mesh
-from pretrain.parallel.zero_state import ZeroState
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.checkpoints.stored import TensorSlice
+from sesame.pretrain.initialization import Rows
+from sesame.pretrain.layers.attention import Attention
+from sesame.pretrain.layers.recurrent import ProjectedLSTM
+from sesame.pretrain.learner import Learner
+from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
+from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
+from sesame.pretrain.parallel import deepspeed_api, placement
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.parallel.zero_state import ZeroState
 
 
 class Engine:

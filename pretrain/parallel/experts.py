@@ -13,11 +13,11 @@ from megatron.core.tensor_parallel import (
 )
 from torch import Tensor, nn
 
-from configs.errors import ConfigError
-from pretrain.layers.experts import Experts, TokenDispatcher
-from pretrain.layers.style import Style
-from pretrain.parallel.deepspeed_api import AllToAll, MoE
-from pretrain.parallel.mesh import Mesh
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.layers.experts import Experts, TokenDispatcher
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.parallel.deepspeed_api import AllToAll, MoE
+from sesame.pretrain.parallel.mesh import Mesh
 
 SPLIT_DIMENSIONS = {"up": 2, "gate": 2, "down": 1}
 """Parameter -> the dimension that is the inner width F."""

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 import torch.distributed
 
-from configs.errors import ConfigError
-from pretrain.parallel import deepspeed_api
-from pretrain.parallel.config import ParallelConfig
-from pretrain.parallel.deepspeed_api import deepspeed, groups
-from pretrain.parallel.watchdog import Watchdog
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.parallel import deepspeed_api
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.deepspeed_api import deepspeed, groups
+from sesame.pretrain.parallel.watchdog import Watchdog
 
 
 class Mesh:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.initialization import Rows
-from pretrain.parallel.mesh import Mesh
+from sesame.pretrain.initialization import Rows
+from sesame.pretrain.parallel.mesh import Mesh
 
 
 def split_dimension(parameter: nn.Parameter) -> int | None:

@@ -18,9 +18,9 @@ import fnmatch
 import torch
 from torch import nn
 
-from configs.errors import ConfigError
-from pretrain.learner import Learner
-from pretrain.parallel.mesh import Mesh
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.learner import Learner
+from sesame.pretrain.parallel.mesh import Mesh
 
 SPLIT_SIZES = {
     "column": "out_features",
@@ -43,7 +43,7 @@ def shard(learner: Learner, mesh: Mesh) -> None:
         raise ConfigError(f"parallel.expert is {mesh.expert}, but this model has no experts; set it to 1")
     if mesh.tensor == mesh.expert == 1:
         return
-    from pretrain.parallel.tensor_layers import PARALLEL_LAYERS
+    from sesame.pretrain.parallel.tensor_layers import PARALLEL_LAYERS
 
     for pattern, style in table:
         for name, module in list(learner.named_modules()):

@@ -14,12 +14,12 @@ from megatron.core.tensor_parallel import (
 )
 from torch import Tensor, nn
 
-from pretrain.layers.attention import CoreAttention
-from pretrain.layers.experts import Experts, TokenDispatcher
-from pretrain.layers.positions import RelativePositionBias
-from pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
-from pretrain.parallel.experts import local_experts, token_dispatcher
-from pretrain.parallel.mesh import Mesh
+from sesame.pretrain.layers.attention import CoreAttention
+from sesame.pretrain.layers.experts import Experts, TokenDispatcher
+from sesame.pretrain.layers.positions import RelativePositionBias
+from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
+from sesame.pretrain.parallel.experts import local_experts, token_dispatcher
+from sesame.pretrain.parallel.mesh import Mesh
 
 
 class Column(ColumnParallelLinear):

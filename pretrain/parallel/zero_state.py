@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.checkpoints.stored import TensorSlice
-from pretrain.initialization import Rows
-from pretrain.optimizers import OPTIMIZERS
-from pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
-from pretrain.parallel import placement
-from pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
-from pretrain.parallel.mesh import Mesh
+from sesame.pretrain.checkpoints.stored import TensorSlice
+from sesame.pretrain.initialization import Rows
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
+from sesame.pretrain.parallel import placement
+from sesame.pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
+from sesame.pretrain.parallel.mesh import Mesh
 
 SLICE_ENTRIES = 2**26
 """Entries (256 MiB in fp32) of a parameter that are in memory at once while its state is read or written."""

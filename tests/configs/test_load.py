@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import configs
-from configs.errors import ConfigError
+from sesame import configs
+from sesame.configs.errors import ConfigError
 
 
 class Optimizer(configs.Section):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.shipped import FOLDER, descriptions, find
+from sesame.configs.shipped import FOLDER, descriptions, find
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-import configs
-from data_pipeline.examples.segment import PAIRS
-from data_pipeline.prepare import CorpusConfig
-from pretrain.config import RunConfig
-from pretrain.data.columns import COLUMNS
-from pretrain.learner import build
-from pretrain.models.family import Vocabulary
+from sesame import configs
+from sesame.data_pipeline.examples.segment import PAIRS
+from sesame.data_pipeline.prepare import CorpusConfig
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.columns import COLUMNS
+from sesame.pretrain.learner import build
+from sesame.pretrain.models.family import Vocabulary
 
 FOLDER = Path(configs.__file__).parent
 CORPORA = {

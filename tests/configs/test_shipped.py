@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-import configs
-from configs.errors import ConfigError
-from data_pipeline.prepare import CorpusConfig
-from evaluation.config import EvaluationConfig
-from pretrain.config import RunConfig
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.prepare import CorpusConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.pretrain.config import RunConfig
 
 FOLDER = Path(configs.__file__).parent
 KINDS = {"corpus": CorpusConfig, "pretrain": RunConfig, "evaluation": EvaluationConfig}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import storage
+from sesame.configs import storage
 
 
 class Interrupted(BaseException):
@@ -76,7 +76,7 @@ def test_content_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest
 HOLDER = """
 import sys
 from pathlib import Path
-from configs.storage import locked_folder
+from sesame.configs.storage import locked_folder
 with locked_folder(Path(sys.argv[1])) as is_locked:
     print(is_locked, flush=True)
     sys.stdin.read()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from configs import strict_json
-from configs.errors import ConversionError
+from sesame.configs import strict_json
+from sesame.configs.errors import ConversionError
 
 
 def test_an_object_is_read(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from typing import Any, Self
 
 import pytest
 
-from data_pipeline import prepare
-from data_pipeline.cleaning import parts, pieces
-from data_pipeline.examples import balance
-from data_pipeline.examples.sentences import split
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline import prepare
+from sesame.data_pipeline.cleaning import parts, pieces
+from sesame.data_pipeline.examples import balance
+from sesame.data_pipeline.examples.sentences import split
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from configs import parse
-from data_pipeline.dataset.shards import Dataset, open_dataset
-from data_pipeline.prepare import CorpusConfig, prepare
+from sesame.configs import parse
+from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
 SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
 WORDS = ["".join(random.Random(number).choices(SYLLABLES, k=2 + number % 3)) for number in range(300)]

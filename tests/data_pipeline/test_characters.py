@@ -6,8 +6,8 @@ import unicodedata
 import numpy as np
 import pytest
 
-from data_pipeline.characters import CATEGORIES, SENTENCE_TERMINAL, cleaning_kinds, is_letter, splitting_kinds
-from data_pipeline.compiled import splitting, whitespace
+from sesame.data_pipeline.characters import CATEGORIES, SENTENCE_TERMINAL, cleaning_kinds, is_letter, splitting_kinds
+from sesame.data_pipeline.compiled import splitting, whitespace
 
 
 def test_letters_are_those_of_unicode_and_its_marks() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning.parts import Part, Reading
-from data_pipeline.dataset.build import GroupRows
-from data_pipeline.dataset.manifest import Shard
-from data_pipeline.dataset.statistics import RowCounts
-from data_pipeline.ledger import Ledger
+from sesame.data_pipeline.cleaning.parts import Part, Reading
+from sesame.data_pipeline.dataset.build import GroupRows
+from sesame.data_pipeline.dataset.manifest import Shard
+from sesame.data_pipeline.dataset.statistics import RowCounts
+from sesame.data_pipeline.ledger import Ledger
 
 BANDS = np.zeros((1, 0), np.uint64)
 PART = Part(

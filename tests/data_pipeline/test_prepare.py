@@ -19,16 +19,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs import dump, parse
-from configs.errors import ConfigError, CorpusError, DatasetError, SesameError
-from data_pipeline import workers
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.examples import balance
-from data_pipeline.ledger import Ledger
-from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.verification.verify import verify
+from sesame.configs import dump, parse
+from sesame.configs.errors import ConfigError, CorpusError, DatasetError, SesameError
+from sesame.data_pipeline import workers
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.examples import balance
+from sesame.data_pipeline.ledger import Ledger
+from sesame.data_pipeline.prepare import RESULTS, CorpusConfig, prepare
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.verification.verify import verify
 
 
 def config(output: Path, paths: list[Path], workers: int = 2, **sections: dict[str, Any]) -> CorpusConfig:
@@ -190,9 +190,9 @@ def test_a_given_model_is_used_as_it_is(dataset: Path, files: list[Path], tmp_pa
 PREPARE = """
 import json, sys
 from pathlib import Path
-from configs import dump, parse
-from data_pipeline.examples import balance
-from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
+from sesame.configs import dump, parse
+from sesame.data_pipeline.examples import balance
+from sesame.data_pipeline.prepare import RESULTS, CorpusConfig, prepare
 balance.GROUP_CHARACTERS = 1
 values = json.loads(sys.argv[1])
 prepare(parse(values, CorpusConfig, "the test's corpus"), Path(values["output"]))
@@ -245,7 +245,7 @@ def test_finished_jobs_are_not_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("data_pipeline.prepare.write_manifest", fails)
+        patch.setattr("sesame.data_pipeline.prepare.write_manifest", fails)
         with pytest.raises(KeyboardInterrupt):
             prepare(config(output, files), output)
     capsys.readouterr()

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs import parse
-from data_pipeline.dataset.manifest import SplitRecord
-from data_pipeline.dataset.shards import Split, open_dataset, write_shard
-from data_pipeline.examples.balance import orders
-from data_pipeline.examples.corrupt import CorruptConfig, Corrupted, Vocabulary, corrupt
-from data_pipeline.examples.segment import Example, SegmentConfig, Sentences, segment
-from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.ragged import Ragged, boundaries
-from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.sentencepiece_proto import WORD_START
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs import parse
+from sesame.data_pipeline.dataset.manifest import SplitRecord
+from sesame.data_pipeline.dataset.shards import Split, open_dataset, write_shard
+from sesame.data_pipeline.examples.balance import orders
+from sesame.data_pipeline.examples.corrupt import CorruptConfig, Corrupted, Vocabulary, corrupt
+from sesame.data_pipeline.examples.segment import Example, SegmentConfig, Sentences, segment
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import WORD_START
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 LETTERS = {
     "digits": "0123456789",

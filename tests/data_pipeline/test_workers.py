@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import configs
-from configs.errors import ConfigError, DatasetError
-from data_pipeline import workers
-from data_pipeline.examples import balance
-from data_pipeline.ledger import Ledger
-from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
-from data_pipeline.workers import Workers, WorkersConfig
+from sesame import configs
+from sesame.configs.errors import ConfigError, DatasetError
+from sesame.data_pipeline import workers
+from sesame.data_pipeline.examples import balance
+from sesame.data_pipeline.ledger import Ledger
+from sesame.data_pipeline.prepare import RESULTS, CorpusConfig, prepare
+from sesame.data_pipeline.workers import Workers, WorkersConfig
 
 
 class RunningCluster:
@@ -183,7 +183,7 @@ def test_a_wrong_token_is_reported_in_one_sentence(cluster: RunningCluster, fold
         f"[workers]\naddress = '{cluster.address}'\n"
     )
     environment = os.environ | {"RAY_AUTH_TOKEN": "0" * 64, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    words = [sys.executable, "-m", "launch", "prepare", str(path)]
+    words = [sys.executable, "-m", "sesame", "prepare", str(path)]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     message = f"sesame: workers.address {cluster.address}: the Ray cluster refused"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain.initialization import materialise, random_value
-from pretrain.models.bert import Bert, BertConfig
-from pretrain.models.family import Vocabulary
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.models.bert import Bert, BertConfig
+from sesame.pretrain.models.family import Vocabulary
 
 VOCABULARY = 128
 

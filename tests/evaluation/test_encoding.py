@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from evaluation.config import FinetuneConfig
-from evaluation.encoding import EncodedExamples, encode, load_task
-from evaluation.reading import Examples
-from evaluation.tasks import TASKS
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.encoding import EncodedExamples, encode, load_task
+from sesame.evaluation.reading import Examples
+from sesame.evaluation.tasks import TASKS
 
 
 def _encode(texts: list[tuple[str, ...]], tokenizer: Tokenizer, length: int = 64) -> EncodedExamples:

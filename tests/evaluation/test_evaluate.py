@@ -10,16 +10,16 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-import configs
-from configs.errors import ConfigError, TaskError
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from evaluation import evaluate as module
-from evaluation.config import EvaluationConfig, FinetuneConfig
-from evaluation.evaluate import evaluate
-from evaluation.fetch import fetch
-from evaluation.tasks import TASKS, HubDataset, Table, Task
-from pretrain.models.bert import Bert
-from pretrain.precision import Precision
+from sesame import configs
+from sesame.configs.errors import ConfigError, TaskError
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation import evaluate as module
+from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.fetch import fetch
+from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
+from sesame.pretrain.models.bert import Bert
+from sesame.pretrain.precision import Precision
 
 SHIPPED = sorted((Path(module.__file__).parents[1] / "configs" / "evaluation").glob("*.toml"))
 SUITE: dict[str, Any] = {

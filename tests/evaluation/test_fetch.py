@@ -6,10 +6,10 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from configs.errors import TaskError
-from evaluation.fetch import FETCHABLE, GLUE, Download, fetch
-from evaluation.reading import read_table
-from evaluation.tasks import TASKS
+from sesame.configs.errors import TaskError
+from sesame.evaluation.fetch import FETCHABLE, GLUE, Download, fetch
+from sesame.evaluation.reading import read_table
+from sesame.evaluation.tasks import TASKS
 
 
 @pytest.fixture

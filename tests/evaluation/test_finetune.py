@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-import configs
-from configs.errors import TaskError
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from evaluation.config import FinetuneConfig
-from evaluation.encoding import TaskData, load_task
-from evaluation.finetune import Criterion, TaskModel, finetune, predict, score, shuffled_batches
-from evaluation.tasks import TASKS
-from pretrain.initialization import materialise, random_value
-from pretrain.layers.attention import CoreAttention
-from pretrain.models import FAMILIES
-from pretrain.models.bert import Bert
-from pretrain.models.family import Vocabulary
+from sesame import configs
+from sesame.configs.errors import TaskError
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.encoding import TaskData, load_task
+from sesame.evaluation.finetune import Criterion, TaskModel, finetune, predict, score, shuffled_batches
+from sesame.evaluation.tasks import TASKS
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.layers.attention import CoreAttention
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.bert import Bert
+from sesame.pretrain.models.family import Vocabulary
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 CPU = torch.device("cpu")

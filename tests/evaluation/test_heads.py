@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.config import FinetuneConfig
-from evaluation.heads import POOLINGS, Head, Mixture
-from pretrain.batch import Batch
-from pretrain.data.packing import pack
-from pretrain.roles import Encoded
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.heads import POOLINGS, Head, Mixture
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.packing import pack
+from sesame.pretrain.roles import Encoded
 
 LENGTHS, FIRSTS = [3, 5, 4], [2, 2, 4]
 

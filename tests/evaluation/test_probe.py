@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.errors import DatasetError
-from evaluation.probe_data import write_tasks
-from evaluation.reading import read_table
-from evaluation.tasks import TASKS, probe
+from sesame.configs.errors import DatasetError
+from sesame.evaluation.probe_data import write_tasks
+from sesame.evaluation.reading import read_table
+from sesame.evaluation.tasks import TASKS, probe
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("alo", "eri", "ino", "osu", "uta")]
 

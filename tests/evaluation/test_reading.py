@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.errors import TaskError
-from evaluation.reading import MissingFileError, read_table, write_predictions
-from evaluation.tasks import TASKS
+from sesame.configs.errors import TaskError
+from sesame.evaluation.reading import MissingFileError, read_table, write_predictions
+from sesame.evaluation.tasks import TASKS
 
 ROWS = {
     "CoLA": (8551, 1043, 1063),

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.scores import METRICS
-from evaluation.tasks import TASKS
+from sesame.evaluation.scores import METRICS
+from sesame.evaluation.tasks import TASKS
 
 LABELS = np.array([1, 1, 1, 0, 0])
 PREDICTIONS = np.array([1, 1, 0, 0, 1])  # 2 true positives, 1 false negative, 1 true negative, 1 false positive

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.encoding import EncodedExamples, TaskData
-from evaluation.results import Result
-from evaluation.summary import Statistic, summarise
-from evaluation.tasks import TASKS
+from sesame.evaluation.encoding import EncodedExamples, TaskData
+from sesame.evaluation.results import Result
+from sesame.evaluation.summary import Statistic, summarise
+from sesame.evaluation.tasks import TASKS
 
 
 def _data(name: str) -> TaskData:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from configs.errors import SesameError, path_error
+from sesame.configs.errors import SesameError, path_error
 
 COUNT = int(os.environ.get("SESAME_FUZZ", "150"))
 """Inputs per target in `make test`."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import configs
-from configs.errors import ConfigError
-from data_pipeline.config import CorpusConfig
-from evaluation.config import EvaluationConfig
-from pretrain.config import RunConfig
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.config import CorpusConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.pretrain.config import RunConfig
 from tests.fuzz import mutators
 from tests.fuzz.harness import COUNTS, Case, failures, report
 

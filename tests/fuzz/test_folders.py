@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-import configs
-from data_pipeline.dataset import manifest
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.verification.verify import verify
-from evaluation.reading import read_table
-from evaluation.tasks import TASKS
-from pretrain.checkpoints.load import load_backbone
-from pretrain.checkpoints.record import CheckpointMetadata
-from pretrain.checkpoints.save import write_weights
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
+from sesame import configs
+from sesame.data_pipeline.dataset import manifest
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.verification.verify import verify
+from sesame.evaluation.reading import read_table
+from sesame.evaluation.tasks import TASKS
+from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.save import write_weights
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
 from tests.fuzz import mutators
 from tests.fuzz.harness import COUNTS, Case, failures, report
 

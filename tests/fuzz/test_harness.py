@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from configs.errors import ConfigError
+from sesame.configs.errors import ConfigError
 from tests.fuzz import harness
 from tests.fuzz.harness import failures
 

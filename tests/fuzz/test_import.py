@@ -17,10 +17,10 @@ import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
 
-from configs.errors import SesameError
-from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.model_folder import INDEX, WEIGHTS
-from pretrain.huggingface.to_hf import export
+from sesame.configs.errors import SesameError
+from sesame.pretrain.huggingface.from_hf import import_model
+from sesame.pretrain.huggingface.model_folder import INDEX, WEIGHTS
+from sesame.pretrain.huggingface.to_hf import export
 from tests.fuzz import mutators
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")

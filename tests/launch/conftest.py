@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.__main__ import main
+from sesame.launch.__main__ import main
 
 Command = Callable[..., tuple[int, str, str]]
 UserError = Callable[..., str]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import configs
-from launch.__main__ import app
+from sesame import configs
+from sesame.launch.__main__ import app
 from tests.launch.conftest import Command, UserError
 
 SHIPPED = Path(configs.__file__).parent
@@ -56,7 +56,7 @@ def test_without_arguments_all_commands_are_listed() -> None:
 @pytest.mark.parametrize("arguments", [["prepare", "--help"], ["verify", "--help"], ["prepare", "no.toml"]])
 def test_the_data_commands_do_not_import_torch(arguments: list[str]) -> None:
     program = (
-        "import sys\nfrom launch.__main__ import main\nsys.argv = ['sesame', *sys.argv[1:]]\n"
+        "import sys\nfrom sesame.launch.__main__ import main\nsys.argv = ['sesame', *sys.argv[1:]]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'deepspeed', 'megatron', 'transformers'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
@@ -120,7 +120,7 @@ def test_evaluate_without_a_folder(user_error: UserError, tmp_path: Path, option
 def test_evaluate_takes_its_folders_from_the_file_or_the_options(
     sesame: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from evaluation import evaluate
+    from sesame.evaluation import evaluate
 
     folders = []
     monkeypatch.setattr(
@@ -147,12 +147,12 @@ def test_fetch_glue_without_huggingface_hub(
     user_error: UserError, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    monkeypatch.delitem(sys.modules, "evaluation.fetch", raising=False)
+    monkeypatch.delitem(sys.modules, "sesame.evaluation.fetch", raising=False)
     assert "sesame[hub]" in user_error("fetch-glue", tmp_path / "glue")
 
 
 def test_an_output_folder_keeps_its_name(sesame: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from data_pipeline import prepare
+    from sesame.data_pipeline import prepare
 
     outputs = []
     monkeypatch.setattr(prepare, "prepare", lambda config: outputs.append(config.output))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from launch import demo
+from sesame.launch import demo
 
 BASELINE = 6.0
 
@@ -43,7 +43,7 @@ def demo_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         commands: list[list[str]] = []
 
         def run(command: list[str], check: bool) -> subprocess.CompletedProcess[bytes]:
-            commands.append(command[command.index("launch") + 1 :])
+            commands.append(command[command.index("sesame") + 1 :])
             return subprocess.CompletedProcess(command, (codes or {}).get(commands[-1][0], 0))
 
         monkeypatch.setattr(subprocess, "run", run)

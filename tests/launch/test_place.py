@@ -2,9 +2,9 @@
 
 import pytest
 
-from configs.errors import ConfigError
-from launch.place import gpus, machine
-from launch.processes import Machine
+from sesame.configs.errors import ConfigError
+from sesame.launch.place import gpus, machine
+from sesame.launch.processes import Machine
 
 SLURM = {
     "SLURM_JOB_ID": "12345",

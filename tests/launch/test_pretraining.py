@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import pretraining
+from sesame.launch import pretraining
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
@@ -18,7 +18,7 @@ LAUNCHERS = ("SLURM_", "DS_", "MASTER_", "NNODES", "NODE_RANK", "RANK", "LOCAL_"
 STUB = f"""
 import os, pathlib, sys
 sys.path[0] = {str(pretraining.SCRIPT.parents[1])!r}
-from launch import pretraining
+from sesame.launch import pretraining
 
 def train(run, overrides):
     line = f"rank {{os.environ.get('RANK')}} of {{os.environ.get('WORLD_SIZE')}} got {{run}} {{overrides}}"

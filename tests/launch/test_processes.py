@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launch.processes import CONTINUE, Machine, environment
+from sesame.launch.processes import CONTINUE, Machine, environment
 
 SUPERVISOR = """
 import sys
-from launch.processes import Machine, supervise
+from sesame.launch.processes import Machine, supervise
 sys.exit(supervise([sys.executable, "-c", sys.argv[1]], Machine(processes=int(sys.argv[2]))))
 """
 READY = (

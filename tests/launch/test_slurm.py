@@ -66,7 +66,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def submitted(folder: Path, cluster: dict[str, str]) -> Submit:
     def run(*words: str) -> list[str]:
-        command = [sys.executable, "-m", "launch", "submit", *words, "--time", "30"]
+        command = [sys.executable, "-m", "sesame", "submit", *words, "--time", "30"]
         result = subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         return [line.split()[1].rstrip(":") for line in result.stdout.splitlines()]
@@ -131,7 +131,7 @@ def test_requeued_at_random_moments_it_ends_as_undisturbed(
 
 
 def test_tasks_that_would_train_alone_are_refused(folder: Path, cluster: dict[str, str]) -> None:
-    words = ["srun", "--nodes=1", "--ntasks=2", "--overcommit", sys.executable, "-m", "launch", "pretrain", "run.toml"]
+    words = ["srun", "--nodes=1", "--ntasks=2", "--overcommit", sys.executable, "-m", "sesame", "pretrain", "run.toml"]
     result = subprocess.run(words, cwd=folder, env=cluster, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "SLURM_NTASKS" in result.stderr

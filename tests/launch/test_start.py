@@ -9,7 +9,7 @@ import pytest
 RUN = """
 import sys
 path, sys.argv = sys.argv[1], ["sesame", *sys.argv[2:]]
-from launch.__main__ import main
+from sesame.launch.__main__ import main
 try:
     main()
 finally:
@@ -68,11 +68,11 @@ def test_prepare_imports_only_what_the_recipe_needs(tmp_path: Path) -> None:
 TRAIN = """
 import sys
 from pathlib import Path
-import configs
-from pretrain import learner, train
-from pretrain.config import RunConfig
-from pretrain.models.family import Vocabulary
-from pretrain.parallel import deepspeed_api, engine
+from sesame import configs
+from sesame.pretrain import learner, train
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.parallel import deepspeed_api, engine
 
 config = configs.load(sys.argv[2], RunConfig)
 model = learner.build(config.model, config.objectives, Vocabulary(8192, Path("tokenizer.model")))
@@ -94,7 +94,7 @@ def test_a_trainer_imports_no_compiler_and_no_plotting_before_its_first_step(tmp
 
 
 @pytest.mark.parametrize(
-    "module", ["evaluation.evaluate", "pretrain.huggingface.to_hf", "pretrain.huggingface.from_hf"]
+    "module", ["sesame.evaluation.evaluate", "sesame.pretrain.huggingface.to_hf", "sesame.pretrain.huggingface.from_hf"]
 )
 def test_only_training_imports_the_engines(tmp_path: Path, module: str) -> None:
     code = f"import sys, {module}\nprint(*sys.modules, sep='\\n', file=open(sys.argv[1], 'w'))"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.stopping import CONTINUE, Stopped, kept_handlers, raise_signals
+from sesame.configs.stopping import CONTINUE, Stopped, kept_handlers, raise_signals
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("source.limit_megabytes=1", "tokenizer.vocabulary_size=2048", "workers.count=1")
@@ -18,7 +18,7 @@ PREPARE = ("prepare", "demo", "--output", "dataset", *(word for change in SMALL 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "launch", *words],
+        [sys.executable, "-m", "sesame", *words],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import configs
-from configs.errors import ConfigError
-from launch import submit
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.launch import submit
 
 SHIPPED = Path(configs.__file__).parent
 RUN, CORPUS, SUITE = (

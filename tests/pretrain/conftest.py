@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-import configs
-from configs.storage import digest
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from pretrain.checkpoints.record import CheckpointMetadata
-from pretrain.checkpoints.save import write_weights
-from pretrain.initialization import materialise
-from pretrain.learner import Learner, build
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
+from sesame import configs
+from sesame.configs.storage import digest
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.save import write_weights
+from sesame.pretrain.initialization import materialise
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
 from tests.conftest import dataset_folder
 from tests.pretrain.family_runs import FAMILY_RUNS
 
@@ -46,7 +46,7 @@ def datasets(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
         output, recipe = dataset_folder(name, tmp_path_factory), RECIPES[name]
         if output.exists():
             return output
-        from data_pipeline.prepare import CorpusConfig, prepare
+        from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
         values = {
             "seed": 1,

@@ -5,7 +5,7 @@ Together they have every kind of layer: local and global attention, dense and sp
 
 from typing import Any, NamedTuple
 
-from pretrain.huggingface import modernbert
+from sesame.pretrain.huggingface import modernbert
 
 # Large enough that gradients of attention are not mostly rounding errors.
 SHAPE: dict[str, Any] = {"width": 32, "heads": 4, "feed_forward_width": 64, "initial_std": 0.05}

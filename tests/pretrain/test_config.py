@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-import configs
-from configs.errors import ConfigError
-from pretrain.config import RunConfig
-from pretrain.memory import build_within_memory
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
-from pretrain.objectives import OBJECTIVES
-from pretrain.train import train
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.memory import build_within_memory
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.objectives import OBJECTIVES
+from sesame.pretrain.train import train
 
 
 @pytest.mark.parametrize("family", FAMILIES)

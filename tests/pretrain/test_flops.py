@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline.ragged import Ragged, boundaries
-from pretrain.batch import Batch
-from pretrain.data.packing import assemble
-from pretrain.learner import build
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.learner import build
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
 
 LENGTHS, TARGETS = [5, 9], [4, 6]
 SHAPE = {"layers": 3, "width": 32, "heads": 4, "feed_forward_width": 48}

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-import configs
-from data_pipeline.dataset.shards import open_dataset
-from pretrain.batch import Batch
-from pretrain.config import RunConfig
-from pretrain.data.batches import Batches, DataRank
-from pretrain.data.packing import layout
-from pretrain.initialization import materialise, random_value
-from pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
-from pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
-from pretrain.learner import Learner, build
-from pretrain.models.family import Vocabulary
-from pretrain.train import train
+from sesame import configs
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.batches import Batches, DataRank
+from sesame.pretrain.data.packing import layout
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
+from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.train import train
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 pytestmark = [

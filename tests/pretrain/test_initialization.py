@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pretrain import initialization as initial
-from pretrain.initialization import random_rows, random_value
+from sesame.pretrain import initialization as initial
+from sesame.pretrain.initialization import random_rows, random_value
 
 SHAPE = torch.Size([23, 5])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.metrics import ReportConfig, Reporter
+from sesame.pretrain.metrics import ReportConfig, Reporter
 
 
 def reports(output: Path, first_step: int) -> list[int]:

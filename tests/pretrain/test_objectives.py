@@ -2,9 +2,9 @@
 
 import pytest
 
-from pretrain.data.columns import COLUMNS
-from pretrain.objectives import OBJECTIVES
-from pretrain.roles import Objective
+from sesame.pretrain.data.columns import COLUMNS
+from sesame.pretrain.objectives import OBJECTIVES
+from sesame.pretrain.roles import Objective
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-import configs
-from configs.errors import ConfigError
-from pretrain import precision
-from pretrain.checkpoints import record
-from pretrain.config import RunConfig
-from pretrain.parallel import agreed_precision
-from pretrain.parallel.config import ParallelConfig
-from pretrain.precision import Precision
-from pretrain.train import train
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.pretrain import precision
+from sesame.pretrain.checkpoints import record
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel import agreed_precision
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.precision import Precision
+from sesame.pretrain.train import train
 
 Settings = Callable[..., dict[str, Any]]
 CPU = torch.device("cpu")
@@ -130,7 +130,7 @@ def test_a_resumed_run_keeps_its_precision(
 
 PROGRAM = """
 import torch
-from pretrain.precision import of_device
+from sesame.pretrain.precision import of_device
 print(of_device(torch.device("cpu")).name)
 """
 

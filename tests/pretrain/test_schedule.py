@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from configs import parse
-from configs.errors import ConfigError
-from pretrain.schedule import ScheduleConfig
+from sesame.configs import parse
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.schedule import ScheduleConfig
 
 
 def test_linear_schedule_warms_up_and_ends_at_the_final_fraction() -> None:

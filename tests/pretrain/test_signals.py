@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-import configs
-from configs.stopping import CONTINUE, Stopped, StopRequest
-from pretrain.checkpoints.load import latest, open_checkpoint
-from pretrain.config import RunConfig
-from pretrain.stop import StepAgreement
-from pretrain.train import Run, train
+from sesame import configs
+from sesame.configs.stopping import CONTINUE, Stopped, StopRequest
+from sesame.pretrain.checkpoints.load import latest, open_checkpoint
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.stop import StepAgreement
+from sesame.pretrain.train import Run, train
 
 Settings = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[2]
@@ -119,7 +119,7 @@ def test_it_saves_after_minutes() -> None:
 def start(run: Path, *words: str) -> subprocess.Popen[str]:
     drop = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
-    command = [sys.executable, "-m", "launch", "pretrain", str(run), *words]
+    command = [sys.executable, "-m", "sesame", "pretrain", str(run), *words]
     return subprocess.Popen(
         command,
         env={**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-import configs
-from configs.errors import ConfigError
-from pretrain.checkpoints.load import latest, open_checkpoint
-from pretrain.checkpoints.record import Record
-from pretrain.config import RunConfig
-from pretrain.schedule import DECAYS, ScheduleConfig
-from pretrain.train import Run, train
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.checkpoints.load import latest, open_checkpoint
+from sesame.pretrain.checkpoints.record import Record
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.schedule import DECAYS, ScheduleConfig
+from sesame.pretrain.train import Run, train
 
 Settings = Callable[..., dict[str, Any]]
 LENGTHS = {"wsd": 10, "linear": None, "cosine": None, "constant": None, "rsqrt": None}
@@ -159,10 +159,11 @@ def test_minutes_are_a_positive_number(minutes: Any, settings: Settings) -> None
 
 SEVERAL = """
 import json, os, sys
-import configs, torch
-from pretrain import precision
-from pretrain.config import RunConfig
-from pretrain.train import Run, train
+import torch
+from sesame import configs
+from sesame.pretrain import precision
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.train import Run, train
 rank = int(os.environ["RANK"])
 now = [0.0]
 train_step = Run.train_step

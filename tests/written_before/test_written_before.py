@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from configs import parse
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.verification.verify import verify
-from pretrain.checkpoints.load import load_backbone
-from pretrain.config import RunConfig
-from pretrain.train import train
+from sesame.configs import parse
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.verification.verify import verify
+from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.train import train
 
 ARCHIVES = sorted(Path(__file__).parent.glob("*.tar.xz"))
 RUN: dict[str, Any] = {

@@ -8,12 +8,12 @@ from typing import Literal
 
 import pytest
 
-from configs import parse
-from configs.errors import ConfigError, CorpusError
-from data_pipeline.cleaning import language
-from data_pipeline.cleaning.clean import clean, fingerprint, normalize
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.sources.document import Document
+from sesame.configs import parse
+from sesame.configs.errors import ConfigError, CorpusError
+from sesame.data_pipeline.cleaning import language
+from sesame.data_pipeline.cleaning.clean import clean, fingerprint, normalize
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.sources.document import Document
 from tests.data_pipeline.given_texts import mixtures
 
 

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import pytest
 
-from configs import parse
-from configs.errors import CorpusError
-from data_pipeline.cleaning.clean import clean, normal_text
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.cleaning.overlap import Overlap
-from data_pipeline.sources.document import Document
+from sesame.configs import parse
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.cleaning.clean import clean, normal_text
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.cleaning.overlap import Overlap
+from sesame.data_pipeline.sources.document import Document
 
 LONG = "The quick brown fox jumps over the lazy dog while seven old wizards watch it from the hill"
 SHORT = "They drank the pub entirely dry."

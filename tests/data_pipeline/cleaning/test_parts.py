@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning import parts, pieces
-from data_pipeline.cleaning.clean import fingerprint
-from data_pipeline.cleaning.near_duplicates import bands
-from data_pipeline.sources.document import Document
+from sesame.data_pipeline.cleaning import parts, pieces
+from sesame.data_pipeline.cleaning.clean import fingerprint
+from sesame.data_pipeline.cleaning.near_duplicates import bands
+from sesame.data_pipeline.sources.document import Document
 
 
 @pytest.fixture(autouse=True)

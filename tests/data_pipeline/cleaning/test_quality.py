@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from data_pipeline.cleaning.clean import clean
-from data_pipeline.cleaning.config import CleanConfig
-from data_pipeline.cleaning.quality import QUALITY, REPETITION, Page, broken_rule
-from data_pipeline.sources.document import Document
+from sesame.data_pipeline.cleaning.clean import clean
+from sesame.data_pipeline.cleaning.config import CleanConfig
+from sesame.data_pipeline.cleaning.quality import QUALITY, REPETITION, Page, broken_rule
+from sesame.data_pipeline.sources.document import Document
 
 PROSE = (
     "It was late when the two men came to the house by the river, and nobody had lit a lamp that they could see. The "
@@ -75,7 +75,7 @@ def test_shares_are_as_defined_in_the_paper() -> None:
 def test_rules_are_configured_by_name_and_counted(tmp_path) -> None:
     from collections import Counter
 
-    from configs import parse
+    from sesame.configs import parse
 
     rules = parse({"rules": ["gopher_quality", "gopher_repetition"]}, CleanConfig, "a.toml")
     dropped: Counter[str] = Counter()

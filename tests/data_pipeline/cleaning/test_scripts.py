@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from configs import parse
-from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.verification.verify import verify
+from sesame.configs import parse
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
+from sesame.data_pipeline.verification.verify import verify
 
 SCRIPTS = {
     "Korean": ("\uac00\ub098\ub2e4\ub77c\ub9c8\ubc14\uc0ac", " "),

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning.parts import Part, Reading, whole_documents, write_parts
-from data_pipeline.cleaning.pieces import Features
-from data_pipeline.cleaning.selection import Choice, Origin, Outcome, choose, counts
-from data_pipeline.sources.document import Document
+from sesame.data_pipeline.cleaning.parts import Part, Reading, whole_documents, write_parts
+from sesame.data_pipeline.cleaning.pieces import Features
+from sesame.data_pipeline.cleaning.selection import Choice, Origin, Outcome, choose, counts
+from sesame.data_pipeline.sources.document import Document
 
 
 @pytest.fixture

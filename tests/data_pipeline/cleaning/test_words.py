@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.cleaning.near_duplicates import bands
-from data_pipeline.cleaning.overlap import Overlap
-from data_pipeline.cleaning.words import words
+from sesame.data_pipeline.cleaning.near_duplicates import bands
+from sesame.data_pipeline.cleaning.overlap import Overlap
+from sesame.data_pipeline.cleaning.words import words
 
 HINDI = "हिन्दी भारत की राजभाषा है और इसे देवनागरी लिपि में लिखा जाता है"
 

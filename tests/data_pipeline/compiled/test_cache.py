@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-import configs
-from data_pipeline.compiled import cache
-from data_pipeline.config import CorpusConfig
+from sesame import configs
+from sesame.data_pipeline.compiled import cache
+from sesame.data_pipeline.config import CorpusConfig
 
 REPOSITORY = Path(__file__).parents[3]
 COUNT = """
 import numpy as np
-from data_pipeline.compiled.random_numbers import random_bits
+from sesame.data_pipeline.compiled.random_numbers import random_bits
 print("ready", flush=True)
 random_bits(np.zeros(1, np.uint64))
 print(sum(random_bits.stats.cache_misses.values()), sum(random_bits.stats.cache_hits.values()))
@@ -68,7 +68,7 @@ def test_processes_that_start_together_compile_once(tmp_path: Path) -> None:
 
 def test_a_process_killed_while_it_compiles_does_not_block_others(tmp_path: Path) -> None:
     holding = """
-from data_pipeline.compiled.random_numbers import random_bits
+from sesame.data_pipeline.compiled.random_numbers import random_bits
 random_bits._cache._acquire()
 print("held", flush=True)
 input()
@@ -92,7 +92,7 @@ input()
 
 def test_an_error_while_compiling_releases_the_lock(tmp_path: Path) -> None:
     failing = """
-from data_pipeline.compiled.random_numbers import random_bits, uniform
+from sesame.data_pipeline.compiled.random_numbers import random_bits, uniform
 try:
     uniform("no array")
 except Exception as error:
@@ -184,7 +184,7 @@ def test_after_sesame_compile_a_run_compiles_nothing(
     before = {path.name for path in kept.rglob("*.nbc")}
     code = (
         "import sys, configs\n"
-        "from data_pipeline.prepare import CorpusConfig, prepare\n"
+        "from sesame.data_pipeline.prepare import CorpusConfig, prepare\n"
         "config = configs.parse(__import__('json').loads(sys.argv[1]), CorpusConfig, 'the test')\n"
         "prepare(config, config.output)"
     )
@@ -199,7 +199,7 @@ def test_after_sesame_compile_a_run_compiles_nothing(
 def compiled_ahead() -> Callable[[Path], Path]:
     """Copy only the files that `sesame compile` uses to a folder and return it."""
     run = subprocess.run(
-        [sys.executable, "-m", "launch", "compile"],
+        [sys.executable, "-m", "sesame", "compile"],
         env=os.environ | {"NUMBA_DEBUG_CACHE": "1", "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs import dump, load, parse
-from configs.errors import ConfigError
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.examples import balance
-from data_pipeline.inspection.summary import by_source
-from data_pipeline.prepare import CorpusConfig, prepare
+from sesame.configs import dump, load, parse
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.examples import balance
+from sesame.data_pipeline.inspection.summary import by_source
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
 
 def config(output: Path, sources: Any, workers: int = 2) -> CorpusConfig:

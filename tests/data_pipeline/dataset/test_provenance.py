@@ -6,10 +6,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from configs.errors import CorpusError
-from data_pipeline.dataset.manifest import read_manifest
-from data_pipeline.dataset.provenance import checksum, places
-from data_pipeline.dataset.shards import open_dataset
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.dataset.manifest import read_manifest
+from sesame.data_pipeline.dataset.provenance import checksum, places
+from sesame.data_pipeline.dataset.shards import open_dataset
 
 
 def test_the_manifest_has_the_checksum_of_each_source(dataset: Path, corpus: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.manifest import SplitRecord, read_manifest, write_manifest
-from data_pipeline.dataset.shards import Split, open_dataset, write_shard
-from data_pipeline.ragged import WORTH_COMPILING, Columns, Ragged, boundaries
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.manifest import SplitRecord, read_manifest, write_manifest
+from sesame.data_pipeline.dataset.shards import Split, open_dataset, write_shard
+from sesame.data_pipeline.ragged import WORTH_COMPILING, Columns, Ragged, boundaries
 
 
 def columns(rows: int, seed: int = 0) -> Columns:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from data_pipeline.verification.verify import verify
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prepared, prose
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -66,9 +66,9 @@ def test_two_fields_of_one_file(tmp_path: Path) -> None:
 
 def prepared_from(values: dict[str, Any], path: Path, output: Path) -> Any:
     """A dataset of several sources."""
-    from configs import parse
-    from data_pipeline.dataset.shards import open_dataset
-    from data_pipeline.prepare import CorpusConfig, prepare
+    from sesame.configs import parse
+    from sesame.data_pipeline.dataset.shards import open_dataset
+    from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
     recipe = {
         "seed": 2,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline.dataset.statistics import count, shares, summarize, total
-from data_pipeline.ragged import Ragged
+from sesame.data_pipeline.dataset.statistics import count, shares, summarize, total
+from sesame.data_pipeline.ragged import Ragged
 
 SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 ROWS = {

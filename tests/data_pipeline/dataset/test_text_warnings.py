@@ -7,11 +7,20 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning.selection import Outcome
-from data_pipeline.dataset.manifest import Manifest
-from data_pipeline.dataset.text_warnings import DROP, LONG, READ, TOKENS, UNKNOWN, UNUSED, count_characters, warnings
-from data_pipeline.examples.segment import SegmentConfig, Sentences, segment, tokens_in_no_row
-from data_pipeline.ragged import boundaries
+from sesame.data_pipeline.cleaning.selection import Outcome
+from sesame.data_pipeline.dataset.manifest import Manifest
+from sesame.data_pipeline.dataset.text_warnings import (
+    DROP,
+    LONG,
+    READ,
+    TOKENS,
+    UNKNOWN,
+    UNUSED,
+    count_characters,
+    warnings,
+)
+from sesame.data_pipeline.examples.segment import SegmentConfig, Sentences, segment, tokens_in_no_row
+from sesame.data_pipeline.ragged import boundaries
 
 GOOD = {READ: 1000, f"{DROP}short": 20, TOKENS: 500, LONG: 100, UNUSED: 4, UNKNOWN: 2}
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from data_pipeline.examples import balance
-from data_pipeline.examples.balance import groups, orders
-from data_pipeline.random_streams import generator
+from sesame.data_pipeline.examples import balance
+from sesame.data_pipeline.examples.balance import groups, orders
+from sesame.data_pipeline.random_streams import generator
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs import parse
-from configs.errors import ConfigError
-from data_pipeline.examples.corrupt import UNITS, CorruptConfig, Corrupted, Vocabulary, corrupt
-from data_pipeline.ragged import Ragged, boundaries
-from data_pipeline.tokenizers.special_tokens import Special
+from sesame.configs import parse
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.examples.corrupt import UNITS, CorruptConfig, Corrupted, Vocabulary, corrupt
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.data_pipeline.tokenizers.special_tokens import Special
 
 SPECIAL = Special(0, 1, 2, 3, 4)
 SIZE = 1000

@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from data_pipeline.examples.long_sentences import cut_to_fit
-from data_pipeline.examples.sentences import as_text, find_sentences
-from data_pipeline.ragged import Ragged
+from sesame.data_pipeline.examples.long_sentences import cut_to_fit
+from sesame.data_pipeline.examples.sentences import as_text, find_sentences
+from sesame.data_pipeline.ragged import Ragged
 
 NO_SPACES = np.zeros(256, bool)
 """No token of :func:`one_a_character` shows a space."""

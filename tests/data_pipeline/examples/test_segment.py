@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from data_pipeline.dataset.build import add_special_tokens
-from data_pipeline.examples.segment import KINDS, PAIRS, Example, SegmentConfig, Sentences, segment
-from data_pipeline.ragged import boundaries
-from data_pipeline.tokenizers.special_tokens import Special
+from sesame.data_pipeline.dataset.build import add_special_tokens
+from sesame.data_pipeline.examples.segment import KINDS, PAIRS, Example, SegmentConfig, Sentences, segment
+from sesame.data_pipeline.ragged import boundaries
+from sesame.data_pipeline.tokenizers.special_tokens import Special
 
 LENGTH = 64
 

@@ -6,9 +6,9 @@ import unicodedata
 import numpy as np
 import pytest
 
-from data_pipeline.characters import SENTENCE_TERMINAL
-from data_pipeline.examples.sentences import as_text, find_sentences, split
-from data_pipeline.ragged import Ragged
+from sesame.data_pipeline.characters import SENTENCE_TERMINAL
+from sesame.data_pipeline.examples.sentences import as_text, find_sentences, split
+from sesame.data_pipeline.ragged import Ragged
 from tests.data_pipeline.examples import sentence_cases
 from tests.data_pipeline.examples.sentence_cases import Case
 from tests.data_pipeline.given_texts import mixtures

@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs import parse
-from configs.errors import ConfigError
-from data_pipeline.dataset.shards import Dataset, open_dataset
-from data_pipeline.examples.corrupt import CorruptConfig
-from data_pipeline.examples.spans import MaskedSpans, mask_spans
-from data_pipeline.inspection.card import write_card
-from data_pipeline.inspection.inspect import render
-from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.ragged import Columns, Ragged, boundaries
-from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.row_checks import first_failure
-from data_pipeline.verification.row_rules import RowRules
-from data_pipeline.verification.verify import verify
+from sesame.configs import parse
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
+from sesame.data_pipeline.examples.corrupt import CorruptConfig
+from sesame.data_pipeline.examples.spans import MaskedSpans, mask_spans
+from sesame.data_pipeline.inspection.card import write_card
+from sesame.data_pipeline.inspection.inspect import render
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
+from sesame.data_pipeline.ragged import Columns, Ragged, boundaries
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.verification.row_checks import first_failure
+from sesame.data_pipeline.verification.row_rules import RowRules
+from sesame.data_pipeline.verification.verify import verify
 
 CLS, SEP = 2, 3
 SENTINELS = np.arange(5, 105)

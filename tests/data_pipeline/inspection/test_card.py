@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.manifest import read_manifest
-from data_pipeline.inspection.card import FOLDER, write_card
-from data_pipeline.verification.verify import verify
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.manifest import read_manifest
+from sesame.data_pipeline.inspection.card import FOLDER, write_card
+from sesame.data_pipeline.verification.verify import verify
 
 
 def test_the_card_shows_the_manifest_and_does_not_change_the_dataset(dataset: Path, tmp_path: Path) -> None:

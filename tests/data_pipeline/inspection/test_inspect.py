@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.inspection.inspect import origins, render
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.inspection.inspect import origins, render
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 def printed(dataset: Path, split: str, count: int) -> str:

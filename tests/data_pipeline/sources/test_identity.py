@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning import parts, pieces
-from data_pipeline.dataset.provenance import places
-from data_pipeline.dataset.shards import Dataset
-from data_pipeline.examples import balance
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.row_texts import original_rows
-from data_pipeline.verification.verify import verify
+from sesame.data_pipeline.cleaning import parts, pieces
+from sesame.data_pipeline.dataset.provenance import places
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.examples import balance
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.verification.row_texts import original_rows
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prepared, prose
 
 pytestmark = pytest.mark.usefixtures("in_process")

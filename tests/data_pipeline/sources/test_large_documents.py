@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data_pipeline.dataset.manifest import read_manifest
+from sesame.data_pipeline.dataset.manifest import read_manifest
 
 GIGABYTE = 1e9
 CORPUS = """
@@ -27,7 +27,7 @@ count = 1
 
 def peak_of_workers(corpus: Path) -> float:
     """Prepare a dataset and return the largest resident set of a worker, in bytes."""
-    process = subprocess.Popen([sys.executable, "-m", "launch", "prepare", str(corpus)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "sesame", "prepare", str(corpus)], stdout=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
         for child in psutil.Process(process.pid).children(recursive=True):

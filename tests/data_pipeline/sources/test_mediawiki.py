@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import CorpusError
-from data_pipeline.sources import files, mediawiki, units
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources import files, mediawiki, units
 from tests.data_pipeline.sources.test_sources import config, documents
 from tests.data_pipeline.sources.test_streams import COMPRESS
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from configs.errors import CorpusError
-from data_pipeline.sources import paths
-from data_pipeline.sources.paths import matching
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources import paths
+from sesame.data_pipeline.sources.paths import matching
 from tests.data_pipeline.sources.test_sources import config, documents
 
 

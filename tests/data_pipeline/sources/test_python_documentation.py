@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.sources import python_documentation
+from sesame.data_pipeline.sources import python_documentation
 
 MODULE = '''
 """The module does one thing, and it does that thing well.

@@ -15,9 +15,9 @@ import pyarrow.parquet
 import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
-from configs import parse
-from configs.errors import CorpusError
-from data_pipeline.sources import SOURCES, SourceConfig, files, read, streams, units
+from sesame.configs import parse
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources import SOURCES, SourceConfig, files, read, streams, units
 
 LINES = '{"text": "first"}\n\n{"text": "second \\u00e9", "more": 1}\n'
 COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": streams.zstd.compress}
@@ -114,7 +114,7 @@ def test_parquet_by_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     dropped: Counter[str] = Counter()
     assert documents(source, dropped) == whole
     assert dropped == {"no text": 1}
-    monkeypatch.setattr("data_pipeline.sources.tables.RANGE_BYTES", 1)
+    monkeypatch.setattr("sesame.data_pipeline.sources.tables.RANGE_BYTES", 1)
     assert len(units(source)) == 2
     assert documents(source) == whole
 
@@ -125,7 +125,7 @@ def test_arrow_by_record_batches(tmp_path: Path, kind: str, monkeypatch: pytest.
     table = pa.table({"text": [f"row {number}" for number in range(10)]})
     with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(str(path), table.schema) as writer:
         writer.write_table(table, max_chunksize=3)
-    monkeypatch.setattr("data_pipeline.sources.tables.RANGE_BYTES", 1)
+    monkeypatch.setattr("sesame.data_pipeline.sources.tables.RANGE_BYTES", 1)
     source = config("arrow", path)
     assert len(units(source)) == (4 if kind == "file" else 1)
     assert documents(source) == [(f"row {number}", f"a.arrow#{number}") for number in range(10)]

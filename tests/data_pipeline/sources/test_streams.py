@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import CorpusError
-from data_pipeline.sources import files, lines, streams, units
-from data_pipeline.sources.streams import zstd
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources import files, lines, streams, units
+from sesame.data_pipeline.sources.streams import zstd
 from tests.data_pipeline.sources.test_sources import config, documents
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

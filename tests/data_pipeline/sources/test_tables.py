@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from configs.errors import CorpusError
-from data_pipeline.sources import tables, units
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources import tables, units
 from tests.data_pipeline.sources.test_sources import config, documents
 
 VALUES = ["first", b"bad \xff byte", None, "caf\u00e9", "last"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import CorpusError
-from data_pipeline.sources.streams import zstd
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources.streams import zstd
 from tests.data_pipeline.sources.test_sources import config, documents, warc_record
 
 TEXT = "Die Stra\u00dfe f\u00fchrt am Flu\u00df entlang. "

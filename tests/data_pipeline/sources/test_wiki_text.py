@@ -7,8 +7,8 @@ from xml.sax.saxutils import escape
 import mwparserfromhell
 import pytest
 
-from configs.errors import CorpusError
-from data_pipeline.sources.wiki_text import Names, is_redirect, visible_text
+from sesame.configs.errors import CorpusError
+from sesame.data_pipeline.sources.wiki_text import Names, is_redirect, visible_text
 from tests.data_pipeline.sources.test_sources import config, documents
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from configs import parse
-from data_pipeline.config import CorpusConfig
+from sesame.configs import parse
+from sesame.data_pipeline.config import CorpusConfig
 
 
 def config(output: Path, corpus: Path, model: Path, segment: str, kind: str) -> CorpusConfig:

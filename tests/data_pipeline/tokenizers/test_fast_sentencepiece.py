@@ -12,15 +12,15 @@ import pyarrow
 import pytest
 from sentencepiece import sentencepiece_model_pb2
 
-from data_pipeline.examples.sentences import split
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers import fast_sentencepiece
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.engine import id_rows
-from data_pipeline.tokenizers.fast_sentencepiece import FastEncoder
-from data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.examples.sentences import split
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers import fast_sentencepiece
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.engine import id_rows
+from sesame.data_pipeline.tokenizers.fast_sentencepiece import FastEncoder
+from sesame.data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.given_texts import mixtures
 
 TINY = TokenizerConfig(vocabulary_size=16 + 14)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from configs.errors import ConfigError
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.given_model import given_model
-from data_pipeline.tokenizers.huggingface import KINDS, read_tokenizer, write_tokenizer
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.special_tokens import PIECES
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.given_model import given_model
+from sesame.data_pipeline.tokenizers.huggingface import KINDS, read_tokenizer, write_tokenizer
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.special_tokens import PIECES
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.given_texts import LETTERS, MERGES, real_texts
 from tests.data_pipeline.tokenizers.auto_tokenizer import auto_tokenizer
 

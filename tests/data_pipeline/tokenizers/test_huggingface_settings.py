@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import tokenizers
 
-from configs.errors import ConfigError
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.prepare import prepare
-from data_pipeline.steps.tokenizer import losses
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.given_model import given_model
-from data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.verification.verify import verify
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.prepare import prepare
+from sesame.data_pipeline.steps.tokenizer import losses
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.given_model import given_model
+from sesame.data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_texts import LETTERS, MERGES, random_texts
 from tests.data_pipeline.tokenizers.corpus_config import config
 

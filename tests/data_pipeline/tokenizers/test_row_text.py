@@ -15,12 +15,12 @@ import sentencepiece
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from data_pipeline.cleaning.clean import normalize
-from data_pipeline.examples.sentences import find_sentences
-from data_pipeline.ragged import Ragged
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.given_model import given_model
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.cleaning.clean import normalize
+from sesame.data_pipeline.examples.sentences import find_sentences
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.given_model import given_model
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.given_texts import random_texts
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

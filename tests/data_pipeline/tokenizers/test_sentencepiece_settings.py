@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from configs.errors import ConfigError
-from data_pipeline.cleaning.clean import normalize
-from data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
-from data_pipeline.prepare import prepare
-from data_pipeline.ragged import Ragged
-from data_pipeline.random_streams import generator
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
-from data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
-from data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.verification.verify import verify
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.cleaning.clean import normalize
+from sesame.data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
+from sesame.data_pipeline.prepare import prepare
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.random_streams import generator
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
+from sesame.data_pipeline.tokenizers.sentencepiece_engine import SentencePieceEngine
+from sesame.data_pipeline.tokenizers.sentencepiece_proto import NORMAL, model_proto
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_texts import random_texts
 from tests.data_pipeline.tokenizers.corpus_config import config
 

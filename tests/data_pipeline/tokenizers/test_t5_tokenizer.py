@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sentencepiece
 
-from configs.errors import ConfigError
-from data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.tokenizers.huggingface import read_tokenizer, write_tokenizer
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from tests.data_pipeline.tokenizers.auto_tokenizer import auto_tokenizer
 
 

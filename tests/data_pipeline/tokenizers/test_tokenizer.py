@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from configs.errors import ConfigError, CorpusError
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.special_tokens import PIECES, Special
-from data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.configs.errors import ConfigError, CorpusError
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.special_tokens import PIECES, Special
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs import parse
-from configs.errors import ConfigError, SesameError
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.given_model import given_model
-from data_pipeline.tokenizers.special_tokens import Special
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from data_pipeline.verification.verify import verify
+from sesame.configs import parse
+from sesame.configs.errors import ConfigError, SesameError
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.given_model import given_model
+from sesame.data_pipeline.tokenizers.special_tokens import Special
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_texts import LETTERS, MERGES, real_texts
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.manifest import read_manifest, write_manifest
-from data_pipeline.dataset.shards import SPLITS, Dataset, open_dataset, write_shard
-from data_pipeline.dataset.statistics import count, summarize
-from data_pipeline.ragged import Columns, Ragged
-from data_pipeline.verification.verify import verify
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.manifest import read_manifest, write_manifest
+from sesame.data_pipeline.dataset.shards import SPLITS, Dataset, open_dataset, write_shard
+from sesame.data_pipeline.dataset.statistics import count, summarize
+from sesame.data_pipeline.ragged import Columns, Ragged
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prose
 
 Write = Callable[..., Path]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.dataset.shards import Dataset
+from sesame.data_pipeline.dataset.shards import Dataset
 from tests.data_pipeline.given_prose import prepared
 from tests.data_pipeline.verification.changed_datasets import TEXTS, Write
 

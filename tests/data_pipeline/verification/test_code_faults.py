@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline.cleaning import parts, pieces, repetition
-from data_pipeline.cleaning.clean import fingerprint
-from data_pipeline.examples.corrupt import Vocabulary
-from data_pipeline.sources.document import Document
-from data_pipeline.verification.verify import verify
+from sesame.data_pipeline.cleaning import parts, pieces, repetition
+from sesame.data_pipeline.cleaning.clean import fingerprint
+from sesame.data_pipeline.examples.corrupt import Vocabulary
+from sesame.data_pipeline.sources.document import Document
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prepared, prose
 from tests.data_pipeline.verification.changed_datasets import LONG, TEXTS, Write, assert_refused
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.storage import digest
-from data_pipeline.dataset.manifest import read_manifest, write_manifest
-from data_pipeline.dataset.provenance import places
-from data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset
-from data_pipeline.ragged import Columns, Ragged, boundaries
-from data_pipeline.verification.coverage import Coverage, share_in_long_sentences
-from data_pipeline.verification.documents import read_documents
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
-from data_pipeline.verification.verify import verify
+from sesame.configs.storage import digest
+from sesame.data_pipeline.dataset.manifest import read_manifest, write_manifest
+from sesame.data_pipeline.dataset.provenance import places
+from sesame.data_pipeline.dataset.shards import DOCUMENTS, SPLITS, Dataset, open_dataset
+from sesame.data_pipeline.ragged import Columns, Ragged, boundaries
+from sesame.data_pipeline.verification.coverage import Coverage, share_in_long_sentences
+from sesame.data_pipeline.verification.documents import read_documents
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.data_pipeline.verification.verify import verify
 from tests.data_pipeline.given_prose import prepared
 from tests.data_pipeline.verification.changed_datasets import LONG, TEXTS, Write, assert_refused, changed, of_rows
 

@@ -1,7 +1,7 @@
 """Which kinds of sources ``sesame verify`` can read again."""
 
-from data_pipeline.sources import SOURCES
-from data_pipeline.verification.original_texts import READERS
+from sesame.data_pipeline.sources import SOURCES
+from sesame.data_pipeline.verification.original_texts import READERS
 
 NOT_COMPARED = {
     "python_documentation": "read by package, beside the table",

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.errors import DatasetError
-from data_pipeline.verification.recipe_checks import pair_findings
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.verification.recipe_checks import pair_findings
 
 
 def findings(kind: str, share: float, rows: int = 100_000) -> list[str]:

@@ -11,8 +11,8 @@ import sentencepiece
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
-from configs.errors import DatasetError
-from data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.verification.reference_tokenizer import ReferenceTokenizer
 from tests.data_pipeline.given_prose import prose
 
 SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import configs
-from configs.errors import DatasetError
-from data_pipeline import workers
-from data_pipeline.dataset.manifest import MANIFEST, read_manifest, write_manifest
-from data_pipeline.dataset.shards import PLACES, open_dataset, write_shard
-from data_pipeline.dataset.statistics import count, summarize
-from data_pipeline.examples.corrupt import UNITS
-from data_pipeline.ledger import Ledger
-from data_pipeline.prepare import RESULTS, CorpusConfig, prepare
-from data_pipeline.ragged import Columns, Ragged, boundaries
-from data_pipeline.verification.verify import verify
+from sesame import configs
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline import workers
+from sesame.data_pipeline.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from sesame.data_pipeline.dataset.shards import PLACES, open_dataset, write_shard
+from sesame.data_pipeline.dataset.statistics import count, summarize
+from sesame.data_pipeline.examples.corrupt import UNITS
+from sesame.data_pipeline.ledger import Ledger
+from sesame.data_pipeline.prepare import RESULTS, CorpusConfig, prepare
+from sesame.data_pipeline.ragged import Columns, Ragged, boundaries
+from sesame.data_pipeline.verification.verify import verify
 
 Opener = Callable[[Path], Any]
 OPENERS: dict[str, Opener] = {"verify": verify, "training": lambda path: open_dataset(path, verify=True)}

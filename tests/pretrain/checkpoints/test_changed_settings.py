@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-import configs
-from configs.errors import CheckpointError, ConfigError, TrainingError
-from configs.kinds import kind_of
-from data_pipeline.dataset.shards import open_dataset
-from pretrain import settings_table
-from pretrain.checkpoints import record
-from pretrain.checkpoints.load import latest, open_checkpoint
-from pretrain.config import RunConfig
-from pretrain.data.batches import Batches, DataRank, Start
-from pretrain.data.config import DataConfig
-from pretrain.parallel.config import ParallelConfig
-from pretrain.parallel.mesh import Mesh
-from pretrain.train import Run, train
+from sesame import configs
+from sesame.configs.errors import CheckpointError, ConfigError, TrainingError
+from sesame.configs.kinds import kind_of
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain import settings_table
+from sesame.pretrain.checkpoints import record
+from sesame.pretrain.checkpoints.load import latest, open_checkpoint
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.batches import Batches, DataRank, Start
+from sesame.pretrain.data.config import DataConfig
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.train import Run, train
 from tests.pretrain.checkpoints.records import as_format_1
 
 Settings = Callable[..., dict[str, Any]]
@@ -35,7 +35,7 @@ def test_every_setting_has_a_kind() -> None:
 def test_the_table_is_up_to_date() -> None:
     page = Path(__file__).parents[3] / "docs" / "resume.md"
     assert page.read_text(encoding="utf-8") == settings_table.table(), (
-        "generate it: python -m pretrain.settings_table > docs/resume.md"
+        "generate it: python -m sesame.pretrain.settings_table > docs/resume.md"
     )
 
 
@@ -181,7 +181,7 @@ def test_a_dataset_may_be_moved(copied: dict[str, Any], tmp_path: Path) -> None:
 def test_other_rows_in_the_same_folder_are_refused(
     copied: dict[str, Any], tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pretrain.checkpoints.resume.fingerprint", lambda dataset: "other rows")
+    monkeypatch.setattr("sesame.pretrain.checkpoints.resume.fingerprint", lambda dataset: "other rows")
     with pytest.raises(CheckpointError, match=r"data\.dataset .* has other rows; change them back"):
         resume(copied)
     resumed = resume(copied | {"resume": {"accept": ["data.dataset"]}})
@@ -244,7 +244,7 @@ def test_another_dataset_is_read_from_its_first_row(copied: dict[str, Any], data
 
 
 def rendered(values: dict[str, Any]) -> str:
-    from data_pipeline.dataset import manifest
+    from sesame.data_pipeline.dataset import manifest
 
     return manifest._rendered({**values, "manifest_sha256": manifest._digest(values)}).decode()
 

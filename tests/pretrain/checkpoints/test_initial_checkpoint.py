@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import configs
-from configs.errors import CheckpointError
-from pretrain.checkpoints.load import open_checkpoint
-from pretrain.config import RunConfig
-from pretrain.learner import Learner
-from pretrain.train import train
+from sesame import configs
+from sesame.configs.errors import CheckpointError
+from sesame.pretrain.checkpoints.load import open_checkpoint
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.learner import Learner
+from sesame.pretrain.train import train
 from tests.pretrain.checkpoints.records import write_record
 
 Settings = Callable[..., dict[str, Any]]

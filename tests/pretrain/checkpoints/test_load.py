@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-import configs
-from configs.errors import CheckpointError, ConfigError, DatasetError
-from pretrain.checkpoints import record
-from pretrain.checkpoints.load import Process, load_backbone, open_checkpoint
-from pretrain.config import RunConfig
-from pretrain.train import train
+from sesame import configs
+from sesame.configs.errors import CheckpointError, ConfigError, DatasetError
+from sesame.pretrain.checkpoints import record
+from sesame.pretrain.checkpoints.load import Process, load_backbone, open_checkpoint
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.train import train
 from tests.pretrain.checkpoints.records import as_format_1, write_record
 
 Settings = Callable[..., dict[str, Any]]
@@ -91,7 +91,7 @@ def test_another_shape_is_refused(copied: dict[str, Any]) -> None:
 
 
 def test_another_tokenizer_is_refused(copied: dict[str, Any], corpus: Path, tmp_path: Path) -> None:
-    from data_pipeline.prepare import CorpusConfig, prepare
+    from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
     values = {
         "output": str(tmp_path / "other"),

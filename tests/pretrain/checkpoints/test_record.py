@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import CheckpointError
-from pretrain.checkpoints import record
-from pretrain.checkpoints.record import Change, CheckpointMetadata
+from sesame.configs.errors import CheckpointError
+from sesame.pretrain.checkpoints import record
+from sesame.pretrain.checkpoints.record import Change, CheckpointMetadata
 
 METADATA = CheckpointMetadata(
     step=3,

@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-import configs
-from pretrain.checkpoints.load import latest, open_checkpoint
-from pretrain.config import RunConfig
-from pretrain.optimizers import OPTIMIZERS
-from pretrain.train import train
+from sesame import configs
+from sesame.pretrain.checkpoints.load import latest, open_checkpoint
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.train import train
 from tests.liveness import outputs
 
 Settings = Callable[..., dict[str, Any]]
 
 PROGRAM = """
 import json, sys, configs
-from pretrain.config import RunConfig
-from pretrain.train import train
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.train import train
 train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"))
 """
 
@@ -116,10 +116,10 @@ MOVES = [
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
 SEVERAL = """
 import json, sys, configs
-from pretrain.checkpoints import stored
-from pretrain.config import RunConfig
-from pretrain.parallel import zero_state
-from pretrain.train import train
+from sesame.pretrain.checkpoints import stored
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel import zero_state
+from sesame.pretrain.train import train
 for settings, slab in json.loads(open(sys.argv[1]).read()):
     zero_state.SLICE_ENTRIES, stored.VALUES_PER_FILE = slab, 10 * slab
     train(configs.parse(settings, RunConfig, "the test's run"))
@@ -206,7 +206,7 @@ def test_a_second_phase_on_longer_rows_resumes_from_the_first(
     settings: Settings, corpus: Path, dataset: Path, tmp_path: Path
 ) -> None:
     """BERT's recipe of short rows first and long rows last: same corpus, tokenizer and run, another dataset."""
-    from data_pipeline.prepare import CorpusConfig, prepare
+    from sesame.data_pipeline.prepare import CorpusConfig, prepare
 
     values = {
         "output": str(tmp_path / "longer"),

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from configs.errors import CheckpointError, TrainingError
-from pretrain.checkpoints import record, retention
-from pretrain.checkpoints import save as saving
-from pretrain.checkpoints.load import SINGLE_PROCESS, Process, latest
-from pretrain.checkpoints.record import CheckpointMetadata
-from pretrain.checkpoints.save import CheckpointWriter
-from pretrain.checkpoints.stored import TensorSlice
+from sesame.configs.errors import CheckpointError, TrainingError
+from sesame.pretrain.checkpoints import record, retention
+from sesame.pretrain.checkpoints import save as saving
+from sesame.pretrain.checkpoints.load import SINGLE_PROCESS, Process, latest
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.save import CheckpointWriter
+from sesame.pretrain.checkpoints.stored import TensorSlice
 
 SHAPES = {"a.weight": (4, 2), "b.bias": (3,)}
 

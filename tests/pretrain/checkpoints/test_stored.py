@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import configs
-from configs.errors import CheckpointError
-from pretrain.checkpoints import stored
-from pretrain.checkpoints.load import open_checkpoint
-from pretrain.checkpoints.stored import StoredTensors
-from pretrain.config import RunConfig
-from pretrain.parallel import zero_state
-from pretrain.parallel.placement import local_rows
-from pretrain.train import train
+from sesame import configs
+from sesame.configs.errors import CheckpointError
+from sesame.pretrain.checkpoints import stored
+from sesame.pretrain.checkpoints.load import open_checkpoint
+from sesame.pretrain.checkpoints.stored import StoredTensors
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel import zero_state
+from sesame.pretrain.parallel.placement import local_rows
+from sesame.pretrain.train import train
 
 Settings = Callable[..., dict[str, Any]]
 SMALL = 100

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from configs.errors import ConfigError, DatasetError
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.ragged import Ragged
-from pretrain.data.batches import Batches, DataRank, check_columns, check_lengths
-from pretrain.data.config import DataConfig
-from pretrain.data.packing import assemble, layout, pack
+from sesame.configs.errors import ConfigError, DatasetError
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.ragged import Ragged
+from sesame.pretrain.data.batches import Batches, DataRank, check_columns, check_lengths
+from sesame.pretrain.data.config import DataConfig
+from sesame.pretrain.data.packing import assemble, layout, pack
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data_pipeline.dataset.columns import COLUMNS as DATASET_COLUMNS
-from data_pipeline.ragged import Ragged
-from pretrain.data.columns import COLUMNS, DatasetRows
-from pretrain.objectives import OBJECTIVES
+from sesame.data_pipeline.dataset.columns import COLUMNS as DATASET_COLUMNS
+from sesame.data_pipeline.ragged import Ragged
+from sesame.pretrain.data.columns import COLUMNS, DatasetRows
+from sesame.pretrain.objectives import OBJECTIVES
 
 
 def rows() -> DatasetRows:

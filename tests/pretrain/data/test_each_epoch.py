@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import configs
-from data_pipeline.dataset.shards import open_dataset
-from data_pipeline.prepare import CorpusConfig, prepare
-from data_pipeline.ragged import Ragged
-from data_pipeline.verification.verify import verify
-from pretrain.batch import Batch
-from pretrain.data.batches import Batches, DataRank
-from pretrain.data.config import DataConfig
-from pretrain.data.prefetch import Prefetcher
+from sesame import configs
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.prepare import CorpusConfig, prepare
+from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.verification.verify import verify
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.batches import Batches, DataRank
+from sesame.pretrain.data.config import DataConfig
+from sesame.pretrain.data.prefetch import Prefetcher
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pretrain.data import order
-from pretrain.data.order import Order
+from sesame.pretrain.data import order
+from sesame.pretrain.data.order import Order
 
 LARGE = 1_000_000_007
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from configs.errors import DatasetError
-from data_pipeline.dataset.shards import open_dataset
-from pretrain.batch import Batch
-from pretrain.data.batches import Batches, DataRank
-from pretrain.data.config import DataConfig
-from pretrain.data.prefetch import Prefetcher
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.batches import Batches, DataRank
+from sesame.pretrain.data.config import DataConfig
+from sesame.pretrain.data.prefetch import Prefetcher
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")
 STEPS = 6

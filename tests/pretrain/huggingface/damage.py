@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from configs.errors import SesameError
-from pretrain.huggingface.from_hf import Imported, import_model
-from pretrain.huggingface.model_folder import WEIGHTS
+from sesame.configs.errors import SesameError
+from sesame.pretrain.huggingface.from_hf import Imported, import_model
+from sesame.pretrain.huggingface.model_folder import WEIGHTS
 
 SEEDS = {"Bert": 14, "Roberta": 1, "ModernBert": 2, "Albert": 3, "GPT2": 4, "T5": 5, "SwitchTransformers": 6}
 """Model type -> seed of a model of ``random_models`` that can be imported."""

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.dataset.shards import Ragged
-from pretrain.checkpoints.load import load_backbone
-from pretrain.data.packing import assemble
-from pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
-from pretrain.huggingface.counterpart import Counterpart
-from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.to_hf import export
-from pretrain.huggingface.weights import normalized_names, weights_from_hf
-from pretrain.learner import Learner
-from pretrain.models import FAMILIES
+from sesame.data_pipeline.dataset.shards import Ragged
+from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
+from sesame.pretrain.huggingface.counterpart import Counterpart
+from sesame.pretrain.huggingface.from_hf import import_model
+from sesame.pretrain.huggingface.to_hf import export
+from sesame.pretrain.huggingface.weights import normalized_names, weights_from_hf
+from sesame.pretrain.learner import Learner
+from sesame.pretrain.models import FAMILIES
 from tests.pretrain import family_runs
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")

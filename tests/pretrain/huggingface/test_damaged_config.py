@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pretrain.huggingface import COUNTERPARTS
-from pretrain.huggingface.config_keys import IGNORED_KEYS, REQUIRED_VALUES
+from sesame.pretrain.huggingface import COUNTERPARTS
+from sesame.pretrain.huggingface.config_keys import IGNORED_KEYS, REQUIRED_VALUES
 from tests.pretrain.huggingface.damage import SEEDS, assert_refused, imported, with_config
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")

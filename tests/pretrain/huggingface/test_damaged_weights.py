@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pretrain.checkpoints import save as saving
-from pretrain.checkpoints.load import load_backbone
-from pretrain.huggingface.model_folder import INDEX, WEIGHTS
-from pretrain.huggingface.to_hf import export
+from sesame.pretrain.checkpoints import save as saving
+from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.huggingface.model_folder import INDEX, WEIGHTS
+from sesame.pretrain.huggingface.to_hf import export
 from tests.pretrain.huggingface.damage import NORM, QUERY, assert_refused, imported, with_tensors
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from configs.errors import ConversionError, SesameError
-from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.model_folder import WEIGHTS
-from pretrain.huggingface.to_hf import export
+from sesame.configs.errors import ConversionError, SesameError
+from sesame.pretrain.huggingface.from_hf import import_model
+from sesame.pretrain.huggingface.model_folder import WEIGHTS
+from sesame.pretrain.huggingface.to_hf import export
 from tests.pretrain.huggingface.damage import assert_refused, imported
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")

@@ -11,17 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import configs
-from configs.errors import ConversionError
-from data_pipeline.dataset.shards import Ragged
-from pretrain.checkpoints.load import open_checkpoint
-from pretrain.data.packing import assemble
-from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.to_hf import export
-from pretrain.initialization import materialise
-from pretrain.learner import Learner, build
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
+from sesame import configs
+from sesame.configs.errors import ConversionError
+from sesame.data_pipeline.dataset.shards import Ragged
+from sesame.pretrain.checkpoints.load import open_checkpoint
+from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.huggingface.from_hf import import_model
+from sesame.pretrain.huggingface.to_hf import export
+from sesame.pretrain.initialization import materialise
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 random_models = pytest.importorskip("tests.pretrain.huggingface.random_models")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from configs.errors import CheckpointError, ConfigError, ConversionError
-from pretrain.huggingface.from_hf import import_model
-from pretrain.huggingface.to_hf import export
-from pretrain.learner import Learner
+from sesame.configs.errors import CheckpointError, ConfigError, ConversionError
+from sesame.pretrain.huggingface.from_hf import import_model
+from sesame.pretrain.huggingface.to_hf import export
+from sesame.pretrain.learner import Learner
 
 Drawn = Callable[..., Learner]
 SMALL = {"layers": 2, "width": 16, "heads": 2, "feed_forward_width": 32}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.dataset.shards import Ragged
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from pretrain.data.packing import assemble
-from pretrain.huggingface.to_hf import export
-from pretrain.learner import Learner
+from sesame.data_pipeline.dataset.shards import Ragged
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.huggingface.to_hf import export
+from sesame.pretrain.learner import Learner
 from tests.pretrain import family_runs
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain.data.packing import layout, layout_like
-from pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
-from pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
+from sesame.pretrain.data.packing import layout, layout_like
+from sesame.pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
+from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
 
 EQUAL, UNEVEN = layout(np.array([6, 6, 6])), layout(np.array([4, 6, 6]))
 MANY_GROUPS = layout(np.array([2, 2, 2, 2, 9, 9, 9, 9]))

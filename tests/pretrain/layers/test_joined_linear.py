@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.data.packing import layout, layout_like
-from pretrain.layers import joined_linear
-from pretrain.layers.attention import Attention, AttentionPattern
-from pretrain.layers.style import Style
+from sesame.pretrain.data.packing import layout, layout_like
+from sesame.pretrain.layers import joined_linear
+from sesame.pretrain.layers.attention import Attention, AttentionPattern
+from sesame.pretrain.layers.style import Style
 
 
 def outputs(attention: Attention, inputs: list[torch.Tensor], pattern: AttentionPattern) -> list[torch.Tensor]:

@@ -7,19 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pretrain.data.packing import layout, layout_like
-from pretrain.layers import attention, vocabulary
-from pretrain.layers.attention import (
+from sesame.pretrain.data.packing import layout, layout_like
+from sesame.pretrain.layers import attention, vocabulary
+from sesame.pretrain.layers.attention import (
     AttentionPattern,
     GatherRows,
     ScatterRows,
     grouped_attention,
     unfused_attention,
 )
-from pretrain.layers.dropout import dropout
-from pretrain.layers.positions import apply_rotary
-from pretrain.layers.vocabulary import CrossEntropy
-from pretrain.precision import Precision
+from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.positions import apply_rotary
+from sesame.pretrain.layers.vocabulary import CrossEntropy
+from sesame.pretrain.precision import Precision
 
 
 def one_sequence(query, key, value, pattern: AttentionPattern, scale: float) -> torch.Tensor:

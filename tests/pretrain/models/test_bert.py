@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.dataset.shards import Ragged
-from pretrain.data.packing import assemble
-from pretrain.initialization import materialise, random_value
-from pretrain.learner import Learner, build
-from pretrain.models.bert import BertConfig
-from pretrain.models.family import Vocabulary
+from sesame.data_pipeline.dataset.shards import Ragged
+from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models.bert import BertConfig
+from sesame.pretrain.models.family import Vocabulary
 
 VOCABULARY = 128
 
@@ -60,7 +60,7 @@ def test_sequences_do_not_attend_to_each_other(norm: str, positions: str) -> Non
 
 
 def test_rotary_attention_depends_on_distances_only() -> None:
-    from pretrain.layers.positions import apply_rotary, rotary
+    from sesame.pretrain.layers.positions import apply_rotary, rotary
 
     query, key = torch.randn(2, 1, 1, 8).unbind(0)
     products = []

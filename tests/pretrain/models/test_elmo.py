@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-import configs
-from data_pipeline.ragged import Ragged, boundaries
-from pretrain.config import RunConfig
-from pretrain.data.packing import assemble, layout
-from pretrain.initialization import materialise, random_value
-from pretrain.layers.recurrent import FORGET_BIAS, ProjectedLSTM, Steps
-from pretrain.learner import Learner, build
-from pretrain.models.elmo import CharacterEncoder, ElmoConfig
-from pretrain.models.family import Vocabulary
-from pretrain.train import train
+from sesame import configs
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.packing import assemble, layout
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.layers.recurrent import FORGET_BIAS, ProjectedLSTM, Steps
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models.elmo import CharacterEncoder, ElmoConfig
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.train import train
 
 LENGTHS = [5, 1, 9, 9, 2]
 PADDING = 260

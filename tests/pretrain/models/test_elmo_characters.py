@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.tokenizers.config import TokenizerConfig
-from data_pipeline.tokenizers.sentencepiece_training import train
-from data_pipeline.tokenizers.tokenizer import Tokenizer
-from pretrain.models.elmo import characters
-from pretrain.models.family import Vocabulary
+from sesame.data_pipeline.tokenizers.config import TokenizerConfig
+from sesame.data_pipeline.tokenizers.sentencepiece_training import train
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.pretrain.models.elmo import characters
+from sesame.pretrain.models.family import Vocabulary
 from tests.data_pipeline.given_texts import LETTERS, MERGES
 
 
@@ -89,8 +89,8 @@ def test_building_bert_imports_no_tokenizer_library() -> None:
     code = """
 import sys
 from pathlib import Path
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
 family = FAMILIES["bert"]
 config = family.config(layers=1, width=8, heads=2, feed_forward_width=8)
 family.module(config, Vocabulary(64, Path("missing.model")))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import configs
-from pretrain.config import RunConfig
-from pretrain.parallel.mesh import Mesh
-from pretrain.train import Run
+from sesame import configs
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.train import Run
 
 FOLDER = Path(configs.__file__).parent / "pretrain"
 FITTING: dict[str, tuple[str, list[str]]] = {

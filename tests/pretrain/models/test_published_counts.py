@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import pytest
 
-import configs
-from pretrain.config import RunConfig
-from pretrain.learner import build
-from pretrain.models.family import Vocabulary
+from sesame import configs
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.learner import build
+from sesame.pretrain.models.family import Vocabulary
 
 FOLDER = Path(configs.__file__).parent / "pretrain"
 

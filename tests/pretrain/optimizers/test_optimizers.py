@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.optimizers import OPTIMIZERS, parameter_groups
-from pretrain.optimizers.adafactor import Adafactor
-from pretrain.optimizers.config import OptimizerConfig
-from pretrain.optimizers.lamb import Lamb
-from pretrain.optimizers.norm_scaled import Segments
+from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
+from sesame.pretrain.optimizers.adafactor import Adafactor
+from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.optimizers.lamb import Lamb
+from sesame.pretrain.optimizers.norm_scaled import Segments
 
 
 def test_biases_and_norms_have_no_weight_decay() -> None:

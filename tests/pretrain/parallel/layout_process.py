@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-import configs
-from pretrain.config import RunConfig
-from pretrain.parallel.mesh import Mesh
-from pretrain.train import Run
+from sesame import configs
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.train import Run
 
 
 def main(cases: str, steps: str) -> None:

@@ -11,7 +11,7 @@ import torch
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys
-import pretrain.parallel.{module}
+import sesame.pretrain.parallel.{module}
 print(sys.modules["deepspeed"].accelerator.get_accelerator().device_name())
 """
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import configs
-from configs.errors import ConfigError
-from pretrain.data.packing import layout
-from pretrain.initialization import materialise
-from pretrain.layers.experts import SparseFeedForward, balance
-from pretrain.layers.style import Style
-from pretrain.learner import build
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
-from pretrain.parallel.config import ParallelConfig
-from pretrain.parallel.mesh import Mesh
-from pretrain.parallel.tensor import shard
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.data.packing import layout
+from sesame.pretrain.initialization import materialise
+from sesame.pretrain.layers.experts import SparseFeedForward, balance
+from sesame.pretrain.layers.style import Style
+from sesame.pretrain.learner import build
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.parallel.tensor import shard
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 WIDTH, INNER, EXPERTS = 8, 12, 4

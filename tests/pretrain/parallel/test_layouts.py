@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretrain.models import FAMILIES
+from sesame.pretrain.models import FAMILIES
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 PROCESS = Path(__file__).with_name("layout_process.py")

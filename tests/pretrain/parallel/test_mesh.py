@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-import configs
-from pretrain.config import RunConfig
-from pretrain.train import train
+from sesame import configs
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.train import train
 
 LAYOUTS: list[tuple[str, dict[str, Any]]] = [
     ("bert", {"zero_stage": 0}),

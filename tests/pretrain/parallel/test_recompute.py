@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-import configs
-from configs.errors import ConfigError
-from data_pipeline.ragged import Ragged, boundaries
-from pretrain.config import RunConfig
-from pretrain.data.packing import assemble
-from pretrain.initialization import materialise, random_value
-from pretrain.learner import Learner, build
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
-from pretrain.parallel.recompute import recompute_blocks
-from pretrain.train import train
+from sesame import configs
+from sesame.configs.errors import ConfigError
+from sesame.data_pipeline.ragged import Ragged, boundaries
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.initialization import materialise, random_value
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.parallel.recompute import recompute_blocks
+from sesame.pretrain.train import train
 
 SHAPE = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 48, "dropout": 0.2, "attention_dropout": 0.2}
 RUNS: dict[str, tuple[dict[str, Any], dict[str, float], int]] = {

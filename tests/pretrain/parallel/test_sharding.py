@@ -6,12 +6,12 @@ import fnmatch
 import pytest
 from torch import nn
 
-import configs
-from pretrain.learner import Learner, build
-from pretrain.models import FAMILIES
-from pretrain.models.family import Vocabulary
-from pretrain.parallel.tensor import SPLIT_SIZES
-from pretrain.parallel.tensor_layers import PARALLEL_LAYERS
+from sesame import configs
+from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.models import FAMILIES
+from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.parallel.tensor import SPLIT_SIZES
+from sesame.pretrain.parallel.tensor_layers import PARALLEL_LAYERS
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 
