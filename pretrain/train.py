@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import SupportsFloat
 
 import torch
 
@@ -24,6 +25,7 @@ from sesame.pretrain.checkpoints.save import DIVERGED, CheckpointWriter
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
 from sesame.pretrain.data.prefetch import Prefetcher
+from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.memory import build_within_memory
@@ -117,6 +119,7 @@ class Run:
         )
         self.retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
         self.metrics = MetricSums()
+        self.unchecked_norms: list[tuple[int, SupportsFloat]] = []
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         self.reporter = Reporter(
             config.output, config.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
@@ -178,15 +181,25 @@ class Run:
         return StepMetrics(losses, norm, tokens, flops, learning_rate)
 
     def check_gradients(self) -> None:
-        """Stop if the last gradient norm is not finite; else the newest checkpoint is confirmed."""
+        """Stop if a gradient norm is not finite; else the newest checkpoint is confirmed.
+
+        The norm that a GPU is computing is checked a step later, or by ``report``, without which nothing is saved.
+        """
         norm = self.metrics.gradient_norm
-        # DeepSpeed returns -1 for a norm that is not finite.
-        self._require_finite({"gradient norm": norm if norm >= 0 else math.nan})
-        # These gradients are those of the newest checkpoint's weights, or of later ones.
-        self.retention.confirm()
+        self.unchecked_norms.append((self.step, norm))
+        self._check_norms(all_but=int(isinstance(norm, DeviceNumber) and norm.is_late))
+
+    def _check_norms(self, all_but: int = 0) -> None:
+        while len(self.unchecked_norms) > all_but:
+            step, norm = self.unchecked_norms.pop(0)
+            # DeepSpeed returns -1 for a norm that is not finite.
+            self._require_finite({"gradient norm": float(norm) if float(norm) >= 0 else math.nan}, step)
+            # These gradients are those of the newest checkpoint's weights, or of later ones.
+            self.retention.confirm()
 
     def report(self) -> None:
         """Report the metrics since the last report."""
+        self._check_norms()
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
         self.metrics = MetricSums()
         self._require_finite(metrics.losses)
@@ -253,12 +266,12 @@ class Run:
         saved = f"after step {self.step}, saved as {checkpoint}" if checkpoint else "before the first step"
         return f"stopped by {self.agreement.request.reason} {saved}; the same command continues"
 
-    def _require_finite(self, values: Mapping[str, float]) -> None:
+    def _require_finite(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Stop before unusable weights are saved; all processes have the same ``values``."""
         for name, value in values.items():
             if not math.isfinite(value):
                 renamed = self.retention.diverged()
-                raise TrainingError(f"step {self.step}: {name} is {value}; {DIVERGED}{renamed}")
+                raise TrainingError(f"step {step or self.step}: {name} is {value}; {DIVERGED}{renamed}")
 
     def _seed_dropout(self, number: int) -> None:
         """Seed dropout by step and position of the micro-batch, so that a resumed run draws the same."""

@@ -12,7 +12,7 @@ from sesame.pretrain.layers.attention_pattern import AttentionPattern, Padding
 from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
 from sesame.pretrain.layers.dropout import dropout
 from sesame.pretrain.layers.joined_linear import joined_linear
-from sesame.pretrain.layers.positions import apply_rotary
+from sesame.pretrain.layers.positions import Angles, apply_rotary
 from sesame.pretrain.layers.style import Style
 from sesame.pretrain.precision import of_device
 
@@ -43,12 +43,11 @@ class Attention(nn.Module):
         self.output = style.linear(self.inner_width, width)
 
     def forward(self, hidden_TD: Tensor, pattern: AttentionPattern, encoded_SD: Tensor | None = None) -> Tensor:
-        query_THK, key_SHK, value_SHK = self.project(hidden_TD, pattern, encoded_SD)
-        attended_THK = self.core(query_THK, key_SHK, value_SHK, pattern)
-        return self.output(attended_THK.flatten(1))
+        query_THK, key_SHK, value_SHK = self.project(hidden_TD, pattern.rotary_angles, encoded_SD)
+        return self.merge(self.core(query_THK, key_SHK, value_SHK, pattern))
 
     def project(
-        self, hidden_TD: Tensor, pattern: AttentionPattern, encoded_SD: Tensor | None = None
+        self, hidden_TD: Tensor, angles: Angles | None = None, encoded_SD: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values by head, with rotary positions."""
         if encoded_SD is None:
@@ -56,10 +55,13 @@ class Attention(nn.Module):
         else:
             parts = self.query(hidden_TD), *joined_linear(encoded_SD, (self.key, self.value), joins=self.joins_products)
         query_THK, key_SHK, value_SHK = (part.unflatten(-1, (-1, self.head_width)) for part in parts)
-        if pattern.rotary_angles is not None:
-            query_THK = apply_rotary(query_THK, *pattern.rotary_angles)
-            key_SHK = apply_rotary(key_SHK, *pattern.rotary_angles)
+        if angles is not None:
+            query_THK, key_SHK = apply_rotary(query_THK, *angles), apply_rotary(key_SHK, *angles)
         return query_THK, key_SHK, value_SHK
+
+    def merge(self, attended_THK: Tensor) -> Tensor:
+        """Project the heads' outputs back to the width."""
+        return self.output(attended_THK.flatten(1))
 
     def flops(self, queries: int, keys: int, pairs: int) -> int:
         """Of so many query tokens, key tokens and pairs of them."""

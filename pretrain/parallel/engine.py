@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints.stored import TensorSlice
+from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import Rows
 from sesame.pretrain.layers.attention import Attention
 from sesame.pretrain.layers.recurrent import ProjectedLSTM
@@ -21,6 +22,7 @@ from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
 from sesame.pretrain.parallel import deepspeed_api, placement
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
+from sesame.pretrain.parallel.flat_update import FlatUpdate
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.zero_state import ZeroState
 
@@ -56,6 +58,8 @@ class Engine:
             # Without other data-parallel processes DeepSpeed would still copy all gradients twice: a fifth of a small
             # step.
             self.deepspeed.enable_backward_allreduce = False
+        has_whole_layers = mesh.tensor == mesh.expert == 1
+        self.flat_update = FlatUpdate(wrapper, self.clipping) if uses_bf16_class and has_whole_layers else None
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
         self.zero_state = ZeroState(self.parameters, wrapper, optimizer.name, self.stage, uses_bf16_class, mesh)
@@ -79,7 +83,7 @@ class Engine:
         with torch.no_grad():
             return self.deepspeed(batch)[1]
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> DeviceNumber:
         """Update the weights after the last micro-batch and return the gradient norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -87,7 +91,9 @@ class Engine:
         norm = self._clip() if self.stage == 0 else None
         self.deepspeed.step()
         self.has_pending_micro_batch = False
-        return float(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+        if self.flat_update is not None:
+            norm = self.flat_update.norm
+        return DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
 
     def train(self, mode: bool = True) -> None:
         self.deepspeed.train(mode)
