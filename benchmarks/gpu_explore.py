@@ -104,7 +104,7 @@ def step(title: str, shape: campaign.Shape, mesh: Mesh, compiled: bool, profile:
         flops, tokens = sum(map(learner.flops, batches)), sum(batch.tokens for batch in batches)
         campaign.initial_values(learner)
         if compiled:
-            compile_blocks(learner)
+            compile_blocks(learner, mesh.device)
         parallel = ParallelConfig(precision="bf16", zero_stage=1)
         engine = Engine(learner, OptimizerConfig(learning_rate=1e-4), parallel, mesh, (shape.micro_batch, 2))
         batches = [batch.to(mesh.device) for batch in batches]

@@ -34,6 +34,7 @@ from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel import mesh as meshes
+from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.placement import full_shape
 from sesame.pretrain.parallel.recompute import recompute_blocks
@@ -320,10 +321,12 @@ def _resolve_precision(
 def _parallelize(learner: Learner, config: RunConfig, mesh: meshes.Mesh) -> dict[str, torch.Size]:
     """Split the learner over processes and allocate it; return the whole shape of every parameter."""
     shard(learner, mesh)
-    if config.parallel.recompute and not recompute_blocks(learner):
-        raise ConfigError(
-            f"parallel.recompute: model.family '{config.model.family}' has no Transformer blocks; remove it"
-        )
+    changes = {"compile": lambda: compile_blocks(learner, mesh.device), "recompute": lambda: recompute_blocks(learner)}
+    for setting, change in changes.items():
+        if getattr(config.parallel, setting) and not change():
+            raise ConfigError(
+                f"parallel.{setting}: model.family '{config.model.family}' has no Transformer blocks; remove it"
+            )
     shapes = {name: full_shape(parameter, mesh) for name, parameter in learner.named_parameters()}
     # Zeros: the values are set after the engine has made its fp32 copy, which it would make of rounded ones.
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[config.parallel.precision]

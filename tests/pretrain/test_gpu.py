@@ -20,6 +20,7 @@ from sesame.pretrain.layers.attention import AttentionPattern, choose_kernel, gr
 from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.train import train
 from tests.pretrain.family_runs import FAMILY_RUNS
 
@@ -127,6 +128,38 @@ def test_a_run_on_cuda_learns_and_resumes(stage: int, settings: Callable[..., di
     )
     train(configs.parse(values, RunConfig, "run.toml"))
     train(configs.parse(values | {"steps": 64}, RunConfig, "run.toml"))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["train"]["masked_lm"] for row in rows if "train" in row]
+    assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize("name", ["bert", "bert, modern", "t5, v1.1"])
+def test_compiled_blocks_compute_the_same(name: str, family_settings: Callable[..., dict[str, Any]]) -> None:
+    config = configs.parse(family_settings(name), RunConfig, "run.toml")
+    data = open_dataset(config.data.dataset, verify=False)
+    size = data.manifest.tokenizer.vocabulary_size
+    learner = build(config.model, config.objectives, Vocabulary(size, data.tokenizer_path))
+    value = random_value(1, config.model.init_std)
+    materialise(learner, lambda name, parameter: value(name, parameter.shape).cuda())
+    batch = next(iter(Batches(data, config.data, learner.reads, 1, DataRank(0, 1)).step(0))).to(torch.device("cuda"))
+    expected, gradients = loss_and_gradients(learner, batch)
+    compile_blocks(learner, torch.device("cuda"))
+    loss, compiled = loss_and_gradients(learner, batch)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    largest = max(float(gradient.abs().max()) for gradient in gradients.values())
+    for key, gradient in gradients.items():
+        distance = (compiled[key] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-3 * largest)
+        assert distance < 1e-3, f"{key}: {distance:.1e}"
+
+
+def test_a_compiled_run_in_bf16_learns(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    values = settings(
+        parallel={"precision": "bf16", "zero_stage": 1, "compile": True},
+        optimizer={"name": "adamw", "learning_rate": 2e-3},
+        steps=60,
+    )
+    config = configs.parse(values, RunConfig, "run.toml")
+    train(config)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train"]["masked_lm"] for row in rows if "train" in row]
     assert losses[-1] < losses[0] - 0.3
