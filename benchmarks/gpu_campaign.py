@@ -253,7 +253,7 @@ def traced(step: Callable[[], Any]) -> dict[str, Any]:
     averages = profile.key_averages()
     kernels = [row for row in averages if str(row.device_type).endswith("CUDA")]
     total = sum(row.self_device_time_total for row in kernels) or 1.0
-    slowest = sorted(kernels, key=lambda row: -row.self_device_time_total)[:14]
+    slowest = sorted(kernels, key=lambda row: -row.self_device_time_total)[:40]
     return {
         "kernel_launches": sum(row.count for row in averages if "LaunchKernel" in row.key),
         "busy_milliseconds": round(total / 1e3, 2),

@@ -5,14 +5,16 @@ flat tensor each, but adds, measures and clips gradients one parameter at a time
 norm with the threshold. On one H100 that was a tenth of BERT-large's step of two micro-batches, and as much idle time.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-SCRATCH_ENTRIES = 2**26
-"""Gradients (128 MiB in bf16) that are collected in one flat tensor at once."""
+SMALL_ENTRIES = 2**18
+"""Up to this size parameters are handled together; the kernel for many tensors has a third of the bandwidth of the one
+for a single tensor, which larger ones get (H100)."""
 
 
 class Range(NamedTuple):
@@ -109,7 +111,9 @@ def _set(part: Range) -> None:
     used = _with_gradients(part)
     if len(used) < len(part.parameters):
         part.flat_sums.zero_()
-    if used:
+    if len(used) == 1:
+        used[0][0].copy_(used[0][1])
+    elif used:
         _copy_all([total for total, _ in used], [gradient for _, gradient in used])
 
 
@@ -125,16 +129,16 @@ def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
 
 
 def _ranges(parameters: list[nn.Parameter], sums: list[Tensor], flat: Tensor) -> Iterator[Range]:
-    """Divide a group into ranges of at most ``SCRATCH_ENTRIES``, or of one parameter."""
-    first = start = entries = 0
-    for last, parameter in enumerate([*parameters, None]):
-        size = parameter.numel() if parameter is not None else 0
-        if last > first and (parameter is None or entries + size > SCRATCH_ENTRIES):
-            chosen = parameters[first:last]
-            shaped = [total.view_as(each) for total, each in zip(sums[first:last], chosen, strict=True)]
-            yield Range(chosen, shaped, flat[start : start + entries])
-            first, start, entries = last, start + entries, 0
-        entries += size
+    """Divide a group into large parameters and ranges of neighbouring small ones."""
+    start, sizes = 0, [parameter.numel() for parameter in parameters]
+    shaped = [total.view_as(parameter) for total, parameter in zip(sums, parameters, strict=True)]
+    for is_small, numbers in itertools.groupby(range(len(parameters)), lambda number: sizes[number] <= SMALL_ENTRIES):
+        neighbours = list(numbers)
+        for chosen in [neighbours] if is_small else [[number] for number in neighbours]:
+            entries = sum(sizes[number] for number in chosen)
+            flat_sums = flat[start : start + entries]
+            yield Range([parameters[n] for n in chosen], [shaped[n] for n in chosen], flat_sums)
+            start += entries
 
 
 def _views(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
