@@ -45,6 +45,7 @@ from sesame import configs
 from sesame.data_pipeline.ragged import Ragged
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
@@ -171,7 +172,7 @@ def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats()
     batches = [batch.to(mesh.device) for batch in batches]
 
-    def step() -> float:
+    def step() -> DeviceNumber:
         for batch in batches:
             engine.accumulate(batch)
         return engine.step(1e-4)
@@ -189,7 +190,7 @@ def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
         "model_teraflops": round(rate, 1),
         "model_flops_use": round(rate / peak, 4) if peak else None,
         "peak_memory_gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 2),
-        "finite": bool(np.isfinite(norms).all()),
+        "finite": bool(np.isfinite([float(norm) for norm in norms]).all()),
         **traced(step),
     }
 
@@ -252,7 +253,7 @@ def traced(step: Callable[[], Any]) -> dict[str, Any]:
     averages = profile.key_averages()
     kernels = [row for row in averages if str(row.device_type).endswith("CUDA")]
     total = sum(row.self_device_time_total for row in kernels) or 1.0
-    slowest = sorted(kernels, key=lambda row: -row.self_device_time_total)[:14]
+    slowest = sorted(kernels, key=lambda row: -row.self_device_time_total)[:40]
     return {
         "kernel_launches": sum(row.count for row in averages if "LaunchKernel" in row.key),
         "busy_milliseconds": round(total / 1e3, 2),

@@ -43,6 +43,11 @@ class Layout:
         return len(self.cu_seqlens_B1) - 1
 
     @property
+    def has_equal_lengths(self) -> bool:
+        """Whether all sequences have the length of the longest one."""
+        return all(min(group.lengths) == self.longest for group in self.groups)
+
+    @property
     def starts_B(self) -> Tensor:
         """int64 [B]: the position of each sequence's first token."""
         return self.cu_seqlens_B1[:-1].long()

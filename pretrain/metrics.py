@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 import torch
 from pydantic import Field
@@ -37,7 +37,7 @@ class StepMetrics(NamedTuple):
 
     losses: dict[str, Tensor]
     """By objective, means over the micro-batches."""
-    gradient_norm: float
+    gradient_norm: SupportsFloat
     """Global norm before clipping."""
     tokens: float
     flops: float
@@ -63,7 +63,8 @@ class MetricSums:
 
     def __init__(self) -> None:
         self.losses: dict[str, Tensor] = {}
-        self.tokens = self.flops = self.learning_rate = self.gradient_norm = 0.0
+        self.tokens = self.flops = self.learning_rate = 0.0
+        self.gradient_norm: SupportsFloat = 0.0
         self.steps = 0
 
     def add(self, step: StepMetrics) -> None:
@@ -79,7 +80,7 @@ class MetricSums:
         losses = {name: float(loss) / self.steps / processes for name, loss in sums.items()}
         device = next(iter(sums.values())).device
         tokens, flops = sum_over_data(torch.tensor([self.tokens, self.flops], device=device)).tolist()
-        return TrainingMetrics(losses, tokens, flops, self.learning_rate, self.gradient_norm)
+        return TrainingMetrics(losses, tokens, flops, self.learning_rate, float(self.gradient_norm))
 
 
 class Reporter:

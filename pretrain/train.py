@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import SupportsFloat
 
 import torch
 
@@ -26,6 +27,7 @@ from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
 from sesame.pretrain.data.prefetch import Prefetcher
+from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.memory import build_within_memory
@@ -34,6 +36,7 @@ from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel import mesh as meshes
+from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.placement import full_shape
 from sesame.pretrain.parallel.recompute import recompute_blocks
@@ -125,6 +128,7 @@ class Run:
         retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
         self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
         self.metrics = MetricSums()
+        self.unchecked_norms: list[tuple[int, SupportsFloat]] = []
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         self.reporter = Reporter(
             config.output, config.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
@@ -190,15 +194,25 @@ class Run:
         return StepMetrics(losses, norm, tokens, flops, learning_rate)
 
     def check_gradients(self) -> None:
-        """Stop if the last gradient norm is not finite; else the newest checkpoint is confirmed."""
+        """Stop if a gradient norm is not finite; else the newest checkpoint is confirmed.
+
+        The norm that a GPU is computing is checked a step later, or by ``report``, without which nothing is saved.
+        """
         norm = self.metrics.gradient_norm
-        # DeepSpeed returns -1 for a norm that is not finite.
-        self._require_finite({"gradient norm": norm if norm >= 0 else math.nan})
-        # These gradients are those of the newest checkpoint's weights, or of later ones.
-        self.saver.confirm()
+        self.unchecked_norms.append((self.step, norm))
+        self._check_norms(all_but=int(isinstance(norm, DeviceNumber) and norm.is_late))
+
+    def _check_norms(self, all_but: int = 0) -> None:
+        while len(self.unchecked_norms) > all_but:
+            step, norm = self.unchecked_norms.pop(0)
+            # DeepSpeed returns -1 for a norm that is not finite.
+            self._require_finite({"gradient norm": float(norm) if float(norm) >= 0 else math.nan}, step)
+            # These gradients are those of the newest checkpoint's weights, or of later ones.
+            self.saver.confirm()
 
     def report(self) -> None:
         """Report the metrics since the last report."""
+        self._check_norms()
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
         self.metrics = MetricSums()
         self._require_finite(metrics.losses)
@@ -265,12 +279,12 @@ class Run:
         saved = f"after step {self.step}, saved as {checkpoint}" if checkpoint else "before the first step"
         return f"stopped by {self.agreement.request.reason} {saved}; the same command continues"
 
-    def _require_finite(self, values: Mapping[str, float]) -> None:
+    def _require_finite(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Stop before unusable weights are saved; all processes have the same ``values``."""
         for name, value in values.items():
             if not math.isfinite(value):
                 renamed = self.saver.diverged()
-                raise TrainingError(f"step {self.step}: {name} is {value}; {DIVERGED}{renamed}")
+                raise TrainingError(f"step {step or self.step}: {name} is {value}; {DIVERGED}{renamed}")
 
     def _seed_dropout(self, number: int) -> None:
         """Seed dropout by step and position of the micro-batch, so that a resumed run draws the same."""
@@ -319,10 +333,12 @@ def _resolve_precision(
 def _parallelize(learner: Learner, config: RunConfig, mesh: meshes.Mesh) -> dict[str, torch.Size]:
     """Split the learner over processes and allocate it; return the whole shape of every parameter."""
     shard(learner, mesh)
-    if config.parallel.recompute and not recompute_blocks(learner):
-        raise ConfigError(
-            f"parallel.recompute: model.family '{config.model.family}' has no Transformer blocks; remove it"
-        )
+    changes = {"compile": lambda: compile_blocks(learner, mesh.device), "recompute": lambda: recompute_blocks(learner)}
+    for setting, change in changes.items():
+        if getattr(config.parallel, setting) and not change():
+            raise ConfigError(
+                f"parallel.{setting}: model.family '{config.model.family}' has no Transformer blocks; remove it"
+            )
     shapes = {name: full_shape(parameter, mesh) for name, parameter in learner.named_parameters()}
     # Zeros: the values are set after the engine has made its fp32 copy, which it would make of rounded ones.
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[config.parallel.precision]

@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "prepare precompile",
     ),
     "pretrain": (
-        "precision batch",
+        "precision batch device_number",
         "flops",
         "layers roles",
         "models objectives",

@@ -1,110 +1,31 @@
 """Multi-head attention over packed sequences (Vaswani et al. 2017, section 3.2)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesame.pretrain.batch import Layout
 from sesame.pretrain.flops import attention_flops, product_flops
+from sesame.pretrain.layers.attention_pattern import AttentionPattern, Padding
+from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
 from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.joined_linear import joined_linear
 from sesame.pretrain.layers.positions import Angles, apply_rotary
 from sesame.pretrain.layers.style import Style
 from sesame.pretrain.precision import of_device
 
 
-class Padding(NamedTuple):
-    """Positions of the tokens of sequences of unequal length in a padded block of B x L."""
-
-    positions: Tensor
-    """int64, for each token."""
-    size: int
-    """B times L."""
-
-    @classmethod
-    def of(cls, lengths: tuple[int, ...], layout: Layout) -> "Padding | None":
-        """Return the padding of sequences of these lengths; None if all lengths are equal."""
-        longest = max(lengths)
-        if min(lengths) == longest:
-            return None
-        is_token_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
-        return cls(is_token_BL.flatten().nonzero()[:, 0].to(layout.cu_seqlens_B1.device), is_token_BL.numel())
-
-
-@dataclass(frozen=True)
-class AttentionPattern:
-    """Which keys each query attends to, and positions; made once for a batch and shared by its layers."""
-
-    query_layout: Layout
-    key_layout: Layout
-    """Of the same sequences in the same groups; the same object as ``query_layout`` in self-attention."""
-    causal: bool = False
-    """A query attends only to keys at or before its position."""
-    window: int = 0
-    """Largest distance of a key, in tokens; 0: no limit (Sparse Transformer's local band, Child et al. 2019)."""
-    rotary_angles: Angles | None = None
-    """Of queries and keys."""
-    bias_HLL: Tensor | None = None
-    """Added to the scores, by head, query position and key position; L is the longest sequence."""
-
-    def __post_init__(self) -> None:
-        if self.bias_HLL is not None:
-            # Not in the first block that reads it: a recomputed block must do the same in both passes.
-            _ = self.masks
-
-    @cached_property
-    def masks(self) -> list[Tensor | None]:
-        """The mask of each group of sequences, added to its scores: [B or 1, H or 1, L, S], or None."""
-        return [
-            self._mask(queries.lengths, keys.lengths)
-            for queries, keys in zip(self.query_layout.groups, self.key_layout.groups, strict=True)
-        ]
-
-    @cached_property
-    def paddings(self) -> tuple[list[Padding | None], list[Padding | None]]:
-        """The padding of queries and of keys, for each group; None where all lengths are equal."""
-        queries = [Padding.of(group.lengths, self.query_layout) for group in self.query_layout.groups]
-        if self.key_layout is self.query_layout:
-            return queries, queries
-        return queries, [Padding.of(group.lengths, self.key_layout) for group in self.key_layout.groups]
-
-    def _mask(self, query_lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> Tensor | None:
-        longest, device = (max(query_lengths), max(key_lengths)), self.query_layout.cu_seqlens_B1.device
-        masked = []
-        # Padding comes after the tokens of a sequence, so a causal mask covers it.
-        if not self.causal and min(key_lengths) < longest[1]:
-            is_padding = torch.arange(longest[1]) >= torch.tensor(key_lengths)[:, None]
-            masked.append(is_padding[:, None, None, :].to(device))
-        banded = self.window > 0 and max(longest) > self.window + 1
-        if self.causal or banded:
-            distance = torch.arange(longest[1], device=device) - torch.arange(longest[0], device=device)[:, None]
-            later = (distance > 0) & self.causal
-            masked.append((later | (distance.abs() > self.window) if banded else later)[None, None])
-        if not masked and self.bias_HLL is None:
-            return None
-        if self.bias_HLL is None:
-            scores = torch.zeros((), device=device)
-        else:
-            scores = self.bias_HLL[None, :, : longest[0], : longest[1]]
-        for mask in masked:
-            scores = torch.where(mask, MASKED_SCORE, scores)
-        return scores
-
-
-MASKED_SCORE = -1e30
-"""Finite, because all keys of a padding query can be masked, and its softmax must not be NaN."""
-
-
 class Attention(nn.Module):
     """Attention within each sequence of a packed batch, or cross-attention to the states of an encoder.
 
-    Query, key and value are separate projections and the number of heads follows from ``view(T, -1, K)``, so that
-    splitting their columns over processes does not depend on heads.
+    Query, key and value are separate parameters and the number of heads follows from ``unflatten(-1, (-1, K))``, so
+    that splitting their columns over processes does not depend on heads.
     """
+
+    joins_products: bool = True
+    """Compute query, key and value as one product; False where a module's weights exist only while it is called."""
 
     def __init__(self, width: int, heads: int, style: Style, *, head_width: int = 0, scale: float | None = None):
         """
@@ -122,14 +43,24 @@ class Attention(nn.Module):
         self.output = style.linear(self.inner_width, width)
 
     def forward(self, hidden_TD: Tensor, pattern: AttentionPattern, encoded_SD: Tensor | None = None) -> Tensor:
-        source_SD = hidden_TD if encoded_SD is None else encoded_SD
-        query_THK = self.query(hidden_TD).view(len(hidden_TD), -1, self.head_width)
-        key_SHK = self.key(source_SD).view(len(source_SD), -1, self.head_width)
-        if pattern.rotary_angles is not None:
-            query_THK = apply_rotary(query_THK, *pattern.rotary_angles)
-            key_SHK = apply_rotary(key_SHK, *pattern.rotary_angles)
-        value_SHK = self.value(source_SD).view(len(source_SD), -1, self.head_width)
-        attended_THK = self.core(query_THK, key_SHK, value_SHK, pattern)
+        query_THK, key_SHK, value_SHK = self.project(hidden_TD, pattern.rotary_angles, encoded_SD)
+        return self.merge(self.core(query_THK, key_SHK, value_SHK, pattern))
+
+    def project(
+        self, hidden_TD: Tensor, angles: Angles | None = None, encoded_SD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values by head, with rotary positions."""
+        if encoded_SD is None:
+            parts = joined_linear(hidden_TD, (self.query, self.key, self.value), joins=self.joins_products)
+        else:
+            parts = self.query(hidden_TD), *joined_linear(encoded_SD, (self.key, self.value), joins=self.joins_products)
+        query_THK, key_SHK, value_SHK = (part.unflatten(-1, (-1, self.head_width)) for part in parts)
+        if angles is not None:
+            query_THK, key_SHK = apply_rotary(query_THK, *angles), apply_rotary(key_SHK, *angles)
+        return query_THK, key_SHK, value_SHK
+
+    def merge(self, attended_THK: Tensor) -> Tensor:
+        """Project the heads' outputs back to the width."""
         return self.output(attended_THK.flatten(1))
 
     def flops(self, queries: int, keys: int, pairs: int) -> int:
@@ -149,11 +80,23 @@ class CoreAttention(nn.Module):
 
     def forward(self, query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, pattern: AttentionPattern) -> Tensor:
         dropout_p = self.dropout if self.training else 0.0
-        # The kernels of the table have neither dropout nor a bias.
-        kernel = grouped_attention
-        if not dropout_p and pattern.bias_HLL is None:
-            kernel = KERNELS.get((query_THK.device.type, query_THK.dtype), grouped_attention)
+        kernel = choose_kernel(query_THK.device.type, query_THK.dtype, pattern)
         return kernel(query_THK, key_SHK, value_SHK, pattern, self.scale, dropout_p)
+
+
+Kernel = Callable[[Tensor, Tensor, Tensor, AttentionPattern, float, float], Tensor]
+
+
+def choose_kernel(device: str, dtype: torch.dtype, pattern: AttentionPattern) -> Kernel:
+    """Return the fastest kernel for a pattern; all of them support dropout."""
+    if (device, dtype) not in FLASH_CASES or pattern.bias_HLL is not None:
+        return grouped_attention
+    # torch's fused attention has no window, and without one it is faster than the kernel that takes boundaries.
+    return equal_length_attention if pattern.has_equal_lengths and not pattern.is_banded else varlen_attention
+
+
+FLASH_CASES = {("cuda", torch.bfloat16), ("cuda", torch.float16)}
+"""(device, number format) of the kernels in ``cuda_attention``."""
 
 
 def grouped_attention(
@@ -172,35 +115,6 @@ def grouped_attention(
             output_tHK = cast(Tensor, GatherRows.apply(output_tHK, query_padding.positions))
         outputs.append(output_tHK)
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-def varlen_attention(
-    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, pattern: AttentionPattern, scale: float, dropout_p: float
-) -> Tensor:
-    """All sequences in one call of the CUDA kernel that takes cumulative sequence lengths."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    queries, keys, window = pattern.query_layout, pattern.key_layout, pattern.window or -1
-    output = varlen_attn(
-        query_THK,
-        key_SHK,
-        value_SHK,
-        queries.cu_seqlens_B1,
-        keys.cu_seqlens_B1,
-        queries.longest,
-        keys.longest,
-        scale=scale,
-        window_size=(window, 0 if pattern.causal else window),
-    )
-    return cast(Tensor, output)
-
-
-Kernel = Callable[[Tensor, Tensor, Tensor, AttentionPattern, float, float], Tensor]
-KERNELS: dict[tuple[str, torch.dtype], Kernel] = {
-    ("cuda", torch.bfloat16): varlen_attention,
-    ("cuda", torch.float16): varlen_attention,
-}
-"""By device and number format; ``grouped_attention`` for all others, with dropout and with a bias."""
 
 
 def _pad(states_tHK: Tensor, lengths: tuple[int, ...], padding: Padding | None) -> Tensor:

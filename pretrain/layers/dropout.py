@@ -18,7 +18,7 @@ def dropout(states: Tensor, probability: float) -> Tensor:
     """Drop entries and scale up the others; on a CPU the probability is rounded to a multiple of 2^-16."""
     if probability == 0.0:
         return states
-    if states.device.type != "cpu":
+    if states.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(states, probability)
     return cast(Tensor, _CpuDropout.apply(states, probability))
 

@@ -41,6 +41,10 @@ class _Rotate(torch.autograd.Function):
 
 def apply_rotary(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Rotate each head of [T, H, K] by the angle of its token's position."""
+    if torch.compiler.is_compiling():
+        # The compiler makes one kernel of the formula, but does not know outputs that are parts of a tensor.
+        left, right = states_THK.chunk(2, dim=-1)
+        return torch.cat([left * cosines - right * sines, right * cosines + left * sines], -1)
     return cast(Tensor, _Rotate.apply(states_THK, cosines, sines))
 
 

@@ -8,7 +8,11 @@ from sesame.pretrain.layers.attention import Attention, AttentionPattern
 from sesame.pretrain.layers.dropout import Dropout
 from sesame.pretrain.layers.experts import SparseFeedForward
 from sesame.pretrain.layers.feed_forward import FeedForward
+from sesame.pretrain.layers.positions import Angles
 from sesame.pretrain.layers.style import Style
+
+Heads = tuple[Tensor, Tensor, Tensor]
+"""Queries, keys and values by head."""
 
 
 class PostNormBlock(nn.Module):
@@ -16,6 +20,8 @@ class PostNormBlock(nn.Module):
 
     recomputable: ClassVar[bool] = True
     """``parallel.recompute`` runs the module again in the backward pass."""
+    compilable: ClassVar[tuple[str, ...]] = ("enter", "leave")
+    """Methods that ``parallel.compile`` compiles: all but the core of attention, whose kernel depends on the batch."""
 
     def __init__(self, attention: Attention, feed_forward: FeedForward | SparseFeedForward, width: int, style: Style):
         super().__init__()
@@ -26,7 +32,16 @@ class PostNormBlock(nn.Module):
         self.dropout = Dropout(style.dropout)
 
     def forward(self, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
-        hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention(hidden_TD, pattern)))
+        heads = self.enter(hidden_TD, pattern.rotary_angles)
+        return self.leave(hidden_TD, self.attention.core(*heads, pattern))
+
+    def enter(self, hidden_TD: Tensor, angles: Angles | None) -> Heads:
+        """Compute all before the core of attention."""
+        return self.attention.project(hidden_TD, angles)
+
+    def leave(self, hidden_TD: Tensor, attended_THK: Tensor) -> Tensor:
+        """Compute all after it."""
+        hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention.merge(attended_THK)))
         return self.feed_forward_norm(hidden_TD + self.dropout(self.feed_forward(hidden_TD)))
 
     def flops(self, tokens: int, pairs: int) -> int:
@@ -37,13 +52,20 @@ class PostNormBlock(nn.Module):
 class PreNormBlock(PostNormBlock):
     """x + layer(norm(x)) (Xiong et al. 2020): stable at higher learning rates; the stack needs a final norm."""
 
-    def forward(self, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
-        hidden_TD = hidden_TD + self.dropout(self.attention(self.attention_norm(hidden_TD), pattern))
+    def enter(self, hidden_TD: Tensor, angles: Angles | None) -> Heads:
+        return self.attention.project(self.attention_norm(hidden_TD), angles)
+
+    def leave(self, hidden_TD: Tensor, attended_THK: Tensor) -> Tensor:
+        return self._feed_forward(hidden_TD + self.dropout(self.attention.merge(attended_THK)))
+
+    def _feed_forward(self, hidden_TD: Tensor) -> Tensor:
         return hidden_TD + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_TD)))
 
 
 class DecoderBlock(PreNormBlock):
     """A pre-norm block with cross-attention to the encoder's states (Vaswani et al. 2017, section 3.1)."""
+
+    compilable: ClassVar[tuple[str, ...]] = ("enter", "cross", "leave")
 
     def __init__(
         self,
@@ -60,10 +82,17 @@ class DecoderBlock(PreNormBlock):
     def forward(  # type: ignore[override]
         self, hidden_UD: Tensor, pattern: AttentionPattern, encoded_TD: Tensor, cross_pattern: AttentionPattern
     ) -> Tensor:
-        hidden_UD = hidden_UD + self.dropout(self.attention(self.attention_norm(hidden_UD), pattern))
-        attended_UD = self.cross_attention(self.cross_attention_norm(hidden_UD), cross_pattern, encoded_TD)
-        hidden_UD = hidden_UD + self.dropout(attended_UD)
-        return hidden_UD + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_UD)))
+        heads = self.enter(hidden_UD, pattern.rotary_angles)
+        hidden_UD, cross_heads = self.cross(hidden_UD, self.attention.core(*heads, pattern), encoded_TD)
+        return self.leave(hidden_UD, self.cross_attention.core(*cross_heads, cross_pattern))
+
+    def cross(self, hidden_UD: Tensor, attended_UHK: Tensor, encoded_TD: Tensor) -> tuple[Tensor, Heads]:
+        """Compute all between the two cores."""
+        hidden_UD = hidden_UD + self.dropout(self.attention.merge(attended_UHK))
+        return hidden_UD, self.cross_attention.project(self.cross_attention_norm(hidden_UD), None, encoded_TD)
+
+    def leave(self, hidden_TD: Tensor, attended_THK: Tensor) -> Tensor:
+        return self._feed_forward(hidden_TD + self.dropout(self.cross_attention.merge(attended_THK)))
 
     def flops(self, targets: int, pairs: int, tokens: int, cross_pairs: int) -> int:  # type: ignore[override]
         """Of so many target tokens, pairs of them, encoder tokens and pairs of a target and an encoder token."""

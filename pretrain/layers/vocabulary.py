@@ -23,44 +23,103 @@ class VocabularyProjection(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocabulary_size, width))
         self.bias = nn.Parameter(torch.empty(vocabulary_size)) if bias else None
 
-    def forward(self, hidden_PD: Tensor) -> Tensor:
+    def forward(self, hidden_PD: Tensor, labels_P: Tensor | None = None) -> Tensor:
+        """Return logits [P, V], or with labels the sum of -log softmax(logits)[label] in nats, without all logits."""
         if self.scale != 1.0:
             hidden_PD = hidden_PD * self.scale
-        return F.linear(hidden_PD, self.weight, self.bias)
+        if labels_P is None:
+            return F.linear(hidden_PD, self.weight, self.bias)
+        arguments = hidden_PD, self.weight, self.bias, labels_P, torch.is_grad_enabled()
+        return cast(Tensor, _ProjectedCrossEntropy.apply(*arguments))
 
 
 class CrossEntropy(nn.Module):
-    """Sum of -log softmax(logits)[label] in nats, computed in fp32 whatever the logits' precision."""
+    """Sum of -log softmax(projection(hidden))[label] in nats, computed in fp32 whatever the logits' precision."""
 
-    def forward(self, logits_PV: Tensor, labels_P: Tensor) -> Tensor:
-        return cast(Tensor, _SummedCrossEntropy.apply(logits_PV, labels_P))
+    def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
+        return projection(hidden_PD, labels_P)
 
 
-class _SummedCrossEntropy(torch.autograd.Function):
-    """Loss and gradient in one pass over a few rows at a time, without an fp32 copy of all logits.
+class _ProjectedCrossEntropy(torch.autograd.Function):
+    """Projection, loss and gradients of some predictions at a time: only their logits are in memory.
 
-    The gradient, softmax - one-hot, is stored in the precision of the logits (as in Liger Kernel, Hsu et al. 2024).
+    The gradient of the logits, softmax - one-hot, replaces them and is multiplied at once (as in Liger Kernel, Hsu et
+    al. 2024); the backward pass only scales the products.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits_PV: Tensor, labels_P: Tensor) -> Tensor:
-        losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
-        gradient_PV = torch.empty_like(logits_PV) if ctx.needs_input_grad[0] else None
-        size = max(1, ENTRIES_AT_ONCE[logits_PV.device.type] // logits_PV.shape[1])
-        for start in range(0, len(labels_P), size):
-            rows = slice(start, start + size)
-            log_probabilities, labels = F.log_softmax(logits_PV[rows], -1, dtype=torch.float32), labels_P[rows, None]
-            losses_P[rows] = log_probabilities.gather(1, labels)[:, 0].neg()
-            if gradient_PV is not None:
-                ones = log_probabilities.new_full(labels.shape, -1.0)
-                gradient_PV[rows] = log_probabilities.exp_().scatter_add_(1, labels, ones)
-        ctx.save_for_backward(gradient_PV)
-        return losses_P.sum()
+    def forward(
+        ctx: Any, hidden_PD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_P: Tensor, needs_gradient: bool
+    ) -> Tensor:
+        rows, device = len(weight_VD), hidden_PD.device.type
+        if extra := -rows % ROW_MULTIPLE[device]:
+            weight_VD = F.pad(weight_VD, (0, 0, 0, extra))
+            bias_V = None if bias_V is None else F.pad(bias_V, (0, extra))
+        chunks = max(1, -(-len(labels_P) * len(weight_VD) // LOGITS_AT_ONCE[device]))
+        loss = torch.zeros((), dtype=torch.float32, device=hidden_PD.device)
+        sums = _GradientSums(hidden_PD, weight_VD, bias_V, chunks) if needs_gradient else None
+        for hidden, labels in zip(hidden_PD.tensor_split(chunks), labels_P.tensor_split(chunks), strict=True):
+            logits = F.linear(hidden, weight_VD, bias_V)
+            logits[:, rows:] = -torch.inf
+            loss += cross_entropy_(logits, labels, replaces=needs_gradient)
+            if sums is not None:
+                sums.add(hidden, logits)
+        if sums is not None:
+            ctx.save_for_backward(*sums.result(rows))
+        return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0].mul(gradients[0]), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = [None if product is None else product * gradients[0] for product in ctx.saved_tensors]
+        return *scaled, None, None
 
 
+class _GradientSums:
+    """Gradients of hidden states, weight and bias over the chunks of predictions."""
+
+    def __init__(self, hidden_PD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, chunks: int):
+        self.weight_VD, self.dtype = weight_VD, weight_VD.dtype
+        self.of_hidden: list[Tensor] = []
+        # A sum of several products is kept in fp32.
+        self.of_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if chunks > 1 else None
+        self.of_bias = None if bias_V is None else torch.zeros_like(bias_V, dtype=torch.float32)
+
+    def add(self, hidden: Tensor, of_logits: Tensor) -> None:
+        """Add the products with the gradient of a chunk's logits."""
+        self.of_hidden.append(of_logits @ self.weight_VD)
+        product = of_logits.t() @ hidden
+        self.of_weight = product if self.of_weight is None else self.of_weight.add_(product)
+        if self.of_bias is not None:
+            self.of_bias += of_logits.sum(0, dtype=torch.float32)
+
+    def result(self, rows: int) -> tuple[Tensor | None, ...]:
+        """Return the three gradients, those of the first ``rows`` of the vocabulary."""
+        assert self.of_weight is not None
+        of_bias = None if self.of_bias is None else self.of_bias[:rows].to(self.dtype)
+        return torch.cat(self.of_hidden), self.of_weight[:rows].to(self.dtype), of_bias
+
+
+def cross_entropy_(logits_PV: Tensor, labels_P: Tensor, *, replaces: bool) -> Tensor:
+    """Return the summed cross-entropy in fp32, without an fp32 copy of all logits.
+
+    Args:
+        replaces: overwrite the logits with their gradient.
+    """
+    losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
+    size = max(1, ENTRIES_AT_ONCE[logits_PV.device.type] // logits_PV.shape[1])
+    for start in range(0, len(labels_P), size):
+        rows = slice(start, start + size)
+        log_probabilities, labels = F.log_softmax(logits_PV[rows], -1, dtype=torch.float32), labels_P[rows, None]
+        losses_P[rows] = log_probabilities.gather(1, labels)[:, 0].neg()
+        if replaces:
+            ones = log_probabilities.new_full(labels.shape, -1.0)
+            logits_PV[rows] = log_probabilities.exp_().scatter_add_(1, labels, ones)
+    return losses_P.sum()
+
+
+ROW_MULTIPLE = {"cpu": 1, "cuda": 64}
+"""The weight is padded to a multiple of so many rows: with others a GPU takes kernels of a third of the speed."""
+LOGITS_AT_ONCE = {"cpu": 2**26, "cuda": 2**29}
+"""Logits in memory at once, by device."""
 ENTRIES_AT_ONCE = {"cpu": 2**18, "cuda": 2**27}
-"""Logits processed at once, by device: a megabyte fits into a core's cache, a GPU needs few large calls."""
+"""Logits converted to fp32 at once: a megabyte fits into a core's cache, a GPU needs few large calls."""

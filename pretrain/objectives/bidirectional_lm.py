@@ -26,8 +26,9 @@ class BidirectionalLM(TokenPrediction):
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         forward_TP, backward_TP = encoded.hidden_TD.chunk(2, -1)
         positions_P = batch["next_positions"]
-        next_loss = self.cross_entropy(self.projection(forward_TP[positions_P]), batch["next_labels"])
-        previous_loss = self.cross_entropy(self.projection(backward_TP[positions_P + 1]), batch["tokens"][positions_P])
+        next_loss = self.cross_entropy(self.projection, forward_TP[positions_P], batch["next_labels"])
+        previous_labels = batch["tokens"][positions_P]
+        previous_loss = self.cross_entropy(self.projection, backward_TP[positions_P + 1], previous_labels)
         return (next_loss + previous_loss) / 2
 
     def flops(self, labels: int) -> int:

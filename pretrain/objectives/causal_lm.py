@@ -19,5 +19,5 @@ class CausalLM(TokenPrediction):
     def __init__(self, backbone: Backbone):
         super().__init__(backbone, backbone.width, bias=False)
 
-    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
-        return self.projection(encoded.hidden_TD[batch["next_positions"]])
+    def states(self, encoded: Encoded, batch: Batch) -> Tensor:
+        return encoded.hidden_TD[batch["next_positions"]]

@@ -26,9 +26,9 @@ class MaskedLM(TokenPrediction):
         self.norm = backbone.style.normalisation(embedding_width)
         self.dense_weights = backbone.width * embedding_width
 
-    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
+    def states(self, encoded: Encoded, batch: Batch) -> Tensor:
         hidden_PD = encoded.hidden_TD[batch["mask_positions"]]
-        return self.projection(self.norm(self.activation(self.dense(hidden_PD))))
+        return self.norm(self.activation(self.dense(hidden_PD)))
 
     def flops(self, labels: int) -> int:
         return super().flops(labels) + product_flops(self.dense_weights, labels)

@@ -19,6 +19,6 @@ class SpanCorruption(TokenPrediction):
     def __init__(self, backbone: Backbone):
         super().__init__(backbone, backbone.width, bias=False)
 
-    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
+    def states(self, encoded: Encoded, batch: Batch) -> Tensor:
         assert encoded.decoded_UD is not None, "the configuration pairs this objective with a family that decodes"
-        return self.projection(encoded.decoded_UD)
+        return encoded.decoded_UD

@@ -11,7 +11,7 @@ from sesame.pretrain.roles import Backbone, Encoded
 
 
 class TokenPrediction(nn.Module):
-    """Cross-entropy of a subclass's ``logits`` against its ``label_column``."""
+    """Cross-entropy of the projection of a subclass's ``states`` against its ``label_column``."""
 
     label_column: ClassVar[str]
     predicts_tokens: ClassVar[bool] = True
@@ -35,12 +35,16 @@ class TokenPrediction(nn.Module):
         if backbone.ties_output:
             self.projection.weight = cast(nn.Parameter, backbone.token_embedding.weight)
 
-    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
-        """Return [P, V], one row for each label."""
+    def states(self, encoded: Encoded, batch: Batch) -> Tensor:
+        """Return [P, D], what is projected for each label."""
         raise NotImplementedError
 
+    def logits(self, encoded: Encoded, batch: Batch) -> Tensor:
+        """Return [P, V], one row for each label."""
+        return self.projection(self.states(encoded, batch))
+
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
-        return self.cross_entropy(self.logits(encoded, batch), batch[self.label_column])
+        return self.cross_entropy(self.projection, self.states(encoded, batch), batch[self.label_column])
 
     def flops(self, labels: int) -> int:
         return product_flops(self.projection_weights, labels)

@@ -25,6 +25,12 @@ class ParallelConfig(Section):
     recompute: Free[bool] = False
     """Recompute Transformer blocks in the backward pass instead of keeping their activations: a fraction of the memory
     for a third more computing (Chen et al. 2016; Megatron-LM's larger models)."""
+    compile: Free[bool] = False
+    """Compile Transformer blocks with torch.compile: fewer and larger kernels on a GPU, after a minute at the first
+    step. Another number of tokens in a micro-batch is compiled again, once."""
+    graphs: Free[bool] = False
+    """Record Transformer blocks as CUDA graphs when micro-batches of sequences of one length repeat, which saves the
+    host's time: worth it where the host, not the GPU, is the limit."""
     timeout_minutes: Free[float] = Field(default=10.0, gt=0, le=1440, allow_inf_nan=False)
     """Silence of a process after which the others give up and say which one it is; also the longest time of one
     collective, such as waiting for another process to read its data."""
@@ -38,6 +44,21 @@ class ParallelConfig(Section):
                 "zero_stage 3 with expert > 1 is refused, because it partitions weights over all data-parallel "
                 "processes, which have different experts; use zero_stage 2, or expert 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _layout_can_be_compiled(self) -> "ParallelConfig":
+        if self.compile and (self.tensor > 1 or self.zero_stage == 3):
+            raise ValueError(
+                "compile is refused with tensor > 1 and with zero_stage 3, whose layers communicate within a block; "
+                "use zero_stage 0 to 2 with tensor 1, or compile = false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_keep_activations(self) -> "ParallelConfig":
+        if self.graphs and self.recompute:
+            raise ValueError("graphs is refused with recompute, whose blocks do not keep what a graph works on")
         return self
 
     @model_validator(mode="after")

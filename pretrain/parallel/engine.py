@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sesame.configs.errors import ConfigError
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints.stored import TensorSlice
+from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import Rows
+from sesame.pretrain.layers.attention import Attention
 from sesame.pretrain.layers.recurrent import ProjectedLSTM
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
@@ -21,6 +24,8 @@ from sesame.pretrain.optimizers.uncompiled import keep_compiler_unloaded
 from sesame.pretrain.parallel import deepspeed_api, placement
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
+from sesame.pretrain.parallel.flat_update import FlatUpdate
+from sesame.pretrain.parallel.graphs import BlockGraphs
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.zero_state import ZeroState
 
@@ -41,6 +46,7 @@ class Engine:
         groups = split_expert_groups(parameter_groups(learner, optimizer.weight_decay), mesh)
         if self.stage == 3:
             _keep_recurrent_layers_whole(learner)
+            _call_projections_one_by_one(learner)
         keep_compiler_unloaded()
         with deepspeed_api.quick_startup():
             initialized: Any = deepspeed.initialize(
@@ -56,6 +62,14 @@ class Engine:
             # Without other data-parallel processes DeepSpeed would still copy all gradients twice: a fifth of a small
             # step.
             self.deepspeed.enable_backward_allreduce = False
+        has_whole_layers = mesh.tensor == mesh.expert == 1
+        self.flat_update = FlatUpdate(wrapper, self.clipping) if uses_bf16_class and has_whole_layers else None
+        self.graphs = BlockGraphs(learner) if parallel.graphs else None
+        if self.graphs is not None and (self.flat_update is None or mesh.device.type != "cuda"):
+            raise ConfigError(
+                "parallel.graphs needs a GPU, precision bf16, zero_stage 1, tensor 1 and expert 1; change them or set "
+                "it to false"
+            )
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
         self.zero_state = ZeroState(self.parameters, wrapper, optimizer.name, self.stage, uses_bf16_class, mesh)
@@ -69,6 +83,8 @@ class Engine:
         if self.has_pending_micro_batch:
             # DeepSpeed counts micro-batches by calls of step; all but the last of a step change nothing.
             self.deepspeed.step()
+        if self.graphs is not None:
+            self.graphs.begin()
         total, losses = self.deepspeed(batch)
         self.deepspeed.backward(total)
         self.has_pending_micro_batch = True
@@ -79,7 +95,7 @@ class Engine:
         with torch.no_grad():
             return self.deepspeed(batch)[1]
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> DeviceNumber:
         """Update the weights after the last micro-batch and return the gradient norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -87,7 +103,9 @@ class Engine:
         norm = self._clip() if self.stage == 0 else None
         self.deepspeed.step()
         self.has_pending_micro_batch = False
-        return float(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+        if self.flat_update is not None:
+            norm = self.flat_update.norm
+        return DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
 
     def train(self, mode: bool = True) -> None:
         self.deepspeed.train(mode)
@@ -162,6 +180,13 @@ def _keep_recurrent_layers_whole(learner: nn.Module) -> None:
         set_z3_leaf_modules(learner, [ProjectedLSTM])
 
 
+def _call_projections_one_by_one(learner: nn.Module) -> None:
+    """Stage 3 gathers a layer's weights when the layer is called."""
+    for part in learner.modules():
+        if isinstance(part, Attention):
+            part.joins_products = False
+
+
 def deepspeed_config(
     optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
 ) -> dict[str, Any]:
@@ -184,4 +209,6 @@ def deepspeed_config(
         # Sums over micro-batches are kept in fp32; DeepSpeed would round them to bf16 before it sums over processes.
         "communication_data_type": "fp32",
         "steps_per_print": None,
+        # DeepSpeed's own would wait for the device twice in each micro-batch.
+        "timers": {"throughput": {"enabled": False}},
     }

@@ -35,13 +35,13 @@ class Row(RowParallelLinear):
 class Projection(VocabularyProjection):
     """Compute the logits of this process's rows; gradients of the hidden state are summed in the backward pass."""
 
-    def forward(self, hidden_PD: Tensor) -> Tensor:
-        return super().forward(copy_to_tensor_model_parallel_region(hidden_PD))
+    def forward(self, hidden_PD: Tensor, labels_P: Tensor | None = None) -> Tensor:
+        return super().forward(copy_to_tensor_model_parallel_region(hidden_PD), labels_P)
 
 
 class SplitCrossEntropy(CrossEntropy):
-    def forward(self, logits_PV: Tensor, labels_P: Tensor) -> Tensor:
-        return vocab_parallel_cross_entropy(logits_PV.float(), labels_P).sum()
+    def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
+        return vocab_parallel_cross_entropy(projection(hidden_PD).float(), labels_P).sum()
 
 
 class PerRankDropout:

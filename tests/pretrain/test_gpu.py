@@ -19,9 +19,11 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank
 from sesame.pretrain.data.packing import layout
 from sesame.pretrain.initialization import materialise, random_value
-from sesame.pretrain.layers.attention import AttentionPattern, grouped_attention, varlen_attention
+from sesame.pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
+from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run, train
 from tests.pretrain.family_runs import FAMILY_RUNS
@@ -48,6 +50,43 @@ def test_varlen_attention_equals_grouped_attention(changes: dict[str, Any]) -> N
     torch.testing.assert_close(outputs[0], outputs[1], rtol=2e-2, atol=2e-2)
     for left, right in zip(*gradients, strict=True):
         torch.testing.assert_close(left, right, rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_equal_lengths_equals_grouped_attention(causal: bool) -> None:
+    parts = layout(np.array([128] * 6)).to(torch.device("cuda"))
+    pattern = AttentionPattern(parts, parts, causal=causal)
+    # One tensor, as a joined product gives it.
+    joined = torch.randn(768, 3 * 4 * 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    outputs, gradients = [], []
+    for kernel in (grouped_attention, equal_length_attention, varlen_attention):
+        query, key, value = (part.unflatten(-1, (4, 64)) for part in joined.split(256, -1))
+        output = kernel(query, key, value, pattern, 0.125, 0.0)
+        outputs.append(output.detach().float())
+        gradients.append(torch.autograd.grad(output.square().sum(), joined)[0].float())
+    for other in (1, 2):
+        torch.testing.assert_close(outputs[0], outputs[other], rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(gradients[0], gradients[other], rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("lengths", [[128] * 4, [5, 17, 64, 128]], ids=str)
+def test_dropout_of_attention_has_the_right_mean_and_gradient(lengths: list[int]) -> None:
+    """Values of ones: an output is the sum of the kept weights, whose mean is 1."""
+    parts = layout(np.array(lengths)).to(torch.device("cuda"))
+    pattern = AttentionPattern(parts, parts)
+    kernel = choose_kernel("cuda", torch.bfloat16, pattern)
+    query, key = (torch.randn(sum(lengths), 8, 64, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    value = torch.ones_like(query).requires_grad_()
+    torch.manual_seed(1)
+    output = kernel(query, key, value, pattern, 0.125, 0.2)
+    assert float(output.float().mean()) == pytest.approx(1.0, abs=0.03)
+    assert float(output.float().std()) > 0.01
+    torch.manual_seed(1)
+    torch.testing.assert_close(kernel(query, key, value, pattern, 0.125, 0.2), output)
+    # The sum of all outputs is linear in the values, so it equals their product with the gradient.
+    output.float().sum().backward()
+    assert value.grad is not None
+    assert float(value.grad.float().sum()) == pytest.approx(float(output.float().sum()), rel=0.02)
 
 
 @pytest.mark.parametrize("name", FAMILY_RUNS)
@@ -131,3 +170,35 @@ def test_a_checkpoint_has_the_values_of_its_step_on_cuda(
                 assert torch.equal(stored.whole(name), tensor), f"{kind} of {name}"
     run.close()
     run.mesh.close()
+
+
+@pytest.mark.parametrize("name", ["bert", "bert, modern", "t5, v1.1"])
+def test_compiled_blocks_compute_the_same(name: str, family_settings: Callable[..., dict[str, Any]]) -> None:
+    config = configs.parse(family_settings(name), RunConfig, "run.toml")
+    data = open_dataset(config.data.dataset, verify=False)
+    size = data.manifest.tokenizer.vocabulary_size
+    learner = build(config.model, config.objectives, Vocabulary(size, data.tokenizer_path))
+    value = random_value(1, config.model.init_std)
+    materialise(learner, lambda name, parameter: value(name, parameter.shape).cuda())
+    batch = next(iter(Batches(data, config.data, learner.reads, 1, DataRank(0, 1)).step(0))).to(torch.device("cuda"))
+    expected, gradients = loss_and_gradients(learner, batch)
+    compile_blocks(learner, torch.device("cuda"))
+    loss, compiled = loss_and_gradients(learner, batch)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    largest = max(float(gradient.abs().max()) for gradient in gradients.values())
+    for key, gradient in gradients.items():
+        distance = (compiled[key] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-3 * largest)
+        assert distance < 1e-3, f"{key}: {distance:.1e}"
+
+
+def test_a_compiled_run_in_bf16_learns(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    values = settings(
+        parallel={"precision": "bf16", "zero_stage": 1, "compile": True},
+        optimizer={"name": "adamw", "learning_rate": 2e-3},
+        steps=60,
+    )
+    config = configs.parse(values, RunConfig, "run.toml")
+    train(config)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["train"]["masked_lm"] for row in rows if "train" in row]
+    assert losses[-1] < losses[0] - 0.3

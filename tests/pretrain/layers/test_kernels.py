@@ -18,7 +18,7 @@ from sesame.pretrain.layers.attention import (
 )
 from sesame.pretrain.layers.dropout import dropout
 from sesame.pretrain.layers.positions import apply_rotary
-from sesame.pretrain.layers.vocabulary import CrossEntropy
+from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection, cross_entropy_
 from sesame.pretrain.precision import Precision
 
 
@@ -130,22 +130,46 @@ def test_rotary_and_row_copies_have_exact_gradients() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 50, 10**6])
-def test_cross_entropy_is_torchs(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("replaces", [False, True])
+def test_cross_entropy_is_torchs(at_once: int, replaces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vocabulary.ENTRIES_AT_ONCE, "cpu", at_once)
     logits = (5 * torch.randn(7, 20, dtype=torch.float32)).requires_grad_()
     labels = torch.randint(0, 20, (7,))
-    ours, torchs = CrossEntropy()(logits, labels), F.cross_entropy(logits, labels, reduction="sum")
-    torch.testing.assert_close(ours, torchs)
-    mine, theirs = (torch.autograd.grad(3 * loss, logits)[0] for loss in (ours, torchs))
-    torch.testing.assert_close(mine, theirs)
+    torchs = F.cross_entropy(logits, labels, reduction="sum")
+    ours = logits.detach().clone()
+    torch.testing.assert_close(cross_entropy_(ours, labels, replaces=replaces), torchs.detach())
+    expected = torch.autograd.grad(torchs, logits)[0] if replaces else logits.detach()
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+@pytest.mark.parametrize("logits_at_once", [20, 60, 2**20])
+@pytest.mark.parametrize("bias", [False, True])
+def test_projected_cross_entropy_is_torchs(
+    bias: bool, logits_at_once: int, multiple: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vocabulary.LOGITS_AT_ONCE, "cpu", logits_at_once)
+    monkeypatch.setitem(vocabulary.ROW_MULTIPLE, "cpu", multiple)
+    projection = VocabularyProjection(20, 6, bias=bias, scale=0.5).double()
+    for parameter in projection.parameters():
+        torch.nn.init.normal_(parameter)
+    hidden, labels = torch.randn(7, 6, dtype=torch.float64, requires_grad=True), torch.randint(0, 20, (7,))
+    ours = CrossEntropy()(projection, hidden, labels)
+    torchs = F.cross_entropy(projection(hidden), labels, reduction="sum")
+    torch.testing.assert_close(ours.double(), torchs, rtol=1e-6, atol=1e-6)
+    inputs = [hidden, *projection.parameters()]
+    for mine, theirs in zip(*(torch.autograd.grad(3 * loss, inputs) for loss in (ours, torchs)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(projection(hidden, labels), ours)
 
 
 def test_cross_entropy_of_nothing_is_zero() -> None:
-    logits = torch.empty(0, 20, requires_grad=True)
-    loss = CrossEntropy()(logits, torch.empty(0, dtype=torch.long))
+    projection, hidden = VocabularyProjection(20, 4), torch.empty(0, 4, requires_grad=True)
+    loss = CrossEntropy()(projection, hidden, torch.empty(0, dtype=torch.long))
     loss.backward()
     assert float(loss.detach()) == 0.0
-    assert logits.grad is not None
+    assert hidden.grad is not None and projection.weight.grad is not None and not projection.weight.grad.any()
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5])

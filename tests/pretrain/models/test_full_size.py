@@ -50,7 +50,7 @@ def test_a_full_size_run_takes_steps(name: str, datasets: Callable[[str], Path],
         for _ in range(2):
             step_losses, norm, *_ = run.train_step()
             losses.append(sum(float(loss) for loss in step_losses.values()))
-            norms.append(norm)
+            norms.append(float(norm))
     parameters = sum(shape.numel() for shape in run.shapes.values())
     print(f"\n{name}: {parameters:,} parameters, losses {losses}, norms {norms}")
     assert all(0 < value < 100 for value in losses) and all(0 < norm < 1e4 for norm in norms)

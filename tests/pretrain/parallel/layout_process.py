@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -25,7 +26,7 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
     recorded: dict[str, torch.Tensor] = {}
     engine_step = run.engine.step
 
-    def step(learning_rate: float) -> float:
+    def step(learning_rate: float) -> Any:
         gradients = run.engine.full_gradients()
         recorded.update({f"{run.step}/gradient/{name}": value.clone() for name, value in gradients.items()})
         return engine_step(learning_rate)
@@ -36,7 +37,7 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
         for name, loss in losses.items():
             mean = mesh.sum_over_data(loss.detach().clone().double()) / mesh.data
             recorded[f"{number}/loss/{name}"] = mean.reshape(1)
-        recorded[f"{number}/norm/all"] = torch.tensor([norm], dtype=torch.float64)
+        recorded[f"{number}/norm/all"] = torch.tensor([float(norm)], dtype=torch.float64)
         recorded.update({f"{number}/weight/{name}": value for name, value in weights(run).items()})
     if mesh.is_rank_zero:
         save_file({name: value.contiguous() for name, value in recorded.items()}, target)

@@ -1,0 +1,103 @@
+"""Which tokens of a packed batch attend to which: causal order, window, rotary angles, bias and padding."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sesame.pretrain.batch import Layout
+from sesame.pretrain.layers.positions import Angles
+
+
+class Padding(NamedTuple):
+    """Positions of the tokens of sequences of unequal length in a padded block of B x L."""
+
+    positions: Tensor
+    """int64, for each token."""
+    size: int
+    """B times L."""
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...], layout: Layout) -> "Padding | None":
+        """Return the padding of sequences of these lengths; None if all lengths are equal."""
+        longest = max(lengths)
+        if min(lengths) == longest:
+            return None
+        is_token_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        return cls(is_token_BL.flatten().nonzero()[:, 0].to(layout.cu_seqlens_B1.device), is_token_BL.numel())
+
+
+@dataclass(frozen=True)
+class AttentionPattern:
+    """Which keys each query attends to, and positions; made once for a batch and shared by its layers."""
+
+    query_layout: Layout
+    key_layout: Layout
+    """Of the same sequences in the same groups; the same object as ``query_layout`` in self-attention."""
+    causal: bool = False
+    """A query attends only to keys at or before its position."""
+    window: int = 0
+    """Largest distance of a key, in tokens; 0: no limit (Sparse Transformer's local band, Child et al. 2019)."""
+    rotary_angles: Angles | None = None
+    """Of queries and keys."""
+    bias_HLL: Tensor | None = None
+    """Added to the scores, by head, query position and key position; L is the longest sequence."""
+
+    def __post_init__(self) -> None:
+        if self.bias_HLL is not None:
+            # Not in the first block that reads it: a recomputed block must do the same in both passes.
+            _ = self.masks
+
+    @cached_property
+    def masks(self) -> list[Tensor | None]:
+        """The mask of each group of sequences, added to its scores: [B or 1, H or 1, L, S], or None."""
+        return [
+            self._mask(queries.lengths, keys.lengths)
+            for queries, keys in zip(self.query_layout.groups, self.key_layout.groups, strict=True)
+        ]
+
+    @cached_property
+    def paddings(self) -> tuple[list[Padding | None], list[Padding | None]]:
+        """The padding of queries and of keys, for each group; None where all lengths are equal."""
+        queries = [Padding.of(group.lengths, self.query_layout) for group in self.query_layout.groups]
+        if self.key_layout is self.query_layout:
+            return queries, queries
+        return queries, [Padding.of(group.lengths, self.key_layout) for group in self.key_layout.groups]
+
+    @property
+    def is_banded(self) -> bool:
+        """Whether the window masks keys that causal order does not."""
+        return 0 < self.window < max(self.query_layout.longest, self.key_layout.longest) - 1
+
+    @property
+    def has_equal_lengths(self) -> bool:
+        """Whether all sequences of queries have one length, and all of keys."""
+        return self.query_layout.has_equal_lengths and self.key_layout.has_equal_lengths
+
+    def _mask(self, query_lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> Tensor | None:
+        longest, device = (max(query_lengths), max(key_lengths)), self.query_layout.cu_seqlens_B1.device
+        masked = []
+        # Padding comes after the tokens of a sequence, so a causal mask covers it.
+        if not self.causal and min(key_lengths) < longest[1]:
+            is_padding = torch.arange(longest[1]) >= torch.tensor(key_lengths)[:, None]
+            masked.append(is_padding[:, None, None, :].to(device))
+        banded = self.window > 0 and max(longest) > self.window + 1
+        if self.causal or banded:
+            distance = torch.arange(longest[1], device=device) - torch.arange(longest[0], device=device)[:, None]
+            later = (distance > 0) & self.causal
+            masked.append((later | (distance.abs() > self.window) if banded else later)[None, None])
+        if not masked and self.bias_HLL is None:
+            return None
+        if self.bias_HLL is None:
+            scores = torch.zeros((), device=device)
+        else:
+            scores = self.bias_HLL[None, :, : longest[0], : longest[1]]
+        for mask in masked:
+            scores = torch.where(mask, MASKED_SCORE, scores)
+        return scores
+
+
+MASKED_SCORE = -1e30
+"""Finite, because all keys of a padding query can be masked, and its softmax must not be NaN."""
