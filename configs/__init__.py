@@ -43,13 +43,18 @@ def load(path: str | Path, kind: type[Config], overrides: Iterable[str] = ()) ->
         ConfigError: the file is missing, is not TOML, or a key is unknown or of the wrong type.
     """
     path = Path(path)
-    values = _read(path)
+    values = read(path)
     for override in overrides:
         apply_override(values, override)
     return parse(values, kind, str(path))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file.
+
+    Raises:
+        ConfigError: it is absent, or not TOML.
+    """
     try:
         status = path.stat()
         if not stat.S_ISDIR(status.st_mode) and (not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE):

@@ -3,7 +3,6 @@
 import shlex
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +79,7 @@ def jobs(
         raise ConfigError("--set is for one file; write what differs into the files, or submit them one by one")
     found: list[Job] = []
     for file in files:
-        values = _read(file)
+        values = configs.read(file)
         for override in overrides:
             configs.apply_override(values, override)
         stage = _stage_of(file, values)
@@ -97,13 +96,6 @@ def jobs(
             command += ["--processes", str(processes)]
         found.append(Job(stage, Path(output), tuple(command)))
     return found
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as a configuration file ({error})") from None
 
 
 def _stage_of(file: Path, values: dict[str, Any]) -> str:

@@ -98,11 +98,14 @@ class Reporter:
         self.output, self.steps, self.baseline, self.quiet = output, steps, baseline, quiet
         self.console = Console(quiet=quiet, highlight=False)
         self.is_limited_by_time = False
+        self.validated_step: int | None = None
+        """Step of the last validation that is reported, in the first process."""
         self.start_time = self.last_report_time = time.perf_counter()
         if quiet:
             return
         output.mkdir(parents=True, exist_ok=True)
         self.lines = _open_lines(output / "metrics.jsonl", first_step)
+        self.validated_step = _validated_step(output / "metrics.jsonl")
         self.tensorboard = _open_tensorboard(output, first_step) if config.tensorboard else None
         self.bar = _progress_bar(self.console)
         self.task = self.bar.add_task("", total=steps, completed=first_step, metrics="")
@@ -148,6 +151,7 @@ class Reporter:
         if self.quiet:
             return
         self._write({"step": step, "validation": dict(losses)})
+        self.validated_step = step
         text = ", ".join(f"{name} {loss:.3f}{self._comparison(name, loss)}" for name, loss in losses.items())
         self.log(f"step {step}: validation {text}")
         # Imported here because matplotlib takes half a second to load, and only the first process draws.
@@ -217,6 +221,11 @@ def _open_lines(path: Path, step: int) -> Any:
         with atomic_file(path) as file:
             file.write(b"".join(lines))
     return path.open("a", encoding="utf-8")
+
+
+def _validated_step(path: Path) -> int | None:
+    rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    return max((row["step"] for row in rows if "validation" in row), default=None)
 
 
 def _is_report(line: bytes, last: int) -> bool:

@@ -142,9 +142,11 @@ class Run:
             self.budget.start()
             if ended := self.budget.is_used_up(self.step):
                 self.reporter.log("this run is finished; raise steps or stop.minutes to train on")
+            if self.step and (ended or self.is_due(report.validate_every_steps)):
+                self.repeat_interrupted_validation()
             self.agreement.ask()
-            answer = self.agreement.answer()
-            while not ended and not answer.stops:
+            stopped = self.agreement.answer().stops
+            while not ended and not stopped:
                 self.agreement.ask(is_writing=self.saver.is_writing)
                 self.metrics.add(self.train_step())
                 self.check_gradients()
@@ -153,15 +155,15 @@ class Run:
                 answer = self.agreement.answer()
                 if not answer.is_writing:
                     self.saver.finish()
-                saves = answer.stops or answer.saves or self.is_due(save_every)
+                stopped, saves = answer.stops, answer.stops or answer.saves or self.is_due(save_every)
                 # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
                 if ended or saves or self.is_due(report.every_steps, report.validate_every_steps):
                     self.report()
                 if ended or self.is_due(report.validate_every_steps):
-                    self.validate()
+                    stopped = stopped or not self.validate()
                     # Validation takes time as well.
-                    ended = ended or self.budget.is_used_up(self.step)
-                if ended or saves:
+                    ended = not stopped and (ended or self.budget.is_used_up(self.step))
+                if ended or saves or stopped:
                     self.save()
             self.saver.finish()
         finally:
@@ -218,17 +220,32 @@ class Run:
         self._require_finite(metrics.losses)
         self.reporter.report_training(self.step, metrics, self.saver.seconds)
 
-    def validate(self) -> None:
-        """Report mean losses over the first rows of the validation split; they do not depend on the layout."""
+    def validate(self) -> bool:
+        """Report mean losses over the first rows of the validation split; they do not depend on the layout.
+
+        Returns:
+            False if a signal has interrupted it; nothing is reported then.
+        """
         self.engine.train(False)
         sums: dict[str, torch.Tensor] = {}
+        stopped = False
         for batch in self.batches.validation_batches(self.config.report.validation_rows):
+            self.agreement.ask()
             for name, loss in self.engine.evaluate(batch.to(self.mesh.device)).items():
                 sums[name] = sums.get(name, 0.0) + loss
+            if stopped := self.agreement.answer().stops:
+                break
         self.engine.train(True)
-        losses = {name: float(self.mesh.sum_over_data(loss.clone())) for name, loss in sums.items()}
-        self._require_finite(losses)
-        self.reporter.report_validation(self.step, losses)
+        if not stopped:
+            losses = {name: float(self.mesh.sum_over_data(loss.clone())) for name, loss in sums.items()}
+            self._require_finite(losses)
+            self.reporter.report_validation(self.step, losses)
+        return not stopped
+
+    def repeat_interrupted_validation(self) -> None:
+        """Validate if that is missing in the reports of the run that is resumed."""
+        if self.mesh.from_rank_zero(float(self.reporter.validated_step != self.step)):
+            self.validate()
 
     def save(self) -> None:
         """Begin to write a checkpoint; older ones are removed when training has continued from it."""

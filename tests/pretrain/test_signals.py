@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sesame import configs
 from sesame.configs.stopping import CONTINUE, Stopped, StopRequest
+from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints.load import latest, open_checkpoint
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.stop import StepAgreement
 from sesame.pretrain.train import Run, train
 
@@ -87,6 +90,40 @@ def test_a_run_that_saves_by_minutes_reports_what_it_has_summed(settings: Settin
     saved = sorted(int(path.name.removeprefix("step-")) for path in (config.output / "checkpoints").iterdir())
     assert len(saved) > 1
     assert set(saved) <= losses(config.output).keys()
+
+
+def validations(output: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if "validation" in row]
+
+
+@pytest.mark.parametrize("step", [2, 4], ids=["in between", "the last"])
+def test_validation_is_interrupted_and_repeated(
+    step: int, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint is written within the grace time, however long validation takes."""
+    values = settings(steps=4, report={"every_steps": 1, "validate_every_steps": 2, "validation_rows": 100})
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(configs.parse(values | {"output": str(whole)}, RunConfig, "run.toml"))
+    request, evaluate, batches = StopRequest(), Engine.evaluate, []
+
+    def evaluated(self: Engine, batch: Batch) -> dict[str, torch.Tensor]:
+        if max(losses(parts)) == step:
+            batches.append(batch)
+            request.note(signal.SIGUSR2)
+        return evaluate(self, batch)
+
+    config = configs.parse(values | {"output": str(parts)}, RunConfig, "run.toml")
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "evaluate", evaluated)
+        with pytest.raises(Stopped, match=f"stopped by SIGUSR2 after step {step}"):
+            train(config, request=request)
+    assert len(batches) == 2, "the signal is seen with the next batch"
+    assert _step(parts) == step
+    assert [row["step"] for row in validations(parts)] == list(range(2, step, 2))
+    train(config)
+    assert validations(parts) == validations(whole)
+    assert losses(parts) == losses(whole)
 
 
 def test_a_signal_before_the_first_step_saves_nothing(settings: Settings) -> None:
