@@ -24,11 +24,17 @@ from tests.liveness import outputs
 Settings = Callable[..., dict[str, Any]]
 
 PROGRAM = """
-import json, sys, configs
+import json, sys, time
+from sesame import configs
+from sesame.pretrain.checkpoints import save
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.train import train
+
+write = save.save_file
+save.save_file = lambda tensors, path: (time.sleep(0.05), write(tensors, path))
 train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"))
 """
+"""Writes each file so slowly that a checkpoint is under way most of the time."""
 
 
 def start(values: dict[str, Any]) -> subprocess.Popen[str]:
@@ -72,7 +78,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_pat
 
     killed = uninterrupted | {"output": str(tmp_path / "killed")}
     generator = random.Random(11)
-    kills = 0
+    kills = unfinished = 0
     while kills < 4:
         process = start(killed)
         goal = report_count(tmp_path / "killed") + generator.randint(1, 25)
@@ -84,6 +90,8 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_pat
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += 1
+        unfinished += any((tmp_path / "killed" / "checkpoints").glob("*.partial"))
+    assert unfinished, "no kill met a save"
     assert kills >= 3, "the run ended before it was killed often enough"
     (output,) = outputs([process := start(killed)])
     assert process.returncode == 0, output[-3000:]
@@ -115,7 +123,8 @@ MOVES = [
 ]
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
 SEVERAL = """
-import json, sys, configs
+import json, sys
+from sesame import configs
 from sesame.pretrain.checkpoints import stored
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel import zero_state
