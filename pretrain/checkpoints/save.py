@@ -193,8 +193,6 @@ class CheckpointWriter:
                     digests[name] = _sync_and_digest(partial / name)
             except (OSError, SafetensorError, TrainingError) as error:
                 first_error = error
-            # Memory of a copy is free as soon as it is written.
-            tensors.clear()
         return digests, first_error
 
     def _publish(
