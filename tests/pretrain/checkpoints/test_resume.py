@@ -31,10 +31,10 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.train import train
 
 write = save.save_file
-save.save_file = lambda tensors, path: (time.sleep(0.05), write(tensors, path))
+save.save_file = lambda tensors, path: (time.sleep(0.1), write(tensors, path))
 train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"))
 """
-"""Writes each file so slowly that a checkpoint is under way most of the time."""
+"""Takes some time to write a checkpoint."""
 
 
 def start(values: dict[str, Any]) -> subprocess.Popen[str]:
@@ -79,10 +79,17 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_pat
     killed = uninterrupted | {"output": str(tmp_path / "killed")}
     generator = random.Random(11)
     kills = unfinished = 0
+
+    def is_saving() -> bool:
+        return any((tmp_path / "killed" / "checkpoints").glob("*.partial"))
+
     while kills < 4:
         process = start(killed)
         goal = report_count(tmp_path / "killed") + generator.randint(1, 25)
         while process.poll() is None and report_count(tmp_path / "killed") < goal:
+            time.sleep(0.002)
+        # Every second one meets a save.
+        while process.poll() is None and kills % 2 == 0 and not is_saving():
             time.sleep(0.002)
         time.sleep(generator.random() * 0.02)
         if process.poll() is not None:
@@ -90,7 +97,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_pat
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += 1
-        unfinished += any((tmp_path / "killed" / "checkpoints").glob("*.partial"))
+        unfinished += is_saving()
     assert unfinished, "no kill met a save"
     assert kills >= 3, "the run ended before it was killed often enough"
     (output,) = outputs([process := start(killed)])
