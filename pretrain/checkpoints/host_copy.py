@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sesame.configs.errors import CheckpointError
-from sesame.pretrain.checkpoints.background import call_in_thread
+from sesame.pretrain.checkpoints.futures import call_in_thread
 from sesame.pretrain.checkpoints.stored import VALUES_PER_FILE
 
 BUFFER_VALUES = 2**26
