@@ -24,6 +24,7 @@ from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import pack
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.optimizers import parameter_groups
+from sesame.pretrain.optimizers.uncompiled import AdamW, keep_compiler_unloaded
 from sesame.pretrain.roles import Backbone
 from sesame.pretrain.schedule import ScheduleConfig
 
@@ -180,7 +181,8 @@ def _epochs(
     steps = math.ceil(len(lengths) / config.batch_size) * config.epochs
     schedule = ScheduleConfig(warmup_steps=round(config.warmup_fraction * steps))
     groups = parameter_groups(model, config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, config.learning_rate, BETAS, EPSILON, fused=True)
+    keep_compiler_unloaded()
+    optimizer = AdamW(groups, config.learning_rate, BETAS, EPSILON, fused=True)
     step = 0
     for epoch in range(1, config.epochs + 1):
         model.train()

@@ -7,21 +7,20 @@ import torch
 from torch import Tensor
 
 from sesame.configs.errors import CheckpointError
-from sesame.pretrain.checkpoints.background import call_in_thread
+from sesame.pretrain.checkpoints.futures import call_in_thread
 from sesame.pretrain.checkpoints.stored import VALUES_PER_FILE
 
 BUFFER_VALUES = 2**26
 """Values of a buffer: 256 MiB, the largest slice of a tensor. torch rounds page-locked memory up to a power of two."""
-
 EXTRA_VALUES = 2**22
 """Values of a buffer (16 MiB) beyond those that were reserved, at least."""
 
 
 class HostCopy:
-    """Copies tensors to host memory.
+    """Copies tensors to host memory that is used again by the next copy.
 
-    Tensors of the CPU are cloned. Those of a GPU are copied by a stream of their own into page-locked buffers, which
-    are used again by the next copy: a gigabyte takes a second to allocate and 0.03 s to fill.
+    New memory is slow: a gigabyte takes a second or two to get, page-locked or not, and 0.03 s (from a GPU) or 0.2 s to
+    fill. A stream of its own copies tensors of a GPU.
     """
 
     def __init__(self, device: torch.device):
@@ -35,9 +34,8 @@ class HostCopy:
 
     def reserve(self, values: int) -> None:
         """Begin to allocate buffers for so many values, in a thread."""
-        if self._stream is not None:
-            sizes = [min(BUFFER_VALUES, values - first) for first in range(0, values, BUFFER_VALUES)]
-            self._reserved = call_in_thread(lambda: [self._allocated(size) for size in sizes])
+        sizes = [min(BUFFER_VALUES, values - first) for first in range(0, values, BUFFER_VALUES)]
+        self._reserved = call_in_thread(lambda: [self._allocated(size) for size in sizes])
 
     def start(self) -> None:
         """Use the buffers again.
@@ -69,12 +67,12 @@ class HostCopy:
         self._pending = 0
 
     def _copied(self, tensor: Tensor) -> Tensor:
+        copy = self._space(tensor.numel()).view(tensor.shape)
         if self._stream is None:
-            return self._allocated(tensor.numel()).view(tensor.shape).copy_(tensor)
+            return copy.copy_(tensor)
         if self._pending >= VALUES_PER_FILE:
             # A tensor that was joined from several processes is in the GPU's memory until it is copied.
             self.wait()
-        copy = self._space(tensor.numel()).view(tensor.shape)
         self._stream.wait_stream(torch.cuda.current_stream(tensor.device))
         with torch.cuda.stream(self._stream):
             copy.copy_(tensor, non_blocking=True)
@@ -96,7 +94,9 @@ class HostCopy:
 
     def _allocated(self, values: int) -> Tensor:
         try:
-            return torch.empty(values, dtype=torch.float32, pin_memory=self._stream is not None)
+            memory = torch.empty(values, dtype=torch.float32, pin_memory=self._stream is not None)
+            # The system gives memory when it is first written.
+            return memory.zero_()
         except (RuntimeError, MemoryError) as error:
             raise CheckpointError(
                 f"this machine's memory is too small for a copy of the checkpoint ({str(error).splitlines()[0]}); "

@@ -21,7 +21,7 @@ from sesame.configs import storage
 from sesame.configs.errors import CheckpointError, SesameError, TrainingError
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints import retention
-from sesame.pretrain.checkpoints.background import call, call_in_thread
+from sesame.pretrain.checkpoints.futures import call, call_in_thread
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import Process
 from sesame.pretrain.checkpoints.record import TOKENIZER_FILE, CheckpointMetadata
@@ -193,8 +193,6 @@ class CheckpointWriter:
                     digests[name] = _sync_and_digest(partial / name)
             except (OSError, SafetensorError, TrainingError) as error:
                 first_error = error
-            # Memory of a copy is free as soon as it is written.
-            tensors.clear()
         return digests, first_error
 
     def _publish(

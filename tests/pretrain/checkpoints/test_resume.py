@@ -24,11 +24,17 @@ from tests.liveness import outputs
 Settings = Callable[..., dict[str, Any]]
 
 PROGRAM = """
-import json, sys, configs
+import json, sys, time
+from sesame import configs
+from sesame.pretrain.checkpoints import save
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.train import train
+
+write = save.save_file
+save.save_file = lambda tensors, path: (time.sleep(0.1), write(tensors, path))
 train(configs.parse(json.loads(sys.argv[1]), RunConfig, "the test's run"))
 """
+"""Takes some time to write a checkpoint."""
 
 
 def start(values: dict[str, Any]) -> subprocess.Popen[str]:
@@ -72,11 +78,18 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_pat
 
     killed = uninterrupted | {"output": str(tmp_path / "killed")}
     generator = random.Random(11)
-    kills = 0
+    kills = unfinished = 0
+
+    def is_saving() -> bool:
+        return any((tmp_path / "killed" / "checkpoints").glob("*.partial"))
+
     while kills < 4:
         process = start(killed)
         goal = report_count(tmp_path / "killed") + generator.randint(1, 25)
         while process.poll() is None and report_count(tmp_path / "killed") < goal:
+            time.sleep(0.002)
+        # Every second one meets a save.
+        while process.poll() is None and kills % 2 == 0 and not is_saving():
             time.sleep(0.002)
         time.sleep(generator.random() * 0.02)
         if process.poll() is not None:
@@ -84,6 +97,8 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_pat
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += 1
+        unfinished += is_saving()
+    assert unfinished, "no kill met a save"
     assert kills >= 3, "the run ended before it was killed often enough"
     (output,) = outputs([process := start(killed)])
     assert process.returncode == 0, output[-3000:]
@@ -115,7 +130,8 @@ MOVES = [
 ]
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
 SEVERAL = """
-import json, sys, configs
+import json, sys
+from sesame import configs
 from sesame.pretrain.checkpoints import stored
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel import zero_state

@@ -1,4 +1,4 @@
-"""Run a function beside training."""
+"""Call a function now or in a thread; its result or exception is a future."""
 
 import threading
 from collections.abc import Callable

@@ -202,10 +202,24 @@ def test_too_little_memory_for_the_copy_is_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    saver = saver_of(tmp_path, tokenizer, Owner())
     monkeypatch.setattr(torch, "empty", fail)
+    saver = saver_of(tmp_path, tokenizer, Owner())
     with pytest.raises(CheckpointError, match=r"can't allocate memory.*checkpoint\.background=false"):
         saver.start(metadata(1))
+
+
+def test_memory_is_used_again() -> None:
+    copy = HostCopy(torch.device("cpu"))
+    copy.reserve(10)
+    first, second = torch.arange(6.0).view(2, 3), torch.arange(4.0)
+    addresses = []
+    for _ in range(2):
+        copy.start()
+        copied = copy.of({"a": first, "b": second, "more than reserved": first})
+        assert torch.equal(copied["a"], first) and torch.equal(copied["b"], second)
+        assert torch.equal(copied["more than reserved"], first)
+        addresses.append([tensor.data_ptr() for tensor in copied.values()])
+    assert addresses[0] == addresses[1] and len(set(addresses[0])) == 3
 
 
 CALLS = (
