@@ -10,6 +10,8 @@ class Ignored(NamedTuple):
     category: type[Warning]
     module: str
     """Regular expression of the module that warns, from its beginning."""
+    message: str = ""
+    """Regular expression of the message, from its beginning."""
 
 
 IGNORED = (
@@ -17,6 +19,8 @@ IGNORED = (
     Ignored(FutureWarning, r"torch\.distributed\."),
     Ignored(FutureWarning, r"deepspeed\."),
     Ignored(DeprecationWarning, r"(deepspeed|torch|megatron)\."),
+    # A process has set its device before.
+    Ignored(UserWarning, r"torch\.distributed\.", r"barrier\(\): using the device under current context"),
     # Apex and Transformer Engine are optional; the advice on CUDA_DEVICE_MAX_CONNECTIONS is for older GPUs.
     Ignored(UserWarning, r"megatron\."),
 )
@@ -25,4 +29,4 @@ IGNORED = (
 def ignore_library_warnings() -> None:
     """Ignore these warnings in this process, and no error."""
     for each in IGNORED:
-        warnings.filterwarnings("ignore", category=each.category, module=each.module)
+        warnings.filterwarnings("ignore", message=each.message, category=each.category, module=each.module)

@@ -66,7 +66,7 @@ class Check(NamedTuple):
     """What to do where the check itself fails in a process."""
     needs: tuple[str, ...] = ()
     """Checks before it that must have succeeded in every process, because it is a collective."""
-    seconds: float = 120.0
+    seconds: float = 300.0
     """Time after which a process counts as silent."""
 
 

@@ -11,7 +11,7 @@ from sesame.launch.doctor.context import Context, Instruments, place
 from sesame.launch.doctor.peers import Peers
 
 INSTALL = "install what is missing; see versions"
-NEXT_SECONDS = 900.0
+NEXT_SECONDS = 1800.0
 """Longest time that a process waits for the first one to go on; it may wait for a silent one."""
 
 

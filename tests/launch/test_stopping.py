@@ -1,6 +1,7 @@
 """A signal ends ``prepare`` with code 75, and the same command continues."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_prepare_stops_and_continues(tmp_path: Path) -> None:
     second = start(tmp_path, *PREPARE)
     output, errors = second.communicate()
     assert second.returncode == 0, errors
-    assert "finished before" in output
+    assert re.search(r"^\d\d:\d\d:\d\d .*finished before", output, re.MULTILINE)
     assert (tmp_path / "dataset" / "manifest.json").is_file()
 
 
