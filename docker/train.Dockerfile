@@ -27,11 +27,11 @@ FROM python AS requirements
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && python3 -m venv /opt/sesame
 ENV PATH=/opt/sesame/bin:$PATH PIP_NO_CACHE_DIR=1
 COPY constraints.txt /list/
-# Address of an index with another build of torch, for CPUs or another CUDA; empty: pip's own.
+# Address of an index with another build of torch, for CPUs or another CUDA; its "+cpu" is taken before the plain version.
 ARG TORCH_INDEX=""
 # torch is installed first, so that no other requirement selects another build of it.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} -c /list/constraints.txt setuptools torch
+    pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -c /list/constraints.txt setuptools torch
 COPY --from=list /list/requirements.txt /list/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip install -c /list/constraints.txt -r /list/requirements.txt \

@@ -103,6 +103,33 @@ def test_the_extras_exist(image: str) -> None:
     requirements(image, *extras)
 
 
+@pytest.mark.parametrize(
+    ("options", "installed"),
+    [
+        ({}, []),
+        ({"FLASH_ATTENTION": "2.8.3"}, ["flash-attn==2.8.3"]),
+        ({"TRANSFORMER_ENGINE": "2.20"}, ["transformer-engine[core_cu13,pytorch]==2.20"]),
+        (
+            {"FLASH_ATTENTION": "2.8.3", "TRANSFORMER_ENGINE": "2.20"},
+            ["flash-attn==2.8.3", "transformer-engine[core_cu13,pytorch]==2.20"],
+        ),
+    ],
+)
+def test_the_extensions_are_installed_where_they_are_asked_for(
+    options: dict[str, str], installed: list[str], tmp_path: Path
+) -> None:
+    (run,) = (each for each in instructions("train") if each.stage == "extensions" and each.name == "RUN")
+    for program in ("apt-get", "pip"):
+        (tmp_path / program).write_text('#!/bin/sh\necho "$(basename "$0") $*"\n')
+        (tmp_path / program).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"} | {"FLASH_ATTENTION": "", "TRANSFORMER_ENGINE": ""} | options
+    script = re.sub(r"^--mount=\S+ ", "", run.text)
+    done = subprocess.run(["sh", "-euc", script], env=environment, capture_output=True, text=True, check=True)
+    pip = [line.split() for line in done.stdout.splitlines() if line.startswith("pip ")]
+    assert [word for words in pip for word in words if "==" in word] == installed
+    assert ("apt-get" in done.stdout) == bool(installed), "the compiler's packages are installed for these only"
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_it_runs_as_a_user_without_rights_and_gets_signals(image: str) -> None:
     last = instructions(image)[-1].stage
