@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError, DatasetError, SesameError
+from sesame.configs.log_lines import timed
 from sesame.configs.stopping import kept_handlers
 from sesame.data_pipeline.compiled import cache
 from sesame.data_pipeline.ledger import Ledger
@@ -161,7 +162,7 @@ class Workers:
                     bar.advance(task)
         if not self.console.is_terminal:
             kept = f" ({len(jobs) - len(pending)} of them finished before)" if len(pending) < len(jobs) else ""
-            self.console.print(f"{title}: {len(jobs)} parts{kept} in {time.perf_counter() - start:.1f} s")
+            self._log(f"{title}: {len(jobs)} parts{kept} in {time.perf_counter() - start:.1f} s")
         return results
 
     def once(self, title: str, function: Callable[[], Any]) -> Any:
@@ -182,7 +183,10 @@ class Workers:
                 yield
         else:
             yield
-        self.console.print(f"{title}: {time.perf_counter() - start:.1f} s")
+        self._log(f"{title}: {time.perf_counter() - start:.1f} s")
+
+    def _log(self, message: str) -> None:
+        self.console.print(timed(message, is_terminal=self.console.is_terminal), soft_wrap=True)
 
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

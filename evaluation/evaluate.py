@@ -5,6 +5,7 @@ is not computed again for the same checkpoint, files and settings.
 """
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from sesame.configs.errors import ConfigError
+from sesame.configs.log_lines import timed
 from sesame.configs.storage import digest, write_text
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation import report
@@ -81,7 +83,8 @@ def _with_precision(config: EvaluationConfig, device: torch.device) -> Evaluatio
     available = precision.of_device(device)
     resolved = config.with_precision(available.name)
     if resolved != config:
-        print(f"fine-tuning on {device.type} in {available}", flush=True)
+        line = f"fine-tuning on {device.type} in {available}"
+        print(timed(line, is_terminal=sys.stdout.isatty()), flush=True)
     return resolved
 
 

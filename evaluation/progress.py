@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from sesame.configs.log_lines import timed
 from sesame.evaluation.results import Result
 
 
@@ -49,4 +50,5 @@ class Progress:
         self.done += 1
         self.bar.update(self.total, completed=self.done)
         scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in result.scores.items())
-        self.console.print(f"[{self.done}/{self.runs}] {self.title}: {scores} ({status})", markup=False, soft_wrap=True)
+        line = f"[{self.done}/{self.runs}] {self.title}: {scores} ({status})"
+        self.console.print(timed(line, is_terminal=self.console.is_terminal), markup=False, soft_wrap=True)

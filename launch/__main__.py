@@ -295,6 +295,32 @@ def submit(
     print("\n".join(lines))
 
 
+@app.command(short_help="Check machines before a run.")
+def doctor(
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=output_folder, help="Where runs will be written (runs)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the speeds as machine.json, for sesame plan --machine.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for half a minute instead of two.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes on this machine; otherwise one for each GPU.")
+    ] = None,
+) -> None:
+    """Check machines before a run: versions, devices, limits, speeds, the network, and a short training.
+
+    Example: sesame doctor --quick
+
+    On the machines of a Slurm job: srun --ntasks-per-node=1 sesame doctor. It ends with what to change; the exit code
+    is 1 if a run could not start, else 0.
+    """
+    from sesame.launch.doctor.start import start
+
+    raise typer.Exit(start(folder or Path("runs"), output, processes, quick=quick))
+
+
 @app.command("plan", short_help="Plan a run: memory, layout, time, cost.")
 def plan_run(
     run: Annotated[

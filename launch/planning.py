@@ -53,6 +53,9 @@ def plan(request: Request, console: Console) -> None:
     run = configs.load(request.run, RunConfig, request.overrides)
     text = rows.find(Path(run.data.dataset), request.corpus, request.vocabulary, request.sequence_length)
     planner = Planner(run, text.vocabulary, text.rows, assumptions(request))
+    if request.machine:
+        calibrated = calibration(Machine.load(request.machine), planner)
+        planner = Planner(run, text.vocabulary, text.rows, calibrated)
     devices, plans = _devices_and_plans(planner, request)
     if request.as_configured:
         chosen = _configured(planner, devices, plans, request)
@@ -108,6 +111,34 @@ def _measured(machine: Machine, request: Request) -> dict[str, Any]:
         moved = machine.reduction_bandwidth * 2 * (processes - 1) / processes
         changes |= {"link_within": moved / 1e9, "link_efficiency": 1.0}
     return changes
+
+
+def calibration(machine: Machine, planner: "Planner") -> "Assumptions":
+    """Return a planner's assumptions with the ratio of the training self-test's measured time to its planned one.
+
+    Rates of single operations are those of large ones; the layers of a model are smaller, by how much depends on the
+    machine. Without a self-test in the run's precision nothing changes.
+    """
+    from sesame.data_pipeline.dataset.synthetic import MASKED
+    from sesame.launch.doctor.training import SHAPES, run_config
+    from sesame.pretrain.config import RunConfig
+    from sesame.pretrain.planning.plan import Planner
+    from sesame.pretrain.planning.rows import Rows
+
+    training, processes = machine.training, len(machine.devices)
+    if training is None or training.precision != planner.precision or planner.assumed.calibration != 1.0:
+        return planner.assumed
+    shape = SHAPES[machine.devices[0].type]
+    values = run_config(shape, Path("self-test"), Path("self-test"), processes)
+    values["parallel"] = {"precision": training.precision}
+    run = configs.parse(values, RunConfig, "the self-test")
+    rows = Rows(shape.positions, round(MASKED * shape.positions), "the self-test")
+    tested = Planner(run, shape.vocabulary, rows, planner.assumed)
+    layout = tested.configured(processes)
+    assert layout is not None
+    measured = tested.step_tokens / training.tokens_per_second
+    ratio = measured / tested.plan(layout, exact=True).time.total
+    return planner.assumed.model_copy(update={"calibration": ratio})
 
 
 def _devices_and_plans(planner: "Planner", request: Request) -> tuple[int, list["Plan"]]:

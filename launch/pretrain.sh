@@ -33,4 +33,6 @@ sys.path[0] = str(root if (root / "sesame").is_dir() else root.parent)
 
 from sesame.launch.pretraining import main  # noqa: E402
 
-main()
+# A loader process imports this file again.
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from sesame import configs
 from sesame.configs.errors import SesameError, message_of
 from sesame.configs.shipped import finders
 from sesame.configs.stopping import CONTINUE, Stopped, note_signals
+from sesame.launch.library_warnings import ignore_library_warnings
 from sesame.launch.overrides import with_folders
 from sesame.launch.place import machine
 from sesame.launch.processes import supervise
@@ -46,8 +46,7 @@ def train(run: Path, overrides: Sequence[str]) -> int:
         SesameError: the configuration, the dataset or a checkpoint does not fit.
     """
     request = note_signals()
-    # About their own deprecations and missing extras; each process would print them.
-    warnings.filterwarnings("ignore", module=r"(deepspeed|megatron|torch\.distributed)\b")
+    ignore_library_warnings()
     from sesame.pretrain.config import RunConfig
 
     # Before the engines are imported, which takes seconds.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sesame.configs import Section
 from sesame.configs.kinds import Free
+from sesame.configs.log_lines import timed
 from sesame.configs.storage import atomic_file
 from sesame.pretrain.objectives import OBJECTIVES
 
@@ -107,8 +108,9 @@ class Reporter:
         self.bar.start()
 
     def log(self, message: str) -> None:
-        """Print a message."""
-        self.console.print(message, soft_wrap=True, markup=False)
+        """Print a message; in a log, with the time of day."""
+        line = timed(message, is_terminal=self.console.is_terminal)
+        self.console.print(line, soft_wrap=True, markup=False)
 
     def update_progress(self, step: int, expected_steps: float) -> None:
         """Move the progress bar to ``step``; ``expected_steps`` is how many a limit of time allows."""

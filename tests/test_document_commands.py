@@ -32,7 +32,7 @@ GIVEN = ("corpus/documents.jsonl", "notes/documents.txt")
 """Text of the user's own that commands read."""
 NOT_HERE: dict[str, str] = {
     "--hostfile": "needs several machines",
-    "srun ": "needs Slurm",
+    "srun ": "needs Slurm; tests/launch/doctor/test_slurm.py",
     "sesame submit": "needs Slurm; tests/launch/test_slurm.py",
     "NNODES=": "needs several machines",
     "docker ": "needs docker",
@@ -104,6 +104,18 @@ def check_script(words: list[str], command: Command) -> None:
     return check_trainer([*printed[1:number], *printed[number + 2 :]])
 
 
+def check_started(words: list[str], command: Command) -> None:
+    """What Slurm or torchrun starts: the command, or the launch script as bash or as Python."""
+    started = next(number for number, word in enumerate(words) if word in ("sesame", "bash", "launch/pretrain.sh"))
+    rest = words[started + 1 :]
+    if words[started] == "sesame":
+        check_sesame(rest, command)
+    elif words[started] == "bash":
+        check_script(rest, command)
+    else:
+        check_trainer(rest)
+
+
 def check_make(words: list[str], _: Command) -> None:
     subprocess.run(["make", "--dry-run", *words], check=True, capture_output=True)
     variables = {word.partition("=")[0] for word in words if "=" in word}
@@ -143,13 +155,14 @@ PROGRAMS: dict[str, Callable[[list[str], Command], None]] = {
     "sesame": check_sesame,
     "deepspeed": check_deepspeed,
     "bash": check_script,
-    "srun": lambda words, command: check_script(words[words.index("bash") + 1 :], command),
+    "srun": check_started,
+    "sbatch": lambda words, command: check_started(words[words.index("--wrap") + 1].split(), command),
     "make": check_make,
     ".venv/bin/python": check_python,
     "docker": check_docker,
     "pip": check_pip,
     "tensorboard": nothing,
-    "torchrun": lambda words, _: check_trainer(words[words.index("launch/pretrain.sh") + 1 :]),
+    "torchrun": check_started,
     ".": nothing,
 }
 

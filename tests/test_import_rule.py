@@ -49,7 +49,12 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "results progress summary",
         "evaluate report",
     ),
-    "launch": ("overrides processes machine", "place submit planning", "pretraining demo", "__main__"),
+    "launch": (
+        "overrides processes library_warnings machine",
+        "place submit",
+        "pretraining demo doctor planning",
+        "__main__",
+    ),
 }
 """Folders and files of a room from the lowest floor to the highest. Each may import its own floor and those below."""
 

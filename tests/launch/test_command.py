@@ -24,6 +24,7 @@ COMMANDS = (
     "import",
     "fetch-glue",
     "compile",
+    "doctor",
     "demo",
 )
 

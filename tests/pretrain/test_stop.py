@@ -82,7 +82,7 @@ def rates(rows: list[dict[str, Any]]) -> list[float]:
 
 def test_run_and_decay_end_with_the_minutes(limited, trained, capsys: pytest.CaptureFixture[str]) -> None:
     record, rows = trained(limited)
-    assert re.search(r"^step 5/~6 \| .* left$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d step 5/~6 \| .* left$", capsys.readouterr().out, re.MULTILINE)
     assert record.step == 6 and record.seconds == 60.0
     assert rates(rows) == pytest.approx([0.5, 1.0, 1.0, 0.75, 0.5, 0.25])
     assert [row["step"] for row in rows if "validation" in row] == [6]
