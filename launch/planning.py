@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -11,9 +11,8 @@ from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.launch.machine import Machine
 
-if TYPE_CHECKING:
-    from sesame.pretrain.planning.gpus import Assumptions
-    from sesame.pretrain.planning.plan import Plan, Planner
+# Of pretrain/planning; a stage is imported by the functions that need it.
+Assumptions = Plan = Planner = Any
 
 GIB = 2**30
 MOST_DEVICES = 65536
@@ -71,7 +70,7 @@ def plan(request: Request, console: Console) -> None:
     _print_assumptions(planner.assumed, request, console)
 
 
-def assumptions(request: Request) -> "Assumptions":
+def assumptions(request: Request) -> Assumptions:
     """Return the row of the device, or what was measured of a machine, with the changes of ``--assume``."""
     from sesame.pretrain.planning import gpus
 
@@ -113,7 +112,7 @@ def _measured(machine: Machine, request: Request) -> dict[str, Any]:
     return changes
 
 
-def calibration(machine: Machine, planner: "Planner") -> "Assumptions":
+def calibration(machine: Machine, planner: Planner) -> Assumptions:
     """Return a planner's assumptions with the ratio of the training self-test's measured time to its planned one.
 
     Rates of single operations are those of large ones; the layers of a model are smaller, by how much depends on the
@@ -141,7 +140,7 @@ def calibration(machine: Machine, planner: "Planner") -> "Assumptions":
     return planner.assumed.model_copy(update={"calibration": ratio})
 
 
-def _devices_and_plans(planner: "Planner", request: Request) -> tuple[int, list["Plan"]]:
+def _devices_and_plans(planner: Planner, request: Request) -> tuple[int, list[Plan]]:
     if request.devices is not None:
         return request.devices, planner.plans(request.devices)
     if request.memory_gib is None and request.machine is not None:
@@ -156,7 +155,7 @@ def _devices_and_plans(planner: "Planner", request: Request) -> tuple[int, list[
     return found
 
 
-def _configured(planner: "Planner", devices: int, plans: list["Plan"], request: Request) -> "Plan":
+def _configured(planner: Planner, devices: int, plans: list[Plan], request: Request) -> Plan:
     """Return the plan of the run's own layout.
 
     Raises:
@@ -190,7 +189,7 @@ def _configured(planner: "Planner", devices: int, plans: list["Plan"], request: 
     )
 
 
-def _does_not_fit(planner: "Planner", devices: int, plans: list["Plan"], request: Request) -> str:
+def _does_not_fit(planner: Planner, devices: int, plans: list[Plan], request: Request) -> str:
     """Return a sentence with the smallest need, and the nearest number and kind of devices that do."""
     from sesame.pretrain.planning import gpus
 
@@ -217,11 +216,11 @@ def _more(devices: int) -> list[int]:
     return [devices * 2**exponent for exponent in range(1, 12) if devices * 2**exponent <= MOST_DEVICES]
 
 
-def _fits_row(plan: "Plan", row: tuple[float, ...], assumed: "Assumptions") -> bool:
+def _fits_row(plan: Plan, row: tuple[float, ...], assumed: Assumptions) -> bool:
     return plan.fits(assumed.model_copy(update={"memory_gib": row[0]}))
 
 
-def _print_run(planner: "Planner", request: Request, console: Console) -> None:
+def _print_run(planner: Planner, request: Request, console: Console) -> None:
     run, table = planner.run, Table(show_header=False, box=None, pad_edge=False)
     steps = run.steps
     for name, value in (
@@ -237,7 +236,7 @@ def _print_run(planner: "Planner", request: Request, console: Console) -> None:
     console.print(table)
 
 
-def _print_layouts(planner: "Planner", devices: int, plans: list["Plan"], console: Console) -> None:
+def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: Console) -> None:
     fitting = sorted((each for each in plans if each.fits(planner.assumed)), key=lambda each: each.time.total)
     others = sorted((each for each in plans if not each.fits(planner.assumed)), key=lambda each: each.memory.total)
     title = f"{devices:,} x {planner.assumed.memory_gib:g} GiB: {len(fitting)} of {len(plans)} layouts fit"
@@ -257,7 +256,7 @@ def _print_layouts(planner: "Planner", devices: int, plans: list["Plan"], consol
     console.print(table)
 
 
-def _print_chosen(planner: "Planner", chosen: "Plan", request: Request, console: Console) -> None:
+def _print_chosen(planner: Planner, chosen: Plan, request: Request, console: Console) -> None:
     from sesame.pretrain.planning.reasons import describe, settings
 
     assumed, layout, run = planner.assumed, chosen.layout, planner.run
@@ -296,7 +295,7 @@ def _print_chosen(planner: "Planner", chosen: "Plan", request: Request, console:
     console.print(table)
 
 
-def _print_reasons(planner: "Planner", chosen: "Plan", plans: list["Plan"], console: Console) -> None:
+def _print_reasons(planner: Planner, chosen: Plan, plans: list[Plan], console: Console) -> None:
     from sesame.pretrain.planning.reasons import reasons
 
     console.print("why: the simplest of the fastest that fit", highlight=False)
@@ -304,7 +303,7 @@ def _print_reasons(planner: "Planner", chosen: "Plan", plans: list["Plan"], cons
         console.print(f"  {sentence}", highlight=False)
 
 
-def _print_assumptions(assumed: "Assumptions", request: Request, console: Console) -> None:
+def _print_assumptions(assumed: Assumptions, request: Request, console: Console) -> None:
     source = f"measured: {request.machine}" if request.machine else request.device
     table = Table("assumed", "value", "what it is", title=f"assumptions ({source}); change with --assume NAME=VALUE")
     for name, field in type(assumed).model_fields.items():

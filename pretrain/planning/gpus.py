@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 
