@@ -239,8 +239,8 @@ def _print_run(planner: Planner, request: Request, console: Console) -> None:
 def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: Console) -> None:
     fitting = sorted((each for each in plans if each.fits(planner.assumed)), key=lambda each: each.time.total)
     others = sorted((each for each in plans if not each.fits(planner.assumed)), key=lambda each: each.memory.total)
-    title = f"{devices:,} x {planner.assumed.memory_gib:g} GiB: {len(fitting)} of {len(plans)} layouts fit"
-    table = Table("tensor", "data", "experts", "ZeRO", "recompute", "micro-batch", "GiB", "s/step", title=title)
+    title = f"{devices:,} x {planner.assumed.memory_gib:,.1f} GiB: {len(fitting)} of {len(plans)} layouts fit"
+    table = Table("tensor", "data", "experts", "ZeRO", "recompute", "micro-batch", "memory", "s/step", title=title)
     for each in (*fitting[:SHOWN], *others[: max(0, SHOWN - len(fitting))]):
         layout = each.layout
         table.add_row(
@@ -250,7 +250,7 @@ def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: C
             str(layout.zero_stage),
             "yes" if layout.recompute else "no",
             f"{layout.micro_batch} x {layout.accumulation}",
-            f"{each.memory.total / GIB:,.1f}",
+            _gib(each.memory.total),
             _seconds(each.time.total) if each.fits(planner.assumed) else "does not fit",
         )
     console.print(table)
@@ -274,7 +274,7 @@ def _print_chosen(planner: Planner, chosen: Plan, request: Request, console: Con
         (
             "memory",
             f"{_gib(chosen.memory.total)} of {_gib(assumed.usable_bytes)}, at the {chosen.memory.phase}: "
-            + ", ".join(f"{name} {value / GIB:,.1f}" for name, value in memory.items()),
+            + ", ".join(f"{name} {_gib(value)}" for name, value in memory.items() if value),
         ),
         (
             "step",
@@ -287,9 +287,9 @@ def _print_chosen(planner: Planner, chosen: Plan, request: Request, console: Con
             "speed",
             f"{planner.step_tokens / seconds:,.0f} tokens/s, {used:,.4g} TFLOP/s each, {used / peak:.0%} of peak",
         ),
-        ("time", f"{hours:,.1f} hours, {devices_hours:,.0f} device-hours"),
+        ("time", f"{hours:,.3g} hours, {devices_hours:,.3g} device-hours"),
         ("energy", f"{energy:,.3g} MWh"),
-        ("cost", f"{devices_hours * assumed.price:,.0f} dollars"),
+        ("cost", f"{devices_hours * assumed.price:,.2f} dollars"),
     ):
         table.add_row(name, value)
     console.print(table)
@@ -313,7 +313,7 @@ def _print_assumptions(assumed: Assumptions, request: Request, console: Console)
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:,.1f} GiB"
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / 2**20:,.1f} MiB"
 
 
 def _gb(size: float) -> str:

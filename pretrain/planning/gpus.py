@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 
@@ -90,6 +91,7 @@ CPU: dict[str, Any] = {
     "memory_bandwidth": 100.0,
     "link_within": 5.0,
     "link_between": 1.25,
+    "operation_microseconds": 3.0,
     "devices_per_node": 1,
     "watts": 200.0,
     "price": 0.5,
