@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -11,9 +11,8 @@ from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.launch.machine import Machine
 
-if TYPE_CHECKING:
-    from sesame.pretrain.planning.gpus import Assumptions
-    from sesame.pretrain.planning.plan import Plan, Planner
+# Of pretrain/planning; a stage is imported by the functions that need it.
+Assumptions = Plan = Planner = Any
 
 GIB = 2**30
 MOST_DEVICES = 65536
@@ -53,6 +52,9 @@ def plan(request: Request, console: Console) -> None:
     run = configs.load(request.run, RunConfig, request.overrides)
     text = rows.find(Path(run.data.dataset), request.corpus, request.vocabulary, request.sequence_length)
     planner = Planner(run, text.vocabulary, text.rows, assumptions(request))
+    if request.machine:
+        calibrated = calibration(Machine.load(request.machine), planner)
+        planner = Planner(run, text.vocabulary, text.rows, calibrated)
     devices, plans = _devices_and_plans(planner, request)
     if request.as_configured:
         chosen = _configured(planner, devices, plans, request)
@@ -68,7 +70,7 @@ def plan(request: Request, console: Console) -> None:
     _print_assumptions(planner.assumed, request, console)
 
 
-def assumptions(request: Request) -> "Assumptions":
+def assumptions(request: Request) -> Assumptions:
     """Return the row of the device, or what was measured of a machine, with the changes of ``--assume``."""
     from sesame.pretrain.planning import gpus
 
@@ -110,7 +112,35 @@ def _measured(machine: Machine, request: Request) -> dict[str, Any]:
     return changes
 
 
-def _devices_and_plans(planner: "Planner", request: Request) -> tuple[int, list["Plan"]]:
+def calibration(machine: Machine, planner: Planner) -> Assumptions:
+    """Return a planner's assumptions with the ratio of the training self-test's measured time to its planned one.
+
+    Rates of single operations are those of large ones; the layers of a model are smaller, by how much depends on the
+    machine. Without a self-test in the run's precision nothing changes.
+    """
+    from sesame.data_pipeline.dataset.synthetic import MASKED
+    from sesame.launch.doctor.training import SHAPES, run_config
+    from sesame.pretrain.config import RunConfig
+    from sesame.pretrain.planning.plan import Planner
+    from sesame.pretrain.planning.rows import Rows
+
+    training, processes = machine.training, len(machine.devices)
+    if training is None or training.precision != planner.precision or planner.assumed.calibration != 1.0:
+        return planner.assumed
+    shape = SHAPES[machine.devices[0].type]
+    values = run_config(shape, Path("self-test"), Path("self-test"), processes)
+    values["parallel"] = {"precision": training.precision}
+    run = configs.parse(values, RunConfig, "the self-test")
+    rows = Rows(shape.positions, round(MASKED * shape.positions), "the self-test")
+    tested = Planner(run, shape.vocabulary, rows, planner.assumed)
+    layout = tested.configured(processes)
+    assert layout is not None
+    measured = tested.step_tokens / training.tokens_per_second
+    ratio = measured / tested.plan(layout, exact=True).time.total
+    return planner.assumed.model_copy(update={"calibration": ratio})
+
+
+def _devices_and_plans(planner: Planner, request: Request) -> tuple[int, list[Plan]]:
     if request.devices is not None:
         return request.devices, planner.plans(request.devices)
     if request.memory_gib is None and request.machine is not None:
@@ -125,7 +155,7 @@ def _devices_and_plans(planner: "Planner", request: Request) -> tuple[int, list[
     return found
 
 
-def _configured(planner: "Planner", devices: int, plans: list["Plan"], request: Request) -> "Plan":
+def _configured(planner: Planner, devices: int, plans: list[Plan], request: Request) -> Plan:
     """Return the plan of the run's own layout.
 
     Raises:
@@ -159,7 +189,7 @@ def _configured(planner: "Planner", devices: int, plans: list["Plan"], request: 
     )
 
 
-def _does_not_fit(planner: "Planner", devices: int, plans: list["Plan"], request: Request) -> str:
+def _does_not_fit(planner: Planner, devices: int, plans: list[Plan], request: Request) -> str:
     """Return a sentence with the smallest need, and the nearest number and kind of devices that do."""
     from sesame.pretrain.planning import gpus
 
@@ -186,11 +216,11 @@ def _more(devices: int) -> list[int]:
     return [devices * 2**exponent for exponent in range(1, 12) if devices * 2**exponent <= MOST_DEVICES]
 
 
-def _fits_row(plan: "Plan", row: tuple[float, ...], assumed: "Assumptions") -> bool:
+def _fits_row(plan: Plan, row: tuple[float, ...], assumed: Assumptions) -> bool:
     return plan.fits(assumed.model_copy(update={"memory_gib": row[0]}))
 
 
-def _print_run(planner: "Planner", request: Request, console: Console) -> None:
+def _print_run(planner: Planner, request: Request, console: Console) -> None:
     run, table = planner.run, Table(show_header=False, box=None, pad_edge=False)
     steps = run.steps
     for name, value in (
@@ -206,11 +236,11 @@ def _print_run(planner: "Planner", request: Request, console: Console) -> None:
     console.print(table)
 
 
-def _print_layouts(planner: "Planner", devices: int, plans: list["Plan"], console: Console) -> None:
+def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: Console) -> None:
     fitting = sorted((each for each in plans if each.fits(planner.assumed)), key=lambda each: each.time.total)
     others = sorted((each for each in plans if not each.fits(planner.assumed)), key=lambda each: each.memory.total)
-    title = f"{devices:,} x {planner.assumed.memory_gib:g} GiB: {len(fitting)} of {len(plans)} layouts fit"
-    table = Table("tensor", "data", "experts", "ZeRO", "recompute", "micro-batch", "GiB", "s/step", title=title)
+    title = f"{devices:,} x {planner.assumed.memory_gib:,.1f} GiB: {len(fitting)} of {len(plans)} layouts fit"
+    table = Table("tensor", "data", "experts", "ZeRO", "recompute", "micro-batch", "memory", "s/step", title=title)
     for each in (*fitting[:SHOWN], *others[: max(0, SHOWN - len(fitting))]):
         layout = each.layout
         table.add_row(
@@ -220,13 +250,13 @@ def _print_layouts(planner: "Planner", devices: int, plans: list["Plan"], consol
             str(layout.zero_stage),
             "yes" if layout.recompute else "no",
             f"{layout.micro_batch} x {layout.accumulation}",
-            f"{each.memory.total / GIB:,.1f}",
+            _gib(each.memory.total),
             _seconds(each.time.total) if each.fits(planner.assumed) else "does not fit",
         )
     console.print(table)
 
 
-def _print_chosen(planner: "Planner", chosen: "Plan", request: Request, console: Console) -> None:
+def _print_chosen(planner: Planner, chosen: Plan, request: Request, console: Console) -> None:
     from sesame.pretrain.planning.reasons import describe, settings
 
     assumed, layout, run = planner.assumed, chosen.layout, planner.run
@@ -244,7 +274,7 @@ def _print_chosen(planner: "Planner", chosen: "Plan", request: Request, console:
         (
             "memory",
             f"{_gib(chosen.memory.total)} of {_gib(assumed.usable_bytes)}, at the {chosen.memory.phase}: "
-            + ", ".join(f"{name} {value / GIB:,.1f}" for name, value in memory.items()),
+            + ", ".join(f"{name} {_gib(value)}" for name, value in memory.items() if value),
         ),
         (
             "step",
@@ -257,15 +287,15 @@ def _print_chosen(planner: "Planner", chosen: "Plan", request: Request, console:
             "speed",
             f"{planner.step_tokens / seconds:,.0f} tokens/s, {used:,.4g} TFLOP/s each, {used / peak:.0%} of peak",
         ),
-        ("time", f"{hours:,.1f} hours, {devices_hours:,.0f} device-hours"),
+        ("time", f"{hours:,.3g} hours, {devices_hours:,.3g} device-hours"),
         ("energy", f"{energy:,.3g} MWh"),
-        ("cost", f"{devices_hours * assumed.price:,.0f} dollars"),
+        ("cost", f"{devices_hours * assumed.price:,.2f} dollars"),
     ):
         table.add_row(name, value)
     console.print(table)
 
 
-def _print_reasons(planner: "Planner", chosen: "Plan", plans: list["Plan"], console: Console) -> None:
+def _print_reasons(planner: Planner, chosen: Plan, plans: list[Plan], console: Console) -> None:
     from sesame.pretrain.planning.reasons import reasons
 
     console.print("why: the simplest of the fastest that fit", highlight=False)
@@ -273,7 +303,7 @@ def _print_reasons(planner: "Planner", chosen: "Plan", plans: list["Plan"], cons
         console.print(f"  {sentence}", highlight=False)
 
 
-def _print_assumptions(assumed: "Assumptions", request: Request, console: Console) -> None:
+def _print_assumptions(assumed: Assumptions, request: Request, console: Console) -> None:
     source = f"measured: {request.machine}" if request.machine else request.device
     table = Table("assumed", "value", "what it is", title=f"assumptions ({source}); change with --assume NAME=VALUE")
     for name, field in type(assumed).model_fields.items():
@@ -283,7 +313,7 @@ def _print_assumptions(assumed: "Assumptions", request: Request, console: Consol
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:,.1f} GiB"
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / 2**20:,.1f} MiB"
 
 
 def _gb(size: float) -> str:

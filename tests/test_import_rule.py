@@ -51,8 +51,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "launch": (
         "overrides processes library_warnings machine",
-        "place submit planning",
-        "pretraining demo doctor",
+        "place submit",
+        "pretraining demo doctor planning",
         "__main__",
     ),
 }

@@ -197,7 +197,12 @@ def deepspeed_config(
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": 0.0 if parallel.zero_stage == 0 else optimizer.gradient_clipping,
-        "bf16": {"enabled": parallel.precision == "bf16"},
+        # Where layers are split, a gradient is added to the fp32 sum and released at once: models that are split have
+        # no memory for gradients in both formats.
+        "bf16": {
+            "enabled": parallel.precision == "bf16",
+            "immediate_grad_update": mesh.tensor > 1 or mesh.expert > 1,
+        },
         "zero_optimization": {
             "stage": parallel.zero_stage,
             "overlap_comm": mesh.device.type == "cuda" and parallel.zero_stage > 1,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-import configs
+from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 
@@ -39,6 +39,9 @@ class Assumptions(Section):
     devices_per_node: int = Field(default=8, gt=0, description="devices of one machine")
     overlap: float = Field(default=0.5, ge=0, le=1, description="of ZeRO 2's and 3's communication that costs no time")
     operation_microseconds: float = Field(default=14.0, ge=0, description="to start one operation from Python")
+    calibration: float = Field(
+        default=1.0, gt=0, description="computing takes so many times as long as the rates above say"
+    )
     watts: float = Field(gt=0, description="of one device under load")
     pue: float = Field(default=1.2, ge=1, description="power of the building / power of its machines")
     price: float = Field(ge=0, description="dollars for one device and hour")
@@ -88,6 +91,7 @@ CPU: dict[str, Any] = {
     "memory_bandwidth": 100.0,
     "link_within": 5.0,
     "link_between": 1.25,
+    "operation_microseconds": 3.0,
     "devices_per_node": 1,
     "watts": 200.0,
     "price": 0.5,

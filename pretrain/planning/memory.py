@@ -136,6 +136,11 @@ class _Case(NamedTuple):
         return self.layout.data > 1
 
     @property
+    def working(self) -> int:
+        """Gradients in working precision beside their fp32 sums; released at once where layers are split."""
+        return self.bytes * self.entries * (self.layout.tensor == self.layout.expert == 1)
+
+    @property
     def flat(self) -> int:
         """fp32 bytes of a bucket that is copied before it is sent."""
         return 4 * min(self.entries, BUCKET + self.counts.largest)
@@ -179,8 +184,8 @@ STAGES: dict[tuple[int, str], Stage] = {
         buckets=lambda case: 0,
         gathered=lambda case: 0,
         # A model that fits into one bucket is copied to it; a larger one is reduced in place.
-        reduction=lambda case: 2 * case.entries + 4 * case.entries * (case.is_reduced and case.entries < BUCKET),
-        update=lambda case: 2 * case.entries,
+        reduction=lambda case: case.working + 4 * case.entries * (case.is_reduced and case.entries < BUCKET),
+        update=lambda case: case.working,
         releases=False,
     ),
     (2, "fp32"): Stage(
@@ -263,7 +268,10 @@ def _backward(case: _Case, stage: Stage, traced: Pass) -> tuple[float, float]:
     if stage.releases:
         return traced.released, stage.gradients(case)
     # Stage 1 in bf16 has sums in fp32 beside the gradients in bf16.
-    sums = stage.gradients(case) if case.layout.precision == "bf16" else 0.0
+    has_sums = case.layout.precision == "bf16"
+    sums, kept = (stage.gradients(case), case.working) if has_sums else (0.0, stage.gradients(case))
+    if not kept:
+        return traced.released, sums
     if case.layout.accumulation == 1:
         return traced.kept, sums
-    return traced.released, sums + case.bytes * case.entries
+    return traced.released, sums + kept

@@ -50,7 +50,7 @@ def reasons(chosen: Plan, plans: list[Plan], assumed: Assumptions) -> list[str]:
             continue
         ((name, value),) = differing.items()
         if not plan.fits(assumed):
-            needs = f"needs {plan.memory.total / GIB:,.1f} GiB, even with micro-batches of {plan.layout.micro_batch}"
+            needs = f"needs {plan.memory.total / GIB:,.1f} GiB, with micro-batches of {plan.layout.micro_batch}"
         elif plan.time.total >= chosen.time.total:
             slower = plan.time.total / chosen.time.total - 1
             needs = f"is {slower:.0%} slower" if slower >= 0.005 else "is as fast"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-import configs
+from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.configs.shipped import FOLDER
 from sesame.data_pipeline.config import CorpusConfig

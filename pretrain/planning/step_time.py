@@ -65,14 +65,15 @@ def step_time(
     owned = counts.owned(layout) if layout.zero_stage else counts.all
     # Gradient, weight and moments are read, weight and moments written, and the gradient is read for its norm.
     update = owned * (16 + 8 * moments + BYTES[layout.precision]) / bandwidth
+    computed = passes * assumed.calibration
     return StepTime(
-        passes * products,
-        passes * traffic,
-        passes * overhead,
+        computed * products,
+        computed * traffic,
+        computed * overhead,
         passes * tensor,
         _zero(layout, counts, assumed),
         passes * experts,
-        update,
+        assumed.calibration * update,
     )
 
 

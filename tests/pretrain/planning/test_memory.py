@@ -70,6 +70,7 @@ TWO = {
     "tensor 2, bf16": Case("gpt", {"tensor": 2, **BF16}),
     "tensor 2, recompute": Case("t5", {"tensor": 2, "recompute": True}),
     "expert 2": Case("switch", {"expert": 2}),
+    "expert 2, bf16": Case("switch", {"expert": 2, **BF16}),
 }
 
 

@@ -1,0 +1,98 @@
+"""``sesame plan``: what it prints, and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sesame.pretrain.planning.gpus import Assumptions
+from tests.launch.conftest import Command, UserError
+
+DEVICE = {
+    "name": "one core",
+    "type": "cpu",
+    "memory_bytes": 2**34,
+    "products": {"fp32": 1e11, "bf16": 1e11},
+    "memory_bandwidth": 1e10,
+    "cores": 1,
+}
+
+
+def machine_file(folder: Path, **changes: Any) -> Path:
+    values = {"format": 1, "devices": [DEVICE], "reduction_bandwidth": None, "training": None, **changes}
+    path = folder / "machine.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_a_plan_says_everything(sesame: Command) -> None:
+    code, out, _ = sesame("plan", "bert_small", "--gpus", "4", "--gpu", "a100-40gb")
+    assert code == 0
+    assert "1,359,618" in out
+    for word in ("full rows of small_next_sentence.toml", "tokens/s", "hours", "MWh", "dollars", "parallel.zero_stage"):
+        assert word in out, word
+    for name in Assumptions.model_fields:
+        assert name in out, name
+    assert re.search(r"why: .*\n  \S", out)
+
+
+def test_an_assumption_changes_the_plan(sesame: Command) -> None:
+    def dollars(*options: str) -> float:
+        _, out, _ = sesame("plan", "gpt2_small", "--gpus", "1", "--as-configured", *options)
+        found = re.search(r"([\d,.]+) dollars", out)
+        assert found
+        return float(found[1].replace(",", ""))
+
+    assert dollars("--assume", "price=3000.0") == pytest.approx(10 * dollars("--assume", "price=300.0"), rel=0.02)
+
+
+def test_memory_alone_finds_the_fewest_devices(sesame: Command) -> None:
+    code, out, _ = sesame("plan", "bert_small", "--for-memory-of", "24")
+    assert code == 0
+    assert re.search(r"1 x 24\.0 GiB", out)
+
+
+def test_a_machines_file_replaces_the_table(sesame: Command, tmp_path: Path) -> None:
+    path = machine_file(tmp_path)
+    code, out, _ = sesame("plan", "bert_small", "--machine", path, "--as-configured")
+    assert code == 0
+    assert re.search(r"fp32_tflops\s+│ 0\.1 ", out)
+    assert re.search(r"memory_gib\s+│ 16 ", out)
+
+
+def test_what_cannot_fit_is_refused_with_what_does(user_error: UserError) -> None:
+    error = user_error("plan", "bert_large", "--gpus", "1", "--gpu", "l4", "--assume", "memory_gib=6.0")
+    assert "needs at least" in error
+    assert "devices of this kind" in error
+
+
+def test_a_layout_that_does_not_fit_names_the_nearest(user_error: UserError) -> None:
+    options = ("--gpus", "8", "--assume", "memory_gib=5.0", "--as-configured")
+    error = user_error("plan", "bert_large", *options, "--set", "model.dropout=0.0")
+    assert "the nearest that fits" in error
+    assert "--set " in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--gpu", "tpu"), "--gpu tpu: is not in the table"),
+        (("--assume", "prise=1"), "prise"),
+        (("--assume", "efficiency=2.0"), "efficiency"),
+        (("--assume", "price"), "--assume price: write it as"),
+        (("--assume", "reserve_gib=90.0"), "reserve_gib"),
+        (("--machine", "no.json"), "sesame doctor --output no.json"),
+        (("--set", "data.dataset=elsewhere"), "--corpus"),
+        (("--gpus", "3", "--as-configured"), "do not divide 3 devices"),
+        (("--gpus", "7"), "cannot be divided over 7 devices"),
+    ],
+)
+def test_bad_options_are_one_sentence(options: tuple[str, ...], message: str, user_error: UserError) -> None:
+    assert message in user_error("plan", "bert_small", *options)
+
+
+def test_a_damaged_machines_file_is_refused(tmp_path: Path, user_error: UserError) -> None:
+    path = machine_file(tmp_path, devices=[])
+    assert "machine.json" in user_error("plan", "bert_small", "--machine", path)

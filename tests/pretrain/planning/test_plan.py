@@ -1,0 +1,116 @@
+"""Plans of the shipped runs: exact counts, the published layouts, and devices that are too small."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sesame import configs
+from sesame.configs.shipped import FOLDER
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.planning.gpus import ROWS, assumptions
+from sesame.pretrain.planning.plan import Plan, Planner
+from sesame.pretrain.planning.rows import find
+
+RUNS = sorted((FOLDER / "pretrain").glob("*.toml"))
+PARAMETERS = {
+    "albert_small": 500_290,
+    "albert_xxlarge": 223_158_450,
+    "bert_base": 110_106_428,
+    "bert_large": 336_226_108,
+    "bert_small": 1_359_618,
+    "books": 5_398_530,
+    "demo": 3_819_010,
+    "elmo": 110_410_832,
+    "elmo_small": 1_157_008,
+    "gpt2_small": 1_334_016,
+    "gpt2_xl": 1_557_611_200,
+    "gpt3_175b": 174_604_836_864,
+    "gpt3_small": 1_334_016,
+    "megatron_8.3b": 8_317_040_640,
+    "modern_base": 149_655_232,
+    "modern_small": 1_103_104,
+    "roberta_large": 355_412_057,
+    "roberta_small": 1_342_976,
+    "switch_c": 1_571_308_972_448,
+    "switch_small": 4_268_416,
+    "t5_11b": 11_307_321_344,
+    "t5_small": 1_902_976,
+    "turing_nlg_17b": 17_177_045_760,
+}
+"""BERT's, RoBERTa's and GPT-2's are those of the released weights, GPT-3's of the formula of its shape."""
+
+
+def planner(name: str, gpu: str = "h100-80gb", overrides: tuple[str, ...] = (), **changes: Any) -> Planner:
+    run = configs.load(FOLDER / "pretrain" / f"{name}.toml", RunConfig, overrides)
+    text = find(Path(run.data.dataset), None, None, None)
+    return Planner(run, text.vocabulary, text.rows, assumptions(gpu, changes))
+
+
+def as_configured(name: str, devices: int, gpu: str, *overrides: str) -> tuple[Plan, bool]:
+    """Return the plan of the file's layout, and whether it fits."""
+    made = planner(name, gpu, overrides)
+    layout = made.configured(devices)
+    assert layout is not None
+    plan = made.plan(layout, exact=True)
+    return plan, plan.fits(made.assumed)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_every_shipped_run_has_its_exact_count(path: Path) -> None:
+    assert planner(path.stem).parameters == PARAMETERS[path.stem]
+
+
+def test_megatron_fits_as_published() -> None:
+    """8.3 billion parameters on 512 V100 of 32 GB, tensor 8, 8 rows a process (Shoeybi et al. 2019, section 5)."""
+    plan, fits = as_configured("megatron_8.3b", 512, "v100-32gb")
+    assert fits
+    assert plan.layout.micro_batch == 8
+
+
+def test_turing_nlg_fits_as_published() -> None:
+    """17.2 billion on 256 devices of 32 GB, tensor 4, ZeRO 1 (Rajbhandari et al. 2020, section 10.4). Theirs computed
+    in fp16, which Sesame lacks: bf16 has the same size."""
+    plan, fits = as_configured("turing_nlg_17b", 256, "v100-32gb", "parallel.precision='bf16'")
+    assert fits
+    assert (plan.layout.tensor, plan.layout.zero_stage) == (4, 1)
+    assert not as_configured("turing_nlg_17b", 256, "v100-32gb")[1], "V100 have no bf16, and fp32 is twice as large"
+
+
+@pytest.mark.slow
+def test_gpt3_fits_64_gpus_only_with_all_that_its_file_names() -> None:
+    assert as_configured("gpt3_175b", 64, "h100-80gb")[1]
+    for without in ("parallel.recompute=false", "parallel.zero_stage=1", "parallel.zero_stage=2"):
+        assert not as_configured("gpt3_175b", 64, "h100-80gb", without)[1], without
+
+
+def test_what_does_not_fit_says_how_many_do() -> None:
+    made = planner("gpt2_xl", "rtx4090", ("parallel.precision='bf16'",), devices_per_node=1)
+    assert made.choose(made.plans(1)) is None
+    found = made.smallest(64)
+    assert found is not None
+    devices, plans = found
+    chosen = made.choose(plans)
+    assert devices > 1
+    assert chosen is not None
+    assert chosen.memory.total <= made.assumed.usable_bytes
+    assert made.choose(made.plans(devices // 2)) is None
+
+
+def test_layouts_keep_the_global_batch() -> None:
+    made = planner("bert_large")
+    for layout in made.layouts(8):
+        assert layout.micro_batch * layout.accumulation * layout.data == 256
+        assert layout.tensor * layout.data == 8
+
+
+def test_larger_devices_never_fit_less() -> None:
+    made = planner("gpt2_xl", "h100-80gb")
+    layout = made.configured(8)
+    assert layout is not None
+    plan = made.plan(layout)
+    by_memory = sorted(ROWS, key=lambda name: ROWS[name][0])
+    fitting = [plan.fits(assumptions(name, {})) for name in by_memory]
+    assert fitting == sorted(fitting)
+    assert any(fitting)
+    assert not all(fitting)
