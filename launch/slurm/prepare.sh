@@ -13,7 +13,12 @@ if [ "$SLURM_NNODES" -gt 1 ]; then
     start_ray --nodes=1 --ntasks=1 --nodelist="$head" \
         "${CONTAINER[@]}" ray start --head --port="${address##*:}" --include-dashboard=false "${ray_options[@]}" > "$OUTPUT.ray-head.log" 2>&1
     rays=$!
-    for ((i = 0; i < 120; i++)); do (: > "/dev/tcp/$host/${address##*:}") 2>/dev/null && break; sleep 1; done
+    for ((i = 0; i < 120; i++)); do
+        # Another program may listen at this port.
+        kill -0 "$rays" 2>/dev/null || { log "prepare: Ray has not started on $head; see $OUTPUT.ray-head.log"; exit 1; }
+        (: > "/dev/tcp/$host/${address##*:}") 2>/dev/null && break
+        sleep 1
+    done
     start_ray --nodes=$((SLURM_NNODES - 1)) --ntasks=$((SLURM_NNODES - 1)) --exclude="$head" \
         "${CONTAINER[@]}" ray start --address="$address" "${ray_options[@]}" > "$OUTPUT.ray-workers.log" 2>&1
     rays="$rays $!"

@@ -7,8 +7,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol")
 CONFIGURATION = """
@@ -17,7 +20,7 @@ SlurmctldHost={host}
 SlurmctldPort={port}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -69,15 +72,43 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     try:
         time.sleep(1)
         daemons.append(subprocess.Popen(["slurmctld", "-D", "-f", str(configuration)], stderr=subprocess.DEVNULL))
-        for node in ("n1", "n2"):
-            words = ["slurmd", "-D", "-N", node, "-f", str(configuration)]
-            daemons.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
+        daemons += [start_node(node, environment) for node in ("n1", "n2")]
         _wait_until_idle(environment)
         yield environment
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()
             daemon.wait()
+
+
+def start_node(name: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start the daemon of one node."""
+    return subprocess.Popen(_daemon(name, environment["SLURM_CONF"]), stderr=subprocess.DEVNULL)
+
+
+def _daemon(name: str, configuration: str) -> list[str]:
+    return ["slurmd", "-D", "-N", name, "-f", configuration]
+
+
+def kill_node(name: str, environment: dict[str, str]) -> None:
+    """End a node as a loss of power does: its daemon, and everything that runs below it."""
+    killed: list[psutil.Process] = []
+    configuration = environment["SLURM_CONF"]
+    spool = str(Path(configuration).with_name(f"spool-{name}"))
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cmdline() == _daemon(name, configuration):
+                killed.append(process)
+            # A step's socket is the only place that names its node.
+            elif any(str(each.laddr).startswith(f"{spool}/") for each in _sockets_of_step(process)):
+                killed += [process, *process.children(recursive=True)]
+    for process in killed:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _sockets_of_step(process: psutil.Process) -> list[Any]:
+    return process.net_connections(kind="unix") if process.cmdline()[:1] == ["slurmstepd:"] else []
 
 
 def _wait_until_idle(environment: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """`sesame submit` on a real Slurm of two nodes, which is started here where it is installed."""
 
+import hashlib
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.slurm_cluster import slurm, why_not
+from tests.launch.slurm_cluster import kill_node, slurm, start_node, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]
 ROOT = Path(__file__).parents[2]
@@ -94,12 +95,18 @@ def logs(folder: Path) -> str:
     return "\n".join(path.read_text() for path in sorted((folder / "logs").glob("*.log")))
 
 
+def tensors(output: Path) -> dict[str, str]:
+    """Hash of each file of weights and optimizer state of the last checkpoint."""
+    newest = max((output / "checkpoints").iterdir())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in newest.rglob("*.safetensors")}
+
+
 def losses(output: Path) -> dict[int, dict[str, float]]:
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return {row["step"]: row["train"] for row in rows if "train" in row}
 
 
-def test_text_becomes_a_checkpoint_on_two_nodes(submitted: Submit, folder: Path, cluster: dict[str, str]) -> None:
+def test_text_becomes_a_score_on_two_nodes(submitted: Submit, folder: Path, cluster: dict[str, str]) -> None:
     changes = [word for change in SMALL for word in ("--set", change)]
     (job,) = submitted(str(ROOT / "configs/corpus/demo.toml"), "--nodes", "2", "--output", "dataset", *changes)
     wait(job, cluster)
@@ -108,26 +115,41 @@ def test_text_becomes_a_checkpoint_on_two_nodes(submitted: Submit, folder: Path,
     wait(job, cluster)
     assert " on 2 x cpu " in logs(folder)
     assert max(losses(folder / "run")) == 60
+    words = [sys.executable, "-m", "sesame", "probe-tasks", "dataset", "tasks"]
+    subprocess.run(words, cwd=folder, env=cluster, check=True, capture_output=True)
+    suite = ["probe", "--checkpoint", "run", "--data-dir", "tasks", "--output", "scores"]
+    changes = ["--set", "suite.tasks=['WordsKept']", "--set", "suite.seeds=[1]", "--set", "finetune.epochs=1"]
+    (job,) = submitted(*suite, *changes)
+    wait(job, cluster)
+    assert "WordsKept" in (folder / "scores" / "report.md").read_text()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> dict[int, dict[str, float]]:
+    """Losses of the run that the first test trains."""
+    return losses(folder / "run")
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SESAME_SLURM_RUNS", "2"))))
 def test_requeued_at_random_moments_it_ends_as_undisturbed(
-    seed: int, submitted: Submit, folder: Path, cluster: dict[str, str]
+    seed: int, submitted: Submit, folder: Path, cluster: dict[str, str], undisturbed: dict[int, dict[str, float]]
 ) -> None:
     """Signals as before a time limit, and requeues by a person, which kill after KillWait."""
     draw = random.Random(seed)
     output = f"run-{seed}"
     (job,) = submitted("run.toml", "--nodes", "2", "--output", output)
-    for _ in range(3):
+    for number in range(3):
         wait(job, cluster, until=("RUNNING", "COMPLETED"))
-        time.sleep(draw.uniform(2, 12))
+        time.sleep(draw.uniform(2, 25))
         if state(job, cluster) != "RUNNING":
             break
         words = draw.choice([["scancel", "--batch", "--signal=USR1", job], ["scontrol", "requeue", job]])
+        print(f"job {job}, interruption {number}: {' '.join(words)}", flush=True)
         subprocess.run(words, env=cluster, check=False, capture_output=True)
         time.sleep(3)
     wait(job, cluster)
-    assert losses(folder / output) == losses(folder / "run")
+    assert losses(folder / output) == undisturbed
+    assert tensors(folder / output) == tensors(folder / "run")
 
 
 def test_tasks_that_would_train_alone_are_refused(folder: Path, cluster: dict[str, str]) -> None:
@@ -148,3 +170,23 @@ def test_a_job_that_makes_no_progress_is_not_requeued(folder: Path, cluster: dic
     text = (folder / "idle.log").read_text()
     assert text.count("requeued") == 3
     assert "two attempts have finished nothing" in text
+
+
+def test_a_run_goes_on_after_a_node_was_killed(
+    submitted: Submit, folder: Path, cluster: dict[str, str], undisturbed: dict[int, dict[str, float]]
+) -> None:
+    (job,) = submitted("run.toml", "--nodes", "2", "--output", "run-killed", "--set", "checkpoint.save_every_steps=5")
+    for _ in range(600):
+        if (folder / "run-killed" / "metrics.jsonl").exists():
+            break
+        time.sleep(0.1)
+    kill_node("n2", cluster)
+    wait(job, cluster, until=("PENDING", "REQUEUED"))
+    node = start_node("n2", cluster)
+    try:
+        wait(job, cluster)
+    finally:
+        node.terminate()
+        node.wait()
+    assert losses(folder / "run-killed") == undisturbed
+    assert tensors(folder / "run-killed") == tensors(folder / "run")
