@@ -2,7 +2,7 @@
 
 Shape suffixes, here and in every file of ``pretrain``:
     T tokens of a packed batch, S keys, U tokens of all targets, B sequences, L tokens of the longest one, D width,
-    H heads, K head width, F feed-forward width, V vocabulary, P predicted positions, E experts.
+    H heads, K head width, F feed-forward width, V vocabulary, P predicted positions, E experts, N distinct tokens.
 
 A batch is packed: the tokens of whole sequences are concatenated along one axis T, and ``cu_seqlens_B1`` has the start
 of each sequence. There is no padding, so none is computed.
@@ -67,8 +67,8 @@ class Batch:
 
     layout: Layout
     columns: Mapping[str, Tensor]
-    """By column name: per token [T], prediction [P], sequence [B] or target token [U]; the table is in
-    ``pretrain/data/columns.py``."""
+    """By column name: per token [T], prediction [P], sequence [B], target token [U] or distinct token [N]; the table is
+    in ``pretrain/data/columns.py``."""
     denominators: Mapping[str, float] = field(default_factory=dict)
     """By column name: entries of that column in the global batch, divided by the number of micro-batches in it.
 
