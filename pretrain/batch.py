@@ -16,6 +16,13 @@ import torch
 from torch import Tensor
 
 
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy ``tensor`` to ``device`` without waiting for what the device is computing."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 class LengthGroup(NamedTuple):
     """Consecutive sequences of a packed batch that ``grouped_attention`` processes in one call."""
 
@@ -58,7 +65,7 @@ class Layout:
         return self.cu_seqlens_B1[1:].long() - 1
 
     def to(self, device: torch.device) -> "Layout":
-        return Layout(self.cu_seqlens_B1.to(device, non_blocking=True), self.longest, self.groups)
+        return Layout(on_device(self.cu_seqlens_B1, device), self.longest, self.groups)
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,6 @@ class Batch:
         return len(self.columns["tokens"])
 
     def to(self, device: torch.device) -> "Batch":
-        columns = {name: column.to(device, non_blocking=True) for name, column in self.columns.items()}
+        columns = {name: on_device(column, device) for name, column in self.columns.items()}
         targets = self.targets.to(device) if self.targets is not None else None
         return Batch(self.layout.to(device), columns, self.denominators, targets)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sesame.pretrain.batch import Layout
+from sesame.pretrain.batch import Layout, on_device
 from sesame.pretrain.flops import product_flops
 
 FORGET_BIAS = 1.0
@@ -35,7 +35,7 @@ class Steps(NamedTuple):
         steps_BL = torch.arange(layout.longest).expand(len(lengths_B), -1)
         is_token_BL = steps_BL < lengths_B[:, None]
         tokens_BL = starts_B[:, None] + (lengths_B[:, None] - 1 - steps_BL if backward else steps_BL)
-        order_T = tokens_BL.T[is_token_BL.T].to(layout.cu_seqlens_B1.device)
+        order_T = on_device(tokens_BL.T[is_token_BL.T], layout.cu_seqlens_B1.device)
         return cls(order_T, order_T.argsort(), tuple(is_token_BL.sum(0).tolist()))
 
 

@@ -122,6 +122,29 @@ def loss_and_gradients(learner: Learner, batch: Batch) -> tuple[float, dict[str,
     return total.item(), {name: gradient.float().cpu().clone() for name, gradient in used.items()}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", [name for name in FAMILY_RUNS if name != "switch"])
+def test_no_pass_waits_for_the_device(
+    name: str, dtype: torch.dtype, family_settings: Callable[..., dict[str, Any]]
+) -> None:
+    """All but Switch, whose router decides how many tokens an expert gets."""
+    values = family_settings(name)
+    values["model"]["dropout"] = 0.1
+    config = configs.parse(values, RunConfig, "run.toml")
+    data = open_dataset(config.data.dataset, verify=False)
+    size = data.manifest.tokenizer.vocabulary_size
+    learner = build(config.model, config.objectives, Vocabulary(size, data.tokenizer_path))
+    value = random_value(1, config.model.init_std)
+    materialise(learner, lambda name, parameter: value(name, parameter.shape).to("cuda", dtype))
+    learner.cuda()
+    for batch in list(Batches(data, config.data, learner.reads, 1, DataRank(0, 1)).step(0))[:2]:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            learner(batch.to(torch.device("cuda")))[0].backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_a_run_on_cuda_learns_and_resumes(stage: int, settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     values = settings(
