@@ -1,6 +1,6 @@
 """The ``gpu`` tests and the benchmarks of a CUDA device, in one command of at most eight minutes.
 
-    python benchmarks/gpu_campaign.py --output DIR [--part NAME ...] [--step NAME ...]
+    python benchmarks/gpu_campaign.py --output DIR [--part NAME ...] [--step NAME ...] [--seconds N]
 
 Writes DIR/gpu_campaign.json and DIR/gpu_campaign.md: GPU, driver, versions and date, then one section for each part. If
 a part fails, its error is recorded and the next part runs.
@@ -120,11 +120,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--part", action="append", choices=("device", "tests", "steps"))
     parser.add_argument("--step", action="append", choices=tuple(SHAPES), help="a row of the part 'steps'")
+    parser.add_argument("--seconds", type=float, default=420, help="after which no step is begun")
     arguments = parser.parse_args()
+    deadline = time.perf_counter() + arguments.seconds
     if not torch.cuda.is_available():
         sys.exit("gpu_campaign: this machine has no CUDA device that torch can use")
     mesh = Mesh(ParallelConfig(precision="bf16"))
-    parts = {"device": device_facts, "tests": gpu_tests, "steps": lambda: steps(arguments.step or list(SHAPES), mesh)}
+    parts = {
+        "device": device_facts,
+        "tests": gpu_tests,
+        "steps": lambda: steps(arguments.step or list(SHAPES), mesh, deadline),
+    }
     record: dict[str, Any] = {
         "card": torch.cuda.get_device_name(),
         "date": datetime.date.today().isoformat(),
