@@ -2,7 +2,7 @@
 
 Shape suffixes, here and in every file of ``pretrain``:
     T tokens of a packed batch, S keys, U tokens of all targets, B sequences, L tokens of the longest one, D width,
-    H heads, K head width, F feed-forward width, V vocabulary, P predicted positions, E experts.
+    H heads, K head width, F feed-forward width, V vocabulary, P predicted positions, E experts, N distinct tokens.
 
 A batch is packed: the tokens of whole sequences are concatenated along one axis T, and ``cu_seqlens_B1`` has the start
 of each sequence. There is no padding, so none is computed.
@@ -14,6 +14,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy ``tensor`` to ``device`` without waiting for what the device is computing."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class LengthGroup(NamedTuple):
@@ -58,7 +65,7 @@ class Layout:
         return self.cu_seqlens_B1[1:].long() - 1
 
     def to(self, device: torch.device) -> "Layout":
-        return Layout(self.cu_seqlens_B1.to(device, non_blocking=True), self.longest, self.groups)
+        return Layout(on_device(self.cu_seqlens_B1, device), self.longest, self.groups)
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ class Batch:
 
     layout: Layout
     columns: Mapping[str, Tensor]
-    """By column name: per token [T], prediction [P], sequence [B] or target token [U]; the table is in
-    ``pretrain/data/columns.py``."""
+    """By column name: per token [T], prediction [P], sequence [B], target token [U] or distinct token [N]; the table is
+    in ``pretrain/data/columns.py``."""
     denominators: Mapping[str, float] = field(default_factory=dict)
     """By column name: entries of that column in the global batch, divided by the number of micro-batches in it.
 
@@ -85,6 +92,6 @@ class Batch:
         return len(self.columns["tokens"])
 
     def to(self, device: torch.device) -> "Batch":
-        columns = {name: column.to(device, non_blocking=True) for name, column in self.columns.items()}
+        columns = {name: on_device(column, device) for name, column in self.columns.items()}
         targets = self.targets.to(device) if self.targets is not None else None
         return Batch(self.layout.to(device), columns, self.denominators, targets)

@@ -57,6 +57,11 @@ class DatasetRows:
         has_next[self.tokens.offsets[1:] - 1] = False
         return np.flatnonzero(has_next)
 
+    @cached_property
+    def distinct_tokens(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct tokens, and for each token the index of its own among them."""
+        return np.unique(self.tokens.values, return_inverse=True)
+
     def decoder_tokens(self) -> np.ndarray:
         """Return the targets of each sequence shifted right by one, after the start token."""
         targets = self.ragged("target_tokens")
@@ -68,8 +73,8 @@ class DatasetRows:
 class BatchColumn(NamedTuple):
     """A row of the table."""
 
-    axis: Literal["T", "P", "B", "U"]
-    """One entry per token, per prediction, per sequence, or per target token."""
+    axis: Literal["T", "P", "B", "U", "N"]
+    """One entry per token, per prediction, per sequence, per target token, or per distinct token."""
     source: str
     """Dataset column that it is made of."""
     make: Callable[[DatasetRows], np.ndarray]
@@ -83,6 +88,9 @@ COLUMNS: dict[str, BatchColumn] = {
     # Token ids, corrupted where the recipe says so.
     "tokens": BatchColumn("T", "tokens", lambda rows: rows.tokens.values, is_averaged_over=True),
     "positions": BatchColumn("T", "tokens", DatasetRows.positions),
+    # The distinct tokens of a batch, and where each token is among them. Found on a GPU, they would be waited for.
+    "distinct_tokens": BatchColumn("N", "tokens", lambda rows: rows.distinct_tokens[0]),
+    "distinct_numbers": BatchColumn("T", "tokens", lambda rows: rows.distinct_tokens[1]),
     "segments": BatchColumn("T", "first_segment_length", DatasetRows.segments),
     # Masked tokens: index into T, and the original token.
     "mask_positions": BatchColumn("P", "mask_positions", DatasetRows.mask_positions),

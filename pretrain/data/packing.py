@@ -42,7 +42,7 @@ def pack(sequences: Sequence[np.ndarray], first_segment_lengths: Sequence[int], 
         "tokens": Ragged(np.concatenate(sequences), offsets),
         "first_segment_length": np.asarray(first_segment_lengths),
     }
-    batch = assemble(rows, ("tokens", "positions", "segments"), {})
+    batch = assemble(rows, ("tokens", "positions", "segments", "distinct_tokens", "distinct_numbers"), {})
     extra = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
     return Batch(batch.layout, {**batch.columns, **extra})
 

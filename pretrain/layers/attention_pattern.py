@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sesame.pretrain.batch import Layout
+from sesame.pretrain.batch import Layout, on_device
 from sesame.pretrain.layers.positions import Angles
 
 
@@ -26,7 +26,8 @@ class Padding(NamedTuple):
         if min(lengths) == longest:
             return None
         is_token_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
-        return cls(is_token_BL.flatten().nonzero()[:, 0].to(layout.cu_seqlens_B1.device), is_token_BL.numel())
+        positions = is_token_BL.flatten().nonzero()[:, 0]
+        return cls(on_device(positions, layout.cu_seqlens_B1.device), is_token_BL.numel())
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class AttentionPattern:
         # Padding comes after the tokens of a sequence, so a causal mask covers it.
         if not self.causal and min(key_lengths) < longest[1]:
             is_padding = torch.arange(longest[1]) >= torch.tensor(key_lengths)[:, None]
-            masked.append(is_padding[:, None, None, :].to(device))
+            masked.append(on_device(is_padding[:, None, None, :], device))
         banded = self.window > 0 and max(longest) > self.window + 1
         if self.causal or banded:
             distance = torch.arange(longest[1], device=device) - torch.arange(longest[0], device=device)[:, None]

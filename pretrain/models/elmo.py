@@ -126,7 +126,7 @@ class Elmo(FamilyModule):
     provides: ClassVar[frozenset[Capability]] = frozenset({"two_directional"})
     pooling = "mean"
     ties_output = False
-    reads: ClassVar[tuple[str, ...]] = ("tokens",)
+    reads: ClassVar[tuple[str, ...]] = ("tokens", "distinct_tokens", "distinct_numbers")
     style: ClassVar[Style] = Style()
     SHARDING: ClassVar[dict[str, str]] = {
         "forward_layers.*.gates": "column",
@@ -159,8 +159,8 @@ class Elmo(FamilyModule):
 
     def forward(self, batch: Batch) -> Encoded:
         # Each distinct token of a batch is encoded once.
-        distinct_N, index_T = batch["tokens"].unique(return_inverse=True)
-        embedding_TP = self.character_encoder(self.spelling_VC[distinct_N])[index_T]
+        embedding_NP = self.character_encoder(self.spelling_VC[batch["distinct_tokens"]])
+        embedding_TP = embedding_NP[batch["distinct_numbers"]]
         states = [
             self._hidden_states(embedding_TP, layers, Steps.of(batch.layout, backward=backward))
             for layers, backward in ((self.forward_layers, False), (self.backward_layers, True))

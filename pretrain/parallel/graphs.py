@@ -134,8 +134,8 @@ def record(calls: list[Call], forwards: dict[nn.Module, Forward]) -> dict[nn.Mod
     first = calls[0]
     assert first.shape is not None
     device = first.pattern.query_layout.cu_seqlens_B1.device
-    hidden = torch.randn(first.shape.size, dtype=first.shape.dtype, device=device)
     random_state = torch.cuda.get_rng_state(device)
+    hidden = torch.randn(first.shape.size, dtype=first.shape.dtype, device=device)
     torch.cuda.synchronize(device)
     stream, pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
     with torch.cuda.stream(stream):
