@@ -131,8 +131,8 @@ def show_cost(megabytes: float, rounds: int, folder: Path) -> None:
         shutil.rmtree(checkpoint)
     print(
         f"{megabytes:,.0f} MB: copy {statistics.median(copied):.3f} s of processor time (first {copied[0]:.3f}), "
-        f"blocked {statistics.median(blocked):.3f} s (least {min(blocked):.3f}); write {statistics.median(written):.3f} s of "
-        "processor time"
+        f"blocked {statistics.median(blocked):.3f} s (least {min(blocked):.3f}); write "
+        f"{statistics.median(written):.3f} s of processor time"
     )
 
 
