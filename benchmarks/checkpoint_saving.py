@@ -4,30 +4,41 @@
     python benchmarks/checkpoint_saving.py --dataset runs/demo/dataset --config configs/pretrain/bert_base.toml \
         --set model.positions=128 --set data.global_batch=8 --steps 5
 
+    python benchmarks/checkpoint_saving.py --megabytes 1104
+
 Takes windows of ``--steps`` optimizer steps, in each of which one checkpoint or none is saved after the first step, and
 compares the medians of their times. Also says how long a save keeps training from going on. On two cores of a larger
-machine: ``taskset -c 0,1``.
+machine: ``taskset -c 0,1``. With ``--megabytes`` nothing is trained: the result is the processor time that a checkpoint
+of that size costs one process, which other work on the machine changes less.
 """
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from sesame import configs
 from sesame.configs.shipped import finders
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import SINGLE_PROCESS
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.saver import Saver
+from sesame.pretrain.checkpoints.stored import TensorSlice
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.initialization import Rows
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
+
+TENSORS = 46
 
 
 class Window(NamedTuple):
@@ -81,6 +92,50 @@ def window(run: Run, saver: Saver, steps: int, *, saves: bool) -> Window:
     return Window(end - start, saver.seconds - blocked_before, processor, written or time.perf_counter() - saved)
 
 
+class State:
+    """Parameters and two moments of 256 columns, together of some size."""
+
+    def __init__(self, megabytes: float):
+        rows = round(megabytes * 1e6 / 4 / 256 / 3 / TENSORS)
+        self.tensors = {f"{number}.weight": torch.randn(rows, 256) for number in range(TENSORS)}
+
+    def state(self, key: str | None) -> Iterable[TensorSlice]:
+        return (TensorSlice(name, 0, tensor) for name, tensor in self.tensors.items())
+
+    def set_state(self, key: str | None, name: str, whole: Rows) -> None: ...
+    def set_steps(self, steps: int) -> None: ...
+
+
+def show_cost(megabytes: float, rounds: int, folder: Path) -> None:
+    """Print the processor time of copying and of writing a checkpoint."""
+    torch.set_num_threads(1)
+    state, tokenizer = State(megabytes), folder / "tokenizer"
+    tokenizer.write_bytes(b"")
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
+    copy = HostCopy(torch.device("cpu"))
+    writer = CheckpointWriter(folder, state, ("exp_avg", "exp_avg_sq"), shapes, tokenizer, SINGLE_PROCESS, copy)
+    copied, written, blocked = [], [], []
+    for step in range(1, rounds + 1):
+        # The memory of the copy is reserved meanwhile, as when a run starts.
+        time.sleep(2.0)
+        metadata = CheckpointMetadata(
+            step=step, samples=step, seed=1, vocabulary_size=1, tokenizer_sha256="0" * 64, config={"model": {}}
+        )
+        start, all_threads, this_thread = time.perf_counter(), time.process_time(), time.thread_time()
+        writer.start(metadata)
+        copied.append(time.thread_time() - this_thread)
+        blocked.append(time.perf_counter() - start)
+        checkpoint = writer.finish()
+        written.append(time.process_time() - all_threads - copied[-1])
+        assert checkpoint is not None
+        shutil.rmtree(checkpoint)
+    print(
+        f"{megabytes:,.0f} MB: copy {statistics.median(copied):.3f} s of processor time (first {copied[0]:.3f}), "
+        f"blocked {statistics.median(blocked):.3f} s (least {min(blocked):.3f}); write "
+        f"{statistics.median(written):.3f} s of processor time"
+    )
+
+
 def show(windows: Mapping[str, list[Window]], megabytes: float, steps: int) -> None:
     """Print medians, and each kind's time over that of no saving in the same round."""
     none = windows["none"]
@@ -107,13 +162,17 @@ def _ratios(values: list[float], others: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--dataset")
+    parser.add_argument("--megabytes", type=float)
     parser.add_argument("--config", type=finders["pretrain"], default="demo")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sesame-", dir=".") as folder:
+        if options.megabytes:
+            show_cost(options.megabytes, options.rounds, Path(folder))
+            return
         overrides = [f"output={folder}/run", f"data.dataset={options.dataset}", "steps=1000000", *options.overrides]
         config = configs.load(options.config, RunConfig, overrides)
         run = Run(config, Mesh(config.parallel))
