@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from sesame.launch.doctor import start as begin
 from sesame.launch.doctor.check import Check, Finding, Level, Verdict
 from sesame.launch.doctor.report import Report
 from sesame.launch.machine import Machine
@@ -68,6 +70,23 @@ def test_a_terminal_shows_a_table() -> None:
 @pytest.mark.parametrize(("level", "expected"), [(None, Level.GOOD), (Level.SLOW, Level.SLOW), (Level.BAD, Level.BAD)])
 def test_the_worst_finding_counts(level: Level | None, expected: Level) -> None:
     assert printed(level, terminal=False)[0] is expected
+
+
+@pytest.mark.parametrize(("level", "code"), [(None, 0), (Level.SLOW, 0), (Level.BAD, 1)])
+def test_the_exit_code_says_whether_a_run_could_start(
+    level: Level | None, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = Verdict("measured", [FINDINGS[level]] if level else [])
+    monkeypatch.setattr(begin, "CHECKS", (Check("disk", lambda context: None, lambda answers: verdict, ""),))
+    # What the command changes in its process.
+    monkeypatch.setattr(begin, "raise_signals", lambda: None)
+    monkeypatch.setattr(begin, "ignore_library_warnings", lambda: None)
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
+    monkeypatch.setenv("TMPDIR", tempfile.gettempdir())
+    monkeypatch.delenv("RANK", raising=False)
+    assert begin.start(tmp_path / "runs", tmp_path / "machine.json", 1, quick=True) == code
+    assert "machine.json is not written: not every process could be measured" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("processes", [1, 2])
