@@ -26,11 +26,10 @@ class ParallelConfig(Section):
     """Recompute Transformer blocks in the backward pass instead of keeping their activations: a fraction of the memory
     for a third more computing (Chen et al. 2016; Megatron-LM's larger models)."""
     compile: Free[bool] = False
-    """Compile Transformer blocks with torch.compile: fewer and larger kernels on a GPU, after a minute at the first
-    step. Another number of tokens in a micro-batch is compiled again, once."""
-    graphs: Free[bool] = False
-    """Record Transformer blocks as CUDA graphs when micro-batches of sequences of one length repeat, which saves the
-    host's time: worth it where the host, not the GPU, is the limit."""
+    """Compile Transformer blocks with torch.compile, which takes up to a minute at the first step and again, once, when
+    the number of tokens of a micro-batch changes. It saves a tenth of a GPU's time, but its calls cost the host more
+    than the kernels that it saves: of use for large micro-batches of large models (GPT 1.3B, 8 x 2048 tokens), slower
+    where the host is the limit (BERT-large, 32 x 512; ModernBERT-base)."""
     timeout_minutes: Free[float] = Field(default=10.0, gt=0, le=1440, allow_inf_nan=False)
     """Silence of a process after which the others give up and say which one it is; also the longest time of one
     collective, such as waiting for another process to read its data."""
@@ -53,12 +52,6 @@ class ParallelConfig(Section):
                 "compile is refused with tensor > 1 and with zero_stage 3, whose layers communicate within a block; "
                 "use zero_stage 0 to 2 with tensor 1, or compile = false"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _graphs_keep_activations(self) -> "ParallelConfig":
-        if self.graphs and self.recompute:
-            raise ValueError("graphs is refused with recompute, whose blocks do not keep what a graph works on")
         return self
 
     @model_validator(mode="after")
