@@ -24,7 +24,8 @@ from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.parallel.compiled import compile_blocks
-from sesame.pretrain.train import train
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.train import Run, train
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 pytestmark = [
