@@ -53,6 +53,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "overrides processes library_warnings machine",
         "place submit",
         "pretraining demo doctor planning",
+        "commands",
         "__main__",
     ),
 }

@@ -1,0 +1,111 @@
+"""The stages from raw text to a score."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sesame import configs
+from sesame.configs.shipped import finders
+from sesame.configs.stopping import raise_signals
+from sesame.launch.commands.options import Output, Overrides
+from sesame.launch.overrides import with_folders
+
+
+def prepare(
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            parser=finders["corpus"], metavar="CORPUS.toml", help="Configuration: sources, tokenizer, examples."
+        ),
+    ],
+    output: Output = None,
+    overrides: Overrides = None,
+) -> None:
+    """Prepare a dataset from raw text: a folder of shards with a manifest. Runs on CPUs only.
+
+    Example: sesame prepare configs/corpus/demo.toml --output runs/demo/dataset
+    """
+    from sesame.data_pipeline.prepare import CorpusConfig, prepare
+
+    raise_signals()
+    config = configs.load(corpus, CorpusConfig, with_folders(overrides, output=output))
+    print(f"dataset: {prepare(config)}")
+
+
+def pretrain(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            parser=finders["pretrain"], metavar="RUN.toml", help="Configuration: model, dataset and training."
+        ),
+    ],
+    output: Output = None,
+    overrides: Overrides = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Start N processes on this machine with DeepSpeed's launcher."),
+    ] = None,
+) -> None:
+    """Train a model on a dataset. Run again with the same output folder, it resumes from the last checkpoint.
+
+    Example: sesame pretrain configs/pretrain/demo.toml --output runs/demo/pretrain
+
+    Without --processes the training runs in this process, which may be one of those that torchrun or the deepspeed
+    launcher has started.
+    """
+    from sesame.launch import pretraining
+
+    raise typer.Exit(pretraining.start(run, with_folders(overrides, output=output), processes or 1))
+
+
+def evaluate(
+    suite: Annotated[
+        Path,
+        typer.Argument(
+            parser=finders["evaluation"], metavar="SUITE.toml", help="Configuration: tasks, seeds and settings."
+        ),
+    ],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A checkpoint, or the output folder of pretrain; overrides the one in the file."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Task files in GLUE's layout, DIR/CoLA/train.tsv; overrides the one in the file."
+        ),
+    ] = None,
+    output: Output = None,
+    overrides: Overrides = None,
+) -> None:
+    """Fine-tune a checkpoint, and the same model from random weights, on each task; write a report of the scores.
+
+    Example: sesame evaluate configs/evaluation/glue.toml --checkpoint runs/demo/pretrain --data-dir glue
+
+    Without an output folder the report is written to runs/SUITE.
+    """
+    from sesame.evaluation.config import EvaluationConfig
+    from sesame.evaluation.evaluate import evaluate
+
+    overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)
+    raise_signals()
+    config = configs.load(suite, EvaluationConfig, overrides)
+    evaluate(config, config.output or Path("runs") / suite.stem)
+
+
+def demo(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Output folder of all stages.")] = Path("runs/demo"),
+    glue: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Fine-tune on the GLUE tasks in this folder instead.")
+    ] = None,
+) -> None:
+    """Run all stages on a small example in a few minutes: prepare, pretrain, fine-tune, and show the scores.
+
+    Example: sesame demo
+    """
+    from sesame.launch.demo import run_demo
+
+    raise typer.Exit(run_demo(output, glue))
