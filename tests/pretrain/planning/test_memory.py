@@ -118,7 +118,7 @@ def check(cases: dict[str, Case], processes: int, datasets: Any, world: Callable
         measured = json.loads((folder / "peaks.json").read_text())
         plan = planned(values, processes)
         errors[name] = plan["peak"] / measured["peak"] - 1
-        print(f"{name:<24}{measured[name]['peak'] / 1e6:8.1f} MB measured, {errors[name]:+.1%} planned")
+        print(f"{name:<24}{measured['peak'] / 1e6:8.1f} MB measured, {errors[name]:+.1%} planned")
         assert plan["bucket"] == measured["bucket"], name
     assert max(map(abs, errors.values())) < BOUND, errors
 
