@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +12,9 @@ from sesame.configs.errors import ConfigError
 from sesame.launch.machine import Machine
 
 # Of pretrain/planning; a stage is imported by the functions that need it.
-Assumptions = Plan = Planner = Any
+Assumptions: TypeAlias = Any
+Plan: TypeAlias = Any
+Planner: TypeAlias = Any
 
 GIB = 2**30
 MOST_DEVICES = 65536

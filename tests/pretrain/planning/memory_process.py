@@ -6,7 +6,6 @@ tensor late.
 """
 
 import bisect
-import gc
 import json
 import statistics
 import sys
@@ -27,10 +26,9 @@ BUCKET_BYTES = 900_000_000
 """Larger allocations are DeepSpeed's buckets, beside which nothing else would be seen."""
 
 
-def main(cases: str, target: str) -> None:
-    """Measure each case of ``cases``, a JSON file of settings by name."""
-    settings = json.loads(Path(cases).read_text())
-    peaks = {name: measure(configs.parse(values, RunConfig, name)) for name, values in settings.items()}
+def main(settings: str, target: str) -> None:
+    """Measure the run of ``settings``, a JSON file."""
+    peaks = measure(configs.parse(json.loads(Path(settings).read_text()), RunConfig, settings))
     if torch.distributed.get_rank() == 0:
         Path(target).write_text(json.dumps(peaks))
 
@@ -40,8 +38,6 @@ def measure(config: RunConfig) -> dict[str, float]:
     mesh, begins = Mesh(config.parallel), []
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run = Run(config, mesh)
-        # A process with one run has done so by now; here the collector waits longer with each case.
-        gc.collect()
         for _ in range(STEPS):
             begins.append(time.time_ns())
             run.train_step()

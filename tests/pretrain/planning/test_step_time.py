@@ -72,7 +72,6 @@ HERE: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "bf16": {
         "BERT": ("equal rows", {**STACK, "width": 256, "feed_forward_width": 1024}),
         "narrow": ("equal rows", STACK),
-        "wide": ("equal rows", {**STACK, "layers": 2, "width": 512, "feed_forward_width": 2048}),
     },
 }
 """Precision -> name -> (row of ``FAMILY_RUNS``, or BERT on rows of one length; changes of its shape)."""
