@@ -103,7 +103,7 @@ def _train(run: Any, context: Context) -> dict[str, Any]:
     while len(losses) < steps and mesh.from_rank_zero(end - begin) < limit:
         step = run.train_step()
         losses.append(float(step.losses["masked_lm"]))
-        norms.append(step.gradient_norm)
+        norms.append(float(step.gradient_norm))
         tokens, flops = tokens + step.tokens, flops + step.flops
         start, end = end, time.perf_counter()
         times.append(end - start)

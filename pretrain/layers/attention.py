@@ -26,6 +26,8 @@ class Attention(nn.Module):
 
     joins_products: bool = True
     """Compute query, key and value as one product; False where a module's weights exist only while it is called."""
+    device_type: str | None = None
+    """Type of device that the products are computed for; None: that of the states."""
 
     def __init__(self, width: int, heads: int, style: Style, *, head_width: int = 0, scale: float | None = None):
         """
@@ -51,13 +53,16 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values by head, with rotary positions."""
         if encoded_SD is None:
-            parts = joined_linear(hidden_TD, (self.query, self.key, self.value), joins=self.joins_products)
+            parts = self._join(hidden_TD, self.query, self.key, self.value)
         else:
-            parts = self.query(hidden_TD), *joined_linear(encoded_SD, (self.key, self.value), joins=self.joins_products)
+            parts = self.query(hidden_TD), *self._join(encoded_SD, self.key, self.value)
         query_THK, key_SHK, value_SHK = (part.unflatten(-1, (-1, self.head_width)) for part in parts)
         if angles is not None:
             query_THK, key_SHK = apply_rotary(query_THK, *angles), apply_rotary(key_SHK, *angles)
         return query_THK, key_SHK, value_SHK
+
+    def _join(self, states: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
+        return joined_linear(states, layers, joins=self.joins_products, device_type=self.device_type)
 
     def merge(self, attended_THK: Tensor) -> Tensor:
         """Project the heads' outputs back to the width."""

@@ -12,13 +12,16 @@ JOINED_ON = {"cuda"}
 because it copies the weights."""
 
 
-def joined_linear(states_TD: Tensor, layers: Sequence[nn.Module], *, joins: bool = True) -> tuple[Tensor, ...]:
+def joined_linear(
+    states_TD: Tensor, layers: Sequence[nn.Module], *, joins: bool = True, device_type: str | None = None
+) -> tuple[Tensor, ...]:
     """Return the output of each layer, computed as one product if all are plain ``nn.Linear``.
 
     Args:
         joins: False: call the layers one by one.
+        device_type: key of the table above; None: the type of the states' device.
     """
-    is_joined = joins and states_TD.device.type in JOINED_ON
+    is_joined = joins and (device_type or states_TD.device.type) in JOINED_ON
     if not is_joined or any(type(layer) is not nn.Linear for layer in layers):
         return tuple(layer(states_TD) for layer in layers)
     linears = cast(Sequence[nn.Linear], layers)

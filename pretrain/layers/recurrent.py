@@ -36,7 +36,7 @@ class Steps(NamedTuple):
         steps_BL = np.broadcast_to(np.arange(layout.longest), (len(lengths_B), layout.longest))
         is_token_BL = steps_BL < lengths_B[:, None]
         tokens_BL = starts_B[:, None] + (lengths_B[:, None] - 1 - steps_BL if backward else steps_BL)
-        order_T = on_device(tokens_BL.T[is_token_BL.T], layout.cu_seqlens_B1.device)
+        order_T = on_device(torch.from_numpy(tokens_BL.T[is_token_BL.T]), layout.cu_seqlens_B1.device)
         return cls(order_T, order_T.argsort(), tuple(is_token_BL.sum(0).tolist()))
 
 

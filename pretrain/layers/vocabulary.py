@@ -13,6 +13,9 @@ from torch import Tensor, nn
 class VocabularyProjection(nn.Module):
     """Hidden states -> logits; the weight may be tied to the embedding (Press & Wolf 2017)."""
 
+    device_type: str | None = None
+    """Type of device whose limits below are kept; None: that of the hidden states."""
+
     def __init__(self, vocabulary_size: int, width: int, *, bias: bool = True, scale: float = 1.0):
         """
         Args:
@@ -29,7 +32,8 @@ class VocabularyProjection(nn.Module):
             hidden_PD = hidden_PD * self.scale
         if labels_P is None:
             return F.linear(hidden_PD, self.weight, self.bias)
-        arguments = hidden_PD, self.weight, self.bias, labels_P, torch.is_grad_enabled()
+        device = self.device_type or hidden_PD.device.type
+        arguments = hidden_PD, self.weight, self.bias, labels_P, torch.is_grad_enabled(), device
         return cast(Tensor, _ProjectedCrossEntropy.apply(*arguments))
 
 
@@ -44,34 +48,49 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     """Projection, loss and gradients of some predictions at a time: only their logits are in memory.
 
     The gradient of the logits, softmax - one-hot, replaces them and is multiplied at once (as in Liger Kernel, Hsu et
-    al. 2024); the backward pass only scales the products.
+    al. 2024); the backward pass only scales the products. If there is one part, it waits for the backward pass, where
+    it is scaled before it is multiplied: one rounding less.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_PD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_P: Tensor, needs_gradient: bool
+        ctx: Any,
+        hidden_PD: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        labels_P: Tensor,
+        needs_gradient: bool,
+        device: str,
     ) -> Tensor:
-        rows, device = len(weight_VD), hidden_PD.device.type
+        rows = ctx.rows = len(weight_VD)
         if extra := -rows % ROW_MULTIPLE[device]:
             weight_VD = F.pad(weight_VD, (0, 0, 0, extra))
             bias_V = None if bias_V is None else F.pad(bias_V, (0, extra))
-        chunks = max(1, -(-len(labels_P) * len(weight_VD) // LOGITS_AT_ONCE[device]))
+        chunks = ctx.chunks = max(1, -(-len(labels_P) * len(weight_VD) // LOGITS_AT_ONCE[device]))
         loss = torch.zeros((), dtype=torch.float32, device=hidden_PD.device)
-        sums = _GradientSums(hidden_PD, weight_VD, bias_V, chunks) if needs_gradient else None
+        sums = _GradientSums(hidden_PD, weight_VD, bias_V, chunks)
         for hidden, labels in zip(hidden_PD.tensor_split(chunks), labels_P.tensor_split(chunks), strict=True):
             logits = F.linear(hidden, weight_VD, bias_V)
             logits[:, rows:] = -torch.inf
-            loss += cross_entropy_(logits, labels, replaces=needs_gradient)
-            if sums is not None:
+            loss += cross_entropy_(logits, labels, replaces=needs_gradient, device=device)
+            if needs_gradient and chunks > 1:
                 sums.add(hidden, logits)
-        if sums is not None:
+            elif needs_gradient:
+                ctx.save_for_backward(hidden_PD, weight_VD, bias_V, logits)
+        if needs_gradient and chunks > 1:
             ctx.save_for_backward(*sums.result(rows))
         return loss
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if product is None else product * gradients[0] for product in ctx.saved_tensors]
-        return *scaled, None, None
+        if ctx.chunks == 1:
+            hidden_PD, weight_VD, bias_V, of_logits = ctx.saved_tensors
+            sums = _GradientSums(hidden_PD, weight_VD, bias_V, 1)
+            sums.add(hidden_PD, of_logits.mul(gradients[0]))
+            products = sums.result(ctx.rows)
+        else:
+            products = [None if product is None else product * gradients[0] for product in ctx.saved_tensors]
+        return *products, None, None, None
 
 
 class _GradientSums:
@@ -99,14 +118,15 @@ class _GradientSums:
         return torch.cat(self.of_hidden), self.of_weight[:rows].to(self.dtype), of_bias
 
 
-def cross_entropy_(logits_PV: Tensor, labels_P: Tensor, *, replaces: bool) -> Tensor:
+def cross_entropy_(logits_PV: Tensor, labels_P: Tensor, *, replaces: bool, device: str | None = None) -> Tensor:
     """Return the summed cross-entropy in fp32, without an fp32 copy of all logits.
 
     Args:
         replaces: overwrite the logits with their gradient.
+        device: key of the table below; None: the type of the logits' device.
     """
     losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
-    size = max(1, ENTRIES_AT_ONCE[logits_PV.device.type] // logits_PV.shape[1])
+    size = max(1, ENTRIES_AT_ONCE[device or logits_PV.device.type] // logits_PV.shape[1])
     for start in range(0, len(labels_P), size):
         rows = slice(start, start + size)
         log_probabilities, labels = F.log_softmax(logits_PV[rows], -1, dtype=torch.float32), labels_P[rows, None]

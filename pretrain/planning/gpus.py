@@ -7,8 +7,8 @@ direction: NVLink or Infinity Fabric, or PCIe where there is none, and the netwo
 Gb/s for each H100, H200 and B200, 200 Gb/s for an A100, 100 Gb/s for two V100). Watts are the board's limit. Prices are
 the middle of what clouds asked for an hour on demand in 2026, or a guess where none is offered: use your own.
 
-The three efficiencies of computing, and the time to start an operation, are those with which the five steps that were
-measured on one H100 come out right (benchmarks/RESULTS.md); those of links are assumptions, for no run on several GPUs
+The efficiencies of computing are those with which a step of BERT-large on one H100 comes out right, and two compiled
+ones of other shapes within a tenth (benchmarks/RESULTS.md); those of links are assumptions, for no run on several GPUs
 has been measured yet.
 """
 
@@ -30,9 +30,11 @@ class Assumptions(Section):
     fragmentation: float = Field(default=0.05, ge=0, lt=1, description="of the rest that the allocator cannot use")
     bf16_tflops: float = Field(ge=0, description="peak of bf16 products, TFLOP/s; 0: not in hardware")
     fp32_tflops: float = Field(gt=0, description="peak of fp32 products, TFLOP/s")
-    efficiency: float = Field(default=0.75, gt=0, le=1, description="of the peak that products reach")
+    efficiency: float = Field(default=0.83, gt=0, le=1, description="of the peak that products reach")
     memory_bandwidth: float = Field(gt=0, description="of the device's memory, GB/s")
-    bandwidth_efficiency: float = Field(default=0.9, gt=0, le=1, description="of it that elementwise work reaches")
+    bandwidth_efficiency: float = Field(
+        default=1.35, gt=0, le=2, description="of it that elementwise work reaches; above 1 where caches help"
+    )
     link_within: float = Field(gt=0, description="between devices of a machine, GB/s each, one direction")
     link_between: float = Field(gt=0, description="between machines, GB/s for each device, one direction")
     link_efficiency: float = Field(default=0.75, gt=0, le=1, description="of both that collectives reach")
@@ -88,6 +90,8 @@ CPU: dict[str, Any] = {
     "fragmentation": 0.0,
     "bf16_tflops": 0.0,
     "fp32_tflops": 1.0,
+    "efficiency": 0.75,
+    "bandwidth_efficiency": 0.9,
     "memory_bandwidth": 100.0,
     "link_within": 5.0,
     "link_between": 1.25,

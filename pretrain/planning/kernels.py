@@ -10,9 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sesame.pretrain.layers.attention import AttentionPattern, CoreAttention
+from sesame.pretrain.layers.attention import Attention, AttentionPattern, CoreAttention
 from sesame.pretrain.layers.dropout import Dropout
-from sesame.pretrain.layers.vocabulary import ENTRIES_AT_ONCE, CrossEntropy
+from sesame.pretrain.layers.vocabulary import VocabularyProjection
+from sesame.pretrain.planning.split import Projection
 
 
 class FusedAttention(nn.Module):
@@ -52,33 +53,21 @@ class FusedDropout(nn.Module):
         return torch.native_dropout(states, self.p, True)[0] if self.p else states
 
 
-class GpuCrossEntropy(CrossEntropy):
-    """The loss over as many logits at once as on a GPU."""
-
-    def __init__(self, plain: CrossEntropy):
-        super().__init__()
-
-    def forward(self, logits_PV: Tensor, labels_P: Tensor) -> Tensor:
-        return cast(Tensor, _GpuCrossEntropy.apply(logits_PV))
-
-
-class _GpuCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits_PV: Tensor) -> Tensor:
-        gradient_PV = torch.empty_like(logits_PV)
-        at_once = min(logits_PV.numel(), ENTRIES_AT_ONCE["cuda"])
-        log_probabilities = logits_PV.new_empty(at_once, dtype=torch.float32)
-        ctx.save_for_backward(gradient_PV)
-        return log_probabilities.sum()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return torch.empty_like(ctx.saved_tensors[0])
+def _for_gpu(part: Any) -> nn.Module:
+    """Let a layer divide its products as it does on a GPU."""
+    part.device_type = "cuda"
+    return part
 
 
 REPLACEMENTS: dict[str, dict[type[nn.Module], Callable[[Any], nn.Module]]] = {
     "cpu": {},
-    "cuda": {CoreAttention: FusedAttention, Dropout: FusedDropout, CrossEntropy: GpuCrossEntropy},
+    "cuda": {
+        Attention: _for_gpu,
+        CoreAttention: FusedAttention,
+        Dropout: FusedDropout,
+        Projection: _for_gpu,
+        VocabularyProjection: _for_gpu,
+    },
 }
 """Device type -> class of a layer -> the layer that keeps what the device's kernel keeps."""
 

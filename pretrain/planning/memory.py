@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.parallel.flat_update import SMALL_ENTRIES
 from sesame.pretrain.planning.split import is_expert_part
 from sesame.pretrain.planning.trace import Pass
 
@@ -50,12 +51,15 @@ class Counts(NamedTuple):
     """Experts of which other data-parallel processes have others."""
     largest: int
     """The largest weight."""
+    small: int
+    """In parameters whose gradients are summed together."""
 
     @classmethod
     def of(cls, module: nn.Module) -> "Counts":
         sizes = [(parameter.numel(), is_expert_part(parameter)) for parameter in module.parameters()]
         shared = sum(size for size, is_expert in sizes if not is_expert)
-        return cls(shared, sum(size for size, _ in sizes) - shared, max(size for size, _ in sizes))
+        small = sum(size for size, _ in sizes if size <= SMALL_ENTRIES)
+        return cls(shared, sum(size for size, _ in sizes) - shared, max(size for size, _ in sizes), small)
 
     @property
     def all(self) -> int:
@@ -138,7 +142,17 @@ class _Case(NamedTuple):
     @property
     def working(self) -> int:
         """Gradients in working precision beside their fp32 sums; released at once where layers are split."""
-        return self.bytes * self.entries * (self.layout.tensor == self.layout.expert == 1)
+        return self.bytes * self.entries * self.has_whole_layers
+
+    @property
+    def joined(self) -> int:
+        """Copy of the gradients that ``FlatUpdate`` sums together; a CPU makes another one in fp32."""
+        copies = self.bytes + 4 * (self.device == "cpu")
+        return copies * self.counts.small * self.has_whole_layers
+
+    @property
+    def has_whole_layers(self) -> bool:
+        return self.layout.tensor == self.layout.expert == 1
 
     @property
     def flat(self) -> int:
@@ -184,7 +198,9 @@ STAGES: dict[tuple[int, str], Stage] = {
         buckets=lambda case: 0,
         gathered=lambda case: 0,
         # A model that fits into one bucket is copied to it; a larger one is reduced in place.
-        reduction=lambda case: case.working + 4 * case.entries * (case.is_reduced and case.entries < BUCKET),
+        reduction=lambda case: (
+            case.working + case.joined + 4 * case.entries * (case.is_reduced and case.entries < BUCKET)
+        ),
         update=lambda case: case.working,
         releases=False,
     ),
@@ -272,6 +288,7 @@ def _backward(case: _Case, stage: Stage, traced: Pass) -> tuple[float, float]:
     sums, kept = (stage.gradients(case), case.working) if has_sums else (0.0, stage.gradients(case))
     if not kept:
         return traced.released, sums
-    if case.layout.accumulation == 1:
+    # FlatUpdate releases the gradients in bf16 after each micro-batch.
+    if case.layout.accumulation == 1 or (has_sums and case.has_whole_layers):
         return traced.kept, sums
     return traced.released, sums + kept

@@ -31,7 +31,8 @@ class Rows(NamedTuple):
     def entries(self, axis: str) -> int:
         """Entries along an axis of ``BatchColumn``: per token, prediction, sequence or target token."""
         predicted = self.predictions or self.tokens - 1
-        return {"T": self.tokens, "P": predicted, "B": 1, "U": predicted}[axis]
+        # All tokens may differ from each other.
+        return {"T": self.tokens, "N": self.tokens, "P": predicted, "B": 1, "U": predicted}[axis]
 
 
 class Text(NamedTuple):

@@ -67,8 +67,8 @@ class Projection(VocabularyProjection):
 
     split: Split
 
-    def forward(self, hidden_PD: Tensor) -> Tensor:
-        return super().forward(cast(Tensor, _SummedGradient.apply(hidden_PD, self.split)))
+    def forward(self, hidden_PD: Tensor, labels_P: Tensor | None = None) -> Tensor:
+        return super().forward(cast(Tensor, _SummedGradient.apply(hidden_PD, self.split)), labels_P)
 
 
 class _SummedGradient(torch.autograd.Function):
@@ -86,9 +86,9 @@ class _SummedGradient(torch.autograd.Function):
 class SplitCrossEntropy(CrossEntropy):
     """megatron-core's loss over a split vocabulary keeps the softmax in fp32."""
 
-    def forward(self, logits_PV: Tensor, labels_P: Tensor) -> Tensor:
+    def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
         # The softmax keeps its result for the backward pass, and in fp32 needs no copy of its input.
-        return logits_PV.float().softmax(-1).sum()
+        return projection(hidden_PD).float().softmax(-1).sum()
 
 
 class SplitDispatcher(TokenDispatcher):

@@ -84,7 +84,8 @@ def test_each_installation_is_pinned(image: str) -> None:
 
 def test_the_data_image_installs_what_the_data_side_imports_and_no_more() -> None:
     # launch is the command itself; what only trains is imported by pretrain and evaluation.
-    assert requirements("data") == imported("configs", "data_pipeline", "launch") & declared()
+    # sesame doctor measures with torch where that is installed.
+    assert requirements("data") == (imported("configs", "data_pipeline", "launch") & declared()) - {"torch"}
     assert requirements("train") == declared()
     assert requirements("data", "cluster") == {*requirements("data"), "ray"}
 

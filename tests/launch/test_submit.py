@@ -85,7 +85,7 @@ def test_jobs_wait_for_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @pytest.mark.parametrize(
     ("files", "overrides", "sentence"),
     [
-        (["none.toml"], (), "none.toml: cannot be read"),
+        (["none.toml"], (), "none.toml: no such configuration file"),
         ([CORPUS, RUN], ("seed=1",), "--set is for one file"),
         ([SUITE], (), "--data-dir"),
         (["other.toml"], (), "none of the sections"),

@@ -37,9 +37,11 @@ def added_by_a_layer(config: GptConfig, tensor: int, recompute: bool, sequences:
 @pytest.mark.parametrize("tensor", [1, 2, 4])
 def test_a_layer_of_gpt_keeps_what_the_formula_says(tensor: int) -> None:
     """Korthikanti et al. 2022, section 4: s b h (10 + 24 / t + 5 a s / (h t)) bytes without sequence parallelism; the
-    last term is that of the scores, which fused attention replaces by one fp32 number for a query and head."""
+    last term is that of the scores, which fused attention replaces by one fp32 number for a query and head. The joined
+    weights of queries, keys and values are kept too, where layers are whole."""
     sequences, length, width, heads = 4, TEXT.tokens, 512, 8
-    formula = sequences * length * (width * (10 + 24 / tensor) + 4 * heads / tensor)
+    joined = 2 * 3 * width**2 if tensor == 1 else 0
+    formula = joined + sequences * length * (width * (10 + 24 / tensor) + 4 * heads / tensor)
     config = gpt(dropout=0.1, attention_dropout=0.1)
     assert added_by_a_layer(config, tensor, False, sequences) == pytest.approx(formula, rel=0.01)
 
