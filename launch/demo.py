@@ -8,7 +8,6 @@ import importlib.util
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sesame.configs.shipped import FOLDER
+from sesame.configs.stopping import CONTINUE
+from sesame.launch.processes import follow
 
 EXPECTED_BELOW = 0.7
 """Expected distance (nats) of the validation loss on masked words below the unigram baseline, on any two cores."""
@@ -78,7 +79,10 @@ def run_demo(folder: Path, glue: Path | None = None, console: Console | None = N
         arguments = [str(argument) for argument in stage.arguments]
         console.print(f"$ sesame {shlex.join(arguments)}", style="bold", highlight=False, soft_wrap=True)
         start = time.monotonic()
-        code = subprocess.run([sys.executable, "-P", "-m", "sesame", *arguments], check=False).returncode
+        code = follow([sys.executable, "-P", "-m", "sesame", *arguments])
+        if code == CONTINUE:
+            console.print("The demo is stopped by a signal; the same command continues it.")
+            return code
         if code:
             console.print(f"The demo stops: `sesame {arguments[0]}` failed with exit code {code}.", style="red")
             return code

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -67,6 +67,27 @@ def supervise(command: Sequence[str], machine: Machine) -> int:
             signal.signal(number, handler)
 
 
+def follow(command: Sequence[str]) -> int:
+    """Run a command and return its exit code, as a shell would; a negative one becomes 128 + N.
+
+    SIGTERM, SIGUSR1 and SIGUSR2 are forwarded to it, and it gets SIGTERM when this process dies.
+    """
+    process = subprocess.Popen(command, preexec_fn=_end_with_parent())
+    handlers = {number: signal.signal(number, lambda number, _: process.send_signal(number)) for number in SIGNALS}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+def _end_with_parent() -> Callable[[], object]:
+    # Loaded here, because little is safe between fork and exec.
+    libc = ctypes.CDLL(None, use_errno=True)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class _Trainers:
     """The trainers of this machine, from their start to their exit codes."""
 
@@ -82,11 +103,7 @@ class _Trainers:
         """Code of the trainer that failed first."""
 
     def start(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-
-        def end_with_parent() -> None:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
+        end_with_parent = _end_with_parent()
         for local_rank in range(self._machine.processes):
             process = subprocess.Popen(
                 self._command,

@@ -28,19 +28,14 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
 from sesame.pretrain.data.prefetch import Prefetcher
 from sesame.pretrain.device_number import DeviceNumber
-from sesame.pretrain.initialization import materialise
-from sesame.pretrain.learner import Learner
 from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel import mesh as meshes
-from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.engine import Engine
-from sesame.pretrain.parallel.placement import full_shape
-from sesame.pretrain.parallel.recompute import recompute_blocks
-from sesame.pretrain.parallel.tensor import shard
+from sesame.pretrain.parallel.parallelize import parallelize
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 
 
@@ -99,7 +94,7 @@ class Run:
         self.resume_state = resume_state(self.config, config.resume.accept, self.dataset, checkpoint)
         self.batches.start = self.resume_state.start
 
-        self.shapes = _parallelize(learner, self.config, mesh)
+        self.shapes = parallelize(learner, config.model.family, self.config.parallel, mesh)
         self.engine = Engine(learner, config.optimizer, self.config.parallel, mesh, batch_plan)
         initial = None
         if checkpoint is not None:
@@ -345,20 +340,3 @@ def _resolve_precision(
     before = checkpoint.record.config if checkpoint else None
     parallel, chosen = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
     return config.model_copy(update={"parallel": parallel}), chosen
-
-
-def _parallelize(learner: Learner, config: RunConfig, mesh: meshes.Mesh) -> dict[str, torch.Size]:
-    """Split the learner over processes and allocate it; return the whole shape of every parameter."""
-    shard(learner, mesh)
-    changes = {"compile": lambda: compile_blocks(learner, mesh.device), "recompute": lambda: recompute_blocks(learner)}
-    for setting, change in changes.items():
-        if getattr(config.parallel, setting) and not change():
-            raise ConfigError(
-                f"parallel.{setting}: model.family '{config.model.family}' has no Transformer blocks; remove it"
-            )
-    shapes = {name: full_shape(parameter, mesh) for name, parameter in learner.named_parameters()}
-    # Zeros: the values are set after the engine has made its fp32 copy, which it would make of rounded ones.
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[config.parallel.precision]
-    materialise(learner, lambda name, parameter: torch.zeros(parameter.shape, dtype=dtype, device=mesh.device))
-    learner.to(mesh.device)
-    return shapes

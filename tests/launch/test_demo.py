@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,11 +41,11 @@ def demo_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def run_demo(loss: float = 5.2, codes: dict[str, int] | None = None, glue: Path | None = None):
         commands: list[list[str]] = []
 
-        def run(command: list[str], check: bool) -> subprocess.CompletedProcess[bytes]:
+        def follow(command: list[str]) -> int:
             commands.append(command[command.index("sesame") + 1 :])
-            return subprocess.CompletedProcess(command, (codes or {}).get(commands[-1][0], 0))
+            return (codes or {}).get(commands[-1][0], 0)
 
-        monkeypatch.setattr(subprocess, "run", run)
+        monkeypatch.setattr(demo, "follow", follow)
         write_results(tmp_path, loss)
         printed = io.StringIO()
         code = demo.run_demo(tmp_path, glue, Console(file=printed, width=160))
@@ -88,6 +87,13 @@ def test_the_demo_stops_at_the_first_failing_stage(demo_run) -> None:
     assert code == 2
     assert [arguments[0] for arguments in commands] == ["prepare", "inspect", "pretrain"]
     assert "`sesame pretrain` failed with exit code 2" in printed
+
+
+def test_the_demo_says_that_it_can_be_continued(demo_run) -> None:
+    code, commands, printed = demo_run(codes={"pretrain": 75})
+    assert code == 75
+    assert commands[-1][0] == "pretrain"
+    assert "the same command continues it" in printed
 
 
 def test_the_configuration_files_of_the_demo_exist() -> None:

@@ -16,6 +16,11 @@ import sys
 from sesame.launch.processes import Machine, supervise
 sys.exit(supervise([sys.executable, "-c", sys.argv[1]], Machine(processes=int(sys.argv[2]))))
 """
+FOLLOWER = """
+import sys
+from sesame.launch.processes import follow
+sys.exit(follow([sys.executable, "-c", sys.argv[1]]))
+"""
 READY = (
     "import os, signal, sys, time; rank = int(os.environ['RANK']); open(f'ready-{rank}', 'w').write(str(os.getpid()));"
 )
@@ -33,6 +38,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(folder: Path, trainer: str, count: int = 2, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     words = [*prefix, sys.executable, "-c", SUPERVISOR, trainer, str(count)]
     return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_single_command_gets_signals(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    words = [sys.executable, "-c", FOLLOWER, SAVES]
+    follower = subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True)
+    wait_for(folder, "armed", 1)
+    follower.send_signal(number)
+    _, errors = follower.communicate()
+    assert follower.returncode == CONTINUE, errors
+
+
+def test_a_single_command_ends_with_its_parent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    follower = subprocess.Popen([sys.executable, "-c", FOLLOWER, SAVES], cwd=folder)
+    wait_for(folder, "armed", 1)
+    follower.kill()
+    follower.wait()
+    assert all_end(trainers(folder))
 
 
 def wait_for(folder: Path, name: str, count: int = 2) -> None:
