@@ -44,7 +44,7 @@ def pretrain(
     overrides: Overrides = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Start N processes on this machine with DeepSpeed's launcher."),
+        typer.Option(min=1, metavar="N", help="Start N trainers on this machine."),
     ] = None,
 ) -> None:
     """Train a model on a dataset. Run again with the same output folder, it resumes from the last checkpoint.
