@@ -6,6 +6,8 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
+from sesame.configs.errors import ConfigError
+
 FOLDER = Path(__file__).resolve().parent
 KINDS = ("corpus", "pretrain", "evaluation")
 """Folders of the files of ``prepare``, ``pretrain`` and ``evaluate``."""
@@ -21,6 +23,9 @@ def find(text: str, kind: str | None = None) -> Path:
 
     Returns:
         The path as given if such a file exists or no shipped one has the name.
+
+    Raises:
+        ConfigError: several shipped files have the name.
     """
     given = Path(text)
     if given.exists() or given.is_absolute() or ".." in given.parts:
@@ -28,8 +33,12 @@ def find(text: str, kind: str | None = None) -> Path:
     named = given.with_name(f"{given.name.removesuffix('.toml')}.toml") if given.name else given
     if named.parts[:1] == (FOLDER.name,):
         named = named.relative_to(FOLDER.name)
-    folders = [FOLDER / kind, FOLDER] if kind else [FOLDER]
-    return next((folder / named for folder in folders if (folder / named).is_file()), given)
+    folders = [FOLDER, *(FOLDER / each for each in ([kind] if kind else KINDS))]
+    found = [folder / named for folder in folders if (folder / named).is_file()]
+    if len(found) > 1:
+        names = ", ".join(path.relative_to(FOLDER).with_suffix("").as_posix() for path in found)
+        raise ConfigError(f"{text}: several shipped files have this name; give one of {names}")
+    return found[0] if found else given
 
 
 finders = {kind: partial(find, kind=kind) for kind in KINDS}

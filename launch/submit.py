@@ -1,5 +1,6 @@
 """``sesame submit``: a stage's file -> a Slurm script -> a job; several files are jobs that wait for each other."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -40,6 +41,9 @@ class ClusterConfig(Section):
     """Folder for the output of the jobs."""
 
 
+TIME = re.compile(r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}")
+
+
 class Allocation(NamedTuple):
     """What a job asks for."""
 
@@ -76,7 +80,9 @@ def jobs(
         ConfigError: a file does not exist or is for no stage, or something that it needs is not given.
     """
     if overrides and len(files) > 1:
-        raise ConfigError("--set is for one file; write what differs into the files, or submit them one by one")
+        raise ConfigError(
+            "--set and --output are for one file; write what differs into copies of the files, or submit one by one"
+        )
     found: list[Job] = []
     for file in files:
         values = configs.read(file)
@@ -143,12 +149,16 @@ def submit(chain: Sequence[Job], allocation: Allocation, cluster: ClusterConfig,
     Raises:
         ConfigError: Slurm refuses a job, or is not there.
     """
+    if not TIME.fullmatch(allocation.time):
+        raise ConfigError(f"--time {allocation.time}: write it as minutes, HH:MM:SS or D-HH:MM")
     lines: list[str] = []
     number: str | None = None
     folder = Path.cwd()
-    for each in chain:
+    for position, each in enumerate(chain, 1):
         script = render(each, allocation, cluster, folder)
         if dry_run:
+            if len(chain) > 1:
+                lines.append(f"# Job {position} of {len(chain)}: {each.stage} -> {each.output}")
             lines.append(script)
             continue
         (folder / cluster.log_folder).mkdir(parents=True, exist_ok=True)

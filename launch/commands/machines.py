@@ -22,7 +22,8 @@ def submit(
     partition: Annotated[str | None, typer.Option(metavar="P", help="Instead of the cluster file's.")] = None,
     account: Annotated[str | None, typer.Option(metavar="A", help="Instead of the cluster file's.")] = None,
     cluster: Annotated[
-        Path | None, typer.Option(metavar="CLUSTER.toml", help="The habits of the cluster; see docs/clusters.md.")
+        Path | None,
+        typer.Option(metavar="CLUSTER.toml", help="What every job of your cluster needs; see docs/clusters.md."),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What a suite evaluates, if no run comes before it.")

@@ -1,6 +1,7 @@
 """Start ``sesame doctor`` as a run is started: alone, in processes of its own, or as one of a launcher's."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from sesame.configs.errors import one_line
 from sesame.configs.stopping import raise_signals
-from sesame.launch.doctor.check import Answer, Level
+from sesame.launch.doctor.check import Answer, Check, Level, Verdict
 from sesame.launch.doctor.checks import CHECKS
 from sesame.launch.doctor.context import Context
 from sesame.launch.doctor.examination import examine, open_context
@@ -55,13 +56,27 @@ def start(folder: Path, output: Path | None, processes: int | None, *, quick: bo
 
 
 def _examine(context: Context, output: Path | None) -> int:
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
     if context.rank:
         examine(context, CHECKS)
         return 0
+    signal.signal(signal.SIGINT, interrupt)
     # Its own file: the self-test redirects standard output.
     console = Console(file=sys.stdout, highlight=False)
     with Report(console, [check.name for check in CHECKS]) as report:
-        results = examine(context, CHECKS, report.show)
+
+        def show(check: Check, verdict: Verdict) -> None:
+            report.show(check, verdict)
+            # A library may have swallowed the exception.
+            if interrupts:
+                raise KeyboardInterrupt
+
+        results = examine(context, CHECKS, show)
     level = report.summarize()
     if output is not None:
         _write(results, output, console)

@@ -6,6 +6,7 @@ import pytest
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
+from sesame.configs.shipped import find
 from sesame.data_pipeline.prepare import CorpusConfig
 from sesame.evaluation.config import EvaluationConfig
 from sesame.pretrain.config import RunConfig
@@ -40,3 +41,10 @@ def test_a_file_begins_with_a_comment(path: Path) -> None:
 def test_an_unknown_key_is_an_error(path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key 'colour'"):
         configs.load(path, KINDS[path.parent.name], ["colour=red"])
+
+
+def test_a_name_of_several_files_is_not_guessed() -> None:
+    with pytest.raises(ConfigError, match="several shipped files have this name; give one of corpus/demo"):
+        find("demo")
+    assert find("glue").parent.name == "evaluation"
+    assert find("demo", "pretrain").parent.name == "pretrain"

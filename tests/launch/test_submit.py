@@ -86,7 +86,7 @@ def test_jobs_wait_for_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     ("files", "overrides", "sentence"),
     [
         (["none.toml"], (), "none.toml: no such configuration file"),
-        ([CORPUS, RUN], ("seed=1",), "--set is for one file"),
+        ([CORPUS, RUN], ("seed=1",), "--set and --output are for one file"),
         ([SUITE], (), "--data-dir"),
         (["other.toml"], (), "none of the sections"),
     ],
@@ -117,3 +117,17 @@ def test_the_output_is_the_one_that_the_command_writes(file: Path, overrides: Se
     assert job.output == Path(output)
     if file == SUITE:
         assert job.command[-2:] == ("--output", output)
+
+
+@pytest.mark.parametrize("time", ["12h", "1:2:3:4", "ten", ""])
+def test_a_time_that_slurm_does_not_take_is_refused(time: str) -> None:
+    chain = submit.jobs([SHIPPED / "pretrain" / "demo.toml"], [], 1)
+    with pytest.raises(ConfigError, match="--time"):
+        submit.submit(chain, submit.Allocation(1, 0, time), submit.ClusterConfig(), dry_run=True)
+
+
+def test_scripts_of_a_chain_are_told_apart() -> None:
+    chain = submit.jobs([SHIPPED / "corpus" / "demo.toml", SHIPPED / "pretrain" / "demo.toml"], [], 1)
+    lines = submit.submit(chain, submit.Allocation(1, 0, "1-12:00"), submit.ClusterConfig(), dry_run=True)
+    assert lines[0].startswith("# Job 1 of 2: prepare -> ")
+    assert lines[2].startswith("# Job 2 of 2: pretrain -> ")

@@ -36,6 +36,7 @@ def report(world: World, folder: Path, *faults: str) -> dict[str, Any]:
     return json.loads(printed[0].splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_each_fault_gives_its_finding_and_nothing_is_left(world: World, tmp_path: Path) -> None:
     for rank in ("0", "1"):
         (tmp_path / rank).mkdir()

@@ -63,6 +63,7 @@ def last_state(output: Path) -> dict[str, Any]:
     return {"step": record.step, "files": record.files, "losses": losses}
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_path: Path) -> None:
     changes = {
         "steps": 120,
