@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 World = Callable[..., list[str]]
 SCRIPT = Path(__file__).with_name("faulty_process.py")
 
