@@ -101,6 +101,8 @@ class _Trainers:
         self._deadline = float("inf")
         self._failure: int | None = None
         """Code of the trainer that failed first."""
+        self._is_stopped_at_start = False
+        """Whether a signal has ended a trainer before it could answer."""
 
     def start(self) -> None:
         end_with_parent = _end_with_parent()
@@ -173,8 +175,13 @@ class _Trainers:
         code = self._processes[rank].returncode
         if code >= 0:
             return code
-        # Ended by a signal before it could answer it: nothing has been trained, nothing is lost.
-        return CONTINUE if -code in SIGNALS and self._failure is None else 128 - code
+        if self._failure is None and (-code in SIGNALS or self._is_stopped_at_start):
+            if not self._is_stopped_at_start:
+                # It could not answer the signal yet: nothing has been trained, and the others wait for it in vain.
+                self._is_stopped_at_start = True
+                self.kill()
+            return CONTINUE
+        return 128 - code
 
 
 class _Errors:

@@ -166,6 +166,18 @@ def test_a_signal_before_the_trainers_can_answer_it_loses_nothing(folder: Path) 
     assert run.returncode == CONTINUE
 
 
+def test_the_others_do_not_wait_for_a_trainer_that_a_signal_has_ended(folder: Path) -> None:
+    """The first one notes signals, as training does, and waits for the second, which does not know them yet."""
+    notes = "[signal.signal(each, lambda *_: None) for each in (signal.SIGTERM, signal.SIGUSR1)] if rank == 0 else 0;"
+    trainer = READY.replace("open(", f"{notes} open(", 1) + "\nwhile True: time.sleep(1)"
+    launcher = start(folder, trainer)
+    wait_for(folder, "ready")
+    os.kill(int((folder / "ready-1").read_text()), signal.SIGUSR1)
+    _, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode == CONTINUE, errors
+    assert all_end(trainers(folder))
+
+
 def test_the_second_signal_kills(folder: Path) -> None:
     run = start(
         folder, f"{READY} signal.signal(signal.SIGTERM, signal.SIG_IGN); open(f'armed-{{rank}}', 'w'); time.sleep(600)"
