@@ -145,10 +145,14 @@ class _Case(NamedTuple):
         return self.bytes * self.entries * self.has_whole_layers
 
     @property
-    def joined(self) -> int:
-        """Copy of the gradients that ``FlatUpdate`` sums together; a CPU makes another one in fp32."""
-        copies = self.bytes + 4 * (self.device == "cpu")
-        return copies * self.counts.small * self.has_whole_layers
+    def scratch(self) -> int:
+        """Copy of the gradients that ``FlatUpdate`` sums together."""
+        return self.bytes * self.counts.small * self.has_whole_layers
+
+    @property
+    def converted(self) -> int:
+        """The same in fp32, which a CPU makes to add them to the sums of the micro-batches before."""
+        return 4 * self.counts.small * (self.device == "cpu" and self.layout.accumulation > 1) * self.has_whole_layers
 
     @property
     def has_whole_layers(self) -> bool:
@@ -196,12 +200,14 @@ STAGES: dict[tuple[int, str], Stage] = {
         owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.entries,
         buckets=lambda case: 0,
-        gathered=lambda case: 0,
-        # A model that fits into one bucket is copied to it; a larger one is reduced in place.
+        gathered=lambda case: case.scratch,
+        # The gradients are added to the sums; then a model that fits into one bucket is copied to it, and a larger one
+        # is reduced in place.
         reduction=lambda case: (
-            case.working + case.joined + 4 * case.entries * (case.is_reduced and case.entries < BUCKET)
+            case.scratch
+            + max(case.working + case.converted, 4 * case.entries * (case.is_reduced and case.entries < BUCKET))
         ),
-        update=lambda case: case.working,
+        update=lambda case: case.scratch,
         releases=False,
     ),
     (2, "fp32"): Stage(
