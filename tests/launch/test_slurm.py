@@ -178,7 +178,7 @@ def test_a_job_that_makes_no_progress_is_not_requeued(folder: Path, cluster: dic
 
 
 def test_a_run_goes_on_after_a_node_was_killed(submitted: Submit, folder: Path, cluster: dict[str, str]) -> None:
-    long = ["run.toml", "--nodes", "2", "--set", "steps=600"]
+    long = ["run.toml", "--nodes", "2", "--set", "steps=6000"]
     (job,) = submitted(*long, "--output", "run-long")
     wait(job, cluster)
     (job,) = submitted(*long, "--output", "run-killed")
