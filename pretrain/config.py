@@ -19,6 +19,7 @@ from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.schedule import ScheduleConfig
 from sesame.pretrain.stop import StopConfig
+from sesame.pretrain.watch.config import WatchConfig
 
 
 class RunConfig(Section):
@@ -42,6 +43,7 @@ class RunConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     parallel: ParallelConfig = ParallelConfig()
     report: ReportConfig = ReportConfig()
+    watch: WatchConfig = WatchConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     resume: ResumeConfig = ResumeConfig()
 

@@ -1,30 +1,25 @@
 """Pretraining: mesh -> learner -> batches -> engine -> resume -> loop."""
 
-import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import SupportsFloat
 
 import torch
 
 from sesame.configs import dump
-from sesame.configs.errors import CheckpointError, TrainingError
+from sesame.configs.errors import CheckpointError
 from sesame.configs.stopping import Stopped, StopRequest
 from sesame.data_pipeline.dataset.shards import open_dataset
-from sesame.pretrain import precision
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
-from sesame.pretrain.checkpoints.load import Checkpoint, Process
+from sesame.pretrain.checkpoints.load import Process
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
 from sesame.pretrain.checkpoints.retention import Retention
-from sesame.pretrain.checkpoints.save import DIVERGED, CheckpointWriter
+from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
 from sesame.pretrain.data.prefetch import Prefetcher
-from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.dropout_seed import seed_dropout
 from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
@@ -38,6 +33,9 @@ from sesame.pretrain.parallel.run_lock import locked
 from sesame.pretrain.start_message import start_message
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 from sesame.pretrain.validation import validation_losses
+from sesame.pretrain.watch.gradients import gradients_again
+from sesame.pretrain.watch.place import Gradients
+from sesame.pretrain.watch.watch import Watch
 
 
 def train(
@@ -77,8 +75,8 @@ class Run:
         self, config: RunConfig, mesh: meshes.Mesh, clock: Clock = time.monotonic, request: StopRequest | None = None
     ):
         self.mesh = mesh
-        process = Process(mesh.rank, mesh.world, mesh.gather_objects)
-        moments = OPTIMIZERS[config.optimizer.name].moments
+        self.process = process = Process(mesh.rank, mesh.world, mesh.gather_objects)
+        self.moments = moments = OPTIMIZERS[config.optimizer.name].moments
         batch_plan = config.data.batch_plan(mesh.data)
 
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)
@@ -91,7 +89,9 @@ class Run:
         self.learner = learner
 
         checkpoint = find_checkpoint(config.output, self.dataset, process)
-        self.config, self.precision = _resolve_precision(config, mesh, checkpoint)
+        before = checkpoint.record.config if checkpoint else None
+        parallel, self.precision = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
+        self.config = config.model_copy(update={"parallel": parallel})
         self.resume_state = resume_state(self.config, config.resume.accept, self.dataset, checkpoint)
         self.batches.start = self.resume_state.start
 
@@ -124,11 +124,11 @@ class Run:
         retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
         self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
         self.metrics = MetricSums()
-        self.unchecked_norms: list[tuple[int, SupportsFloat]] = []
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         self.reporter = Reporter(
             config.output, config.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
         )
+        self.watch = Watch(self.config, record, self.resume_state, self.batches, mesh, self.saver, self.reporter.log)
         self._log_start(initial)
 
     def run(self) -> Path:
@@ -144,8 +144,9 @@ class Run:
             stopped = self.agreement.answer().stops
             while not ended and not stopped:
                 self.agreement.ask(is_writing=self.saver.is_writing)
-                self.metrics.add(self.train_step())
-                self.check_gradients()
+                metrics = self.train_step()
+                must_go_back = self.watch.check(self.step, metrics, self.gradients_again)
+                self.metrics.add(metrics, is_skipped=self.watch.is_skipped)
                 ended = self.budget.is_used_up(self.step)
                 self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
                 answer = self.agreement.answer()
@@ -153,7 +154,12 @@ class Run:
                     self.saver.finish()
                 stopped, saves = answer.stops, answer.stops or answer.saves or self.is_due(save_every)
                 # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
-                if ended or saves or self.is_due(report.every_steps, report.validate_every_steps):
+                is_reported = ended or saves or self.is_due(report.every_steps, report.validate_every_steps)
+                if must_go_back or (is_reported and self.watch.finish(self.gradients_again)):
+                    self.go_back()
+                    ended = False
+                    continue
+                if is_reported:
                     self.report()
                 if ended or self.is_due(report.validate_every_steps):
                     stopped = stopped or not self.validate()
@@ -180,40 +186,44 @@ class Run:
         tokens = flops = 0.0
         learning_rate = self.learning_rate
         for number, batch in enumerate(self.prefetcher.step(self.step)):
-            seed_dropout(self.config.seed, self.step, number * self.mesh.data + self.mesh.data_rank)
-            for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
+            self._seed_dropout(self.step, number)
+            micro_batch_losses = self.engine.accumulate(batch.to(self.mesh.device))
+            self.watch.add(micro_batch_losses)
+            for name, loss in micro_batch_losses.items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
             flops += self.learner.flops(batch)
         self.saver.before_update()
-        norm = self.engine.step(learning_rate)
+        norm = self.engine.step(learning_rate, self.watch.judge())
         self.step += 1
         self.mesh.watchdog.step = self.step
         return StepMetrics(losses, norm, tokens, flops, learning_rate)
 
-    def check_gradients(self) -> None:
-        """Stop if a gradient norm is not finite; else the newest checkpoint is confirmed.
+    def gradients_again(self, step: int) -> Gradients | None:
+        """Return the gradients of each micro-batch of the last step; None if it has changed the weights."""
+        if self.engine.gate.was_applied:
+            return None
+        return gradients_again(
+            self.engine, self.batches.step(step - 1), self.mesh, lambda number: self._seed_dropout(step - 1, number)
+        )
 
-        The norm that a GPU is computing is checked a step later, or by ``report``, without which nothing is saved.
-        """
-        norm = self.metrics.gradient_norm
-        self.unchecked_norms.append((self.step, norm))
-        self._check_norms(all_but=int(isinstance(norm, DeviceNumber) and norm.is_late))
-
-    def _check_norms(self, all_but: int = 0) -> None:
-        while len(self.unchecked_norms) > all_but:
-            step, norm = self.unchecked_norms.pop(0)
-            # DeepSpeed returns -1 for a norm that is not finite.
-            self._require_finite({"gradient norm": float(norm) if float(norm) >= 0 else math.nan}, step)
-            # These gradients are those of the newest checkpoint's weights, or of later ones.
-            self.saver.confirm()
+    def go_back(self) -> None:
+        """Continue from the newest checkpoint, without the samples of the step that the watch has found."""
+        checkpoint = self.saver.reopen(self.process)
+        self.watch.go_back(checkpoint)
+        assert checkpoint is not None
+        restore(checkpoint, self.engine, self.moments, self.shapes)
+        self.step, self.metrics = checkpoint.record.step, MetricSums()
+        self.prefetcher.close()
+        self.reporter.rewind(self.step)
 
     def report(self) -> None:
-        """Report the metrics since the last report."""
-        self._check_norms()
+        """Report the metrics since the last report, if a step was not skipped since."""
+        if not self.metrics.steps:
+            return
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
         self.metrics = MetricSums()
-        self._require_finite(metrics.losses)
+        self.watch.require_finite(metrics.losses, self.step)
         self.reporter.report_training(self.step, metrics, self.saver.seconds)
 
     def validate(self) -> bool:
@@ -226,7 +236,7 @@ class Run:
             self.engine, self.batches, self.config.report.validation_rows, self.mesh, self.agreement
         )
         if losses is not None:
-            self._require_finite(losses)
+            self.watch.require_finite(losses, self.step)
             self.reporter.report_validation(self.step, losses)
         return losses is not None
 
@@ -249,6 +259,8 @@ class Run:
             vocabulary_size=tokenizer.vocabulary_size,
             tokenizer_sha256=tokenizer.sha256,
             config=dump(self.config),
+            watched=self.watch.watched,
+            processes=self.mesh.world,
             changes=state.changes,
         )
         self.saver.start(metadata)
@@ -284,12 +296,8 @@ class Run:
         saved = f"after step {self.step}, saved as {checkpoint}" if checkpoint else "before the first step"
         return f"stopped by {self.agreement.request.reason} {saved}; the same command continues"
 
-    def _require_finite(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Stop before unusable weights are saved; all processes have the same ``values``."""
-        for name, value in values.items():
-            if not math.isfinite(value):
-                renamed = self.saver.diverged()
-                raise TrainingError(f"step {step or self.step}: {name} is {value}; {DIVERGED}{renamed}")
+    def _seed_dropout(self, step: int, number: int) -> None:
+        seed_dropout(self.config.seed, step, number * self.mesh.data + self.mesh.data_rank)
 
     def _log_start(self, initial: InitialCheckpoint | None) -> None:
         rows, budget = self.batches.train.rows, self.budget.describe(self.step)
@@ -297,12 +305,3 @@ class Run:
         for message in (initial.message if initial else "", self.resume_state.message, self.batches.message):
             if message:
                 self.reporter.log(message)
-
-
-def _resolve_precision(
-    config: RunConfig, mesh: meshes.Mesh, checkpoint: Checkpoint | None
-) -> tuple[RunConfig, precision.Precision]:
-    """Return the configuration with its precision in place of "auto", and that precision."""
-    before = checkpoint.record.config if checkpoint else None
-    parallel, chosen = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
-    return config.model_copy(update={"parallel": parallel}), chosen

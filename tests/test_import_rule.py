@@ -38,7 +38,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "data optimizers",
         "checkpoints",
         "parallel huggingface",
-        "curve metrics stop config settings_table",
+        "curve metrics stop watch config settings_table",
         "validation start_message",
         "planning train",
     ),

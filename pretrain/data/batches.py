@@ -14,6 +14,7 @@ from sesame.pretrain.data.columns import COLUMNS
 from sesame.pretrain.data.config import DataConfig
 from sesame.pretrain.data.order import Order
 from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.data.skipped import Samples, Skipped
 
 
 class DataRank(NamedTuple):
@@ -46,11 +47,13 @@ class Batches:
         seed: int,
         data_rank: DataRank,
         start: Start = Start(),
+        skipped: Skipped = Skipped(),
     ):
         """
         Args:
             reads: batch columns that the model and its objectives read.
             seed: of the order of the rows.
+            skipped: positions in this dataset that are left out.
         """
         self.dataset = dataset
         self.train = dataset.split("train")
@@ -60,6 +63,7 @@ class Batches:
         self.seed = seed
         self.data_rank = data_rank
         self.start = start
+        self.skipped = skipped
         self.micro_batch, self.accumulation = config.batch_plan(data_rank.size)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
@@ -79,13 +83,22 @@ class Batches:
         )
 
     def position(self, step: int) -> int:
-        """Return how many sequences of this dataset are consumed before optimizer step ``step`` (from 0)."""
-        return self.start.sample + (step - self.start.step) * self.config.global_batch
+        """Return how many sequences of this dataset are consumed or skipped before optimizer step ``step`` (from 0)."""
+        return self.skipped.after(self.start.sample, (step - self.start.step) * self.config.global_batch)
+
+    def samples(self, step: int) -> tuple[Samples, ...]:
+        """Return the positions of optimizer step ``step`` (from 0)."""
+        return tuple(self.skipped.pieces(self.position(step), self.config.global_batch))
+
+    def rows(self, step: int) -> list[np.ndarray]:
+        """Return the row numbers of each micro-batch of optimizer step ``step`` (from 0): those of process 0, 1, ...
+        for their first micro-batch, then for their second one, and so on."""
+        rows = np.concatenate([self._rows(*piece) for piece in self.samples(step)])
+        return np.split(rows, self.accumulation * self.data_rank.size)
 
     def step(self, number: int) -> Iterator[Batch]:
         """Yield this process's micro-batches of optimizer step ``number`` (from 0)."""
-        first = self.position(number)
-        rows = self._rows(first, first + self.config.global_batch)
+        rows = np.concatenate(self.rows(number))
         micro_batches = self.accumulation * self.data_rank.size
         columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number)
         denominators = self._denominators(self.train, rows, micro_batches, columns)

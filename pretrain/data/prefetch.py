@@ -94,7 +94,8 @@ class _StepDataset(TorchDataset):
 
     def __init__(self, batches: Batches):
         self._path = batches.dataset.path
-        self._arguments = (batches.config, batches.reads, batches.seed, batches.data_rank, batches.start)
+        position = batches.start, batches.skipped
+        self._arguments = (batches.config, batches.reads, batches.seed, batches.data_rank, *position)
         self._opened: Batches | None = None
 
     def __getitem__(self, number: int) -> list[Batch] | SesameError:
