@@ -41,6 +41,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "curve metrics stop watch config settings_table",
         "validation start_message",
         "planning train",
+        "replay",
     ),
     "evaluation": (
         "tasks scores",
@@ -53,7 +54,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "launch": (
         "overrides processes library_warnings machine",
         "place submit",
-        "pretraining demo doctor planning",
+        "pretraining replaying demo doctor planning",
         "commands",
         "__main__",
     ),

@@ -118,7 +118,7 @@ def test_a_run_stops_after_many_skipped_steps(
 ) -> None:
     train_step = Run.train_step
     monkeypatch.setattr(Run, "train_step", lambda run: train_step(run)._replace(gradient_norm=float("nan")))
-    with pytest.raises(TrainingError, match="more than watch.most_skips 2 in a row"):
+    with pytest.raises(TrainingError, match=r"more than watch\.most_skips 2 in a row"):
         train(config_of(watched(watch={"non_finite": "skip", "most_skips": 2})))
     assert [event["action"] for event in lines(tmp_path / "run" / "events.jsonl")] == ["skip", "skip", "stop"]
 
@@ -202,7 +202,7 @@ def test_roll_backs_end(watched: Settings, dataset: Path, tmp_path: Path, monkey
         return metrics._replace(gradient_norm=float("nan")) if run.step == 6 else metrics
 
     monkeypatch.setattr(Run, "train_step", diverging)
-    with pytest.raises(TrainingError, match="rolled back watch.most_roll_backs 2 times"):
+    with pytest.raises(TrainingError, match=r"rolled back watch\.most_roll_backs 2 times"):
         train(config_of(watched(watch={"non_finite": "roll_back", "most_roll_backs": 2})))
     assert [event["action"] for event in lines(tmp_path / "run" / "events.jsonl")] == ["roll_back", "roll_back", "stop"]
 
