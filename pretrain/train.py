@@ -3,22 +3,19 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import SupportsFloat
 
 import torch
 
 from sesame.configs import dump
-from sesame.configs.errors import CheckpointError, ConfigError, TrainingError
+from sesame.configs.errors import CheckpointError, TrainingError
 from sesame.configs.stopping import Stopped, StopRequest
-from sesame.configs.storage import locked_folder
 from sesame.data_pipeline.dataset.shards import open_dataset
-from sesame.pretrain import precision
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
-from sesame.pretrain.checkpoints.load import Checkpoint, Process
+from sesame.pretrain.checkpoints.load import Process
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
 from sesame.pretrain.checkpoints.retention import Retention
@@ -32,10 +29,14 @@ from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
-from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel import mesh as meshes
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.parallelize import parallelize
+from sesame.pretrain.planning.peak import Peak, device_peak
+from sesame.pretrain.reporting.profiler import StepProfiler
+from sesame.pretrain.reporting.trackers import check_installed
+from sesame.pretrain.reporting.usage import UsageMeter
+from sesame.pretrain.start import describe, facts, only_run_in, resolve_precision
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 
 
@@ -61,9 +62,10 @@ def train(
     """
     if output is not None:
         config = config.model_copy(update={"output": output})
+    check_installed(config.report.all_trackers)
     mesh = meshes.Mesh(config.parallel)
     try:
-        with _locked(config.output, mesh):
+        with only_run_in(config.output, mesh):
             return Run(config, mesh, clock, request).run()
     finally:
         mesh.close()
@@ -90,7 +92,7 @@ class Run:
         self.learner = learner
 
         checkpoint = find_checkpoint(config.output, self.dataset, process)
-        self.config, self.precision = _resolve_precision(config, mesh, checkpoint)
+        self.config, self.precision = resolve_precision(config, mesh, checkpoint)
         self.resume_state = resume_state(self.config, config.resume.accept, self.dataset, checkpoint)
         self.batches.start = self.resume_state.start
 
@@ -125,10 +127,12 @@ class Run:
         self.metrics = MetricSums()
         self.unchecked_norms: list[tuple[int, SupportsFloat]] = []
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
-        self.reporter = Reporter(
-            config.output, config.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
-        )
-        self._log_start(initial)
+        peak = device_peak(mesh.device, self.precision, config.report.machine)
+        all_flops = peak.flops * mesh.world if peak.flops else None
+        self.reporter = Reporter(config.output, config.steps, self.step, baseline, not mesh.is_rank_zero, all_flops)
+        self.usage = UsageMeter(mesh.timer, mesh.device, mesh.rank, mesh.world)
+        self.profiler = StepProfiler(config.report, config.output, mesh.rank, mesh.timer, self.reporter.log)
+        self._log_start(initial, peak)
 
     def run(self) -> Path:
         """Train to the end and return the folder of the last checkpoint."""
@@ -143,7 +147,8 @@ class Run:
             stopped = self.agreement.answer().stops
             while not ended and not stopped:
                 self.agreement.ask(is_writing=self.saver.is_writing)
-                self.metrics.add(self.train_step())
+                with self.profiler.step(self.step + 1):
+                    self.metrics.add(self.train_step())
                 self.check_gradients()
                 ended = self.budget.is_used_up(self.step)
                 self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
@@ -178,7 +183,7 @@ class Run:
         losses: dict[str, torch.Tensor] = {}
         tokens = flops = 0.0
         learning_rate = self.learning_rate
-        for number, batch in enumerate(self.prefetcher.step(self.step)):
+        for number, batch in enumerate(self.mesh.timer.iterate("data", self.prefetcher.step(self.step))):
             self._seed_dropout(number)
             for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
@@ -211,9 +216,10 @@ class Run:
         """Report the metrics since the last report."""
         self._check_norms()
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
+        usage = self.usage.read(self.metrics.steps, self.saver.seconds, self.mesh.sum_over_all)
         self.metrics = MetricSums()
         self._require_finite(metrics.losses)
-        self.reporter.report_training(self.step, metrics, self.saver.seconds)
+        self.reporter.report_training(self.step, metrics, self.saver.seconds, usage)
 
     def validate(self) -> bool:
         """Report mean losses over the first rows of the validation split; they do not depend on the layout.
@@ -263,6 +269,7 @@ class Run:
 
     def close(self) -> None:
         """Stop background work, close files and release the model."""
+        self.profiler.close()
         self.prefetcher.close()
         self.saver.close()
         self.reporter.close()
@@ -304,39 +311,12 @@ class Run:
         digest = hashlib.sha256(f"{self.config.seed}/{self.step}/{position}".encode()).digest()
         torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
-    def _log_start(self, initial: InitialCheckpoint | None) -> None:
+    def _log_start(self, initial: InitialCheckpoint | None, peak: Peak) -> None:
         config, mesh = self.config, self.mesh
-        parameters = sum(shape.numel() for shape in self.shapes.values())
-        experts = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
-        self.reporter.log(
-            f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-            f"(tensor {mesh.tensor} x data {mesh.data}{experts}, ZeRO {config.parallel.zero_stage}) in "
-            f"{self.precision}; {self.batches.train.rows:,} training rows; {self.budget.describe(self.step)}"
-        )
+        parameters, rows = sum(shape.numel() for shape in self.shapes.values()), self.batches.train.rows
+        message = describe(config, mesh, self.precision, parameters, rows)
+        self.reporter.log(f"{message}; {self.budget.describe(self.step)}")
+        self.reporter.start(config.report.all_trackers, facts(config, mesh, parameters, rows, peak))
         for message in (initial.message if initial else "", self.resume_state.message, self.batches.message):
             if message:
                 self.reporter.log(message)
-
-
-@contextmanager
-def _locked(output: Path, mesh: meshes.Mesh) -> Iterator[None]:
-    """Keep other runs out of the output folder; a collective.
-
-    Raises:
-        ConfigError: another run writes there.
-    """
-    with locked_folder(output) if mesh.is_rank_zero else nullcontext(True) as is_locked:
-        if not mesh.from_rank_zero(float(is_locked)):
-            raise ConfigError(
-                f"{output}: another run writes into this folder; wait for it or stop it, or choose another --output"
-            )
-        yield
-
-
-def _resolve_precision(
-    config: RunConfig, mesh: meshes.Mesh, checkpoint: Checkpoint | None
-) -> tuple[RunConfig, precision.Precision]:
-    """Return the configuration with its precision in place of "auto", and that precision."""
-    before = checkpoint.record.config if checkpoint else None
-    parallel, chosen = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
-    return config.model_copy(update={"parallel": parallel}), chosen

@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "prepare precompile",
     ),
     "pretrain": (
-        "precision batch device_number",
+        "precision batch device_number step_timer",
         "flops",
         "layers roles",
         "models objectives",
@@ -38,8 +38,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "data optimizers",
         "checkpoints",
         "parallel huggingface",
+        "reporting monitoring",
         "curve metrics stop config settings_table",
-        "planning train",
+        "planning",
+        "start train",
     ),
     "evaluation": (
         "tasks scores",
@@ -50,7 +52,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "evaluate report",
     ),
     "launch": (
-        "overrides processes library_warnings machine",
+        "overrides processes library_warnings",
         "place submit",
         "pretraining demo doctor planning",
         "commands",
