@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
-from sesame.launch.machine import Machine
+from sesame.configs.machine import Machine
 
 # Of pretrain/planning; a stage is imported by the functions that need it.
 Assumptions: TypeAlias = Any

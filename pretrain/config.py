@@ -11,12 +11,12 @@ from sesame.configs.kinds import Derived, Fixed, Free
 from sesame.pretrain.checkpoints.config import CheckpointConfig, ResumeConfig
 from sesame.pretrain.checkpoints.resume import check_accepted
 from sesame.pretrain.data.batches import DataConfig
-from sesame.pretrain.metrics import ReportConfig
 from sesame.pretrain.models import FAMILIES, parse_model
 from sesame.pretrain.models.family import ModelConfig
 from sesame.pretrain.objectives import OBJECTIVES
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.reporting.config import ReportConfig
 from sesame.pretrain.schedule import ScheduleConfig
 from sesame.pretrain.stop import StopConfig
 from sesame.pretrain.watch.config import WatchConfig

@@ -1,35 +1,22 @@
-"""Metrics of a run: sums over steps, a progress bar or log lines, JSON lines, TensorBoard, and the loss curve."""
+"""Metrics of a run: sums over steps, a progress bar or log lines, JSON lines, trackers, and the loss curve."""
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsFloat
 
 import torch
-from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from sesame.configs import Section
-from sesame.configs.kinds import Free
 from sesame.configs.log_lines import timed
 from sesame.configs.storage import atomic_file
 from sesame.pretrain.objectives import OBJECTIVES
-
-
-class ReportConfig(Section):
-    """How often a run reports its metrics."""
-
-    every_steps: Free[int] = Field(default=10, gt=0)
-    """Optimizer steps between reports."""
-    validate_every_steps: Free[int] = Field(default=500, gt=0)
-    """Optimizer steps between measurements of the validation loss; it is also measured at the last step."""
-    validation_rows: Free[int] = Field(default=2048, gt=0)
-    """Validation rows that the loss is measured on."""
-    tensorboard: Free[bool] = True
-    """Write TensorBoard event files beside the JSON lines."""
+from sesame.pretrain.reporting import run_record
+from sesame.pretrain.reporting.trackers import TrackedRun, Trackers
+from sesame.pretrain.reporting.usage import Usage
 
 
 class StepMetrics(NamedTuple):
@@ -89,15 +76,23 @@ class Reporter:
     """Writes the metrics of a run in its first process; in every other process its methods do nothing."""
 
     def __init__(
-        self, output: Path, steps: int, first_step: int, baseline: float | None, config: ReportConfig, quiet: bool
+        self,
+        output: Path,
+        steps: int,
+        first_step: int,
+        baseline: float | None,
+        quiet: bool,
+        peak_flops: float | None = None,
     ):
         """
         Args:
             first_step: step at which the run starts or resumes.
             baseline: unigram baseline of the validation loss, in nats.
             quiet: true in all processes but the first.
+            peak_flops: of all processes' devices together, in a second.
         """
         self.output, self.steps, self.baseline, self.quiet = output, steps, baseline, quiet
+        self.first_step, self.peak_flops = first_step, peak_flops
         self.console = Console(quiet=quiet, highlight=False)
         self.is_limited_by_time = False
         self.validated_step: int | None = None
@@ -108,10 +103,22 @@ class Reporter:
         output.mkdir(parents=True, exist_ok=True)
         self.lines = _open_lines(output / "metrics.jsonl", first_step)
         self.validated_step = _validated_step(output / "metrics.jsonl")
-        self.tensorboard = _open_tensorboard(output, first_step) if config.tensorboard else None
+        self.trackers: Trackers | None = None
         self.bar = _progress_bar(self.console)
         self.task = self.bar.add_task("", total=steps, completed=first_step, metrics="")
         self.bar.start()
+
+    def start(self, trackers: Sequence[str], facts: Mapping[str, Any]) -> None:
+        """Record that the run starts, and start its trackers.
+
+        Args:
+            facts: about the run, as plain JSON; its ``config`` is given to the trackers.
+        """
+        if not self.quiet:
+            baselines = {name: self.baseline for name in facts["config"]["objectives"] if self._has_baseline(name)}
+            run_record.write_start(self.output, self.first_step, {**facts, "unigram_baseline": baselines})
+            self._tracked = trackers, facts["config"]
+            self.trackers = Trackers(trackers, TrackedRun(self.output, self.first_step, facts["config"]), self.log)
 
     def log(self, message: str) -> None:
         """Print a message; in a log, with the time of day."""
@@ -126,11 +133,14 @@ class Reporter:
             self.bar.tasks[0].total = max(step, round(min(self.steps, expected_steps)))
             self.bar.update(self.task, completed=step)
 
-    def report_training(self, step: int, metrics: TrainingMetrics, saving_seconds: float) -> None:
+    def report_training(
+        self, step: int, metrics: TrainingMetrics, saving_seconds: float, usage: Usage | None = None
+    ) -> None:
         """Report the metrics of the steps since the last report.
 
         Args:
             saving_seconds: for which training has waited for checkpoints since the start.
+            usage: time and memory of the same steps.
         """
         now = time.perf_counter()
         seconds, self.last_report_time = now - self.last_report_time, now
@@ -143,10 +153,18 @@ class Reporter:
             "teraflops": round(metrics.flops / seconds / 1e12, 4),
             "seconds": round(now - self.start_time, 3),
             "saving_seconds": round(saving_seconds, 3),
+            "report_seconds": round(seconds, 5),
         }
+        text = " ".join(f"{name} {loss:.3f}" for name, loss in metrics.losses.items())
+        text += f" | {row['tokens_per_second']:,.0f} tokens/s"
+        if self.peak_flops is not None:
+            row["model_flops_use"] = round(metrics.flops / seconds / self.peak_flops, 5)
+            text += f" | {row['model_flops_use']:.0%} of peak"
+        if usage is not None:
+            row |= usage.fields()
+            text += f" | {usage.message}" if usage.message else ""
         self._write(row)
-        losses = " ".join(f"{name} {loss:.3f}" for name, loss in metrics.losses.items())
-        self._show(step, f"{losses} | {row['tokens_per_second']:,.0f} tokens/s")
+        self._show(step, text)
 
     def report_validation(self, step: int, losses: Mapping[str, float]) -> None:
         """Report validation losses and draw the loss curve again."""
@@ -169,26 +187,30 @@ class Reporter:
         self.lines.close()
         self.lines = _open_lines(self.output / "metrics.jsonl", step)
         self.validated_step = _validated_step(self.output / "metrics.jsonl")
-        if self.tensorboard is not None:
-            self.tensorboard.close()
-            self.tensorboard = _open_tensorboard(self.output, step)
+        if self.trackers is not None:
+            self.trackers.close()
+            names, config = self._tracked
+            self.trackers = Trackers(names, TrackedRun(self.output, step, config), self.log)
         self.bar.update(self.task, completed=step)
         self.last_report_time = time.perf_counter()
 
     def _comparison(self, objective: str, loss: float) -> str:
         """Return the distance from the unigram baseline, for a loss that predicts tokens."""
-        if self.baseline is None or not OBJECTIVES[objective].predicts_tokens:
+        if self.baseline is None or not self._has_baseline(objective):
             return ""
         side = "below" if loss <= self.baseline else "above"
         return f" ({abs(self.baseline - loss):.3f} nats {side} the unigram baseline of {self.baseline:.3f})"
+
+    def _has_baseline(self, objective: str) -> bool:
+        return self.baseline is not None and OBJECTIVES[objective].predicts_tokens
 
     def close(self) -> None:
         """Close the files and the progress bar."""
         if not self.quiet:
             self.bar.stop()
             self.lines.close()
-            if self.tensorboard is not None:
-                self.tensorboard.close()
+            if self.trackers is not None:
+                self.trackers.close()
 
     def _show(self, step: int, text: str) -> None:
         if self.quiet:
@@ -206,20 +228,8 @@ class Reporter:
             return
         self.lines.write(json.dumps(row) + "\n")
         self.lines.flush()
-        if self.tensorboard is not None:
-            for name, value in _scalars(row):
-                self.tensorboard.add_scalar(name, value, row["step"])
-
-
-def _scalars(row: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Return (name, value) of every number in a row but its step."""
-    pairs = []
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            pairs += [(f"{name}/{key}", number) for key, number in value.items()]
-        elif name != "step":
-            pairs.append((name, value))
-    return pairs
+        if self.trackers is not None:
+            self.trackers.log(row)
 
 
 def _progress_bar(console: Console) -> Progress:
@@ -252,12 +262,6 @@ def _is_report(line: bytes, last: int) -> bool:
         return type(row["step"]) is int and row["step"] <= last and are_losses
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
-
-
-def _open_tensorboard(output: Path, step: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
 
 
 def _duration(seconds: float) -> str:

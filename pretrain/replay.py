@@ -175,7 +175,7 @@ def _copied_start(plan: Plan, mesh: Mesh) -> Iterator[Path]:
 
 def _config(plan: Plan, output: Path) -> RunConfig:
     """Return the configuration of the run, with an output of its own."""
-    report = plan.config.report.model_copy(update={"tensorboard": False})
+    report = plan.config.report.model_copy(update={"tensorboard": False, "trackers": (), "profile_steps": None})
     checkpoint = plan.config.checkpoint.model_copy(update={"background": False, "keep": 2})
     return plan.config.model_copy(update={"output": output, "report": report, "checkpoint": checkpoint})
 

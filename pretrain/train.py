@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 
-from sesame.configs import dump
 from sesame.configs.errors import CheckpointError
 from sesame.configs.stopping import Stopped, StopRequest
 from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain.checkpoint_metadata import checkpoint_metadata
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
 from sesame.pretrain.checkpoints.load import Process
-from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter
@@ -25,12 +24,14 @@ from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
-from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel import mesh as meshes
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.parallelize import parallelize
-from sesame.pretrain.parallel.run_lock import locked
-from sesame.pretrain.start_message import start_message
+from sesame.pretrain.planning.peak import Peak, device_peak
+from sesame.pretrain.reporting.profiler import StepProfiler
+from sesame.pretrain.reporting.trackers import check_installed
+from sesame.pretrain.reporting.usage import UsageMeter
+from sesame.pretrain.start import describe, facts, only_run_in, resolve_precision
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 from sesame.pretrain.validation import validation_losses
 from sesame.pretrain.watch.gradients import gradients_again
@@ -60,9 +61,10 @@ def train(
     """
     if output is not None:
         config = config.model_copy(update={"output": output})
+    check_installed(config.report.all_trackers)
     mesh = meshes.Mesh(config.parallel)
     try:
-        with locked(config.output, mesh):
+        with only_run_in(config.output, mesh):
             return Run(config, mesh, clock, request).run()
     finally:
         mesh.close()
@@ -89,9 +91,7 @@ class Run:
         self.learner = learner
 
         checkpoint = find_checkpoint(config.output, self.dataset, process)
-        before = checkpoint.record.config if checkpoint else None
-        parallel, self.precision = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
-        self.config = config.model_copy(update={"parallel": parallel})
+        self.config, self.precision = resolve_precision(config, mesh, checkpoint)
         self.resume_state = resume_state(self.config, config.resume.accept, self.dataset, checkpoint)
         self.batches.start = self.resume_state.start
 
@@ -125,11 +125,13 @@ class Run:
         self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
         self.metrics = MetricSums()
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
-        self.reporter = Reporter(
-            config.output, config.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
-        )
+        peak = device_peak(mesh.device, self.precision, config.report.machine)
+        all_flops = peak.flops * mesh.world if peak.flops else None
+        self.reporter = Reporter(config.output, config.steps, self.step, baseline, not mesh.is_rank_zero, all_flops)
+        self.usage = UsageMeter(mesh.timer, mesh.device, mesh.rank, mesh.world)
+        self.profiler = StepProfiler(config.report, config.output, mesh.rank, mesh.timer, self.reporter.log)
         self.watch = Watch(self.config, record, self.resume_state, self.batches, mesh, self.saver, self.reporter.log)
-        self._log_start(initial)
+        self._log_start(initial, peak)
 
     def run(self) -> Path:
         """Train to the end and return the folder of the last checkpoint."""
@@ -144,7 +146,8 @@ class Run:
             stopped = self.agreement.answer().stops
             while not ended and not stopped:
                 self.agreement.ask(is_writing=self.saver.is_writing)
-                metrics = self.train_step()
+                with self.profiler.step(self.step + 1):
+                    metrics = self.train_step()
                 must_go_back = self.watch.check(self.step, metrics, self.gradients_again)
                 self.metrics.add(metrics, is_skipped=self.watch.is_skipped)
                 ended = self.budget.is_used_up(self.step)
@@ -156,8 +159,7 @@ class Run:
                 # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
                 is_reported = ended or saves or self.is_due(report.every_steps, report.validate_every_steps)
                 if must_go_back or (is_reported and self.watch.finish(self.gradients_again)):
-                    self.go_back()
-                    ended = False
+                    ended = self.go_back()
                     continue
                 if is_reported:
                     self.report()
@@ -185,7 +187,7 @@ class Run:
         losses: dict[str, torch.Tensor] = {}
         tokens = flops = 0.0
         learning_rate = self.learning_rate
-        for number, batch in enumerate(self.prefetcher.step(self.step)):
+        for number, batch in enumerate(self.mesh.timer.iterate("data", self.prefetcher.step(self.step))):
             self._seed_dropout(self.step, number)
             micro_batch_losses = self.engine.accumulate(batch.to(self.mesh.device))
             self.watch.add(micro_batch_losses)
@@ -201,30 +203,32 @@ class Run:
 
     def gradients_again(self, step: int) -> Gradients | None:
         """Return the gradients of each micro-batch of the last step; None if it has changed the weights."""
-        if self.engine.gate.was_applied:
-            return None
         return gradients_again(
             self.engine, self.batches.step(step - 1), self.mesh, lambda number: self._seed_dropout(step - 1, number)
         )
 
-    def go_back(self) -> None:
-        """Continue from the newest checkpoint, without the samples of the step that the watch has found."""
-        checkpoint = self.saver.reopen(self.process)
-        self.watch.go_back(checkpoint)
-        assert checkpoint is not None
+    def go_back(self) -> bool:
+        """Continue from the newest checkpoint, without the samples of the step that the watch has found.
+
+        Returns:
+            False, because the run has not ended then.
+        """
+        checkpoint = self.watch.go_back(self.saver.reopen(self.process))
         restore(checkpoint, self.engine, self.moments, self.shapes)
         self.step, self.metrics = checkpoint.record.step, MetricSums()
         self.prefetcher.close()
         self.reporter.rewind(self.step)
+        return False
 
     def report(self) -> None:
         """Report the metrics since the last report, if a step was not skipped since."""
         if not self.metrics.steps:
             return
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
+        usage = self.usage.read(self.metrics.steps, self.saver.seconds, self.mesh.sum_over_all)
         self.metrics = MetricSums()
         self.watch.require_finite(metrics.losses, self.step)
-        self.reporter.report_training(self.step, metrics, self.saver.seconds)
+        self.reporter.report_training(self.step, metrics, self.saver.seconds, usage)
 
     def validate(self) -> bool:
         """Report mean losses over the first rows of the validation split.
@@ -247,27 +251,22 @@ class Run:
 
     def save(self) -> None:
         """Begin to write a checkpoint; older ones are removed when training has continued from it."""
-        tokenizer, state = self.dataset.manifest.tokenizer, self.resume_state
-        metadata = CheckpointMetadata(
+        metadata = checkpoint_metadata(
+            self.config,
+            self.dataset.manifest,
+            self.resume_state,
+            self.budget,
+            self.watch.watched,
             step=self.step,
-            samples=state.dataset_first_sample + self.batches.position(self.step),
-            dataset_sha256=state.dataset_sha256,
-            dataset_first_sample=state.dataset_first_sample,
-            seconds=self.budget.seconds,
-            first_timed_step=self.budget.first_timed_step if self.budget.seconds else 0,
-            seed=self.config.seed,
-            vocabulary_size=tokenizer.vocabulary_size,
-            tokenizer_sha256=tokenizer.sha256,
-            config=dump(self.config),
-            watched=self.watch.watched,
+            position=self.batches.position(self.step),
             processes=self.mesh.world,
-            changes=state.changes,
         )
         self.saver.start(metadata)
         self.agreement.saved()
 
     def close(self) -> None:
         """Stop background work, close files and release the model."""
+        self.profiler.close()
         self.prefetcher.close()
         self.saver.close()
         self.reporter.close()
@@ -299,9 +298,12 @@ class Run:
     def _seed_dropout(self, step: int, number: int) -> None:
         seed_dropout(self.config.seed, step, number * self.mesh.data + self.mesh.data_rank)
 
-    def _log_start(self, initial: InitialCheckpoint | None) -> None:
-        rows, budget = self.batches.train.rows, self.budget.describe(self.step)
-        self.reporter.log(start_message(self.config, self.mesh, self.shapes, self.precision, rows, budget))
+    def _log_start(self, initial: InitialCheckpoint | None, peak: Peak) -> None:
+        config, mesh = self.config, self.mesh
+        parameters, rows = sum(shape.numel() for shape in self.shapes.values()), self.batches.train.rows
+        message = describe(config, mesh, self.precision, parameters, rows)
+        self.reporter.log(f"{message}; {self.budget.describe(self.step)}")
+        self.reporter.start(config.report.all_trackers, facts(config, mesh, parameters, rows, peak))
         for message in (initial.message if initial else "", self.resume_state.message, self.batches.message):
             if message:
                 self.reporter.log(message)

@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "prepare precompile",
     ),
     "pretrain": (
-        "precision batch device_number dropout_seed",
+        "precision batch device_number dropout_seed step_timer",
         "flops",
         "layers roles",
         "models objectives",
@@ -38,9 +38,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "data optimizers",
         "checkpoints",
         "parallel huggingface",
+        "reporting",
         "curve metrics stop watch config settings_table",
-        "validation start_message",
-        "planning train",
+        "planning validation checkpoint_metadata",
+        "start train",
         "replay",
     ),
     "evaluation": (
@@ -52,7 +53,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "evaluate report",
     ),
     "launch": (
-        "overrides processes library_warnings machine",
+        "overrides processes library_warnings",
         "place submit",
         "pretraining replaying demo doctor planning",
         "commands",

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from sesame.configs.errors import one_line
+from sesame.configs.machine import Device, Machine, Products, Training
 from sesame.configs.stopping import raise_signals
 from sesame.launch.doctor.check import Answer, Check, Level, Verdict
 from sesame.launch.doctor.checks import CHECKS
@@ -20,7 +21,6 @@ from sesame.launch.doctor.examination import examine, open_context
 from sesame.launch.doctor.interconnect import bandwidth
 from sesame.launch.doctor.report import Report
 from sesame.launch.library_warnings import ignore_library_warnings
-from sesame.launch.machine import Device, Machine, Products, Training
 from sesame.launch.place import machine
 from sesame.launch.processes import supervise
 

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -58,6 +59,11 @@ def import_muon_uncompiled() -> None:
             import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
     finally:
         compiler.compile = compile_
+
+
+def communication_backend() -> Any:
+    """Return the object by which DeepSpeed calls torch.distributed; None before that is initialized."""
+    return deepspeed.comm.comm.cdb
 
 
 def clear_module_caches() -> None:

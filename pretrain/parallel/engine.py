@@ -78,8 +78,10 @@ class Engine:
         if self.has_pending_micro_batch:
             # DeepSpeed counts micro-batches by calls of step; all but the last of a step change nothing.
             self.deepspeed.step()
-        total, losses = self.deepspeed(batch)
-        self.deepspeed.backward(total)
+        with self.mesh.timer.phase("forward"):
+            total, losses = self.deepspeed(batch)
+        with self.mesh.timer.phase("backward"):
+            self.deepspeed.backward(total)
         self.has_pending_micro_batch = True
         return losses
 
@@ -97,9 +99,10 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         # Stage 0 has no norm of its own, and with tensor parallelism its clipping would be wrong.
-        self._norm = norm = self._clip() if self.stage == 0 else None
         self.gate.ask(accepts)
-        self.deepspeed.step()
+        with self.mesh.timer.phase("optimizer"):
+            self._norm = norm = self._clip() if self.stage == 0 else None
+            self.deepspeed.step()
         self.has_pending_micro_batch = False
         if self.flat_update is not None:
             norm = self.flat_update.norm

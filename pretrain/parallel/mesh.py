@@ -12,9 +12,11 @@ import torch.distributed
 
 from sesame.configs.errors import ConfigError
 from sesame.pretrain.parallel import deepspeed_api
+from sesame.pretrain.parallel.collectives import TimedCollectives
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, groups
 from sesame.pretrain.parallel.watchdog import Watchdog
+from sesame.pretrain.step_timer import StepTimer
 
 
 class Mesh:
@@ -61,6 +63,9 @@ class Mesh:
         # The threads that write checkpoints agree beside all of that.
         self.saving_group: Any = torch.distributed.new_group(backend="gloo") if self.world > 1 else None
         self.watchdog = Watchdog(self.rank, self.world, timeout.total_seconds())
+        self.timer = StepTimer(self.device)
+        # One process communicates with nobody, although DeepSpeed calls the same functions.
+        self._collectives = TimedCollectives(self.timer, knows_megatron=self.tensor > 1) if self.world > 1 else None
 
     def _create_expert_groups(self) -> None:
         """Create ``expert_group``, neighbouring data-parallel processes with different experts, and
@@ -94,6 +99,10 @@ class Mesh:
     def sum_over_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         torch.distributed.all_reduce(tensor, group=self.tensor_group)
         return tensor
+
+    def sum_over_all(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over all processes."""
+        return self.sum_over_tensor(self.sum_over_data(tensor))
 
     def sum_over_experts(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over the processes with different experts."""
@@ -146,6 +155,8 @@ class Mesh:
         the run has failed: other processes must have finished their collectives.
         """
         self.watchdog.close()
+        if self._collectives is not None:
+            self._collectives.close()
         self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = None
         self.host_group = self.saving_group = None
         groups.mpu = None

@@ -15,13 +15,15 @@ from sesame.pretrain.watch.place import Gradients
 
 def gradients_again(
     engine: Engine, micro_batches: Iterable[Batch], mesh: Mesh, seed: Callable[[int], None]
-) -> Gradients:
-    """Compute the gradients of a step whose update was refused again, and discard them; a collective.
+) -> Gradients | None:
+    """Compute the gradients of the last step again, and discard them; None if it has changed the weights; a collective.
 
     Args:
         micro_batches: of this process.
         seed: seeds the dropout of a micro-batch by its number.
     """
+    if engine.gate.was_applied:
+        return None
     squares: dict[str, Tensor] = {}
     hooks = [
         parameter.register_hook(partial(_note, squares, name))

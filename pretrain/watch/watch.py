@@ -193,7 +193,7 @@ class Watch:
         self.steps.write()
         raise TrainingError(f"{found.message}{reason}; {DIVERGED}{self.saver.diverged()}")
 
-    def go_back(self, checkpoint: Checkpoint | None) -> None:
+    def go_back(self, checkpoint: Checkpoint | None) -> Checkpoint:
         """Forget what was seen since ``checkpoint``, and skip the samples of the step that was found.
 
         Raises:
@@ -211,6 +211,7 @@ class Watch:
         self._write(self.found, "roll_back", reason, samples=samples, checkpoint_step=checkpoint.record.step)
         self.skipped.append(samples)
         self.resume(checkpoint.record)
+        return checkpoint
 
     def _write(self, found: "Found", action: Action, reason: str, *, quiet: bool = False, **values: Any) -> None:
         finding, place = found.finding, found.place

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from sesame.pretrain.metrics import ReportConfig, Reporter
+from sesame.pretrain.metrics import Reporter
 
 
 def reports(output: Path, first_step: int) -> list[int]:
     """Return the steps of the lines that remain when a run resumes at ``first_step``."""
-    Reporter(output, 100, first_step, None, ReportConfig(tensorboard=False), quiet=False).close()
+    Reporter(output, 100, first_step, None, quiet=False).close()
     return [json.loads(line)["step"] for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 

@@ -68,9 +68,7 @@ def test_a_sound_run_is_the_same_in_every_bit(settings: Settings, tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before
 
 
-def test_a_flipped_bit_in_memory_is_found(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         flip_a_bit_before(5, patched)
         train(run_of(settings))

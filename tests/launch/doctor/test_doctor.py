@@ -14,10 +14,10 @@ import psutil
 import pytest
 from rich.console import Console
 
+from sesame.configs.machine import Machine
 from sesame.launch.doctor import start as begin
 from sesame.launch.doctor.check import Check, Finding, Level, Verdict
 from sesame.launch.doctor.report import Report
-from sesame.launch.machine import Machine
 from tests.launch.test_pretraining import LAUNCHERS
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sesame.launch.machine import Machine
+from sesame.configs.machine import Machine
 from tests.launch.slurm_cluster import slurm, why_not
 from tests.launch.test_pretraining import LAUNCHERS
 

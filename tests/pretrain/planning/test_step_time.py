@@ -82,8 +82,8 @@ def test_steps_on_this_machine_are_as_planned(
     precision: str, datasets: Callable[[str], Path], world: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Rates and steps are measured in processor time of one thread, which other programs hardly change."""
+    from sesame.configs.machine import Machine
     from sesame.launch import planning
-    from sesame.launch.machine import Machine
 
     (tmp_path / "rows").mkdir()
     synthetic.write(tmp_path / "rows", vocabulary=4096, length=64)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sesame.configs.errors import ConfigError
-from sesame.launch.machine import Device, Machine, Products, Training
+from sesame.configs.machine import Device, Machine, Products, Training
 
 DEVICE = Device(
     name="GPU", type="cuda", memory_bytes=2**36, products=Products(fp32=5e13, bf16=7e14), memory_bandwidth=3e12, cores=8

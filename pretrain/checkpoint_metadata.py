@@ -1,0 +1,37 @@
+"""What a checkpoint says about the run that writes it."""
+
+from sesame.configs import dump
+from sesame.data_pipeline.dataset.manifest import Manifest
+from sesame.pretrain.checkpoints.record import CheckpointMetadata, Watched
+from sesame.pretrain.checkpoints.resume import ResumeState
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.stop import TrainingBudget
+
+
+def checkpoint_metadata(
+    config: RunConfig,
+    manifest: Manifest,
+    state: ResumeState,
+    budget: TrainingBudget,
+    watched: Watched,
+    *,
+    step: int,
+    position: int,
+    processes: int,
+) -> CheckpointMetadata:
+    """Return the metadata of a checkpoint after ``step`` optimizer steps, at ``position`` in the dataset."""
+    return CheckpointMetadata(
+        step=step,
+        samples=state.dataset_first_sample + position,
+        dataset_sha256=state.dataset_sha256,
+        dataset_first_sample=state.dataset_first_sample,
+        seconds=budget.seconds,
+        first_timed_step=budget.first_timed_step if budget.seconds else 0,
+        seed=config.seed,
+        vocabulary_size=manifest.tokenizer.vocabulary_size,
+        tokenizer_sha256=manifest.tokenizer.sha256,
+        config=dump(config),
+        watched=watched,
+        processes=processes,
+        changes=state.changes,
+    )

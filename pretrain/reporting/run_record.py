@@ -1,0 +1,96 @@
+"""``run.jsonl``: one line when a run starts or resumes, and one when it ends, for those who read the run's folder.
+
+    {"start": {"step": 0, "time": "2026-01-01T12:00:00+00:00", "host": ..., "process": ..., "config": {...}, ...}}
+    {"end": {"time": ..., "reason": "finished"}}
+
+The reason is ``finished``, ``stopped: WHY`` or ``failed: WHY``; a run that was killed has no such line.
+"""
+
+import json
+import os
+import platform
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sesame.configs.errors import one_line
+from sesame.configs.stopping import Stopped
+
+NAME = "run.jsonl"
+PACKAGES = ("sesame", "torch", "deepspeed", "megatron-core", "numpy")
+
+
+def write_start(output: Path, step: int, facts: Mapping[str, Any]) -> None:
+    """Add a line about a run that starts or resumes at ``step``."""
+    start = {"step": step, "time": _now(), "host": socket.gethostname(), "process": os.getpid(), **facts}
+    _add(output, {"start": start})
+
+
+@contextmanager
+def recorded_end(output: Path) -> Iterator[None]:
+    """Add a line about the end of the run within it, if that run has written that it started."""
+    try:
+        yield
+    except Stopped as stopped:
+        _end(output, f"stopped: {one_line(stopped)}")
+        raise
+    except BaseException as error:
+        _end(output, f"failed: {one_line(error) or type(error).__name__}")
+        raise
+    _end(output, "finished")
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU or of this machine's processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that compute."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _end(output: Path, reason: str) -> None:
+    if _is_open(output):
+        _add(output, {"end": {"time": _now(), "reason": reason}})
+
+
+def _is_open(output: Path) -> bool:
+    """Return whether the last line is of the start of a run of this process."""
+    try:
+        last = json.loads((output / NAME).read_bytes().splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return False
+    start = last.get("start", {})
+    return start.get("process") == os.getpid() and start.get("host") == socket.gethostname()
+
+
+def _add(output: Path, line: Mapping[str, Any]) -> None:
+    path = output / NAME
+    # A line that a killed run has not completed must not swallow this one.
+    is_torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * is_torn + json.dumps(line) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,65 @@
+"""The start of a run: its folder, its precision, and what it says about itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sesame.configs import dump
+from sesame.configs.errors import ConfigError
+from sesame.configs.storage import locked_folder
+from sesame.pretrain.checkpoints.load import Checkpoint
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel import agreed_precision
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.planning.peak import Peak
+from sesame.pretrain.precision import Precision
+from sesame.pretrain.reporting.run_record import device_name, recorded_end, versions
+
+
+@contextmanager
+def only_run_in(output: Path, mesh: Mesh) -> Iterator[None]:
+    """Keep other runs out of the output folder and record how this one ends; a collective.
+
+    Raises:
+        ConfigError: another run writes there.
+    """
+    with locked_folder(output) if mesh.is_rank_zero else nullcontext(True) as is_locked:
+        if not mesh.from_rank_zero(float(is_locked)):
+            raise ConfigError(
+                f"{output}: another run writes into this folder; wait for it or stop it, or choose another --output"
+            )
+        with recorded_end(output) if mesh.is_rank_zero else nullcontext():
+            yield
+
+
+def resolve_precision(config: RunConfig, mesh: Mesh, checkpoint: Checkpoint | None) -> tuple[RunConfig, Precision]:
+    """Return the configuration with its precision in place of "auto", and that precision."""
+    before = checkpoint.record.config if checkpoint else None
+    parallel, chosen = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
+    return config.model_copy(update={"parallel": parallel}), chosen
+
+
+def describe(config: RunConfig, mesh: Mesh, precision: Precision, parameters: int, rows: int) -> str:
+    """Return the model, the layout, the precision and the training rows in one line."""
+    experts = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
+    return (
+        f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
+        f"(tensor {mesh.tensor} x data {mesh.data}{experts}, ZeRO {config.parallel.zero_stage}) in "
+        f"{precision}; {rows:,} training rows"
+    )
+
+
+def facts(config: RunConfig, mesh: Mesh, parameters: int, rows: int, peak: Peak) -> dict[str, Any]:
+    """Return the same for ``run.jsonl``, with the device and its peak, the versions and the whole configuration."""
+    return {
+        "parameters": parameters,
+        "training_rows": rows,
+        "processes": mesh.world,
+        "device": mesh.device.type,
+        "device_name": device_name(mesh.device),
+        "peak_flops": peak.flops,
+        "peak_source": peak.source,
+        "versions": versions(),
+        "config": dump(config),
+    }
