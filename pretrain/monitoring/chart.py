@@ -135,7 +135,8 @@ class _Figure:
     def _markers(self) -> str:
         places = ((marker.kind, self.across(marker.step)) for marker in self.chart.markers)
         return "".join(
-            f'<path class="marker {kind}" d="M{x:.1f} 0V{INNER_HEIGHT}"/><path class="marker flag {kind}" d="M{x:.1f} 0v9"/>'
+            f'<path class="marker {kind}" d="M{x:.1f} 0v{INNER_HEIGHT}"/>'
+            f'<path class="marker flag {kind}" d="M{x:.1f} 0v9"/>'
             for kind, x in places
         )
 

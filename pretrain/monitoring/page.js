@@ -40,7 +40,12 @@
     }
     chart.view = [a, b];
     const left = (a - x0) / (x1 - x0) * box.w, top = (y1 - high) / (y1 - y0) * box.h;
-    plot.setAttribute("viewBox", `${left} ${top} ${(b - a) / (x1 - x0) * box.w} ${(high - low) / (y1 - y0) * box.h}`);
+    const width = (b - a) / (x1 - x0) * box.w, height = (high - low) / (y1 - y0) * box.h;
+    plot.setAttribute("viewBox", `${left} ${top} ${width} ${height}`);
+    plot.querySelectorAll(".marker").forEach((each) => {
+      const x = parseFloat(each.getAttribute("d").slice(1)), share = each.classList.contains("flag") ? 9 / box.h : 1;
+      each.setAttribute("d", `M${x} ${top}v${share * height}`);
+    });
     group.replaceChildren();
     let rows = ticks(low, high, 4).map((y) => [y, data.log ? 10 ** y : y]);
     if (data.log) {
