@@ -24,6 +24,7 @@ COMMANDS = (
     ("inspect", data.inspect, "Show examples of a dataset."),
     ("verify", data.verify, "Check a dataset against its manifest."),
     ("pretrain", stages.pretrain, "Train a model on a dataset."),
+    ("watch", runs.watch, "Watch a run in the terminal."),
     ("report", runs.report, "Write a page about one run or several."),
     ("evaluate", stages.evaluate, "Fine-tune a checkpoint on tasks and report its scores."),
     ("export", models.export, "Convert a checkpoint to a transformers model."),

@@ -21,3 +21,22 @@ def report(
     from sesame.pretrain.monitoring.page import write_page
 
     print(f"report: {write_page(runs, output)}")
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of `sesame pretrain`.")],
+) -> None:
+    """Watch a run in the terminal until it ends: progress, losses, speed, times, events. Ctrl-C ends only the view.
+
+    Example: sesame watch runs/demo/pretrain
+
+    It reads the files of the folder, from any machine that has it. Without a terminal it prints lines.
+    """
+    from contextlib import suppress
+
+    from rich.console import Console
+
+    from sesame.pretrain.monitoring.live import watch
+
+    with suppress(KeyboardInterrupt):
+        watch(run, Console(highlight=False))
