@@ -7,7 +7,7 @@ import typer
 
 from sesame.configs.errors import USER_ERRORS, message_of
 from sesame.configs.stopping import CONTINUE, Stopped, raise_signals
-from sesame.launch.commands import data, machines, models, stages
+from sesame.launch.commands import data, machines, models, runs, stages
 
 app = typer.Typer(
     name="sesame",
@@ -24,6 +24,8 @@ COMMANDS = (
     ("inspect", data.inspect, "Show examples of a dataset."),
     ("verify", data.verify, "Check a dataset against its manifest."),
     ("pretrain", stages.pretrain, "Train a model on a dataset."),
+    ("watch", runs.watch, "Watch a run in the terminal."),
+    ("report", runs.report, "Write a page about one run or several."),
     ("replay", stages.replay, "Compute steps of a run again and compare."),
     ("evaluate", stages.evaluate, "Fine-tune a checkpoint on tasks and report its scores."),
     ("export", models.export, "Convert a checkpoint to a transformers model."),

@@ -1,0 +1,170 @@
+"""``sesame report``: one HTML page about one run or several, with everything in it, for any browser and for paper."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from sesame.configs.storage import write_text
+from sesame.pretrain.monitoring.curves import COLOURS, NamedRun, charts, step_range
+from sesame.pretrain.monitoring.record import RunFiles, short_names
+from sesame.pretrain.monitoring.summary import last_start, summary
+
+NAME = "report.html"
+MOST_EVENTS = 500
+"""Rows of the table of events."""
+FOLDER = Path(__file__).parent
+NOTES = """
+Tokens are real tokens: no padding is computed. FLOPs of the model are 6 for each weight of a matrix product and token
+that passes it, and 12 for each entry of the heads and pair of query and key, forward and backward together (Kaplan et
+al. 2020); recomputation, embeddings and norms are not counted. Model-FLOPs use is their number divided by the time
+between two reports and by the peak of all processes' devices. The time of a step is the mean over the processes;
+communication is what a process spends in collectives, waiting for others included; other is what lies between the
+phases, such as counting FLOPs and reporting. Validation is not in it. Memory is the most that tensors have taken on a
+GPU, and what the process has resident on a CPU.
+"""
+
+
+def write_page(folders: Sequence[Path], output: Path | None) -> Path:
+    """Write the page about the runs in ``folders``.
+
+    Args:
+        output: file; None: ``report.html`` in the folder of the first run.
+
+    Returns:
+        The file.
+
+    Raises:
+        SesameError: a folder has no run.
+    """
+    runs = [NamedRun(name, RunFiles(folder)) for name, folder in zip(short_names(folders), folders, strict=True)]
+    path = output or folders[0] / NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, page(runs), durable=False)
+    return path
+
+
+def page(runs: Sequence[NamedRun]) -> str:
+    """Return the page as HTML."""
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
+    steps = step_range(runs)
+    parts = [
+        f"<h1>Training report: {escape(title)}</h1>",
+        f'<p class="soft">Written on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}.'
+        '<span class="screen"> Hover over a chart for values, drag to zoom all charts, double-click to zoom out.</span>'
+        "</p>",
+        _section("Summary", _table([["", *(each.name for each in runs)], *summary(runs)], runs=runs)),
+        _section("Curves", f'<div class="charts">{"".join(chart.html(steps) for chart in charts(runs))}</div>'),
+        _events(runs),
+        _changes(runs),
+        _differences(runs) if len(runs) > 1 else "",
+        *(_configuration(each, is_open=len(runs) == 1) for each in runs),
+        _section("How the numbers are computed", f'<p class="soft">{NOTES.strip()}</p>{_peaks(runs)}'),
+    ]
+    style, script = ((FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)} - training report</title><style>{style}</style></head>\n<body>"
+        f"{''.join(parts)}\n<script>{script}</script></body></html>\n"
+    )
+
+
+def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return the settings of a configuration by dotted key, as text."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat_config(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = _text(value)
+    return found
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "unset"
+    return ", ".join(map(_text, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _events(runs: Sequence[NamedRun]) -> str:
+    rows = [[*([each.name] if len(runs) > 1 else []), *_event_cells(row)] for each in runs for row in each.run.events]
+    if not rows:
+        return ""
+    head = [*(["run"] if len(runs) > 1 else []), "step", "time", "kind", "rank", "value", "action", "message"]
+    left_out = f"<p>{len(rows) - MOST_EVENTS} more are in events.jsonl.</p>" if len(rows) > MOST_EVENTS else ""
+    return _section("Events", _table([head, *rows[:MOST_EVENTS]]) + left_out)
+
+
+def _event_cells(row: Mapping[str, Any]) -> list[str]:
+    moment = row.get("time")
+    if isinstance(moment, int | float):
+        moment = datetime.fromtimestamp(moment).astimezone().isoformat(timespec="seconds")
+    cells = [row["step"], moment, row.get("kind"), row.get("rank"), row.get("value"), row.get("action")]
+    return [*("" if cell is None else _text(cell) for cell in cells), str(row.get("message") or "")]
+
+
+def _changes(runs: Sequence[NamedRun]) -> str:
+    """Settings that were changed when a run was resumed."""
+    rows = []
+    for name, run in runs:
+        for before, after in zip(run.starts, run.starts[1:], strict=False):
+            old, new = flat_config(before.get("config", {})), flat_config(after.get("config", {}))
+            changed = [
+                f"{key} {old.get(key, 'unset')} → {new.get(key, 'unset')}"
+                for key in dict.fromkeys((*old, *new))
+                if old.get(key) != new.get(key)
+            ]
+            rows.append([name, str(after.get("step", "")), str(after.get("time", "")), "; ".join(changed) or "nothing"])
+    return _section("Resumed", _table([["run", "at step", "time", "settings changed"], *rows])) if rows else ""
+
+
+def _differences(runs: Sequence[NamedRun]) -> str:
+    configs = [flat_config(each.run.config) for each in runs]
+    keys = dict.fromkeys(key for config in configs for key in config if key != "output")
+    rows = [[key, *(config.get(key, "–") for config in configs)] for key in keys]
+    differing = [row for row in rows if len(set(row[1:])) > 1]
+    table = _table([["setting", *(each.name for each in runs)], *differing], runs=runs)
+    return _section("Settings that differ", table if differing else "<p>None.</p>")
+
+
+def _configuration(each: NamedRun, *, is_open: bool) -> str:
+    config = each.run.config
+    if not config:
+        return ""
+    alone = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
+    sections = {"run": alone} | {key: value for key, value in config.items() if isinstance(value, Mapping)}
+    tables = {name: list(map(list, flat_config(values).items())) for name, values in sections.items()}
+    blocks = "".join(
+        f"<div><b>{escape(name)}</b>{_table(rows, has_head=False)}</div>" for name, rows in tables.items() if rows
+    )
+    title = "Configuration" if is_open else f"Configuration of {each.name}"
+    body = f'<div class="config">{blocks}</div>'
+    if is_open:
+        return _section(title, body)
+    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+
+
+def _peaks(runs: Sequence[NamedRun]) -> str:
+    sources = {each.name: last_start(each.run, "peak_source") for each in runs}
+    return "".join(
+        f'<p class="soft">Peak of {escape(name)}: {escape(str(text))}.</p>' for name, text in sources.items() if text
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<h2>{escape(title)}</h2>{body}"
+
+
+def _table(rows: Sequence[Sequence[str]], *, has_head: bool = True, runs: Sequence[NamedRun] = ()) -> str:
+    """Return a table; the heads of runs have the colours of their curves."""
+    cells = ("".join(f"<td>{escape(text)}</td>" for text in row) for row in rows[has_head:])
+    body = "".join(f"<tr>{each}</tr>" for each in cells)
+    head = "".join(f"<th{_colour(number, runs)}>{escape(text)}</th>" for number, text in enumerate(rows[0]))
+    head = f"<thead><tr>{head}</tr></thead>" if has_head else ""
+    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _colour(column: int, runs: Sequence[NamedRun]) -> str:
+    return f' class="c{(column - 1) % COLOURS} name"' if len(runs) > 1 and column else ""
