@@ -1,19 +1,16 @@
 """Pretraining: mesh -> learner -> batches -> engine -> resume -> loop."""
 
-import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import SupportsFloat
 
 import torch
 
 from sesame.configs import dump
-from sesame.configs.errors import CheckpointError, ConfigError, TrainingError
+from sesame.configs.errors import CheckpointError, TrainingError
 from sesame.configs.stopping import Stopped, StopRequest
-from sesame.configs.storage import locked_folder
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain import precision
 from sesame.pretrain.checkpoints.host_copy import HostCopy
@@ -28,6 +25,7 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
 from sesame.pretrain.data.prefetch import Prefetcher
 from sesame.pretrain.device_number import DeviceNumber
+from sesame.pretrain.dropout_seed import seed_dropout
 from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
 from sesame.pretrain.models.family import Vocabulary
@@ -36,7 +34,10 @@ from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel import mesh as meshes
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.parallelize import parallelize
+from sesame.pretrain.parallel.run_lock import locked
+from sesame.pretrain.start_message import start_message
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
+from sesame.pretrain.validation import validation_losses
 
 
 def train(
@@ -63,7 +64,7 @@ def train(
         config = config.model_copy(update={"output": output})
     mesh = meshes.Mesh(config.parallel)
     try:
-        with _locked(config.output, mesh):
+        with locked(config.output, mesh):
             return Run(config, mesh, clock, request).run()
     finally:
         mesh.close()
@@ -180,7 +181,7 @@ class Run:
         tokens = flops = 0.0
         learning_rate = self.learning_rate
         for number, batch in enumerate(self.prefetcher.step(self.step)):
-            self._seed_dropout(number)
+            seed_dropout(self.config.seed, self.step, number * self.mesh.data + self.mesh.data_rank)
             for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
@@ -217,26 +218,18 @@ class Run:
         self.reporter.report_training(self.step, metrics, self.saver.seconds)
 
     def validate(self) -> bool:
-        """Report mean losses over the first rows of the validation split; they do not depend on the layout.
+        """Report mean losses over the first rows of the validation split.
 
         Returns:
             False if a signal has interrupted it; nothing is reported then.
         """
-        self.engine.train(False)
-        sums: dict[str, torch.Tensor] = {}
-        stopped = False
-        for batch in self.batches.validation_batches(self.config.report.validation_rows):
-            self.agreement.ask()
-            for name, loss in self.engine.evaluate(batch.to(self.mesh.device)).items():
-                sums[name] = sums.get(name, 0.0) + loss
-            if stopped := self.agreement.answer().stops:
-                break
-        self.engine.train(True)
-        if not stopped:
-            losses = {name: float(self.mesh.sum_over_data(loss.clone())) for name, loss in sums.items()}
+        losses = validation_losses(
+            self.engine, self.batches, self.config.report.validation_rows, self.mesh, self.agreement
+        )
+        if losses is not None:
             self._require_finite(losses)
             self.reporter.report_validation(self.step, losses)
-        return not stopped
+        return losses is not None
 
     def repeat_interrupted_validation(self) -> None:
         """Validate if that is missing in the reports of the run that is resumed."""
@@ -299,39 +292,12 @@ class Run:
                 renamed = self.saver.diverged()
                 raise TrainingError(f"step {step or self.step}: {name} is {value}; {DIVERGED}{renamed}")
 
-    def _seed_dropout(self, number: int) -> None:
-        """Seed dropout by step and position of the micro-batch, so that a resumed run draws the same."""
-        position = number * self.mesh.data + self.mesh.data_rank
-        digest = hashlib.sha256(f"{self.config.seed}/{self.step}/{position}".encode()).digest()
-        torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
     def _log_start(self, initial: InitialCheckpoint | None) -> None:
-        config, mesh = self.config, self.mesh
-        parameters = sum(shape.numel() for shape in self.shapes.values())
-        experts = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
-        self.reporter.log(
-            f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-            f"(tensor {mesh.tensor} x data {mesh.data}{experts}, ZeRO {config.parallel.zero_stage}) in "
-            f"{self.precision}; {self.batches.train.rows:,} training rows; {self.budget.describe(self.step)}"
-        )
+        rows, budget = self.batches.train.rows, self.budget.describe(self.step)
+        self.reporter.log(start_message(self.config, self.mesh, self.shapes, self.precision, rows, budget))
         for message in (initial.message if initial else "", self.resume_state.message, self.batches.message):
             if message:
                 self.reporter.log(message)
-
-
-@contextmanager
-def _locked(output: Path, mesh: meshes.Mesh) -> Iterator[None]:
-    """Keep other runs out of the output folder; a collective.
-
-    Raises:
-        ConfigError: another run writes there.
-    """
-    with locked_folder(output) if mesh.is_rank_zero else nullcontext(True) as is_locked:
-        if not mesh.from_rank_zero(float(is_locked)):
-            raise ConfigError(
-                f"{output}: another run writes into this folder; wait for it or stop it, or choose another --output"
-            )
-        yield
 
 
 def _resolve_precision(

@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "prepare precompile",
     ),
     "pretrain": (
-        "precision batch device_number",
+        "precision batch device_number dropout_seed",
         "flops",
         "layers roles",
         "models objectives",
@@ -39,6 +39,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "checkpoints",
         "parallel huggingface",
         "curve metrics stop config settings_table",
+        "validation start_message",
         "planning train",
     ),
     "evaluation": (
