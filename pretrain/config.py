@@ -15,6 +15,7 @@ from sesame.pretrain.metrics import ReportConfig
 from sesame.pretrain.models import FAMILIES, parse_model
 from sesame.pretrain.models.family import ModelConfig
 from sesame.pretrain.objectives import OBJECTIVES
+from sesame.pretrain.objectives.config import LossConfig
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.schedule import ScheduleConfig
@@ -38,6 +39,7 @@ class RunConfig(Section):
     model: SerializeAsAny[ModelConfig]
     objectives: Fixed[dict[str, float]]
     """Weight of each objective in the total loss, by its row in ``pretrain/objectives/__init__.py``."""
+    loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ScheduleConfig()
     parallel: ParallelConfig = ParallelConfig()

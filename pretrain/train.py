@@ -84,6 +84,7 @@ class Run:
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
         learner = build_within_memory(config.model, config.objectives, vocabulary, kind.fewest_moments, mesh.device)
+        config.loss.apply(learner)
         check_lengths(self.dataset, learner.backbone.positions)
         data_rank = DataRank(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, learner.reads, config.seed, data_rank)

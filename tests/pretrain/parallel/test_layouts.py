@@ -34,6 +34,8 @@ class Case(NamedTuple):
     optimizer: dict[str, Any]
     run: str = "bert"
     """Row of ``FAMILY_RUNS``."""
+    loss: dict[str, Any] | None = None
+    """The section [loss]."""
 
 
 LAYOUTS = {
@@ -55,6 +57,7 @@ LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 0.01}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.2}
 OPTIMIZERS = {"LAMB": LAMB, "Adafactor": ADAFACTOR, "Adagrad": ADAGRAD}
+Z_LOSS = {"z_loss": 0.1}
 MUON = {"name": "muon", "learning_rate": 0.01, "epsilon": 1e-3}
 MUON_LAYOUTS = [*LAYOUTS]
 """A whole update needs whole matrices, so that it is compared in every layout."""
@@ -80,6 +83,8 @@ CASES = {
         for layout in OTHER_LAYOUTS
         for kind, settings in OPTIMIZERS.items()
     },
+    "one, z-loss": Case(1, {"zero_stage": 1}, SGD, loss=Z_LOSS),
+    **{f"{layout}, z-loss": LAYOUTS[layout]._replace(loss=Z_LOSS) for layout in FAMILY_LAYOUTS},
     "one, Muon": Case(1, {"zero_stage": 0}, MUON),
     **{f"{layout}, Muon": LAYOUTS[layout]._replace(optimizer=MUON) for layout in MUON_LAYOUTS},
     **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in OTHER_RUNS},
@@ -154,7 +159,8 @@ def computed(
 
 def _settings(family_settings: Callable[..., dict[str, Any]], case: Case, target: Path) -> dict[str, Any]:
     parallel = {"precision": "fp32", "threads": 1, **case.parallel}
-    return family_settings(case.run, parallel=parallel, optimizer=case.optimizer, output=str(target.with_suffix("")))
+    output = str(target.with_suffix(""))
+    return family_settings(case.run, parallel=parallel, optimizer=case.optimizer, output=output, loss=case.loss or {})
 
 
 def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -186,6 +192,13 @@ def assert_equal(reference: dict[str, torch.Tensor], other: dict[str, torch.Tens
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     assert_equal(computed("one"), computed(layout))
+
+
+@pytest.mark.parametrize("layout", FAMILY_LAYOUTS)
+def test_z_loss_is_of_the_whole_vocabulary(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    assert_equal(computed("one, z-loss"), computed(f"{layout}, z-loss"))
+    plain, penalized = (float(computed(case)["0/loss/masked_lm"]) for case in ("one", "one, z-loss"))
+    assert penalized > plain + 0.5, "log Z is above 5"
 
 
 def test_every_family_has_a_run() -> None:
