@@ -8,6 +8,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.configs.kinds import Derived, Fixed, Free
+from sesame.pretrain import run_length
 from sesame.pretrain.checkpoints.config import CheckpointConfig, ResumeConfig
 from sesame.pretrain.checkpoints.resume import check_accepted
 from sesame.pretrain.data.batches import DataConfig
@@ -27,8 +28,8 @@ class RunConfig(Section):
 
     output: Derived[Path]
     """Folder for checkpoints, metrics and plots; a run that finds its own checkpoint there resumes from it."""
-    steps: Free[int] = Field(gt=0)
-    """Optimizer steps; an upper limit where ``stop.minutes`` is set."""
+    steps: Free[int | None] = Field(default=None, gt=0)
+    """Optimizer steps; an upper limit where another one is set in [stop]."""
     stop: StopConfig = StopConfig()
     seed: Fixed[int] = Field(default=1, ge=0)
     """Initial weights, order of the data and dropout follow from it."""
@@ -77,6 +78,11 @@ class RunConfig(Section):
                     f"objectives.{name} does not fit model.family '{self.model.family}'; objectives that do: "
                     f"{', '.join(fitting)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_and_follows_its_schedules(self) -> "RunConfig":
+        run_length.check(self)
         return self
 
     @model_validator(mode="after")
