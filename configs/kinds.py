@@ -5,7 +5,8 @@
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Annotated, Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -35,7 +36,9 @@ def kind_of(field: FieldInfo) -> Kind | None:
 def fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Yield (dotted key, field) of every setting of a subclass of Section, those of nested sections included."""
     for name, field in section.model_fields.items():
-        nested = next((part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)), None)
+        # Sections in a dict or tuple are one setting.
+        choices = get_args(field.annotation) if get_origin(field.annotation) in (UnionType, Union) else ()
+        nested = next((part for part in (field.annotation, *choices) if _is_section(part)), None)
         if nested is None:
             yield prefix + name, field
         else:

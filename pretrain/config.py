@@ -8,12 +8,14 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.configs.kinds import Derived, Fixed, Free
+from sesame.pretrain import run_length
 from sesame.pretrain.checkpoints.config import CheckpointConfig, ResumeConfig
 from sesame.pretrain.checkpoints.resume import check_accepted
 from sesame.pretrain.data.batches import DataConfig
 from sesame.pretrain.models import FAMILIES, parse_model
 from sesame.pretrain.models.family import ModelConfig
 from sesame.pretrain.objectives import OBJECTIVES
+from sesame.pretrain.objectives.config import LossConfig
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.reporting.config import ReportConfig
@@ -27,8 +29,8 @@ class RunConfig(Section):
 
     output: Derived[Path]
     """Folder for checkpoints, metrics and plots; a run that finds its own checkpoint there resumes from it."""
-    steps: Free[int] = Field(gt=0)
-    """Optimizer steps; an upper limit where ``stop.minutes`` is set."""
+    steps: Free[int | None] = Field(default=None, gt=0)
+    """Optimizer steps; an upper limit where another one is set in [stop]."""
     stop: StopConfig = StopConfig()
     seed: Fixed[int] = Field(default=1, ge=0)
     """Initial weights, order of the data and dropout follow from it."""
@@ -39,6 +41,7 @@ class RunConfig(Section):
     model: SerializeAsAny[ModelConfig]
     objectives: Fixed[dict[str, float]]
     """Weight of each objective in the total loss, by its row in ``pretrain/objectives/__init__.py``."""
+    loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ScheduleConfig()
     parallel: ParallelConfig = ParallelConfig()
@@ -77,6 +80,11 @@ class RunConfig(Section):
                     f"objectives.{name} does not fit model.family '{self.model.family}'; objectives that do: "
                     f"{', '.join(fitting)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_and_follows_its_schedules(self) -> "RunConfig":
+        run_length.check(self)
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Learning rate over time: a table of decays."""
+"""Learning rate over time: a table of decays; and other settings that change over a run."""
 
 import math
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sesame.configs import Section
 from sesame.configs.kinds import Free
+from sesame.pretrain.schedule_table import ScheduleTable
 
 
 class ScheduleConfig(Section):
@@ -25,6 +26,22 @@ class ScheduleConfig(Section):
     too short, all steps after the warm-up. The others have no length."""
     final_fraction: Free[float] = Field(default=0.0, ge=0, le=1)
     """Fraction of the peak at the end of the decay (GPT-3: 0.1)."""
+    global_batch: Free[ScheduleTable | None] = None
+    """Sequences of a step over the run, rounded down to a multiple of ``data.global_batch``."""
+    mask_rate: Free[ScheduleTable | None] = None
+    """Share of the text tokens that are predicted, over the run, where training draws the masks (``corrupt.drawn =
+    "each_epoch"``; Ankner et al. 2024: from 0.30 to 0.15)."""
+    objectives: Free[dict[str, ScheduleTable]] = {}
+    """Weight of an objective over the run, instead of its weight in [objectives]."""
+
+    @model_validator(mode="after")
+    def _values_are_possible(self) -> "ScheduleConfig":
+        if self.mask_rate and not all(0 < value < 1 for value in self.mask_rate.values):
+            raise ValueError(f"mask_rate {list(self.mask_rate.values)} is not between 0 and 1; give shares of tokens")
+        for name, table in self.objectives.items():
+            if any(value < 0 for value in table.values):
+                raise ValueError(f"objectives.{name} {list(table.values)} has a negative weight; give 0 or more")
+        return self
 
     @model_validator(mode="after")
     def _fields_fit(self) -> "ScheduleConfig":

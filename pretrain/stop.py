@@ -1,4 +1,4 @@
-"""When a run ends: after its optimizer steps, or after its minutes of training, whichever comes first."""
+"""When a run ends: after its optimizer steps, tokens, epochs or minutes of training, whichever comes first."""
 
 import math
 import time
@@ -16,9 +16,17 @@ Clock = Callable[[], float]
 """Returns seconds since a fixed moment, as ``time.monotonic`` does."""
 
 
+UNLIMITED = 2**40
+"""Steps of a run that only minutes limit."""
+
+
 class StopConfig(Section):
     """Limits of a run beside its ``steps``."""
 
+    tokens: Free[int | None] = Field(default=None, gt=0)
+    """Tokens that are trained on, as rows times the mean length of the dataset's rows: exact over whole epochs."""
+    epochs: Free[float | None] = Field(default=None, gt=0, allow_inf_nan=False)
+    """Passes over the training rows, also a part of one; the last step is completed."""
     minutes: Free[float | None] = Field(default=None, gt=0, allow_inf_nan=False)
     """Minutes of training; ``steps`` is then an upper limit, and the learning rate is planned for as many steps as the
     minutes allow. Steps, validation and checkpoints count, the start of the program does not; a resumed run continues
@@ -66,13 +74,19 @@ class TrainingBudget:
         timed = max(1, step - self.first_timed_step)
         return self.first_timed_step + timed / self._fraction_used if self._fraction_used else math.inf
 
+    def fraction(self, step: int) -> float:
+        """Return which part of the run's steps is taken at ``step``, by its limits and the time so far."""
+        return min(1.0, step / min(self.steps, self.expected_steps(step)))
+
     def describe(self, step: int) -> str:
         """Return a message about a run that starts or resumes at ``step``."""
-        limit = "" if self.minutes is None else f", at most {self.minutes:g} minutes"
+        limit = "" if self.minutes is None else f"at most {self.minutes:g} minutes"
+        steps = f"{self.steps} steps" if self.steps < UNLIMITED else ""
         if step == 0:
-            return f"{self.steps} steps{limit}"
+            return ", ".join(filter(None, (steps, limit)))
         used = f" ({self.seconds / 60:.1f} used)" if self.minutes is not None else ""
-        return f"resuming at step {step} of {self.steps}{limit}{used}"
+        of_steps = f" of {self.steps}" if steps else ""
+        return f"resuming at step {step}{of_steps}{', ' * bool(limit)}{limit}{used}"
 
     @property
     def _fraction_used(self) -> float:

@@ -78,12 +78,13 @@ class Run:
     ):
         self.mesh = mesh
         self.process = process = Process(mesh.rank, mesh.world, mesh.gather_objects)
-        self.moments = moments = OPTIMIZERS[config.optimizer.name].moments
+        self.kind = kind = OPTIMIZERS[config.optimizer.name]
         batch_plan = config.data.batch_plan(mesh.data)
 
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
-        learner = build_within_memory(config.model, config.objectives, vocabulary, len(moments), mesh.device)
+        learner = build_within_memory(config.model, config.objectives, vocabulary, kind.fewest_moments, mesh.device)
+        config.loss.apply(learner)
         check_lengths(self.dataset, learner.backbone.positions)
         data_rank = DataRank(mesh.data_rank, mesh.data)
         self.batches = Batches(self.dataset, config.data, learner.reads, config.seed, data_rank)
@@ -99,7 +100,7 @@ class Run:
         self.engine = Engine(learner, config.optimizer, self.config.parallel, mesh, batch_plan)
         initial = None
         if checkpoint is not None:
-            restore(checkpoint, self.engine, moments, self.shapes)
+            restore(checkpoint, self.engine, kind, self.shapes)
         else:
             tokenizer_sha256 = self.dataset.manifest.tokenizer.sha256
             initial = open_initial_checkpoint(
@@ -115,11 +116,12 @@ class Run:
         writer = CheckpointWriter(
             config.output,
             self.engine,
-            moments,
+            kind.moments,
             self.shapes,
             self.dataset.tokenizer_path,
             process._replace(gather=mesh.gather_for_saving),
             HostCopy(mesh.device) if config.checkpoint.background else None,
+            kind.most_moments,
         )
         retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
         self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
@@ -214,7 +216,7 @@ class Run:
             False, because the run has not ended then.
         """
         checkpoint = self.watch.go_back(self.saver.reopen(self.process))
-        restore(checkpoint, self.engine, self.moments, self.shapes)
+        restore(checkpoint, self.engine, self.kind, self.shapes)
         self.step, self.metrics = checkpoint.record.step, MetricSums()
         self.prefetcher.close()
         self.reporter.rewind(self.step)

@@ -12,7 +12,7 @@ is complete. The order of the data and the random states are functions of seed, 
 all that is stored of them (``record.py``). ``retention.py`` decides which checkpoints are removed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,16 +48,20 @@ class Checkpoint(NamedTuple):
     folder: Path
     record: Record
 
-    def tensors(self, kind: str) -> StoredTensors:
+    def tensors(self, kind: str, names: Iterable[str] | None = None) -> StoredTensors:
         """Return the tensors of one ``kind``: "weights", or a moment of the optimizer.
+
+        Args:
+            names: of the parameters that have this kind; None: all.
 
         Raises:
             CheckpointError: the checkpoint has none of this kind, or they are damaged.
         """
         files = [name for name in sorted(self.record.files) if name.startswith(f"{kind}-")]
-        if not files:
+        if not files and names != []:
             raise CheckpointError(f"{self.folder}: has no '{kind}'; it was written with another optimizer")
-        return StoredTensors(self.folder, files, self.record.shapes)
+        shapes = self.record.shapes
+        return StoredTensors(self.folder, files, shapes if names is None else {name: shapes[name] for name in names})
 
     def model(self) -> ModelConfig:
         """Return the configuration of the model.

@@ -24,6 +24,7 @@ from sesame.pretrain.checkpoints.record import Change, Record
 from sesame.pretrain.checkpoints.save import StateOwner
 from sesame.pretrain.checkpoints.stored import Shapes
 from sesame.pretrain.data.batches import Start
+from sesame.pretrain.optimizers import OptimizerKind
 
 DATASET = "data.dataset"
 """The one setting that is compared by content instead of value: a folder may be moved."""
@@ -99,17 +100,21 @@ def resume_state(
     return ResumeState(Start(record.step, record.samples - first), sha256, first, (*record.changes, *changes), changes)
 
 
-def restore(checkpoint: Checkpoint, owner: StateOwner, moments: tuple[str, ...], shapes: Shapes) -> None:
+def restore(checkpoint: Checkpoint, owner: StateOwner, kind: OptimizerKind, shapes: Shapes) -> None:
     """Load a checkpoint's weights and optimizer state into ``owner``, whose parameters have the whole ``shapes``.
+
+    Args:
+        kind: of the optimizer.
 
     Raises:
         CheckpointError: the checkpoint is of a model of another shape, or of another optimizer.
     """
     load.check_shapes(checkpoint.folder, checkpoint.record.shapes, shapes)
     owner.set_steps(checkpoint.record.updates)
-    for key in (None, *moments):
-        tensors = checkpoint.tensors(key or "weights")
-        for name in shapes:
+    for key in (None, *kind.moments):
+        names = [name for name in shapes if key is None or key in kind.state_of(name).moments]
+        tensors = checkpoint.tensors(key or "weights", names)
+        for name in names:
             owner.set_state(key, name, tensors.rows(name))
 
 

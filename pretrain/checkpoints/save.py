@@ -64,6 +64,7 @@ class CheckpointWriter:
         tokenizer: Path,
         process: Process,
         copy: HostCopy | None = None,
+        most_moments: int | None = None,
     ):
         """
         Args:
@@ -73,10 +74,11 @@ class CheckpointWriter:
             tokenizer: file that is copied into each checkpoint.
             process: its ``gather`` is called by the thread that writes.
             copy: write in a thread, from this copy of the state; None: write in this one.
+            most_moments: that a parameter has; None: all of ``moments``.
         """
         self.output, self.owner, self.moments, self.shapes = output, owner, moments, shapes
         self.tokenizer, self.process = tokenizer, process
-        values = sum(math.prod(shape) for shape in shapes.values()) * (1 + len(moments))
+        values = sum(math.prod(shape) for shape in shapes.values()) * (1 + (most_moments or len(moments)))
         self.bytes_needed = 4 * values
         self._copy = copy
         if copy is not None:

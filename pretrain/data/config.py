@@ -18,11 +18,23 @@ class BatchPlan(NamedTuple):
     """Micro-batches of each data-parallel process in one optimizer step."""
 
 
+class StageConfig(Section):
+    """A part of a run that reads another dataset."""
+
+    at: Free[float] = Field(gt=0, lt=1)
+    """Fraction of the run at which it begins."""
+    dataset: Free[str]
+    """Folder that ``sesame prepare`` wrote, with the tokenizer of ``data.dataset``."""
+
+
 class DataConfig(Section):
     """Which dataset, and the sizes of batches."""
 
     dataset: Fixed[str]
     """Folder that ``sesame prepare`` wrote."""
+    stages: Free[tuple[StageConfig, ...]] = ()
+    """Datasets that are read after it, for example of longer rows (BERT, appendix A.2: 128, then 512 tokens), each from
+    its first row on. Validation is on the last one, so that all its losses can be compared."""
     global_batch: Fixed[int] = Field(gt=0, le=2**24)
     """Sequences that one optimizer step averages over."""
     micro_batch: Free[int] = Field(default=0, ge=0)
@@ -38,6 +50,13 @@ class DataConfig(Section):
     def _micro_divides_global(self) -> "DataConfig":
         if self.micro_batch and self.global_batch % self.micro_batch:
             raise ValueError(f"global_batch {self.global_batch} does not divide by micro_batch {self.micro_batch}")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_are_in_order(self) -> "DataConfig":
+        begins = [stage.at for stage in self.stages]
+        if begins != sorted(set(begins)):
+            raise ValueError(f"the stages begin at {begins}; write them in order, each with an 'at' of its own")
         return self
 
     def batch_plan(self, processes: int) -> BatchPlan:

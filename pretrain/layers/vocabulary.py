@@ -26,22 +26,31 @@ class VocabularyProjection(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocabulary_size, width))
         self.bias = nn.Parameter(torch.empty(vocabulary_size)) if bias else None
 
-    def forward(self, hidden_PD: Tensor, labels_P: Tensor | None = None) -> Tensor:
-        """Return logits [P, V], or with labels the sum of -log softmax(logits)[label] in nats, without all logits."""
+    def forward(self, hidden_PD: Tensor, labels_P: Tensor | None = None, z_loss: float = 0.0) -> Tensor:
+        """Return logits [P, V], or with labels the sum of -log softmax(logits)[label] + z_loss (log Z)^2 in nats, where
+        Z is the sum of exp(logits), without all logits."""
         if self.scale != 1.0:
             hidden_PD = hidden_PD * self.scale
         if labels_P is None:
             return F.linear(hidden_PD, self.weight, self.bias)
         device = self.device_type or hidden_PD.device.type
-        arguments = hidden_PD, self.weight, self.bias, labels_P, torch.is_grad_enabled(), device
+        arguments = hidden_PD, self.weight, self.bias, labels_P, torch.is_grad_enabled(), device, z_loss
         return cast(Tensor, _ProjectedCrossEntropy.apply(*arguments))
 
 
 class CrossEntropy(nn.Module):
     """Sum of -log softmax(projection(hidden))[label] in nats, computed in fp32 whatever the logits' precision."""
 
+    z_loss: float = 0.0
+    """Weight of (log Z)^2, which is added in training (PaLM, Chowdhery et al. 2022, section 5)."""
+
+    @property
+    def z_loss_now(self) -> float:
+        """``z_loss`` in training; 0 in evaluation, so that validation losses are those of the model alone."""
+        return self.z_loss if self.training else 0.0
+
     def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
-        return projection(hidden_PD, labels_P)
+        return projection(hidden_PD, labels_P, self.z_loss_now)
 
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
@@ -61,6 +70,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         labels_P: Tensor,
         needs_gradient: bool,
         device: str,
+        z_loss: float = 0.0,
     ) -> Tensor:
         rows = ctx.rows = len(weight_VD)
         if extra := -rows % ROW_MULTIPLE[device]:
@@ -72,7 +82,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         for hidden, labels in zip(hidden_PD.tensor_split(chunks), labels_P.tensor_split(chunks), strict=True):
             logits = F.linear(hidden, weight_VD, bias_V)
             logits[:, rows:] = -torch.inf
-            loss += cross_entropy_(logits, labels, replaces=needs_gradient, device=device)
+            loss += cross_entropy_(logits, labels, replaces=needs_gradient, device=device, z_loss=z_loss)
             if needs_gradient and chunks > 1:
                 sums.add(hidden, logits)
             elif needs_gradient:
@@ -90,7 +100,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             products = sums.result(ctx.rows)
         else:
             products = [None if product is None else product * gradients[0] for product in ctx.saved_tensors]
-        return *products, None, None, None
+        return *products, None, None, None, None
 
 
 class _GradientSums:
@@ -118,22 +128,32 @@ class _GradientSums:
         return torch.cat(self.of_hidden), self.of_weight[:rows].to(self.dtype), of_bias
 
 
-def cross_entropy_(logits_PV: Tensor, labels_P: Tensor, *, replaces: bool, device: str | None = None) -> Tensor:
+def cross_entropy_(
+    logits_PV: Tensor, labels_P: Tensor, *, replaces: bool, device: str | None = None, z_loss: float = 0.0
+) -> Tensor:
     """Return the summed cross-entropy in fp32, without an fp32 copy of all logits.
 
     Args:
         replaces: overwrite the logits with their gradient.
         device: key of the table below; None: the type of the logits' device.
+        z_loss: weight of (log Z)^2, whose gradient is 2 log Z softmax.
     """
     losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
     size = max(1, ENTRIES_AT_ONCE[device or logits_PV.device.type] // logits_PV.shape[1])
     for start in range(0, len(labels_P), size):
         rows = slice(start, start + size)
         log_probabilities, labels = F.log_softmax(logits_PV[rows], -1, dtype=torch.float32), labels_P[rows, None]
-        losses_P[rows] = log_probabilities.gather(1, labels)[:, 0].neg()
+        of_labels = log_probabilities.gather(1, labels)
+        losses_P[rows] = of_labels[:, 0].neg()
+        log_z = logits_PV[rows].gather(1, labels).float() - of_labels if z_loss else None
+        if log_z is not None:
+            losses_P[rows] += z_loss * log_z[:, 0].square()
         if replaces:
             ones = log_probabilities.new_full(labels.shape, -1.0)
-            logits_PV[rows] = log_probabilities.exp_().scatter_add_(1, labels, ones)
+            probabilities = log_probabilities.exp_()
+            if log_z is not None:
+                probabilities.mul_(1 + 2 * z_loss * log_z)
+            logits_PV[rows] = probabilities.scatter_add_(1, labels, ones)
     return losses_P.sum()
 
 

@@ -14,13 +14,16 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerConfig(Section):
     """The section [optimizer] of a run."""
 
-    name: Fixed[Literal["adamw", "lamb", "adafactor", "adagrad", "sgd"]] = "adamw"
+    name: Fixed[Literal["adamw", "muon", "lamb", "adafactor", "adagrad", "sgd"]] = "adamw"
     """Row of the table of optimizers."""
     learning_rate: Free[float] = Field(gt=0)
     """Peak learning rate."""
     betas: Free[tuple[Decay, Decay]] = (0.9, 0.999)
     """Decay of the running mean of gradients and of their squares (BERT, appendix A.2). sgd uses the first as its
     momentum; adafactor and adagrad use neither."""
+    momentum: Free[Decay] = 0.95
+    """muon only: decay of the running mean of a matrix's gradients (Jordan et al. 2024); ``betas`` are of the other
+    parameters."""
     epsilon: Free[float] = Field(default=1e-6, gt=0)
     """Added to the root of the second moment (BERT's published code). Not used by adafactor, which has its paper's
     constants, and sgd."""

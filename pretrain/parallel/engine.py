@@ -16,8 +16,9 @@ from sesame.pretrain.initialization import Rows
 from sesame.pretrain.layers.attention import Attention
 from sesame.pretrain.layers.recurrent import ProjectedLSTM
 from sesame.pretrain.learner import Learner
-from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
+from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.optimizers.muon import Muon
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
 from sesame.pretrain.optimizers.uncompiled import keep_compiler_unloaded
 from sesame.pretrain.parallel import deepspeed_api, placement
@@ -27,6 +28,7 @@ from sesame.pretrain.parallel.flat_update import FlatUpdate
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.update_gate import Accepts, UpdateGate
 from sesame.pretrain.parallel.zero_state import ZeroState
+from sesame.pretrain.precision import of_device
 
 
 class Engine:
@@ -42,7 +44,8 @@ class Engine:
         self.mesh, self.stage = mesh, parallel.zero_stage
         self.clipping = optimizer.gradient_clipping
         self.has_pending_micro_batch = False
-        groups = split_expert_groups(parameter_groups(learner, optimizer.weight_decay), mesh)
+        kind = OPTIMIZERS[optimizer.name]
+        groups = split_expert_groups(kind.groups(learner, optimizer.weight_decay), mesh)
         if self.stage == 3:
             _keep_recurrent_layers_whole(learner)
             _call_projections_one_by_one(learner)
@@ -50,7 +53,7 @@ class Engine:
         with deepspeed_api.quick_startup():
             initialized: Any = deepspeed.initialize(
                 model=learner,
-                optimizer=OPTIMIZERS[optimizer.name].create(groups, optimizer),
+                optimizer=kind.create(groups, optimizer),
                 config=deepspeed_config(optimizer, parallel, mesh, batch),
                 mpu=mesh if mesh.tensor > 1 else None,
                 dist_init_required=False,
@@ -72,6 +75,8 @@ class Engine:
         self.set_steps(0)
         if isinstance(self.optimizer, NormScaledOptimizer):
             self.zero_state.set_segments(self.optimizer)
+        if isinstance(self.optimizer, Muon):
+            self.zero_state.set_matrices(self.optimizer, products_dtype(parallel.precision, mesh.device))
 
     def accumulate(self, batch: Batch) -> dict[str, Tensor]:
         """Run forward and backward of one micro-batch and return its named losses."""
@@ -156,6 +161,12 @@ class Engine:
             for _, gradient in gradients:
                 gradient.mul_(scale)
         return norm
+
+
+def products_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the format in which an optimizer multiplies matrices: bf16 in a run of 2-byte weights on a device that
+    computes it in hardware."""
+    return torch.bfloat16 if precision != "fp32" and of_device(device).name == "bf16" else torch.float32
 
 
 def split_expert_groups(groups: list[dict[str, Any]], mesh: Mesh) -> list[dict[str, Any]]:

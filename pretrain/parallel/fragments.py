@@ -66,3 +66,17 @@ FRAGMENTS: dict[int, Callable[[ZeroOptimizer, Any], Fragment | None]] = {
     3: _partitioned,
 }
 """ZeRO stage -> the fragment of a parameter; None where this process updates nothing of it."""
+
+FlatGroups = list[tuple[Tensor, list[nn.Parameter]]]
+"""(tensor that the optimizer updates at once, the parameters of which some process has a fragment in its own)."""
+
+FLAT_GROUPS: dict[int, Callable[[ZeroOptimizer], FlatGroups]] = {
+    1: lambda zero: (
+        list(zip(zero.wrapper.fp32_groups_flat_partition, zero.wrapper.bf16_groups, strict=True))
+        if zero.uses_bf16_class
+        else list(zip(zero.wrapper.single_partition_of_fp32_groups, zero.wrapper.bit16_groups, strict=True))
+    ),
+    2: lambda zero: list(zip(zero.wrapper.single_partition_of_fp32_groups, zero.wrapper.bit16_groups, strict=True)),
+    3: lambda zero: list(zip(zero.wrapper.fp32_partitioned_groups_flat, zero.wrapper.fp16_groups, strict=True)),
+}
+"""ZeRO stage -> flat tensors and their parameters, the same parameters in the same order in every process."""

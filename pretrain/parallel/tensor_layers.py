@@ -1,7 +1,7 @@
 """megatron-core's layers with the signatures of the plain ones, and the table from plain to parallel layers."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from megatron.core.model_parallel_config import ModelParallelConfig
@@ -10,6 +10,7 @@ from megatron.core.tensor_parallel import (
     RowParallelLinear,
     VocabParallelEmbedding,
     copy_to_tensor_model_parallel_region,
+    reduce_from_tensor_model_parallel_region,
     vocab_parallel_cross_entropy,
 )
 from torch import Tensor, nn
@@ -40,8 +41,22 @@ class Projection(VocabularyProjection):
 
 
 class SplitCrossEntropy(CrossEntropy):
+    def __init__(self, z_loss: float, mesh: Mesh):
+        super().__init__()
+        self.z_loss, self.group = z_loss, mesh.tensor_group
+
     def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
-        return vocab_parallel_cross_entropy(projection(hidden_PD).float(), labels_P).sum()
+        logits_PV = projection(hidden_PD).float()
+        # Before the cross-entropy, which changes the logits.
+        penalty = self.z_loss_now * self._log_z(logits_PV).square().sum() if self.z_loss_now else 0.0
+        return vocab_parallel_cross_entropy(logits_PV, labels_P).sum() + penalty
+
+    def _log_z(self, logits_PV: Tensor) -> Tensor:
+        """Return the log of the sum of exp(logits) over the whole vocabulary, [P, 1]."""
+        largest_P1 = logits_PV.detach().amax(1, keepdim=True)
+        torch.distributed.all_reduce(largest_P1, torch.distributed.ReduceOp.MAX, group=self.group)
+        sums_P1 = (logits_PV - largest_P1).exp().sum(1, keepdim=True)
+        return cast(Tensor, reduce_from_tensor_model_parallel_region(sums_P1)).log() + largest_P1
 
 
 class PerRankDropout:
@@ -115,8 +130,8 @@ def _position_bias(layer: RelativePositionBias, mesh: Mesh) -> nn.Module:
     )
 
 
-def _cross_entropy(_: CrossEntropy, __: Mesh) -> nn.Module:
-    return SplitCrossEntropy()
+def _cross_entropy(whole: CrossEntropy, mesh: Mesh) -> nn.Module:
+    return SplitCrossEntropy(whole.z_loss, mesh)
 
 
 def _core(core: CoreAttention, mesh: Mesh) -> nn.Module:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from sesame.pretrain.checkpoints.stored import TensorSlice
 from sesame.pretrain.initialization import Rows
 from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers.muon import Muon
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
 from sesame.pretrain.parallel import placement
 from sesame.pretrain.parallel.fragments import FRAGMENTS, Fragment, ZeroOptimizer, copy_overlap
+from sesame.pretrain.parallel.matrix_exchange import MatrixExchange
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.rows import Range, RowOwners, Turns, row_owners
 
@@ -41,10 +43,10 @@ class ZeroState:
             optimizer_name: row of ``OPTIMIZERS``.
             uses_bf16_class: see ``ZeroOptimizer``.
         """
-        self.parameters, self.optimizer_name, self.stage, self.mesh = parameters, optimizer_name, stage, mesh
+        self.parameters, self.kind, self.stage, self.mesh = parameters, OPTIMIZERS[optimizer_name], stage, mesh
         self.optimizer: torch.optim.Optimizer = getattr(wrapper, "optimizer", wrapper)
-        zero = ZeroOptimizer(wrapper, uses_bf16_class, mesh.data_rank)
-        self.fragments = {name: FRAGMENTS[stage](zero, parameter) for name, parameter in parameters.items()}
+        self.zero = ZeroOptimizer(wrapper, uses_bf16_class, mesh.data_rank)
+        self.fragments = {name: FRAGMENTS[stage](self.zero, parameter) for name, parameter in parameters.items()}
         self.owners = self._row_owners()
 
     def read(self, key: str | None) -> Iterator[TensorSlice]:
@@ -55,6 +57,8 @@ class ZeroState:
         """
         turns = Turns()
         for name, parameter in self.parameters.items():
+            if key is not None and key not in self.kind.state_of(name).moments:
+                continue
             owners, slice_rows = self.owners[name], self._slice_rows(parameter)
             first_row = placement.first_row(parameter, self.mesh)
             copies = placement.replicas(parameter, self.mesh)
@@ -92,9 +96,13 @@ class ZeroState:
     def reset(self, steps: int) -> None:
         """Give the optimizer fresh moments and a count of ``steps`` updates."""
         # Not by the optimizer's groups: stage 3 fills those only while it steps, one part of the model at a time.
-        owners = {id(fragment.owner): fragment.owner for fragment in self.fragments.values() if fragment is not None}
-        for owner in owners.values():
-            self.optimizer.state[owner] = OPTIMIZERS[self.optimizer_name].state.create(owner, steps)
+        owners = {
+            id(fragment.owner): (fragment.owner, self.kind.state_of(name))
+            for name, fragment in self.fragments.items()
+            if fragment is not None
+        }
+        for owner, spec in owners.values():
+            self.optimizer.state[owner] = spec.create(owner, steps)
 
     def set_segments(self, optimizer: NormScaledOptimizer) -> None:
         """Tell ``optimizer`` where in ZeRO's flat tensors each parameter is, and how its norms are completed."""
@@ -119,6 +127,12 @@ class ZeroState:
         entries = [placement.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
         by_owner = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in segments.items()}
         optimizer.set_segments(by_owner, entries, complete)
+
+    def set_matrices(self, optimizer: Muon, dtype: torch.dtype) -> None:
+        """Give ``optimizer`` whole matrices, computed in ``dtype``; a collective."""
+        optimizer.whole_matrices = MatrixExchange(
+            self.parameters, self.fragments, self.zero, self.stage, self.mesh, dtype
+        )
 
     def _row_owners(self) -> dict[str, RowOwners]:
         """Return which rows of each parameter are whole in this process, and which are cut; a collective."""

@@ -250,7 +250,7 @@ STAGES: dict[tuple[int, str], Stage] = {
     ),
 }
 """(ZeRO stage, precision) -> what is kept."""
-UPDATE = {"adamw": 0, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
+UPDATE = {"adamw": 0, "muon": 8, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
 """Optimizer -> bytes that an update needs for each weight beside its state: the update itself, and roots."""
 
 
@@ -269,7 +269,7 @@ def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device:
     """
     case, stage = _Case(counts, layout, device), STAGES[layout.zero_stage, layout.precision]
     weights, gradients, owned = stage.weights(case), stage.gradients(case), stage.owned(case)
-    states = float(stage.copies(case)) + 4 * len(OPTIMIZERS[optimizer].moments) * owned
+    states = float(stage.copies(case)) + 4 * OPTIMIZERS[optimizer].most_moments * owned
     update = stage.update(case) + UPDATE[optimizer] * owned
     activations, kept = _backward(case, stage, traced)
     buckets = float(stage.buckets(case))

@@ -67,7 +67,7 @@ class Planner:
     @property
     def checkpoint_bytes(self) -> int:
         """fp32 weights and moments."""
-        return 4 * (1 + len(OPTIMIZERS[self.run.optimizer.name].moments)) * self.parameters
+        return 4 * (1 + OPTIMIZERS[self.run.optimizer.name].most_moments) * self.parameters
 
     def plan(self, layout: Layout, *, exact: bool = False) -> Plan:
         """Estimate one layout.

@@ -61,7 +61,7 @@ def step_time(
     overhead = started if assumed.device == "cpu" else max(0.0, started - products - traffic)
     tensor = _all_reduce(traced.reduced, layout.tensor) / _link(assumed, layout.tensor, 1)
     experts = traced.exchanged / _link(assumed, layout.expert * layout.tensor, layout.tensor)
-    moments = len(OPTIMIZERS[optimizer].moments)
+    moments = OPTIMIZERS[optimizer].most_moments
     owned = counts.owned(layout) if layout.zero_stage else counts.all
     # Gradient, weight and moments are read, weight and moments written, and the gradient is read for its norm.
     update = owned * (16 + 8 * moments + BYTES[layout.precision]) / bandwidth

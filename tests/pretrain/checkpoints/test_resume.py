@@ -114,10 +114,11 @@ class Move(NamedTuple):
     before: tuple[int, dict[str, Any]]
     after: tuple[int, dict[str, Any]]
     precision: str = "fp32"
+    optimizer: str = "adamw"
 
     def __str__(self) -> str:
         (first, before), (second, after) = self.before, self.after
-        return f"{self.family_run} {self.precision}, {first} {before} to {second} {after}".replace("'", "")
+        return f"{unmoved(self)}, {first} {before} to {second} {after}".replace("'", "")
 
 
 ALONE = (1, {"zero_stage": 1})
@@ -126,6 +127,7 @@ MOVES = [
     Move("bert", ALONE, (2, {"zero_stage": 3})),
     Move("bert", (2, {"tensor": 2, "zero_stage": 2}), ALONE),
     Move("bert", (2, {"zero_stage": 1}), ALONE, "bf16"),
+    Move("bert", (2, {"tensor": 2, "zero_stage": 2}), (2, {"zero_stage": 3}), optimizer="muon"),
     Move("switch", ALONE, (2, {"expert": 2, "zero_stage": 1})),
     Move("switch", (4, {"tensor": 2, "expert": 2, "zero_stage": 2}), ALONE),
 ]
@@ -171,7 +173,7 @@ def last_states(
         return family_settings(
             run.family_run,
             parallel={"precision": run.precision, "threads": 1, **layout[1]},
-            optimizer={"name": "adamw", "learning_rate": 1e-3, "epsilon": 1e-3},
+            optimizer={"name": run.optimizer, "learning_rate": 1e-3, "epsilon": 1e-3},
         ) | {"steps": steps, "output": str(tmp_path / output), "schedule": {"decay": "constant"}}
 
     first = [(move.before, settings(move, move.before, 3, str(move)), SLICES) for move in MOVES]
@@ -185,18 +187,19 @@ def last_states(
             runs_file = tmp_path / "runs.json"
             runs_file.write_text(json.dumps(list(runs.values())))
             world(processes, program, str(runs_file))
-    for name in {name for move in MOVES for name in (str(move), unmoved(move))}:
+    for name, optimizer in {(name, move.optimizer) for move in MOVES for name in (str(move), unmoved(move))}:
         folder = latest(tmp_path / name)
         assert folder is not None
-        checkpoint = open_checkpoint(folder)
-        for kind in ("weights", *OPTIMIZERS["adamw"].moments):
-            tensors = checkpoint.tensors(kind)
+        checkpoint, row = open_checkpoint(folder), OPTIMIZERS[optimizer]
+        for kind in ("weights", *row.moments):
+            names = [each for each in checkpoint.record.shapes if kind in ("weights", *row.state_of(each).moments)]
+            tensors = checkpoint.tensors(kind, names)
             cached_states.setdefault(name, {}).update({f"{kind}/{key}": tensors.whole(key) for key in tensors.shapes})
     return cached_states
 
 
 def unmoved(move: Move) -> str:
-    return f"{move.family_run} {move.precision}"
+    return f"{move.family_run} {move.precision} {move.optimizer}"
 
 
 @pytest.mark.parametrize("move", MOVES, ids=str)
@@ -209,7 +212,7 @@ def test_a_checkpoint_is_resumed_in_another_layout(move: Move, last_states: Stat
         assert difference <= TOLERANCE[move.precision] * largest + 1e-9, f"{name} differs by {difference} of {largest}"
 
 
-@pytest.mark.parametrize("name", ["adafactor", "adagrad"])
+@pytest.mark.parametrize("name", ["muon", "adafactor", "adagrad"])
 def test_the_moments_of_other_optimizers_are_restored(name: str, settings: Settings, tmp_path: Path) -> None:
     """Six steps, and three and three, give the same bytes of weights and moments."""
     changes = {"optimizer": {"name": name, "learning_rate": 0.02}, "schedule": {"decay": "constant"}}

@@ -164,6 +164,31 @@ def test_projected_cross_entropy_is_torchs(
         torch.testing.assert_close(projection(hidden, labels), ours)
 
 
+@pytest.mark.parametrize("logits_at_once", [60, 2**20])
+@pytest.mark.parametrize("at_once", [50, 10**6])
+def test_z_loss_has_the_gradient_of_its_formula(
+    logits_at_once: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PaLM, section 5: the weight times the square of the log of the softmax's denominator."""
+    monkeypatch.setitem(vocabulary.LOGITS_AT_ONCE, "cpu", logits_at_once)
+    monkeypatch.setitem(vocabulary.ENTRIES_AT_ONCE, "cpu", at_once)
+    projection = VocabularyProjection(20, 6, bias=True).double()
+    for parameter in projection.parameters():
+        torch.nn.init.normal_(parameter)
+    hidden, labels = torch.randn(7, 6, dtype=torch.float64, requires_grad=True), torch.randint(0, 20, (7,))
+    layer = CrossEntropy()
+    layer.z_loss = 0.3
+    logits = projection(hidden)
+    formula = F.cross_entropy(logits, labels, reduction="sum") + 0.3 * logits.logsumexp(-1).square().sum()
+    inputs = [hidden, *projection.parameters()]
+    ours = layer(projection, hidden, labels)
+    torch.testing.assert_close(ours.double(), formula, rtol=1e-6, atol=1e-6)
+    for mine, theirs in zip(*(torch.autograd.grad(3 * loss, inputs) for loss in (ours, formula)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    without = F.cross_entropy(logits, labels, reduction="sum")
+    torch.testing.assert_close(layer.eval()(projection, hidden, labels).double(), without, rtol=1e-6, atol=1e-6)
+
+
 def test_cross_entropy_of_nothing_is_zero() -> None:
     projection, hidden = VocabularyProjection(20, 4), torch.empty(0, 4, requires_grad=True)
     loss = CrossEntropy()(projection, hidden, torch.empty(0, dtype=torch.long))
