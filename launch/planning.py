@@ -206,7 +206,7 @@ def _does_not_fit(planner: Planner, devices: int, plans: list[Plan], request: Re
     enough = [name for name, row in gpus.ROWS.items() if _fits_row(least, row, assumed)]
     advice = [f"{more:,} devices of this kind" if more else "", f"as many {enough[-1]}" if enough else ""]
     layout = least.layout
-    split = f"tensor {layout.tensor}, ZeRO {layout.zero_stage}, recompute {str(layout.recompute).lower()}"
+    split = f"tensor {layout.tensor}, ZeRO {layout.zero_stage}, recompute {layout.recompute}"
     return (
         f"{request.run}: needs at least {_gib(least.memory.total)} on each of {devices} devices ({split}), which have "
         f"{_gib(assumed.usable_bytes)} for tensors; what does: "
@@ -242,15 +242,18 @@ def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: C
     fitting = sorted((each for each in plans if each.fits(planner.assumed)), key=lambda each: each.time.total)
     others = sorted((each for each in plans if not each.fits(planner.assumed)), key=lambda each: each.memory.total)
     title = f"{devices:,} x {planner.assumed.memory_gib:,.1f} GiB: {len(fitting)} of {len(plans)} layouts fit"
-    table = Table("tensor", "data", "experts", "ZeRO", "recompute", "micro-batch", "memory", "s/step", title=title)
+    table = Table(
+        "tensor", "sequence", "data", "experts", "ZeRO", "recompute", "micro-batch", "memory", "s/step", title=title
+    )
     for each in (*fitting[:SHOWN], *others[: max(0, SHOWN - len(fitting))]):
         layout = each.layout
         table.add_row(
             str(layout.tensor),
+            "yes" if layout.sequence else "no",
             str(layout.data),
             str(layout.expert),
             str(layout.zero_stage),
-            "yes" if layout.recompute else "no",
+            layout.recompute,
             f"{layout.micro_batch} x {layout.accumulation}",
             _gib(each.memory.total),
             _seconds(each.time.total) if each.fits(planner.assumed) else "does not fit",

@@ -26,7 +26,9 @@ def check(config: Any) -> None:
     if not any((config.steps, stop.minutes, stop.tokens, stop.epochs)):
         raise ValueError("nothing ends this run; set steps, or one of stop.tokens, stop.epochs and stop.minutes")
     if stop.epochs and data.stages:
-        raise ValueError("stop.epochs counts passes over one dataset, but data.stages has more; set stop.tokens or steps")
+        raise ValueError(
+            "stop.epochs counts passes over one dataset, but data.stages has more; set stop.tokens or steps"
+        )
     if schedule.global_batch and min(schedule.global_batch.values) < data.global_batch:
         raise ValueError(
             f"schedule.global_batch falls to {min(schedule.global_batch.values):g}, below data.global_batch "

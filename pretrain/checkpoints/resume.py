@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from sesame import configs
@@ -201,7 +202,9 @@ def _stored_value(values: Any, setting: Setting) -> Any:
         if not isinstance(values, Mapping) or name not in values:
             return setting.value if setting.field.is_required() else _plain_default(setting.field)
         values = values[name]
-    return values
+    # Written by an earlier version, with its words.
+    converters = [each.func for each in setting.field.metadata if isinstance(each, BeforeValidator)]
+    return converters[0](values) if converters else values  # pyright: ignore[reportCallIssue]
 
 
 def _plain_default(field: FieldInfo) -> Any:

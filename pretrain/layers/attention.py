@@ -1,7 +1,7 @@
 """Multi-head attention over packed sequences (Vaswani et al. 2017, section 3.2)."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +76,9 @@ class Attention(nn.Module):
 
 class CoreAttention(nn.Module):
     """softmax(scale q k^T + mask) v within each sequence; a module, so that ``parallel`` can change its dropout."""
+
+    recomputable: ClassVar[str] = "attention"
+    """See ``PostNormBlock``."""
 
     def __init__(self, heads: int, scale: float, dropout: float):
         super().__init__()

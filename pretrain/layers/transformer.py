@@ -18,8 +18,8 @@ Heads = tuple[Tensor, Tensor, Tensor]
 class PostNormBlock(nn.Module):
     """norm(x + layer(x)), as in Vaswani et al. 2017 and BERT."""
 
-    recomputable: ClassVar[bool] = True
-    """``parallel.recompute`` runs the module again in the backward pass."""
+    recomputable: ClassVar[str] = "block"
+    """The word of ``parallel.recompute`` with which the module is run again in the backward pass."""
     compilable: ClassVar[tuple[str, ...]] = ("enter", "leave")
     """Methods that ``parallel.compile`` compiles: all but the core of attention, whose kernel depends on the batch."""
 

@@ -10,6 +10,7 @@ from sesame.pretrain.batch import Batch
 from sesame.pretrain.flops import product_flops, token_pairs
 from sesame.pretrain.layers.attention import AttentionPattern
 from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
 from sesame.pretrain.roles import Capability, Encoded
 
@@ -51,6 +52,7 @@ class Albert(FamilyModule):
         self.embedding_norm = style.normalisation(embedding_width)
         self.embedding_projection = nn.Linear(embedding_width, width)
         self.dropout = Dropout(config.dropout)
+        self.token_split = TokenSplit("block")
         self.block = config.block("post")
 
     def forward(self, batch: Batch) -> Encoded:
@@ -58,9 +60,10 @@ class Albert(FamilyModule):
         embedding_TE = embedding_TE + self.position_embedding(batch["positions"])
         hidden_TD = self.embedding_projection(self.dropout(self.embedding_norm(embedding_TE)))
         pattern = AttentionPattern(batch.layout, batch.layout)
+        hidden_TD = self.token_split.enter(hidden_TD)
         for _ in range(self.layers):
             hidden_TD = self.block(hidden_TD, pattern)
-        return Encoded(hidden_TD)
+        return Encoded(self.token_split.leave(hidden_TD))
 
     def flops(self, batch: Batch) -> int:
         block = self.block.flops(batch.tokens, token_pairs(batch.layout, batch.layout))

@@ -18,6 +18,7 @@ from sesame.pretrain.layers.attention import AttentionPattern
 from sesame.pretrain.layers.dropout import Dropout
 from sesame.pretrain.layers.positions import Angles, rotary
 from sesame.pretrain.layers.style import Style
+from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
 from sesame.pretrain.roles import Capability, Encoded
 
@@ -92,6 +93,7 @@ class Bert(FamilyModule):
         self.segment_embedding = nn.Embedding(config.segments, width) if config.segments else None
         self.embedding_norm = style.normalisation(width)
         self.dropout = Dropout(config.dropout)
+        self.token_split = TokenSplit("blocks")
         self.blocks = nn.ModuleList(config.block(config.norm_placement) for _ in range(config.layers))
         if config.norm_placement == "pre" and not config.first_attention_norm:
             self.blocks[0].attention_norm = nn.Identity()
@@ -100,9 +102,10 @@ class Bert(FamilyModule):
     def forward(self, batch: Batch) -> Encoded:
         hidden_TD = self.dropout(self.embedding_norm(self._embed(batch)))
         global_pattern, local_pattern = self._patterns(batch, hidden_TD.dtype)
+        hidden_TD = self.token_split.enter(hidden_TD)
         for number, block in enumerate(self.blocks):
             hidden_TD = block(hidden_TD, local_pattern if number % self.config.global_every else global_pattern)
-        return Encoded(self.final_norm(hidden_TD))
+        return Encoded(self.final_norm(self.token_split.leave(hidden_TD)))
 
     def flops(self, batch: Batch) -> int:
         pairs = token_pairs(batch.layout, batch.layout)

@@ -12,6 +12,7 @@ from sesame.pretrain.batch import Batch
 from sesame.pretrain.flops import token_pairs
 from sesame.pretrain.layers.attention import AttentionPattern
 from sesame.pretrain.layers.dropout import Dropout
+from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.models.family import Activation, FamilyModule, TransformerConfig, Vocabulary, block_sharding
 from sesame.pretrain.roles import Capability, Encoded
 
@@ -59,6 +60,7 @@ class Gpt(FamilyModule):
         self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         self.position_embedding = nn.Embedding(config.positions, width)
         self.dropout = Dropout(config.dropout)
+        self.token_split = TokenSplit("blocks")
         self.blocks = nn.ModuleList(config.block("pre") for _ in range(config.layers))
         self.final_norm = style.normalisation(width)
 
@@ -71,9 +73,10 @@ class Gpt(FamilyModule):
             if self.local_window
             else dense
         )
+        hidden_TD = self.token_split.enter(hidden_TD)
         for number, block in enumerate(self.blocks):
             hidden_TD = block(hidden_TD, banded if number % 2 else dense)
-        return Encoded(self.final_norm(hidden_TD))
+        return Encoded(self.final_norm(self.token_split.leave(hidden_TD)))
 
     def flops(self, batch: Batch) -> int:
         pairs = token_pairs(batch.layout, batch.layout)

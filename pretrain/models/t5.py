@@ -16,6 +16,7 @@ from sesame.pretrain.layers.experts import SparseFeedForward
 from sesame.pretrain.layers.feed_forward import FeedForward
 from sesame.pretrain.layers.positions import RelativePositionBias
 from sesame.pretrain.layers.style import Style
+from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.layers.transformer import DecoderBlock, PreNormBlock
 from sesame.pretrain.models.family import Activation, FamilyModule, ModelConfig, Vocabulary, block_sharding
 from sesame.pretrain.roles import Capability, Encoded
@@ -102,11 +103,13 @@ class T5(FamilyModule):
         self.token_embedding = nn.Embedding(self.vocabulary_rows, width)
         buckets = (config.position_buckets, config.longest_distance, config.heads)
         self.encoder_position_bias = RelativePositionBias(*buckets, bidirectional=True)
+        self.encoder_split = TokenSplit("encoder_blocks")
         self.encoder_blocks = nn.ModuleList(
             PreNormBlock(self._attention(), self._feed_forward(layer), width, style) for layer in range(config.layers)
         )
         self.encoder_norm = style.normalisation(width)
         self.decoder_position_bias = RelativePositionBias(*buckets, bidirectional=False)
+        self.decoder_split = TokenSplit("decoder_blocks")
         self.decoder_blocks = nn.ModuleList(
             DecoderBlock(self._attention(), self._attention(), self._feed_forward(layer), width, style)
             for layer in range(config.decoder_layers)
@@ -126,9 +129,10 @@ class T5(FamilyModule):
         pattern = AttentionPattern(
             batch.layout, batch.layout, bias_HLL=self.encoder_position_bias(batch.layout.longest)
         )
+        hidden_TD = self.encoder_split.enter(hidden_TD)
         for block in self.encoder_blocks:
             hidden_TD = block(hidden_TD, pattern)
-        hidden_TD = self.dropout(self.encoder_norm(hidden_TD))
+        hidden_TD = self.dropout(self.encoder_norm(self.encoder_split.leave(hidden_TD)))
         return Encoded(hidden_TD, decoded_UD=self._decode(batch, hidden_TD) if batch.targets else None)
 
     def flops(self, batch: Batch) -> int:
@@ -147,6 +151,7 @@ class T5(FamilyModule):
         bias = self.decoder_position_bias(targets.longest)
         pattern = AttentionPattern(targets, targets, causal=True, bias_HLL=bias)
         cross_pattern = AttentionPattern(targets, batch.layout)
+        hidden_UD = self.decoder_split.enter(hidden_UD)
         for block in self.decoder_blocks:
             hidden_UD = block(hidden_UD, pattern, encoded_TD, cross_pattern)
-        return self.dropout(self.decoder_norm(hidden_UD))
+        return self.dropout(self.decoder_norm(self.decoder_split.leave(hidden_UD)))

@@ -1,11 +1,19 @@
 """The section [parallel] of a run."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sesame.configs import Section
 from sesame.configs.kinds import Free
+
+Recompute = Literal["none", "attention", "block"]
+"""What is computed again in the backward pass."""
+
+
+def _recompute_word(value: Any) -> Any:
+    """Return the word for what was true or false in earlier versions."""
+    return {True: "block", False: "none"}[value] if isinstance(value, bool) else value
 
 
 class ParallelConfig(Section):
@@ -13,6 +21,9 @@ class ParallelConfig(Section):
 
     tensor: Free[int] = Field(default=1, gt=0)
     """Processes that split each layer (Megatron-LM, Shoeybi et al. 2019, section 3)."""
+    sequence: Free[bool] = False
+    """Divide also the tokens between the split layers over the processes of ``tensor``: less activation memory for the
+    same communication (Korthikanti et al. 2022, section 4.2)."""
     expert: Free[int] = Field(default=1, gt=0)
     """Data-parallel processes that split the experts of a layer (GShard, Lepikhin et al. 2021, section 2.2)."""
     zero_stage: Free[Literal[0, 1, 2, 3]] = 1
@@ -22,9 +33,11 @@ class ParallelConfig(Section):
     """Of weights and gradients in forward and backward; the optimizer's copy is always fp32. auto: bf16 if the devices
     of all processes compute it in hardware, else fp32 (``pretrain/precision.py``); a resumed run keeps its
     precision."""
-    recompute: Free[bool] = False
-    """Recompute Transformer blocks in the backward pass instead of keeping their activations: a fraction of the memory
-    for a third more computing (Chen et al. 2016; Megatron-LM's larger models)."""
+    recompute: Free[Annotated[Recompute, BeforeValidator(_recompute_word)]] = "none"
+    """What is computed again in the backward pass instead of being kept. attention: scores, softmax and their product
+    with the values (selective recomputation, Korthikanti et al. 2022, section 5), of use where attention is not a fused
+    kernel. block: whole Transformer blocks, a fraction of the memory for a third more computing (Chen et al. 2016).
+    true and false mean block and none."""
     compile: Free[bool] = False
     """Compile Transformer blocks with torch.compile, which takes up to a minute at the first step and again, once, when
     the number of tokens of a micro-batch changes. It saves a tenth of a GPU's time, but its calls cost the host more

@@ -15,8 +15,13 @@ from sesame.pretrain.parallel import deepspeed_api
 from sesame.pretrain.parallel.collectives import TimedCollectives
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, groups
+from sesame.pretrain.parallel.sequence import TokenGroup
 from sesame.pretrain.parallel.watchdog import Watchdog
 from sesame.pretrain.step_timer import StepTimer
+
+_ALL_GATHER: Any = getattr(torch.distributed, "all_gather_single", torch.distributed.all_gather_into_tensor)
+_REDUCE_SCATTER: Any = getattr(torch.distributed, "reduce_scatter_single", torch.distributed.reduce_scatter_tensor)
+"""Renamed in torch 2.13."""
 
 
 class Mesh:
@@ -103,6 +108,25 @@ class Mesh:
     def sum_over_all(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over all processes."""
         return self.sum_over_tensor(self.sum_over_data(tensor))
+
+    @property
+    def token_group(self) -> TokenGroup:
+        """The tensor-parallel processes, which divide the tokens under sequence parallelism."""
+
+        def all_gather(part: torch.Tensor) -> torch.Tensor:
+            whole = part.new_empty(self.tensor * len(part), *part.shape[1:])
+            _ALL_GATHER(whole, part, group=self.tensor_group)
+            return whole
+
+        def reduce_scatter(whole: torch.Tensor) -> torch.Tensor:
+            part = whole.new_empty(len(whole) // self.tensor, *whole.shape[1:])
+            _REDUCE_SCATTER(part, whole, group=self.tensor_group)
+            return part
+
+        def all_reduce(gradient: torch.Tensor) -> torch.Tensor:
+            return self.sum_over_tensor(gradient.clone())
+
+        return TokenGroup(self.tensor_rank, self.tensor, all_gather, reduce_scatter, all_reduce)
 
     def sum_over_experts(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over the processes with different experts."""

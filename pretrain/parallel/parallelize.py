@@ -9,7 +9,8 @@ from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.placement import full_shape
-from sesame.pretrain.parallel.recompute import recompute_blocks
+from sesame.pretrain.parallel.recompute import recompute_parts
+from sesame.pretrain.parallel.sequence import split_tokens, sum_partial_gradients
 from sesame.pretrain.parallel.tensor import shard
 
 
@@ -27,13 +28,22 @@ def parallelize(learner: Learner, family: str, parallel: ParallelConfig, mesh: M
         ConfigError: the model has no blocks that could be recomputed or compiled.
     """
     shard(learner, mesh)
-    changes = {"compile": lambda: compile_blocks(learner, mesh.device), "recompute": lambda: recompute_blocks(learner)}
-    for setting, change in changes.items():
-        if getattr(parallel, setting) and not change():
+    changes = {
+        "sequence": (
+            parallel.sequence,
+            lambda: split_tokens(learner, mesh.token_group, gathers_again=parallel.recompute != "block"),
+        ),
+        "compile": (parallel.compile, lambda: compile_blocks(learner, mesh.device)),
+        "recompute": (parallel.recompute != "none", lambda: recompute_parts(learner, parallel.recompute)),
+    }
+    for setting, (is_set, change) in changes.items():
+        if is_set and not change():
             raise ConfigError(f"parallel.{setting}: model.family '{family}' has no Transformer blocks; remove it")
     shapes = {name: full_shape(parameter, mesh) for name, parameter in learner.named_parameters()}
     # Zeros: the values are set after the engine has made its fp32 copy, which it would make of rounded ones.
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[parallel.precision]
     materialise(learner, lambda name, parameter: torch.zeros(parameter.shape, dtype=dtype, device=mesh.device))
     learner.to(mesh.device)
+    if parallel.sequence:
+        sum_partial_gradients(learner, mesh.token_group)
     return shapes

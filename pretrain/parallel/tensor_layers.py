@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from megatron.core.model_parallel_config import ModelParallelConfig
 from megatron.core.tensor_parallel import (
     ColumnParallelLinear,
@@ -21,16 +22,27 @@ from sesame.pretrain.layers.positions import RelativePositionBias
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from sesame.pretrain.parallel.experts import local_experts, token_dispatcher
 from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.parallel.sequence import SplitTokens
 
 
 class Column(ColumnParallelLinear):
+    def keep_partial_gradient(self) -> None:
+        """Leave the sum of the input's gradient over the processes to the module that made the input."""
+        self.allreduce_dgrad, self.disable_grad_reduce = False, True
+
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(hidden)[0]
 
 
 class Row(RowParallelLinear):
+    token_split: tuple[SplitTokens, ...] = ()
+    """Under sequence parallelism, the stack that the layer is in; a tuple, because it is no part of the layer."""
+
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(hidden)[0]
+        if not self.token_split:
+            return super().forward(hidden)[0]
+        output = self.token_split[0].sum_parts(F.linear(hidden, cast(Tensor, self.weight)))
+        return output if self.bias is None else output + self.bias
 
 
 class Projection(VocabularyProjection):

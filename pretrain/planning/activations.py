@@ -13,10 +13,10 @@ from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
 from sesame.pretrain.planning.kernels import use_kernels
 from sesame.pretrain.planning.rows import Rows, shape_batch
-from sesame.pretrain.planning.split import Split, split_learner
+from sesame.pretrain.planning.split import Division, Split, split_learner
 from sesame.pretrain.planning.trace import Pass, extrapolate, trace, without_values
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TRACED_PERIODS = 2
 """Repetitions of the pattern of layers that are traced, and one more."""
 
@@ -36,7 +36,7 @@ class Activations:
         self.traced = cache(self._traced)
         self.of_sequences = cache(self._of_sequences)
 
-    def of(self, tensor: int, expert: int, precision: str, recompute: bool, micro_batch: int, most: int) -> Pass:
+    def of(self, division: Division, micro_batch: int, most: int) -> Pass:
         """Return the pass of a micro-batch.
 
         Args:
@@ -45,11 +45,10 @@ class Activations:
         Raises:
             IndivisibleError: the model cannot be split so.
         """
-        layout = tensor, expert, precision, recompute
-        low, high = self.of_sequences(*layout, 1), self.of_sequences(*layout, max(2, most))
+        low, high = self.of_sequences(division, 1), self.of_sequences(division, max(2, most))
         return extrapolate(low, high, (micro_batch - 1) / (max(2, most) - 1))
 
-    def _of_sequences(self, tensor: int, expert: int, precision: str, recompute: bool, micro_batch: int) -> Pass:
+    def _of_sequences(self, division: Division, micro_batch: int) -> Pass:
         """Extrapolate from few layers to all of them."""
         stacks = {name: getattr(self.model, name) for name in ("layers", "decoder_layers") if hasattr(self.model, name)}
         period = getattr(self.model, "sparse_every", 1)
@@ -57,32 +56,23 @@ class Activations:
         def small(layers: int) -> int:
             return min(layers, TRACED_PERIODS * period + layers % period)
 
-        layout = tensor, expert, precision, recompute, micro_batch
         few = {name: small(layers) for name, layers in stacks.items()}
-        counted = self.traced(*layout, tuple(few.items()))
+        counted = self.traced(division, micro_batch, tuple(few.items()))
         result = counted
         for name, layers in stacks.items():
             if layers > few[name]:
-                more = self.traced(*layout, tuple({**few, name: few[name] + period}.items()))
+                more = self.traced(division, micro_batch, tuple({**few, name: few[name] + period}.items()))
                 change = extrapolate(counted, more, (layers - few[name]) / period)
                 result = Pass(*(total + new - old for total, new, old in zip(result, change, counted, strict=True)))
         return result
 
-    def _traced(
-        self,
-        tensor: int,
-        expert: int,
-        precision: str,
-        recompute: bool,
-        micro_batch: int,
-        layers: tuple[tuple[str, int], ...],
-    ) -> Pass:
+    def _traced(self, division: Division, micro_batch: int, layers: tuple[tuple[str, int], ...]) -> Pass:
         model = self.model.model_copy(update=dict(layers))
         learner = build(model, self.objectives, self.vocabulary)
-        split = Split(tensor, expert)
+        split = Split(division.tensor, division.expert, division.sequence, division.recompute != "block")
         split_learner(learner, split)
         use_kernels(learner, self.device)
         learner.train()
         with without_values():
             batch = shape_batch(self.rows, micro_batch, learner.reads)
-            return trace(learner, batch, split, DTYPES[precision], recompute=recompute)
+            return trace(learner, batch, split, DTYPES[division.precision], recompute=division.recompute)

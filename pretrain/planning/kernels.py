@@ -5,7 +5,7 @@ mask of one byte, and a loss over larger parts of the logits.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from sesame.pretrain.layers.attention import Attention, AttentionPattern, CoreAttention
 from sesame.pretrain.layers.dropout import Dropout
 from sesame.pretrain.layers.vocabulary import VocabularyProjection
+from sesame.pretrain.parallel.sequence import TokenDropout
 from sesame.pretrain.planning.split import Projection
 
 
 class FusedAttention(nn.Module):
     """FlashAttention (Dao et al. 2022) keeps queries, keys, values, output and one fp32 number for a query and head."""
+
+    recomputable: ClassVar[str] = CoreAttention.recomputable
 
     def __init__(self, core: CoreAttention):
         super().__init__()
@@ -53,6 +56,21 @@ class FusedDropout(nn.Module):
         return torch.native_dropout(states, self.p, True)[0] if self.p else states
 
 
+class FusedTokenDropout(nn.Module):
+    """The same where tokens are divided: numbers are drawn for all of them."""
+
+    def __init__(self, plain: TokenDropout):
+        super().__init__()
+        self.p, self.split = plain.p, plain.split
+
+    def forward(self, states: Tensor) -> Tensor:
+        if not self.p:
+            return states
+        (split,) = self.split
+        ones = states.new_ones(split.tokens, states.shape[1])
+        return states * split.own(torch.native_dropout(ones, self.p, True)[1]) * (1 / (1 - self.p))
+
+
 def _for_gpu(part: Any) -> nn.Module:
     """Let a layer divide and join its products as it does on a GPU; ZeRO 3, which joins none, needs a little less."""
     part.device_type = "cuda"
@@ -65,6 +83,7 @@ REPLACEMENTS: dict[str, dict[type[nn.Module], Callable[[Any], nn.Module]]] = {
         Attention: _for_gpu,
         CoreAttention: FusedAttention,
         Dropout: FusedDropout,
+        TokenDropout: FusedTokenDropout,
         Projection: _for_gpu,
         VocabularyProjection: _for_gpu,
     },

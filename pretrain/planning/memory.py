@@ -11,7 +11,7 @@ from torch import nn
 
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.parallel.flat_update import SMALL_ENTRIES
-from sesame.pretrain.planning.split import is_expert_part
+from sesame.pretrain.planning.split import Division, is_expert_part
 from sesame.pretrain.planning.trace import Pass
 
 BUCKET = 500_000_000
@@ -30,12 +30,17 @@ class Layout(NamedTuple):
     data: int
     expert: int
     zero_stage: int
-    recompute: bool
+    recompute: str
     precision: str
     micro_batch: int
     """Sequences of a process at once."""
     accumulation: int
     """Micro-batches of a process in a step."""
+    sequence: bool = False
+
+    @property
+    def division(self) -> Division:
+        return Division(self.tensor, self.expert, self.precision, self.recompute, self.sequence)
 
     @property
     def processes(self) -> int:

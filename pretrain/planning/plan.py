@@ -1,14 +1,17 @@
 """Which layouts of a run fit a number of devices, how long each takes, and which one to take."""
 
+import itertools
 from collections.abc import Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.layers.experts import Experts
-from sesame.pretrain.learner import build
+from sesame.pretrain.layers.token_split import TokenSplit
+from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.parallel.config import Recompute
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.gpus import Assumptions
 from sesame.pretrain.planning.memory import Counts, Layout, Memory, estimate
@@ -43,11 +46,10 @@ class Planner:
         learner = build(run.model, run.objectives, self.vocabulary)
         self.parameters = sum(parameter.numel() for parameter in learner.parameters())
         self.experts = max((part.experts for part in learner.modules() if isinstance(part, Experts)), default=1)
-        self.recomputable = any(getattr(part, "recomputable", False) for part in learner.modules())
-        with without_values():
-            batch = shape_batch(rows, 1, learner.reads)
-        blocks = learner.backbone.flops(batch) / 3
-        self.work = Work(learner.flops(batch), blocks)
+        kinds = {"none", *(getattr(part, "recomputable", "none") for part in learner.modules())}
+        self.recomputable = [kind for kind in get_args(Recompute) if kind in kinds]
+        self.has_stacks = any(isinstance(part, TokenSplit) for part in learner.modules())
+        self.work = _work(learner, rows)
 
     @property
     def precision(self) -> str:
@@ -79,11 +81,10 @@ class Planner:
             IndivisibleError: the model cannot be split so.
         """
         counts = self.counts(layout.tensor, layout.expert)
-        split = layout.tensor, layout.expert, layout.precision, layout.recompute
         if exact:
-            traced = self.activations.of_sequences(*split, layout.micro_batch)
+            traced = self.activations.of_sequences(layout.division, layout.micro_batch)
         else:
-            traced = self.activations.of(*split, layout.micro_batch, self.run.data.global_batch)
+            traced = self.activations.of(layout.division, layout.micro_batch, self.run.data.global_batch)
         optimizer, device = self.run.optimizer.name, self.assumed.device
         memory = estimate(counts, layout, traced, optimizer, device)
         return Plan(layout, memory, step_time(layout, counts, traced, self.work, optimizer, self.assumed))
@@ -107,6 +108,7 @@ class Planner:
             precision,
             micro_batch,
             batch // data // micro_batch,
+            parallel.sequence,
         )
 
     def layouts(self, devices: int) -> Iterator[Layout]:
@@ -121,21 +123,23 @@ class Planner:
             if self.run.data.micro_batch and share % self.run.data.micro_batch == 0:
                 micro_batches.add(self.run.data.micro_batch)
             for expert in self._expert_sizes(data):
-                for stage in self._stages(data, expert):
-                    for recompute in (False, True) if self.recomputable else (False,):
-                        for size in sorted(micro_batches):
-                            yield Layout(tensor, data, expert, stage, recompute, self.precision, size, share // size)
+                choices = self._stages(data, expert), self.recomputable, self._sequences(tensor)
+                for stage, recompute, sequence in itertools.product(*choices):
+                    for size in sorted(micro_batches):
+                        yield Layout(
+                            tensor, data, expert, stage, recompute, self.precision, size, share // size, sequence
+                        )
 
     def plans(self, devices: int) -> list[Plan]:
         """Estimate every layout that the model can be divided into; for each with the same split only the fastest
         micro-batch that fits, or the smallest if none does."""
-        best: dict[tuple[int, ...], Plan] = {}
+        best: dict[Layout, Plan] = {}
         for layout in self.layouts(devices):
             try:
                 plan = self.plan(layout)
             except IndivisibleError:
                 continue
-            key = (layout.tensor, layout.expert, layout.zero_stage, int(layout.recompute))
+            key = layout._replace(micro_batch=0, accumulation=0)
             known = best.get(key)
             if known is None or (plan.fits(self.assumed) and plan.time.total < known.time.total):
                 best[key] = plan
@@ -168,6 +172,9 @@ class Planner:
         sizes = {1, self.run.parallel.expert, *(size for size in _powers_of_two(data) if self.experts % size == 0)}
         return sorted(size for size in sizes if data % size == 0 and self.experts % size == 0)
 
+    def _sequences(self, tensor: int) -> list[bool]:
+        return [False, True] if tensor > 1 and self.has_stacks else [False]
+
     def _stages(self, data: int, expert: int) -> list[int]:
         stages = [1] if data == 1 else [1, 2, 3]
         if expert > 1:
@@ -176,7 +183,24 @@ class Planner:
 
 
 def _complexity(layout: Layout) -> tuple[int, ...]:
-    return (int(layout.recompute), layout.tensor, layout.expert, abs(layout.zero_stage - 1), -layout.micro_batch)
+    recompute = get_args(Recompute).index(layout.recompute)
+    split = layout.tensor, layout.sequence, layout.expert, abs(layout.zero_stage - 1)
+    return recompute, *split, -layout.micro_batch
+
+
+def _work(learner: Learner, rows: Rows) -> Work:
+    """Return the operations of one row.
+
+    The core of attention has all that grows with the square of a row's length.
+    """
+    with without_values():
+        single, double = (
+            shape_batch(Rows(times * rows.tokens, times * rows.predictions, ""), 1, learner.reads) for times in (1, 2)
+        )
+    blocks, of_double = learner.backbone.flops(single), learner.backbone.flops(double)
+    # A third of the operations are those of the forward pass.
+    recomputed = {"none": 0.0, "attention": (of_double - 2 * blocks) / 2 / 3, "block": blocks / 3}
+    return Work(learner.flops(single), recomputed)
 
 
 def _powers_of_two(most: int) -> list[int]:

@@ -7,12 +7,15 @@ from sesame.pretrain.planning.plan import Plan
 GIB = 2**30
 SETTINGS = {
     "parallel.tensor": "tensor",
+    "parallel.sequence": "sequence",
     "parallel.expert": "expert",
     "parallel.zero_stage": "zero_stage",
     "parallel.recompute": "recompute",
     "data.micro_batch": "micro_batch",
 }
 """Setting of a run -> field of a layout."""
+
+RECOMPUTE = {"none": "without recompute", "attention": "recompute of attention", "block": "recompute of blocks"}
 
 
 def settings(layout: Layout) -> dict[str, str]:
@@ -23,8 +26,9 @@ def settings(layout: Layout) -> dict[str, str]:
 def describe(layout: Layout) -> str:
     """Return a layout in words."""
     experts = f", experts over {layout.expert}" if layout.expert > 1 else ""
-    recompute = "with recompute" if layout.recompute else "without recompute"
-    split = f"tensor {layout.tensor} x data {layout.data}{experts}, ZeRO {layout.zero_stage}"
+    recompute = RECOMPUTE[layout.recompute]
+    sequence = " with sequence parallelism" if layout.sequence else ""
+    split = f"tensor {layout.tensor}{sequence} x data {layout.data}{experts}, ZeRO {layout.zero_stage}"
     return f"{split}, {recompute}, micro-batches of {layout.micro_batch}"
 
 

@@ -5,9 +5,10 @@
 
 import fnmatch
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesame.pretrain.layers.attention import CoreAttention
@@ -17,16 +18,43 @@ from sesame.pretrain.layers.style import Style
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.models.family import on_meta_device
+from sesame.pretrain.parallel.sequence import SplitTokens, TokenGroup, split_tokens
+
+
+class Division(NamedTuple):
+    """What the activations of a process depend on, beside its micro-batch."""
+
+    tensor: int = 1
+    expert: int = 1
+    precision: str = "fp32"
+    recompute: str = "none"
+    sequence: bool = False
 
 
 class Split:
-    """How many processes split the layers (``tensor``) and the experts of a layer (``expert``), and what its layers
-    have sent in forward and backward."""
+    """How many processes split the layers (``tensor``) and the experts of a layer (``expert``), whether the first also
+    divide the tokens (``sequence``), and what its layers have sent in forward and backward."""
 
-    def __init__(self, tensor: int, expert: int):
-        self.tensor, self.expert = tensor, expert
+    def __init__(self, tensor: int, expert: int, sequence: bool = False, gathers_again: bool = True):
+        self.tensor, self.expert, self.sequence = tensor, expert, sequence
+        self.gathers_again = gathers_again
         self.reduced = self.exchanged = 0.0
         """Bytes that were summed over the tensor-parallel processes, and sent to those with other experts."""
+
+    @property
+    def token_group(self) -> TokenGroup:
+        """Collectives that send nothing; a reduce-scatter and an all-gather move half as much as an all-reduce."""
+
+        def all_gather(part: Tensor) -> Tensor:
+            whole = part.new_empty(self.tensor * len(part), *part.shape[1:])
+            self.reduced += whole.numel() * whole.element_size() / 2
+            return whole
+
+        def reduce_scatter(whole: Tensor) -> Tensor:
+            self.reduced += whole.numel() * whole.element_size() / 2
+            return whole.new_empty(len(whole) // self.tensor, *whole.shape[1:])
+
+        return TokenGroup(0, self.tensor, all_gather, reduce_scatter, torch.clone)
 
     def part(self, size: int) -> int:
         """Return one process's part of a size that tensor parallelism splits."""
@@ -46,8 +74,15 @@ class Column(nn.Linear):
     """The gradient of the input is summed over the processes."""
 
     split: Split
+    has_partial_gradient = False
+
+    def keep_partial_gradient(self) -> None:
+        """Leave the sum to the module that made the input."""
+        self.has_partial_gradient = True
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.has_partial_gradient:
+            return super().forward(input)
         return super().forward(cast(Tensor, _SummedGradient.apply(input, self.split)))
 
 
@@ -55,8 +90,12 @@ class Row(nn.Linear):
     """The output is summed over the processes."""
 
     split: Split
+    token_split: tuple[SplitTokens, ...] = ()
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.token_split:
+            output = self.token_split[0].sum_parts(F.linear(input, self.weight))
+            return output if self.bias is None else output + self.bias
         output = super().forward(input)
         self.split.reduced += output.numel() * output.element_size()
         return output
@@ -192,6 +231,8 @@ def split_learner(learner: Learner, split: Split) -> None:
                     replacement = LOCAL_LAYERS[style, type(module)](module, split)
                 parent, _, leaf = name.rpartition(".")
                 setattr(learner.get_submodule(parent), leaf, replacement)
+    if split.sequence:
+        split_tokens(learner, split.token_group, gathers_again=split.gathers_again)
     learner.tie()
 
 

@@ -5,6 +5,7 @@ an all-reduce of S bytes over n processes moves 2 (n - 1) / n S, a reduce-scatte
 al. 2005, section 4).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sesame.pretrain.optimizers import OPTIMIZERS
@@ -18,8 +19,8 @@ class Work(NamedTuple):
 
     flops: float
     """Forward and backward, as training reports them."""
-    recomputed: float
-    """Once more forward through the blocks."""
+    recomputed: Mapping[str, float]
+    """Once more forward through what ``parallel.recompute`` names."""
 
 
 class StepTime(NamedTuple):
@@ -31,7 +32,7 @@ class StepTime(NamedTuple):
     overhead: float
     """Starting operations, where that takes longer than the device needs for them."""
     tensor: float
-    """All-reduces of tensor parallelism."""
+    """Collectives of tensor parallelism."""
     zero: float
     """Gradients and weights between data-parallel processes, as far as nothing overlaps with it."""
     experts: float
@@ -53,7 +54,7 @@ def step_time(
         traced: one micro-batch of one process.
         optimizer: row of ``OPTIMIZERS``.
     """
-    flops = work.flops + work.recomputed * layout.recompute
+    flops = work.flops + work.recomputed[layout.recompute]
     passes, bandwidth = layout.accumulation, assumed.memory_bandwidth * 1e9 * assumed.bandwidth_efficiency
     products = flops * layout.micro_batch / layout.tensor / assumed.flops(layout.precision)
     traffic, started = traced.moved / bandwidth, traced.operations * assumed.operation_microseconds * 1e-6
@@ -88,7 +89,7 @@ def _zero(layout: Layout, counts: Counts, assumed: Assumptions) -> float:
         1: _all_reduce(gradients, data) + _gather(weights, data),
         2: passes * _all_reduce(gradients, data) + _gather(weights, data),
         # Weights are gathered for each pass, and once more where blocks are recomputed.
-        3: passes * (_gather(gradients, data) + (2 + layout.recompute) * _gather(weights, data)),
+        3: passes * (_gather(gradients, data) + (2 + (layout.recompute == "block")) * _gather(weights, data)),
     }[layout.zero_stage]
     replicas = data // layout.expert
     moved += _all_reduce(4 * counts.experts, replicas) + _gather(BYTES[layout.precision] * counts.experts, replicas)

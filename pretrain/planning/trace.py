@@ -7,7 +7,6 @@ release, as an allocator would, so the count stays right when a layer changes.
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint
 
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner
+from sesame.pretrain.parallel.recompute import recompute_parts
 from sesame.pretrain.planning.split import Split
 
 
@@ -141,22 +140,20 @@ def without_values() -> Iterator[None]:
         yield
 
 
-def trace(learner: Learner, batch: Batch, split: Split, dtype: torch.dtype, *, recompute: bool) -> Pass:
+def trace(learner: Learner, batch: Batch, split: Split, dtype: torch.dtype, *, recompute: str) -> Pass:
     """Run a forward and backward pass; call it within :func:`without_values`.
 
     Args:
         learner: one process's part of the model, on the meta device.
         split: by which it was made; what its layers send is counted there.
         dtype: of weights and activations.
+        recompute: as ``parallel.recompute``.
     """
     materialise(learner, lambda name, parameter: torch.zeros(parameter.shape, dtype=dtype))
     for part in list(learner.modules()):
         for name, buffer in list(part.named_buffers(recurse=False)):
             setattr(part, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
-    if recompute:
-        for block in (part for part in learner.modules() if getattr(part, "recomputable", False)):
-            forward: Any = block.forward
-            block.forward = partial(checkpoint, forward, use_reentrant=False)
+    recompute_parts(learner, recompute)
     parameters = list(learner.parameters())
     live = LiveTensors(iter([*parameters, *learner.buffers(), *batch.columns.values()]))
     completed = 0

@@ -12,7 +12,7 @@ from sesame.configs.errors import ConfigError
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel import compiled
 from sesame.pretrain.parallel.compiled import compile_blocks
-from sesame.pretrain.parallel.recompute import recompute_blocks
+from sesame.pretrain.parallel.recompute import recompute_parts
 from tests.pretrain.parallel import test_recompute
 from tests.pretrain.parallel.test_recompute import gradients, learner
 
@@ -49,7 +49,7 @@ def test_gradients_are_the_same(family: str, recomputes: bool, whole_graphs: lis
     plain, changed = learner(family), learner(family)
     assert compile_blocks(changed, CPU) == BLOCKS[family]
     if recomputes:
-        assert recompute_blocks(changed)
+        assert recompute_parts(changed, "block")
     expected, actual = gradients(plain), gradients(changed)
     assert expected.keys() == actual.keys()
     for name, value in expected.items():

@@ -36,6 +36,8 @@ class Case(NamedTuple):
     """Row of ``FAMILY_RUNS``."""
     loss: dict[str, Any] | None = None
     """The section [loss]."""
+    model: dict[str, Any] = {}  # noqa: RUF012
+    """Changes of its model."""
 
 
 LAYOUTS = {
@@ -50,6 +52,30 @@ LAYOUTS = {
     "tensor 2 x data 2, ZeRO 2": Case(4, {"tensor": 2, "zero_stage": 2}, SGD),
     "tensor 2 x data 2, ZeRO 3": Case(4, {"tensor": 2, "zero_stage": 3}, SGD),
 }
+DROPOUT: dict[str, Any] = {"dropout": 0.2}
+SEQUENCE: dict[str, Any] = {"tensor": 2, "sequence": True}
+VARIANTS: dict[str, tuple[str, Case]] = {
+    "tensor 2, sequence, dropout": ("one, dropout", Case(2, {**SEQUENCE, "zero_stage": 1}, SGD, model=DROPOUT)),
+    "tensor 2 x data 2, sequence": (
+        "one, switch",
+        Case(4, {**SEQUENCE, "zero_stage": 2}, SGD, "switch"),
+    ),
+}
+"""Name -> the case that it equals, and the case: layouts of which each world of processes runs a few."""
+THOROUGH: dict[str, tuple[str, Case]] = {
+    "tensor 2, sequence, ZeRO 0": ("one", Case(2, {**SEQUENCE, "zero_stage": 0}, SGD)),
+    "tensor 2, sequence, recompute": ("one", Case(2, {**SEQUENCE, "recompute": "block"}, SGD)),
+    "tensor 2, recompute of attention": ("one", Case(2, {"tensor": 2, "recompute": "attention"}, SGD)),
+    "tensor 2 x data 2, sequence, ZeRO 2": ("one", Case(4, {**SEQUENCE, "zero_stage": 2}, SGD)),
+    "tensor 2 x data 2, sequence, ZeRO 3": ("one", Case(4, {**SEQUENCE, "zero_stage": 3}, SGD)),
+    "tensor 2 x expert 2, sequence": ("one, switch", Case(4, {**SEQUENCE, "expert": 2}, SGD, "switch")),
+    **{
+        f"tensor 2, sequence, recompute, {run}": (f"one, {run}", Case(2, {**SEQUENCE, "recompute": "block"}, SGD, run))
+        for run in FAMILY_RUNS
+        if run not in ("bert", "elmo")
+    },
+}
+"""More of them, run with ``-m slow``."""
 FAMILY_LAYOUTS = ["tensor 2, ZeRO 1", "tensor 2 x data 2, ZeRO 3"]
 OTHER_RUNS = [run for run in FAMILY_RUNS if run != "bert"]
 """BERT is compared in all layouts, the others in two."""
@@ -75,6 +101,8 @@ EXPERT_LAYOUTS = {
 EXPERT_LAMB_LAYOUTS = ["expert 2, ZeRO 0", "expert 2 of data 4, ZeRO 2"]
 EXPERT_BF16_LAYOUTS = ["expert 2, ZeRO 1", "expert 2 of data 4, ZeRO 2", "tensor 2 x expert 2, ZeRO 1"]
 CASES = {
+    "one, dropout": Case(1, {"zero_stage": 1}, SGD, model=DROPOUT),
+    **{name: case for name, (_, case) in {**VARIANTS, **THOROUGH}.items()},
     "one": Case(1, {"zero_stage": 1}, SGD),
     **LAYOUTS,
     **{f"one, {kind}": Case(1, {"zero_stage": 0}, settings) for kind, settings in OPTIMIZERS.items()},
@@ -137,12 +165,13 @@ def computed(
 
     def get(name: str) -> dict[str, torch.Tensor]:
         if name not in cache:
-            wanted = CASES[name]
+            wanted, wanted_is_thorough = CASES[name], name in THOROUGH
             sharing = [
                 other
                 for other, case in CASES.items()
                 if (case.processes, case.parallel.get("tensor")) == (wanted.processes, wanted.parallel.get("tensor"))
                 and case.run in selected
+                and (other == name or other not in THOROUGH or wanted_is_thorough)
             ]
             targets = {other: tmp_path / f"{number}.safetensors" for number, other in enumerate(sharing)}
             pairs = [
@@ -160,7 +189,10 @@ def computed(
 def _settings(family_settings: Callable[..., dict[str, Any]], case: Case, target: Path) -> dict[str, Any]:
     parallel = {"precision": "fp32", "threads": 1, **case.parallel}
     output = str(target.with_suffix(""))
-    return family_settings(case.run, parallel=parallel, optimizer=case.optimizer, output=output, loss=case.loss or {})
+    settings = family_settings(
+        case.run, parallel=parallel, optimizer=case.optimizer, output=output, loss=case.loss or {}
+    )
+    return {**settings, "model": {**settings["model"], **case.model}}
 
 
 def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -210,6 +242,12 @@ def test_every_family_has_a_run() -> None:
 @pytest.mark.parametrize("run", OTHER_RUNS)
 def test_family_equals_one_process(run: str, layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     assert_equal(computed(f"one, {run}"), computed(f"{layout}, {run}"))
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, *(pytest.param(name, marks=pytest.mark.slow) for name in THOROUGH)])
+def test_variant_equals_one_process(variant: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    reference = {**VARIANTS, **THOROUGH}[variant][0]
+    assert_equal(computed(reference), computed(variant))
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAYOUTS)

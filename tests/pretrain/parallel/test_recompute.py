@@ -18,7 +18,8 @@ from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models import FAMILIES
 from sesame.pretrain.models.family import Vocabulary
-from sesame.pretrain.parallel.recompute import recompute_blocks
+from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.recompute import recompute_parts
 from sesame.pretrain.train import train
 
 SHAPE = {"layers": 2, "width": 32, "heads": 4, "feed_forward_width": 48, "dropout": 0.2, "attention_dropout": 0.2}
@@ -65,26 +66,57 @@ def gradients(model: Learner) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("family", RUNS)
-def test_gradients_are_the_same(family: str) -> None:
+@pytest.mark.parametrize("kind", ["attention", "block"])
+def test_gradients_are_the_same(family: str, kind: str) -> None:
     plain, recomputed = learner(family), learner(family)
-    assert recompute_blocks(recomputed) == RUNS[family][2]
+    # A block of a decoder has two cores of attention.
+    decoder_blocks = RUNS[family][0].get("decoder_layers", 0)
+    assert recompute_parts(recomputed, kind) == RUNS[family][2] + decoder_blocks * (kind == "attention")
     calls = []
-    recomputed.backbone.get_submodule(
-        next(n for n, _ in recomputed.backbone.named_modules() if n.endswith("attention.core"))
-    ).register_forward_hook(lambda *_: calls.append(1))
+    if kind == "block":
+        core = next(n for n, _ in recomputed.backbone.named_modules() if n.endswith("attention.core"))
+        recomputed.backbone.get_submodule(core).register_forward_hook(lambda *_: calls.append(1))
     expected, actual = gradients(plain), gradients(recomputed)
     assert expected.keys() == actual.keys()
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value)
-    assert len(calls) == 2 * (SHAPE["layers"] if family == "albert" else 1), (
-        "once in the forward and once in the backward pass"
-    )
+    if kind == "block":
+        assert len(calls) == 2 * (SHAPE["layers"] if family == "albert" else 1), (
+            "once in the forward and once in the backward pass"
+        )
+
+
+def saved_bytes(model: Learner) -> int:
+    """Return the bytes of the distinct tensors that are kept for the backward pass."""
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        gradients(model)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    return sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in weights)
+
+
+def test_each_kind_keeps_less_than_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    learners = [learner("gpt") for _ in range(3)]
+    for model, kind in zip(learners, ("none", "attention", "block"), strict=True):
+        recompute_parts(model, kind)
+    kept = [saved_bytes(model) for model in learners]
+    assert kept[0] > 1.1 * kept[1] > 1.5 * kept[2], kept
+
+
+@pytest.mark.parametrize(("word", "kind"), [(True, "block"), (False, "none"), ("attention", "attention")])
+def test_words_of_earlier_versions_are_read(word: Any, kind: str) -> None:
+    assert configs.parse({"recompute": word}, ParallelConfig, "[parallel]").recompute == kind
 
 
 @pytest.mark.parametrize("stage", [1, 3])
 def test_a_run_is_the_same(stage: int, settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     losses = []
-    for recompute in (False, True):
+    for recompute in ("none", "attention", "block"):
         output = tmp_path / str(recompute)
         values = settings(
             output=str(output),
@@ -95,13 +127,13 @@ def test_a_run_is_the_same(stage: int, settings: Callable[..., dict[str, Any]], 
         train(configs.parse(values, RunConfig, "run.toml"))
         rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["validation"] for row in rows if "validation" in row])
-    assert losses[0] == losses[1] and losses[0]
+    assert losses[0] == losses[1] == losses[2] and losses[0]
 
 
 def test_a_family_without_blocks_says_so(
     settings: Callable[..., dict[str, Any]], datasets: Callable[[str], Path]
 ) -> None:
-    values = settings(data={"dataset": str(datasets("text"))}, parallel={"recompute": True}) | {
+    values = settings(data={"dataset": str(datasets("text"))}, parallel={"recompute": "block"}) | {
         "model": {"family": "elmo", "width": 32, "cells": 24, "filters": [[1, 8]]},
         "objectives": {"bidirectional_lm": 1.0},
     }

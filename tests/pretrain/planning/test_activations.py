@@ -12,7 +12,7 @@ from sesame.pretrain.models.gpt import GptConfig
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.memory import Counts
 from sesame.pretrain.planning.rows import Rows
-from sesame.pretrain.planning.split import IndivisibleError, Split, split_learner
+from sesame.pretrain.planning.split import Division, IndivisibleError, Split, split_learner
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 TEXT = Rows(128, 0, "")
@@ -24,13 +24,10 @@ def gpt(**changes: Any) -> GptConfig:
     return GptConfig(layers=3, width=512, heads=8, feed_forward_width=2048, positions=128, **changes)
 
 
-def added_by_a_layer(config: GptConfig, tensor: int, recompute: bool, sequences: int) -> float:
+def added_by_a_layer(config: GptConfig, division: Division, sequences: int) -> float:
     """Bytes that one more layer keeps for the backward pass."""
     activations = Activations(config, {"causal_lm": 1.0}, Vocabulary(512), TEXT, "cuda")
-    few, more = (
-        activations.traced(tensor, 1, "bf16", recompute, sequences, (("layers", layers),)).released_early
-        for layers in (2, 3)
-    )
+    few, more = (activations.traced(division, sequences, (("layers", layers),)).released_early for layers in (2, 3))
     return more - few
 
 
@@ -43,12 +40,23 @@ def test_a_layer_of_gpt_keeps_what_the_formula_says(tensor: int) -> None:
     joined = 2 * 3 * width**2 if tensor == 1 else 0
     formula = joined + sequences * length * (width * (10 + 24 / tensor) + 4 * heads / tensor)
     config = gpt(dropout=0.1, attention_dropout=0.1)
-    assert added_by_a_layer(config, tensor, False, sequences) == pytest.approx(formula, rel=0.01)
+    assert added_by_a_layer(config, Division(tensor, precision="bf16"), sequences) == pytest.approx(formula, rel=0.01)
+
+
+@pytest.mark.parametrize("tensor", [2, 4])
+def test_sequence_parallelism_divides_all_that_a_layer_keeps(tensor: int) -> None:
+    """The same paper's equation 4: s b h 34 / t bytes, beside the scores."""
+    formula = 4 * TEXT.tokens * (512 * 34 + 4 * 8) / tensor
+    config = gpt(dropout=0.1, attention_dropout=0.1)
+    division = Division(tensor, precision="bf16", sequence=True)
+    assert added_by_a_layer(config, division, 4) == pytest.approx(formula, rel=0.01)
 
 
 def test_a_recomputed_layer_keeps_its_input_only() -> None:
     """The same paper's section 5: 2 s b h bytes."""
-    assert added_by_a_layer(gpt(dropout=0.0), 1, True, 4) == pytest.approx(2 * 4 * TEXT.tokens * 512, rel=0.01)
+    assert added_by_a_layer(gpt(dropout=0.0), Division(precision="bf16", recompute="block"), 4) == pytest.approx(
+        2 * 4 * TEXT.tokens * 512, rel=0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,10 +75,10 @@ def test_few_layers_and_sequences_tell_of_many(name: str) -> None:
     }
     config = configs.parse(values, RunConfig, "the test's run")
     activations = Activations(config.model, run.objectives, Vocabulary(512), ROWS[run.dataset], "cuda")
-    whole = activations.traced(1, 1, "fp32", False, 8, tuple(stacks.items()))
-    assert list(activations.of_sequences(1, 1, "fp32", False, 8)) == pytest.approx(list(whole), rel=1e-6)
+    whole = activations.traced(Division(), 8, tuple(stacks.items()))
+    assert list(activations.of_sequences(Division(), 8)) == pytest.approx(list(whole), rel=1e-6)
     # Between two numbers of sequences it is never too small.
-    between = activations.of(1, 1, "fp32", False, 8, 32)
+    between = activations.of(Division(), 8, 32)
     assert whole.released <= between.released * 1.001 <= whole.released * 1.1
     assert whole.kept <= between.kept * 1.001 <= whole.kept * 1.1
 

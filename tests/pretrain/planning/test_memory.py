@@ -42,13 +42,16 @@ class Case(NamedTuple):
 
 
 BF16 = {"precision": "bf16"}
+SEQUENCE = {"tensor": 2, "sequence": True}
 ONE = {
     "ZeRO 1": Case(),
     "ZeRO 0": Case(parallel={"zero_stage": 0}),
     "ZeRO 1, bf16": Case(parallel=BF16),
     "ZeRO 2, bf16": Case(parallel={"zero_stage": 2, **BF16}),
-    "recompute": Case(parallel={"recompute": True, "zero_stage": 0}),
-    "recompute, bf16": Case("gpt", {"recompute": True, **BF16}),
+    "recompute": Case(parallel={"recompute": "block", "zero_stage": 0}),
+    "recompute, bf16": Case("gpt", {"recompute": "block", **BF16}),
+    "recompute of attention": Case(parallel={"recompute": "attention"}, model={"attention_dropout": 0.1}),
+    "recompute of attention, T5": Case("t5", {"recompute": "attention"}),
     "dropout": Case(model={"dropout": 0.1, "attention_dropout": 0.1}),
     "LAMB": Case(optimizer="lamb"),
     "modern": Case("bert, modern"),
@@ -68,8 +71,12 @@ TWO = {
     "data 2, ZeRO 3, bf16": Case("gpt", {"zero_stage": 3, **BF16}),
     "tensor 2": Case(parallel={"tensor": 2}),
     "tensor 2, bf16": Case("gpt", {"tensor": 2, **BF16}),
-    "tensor 2, recompute": Case("t5", {"tensor": 2, "recompute": True}),
+    "tensor 2, recompute": Case("t5", {"tensor": 2, "recompute": "block"}),
     "expert 2": Case("switch", {"expert": 2}),
+    "tensor 2, sequence": Case("gpt", {**SEQUENCE}),
+    "tensor 2, sequence, bf16, dropout": Case(parallel={**SEQUENCE, **BF16}, model={"dropout": 0.1}),
+    "tensor 2, sequence, recompute": Case("t5", {**SEQUENCE, "recompute": "block"}),
+    "tensor 2, sequence, experts": Case("switch", SEQUENCE),
     "expert 2, bf16": Case("switch", {"expert": 2, **BF16}),
 }
 
@@ -95,8 +102,7 @@ def planned(values: dict[str, Any], processes: int) -> dict[str, float]:
     planner = Planner(run, text.vocabulary, text.rows, assumptions("cpu", {}))
     layout = planner.configured(processes)
     assert layout is not None
-    split = layout.tensor, layout.expert, layout.precision, layout.recompute
-    traced = planner.activations.of_sequences(*split, layout.micro_batch)
+    traced = planner.activations.of_sequences(layout.division, layout.micro_batch)
     counts = planner.counts(layout.tensor, layout.expert)
     phases = memory.phases(counts, layout, traced, run.optimizer.name, "cpu")
     return {
