@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.reading import MissingFileError, read_table, write_predictions
+from sesame.evaluation.reading.tables import MissingFileError, read_table
 from sesame.evaluation.tasks import TASKS
 
 ROWS = {
@@ -106,20 +105,6 @@ def test_broken_rows_of_qqp_are_skipped_and_counted(tmp_path: Path) -> None:
     path = _write(tmp_path, "QQP", head + "1\t1\t2\ta\tb\t1\n2\t3\t4\tbroken\n3\t5\t6\tc\td\t0\n")
     examples = read_table(path, TASKS["QQP"].train, TASKS["QQP"])
     assert examples.skipped == 1 and examples.labels.tolist() == [1, 0]
-
-
-def test_submission_files_have_the_labels_of_the_training_files(tmp_path: Path) -> None:
-    write_predictions(tmp_path / "RTE.tsv", TASKS["RTE"], ["0", "1"], np.array([1, 0]))
-    assert (tmp_path / "RTE.tsv").read_text() == "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
-    write_predictions(tmp_path / "STS-B.tsv", TASKS["STS-B"], ["0", "1", "2"], np.array([-0.2, 2.34567, 6.0]))
-    assert (tmp_path / "STS-B.tsv").read_text() == "index\tprediction\n0\t0.000\n1\t2.346\n2\t5.000\n"
-    write_predictions(tmp_path / "CoLA.tsv", TASKS["CoLA"], ["0"], np.array([1]))
-    assert (tmp_path / "CoLA.tsv").read_text() == "index\tprediction\n0\t1\n"
-
-
-def test_every_submission_file_of_the_benchmark_has_a_task() -> None:
-    files = {name for task in TASKS.values() for name in task.test}
-    assert files >= {"CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX"}
 
 
 def _write(data_dir: Path, name: str, text: str) -> Path:
