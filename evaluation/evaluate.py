@@ -1,49 +1,54 @@
-"""Evaluation of a checkpoint: fine-tune it on every task of a suite with every seed, and write a report.
+"""Evaluation of a checkpoint: every job (task, model, seed) of a suite, and a report.
 
-Each fine-tuning result is a small JSON file in ``OUTPUT/results``, keyed by everything that it depends on, so that it
-is not computed again for the same checkpoint, files and settings.
+What a job computed is kept in ``OUTPUT/results``, keyed by everything that it depends on, so that it is not computed
+again for the same checkpoint, files and settings.
 """
 
-import json
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import torch
 
-from sesame.configs.errors import ConfigError
+from sesame.configs.errors import ConfigError, TaskError
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import digest, write_text
+from sesame.configs.storage import locked_folder
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation import report
-from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
-from sesame.evaluation.encoding import TaskData, load_task
-from sesame.evaluation.finetune import finetune
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
+from sesame.evaluation.finetuning.finetune import DivergedError, answers
+from sesame.evaluation.finetuning.heads import describe_head
+from sesame.evaluation.jobs import run_job
 from sesame.evaluation.progress import Progress
-from sesame.evaluation.reading import MissingFileError, write_predictions
-from sesame.evaluation.results import MODELS, Result, fingerprint, key_of, read_result
+from sesame.evaluation.reading.tables import MissingFileError
+from sesame.evaluation.report.content import Content, RunInfo
+from sesame.evaluation.report.summary import summarise
+from sesame.evaluation.report.write import write
+from sesame.evaluation.results.predictions import Predictions, write_predictions
+from sesame.evaluation.results.result import MODELS, Job, Result, fingerprint, make_job
+from sesame.evaluation.results.store import Outputs, Store
 from sesame.evaluation.tasks import TASKS
 from sesame.pretrain import precision
 from sesame.pretrain.checkpoints.load import latest, load_backbone
 
 
 def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
-    """Fine-tune ``config.checkpoint`` on the tasks in ``config.data_dir`` and write the report.
+    """Evaluate ``config.checkpoint`` on the tasks in ``config.data_dir`` and write the report.
 
     Args:
-        output: folder for ``report.md``, ``report.json``, ``report.png``, ``results/*.json`` and ``submission/*.tsv``;
-            None: ``config.output``.
+        output: folder for ``report.md``, ``report.json``, ``report.png``, ``results/*`` and ``predictions/*``; None:
+            ``config.output``.
 
     Returns:
         The path of ``report.md``.
 
     Raises:
-        TaskError: a task's file breaks its layout, no task can run, or training diverged.
+        TaskError: a task's file breaks its layout, or no task can run.
         CheckpointError: the checkpoint cannot be loaded.
-        ConfigError: a folder is not configured, or a sequence length exceeds the positions of the model.
+        ConfigError: a folder is not configured, or is in use by another evaluation, or a sequence length exceeds the
+            positions of the model.
     """
     checkpoint = _configured(config.checkpoint, "checkpoint")
     data_dir = _configured(config.data_dir, "data_dir")
@@ -58,11 +63,104 @@ def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
     loaded = load_backbone(folder)
     _check_lengths(config, loaded.backbone)
     tasks, skipped = _load_tasks(config, data_dir, Tokenizer.load(loaded.tokenizer_path))
-    identity = fingerprint(loaded.backbone, loaded.tokenizer_path)
-    (output / "results").mkdir(parents=True, exist_ok=True)
-    results = list(_results(config, folder, identity, tasks, output, device))
-    run = report.RunInfo(str(checkpoint), loaded.step, identity, started)
-    return report.write(output, config, tasks, results, skipped, run)
+    identity = fingerprint(loaded.backbone, loaded.tokenizer_path, loaded.model)
+    heads = {data.title: _head(config, data, loaded.backbone) for data in tasks}
+    with locked_folder(output) as is_locked:
+        if not is_locked:
+            raise ConfigError(f"{output}: another evaluation writes there; wait for it, or give another --output DIR")
+        queue = Queue(config, folder, identity, tasks, Store(output / "results"), device)
+        results = list(queue.results())
+        if all(result.error for result in results):
+            raise TaskError(f"every fine-tuning run failed; the first: {results[0].error}")
+        predictions = write_predictions(output, queue.predictions())
+        run = RunInfo(str(checkpoint), loaded.step, identity, started, _device_name(device))
+        summary = summarise(tasks, results, config.suite.mean_over)
+        return write(output, Content(config, tasks, results, skipped, run, summary, heads, predictions))
+
+
+def default_output(checkpoint: Path, suite: str) -> Path:
+    """Return the folder of a report where none is configured: beside the checkpoints of the run, by step and suite."""
+    folder = (latest(checkpoint) or checkpoint).absolute()
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
+    return run / "evaluation" / folder.name / suite
+
+
+@dataclass
+class Queue:
+    """The jobs of an evaluation, in order."""
+
+    config: EvaluationConfig
+    checkpoint: Path
+    identity: str
+    """:func:`fingerprint` of the checkpoint."""
+    tasks: list[TaskData]
+    store: Store
+    device: torch.device
+
+    def jobs(self) -> list[Job]:
+        """One for each task, model and seed; a task without fine-tuning has one for the pretrained model."""
+        suite = self.config.suite
+        models = [model for model in MODELS if suite.baseline or model == "pretrained"]
+        return [
+            make_job(self.identity, data, self.config.settings(data.task.name), model, seed)
+            for data in self.tasks
+            for model in models
+            for seed in (suite.seeds if data.train is not None or model == "random" else suite.seeds[:1])
+        ]
+
+    def results(self) -> Iterator[Result]:
+        """The result of each job, read from the store or computed and kept there."""
+        jobs = self.jobs()
+        with Progress([_cost(job) for job in jobs]) as progress:
+            for job in jobs:
+                progress.begin(job.title)
+                result, status = self.store.read(job), "already computed"
+                is_missing = result is None or (self._predicts(job) and self.store.read_test(job) is None)
+                if result is None or is_missing:
+                    result = self._run(job, progress)
+                    status = f"{result.seconds:.0f} s" if not result.error else "failed"
+                progress.end(result, status, is_computed=is_missing)
+                yield from self._by_seed(job, result)
+
+    def _run(self, job: Job, progress: Progress) -> Result:
+        try:
+            result, test = run_job(job, self.checkpoint, self.device, self._predicts(job), progress.advance)
+        except DivergedError as error:
+            return Result.failed(job, str(error))
+        self.store.write(job, result)
+        if test:
+            self.store.write_test(job, test)
+        return result
+
+    def _predicts(self, job: Job) -> bool:
+        """Test sets are predicted by one model."""
+        return bool(job.data.test) and job.model == "pretrained" and job.seed == self.config.suite.seeds[0]
+
+    def _by_seed(self, job: Job, result: Result) -> Iterator[Result]:
+        """The result once for each seed if it does not depend on the seed, so that means over tasks have it."""
+        seeds = self.config.suite.seeds
+        if job.data.train is not None or job.model == "random":
+            seeds = (job.seed,)
+        for seed in seeds:
+            yield result.with_seed(seed)
+
+    def predictions(self) -> dict[str, Predictions]:
+        """Predictions for the test sets, by name of the file; without those of a model whose training diverged."""
+        sets = {}
+        for job in filter(self._predicts, self.jobs()):
+            outputs: Outputs = self.store.read_test(job) or {}
+            for name, values in outputs.items():
+                task, examples = job.data.task, job.data.test[name]
+                sets[name] = Predictions(task, task.test[name], examples.indices, answers(task, examples, values))
+        return sets
+
+
+def _cost(job: Job) -> float:
+    """Tokens of a job; a training token costs as much as three others."""
+    data = job.data
+    passes = 3 * job.settings.epochs if data.train is not None else 1
+    training = data.train.row_tokens.sum() * passes if data.train is not None else 0
+    return float(training + sum(dev.row_tokens.sum() for dev in data.dev.values()))
 
 
 def _configured(folder: Path | None, key: str) -> Path:
@@ -76,6 +174,12 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("suite.device is 'cuda', but torch finds no GPU; use --set suite.device=auto")
     return torch.device("cuda" if torch.cuda.is_available() and name != "cpu" else "cpu")
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"the CPU with {torch.get_num_threads()} threads"
 
 
 def _with_precision(config: EvaluationConfig, device: torch.device) -> EvaluationConfig:
@@ -118,52 +222,7 @@ def _load_tasks(
     return tasks, skipped
 
 
-def _results(
-    config: EvaluationConfig,
-    checkpoint: Path,
-    identity: str,
-    tasks: list[TaskData],
-    output: Path,
-    device: torch.device,
-) -> Iterator[Result]:
-    """One result for each task, model and seed: read from ``output/results``, or computed and written there."""
-    models = [model for model in MODELS if config.suite.baseline or model == "pretrained"]
-    runs = [(data, model, seed) for data in tasks for model in models for seed in config.suite.seeds]
-    with Progress(len(runs)) as progress:
-        for data, model, seed in runs:
-            settings = config.settings(data.task.name)
-            key = key_of(identity, data, settings, model, seed)
-            path = output / "results" / f"{data.task.name}-{model}-{seed}-{key[:12]}.json"
-            predicts_test = model == "pretrained" and seed == config.suite.seeds[0]
-            files = {name: output / "submission" / f"{name}.tsv" for name in (data.test if predicts_test else {})}
-            progress.begin(f"{data.title}, {model}, seed {seed}")
-            result = read_result(path, files)
-            status = "already computed"
-            if result is None:
-                result = _run(checkpoint, data, settings, model, seed, files, device, progress)
-                status = f"{result.seconds:.0f} s"
-                write_text(path, json.dumps(result.to_json(key), indent=2) + "\n")
-            progress.end(result, status)
-            yield result
-
-
-def _run(
-    checkpoint: Path,
-    data: TaskData,
-    settings: FinetuneConfig,
-    model: str,
-    seed: int,
-    files: dict[str, Path],
-    device: torch.device,
-    progress: Progress,
-) -> Result:
-    """Fine-tune once and write the submission ``files``, by name; without any, the test sets are not predicted."""
-    start = time.monotonic()
-    backbone = load_backbone(checkpoint, seed=MODELS[model](seed)).backbone
-    outcome = finetune(backbone, data if files else replace(data, test={}), settings, seed, device, progress.advance)
-    for name, file in files.items():
-        file.parent.mkdir(exist_ok=True)
-        write_predictions(file, data.task, data.test[name].indices, outcome.predictions[name])
-    seconds = round(time.monotonic() - start, 2)
-    digests = {name: digest(file) for name, file in files.items()}
-    return Result(data.task.name, model, seed, outcome.scores, outcome.epoch, seconds, digests)
+def _head(config: EvaluationConfig, data: TaskData, backbone: torch.nn.Module) -> str:
+    if data.task.train is None:
+        return "none"
+    return describe_head(backbone, config.settings(data.task.name), len(data.task.train.spans))  # pyright: ignore[reportArgumentType]

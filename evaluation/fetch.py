@@ -76,6 +76,6 @@ def _lines(rows: list[dict[str, Any]], table: Table, task: Task, hub: HubDataset
 
 
 def _label(value: int | float, task: Task, hub: HubDataset) -> str:
-    if task.is_regression:
+    if task.has_scores:
         return f"{value:.3f}"
     return hub.labels[int(value)] if hub.labels else str(int(value))

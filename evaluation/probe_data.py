@@ -153,8 +153,9 @@ def _shuffled(sentence: str, generator: np.random.Generator) -> str:
 
 
 def _write(path: Path, task: Task, rows: Iterator[Row], labelled: bool) -> None:
-    texts = [str(name) for name in task.train.texts]
-    header = ["index", *texts, *([str(task.train.label)] if labelled else [])]
+    table = task.dev[""]
+    texts = [str(name) for name in table.texts]
+    header = ["index", *texts, *([str(table.label)] if labelled else [])]
     lines = ["\t".join(header)]
     lines += ["\t".join([str(number), *row[: len(header) - 1]]) for number, row in enumerate(rows)]
     path.parent.mkdir(parents=True, exist_ok=True)

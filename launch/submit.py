@@ -90,13 +90,15 @@ def jobs(
             configs.apply_override(values, override)
         stage = _stage_of(file, values)
         command = ["sesame", stage, str(file), *(word for each in overrides for word in ("--set", each))]
-        output = values.get("output", f"runs/{file.stem}" if stage == "evaluate" else None)
-        if not isinstance(output, str):
-            raise ConfigError(f"{file}: has no 'output'; give the folder to write with --output")
+        output = values.get("output")
         if stage == "evaluate":
             trained = checkpoint or next((each.output for each in found if each.stage == "pretrain"), None)
             if trained is None or data_dir is None:
                 raise ConfigError(f"{file}: is evaluated with --data-dir, and --checkpoint or a training before it")
+            output = output or str(Path(trained) / "evaluation" / file.stem)
+        if not isinstance(output, str):
+            raise ConfigError(f"{file}: has no 'output'; give the folder to write with --output")
+        if stage == "evaluate":
             command += ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", output]
         if stage == "pretrain":
             command += ["--processes", str(processes)]

@@ -47,10 +47,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "evaluation": (
         "tasks scores",
         "config reading fetch probe_data",
-        "encoding heads",
-        "finetune",
-        "results progress summary",
-        "evaluate report",
+        "finetuning",
+        "zero_shot results",
+        "progress report jobs",
+        "evaluate",
     ),
     "launch": (
         "overrides processes library_warnings",

@@ -7,9 +7,9 @@ the Parquet files on the Hugging Face hub from which the files can be made (``hu
 task in ``suite.tasks`` of a TOML file.
 """
 
-from sesame.evaluation.tasks import glue, probe
+from sesame.evaluation.tasks import glue, probe, similarity
 from sesame.evaluation.tasks.task import Column, HubDataset, Table, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (*glue.ROWS, *probe.ROWS)}
+TASKS: dict[str, Task] = {task.name: task for task in (*glue.ROWS, *probe.ROWS, *similarity.ROWS)}
 
 __all__ = ["TASKS", "Column", "HubDataset", "Table", "Task"]

@@ -1,6 +1,7 @@
 """The nine GLUE tasks (Wang et al. 2019, table 1) in the layout of the official release; AX is a test set of MNLI.
 
-Metrics are the paper's. File and column names are those of the archives on gluebenchmark.com/tasks.
+Metrics are the paper's. File and column names, and the rows of each test set, are those of the archives on
+gluebenchmark.com/tasks.
 """
 
 from sesame.evaluation.tasks.task import HubDataset, Table, Task
@@ -26,7 +27,7 @@ ROWS = (
         ("matthews",),
         train=Table("CoLA/train.tsv", (3,), 1, cells=4, hub_file=parquet("cola/train")),
         dev={"": Table("CoLA/dev.tsv", (3,), 1, cells=4, hub_file=parquet("cola/validation"))},
-        test={"CoLA": Table("CoLA/test.tsv", ("sentence",), index="index", hub_file=parquet("cola/test"))},
+        test={"CoLA": Table("CoLA/test.tsv", ("sentence",), index="index", hub_file=parquet("cola/test"), rows=1063)},
         labels=("0", "1"),
         hub=HubDataset(HUB, ("sentence",)),
     ),
@@ -35,7 +36,7 @@ ROWS = (
         ("accuracy",),
         train=Table("SST-2/train.tsv", ("sentence",), "label", hub_file=parquet("sst2/train")),
         dev={"": Table("SST-2/dev.tsv", ("sentence",), "label", hub_file=parquet("sst2/validation"))},
-        test={"SST-2": Table("SST-2/test.tsv", ("sentence",), index="index", hub_file=parquet("sst2/test"))},
+        test={"SST-2": Table("SST-2/test.tsv", ("sentence",), index="index", hub_file=parquet("sst2/test"), rows=1821)},
         labels=("0", "1"),
         hub=HubDataset(HUB, ("sentence",)),
     ),
@@ -44,7 +45,7 @@ ROWS = (
         ("accuracy", "f1"),
         train=Table("MRPC/train.tsv", STRINGS, "Quality", hub_file=parquet("mrpc/train")),
         dev={"": Table("MRPC/dev.tsv", STRINGS, "Quality", hub_file=parquet("mrpc/validation"))},
-        test={"MRPC": Table("MRPC/test.tsv", STRINGS, index="index", hub_file=parquet("mrpc/test"))},
+        test={"MRPC": Table("MRPC/test.tsv", STRINGS, index="index", hub_file=parquet("mrpc/test"), rows=1725)},
         labels=("0", "1"),
         hub=HubDataset(HUB, PAIR),
     ),
@@ -53,8 +54,9 @@ ROWS = (
         ("pearson", "spearman"),
         train=Table("STS-B/train.tsv", PAIR, "score", hub_file=parquet("stsb/train")),
         dev={"": Table("STS-B/dev.tsv", PAIR, "score", hub_file=parquet("stsb/validation"))},
-        test={"STS-B": Table("STS-B/test.tsv", PAIR, index="index", hub_file=parquet("stsb/test"))},
-        span=(0.0, 5.0),
+        test={"STS-B": Table("STS-B/test.tsv", PAIR, index="index", hub_file=parquet("stsb/test"), rows=1379)},
+        kind="regress",
+        score_range=(0.0, 5.0),
         hub=HubDataset(HUB, PAIR),
     ),
     Task(
@@ -62,7 +64,7 @@ ROWS = (
         ("accuracy", "f1"),
         train=Table("QQP/train.tsv", QUESTIONS, "is_duplicate", hub_file=parquet("qqp/train")),
         dev={"": Table("QQP/dev.tsv", QUESTIONS, "is_duplicate", hub_file=parquet("qqp/validation"))},
-        test={"QQP": Table("QQP/test.tsv", QUESTIONS, index="id", hub_file=parquet("qqp/test"))},
+        test={"QQP": Table("QQP/test.tsv", QUESTIONS, index="id", hub_file=parquet("qqp/test"), rows=390_965)},
         labels=("0", "1"),
         broken_rows=True,
         hub=HubDataset(HUB, QUESTIONS),
@@ -76,10 +78,14 @@ ROWS = (
             "mm": Table("MNLI/dev_mismatched.tsv", PAIR, "gold_label", hub_file=parquet("mnli/validation_mismatched")),
         },
         test={
-            "MNLI-m": Table("MNLI/test_matched.tsv", PAIR, index="index", hub_file=parquet("mnli/test_matched")),
-            "MNLI-mm": Table("MNLI/test_mismatched.tsv", PAIR, index="index", hub_file=parquet("mnli/test_mismatched")),
+            "MNLI-m": Table(
+                "MNLI/test_matched.tsv", PAIR, index="index", hub_file=parquet("mnli/test_matched"), rows=9796
+            ),
+            "MNLI-mm": Table(
+                "MNLI/test_mismatched.tsv", PAIR, index="index", hub_file=parquet("mnli/test_mismatched"), rows=9847
+            ),
             # The diagnostic set has no training data and is predicted with the model fine-tuned on MNLI (section 4).
-            "AX": Table("AX/AX.tsv", PAIR, index="index", hub_file=parquet("ax/test")),
+            "AX": Table("AX/AX.tsv", PAIR, index="index", hub_file=parquet("ax/test"), rows=1104),
         },
         labels=MNLI,
         hub=HubDataset(HUB, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
@@ -89,7 +95,11 @@ ROWS = (
         ("accuracy",),
         train=Table("QNLI/train.tsv", ("question", "sentence"), "label", hub_file=parquet("qnli/train")),
         dev={"": Table("QNLI/dev.tsv", ("question", "sentence"), "label", hub_file=parquet("qnli/validation"))},
-        test={"QNLI": Table("QNLI/test.tsv", ("question", "sentence"), index="index", hub_file=parquet("qnli/test"))},
+        test={
+            "QNLI": Table(
+                "QNLI/test.tsv", ("question", "sentence"), index="index", hub_file=parquet("qnli/test"), rows=5463
+            )
+        },
         labels=NLI,
         hub=HubDataset(HUB, ("question", "sentence"), HUB_NLI),
     ),
@@ -98,7 +108,7 @@ ROWS = (
         ("accuracy",),
         train=Table("RTE/train.tsv", PAIR, "label", hub_file=parquet("rte/train")),
         dev={"": Table("RTE/dev.tsv", PAIR, "label", hub_file=parquet("rte/validation"))},
-        test={"RTE": Table("RTE/test.tsv", PAIR, index="index", hub_file=parquet("rte/test"))},
+        test={"RTE": Table("RTE/test.tsv", PAIR, index="index", hub_file=parquet("rte/test"), rows=3000)},
         labels=NLI,
         hub=HubDataset(HUB, PAIR, HUB_NLI),
     ),
@@ -107,11 +117,8 @@ ROWS = (
         ("accuracy",),
         train=Table("WNLI/train.tsv", PAIR, "label", hub_file=parquet("wnli/train")),
         dev={"": Table("WNLI/dev.tsv", PAIR, "label", hub_file=parquet("wnli/validation"))},
-        test={"WNLI": Table("WNLI/test.tsv", PAIR, index="index", hub_file=parquet("wnli/test"))},
+        test={"WNLI": Table("WNLI/test.tsv", PAIR, index="index", hub_file=parquet("wnli/test"), rows=146)},
         labels=("0", "1"),
         hub=HubDataset(HUB, PAIR),
     ),
 )
-
-SUBMISSION_FILES = tuple(name for task in ROWS for name in task.test)
-"""Names of the files that gluebenchmark.com expects in one archive."""

@@ -19,6 +19,7 @@ def _task(name: str, metrics: tuple[str, ...], texts: tuple[str, ...], labels: t
         dev={"": Table(f"{name}/dev.tsv", texts, label, index="index")},
         test={name: Table(f"{name}/test.tsv", texts, index="index")},
         labels=labels,
+        kind="classify" if labels else "regress",
     )
 
 

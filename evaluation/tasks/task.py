@@ -1,28 +1,96 @@
 """Definition of an evaluation task as one row of data; reading, training and scoring have no code for single tasks."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+from sesame.configs.errors import ConfigError
 
 Column = str | int
-"""A column's name in the header, or its index (from 0) where the file has no header."""
+"""What is read from a row: a column's name in the header, or its index (from 0) where the file has no header; in JSON
+a path, "target.span1_text"; or a template, "{premise} {question}". ``*`` in a path is the entry that a row stands for
+(``Table.each``)."""
+KindName = Literal["classify", "regress", "choose", "spans", "similarity", "minimal_pairs"]
+"""A key of ``evaluation/finetuning/kinds.py`` or of ``evaluation/zero_shot``.
+
+classify: a class for a text or pair. regress: a number. choose: the best of a row's candidates. spans: a class for
+words of the text. Without fine-tuning: similarity: the cosine of two texts; minimal_pairs: the likelier of two."""
+FIELD = re.compile(r"\{([^{}]+)\}")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Words of a text that a task asks about."""
+
+    text: int
+    """Index in ``Table.texts``."""
+    start: Column
+    """Column with the number (from 0) of the first character or word."""
+    end: Column | None = None
+    """Column with the number of the character after the last one; None: ``words`` says where the span ends."""
+    words: Column | None = None
+    """Column with the words themselves."""
+    unit: Literal["character", "word"] = "character"
+    """What ``start`` counts; words are separated by white space."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One tab-separated file of a task and the columns that are read from it."""
+    """One file of a task and what is read from it: tab-separated, or JSON lines if it ends in .json or .jsonl."""
 
     file: str
     """Path below the data directory."""
     texts: tuple[Column, ...]
-    """One column for single sentences, two for pairs."""
+    """One column for single sentences, two for pairs. ``{choice}`` in a template is the candidate."""
     label: Column | None = None
     """None where labels are not published."""
     index: Column | None = None
-    """Column with the row number for the submission file; None counts rows from 0."""
+    """Column with the row's name in the file of predictions; None counts rows from 0."""
     cells: int | None = None
     """Cells of each row of a file without a header; None: the first line is a header, and rows have as many cells."""
     hub_file: str | None = None
     """Path of the Parquet file in ``Task.hub.repository`` from which ``sesame fetch-glue`` makes this file."""
+    rows: int | None = None
+    """Rows of the official release, for a test set: a file of predictions has as many."""
+    each: str | None = None
+    """JSON: path of the lists whose entries are the rows, "passage.questions.*.answers"; None: each line is a row."""
+    group: Column | None = None
+    """Rows with the same value are scored together (a question's answers)."""
+    choices: tuple[Column, ...] = ()
+    """A column for each candidate, or one column with a list of them."""
+    spans: tuple[Span, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What replaces a value of a template's column."""
+    ignored_labels: tuple[str, ...] = ()
+    """Rows with one of these labels are left out (OCNLI: "-", on which annotators disagree)."""
+    metrics: tuple[str, ...] = ()
+    """Of this dev set; empty: ``Task.metrics``."""
+    optional: bool = False
+    """A dev set that may be absent, which the report says."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns that are read, without those of templates more than once."""
+        spans = [column for span in self.spans for column in (span.start, span.end, span.words)]
+        used = (*self.texts, self.label, self.index, self.group, *self.choices, *spans)
+        names = [name for column in used if column is not None for name in fields(column)]
+        return tuple(dict.fromkeys(name for name in names if name != "choice"))
+
+    @property
+    def is_json(self) -> bool:
+        return self.suffix in (".json", ".jsonl")
+
+    @property
+    def suffix(self) -> str:
+        """Of the file, and of a file of predictions for it."""
+        return PurePosixPath(self.file).suffix
+
+
+def fields(column: Column) -> tuple[Column, ...]:
+    """Return the columns that a template names, or the column itself."""
+    return tuple(FIELD.findall(column)) if isinstance(column, str) and "{" in column else (column,)
 
 
 @dataclass(frozen=True)
@@ -43,35 +111,50 @@ class Task:
     name: str
     metrics: tuple[str, ...]
     """Rows of the table in ``scores.py``; the task's score is their mean."""
-    train: Table
+    train: Table | None
+    """None: the task is scored without fine-tuning."""
     dev: Mapping[str, Table]
     """By prefix of the metric's name: "" for a single dev set, "m" and "mm" for MNLI."""
     test: Mapping[str, Table] = field(default_factory=dict)
-    """By name of the submission file, without ".tsv"."""
+    """By name of the file of predictions, without its ending."""
     labels: tuple[str, ...] = ()
-    """Classes as written in the files; class 1 is the positive class of F1. Empty: a regression."""
-    span: tuple[float, float] = (0.0, 1.0)
+    """Classes as written in the files; class 1 is the positive class of F1."""
+    kind: KindName = "classify"
+    score_range: tuple[float, float] = (0.0, 1.0)
     """Smallest and largest score of a regression; predictions are clipped to it."""
     broken_rows: bool = False
-    """The official release has rows with missing cells: they are skipped and counted instead of being an error."""
+    """The official release has training or dev rows with missing cells: they are skipped and counted instead of being
+    an error. A test row is never skipped."""
     hub: HubDataset | None = None
     """None: ``sesame fetch-glue`` does not download this task."""
 
+    def __post_init__(self) -> None:
+        if self.kind in ("classify", "spans") and len(self.labels) < 2:
+            raise ConfigError(f"task {self.name}: kind '{self.kind}' needs at least two labels")
+        if "f1" in self.metrics and len(self.labels) > 2:
+            raise ConfigError(f"task {self.name}: f1 is defined for two labels; use macro_f1 for {len(self.labels)}")
+
     @property
-    def is_regression(self) -> bool:
-        return not self.labels
+    def has_scores(self) -> bool:
+        """Whether labels are numbers on a scale and not classes."""
+        return self.kind in ("regress", "similarity")
 
     @property
     def outputs(self) -> int:
-        """Number of outputs of the head: one for each class, or one for a regression."""
-        return len(self.labels) or 1
+        """Number of outputs of the head for a sequence."""
+        return len(self.labels) if self.kind in ("classify", "spans") else 1
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """All files of the task: train, dev, test."""
-        return (self.train, *self.dev.values(), *self.test.values())
+        train = (self.train,) if self.train is not None else ()
+        return (*train, *self.dev.values(), *self.test.values())
+
+    def metrics_of(self, prefix: str) -> tuple[str, ...]:
+        """Metrics of a dev set."""
+        return self.dev[prefix].metrics or self.metrics
 
     @property
     def score_names(self) -> tuple[str, ...]:
         """Every metric of every dev set: "accuracy", or "m accuracy" and "mm accuracy"."""
-        return tuple(f"{prefix} {metric}".strip() for prefix in self.dev for metric in self.metrics)
+        return tuple(f"{prefix} {metric}".strip() for prefix in self.dev for metric in self.metrics_of(prefix))

@@ -101,15 +101,28 @@ def evaluate(
 
     Example: sesame evaluate configs/evaluation/glue.toml --checkpoint runs/demo/pretrain --data-dir glue
 
-    Without an output folder the report is written to runs/SUITE.
+    Without an output folder the report is written beside the run's checkpoints, to RUN/evaluation/STEP/SUITE.
     """
     from sesame.evaluation.config import EvaluationConfig
-    from sesame.evaluation.evaluate import evaluate
+    from sesame.evaluation.evaluate import default_output, evaluate
 
     overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)
     raise_signals()
     config = configs.load(suite, EvaluationConfig, overrides)
-    evaluate(config, config.output or Path("runs") / suite.stem)
+    beside = default_output(config.checkpoint, suite.stem) if config.checkpoint is not None else None
+    evaluate(config, config.output or beside)
+
+
+def check_submission(
+    path: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder or zip archive of prediction files.")],
+) -> None:
+    """Check a submission to a benchmark's server: its files, their rows, indices and labels.
+
+    Example: sesame check-submission runs/glue/GLUE.zip
+    """
+    from sesame.evaluation.results.check import check_submission
+
+    print(check_submission(path))
 
 
 def demo(

@@ -1,7 +1,9 @@
 """Evaluation of a tiny model: report and submission files, skipped tasks, reused results, errors."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -12,13 +14,16 @@ import pytest
 
 from sesame import configs
 from sesame.configs.errors import ConfigError, TaskError
+from sesame.configs.storage import locked_folder
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation import evaluate as module
+from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
-from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.evaluate import default_output, evaluate
 from sesame.evaluation.fetch import fetch
+from sesame.evaluation.finetuning.finetune import DivergedError
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
-from sesame.pretrain.models.bert import Bert
+from sesame.pretrain.models.bert import Bert, BertConfig
 from sesame.pretrain.precision import Precision
 
 SHIPPED = sorted((Path(module.__file__).parents[1] / "configs" / "evaluation").glob("*.toml"))
@@ -29,8 +34,15 @@ SUITE: dict[str, Any] = {
 
 
 @pytest.fixture
+def architectures() -> dict[str, BertConfig]:
+    """Name of a checkpoint -> its configuration, where it is another one."""
+    return {}
+
+
+@pytest.fixture
 def calls(
     monkeypatch: pytest.MonkeyPatch,
+    architectures: dict[str, BertConfig],
     letter_tokenizer: Tokenizer,
     make_backbone: Callable[[int], Bert],
     tmp_path: Path,
@@ -41,10 +53,14 @@ def calls(
 
     def load_backbone(path: Path, *, seed: int | None = None) -> SimpleNamespace:
         calls.append(seed)
-        backbone = make_backbone(7 if seed is None else 100 + seed)
-        return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12)
+        backbone = make_backbone((7 if path.name == "run" else 8) if seed is None else 100 + seed)
+        model = architectures.get(
+            path.name, BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
+        )
+        return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=model)
 
     monkeypatch.setattr(module, "load_backbone", load_backbone)
+    monkeypatch.setattr(jobs, "load_backbone", load_backbone)
     monkeypatch.setattr(module.Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
     return calls
 
@@ -66,7 +82,7 @@ def test_suite_to_report(calls: list[int | None], letters: Path, tmp_path: Path)
     assert line["pretrained"]["spread"] == pytest.approx(max(by_seed) - min(by_seed), abs=1e-3)
     assert values["mean"]["over"] == ["SST-2"] and values["step"] == 12
     assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
-    predictions = (tmp_path / "out" / "submission" / "SST-2.tsv").read_text().splitlines()
+    predictions = (tmp_path / "out" / "predictions" / "SST-2.tsv").read_text().splitlines()
     assert predictions[0] == "index\tprediction" and len(predictions) == 21
     assert calls == [None, None, None, 1, 2]
     assert not list((tmp_path / "out").rglob("*.partial"))
@@ -87,7 +103,7 @@ def test_a_task_is_added_by_one_row(calls: list[int | None], tmp_path: Path, mon
 
     def download(repository: str, file: str) -> Path:
         assert repository == "owner/questions"
-        rows = [{"q": "za"[row % 2] * 3, "p": f"text {row}", "label": row % 2} for row in range(100)]
+        rows = [{"q": "za"[row % 2] * 3, "p": f"{file} {row}", "label": row % 2} for row in range(100)]
         parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / file)
         return tmp_path / file
 
@@ -96,7 +112,7 @@ def test_a_task_is_added_by_one_row(calls: list[int | None], tmp_path: Path, mon
     evaluate(_config(data_dir, tasks=["Questions"], seeds=[1], baseline=False), tmp_path / "out")
     values = json.loads((tmp_path / "out" / "report.json").read_text())
     assert values["tasks"]["Questions"]["score"]["pretrained"]["median"] > 95
-    predictions = (tmp_path / "out" / "submission" / "Q.tsv").read_text().splitlines()
+    predictions = (tmp_path / "out" / "predictions" / "Q.tsv").read_text().splitlines()
     assert predictions[:3] == ["index\tprediction", "0\tyes", "1\tno"]
 
 
@@ -109,22 +125,130 @@ def test_existing_results_are_reused(calls: list[int | None], letters: Path, tmp
     assert calls == [None] and before["tasks"] == after["tasks"]
     evaluate(_config(letters, seeds=[1, 2, 3], baseline=False), tmp_path / "out")
     assert calls == [None, None, None]
-    file = tmp_path / "out" / "submission" / "SST-2.tsv"
-    predictions = file.read_text()
-    file.write_text("of another checkpoint")
-    evaluate(_config(letters), tmp_path / "out")
-    assert calls == [None] * 5 and file.read_text() == predictions
+
+
+def test_test_predictions_are_kept_apart(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+    """Asking for them fine-tunes one model again and no other; asking again, none."""
+    out = tmp_path / "out"
+    evaluate(_config(letters, predict_test=False), out)
+    assert not (out / "predictions").exists()
+    calls.clear()
+    evaluate(_config(letters), out)
+    assert calls == [None, None]
+    predictions = (out / "predictions" / "SST-2.tsv").read_text()
+    (out / "predictions" / "SST-2.tsv").write_text("of another checkpoint")
+    evaluate(_config(letters), out)
+    assert calls == [None] * 3 and (out / "predictions" / "SST-2.tsv").read_text() == predictions
+
+
+def test_a_damaged_result_is_computed_again(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+    config = _config(letters, seeds=[1], baseline=False, predict_test=False)
+    evaluate(config, tmp_path / "out")
+    [text], [arrays] = ([*(tmp_path / "out" / "results").glob(f"*.{ending}")] for ending in ("json", "npz"))
+    for path, damaged in ((text, b'{"key": "'), (text, b"[]"), (text, b""), (arrays, arrays.read_bytes()[:-9])):
+        path.write_bytes(damaged)
+        calls.clear()
+        evaluate(config, tmp_path / "out")
+        assert calls == [None, None] and json.loads(text.read_text())["scores"]["accuracy"] > 0.9
+
+
+def test_an_added_metric_is_computed_from_the_kept_outputs(
+    calls: list[int | None], letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(letters, seeds=[1], baseline=False)
+    evaluate(config, tmp_path / "out")
+    monkeypatch.setitem(TASKS, "SST-2", replace(TASKS["SST-2"], metrics=("accuracy", "f1")))
+    calls.clear()
+    evaluate(config, tmp_path / "out")
+    values = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert calls == [None] and values["tasks"]["SST-2"]["metrics"]["f1"]["pretrained"]["median"] > 90
+
+
+def test_another_architecture_or_label_order_is_another_result(
+    calls: list[int | None],
+    architectures: dict[str, BertConfig],
+    letters: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The weights of a model with 8 heads are those of a model with 2."""
+    config = _config(letters, seeds=[1], baseline=False, predict_test=False)
+    evaluate(config, tmp_path / "out")
+    architectures["run"] = BertConfig(layers=1, width=32, heads=8, positions=64)
+    calls.clear()
+    evaluate(config, tmp_path / "out")
+    assert calls == [None, None]
+    architectures["run"] = architectures["run"].model_copy(update={"activation": "relu"})
+    evaluate(config, tmp_path / "out")
+    assert calls == [None] * 4
+    monkeypatch.setitem(TASKS, "SST-2", replace(TASKS["SST-2"], labels=("1", "0")))
+    evaluate(config, tmp_path / "out")
+    assert calls == [None] * 6
+
+
+def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = _config(letters, seeds=[1], baseline=False)
+    evaluate(config, out)
+    (out / "predictions" / "WNLI.tsv").write_text("of another checkpoint")
+    (out / "GLUE.zip").write_text("of another checkpoint")
+    evaluate(config.model_copy(update={"checkpoint": Path("other")}), out)
+    assert [path.name for path in (out / "predictions").iterdir()] == ["SST-2.tsv"]
+    assert not (out / "GLUE.zip").exists() and len([*(out / "results").glob("*.test.npz")]) == 2
+    assert "No GLUE.zip: gluebenchmark.com also requires CoLA.tsv" in (out / "report.md").read_text()
+
+
+def test_two_evaluations_do_not_write_one_folder(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+    with locked_folder(tmp_path / "out") as is_locked:
+        assert is_locked
+        with pytest.raises(ConfigError, match="another evaluation writes there"):
+            evaluate(_config(letters), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_diverges_does_not_end_the_suite(
+    calls: list[int | None], letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = jobs.finetune
+
+    def finetune(backbone: Any, data: Any, settings: Any, seed: int, *arguments: Any) -> Any:
+        if seed == 2:
+            raise DivergedError("the gradient norm is not finite")
+        return real(backbone, data, settings, seed, *arguments)
+
+    monkeypatch.setattr(jobs, "finetune", finetune)
+    text = evaluate(_config(letters, baseline=False), tmp_path / "out").read_text()
+    assert "1 of 2 undefined" in text and "pretrained, seed 2: the gradient norm is not finite" in text
+    with pytest.raises(TaskError, match="every fine-tuning run failed"):
+        evaluate(_config(letters, baseline=False, seeds=[2]), tmp_path / "out2")
+
+
+def test_the_default_output_belongs_to_the_checkpoint(tmp_path: Path) -> None:
+    step = tmp_path / "run" / "checkpoints" / "step-00000012"
+    assert default_output(step, "glue") == tmp_path / "run" / "evaluation" / "step-00000012" / "glue"
+    assert default_output(tmp_path / "imported", "glue") == tmp_path / "evaluation" / "imported" / "glue"
+
+
+def test_the_report_says_what_qualifies_a_score(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+    """Head, device and truncated rows."""
+    config = _config(letters, seeds=[1], baseline=False)
+    finetune = {"learning_rate": 1e-9, "sequence_length": 12, "epochs": 1}
+    config = config.model_copy(update={"finetune": config.finetune.model_copy(update=finetune)})
+    text = evaluate(config, tmp_path / "out").read_text()
+    assert "on the CPU with 1 threads" in text and "mean of tokens, new dense layer" in text
+    assert re.search(r"SST-2/dev.tsv: \d+ of 50 sequences are cut to 12 tokens", text)
 
 
 def test_other_data_or_settings_are_computed_again(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
     config = _config(letters, baseline=False, seeds=[1])
     evaluate(config, tmp_path / "out")
     with (letters / "SST-2" / "dev.tsv").open("a") as file:
-        file.write("zzz\t1\n")
+        file.write("zzzz zz\t1\n")
     calls.clear()
     evaluate(config, tmp_path / "out")
     other = config.model_copy(update={"finetune": config.finetune.model_copy(update={"weight_decay": 0.2})})
     evaluate(other, tmp_path / "out")
+    # Each is one call for the fingerprint and one for the job.
     assert calls == [None] * 4
 
 
@@ -207,5 +331,6 @@ def test_results_depend_on_the_resolved_precision(
         evaluate(config, tmp_path / "out")
         values = json.loads((tmp_path / "out" / "report.json").read_text())
         assert values["tasks"]["SST-2"]["settings"]["precision"] == name
-    assert len(list((tmp_path / "out" / "results").glob("*.json"))) == 2
+    names = {path.name for path in (tmp_path / "out" / "results").glob("*.json")}
+    assert len([name for name in names if not name.endswith(".test.json")]) == 2
     assert calls == [None, None] * 2 + [None], "the third run reuses the results of the first"

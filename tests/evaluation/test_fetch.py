@@ -8,7 +8,7 @@ import pytest
 
 from sesame.configs.errors import TaskError
 from sesame.evaluation.fetch import FETCHABLE, GLUE, Download, fetch
-from sesame.evaluation.reading import read_table
+from sesame.evaluation.reading.tables import read_table
 from sesame.evaluation.tasks import TASKS
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sesame.configs.errors import DatasetError
 from sesame.evaluation.probe_data import write_tasks
-from sesame.evaluation.reading import read_table
+from sesame.evaluation.reading.tables import read_table
 from sesame.evaluation.tasks import TASKS, probe
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("alo", "eri", "ino", "osu", "uta")]

@@ -16,7 +16,7 @@ from sesame import configs
 from sesame.data_pipeline.dataset import manifest
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.data_pipeline.verification.verify import verify
-from sesame.evaluation.reading import read_table
+from sesame.evaluation.reading.tables import read_table
 from sesame.evaluation.tasks import TASKS
 from sesame.pretrain.checkpoints.load import load_backbone
 from sesame.pretrain.checkpoints.record import CheckpointMetadata

@@ -109,7 +109,7 @@ def test_without_slurm_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
     [
         (RUN, ('output="it\'s here"',), "it's here"),
         (SUITE, ("output=scores",), "scores"),
-        (SUITE, (), "runs/probe"),
+        (SUITE, (), "run/evaluation/probe"),
     ],
 )
 def test_the_output_is_the_one_that_the_command_writes(file: Path, overrides: Sequence[str], output: str) -> None:

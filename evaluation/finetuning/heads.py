@@ -1,6 +1,6 @@
 """Task head on a backbone: pooling, an optional hidden layer, and the output layer.
 
-T tokens, B sequences, D width, C outputs, L layers.
+T tokens, B sequences, N spans of a sequence, D width, C outputs, L layers.
 """
 
 from collections.abc import Callable
@@ -51,6 +51,17 @@ POOLINGS: dict[str, tuple[Callable[[Tensor, Batch], Tensor], int]] = {
 """Name -> (function, width of its result as a multiple of D)."""
 
 
+def span_means(hidden_TD: Tensor, batch: Batch) -> Tensor:
+    """The mean over each span's tokens, one after the other, [B, N D]."""
+    spans_BN2 = batch["spans"] + batch.layout.starts_B[:, None, None]
+    starts, lengths = spans_BN2[..., 0].flatten(), (spans_BN2[..., 1] - spans_BN2[..., 0]).flatten()
+    offsets = torch.arange(int(lengths.sum()), device=lengths.device) - (lengths.cumsum(0) - lengths).repeat_interleave(
+        lengths
+    )
+    tokens = starts.repeat_interleave(lengths) + offsets
+    return _means(hidden_TD[tokens], lengths).reshape(len(spans_BN2), -1)
+
+
 class Mixture(nn.Module):
     """Weighted mean of all layers' states, times gamma (ELMo, Peters et al. 2018, eq. 1)."""
 
@@ -69,15 +80,16 @@ class Mixture(nn.Module):
 class Head(nn.Module):
     """A backbone's hidden states -> outputs [B, C].
 
-    With pooling "first" the hidden layer is BERT's pooler, initialized from the pretrained pooler if there is one.
+    With pooling "first" the hidden layer is BERT's pooler, initialized from the pretrained pooler if there is one. The
+    states of spans are concatenated to the pooled state (Wang et al. 2019, SuperGLUE, section 4.1).
     """
 
-    def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig):
+    def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig, spans: int = 0):
         super().__init__()
         width = backbone.width
         self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
-        pooling = backbone.pooling if config.pooling == "auto" else config.pooling
-        self.pool, widths = POOLINGS[pooling]
+        self.pool, widths = POOLINGS[pooling_of(backbone, config)]
+        widths, self.spans = widths + spans, spans
         self.dropout = nn.Dropout(config.dropout)
         dense = nn.Linear(widths * width, width)
         self.hidden = nn.Sequential(dense, nn.Tanh(), self.dropout) if config.hidden_layer else nn.Identity()
@@ -86,9 +98,31 @@ class Head(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
                 nn.init.zeros_(module.bias)
-        if config.hidden_layer and pooling == "first" and backbone.pooler:
+        if uses_pooler(backbone, config, spans):
             dense.load_state_dict(dict(backbone.pooler))
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)
-        return self.output(self.hidden(self.dropout(self.pool(hidden_TD, batch)))).float()
+        pooled = self.pool(hidden_TD, batch)
+        if self.spans:
+            pooled = torch.cat([pooled.float(), span_means(hidden_TD, batch)], -1)
+        return self.output(self.hidden(self.dropout(pooled))).float()
+
+
+def pooling_of(backbone: Backbone, config: FinetuneConfig) -> str:
+    """Return the pooling that ``config`` means for this backbone."""
+    return backbone.pooling if config.pooling == "auto" else config.pooling
+
+
+def uses_pooler(backbone: Backbone, config: FinetuneConfig, spans: int = 0) -> bool:
+    """Return whether the hidden layer begins as the pretrained pooler."""
+    return config.hidden_layer and not spans and pooling_of(backbone, config) == "first" and bool(backbone.pooler)
+
+
+def describe_head(backbone: Backbone, config: FinetuneConfig, spans: int = 0) -> str:
+    """Describe pooling and layers for the report."""
+    hidden = "new dense layer" if config.hidden_layer else "no hidden layer"
+    if uses_pooler(backbone, config, spans):
+        hidden = "pretrained pooler"
+    pooled = {"first": "first token", "last": "last token", "mean": "mean of tokens", "pair": "(u, v, |u-v|, u*v)"}
+    return f"{pooled[pooling_of(backbone, config)]}{' and spans' if spans else ''}, {hidden}"

@@ -1,13 +1,17 @@
 """Medians, spreads and means; undefined scores stay undefined, and each task counts once."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sesame.evaluation.encoding import EncodedExamples, TaskData
-from sesame.evaluation.results import Result
-from sesame.evaluation.summary import Statistic, summarise
+from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.report.content import Content
+from sesame.evaluation.report.summary import Statistic, summarise
+from sesame.evaluation.results.result import Result
 from sesame.evaluation.tasks import TASKS
 
 
@@ -20,7 +24,7 @@ def _data(name: str) -> TaskData:
 def _results(name: str, scores: dict[str, list[tuple[float, ...]]]) -> list[Result]:
     names = TASKS[name].score_names
     return [
-        Result(name, model, seed, dict(zip(names, values, strict=True)), 1, 1.0, {})
+        Result(name, model, seed, dict(zip(names, values, strict=True)), 1, 1.0)
         for model, seeds in scores.items()
         for seed, values in enumerate(seeds)
     ]
@@ -36,15 +40,14 @@ def test_a_task_with_two_metrics_counts_once() -> None:
     assert summary.mean.models["pretrained"].median == pytest.approx((30 + 80) / 2)
     assert summary.mean.models["pretrained"].spread == pytest.approx(10)
     assert summary.mean.difference == pytest.approx(55 - 37.5)
-    assert summary.mean.beyond_spread and summary.tasks["CoLA"].beyond_spread
-    assert summary.tasks["MRPC"].most_frequent == pytest.approx((75 + 100 * 6 / 7) / 2)
+    assert summary.tasks["MRPC"].constant == pytest.approx((75 + 100 * 6 / 7) / 2)
 
 
 def test_the_mean_can_be_over_fewer_tasks() -> None:
     results = _results("CoLA", {"pretrained": [(0.2,)]}) + _results("RTE", {"pretrained": [(0.6,)]})
     summary = summarise([_data("CoLA"), _data("RTE")], results, ["RTE", "WNLI"])
     assert summary.mean_over == ["RTE"] and summary.mean.models["pretrained"].median == pytest.approx(60)
-    assert math.isnan(summary.mean.difference) and not summary.mean.beyond_spread
+    assert math.isnan(summary.mean.difference) and summary.mean.verdict is None
 
 
 def test_an_undefined_score_makes_its_task_and_the_mean_undefined() -> None:
@@ -52,12 +55,38 @@ def test_an_undefined_score_makes_its_task_and_the_mean_undefined() -> None:
     summary = summarise([_data("STS-B")], _results("STS-B", scores), [])
     row = summary.tasks["STS-B"]
     assert str(row.models["pretrained"]) == "undefined" and math.isnan(summary.mean.models["pretrained"].median)
-    assert row.models["pretrained"].to_json() == {"median": None, "spread": None, "by_seed": [None, None]}
+    expected = {**dict.fromkeys(("median", "spread", "mean", "std")), "by_seed": [None, None]}
+    assert row.models["pretrained"].to_json() == expected
     assert str(Statistic((50.0, math.nan, 52.0))) == "51.0 (2.0, 1 of 3 undefined)"
 
 
-def test_a_result_is_restored_from_json() -> None:
-    [result] = _results("STS-B", {"pretrained": [(math.nan, 0.25)]})
-    again = Result.from_json(result.to_json("key"))
-    assert math.isnan(again.scores["pearson"]) and again.scores["spearman"] == 0.25
-    assert (again.task, again.model, again.seed) == ("STS-B", "pretrained", 0)
+def test_the_comparison_is_in_the_row_of_a_task() -> None:
+    """Both models' predictions for the same four rows, with five seeds each."""
+    right, wrong = np.array([[0, 1], [0, 1], [1, 0], [0, 1]], np.float32), np.array([[1, 0]] * 4, np.float32)
+    results = [
+        replace(each, seed=seed, outputs={"": outputs})
+        for seed in range(5)
+        for outputs, values in ((right, {"pretrained": [(1.0,)]}), (wrong, {"random": [(0.25,)]}))
+        for each in _results("RTE", values)
+    ]
+    summary = summarise([_data("RTE")], results, [])
+    verdict = summary.tasks["RTE"].verdict
+    assert verdict is not None and verdict.comparison.difference == pytest.approx(0.75)
+    assert summary.tasks["RTE"].to_json()["comparison"] == verdict.to_json()
+    assert summary.mean.verdict is not None and verdict.comparison.seeds == 5
+
+
+def test_a_constant_prediction_and_a_diverged_run_are_notes() -> None:
+    data = _data("RTE")
+    ones = np.array([[0, 1]] * 4, np.float32)
+    results = [
+        *(replace(each, outputs={"": ones}) for each in _results("RTE", {"pretrained": [(0.75,), (0.75,)]})),
+        Result("RTE", "random", 1, {"accuracy": math.nan}, 0, 0.0, error="the gradient norm is not finite"),
+    ]
+    summary = summarise([data], results, [])
+    content: Any = SimpleNamespace(results=results)
+    assert Content.notes(content, data) == [
+        "random, seed 1: the gradient norm is not finite",
+        "pretrained, seed 0, 1: the same prediction for every dev row: 'entailment'",
+    ]
+    assert summary.tasks["RTE"].constant == 75

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.heads import POOLINGS, Head, Mixture
+from sesame.evaluation.finetuning.heads import POOLINGS, Head, Mixture
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import pack
 from sesame.pretrain.roles import Encoded

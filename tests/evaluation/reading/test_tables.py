@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.reading import MissingFileError, read_table, write_predictions
+from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
 from sesame.evaluation.tasks import TASKS
 
 ROWS = {
@@ -55,14 +54,14 @@ def test_byte_order_mark_quotes_and_missing_last_line_end(tmp_path: Path) -> Non
     path = _write(
         tmp_path, "MRPC", '\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\tHe said " so .\tHe said .'
     )
-    examples = read_table(path, TASKS["MRPC"].train, TASKS["MRPC"])
+    examples = _train(path, "MRPC")
     assert examples.texts == [('He said " so .', "He said .")]
     assert examples.labels.tolist() == [1]
 
 
 def test_unicode_line_separators_are_text(tmp_path: Path) -> None:
     path = _write(tmp_path, "SST-2", "sentence\tlabel\na\u2028b\x85c\t1\n")
-    assert read_table(path, TASKS["SST-2"].train, TASKS["SST-2"]).texts == [("a\u2028b\x85c",)]
+    assert _train(path, "SST-2").texts == [("a\u2028b\x85c",)]
 
 
 BROKEN = {
@@ -75,6 +74,21 @@ BROKEN = {
     "empty": ("SST-2", "", "line 1: the header has no column 'sentence'"),
     "not a number": ("STS-B", "sentence1\tsentence2\tscore\na\tb\thigh\n", "line 2: the score 'high' is not a number"),
     "not finite": ("STS-B", "sentence1\tsentence2\tscore\na\tb\tnan\n", "line 2: the score nan is outside 0 to 5"),
+    "digits with an underscore": (
+        "STS-B",
+        "sentence1\tsentence2\tscore\na\tb\t0_5\n",
+        "line 2: the score '0_5' is not a number",
+    ),
+    "swapped headers": (
+        "RTE",
+        "index\tsentence2\tsentence1\tlabel\n0\ta\tb\tentailment\n",
+        "line 1: the columns 'sentence1' and 'sentence2' are in the wrong order",
+    ),
+    "label column twice": (
+        "RTE",
+        "label\tsentence1\tsentence2\tlabel\nentailment\ta\tb\tnot_entailment\n",
+        "line 1: the header has the column 'label' 2 times",
+    ),
     "out of range": ("STS-B", "sentence1\tsentence2\tscore\na\tb\t7\n", "line 2: the score 7 is outside 0 to 5"),
 }
 
@@ -84,42 +98,55 @@ def test_an_error_names_the_file_and_the_line(kind: str, tmp_path: Path) -> None
     name, text, sentence = BROKEN[kind]
     path = _write(tmp_path, name, text)
     with pytest.raises(TaskError) as error:
-        read_table(path, TASKS[name].train, TASKS[name])
+        _train(path, name)
     assert sentence in str(error.value) and f"{name}/train.tsv" in str(error.value)
 
 
 def test_invalid_utf8_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "SST-2" / "train.tsv"
     path.parent.mkdir()
-    path.write_bytes(b"sentence\tlabel\nfine\t1\n\xff\xfe\t0\n")
-    with pytest.raises(TaskError, match="not valid UTF-8"):
-        read_table(tmp_path, TASKS["SST-2"].train, TASKS["SST-2"])
+    path.write_bytes(b"sentence\tlabel\n" + b"fine\t1\n" * 12 + b"\xff\xfe\t0\n" + b"fine\t1\n" * 3)
+    with pytest.raises(TaskError, match="line 14: not valid UTF-8"):
+        _train(tmp_path, "SST-2")
+
+
+def test_a_folder_in_place_of_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "SST-2" / "train.tsv").mkdir(parents=True)
+    with pytest.raises(TaskError, match=r"train\.tsv: is a folder where a file is needed"):
+        _train(tmp_path, "SST-2")
+
+
+def test_a_broken_row_of_a_test_set_is_an_error(tmp_path: Path) -> None:
+    """A file of predictions without the row would be refused."""
+    path = tmp_path / "QQP" / "test.tsv"
+    path.parent.mkdir()
+    path.write_text("id\tquestion1\tquestion2\n0\ta\tb\n1\tbroken\n2\tc\td\n")
+    with pytest.raises(TaskError, match="line 3: has 2 tab-separated cells where 3"):
+        read_table(tmp_path, TASKS["QQP"].test["QQP"], TASKS["QQP"])
+
+
+def test_an_empty_sentence_is_noted(tmp_path: Path) -> None:
+    examples = _train(_write(tmp_path, "SST-2", "sentence\tlabel\n \t1\nfine\t0\n"), "SST-2")
+    assert examples.texts == [("",), ("fine",)]
+    assert examples.notes == ("SST-2/train.tsv: 1 rows have an empty text",)
 
 
 def test_a_missing_file_has_its_own_error_class(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"SST-2/train\.tsv"):
-        read_table(tmp_path, TASKS["SST-2"].train, TASKS["SST-2"])
+        _train(tmp_path, "SST-2")
 
 
 def test_broken_rows_of_qqp_are_skipped_and_counted(tmp_path: Path) -> None:
     head = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
     path = _write(tmp_path, "QQP", head + "1\t1\t2\ta\tb\t1\n2\t3\t4\tbroken\n3\t5\t6\tc\td\t0\n")
-    examples = read_table(path, TASKS["QQP"].train, TASKS["QQP"])
+    examples = _train(path, "QQP")
     assert examples.skipped == 1 and examples.labels.tolist() == [1, 0]
 
 
-def test_submission_files_have_the_labels_of_the_training_files(tmp_path: Path) -> None:
-    write_predictions(tmp_path / "RTE.tsv", TASKS["RTE"], ["0", "1"], np.array([1, 0]))
-    assert (tmp_path / "RTE.tsv").read_text() == "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
-    write_predictions(tmp_path / "STS-B.tsv", TASKS["STS-B"], ["0", "1", "2"], np.array([-0.2, 2.34567, 6.0]))
-    assert (tmp_path / "STS-B.tsv").read_text() == "index\tprediction\n0\t0.000\n1\t2.346\n2\t5.000\n"
-    write_predictions(tmp_path / "CoLA.tsv", TASKS["CoLA"], ["0"], np.array([1]))
-    assert (tmp_path / "CoLA.tsv").read_text() == "index\tprediction\n0\t1\n"
-
-
-def test_every_submission_file_of_the_benchmark_has_a_task() -> None:
-    files = {name for task in TASKS.values() for name in task.test}
-    assert files >= {"CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX"}
+def _train(data_dir: Path, name: str) -> Examples:
+    table = TASKS[name].train
+    assert table is not None
+    return read_table(data_dir, table, TASKS[name])
 
 
 def _write(data_dir: Path, name: str, text: str) -> Path:

@@ -8,11 +8,20 @@ import pytest
 import torch
 
 from sesame import configs
-from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.encoding import TaskData, load_task
-from sesame.evaluation.finetune import Criterion, TaskModel, finetune, predict, score, shuffled_batches
+from sesame.evaluation.finetuning.batches import shuffled_batches
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
+from sesame.evaluation.finetuning.finetune import (
+    DivergedError,
+    Outcome,
+    TaskModel,
+    answers,
+    finetune,
+    predict,
+    scores_of,
+)
+from sesame.evaluation.finetuning.kinds import KINDS
 from sesame.evaluation.tasks import TASKS
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.layers.attention import CoreAttention
@@ -33,13 +42,17 @@ def data(letters: Path, letter_tokenizer: Tokenizer) -> TaskData:
     return load_task(TASKS["SST-2"], EASY, letters, letter_tokenizer, True)
 
 
+def scores(data: TaskData, outcome: Outcome) -> dict[str, float]:
+    return scores_of(data, outcome.dev)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_an_easy_task_is_learned(data: TaskData, backbone: Bert, precision: str, pooling: str) -> None:
     config = EASY.model_copy(update={"precision": precision, "pooling": pooling})
     outcome = finetune(backbone, data, config, 1, CPU)
-    assert outcome.scores["accuracy"] > 0.95
-    assert outcome.epoch == 3 and len(outcome.predictions["SST-2"]) == 20
+    assert scores(data, outcome)["accuracy"] > 0.95
+    assert outcome.epoch == 3 and outcome.test["SST-2"].shape == (20, 2)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -53,23 +66,24 @@ def test_every_family_learns_an_easy_task(data: TaskData, family: str) -> None:
     if family == "elmo":
         # The spelling of a token is its only letter.
         backbone.spelling_VC[:, 1] = torch.arange(len(backbone.spelling_VC))
-    assert finetune(backbone, data, EASY, 1, CPU).scores["accuracy"] > 0.95
+    assert scores(data, finetune(backbone, data, EASY, 1, CPU))["accuracy"] > 0.95
 
 
 def test_a_regression_predicts_scores_in_the_unit_of_the_labels(
     letters: Path, letter_tokenizer: Tokenizer, backbone: Bert
 ) -> None:
     rows = [f"{'z' * good}{'a' * (10 - good)}\tx\t{good / 2}" for good in range(11)] * 12
-    for split in ("train", "dev"):
+    for split, word in (("train", "x"), ("dev", "y")):
         path = letters / "STS-B" / f"{split}.tsv"
         path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]) + "\n")
+        path.write_text("\n".join(["sentence1\tsentence2\tscore", *(row.replace("x", word) for row in rows)]) + "\n")
     data = load_task(TASKS["STS-B"], EASY, letters, letter_tokenizer, True)
     assert data.test == {} and "STS-B/test.tsv is missing" in data.notes[0]
     steps = []
     config = EASY.model_copy(update={"epochs": 8, "pooling": "mean"})
     outcome = finetune(backbone, data, config, 1, CPU, lambda *progress: steps.append(progress))
-    assert outcome.scores["pearson"] > 0.9 and outcome.scores["spearman"] > 0.9
+    found = scores(data, outcome)
+    assert found["pearson"] > 0.9 and found["spearman"] > 0.9
     assert steps[-1] == (72, 72)
 
 
@@ -79,21 +93,21 @@ def test_a_seed_determines_scores_and_weights(data: TaskData, make_backbone: Cal
         module = make_backbone(1)
         outcome = finetune(module, data, EASY.model_copy(update={"epochs": 1}), seed, CPU)
         runs.append((outcome, next(module.parameters()).detach().clone()))
-    assert runs[0][0].scores == runs[1][0].scores
-    assert np.array_equal(runs[0][0].predictions["SST-2"], runs[1][0].predictions["SST-2"])
+    assert np.array_equal(runs[0][0].dev[""], runs[1][0].dev[""])
+    assert np.array_equal(runs[0][0].test["SST-2"], runs[1][0].test["SST-2"])
     assert torch.equal(runs[0][1], runs[1][1]) and not torch.equal(runs[0][1], runs[2][1])
 
 
 def test_the_best_epoch_is_scored(data: TaskData, backbone: Bert) -> None:
     config = EASY.model_copy(update={"select": "best", "epochs": 4})
     outcome = finetune(backbone, data, config, 1, CPU)
-    assert 1 <= outcome.epoch <= 4 and outcome.scores["accuracy"] > 0.95
+    assert 1 <= outcome.epoch <= 4 and scores(data, outcome)["accuracy"] > 0.95
 
 
 def test_a_diverged_run_is_an_error(data: TaskData, backbone: Bert) -> None:
     with torch.no_grad():
         backbone.token_embedding.weight.fill_(float("nan"))
-    with pytest.raises(TaskError, match=r"gradient norm is not finite at step 0 .* lower it under"):
+    with pytest.raises(DivergedError, match=r"gradient norm is not finite at step 0 .* lower it under"):
         finetune(backbone, data, EASY, 1, CPU)
 
 
@@ -119,9 +133,10 @@ def test_batches_contain_every_row_once_in_an_order_of_the_seed() -> None:
 
 def test_predictions_are_in_the_order_of_the_file(data: TaskData, backbone: Bert) -> None:
     """With several batches, too."""
-    model = TaskModel(backbone, data.task, EASY)
-    criterion = Criterion.of(data.train.labels, data.task)
-    whole = predict(model, data.train, EASY, CPU, criterion)
-    alone = [predict(model, data.train.take(np.array([row])), EASY, CPU, criterion)[0] for row in range(20)]
-    assert whole[:20].tolist() == alone
-    assert 0 <= score(model, data, EASY, CPU, criterion)["accuracy"] <= 1
+    model, train = TaskModel(backbone, data.task, EASY), data.train
+    assert train is not None
+    kind = KINDS["classify"]()
+    whole = predict(model, train, EASY, CPU, kind)
+    alone = [predict(model, train.take(np.array([row])), EASY, CPU, kind)[0] for row in range(20)]
+    np.testing.assert_allclose(whole[:20], alone, atol=1e-5)
+    assert answers(data.task, train, whole)[:20].tolist() == np.argmax(alone, 1).tolist()

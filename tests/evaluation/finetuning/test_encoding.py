@@ -6,13 +6,15 @@ import numpy as np
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.encoding import EncodedExamples, encode, load_task
-from sesame.evaluation.reading import Examples
+from sesame.evaluation.finetuning.encoding import EncodedExamples, encode, load_task
+from sesame.evaluation.reading.tables import Examples
 from sesame.evaluation.tasks import TASKS
 
 
 def _encode(texts: list[tuple[str, ...]], tokenizer: Tokenizer, length: int = 64) -> EncodedExamples:
-    return encode(Examples(texts, np.zeros(len(texts), np.int64), ["0"] * len(texts), 0), tokenizer, length)
+    return encode(
+        Examples(texts, np.zeros(len(texts), np.int64), [str(row) for row in range(len(texts))]), tokenizer, length
+    )
 
 
 def test_a_single_sentence(letter_tokenizer: Tokenizer) -> None:
@@ -60,5 +62,5 @@ def test_limited_rows_are_the_same_each_time_and_noted(letters: Path, letter_tok
     config = FinetuneConfig(limit_train_rows=30, sequence_length=64)
     first, second = (load_task(TASKS["SST-2"], config, letters, letter_tokenizer, True) for _ in range(2))
     assert first.train.indices == second.train.indices and len(first.train.tokens) == 30
-    assert first.notes == ["trained on 30 of 200 rows, drawn at random"]
+    assert first.notes[-1] == "trained on 30 of 200 rows, drawn at random"
     assert len(first.test["SST-2"].tokens) == 20

@@ -1,0 +1,48 @@
+"""Batches of encoded examples: in random order for training, by length for scoring."""
+
+import numpy as np
+import torch
+
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.encoding import EncodedExamples
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.packing import pack
+
+BUCKET_BATCHES = 50
+"""Batches whose rows are sorted by length together, so that a batch has similar lengths in a nearly random order."""
+SCORING_TOKENS = 8192
+"""Approximate number of tokens in a batch for prediction."""
+
+
+def shuffled_batches(lengths: np.ndarray, batch_size: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Row numbers of each batch of one epoch: random batches of rows with similar lengths, sorted within a batch."""
+    order = generator.permutation(len(lengths))
+    bucket = batch_size * BUCKET_BATCHES
+    batches = []
+    for start in range(0, len(order), bucket):
+        rows = order[start : start + bucket]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def scoring_batches(examples: EncodedExamples) -> list[np.ndarray]:
+    """Row numbers of batches of about ``SCORING_TOKENS`` tokens, from the shortest rows to the longest."""
+    order = np.argsort(examples.lengths, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(np.cumsum(examples.row_tokens[order]) // SCORING_TOKENS)) + 1)
+
+
+def pack_rows(examples: EncodedExamples, rows: np.ndarray) -> Batch:
+    """Return the packed batch of the sequences of ``rows``, in their order."""
+    sequences = examples.sequences(rows)
+    first_lengths = examples.first_segment_lengths[sequences]
+    columns = {} if examples.spans is None else {"spans": examples.spans[sequences]}
+    tokens = [examples.tokens[sequence] for sequence in sequences]
+    return pack(tokens, first_lengths.tolist(), first_lengths=first_lengths, **columns)
+
+
+def autocast(config: FinetuneConfig, device: torch.device) -> torch.autocast:
+    """Return the context in which products have the configured precision."""
+    if config.precision == "auto":
+        raise ValueError("precision 'auto' has not been resolved; see EvaluationConfig.with_precision")
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")

@@ -1,0 +1,233 @@
+"""Tokenization of a task's files as [CLS] a [SEP], or [CLS] a [SEP] b [SEP] (BERT, figure 4)."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.reading.checks import check_files, check_training_labels
+from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
+from sesame.evaluation.tasks.task import Task
+
+SPLIT_SEED = 20180420
+"""Seed of the rows chosen by ``split_dev`` and ``limit_train_rows``: the same rows for every seed and model."""
+TRAIN_SHARE_OF_DEV = 0.8
+
+
+@dataclass(frozen=True)
+class EncodedExamples:
+    """Token sequences of a file with their labels. A row has one sequence, or one for each candidate."""
+
+    tokens: list[np.ndarray]
+    """int32 [length] for each sequence."""
+    first_segment_lengths: np.ndarray
+    """int64 [sequences]: tokens of the first segment, including [CLS] and its [SEP]."""
+    labels: np.ndarray
+    """[rows]"""
+    indices: list[str]
+    counts: np.ndarray | None = None
+    """int64 [rows]: sequences of each row; None: one."""
+    spans: np.ndarray | None = None
+    """int64 [sequences, spans, 2]: first token of each span, and the one after its last; None: the task has none."""
+    groups: np.ndarray | None = None
+    """int64 [rows]: rows with the same number are scored together; None: no groups."""
+    truncated: int = 0
+    """Sequences that were longer than the sequence length."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.indices)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """int64 [rows + 1]: the first sequence of each row."""
+        counts = np.ones(self.rows, np.int64) if self.counts is None else self.counts
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """int64 [rows]: tokens of the longest sequence of each row."""
+        lengths = np.array([len(tokens) for tokens in self.tokens])
+        return lengths if self.counts is None else np.maximum.reduceat(lengths, self.starts[:-1])
+
+    @cached_property
+    def row_tokens(self) -> np.ndarray:
+        """int64 [rows]: tokens of all sequences of each row."""
+        lengths = np.array([len(tokens) for tokens in self.tokens])
+        return lengths if self.counts is None else np.add.reduceat(lengths, self.starts[:-1])
+
+    def sequences(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of the sequences of ``rows``, in their order."""
+        if self.counts is None:
+            return rows
+        return np.concatenate([np.arange(int(self.starts[row]), int(self.starts[row + 1])) for row in rows])
+
+    def take(self, rows: np.ndarray) -> "EncodedExamples":
+        """Select ``rows``, in their order."""
+        sequences = self.sequences(rows)
+
+        def part(values: np.ndarray | None, selected: np.ndarray) -> np.ndarray | None:
+            return None if values is None else values[selected]
+
+        return EncodedExamples(
+            [self.tokens[sequence] for sequence in sequences],
+            self.first_segment_lengths[sequences],
+            self.labels[rows] if len(self.labels) else self.labels,
+            [self.indices[row] for row in rows],
+            part(self.counts, rows),
+            part(self.spans, sequences),
+            part(self.groups, rows),
+            self.truncated,
+        )
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Encoded files of one task."""
+
+    task: Task
+    title: str
+    """The task's name, and in parentheses how it differs from the official task."""
+    train: EncodedExamples | None
+    """None: the task is scored without fine-tuning."""
+    dev: dict[str, EncodedExamples]
+    test: dict[str, EncodedExamples]
+    notes: list[str] = field(default_factory=list)
+    """Remarks for the report."""
+
+
+def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tokenizer, predict: bool) -> TaskData:
+    """Read and encode one task.
+
+    Raises:
+        MissingFileError: a training or dev file is absent.
+        TaskError: a file breaks its layout, or is in the place of another.
+    """
+    files = _read(task, config, data_dir, predict)
+    notes = [note for examples in files.values() for note in examples.notes] + check_files(task, data_dir, files)
+    notes += _absent(task, files, predict)
+    encoded = {file: encode(examples, tokenizer, config.sequence_length) for file, examples in files.items()}
+    notes += [
+        f"{file}: {examples.truncated} of {len(examples.tokens)} sequences are cut to {config.sequence_length} tokens"
+        for file, examples in encoded.items()
+        if examples.truncated
+    ]
+    dev = {prefix: encoded[table.file] for prefix, table in task.dev.items() if table.file in encoded}
+    test = {name: encoded[table.file] for name, table in task.test.items() if predict and table.file in encoded}
+    title, train = task.name, None
+    if config.split_dev and task.train is not None:
+        title = f"{task.name} (dev split 80/20)"
+        train, dev = _split(dev)
+        notes.append("trained on a random 80 % of the dev rows, scored on the other 20 %: not an official dev score")
+    elif task.train is not None:
+        train = encoded[task.train.file]
+        check_training_labels(task, data_dir / task.train.file, train.labels)
+    if train is not None:
+        train = _limited(train, config.limit_train_rows, notes)
+    return TaskData(task, title, train, dev, test, notes)
+
+
+def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> EncodedExamples:
+    """Tokenize, and truncate long sequences at the end of the longer text, token by token (BERT's published code)."""
+    special = tokenizer.special
+    columns = [tokenizer.encode_batch(column) for column in zip(*examples.texts, strict=True)]
+    tokens, firsts, truncated, starts = [], [], 0, []
+    for pieces in zip(*columns, strict=True):
+        lengths = [len(part) for part in pieces]
+        kept = _truncated(lengths, sequence_length - 1 - len(pieces))
+        truncated += kept != lengths
+        ids, begins = [special.cls], []
+        for part, length in zip(pieces, kept, strict=True):
+            begins.append((len(ids), length))
+            ids += [*part[:length], special.sep]
+        tokens.append(np.array(ids, np.int32))
+        firsts.append(kept[0] + 2)
+        starts.append(begins)
+    return EncodedExamples(
+        tokens,
+        np.array(firsts, np.int64),
+        examples.labels,
+        examples.indices,
+        None if examples.counts is None else np.array(examples.counts, np.int64),
+        _spans(examples, tokenizer, starts),
+        None if examples.groups is None else np.unique(np.array(examples.groups), return_inverse=True)[1],
+        truncated,
+    )
+
+
+def _spans(examples: Examples, tokenizer: Tokenizer, starts: list[list[tuple[int, int]]]) -> np.ndarray | None:
+    """Token positions of the spans: as many tokens are before a span as the text before it has."""
+    if examples.spans is None:
+        return None
+    ranges = [
+        (texts[text], *where) for texts, row in zip(examples.texts, examples.spans, strict=True) for text, *where in row
+    ]
+    before = tokenizer.encode_batch([text[:start].rstrip() for text, start, _ in ranges])
+    until = tokenizer.encode_batch([text[:end] for text, _, end in ranges])
+    counts = iter(zip(before, until, strict=True))
+    spans = []
+    for begins, row in zip(starts, examples.spans, strict=True):
+        for text, *_ in row:
+            first, length = begins[text]
+            before_ids, until_ids = next(counts)
+            # A span that was cut off is the last token that was kept.
+            start = min(len(before_ids), max(length - 1, 0))
+            spans.append((first + start, first + min(max(len(until_ids), start + 1), max(length, start + 1))))
+    return np.array(spans, np.int64).reshape(len(starts), -1, 2)
+
+
+def _read(task: Task, config: FinetuneConfig, data_dir: Path, predict: bool) -> dict[str, Examples]:
+    """Examples by file; without the test and optional dev files that are absent."""
+    required = [table for table in task.dev.values() if not table.optional]
+    if task.train is not None and not config.split_dev:
+        required.append(task.train)
+    optional = [table for table in task.dev.values() if table.optional]
+    optional += task.test.values() if predict else []
+    files = {table.file: read_table(data_dir, table, task) for table in required}
+    for table in optional:
+        try:
+            files[table.file] = read_table(data_dir, table, task)
+        except MissingFileError:
+            continue
+    return files
+
+
+def _absent(task: Task, files: dict[str, Examples], predict: bool) -> list[str]:
+    dev = [table.file for table in task.dev.values() if table.file not in files]
+    notes = [f"{file} is missing: it is not scored" for file in dev]
+    if not predict:
+        return notes
+    for name, table in task.test.items():
+        if table.file not in files:
+            notes.append(f"{table.file} is missing: no predictions for {name}")
+        elif table.rows is not None and len(files[table.file].indices) != table.rows:
+            notes.append(f"{table.file} has {len(files[table.file].indices)} rows, the official release {table.rows}")
+    return notes
+
+
+def _truncated(lengths: list[int], limit: int) -> list[int]:
+    """Lengths of the texts after truncation to ``limit`` tokens together, with the longer text truncated first."""
+    if len(lengths) == 1 or sum(lengths) <= limit:
+        return [min(length, limit) for length in lengths]
+    first, second = lengths
+    half = limit // 2
+    kept_second = min(second, max(half, limit - first))
+    return [min(first, limit - kept_second), kept_second]
+
+
+def _split(dev: dict[str, EncodedExamples]) -> tuple[EncodedExamples, dict[str, EncodedExamples]]:
+    """Split the first dev set into (train, dev); further dev sets (MNLI's mismatched) are not split."""
+    prefix, examples = next(iter(dev.items()))
+    order = np.random.default_rng(SPLIT_SEED).permutation(examples.rows)
+    cut = round(TRAIN_SHARE_OF_DEV * len(order))
+    return examples.take(order[:cut]), {**dev, prefix: examples.take(order[cut:])}
+
+
+def _limited(train: EncodedExamples, limit: int | None, notes: list[str]) -> EncodedExamples:
+    if limit is None or limit >= train.rows:
+        return train
+    notes.append(f"trained on {limit} of {train.rows} rows, drawn at random")
+    return train.take(np.random.default_rng(SPLIT_SEED).permutation(train.rows)[:limit])

@@ -1,0 +1,1 @@
+"""Task files -> texts and labels: ``rows`` reads lines, ``tables`` makes examples, ``checks`` compares files."""

@@ -1,0 +1,63 @@
+"""Where a task's spans are in its texts.
+
+The published numbers do not always fit the text: of WSC's 554 training rows, 92 have a span whose words are not at its
+number. The rule: if the words are not at their number, the occurrence nearest to it is taken; if they do not occur, the
+text at the number.
+"""
+
+import re
+
+from sesame.configs.errors import TaskError
+from sesame.evaluation.reading.rows import COMPARE, Row
+from sesame.evaluation.tasks.task import Column, Span, Table
+
+Range = tuple[int, int, int]
+"""(index of the text, its first character, the one after its last)."""
+
+
+def read_spans(row: Row, table: Table, texts: tuple[str, ...]) -> tuple[tuple[Range, ...], int]:
+    """Return the spans of a row, and how many of them are not at their published number.
+
+    Raises:
+        TaskError: a span is outside its text.
+    """
+    ranges = [_range(row, span, table, texts[span.text]) for span in table.spans]
+    return tuple((span.text, *where[:2]) for span, where in zip(table.spans, ranges, strict=True)), sum(
+        where[2] for where in ranges
+    )
+
+
+def _range(row: Row, span: Span, table: Table, text: str) -> tuple[int, int, bool]:
+    start = _number(row, span.start)
+    if span.unit == "word":
+        starts = [match.start() for match in re.finditer(r"\S+", text)]
+        if not 0 <= start < len(starts):
+            raise TaskError(f"{row.place}: the span at word {start} is outside a text of {len(starts)}; {COMPARE}")
+        count = len(str(row.read(span.words)).split()) if span.words is not None else 1
+        last = starts[min(start + count, len(starts)) - 1]
+        start, end = starts[start], last + len(text[last:].split()[0])
+    elif span.end is not None:
+        end = _number(row, span.end)
+    else:
+        end = start + len(row.text(span.words if span.words is not None else span.start, table))
+    words = row.text(span.words, table).strip() if span.words is not None else ""
+    if words and text[start : start + len(words)] == words:
+        return start, start + len(words), False
+    found = _occurrences(words, text)
+    if not found and not 0 <= start < end <= len(text):
+        raise TaskError(f"{row.place}: the span {start} to {end} is outside a text of {len(text)}; {COMPARE}")
+    if not found:
+        return start, end, bool(words)
+    nearest = min(found, key=lambda first: abs(first - start))
+    return nearest, nearest + len(words), True
+
+
+def _occurrences(words: str, text: str) -> list[int]:
+    return [match.start() for match in re.finditer(re.escape(words), text, re.IGNORECASE)] if words else []
+
+
+def _number(row: Row, column: Column) -> int:
+    value = row.read(column)
+    if isinstance(value, bool) or not str(value).isascii() or not str(value).isdigit():
+        raise TaskError(f"{row.place}: '{column}' is not a number; {COMPARE}")
+    return int(value)

@@ -1,0 +1,1 @@
+"""The report of an evaluation: ``summary`` and ``statistics`` compute what ``write`` shows."""

@@ -1,0 +1,78 @@
+"""What a report is made of."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.finetuning.finetune import answers
+from sesame.evaluation.report.summary import Summary
+from sesame.evaluation.results.result import Result
+
+NAMES = {"pretrained": "pretrained", "random": "random-init baseline"}
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The checkpoint that was evaluated, when and where."""
+
+    checkpoint: str
+    step: int
+    fingerprint: str
+    """SHA-256 of the architecture, the backbone's weights and the tokenizer."""
+    started: datetime
+    device: str
+    """Such as "cpu" or the name of the GPU."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that a report shows."""
+
+    config: EvaluationConfig
+    tasks: Sequence[TaskData]
+    results: Sequence[Result]
+    skipped: Mapping[str, str]
+    """Reason by name of each skipped task."""
+    run: RunInfo
+    summary: Summary
+    heads: Mapping[str, str]
+    """Pooling and layers of the head, by title."""
+    predictions: Sequence[str] = field(default_factory=list)
+    """Sentences about the files of test predictions."""
+
+    def notes(self, data: TaskData) -> list[str]:
+        """Remarks about a task: its files, runs that diverged, and constant predictions."""
+        results = [result for result in self.results if result.task == data.task.name]
+        notes = [f"{each.model}, seed {each.seed}: {each.error}" for each in results if each.error]
+        constant: dict[tuple[str, str], list[int]] = {}
+        for each in results:
+            for prefix, outputs in each.outputs.items():
+                values = np.unique(answers(data.task, data.dev[prefix], outputs))
+                if len(values) == 1 and data.dev[prefix].rows > 1 and data.task.kind != "minimal_pairs":
+                    value = f"{values[0]:.3f}" if data.task.has_scores else _label(data, int(values[0]))
+                    constant.setdefault((each.model, value), []).append(each.seed)
+        notes += [
+            f"{model}, seed {', '.join(map(str, seeds))}: the same prediction for every dev row: '{value}'"
+            for (model, value), seeds in constant.items()
+        ]
+        return [*data.notes, *notes]
+
+
+def _label(data: TaskData, label: int) -> str:
+    return data.task.labels[label] if data.task.labels else f"candidate {label}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the scores were computed with."""
+    try:
+        own = version("sesame")
+    except PackageNotFoundError:
+        own = "not installed"
+    return {"sesame": own, "python": platform.python_version(), "torch": torch.__version__}

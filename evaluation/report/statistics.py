@@ -1,0 +1,144 @@
+"""Comparison of two models on the dev sets of a task, from the predictions of every seed.
+
+A score varies with the seed and with the dev rows that happened to be published. Both models are scored on the same
+rows, so rows are resampled for both at once (paired bootstrap, Efron and Tibshirani 1993, chapter 16). Few seeds cannot
+be resampled: a bootstrap of five makes intervals too narrow. Their share of the variance is estimated from the scores
+(n - 1 in the denominator), less what the rows contribute to them, and the interval is Student's t with the degrees of
+freedom of Satterthwaite 1946. S seeds, R rows, B replicates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from sesame.evaluation.report.resampling import RESAMPLED, weights_of
+
+REPLICATES = 400
+FEWEST_SEEDS = 5
+"""Fewer give no verdict."""
+LEVEL = 0.05
+"""Share of verdicts in error where two models are equally good."""
+POWER = 0.8
+"""Probability with which the smallest detectable difference is found."""
+
+
+@dataclass(frozen=True)
+class DevPredictions:
+    """Predictions of two models for one dev set."""
+
+    labels: np.ndarray
+    """[R]"""
+    first: np.ndarray
+    """[S, R]"""
+    second: np.ndarray
+    """[S, R]; may have another number of seeds."""
+    metrics: tuple[str, ...]
+    groups: np.ndarray | None = None
+    """[R]: rows that are drawn together; None: each row is its own group."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Difference of two models' mean scores, as fractions."""
+
+    difference: float
+    """Mean score of the first model minus that of the second."""
+    error: float
+    """Its standard error; NaN with a single seed, or where a score is undefined."""
+    freedom: float
+    """Degrees of freedom of the error."""
+    seeds: int
+    """Of the model with fewer."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval."""
+        half = float(stats.t.ppf(1 - LEVEL / 2, self.freedom)) * self.error
+        return self.difference - half, self.difference + half
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a difference at least as large between equally good models."""
+        if self.error == 0:
+            return 1.0 if self.difference == 0 else 0.0
+        return float(2 * stats.t.sf(abs(self.difference) / self.error, self.freedom))
+
+    @property
+    def smallest_detectable(self) -> float:
+        """The difference that so many seeds and rows show with probability ``POWER`` at ``LEVEL``."""
+        return float(stats.t.ppf(1 - LEVEL / 2, self.freedom) + stats.t.ppf(POWER, self.freedom)) * self.error
+
+    def verdict(self, p_value: float) -> str:
+        """What can be said, given the p-value corrected for the number of tasks."""
+        if self.seeds < FEWEST_SEEDS:
+            return f"no verdict below {FEWEST_SEEDS} seeds"
+        if np.isnan(p_value):
+            return "undefined"
+        if p_value >= LEVEL:
+            return "no difference shown"
+        return "better" if self.difference > 0 else "worse"
+
+
+def compare(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed: int = 0) -> Comparison:
+    """Compare two models by a task's score: the mean of all metrics of all its dev sets."""
+    generator = np.random.default_rng(seed)
+    scores = ([], [])
+    whole = ([], [])
+    units = 0
+    for part in sets:
+        weights = weights_of(len(part.labels), part.groups, replicates, generator)
+        units += len(part.labels) if part.groups is None else len(np.unique(part.groups))
+        ones = np.ones((1, len(part.labels)), np.int64)
+        for metric in part.metrics:
+            for model, predictions in enumerate((part.first, part.second)):
+                scores[model].append(RESAMPLED[metric](part.labels, predictions, part.groups, weights))
+                whole[model].append(RESAMPLED[metric](part.labels, predictions, part.groups, ones)[0])
+    first, second = (np.mean(each, axis=0) for each in scores)
+    return _comparison(np.mean(whole[0], axis=0), np.mean(whole[1], axis=0), first, second, units)
+
+
+def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
+    """Compare the mean over tasks, whose errors are independent."""
+    if not comparisons:
+        return Comparison(float("nan"), float("nan"), float("nan"), 0)
+    count = len(comparisons)
+    variances = np.array([each.error**2 for each in comparisons]) / count**2
+    total = float(variances.sum())
+    parts = sum(variance**2 / each.freedom for variance, each in zip(variances, comparisons, strict=True))
+    difference = float(np.mean([each.difference for each in comparisons]))
+    freedom = total**2 / parts if parts > 0 else 1.0
+    return Comparison(difference, total**0.5, float(freedom), min(each.seeds for each in comparisons))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Correct p-values for their number (Holm 1979); a NaN is not counted."""
+    known = sorted((value, name) for name, value in p_values.items() if not np.isnan(value))
+    corrected, largest = dict.fromkeys(p_values, float("nan")), 0.0
+    for rank, (value, name) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * value))
+        corrected[name] = largest
+    return corrected
+
+
+def _comparison(
+    first_S: np.ndarray, second_S: np.ndarray, first_BS: np.ndarray, second_BS: np.ndarray, units: int
+) -> Comparison:
+    difference = float(first_S.mean() - second_S.mean())
+    seeds = min(len(first_S), len(second_S))
+    if seeds < 2 or units < 2:
+        return Comparison(difference, float("nan"), float("nan"), seeds)
+    rows = float(np.var(first_BS.mean(1) - second_BS.mean(1), ddof=1)) * units / (units - 1)
+    # Variances of the mean over seeds, and what each contributes to the uncertainty of the error.
+    total, uncertainty = rows, rows**2 / (units - 1)
+    for scores_S, scores_BS in ((first_S, first_BS), (second_S, second_BS)):
+        count = len(scores_S)
+        observed = float(np.var(scores_S, ddof=1))
+        # Rows on which seeds disagree are in both variances; here is their part of ``observed``.
+        deviations_BS = scores_BS - scores_BS.mean(1, keepdims=True)
+        of_rows = float(np.mean(np.var(deviations_BS, axis=0, ddof=1))) * count / (count - 1)
+        total += max(observed - of_rows, 0.0) / count
+        uncertainty += (observed / count) ** 2 / (count - 1)
+    freedom = total**2 / uncertainty if uncertainty > 0 else float(units - 1)
+    return Comparison(difference, total**0.5, freedom, seeds)

@@ -1,0 +1,80 @@
+"""Report of an evaluation: report.md, report.json, report.png, and a table on the terminal."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sesame import configs
+from sesame.configs.storage import write_text
+from sesame.evaluation.report.content import NAMES, Content, versions
+from sesame.evaluation.report.drawing import draw
+from sesame.evaluation.report.markdown import cells, markdown
+
+
+def write(output: Path, content: Content) -> Path:
+    """Write the three files into ``output`` and print the table.
+
+    Returns:
+        The path of ``report.md``.
+    """
+    write_text(output / "report.json", json.dumps(_json(content), indent=2))
+    draw(content.summary, output / "report.png", content.run)
+    path = output / "report.md"
+    write_text(path, markdown(content))
+    _print(content, path)
+    return path
+
+
+def _json(content: Content) -> dict[str, object]:
+    run, summary = content.run, content.summary
+    return {
+        "checkpoint": run.checkpoint,
+        "step": run.step,
+        "fingerprint": run.fingerprint,
+        "started": run.started.isoformat(timespec="seconds"),
+        "device": run.device,
+        "versions": versions(),
+        "unit": "points of 100; by_seed in the order of suite.seeds; spread = largest - smallest",
+        "mean": {"over": summary.mean_over, **summary.mean.to_json()},
+        "tasks": {
+            data.title: {
+                "task": data.task.name,
+                "score": summary.tasks[data.title].to_json(),
+                "metrics": {name: row.to_json() for name, row in summary.metrics[data.title].items()},
+                "train_rows": data.train.rows if data.train is not None else None,
+                "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},
+                "notes": content.notes(data),
+                "head": content.heads[data.title],
+                "settings": configs.dump(content.config.settings(data.task.name)),
+                "seconds": round(sum(result.seconds for result in content.results if result.task == data.task.name), 1),
+            }
+            for data in content.tasks
+        },
+        "skipped": dict(content.skipped),
+        "predictions": list(content.predictions),
+        "config": content.config.recipe(),
+    }
+
+
+def _print(content: Content, path: Path) -> None:
+    console = Console()
+    summary, models = content.summary, content.summary.models
+    table = Table(title="dev scores, times 100: median over seeds (spread: largest - smallest)")
+    for name in ("task", "metric", *(NAMES[model] for model in models), "difference", "most frequent label"):
+        table.add_column(name, justify="left" if name in ("task", "metric") else "right")
+    for title, metrics in summary.metrics.items():
+        for name, row in metrics.items():
+            table.add_row(title, name, *cells(row, models))
+    table.add_section()
+    table.add_row(summary.mean.title, "", *cells(summary.mean, models), style="bold")
+    console.print(table)
+    for result in content.results:
+        if result.error:
+            console.print(f"{result.task}, {result.model}, seed {result.seed}: {result.error}", markup=False)
+    for name, reason in content.skipped.items():
+        console.print(f"{name}: skipped: {reason}", markup=False)
+    for line in content.predictions:
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"report: {path}", markup=False, soft_wrap=True)

@@ -1,0 +1,157 @@
+"""Check of a submission against the official counts, indices and labels, by code of its own."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sesame.configs.errors import TaskError
+from sesame.evaluation.tasks.suites import SUITES, Suite
+from sesame.evaluation.tasks.task import Table, Task
+
+NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+
+
+def check_submission(path: Path) -> str:
+    """Check a folder or archive of predictions.
+
+    Returns:
+        A sentence about what was checked.
+
+    Raises:
+        TaskError: there is a fault; the message names the first ones.
+    """
+    faults = faults_of(path)
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise TaskError(f"{path}: is not a valid submission: {'; '.join(faults[:3])}{more}")
+    suite = _suite(set(_contents(path)))
+    assert suite is not None
+    return f"{path}: a complete submission to {suite.name} with {len(suite.files)} files, as {suite.server} wants it"
+
+
+def faults_of(path: Path) -> list[str]:
+    """Return everything that is wrong with a folder or archive of predictions, a phrase each.
+
+    Raises:
+        TaskError: it is neither.
+    """
+    contents = _contents(path)
+    suite = _suite(set(contents))
+    if suite is None:
+        return [f"has no file of {' or '.join(SUITES)}"]
+    faults = [f"{name} is missing" for name in suite.files if name not in contents]
+    faults += [f"{name} does not belong to {suite.name}" for name in contents if name not in suite.files]
+    for name, (task, table) in suite.files.items():
+        if name in contents:
+            faults += [f"{name}, {fault}" for fault in _file_faults(contents[name], task, table)]
+    return faults
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """Content of each file by name; those in folders of an archive keep the folder in their names."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.is_file()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            if len(set(names)) < len(names):
+                raise TaskError(f"{path}: has a file twice; make the archive again")
+            return {name: archive.read(name) for name in names}
+    except FileNotFoundError:
+        raise TaskError(f"{path}: no such file; give a folder of predictions or an archive of them") from None
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+        raise TaskError(f"{path}: not a folder or a zip archive ({error}); give the one that was written") from None
+
+
+def _suite(names: set[str]) -> Suite | None:
+    """The benchmark that most of the files are of."""
+    best = max(SUITES.values(), key=lambda suite: len(names & set(suite.files)))
+    return best if names & set(best.files) else None
+
+
+def _file_faults(content: bytes, task: Task, table: Table) -> Iterator[str]:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        yield "not UTF-8"
+        return
+    if "\r" in text:
+        yield "has carriage returns"
+        return
+    lines = text.removesuffix("\n").split("\n")
+    try:
+        rows = list(_json_rows(lines, table) if table.is_json else _tsv_rows(lines))
+    except ValueError as error:
+        yield str(error)
+        return
+    yield from _index_faults([index for index, _ in rows], table)
+    for number, (_, value) in enumerate(rows):
+        if fault := _value_fault(value, task, table):
+            yield f"row {number}: {fault}"
+            return
+
+
+def _tsv_rows(lines: list[str]) -> Iterator[tuple[str, str]]:
+    if lines[0] != "index\tprediction":
+        raise ValueError(f"the first line is {lines[0][:40]!r} where 'index\\tprediction' is expected")
+    for number, line in enumerate(lines[1:], 2):
+        index, tab, value = line.partition("\t")
+        if not tab or "\t" in value:
+            raise ValueError(f"line {number}: does not have two cells")
+        yield index, value
+
+
+def _json_rows(lines: list[str], table: Table) -> Iterator[tuple[Any, Any]]:
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if table.each is None:
+                yield record[str(table.index)], record["label"]
+            else:
+                yield from _leaves(record, table.each.split(".*."), ())
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"line {number}: not a record with an index and a label ({error})") from None
+
+
+def _leaves(record: Any, levels: list[str], above: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
+    index = (*above, record["idx"])
+    if not levels:
+        yield index, record["label"]
+        return
+    entries = record
+    for name in levels[0].split("."):
+        entries = entries[name]
+    for entry in entries:
+        yield from _leaves(entry, levels[1:], index)
+
+
+def _index_faults(indices: list[Any], table: Table) -> Iterator[str]:
+    if table.rows is not None and len(indices) != table.rows:
+        yield f"has {len(indices)} rows where the test set has {table.rows}"
+        return
+    if len(set(indices)) < len(indices):
+        yield "has an index twice"
+    elif table.each is None:
+        expected = map(str, range(len(indices)))
+        for place, (index, wanted) in enumerate(zip(map(str, indices), expected, strict=True)):
+            if index != wanted:
+                yield f"row {place}: has index {index!r} where {wanted} is expected"
+                return
+
+
+def _value_fault(value: Any, task: Task, table: Table) -> str:
+    if task.has_scores:
+        lowest, highest = task.score_range
+        if not NUMBER.fullmatch(str(value)) or not lowest <= float(value) <= highest:
+            return f"{value!r} is not a number from {lowest:g} to {highest:g}"
+    elif task.kind == "choose" or table.each is not None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            return f"{value!r} is not the number of a candidate"
+        if task.labels and value >= len(task.labels):
+            return f"{value!r} is not one of {len(task.labels)} candidates"
+    elif value not in task.labels:
+        return f"{value!r} is not one of the labels {', '.join(task.labels)}"
+    return ""

@@ -1,0 +1,123 @@
+"""Files of test predictions in the servers' formats, and the archive of a benchmark whose files are all there.
+
+predictions/RTE.tsv    of one model, replaced as a whole
+GLUE.zip               flat; only if no file is missing and ``sesame check-submission`` finds nothing
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sesame.configs.storage import atomic_directory, atomic_file
+from sesame.evaluation.results.check import faults_of
+from sesame.evaluation.tasks.suites import SUITES
+from sesame.evaluation.tasks.task import Table, Task
+
+FOLDER = "predictions"
+
+
+class Predictions(NamedTuple):
+    """Predictions for one test set."""
+
+    task: Task
+    table: Table
+    indices: Sequence[str]
+    values: np.ndarray
+    """Classes or candidates int64 [rows], or scores float [rows], which are clipped to the task's range."""
+
+
+def write_predictions(output: Path, sets: Mapping[str, Predictions]) -> list[str]:
+    """Replace the predictions in ``output``, which all are of one model, and the archives of complete benchmarks.
+
+    Args:
+        sets: by name of the file of predictions, without its ending; empty: what is there is removed.
+
+    Returns:
+        Sentences for the report.
+    """
+    folder = output / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    for suite in SUITES:
+        (output / f"{suite}.zip").unlink(missing_ok=True)
+    if not sets:
+        return []
+    with atomic_directory(folder) as partial:
+        for name, predictions in sets.items():
+            (partial / f"{name}{predictions.table.suffix}").write_bytes(content(predictions).encode())
+    written = sorted(path.name for path in folder.iterdir())
+    return [f"In `{FOLDER}/`: {', '.join(written)}.", *_archives(output, folder)]
+
+
+def content(predictions: Predictions) -> str:
+    """Return the text of a file of predictions."""
+    values = _values(predictions)
+    pairs = list(zip(predictions.indices, values, strict=True))
+    if not predictions.table.is_json:
+        return "\n".join(["index\tprediction", *(f"{index}\t{value}" for index, value in pairs), ""])
+    if predictions.table.each is not None:
+        records = _nested(pairs, predictions.table.each)
+    else:
+        column = str(predictions.table.index)
+        records = [{column: _number(index), "label": value} for index, value in pairs]
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def _values(predictions: Predictions) -> list[Any]:
+    task = predictions.task
+    if task.has_scores:
+        return [f"{score:.3f}" for score in np.clip(predictions.values, *task.score_range)]
+    if task.kind == "choose" or predictions.table.each is not None:
+        return [int(value) for value in predictions.values]
+    return [task.labels[value] for value in predictions.values]
+
+
+def _nested(pairs: list[tuple[str, Any]], each: str) -> list[dict[str, Any]]:
+    """Records in the shape of the test file: "0/1/2" is answer 2 of question 1 of passage 0."""
+    levels = each.split(".*.")
+    top: list[dict[str, Any]] = []
+    for index, value in pairs:
+        entries = top
+        for depth, number in enumerate(index.split("/")):
+            if not entries or entries[-1]["idx"] != _number(number):
+                entries.append({"idx": _number(number)})
+            if depth < len(levels):
+                entry = entries[-1]
+                *outer, last = levels[depth].split(".")
+                for name in outer:
+                    entry = entry.setdefault(name, {})
+                entries = entry.setdefault(last, [])
+            else:
+                entries[-1]["label"] = value
+    return top
+
+
+def _number(index: str) -> int | str:
+    return int(index) if index.isascii() and index.isdigit() else index
+
+
+def _archives(output: Path, folder: Path) -> list[str]:
+    """Write the archive of each benchmark whose files are all there and have no fault."""
+    lines, names = [], {path.name for path in folder.iterdir()}
+    for suite in SUITES.values():
+        missing = [name for name in suite.files if name not in names]
+        if len(missing) == len(suite.files):
+            continue
+        archive = output / f"{suite.name}.zip"
+        if missing:
+            lines.append(f"No {archive.name}: {suite.server} also requires {', '.join(missing)}.")
+            continue
+        with atomic_file(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
+            for name in suite.files:
+                # A date of its own would make equal predictions different archives.
+                zipped.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
+        if faults := faults_of(archive):
+            archive.unlink()
+            lines.append(f"No {archive.name}: {faults[0]}.")
+        else:
+            lines.append(f"`{archive.name}` is complete, for {suite.server}.")
+    return lines

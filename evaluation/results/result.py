@@ -1,0 +1,129 @@
+"""Result of one job (task, model, seed), and the key of everything that it depends on."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from sesame import configs
+from sesame.configs.storage import digest_of
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.pretrain.models.family import ModelConfig
+
+PROCEDURE = 2
+"""Version of training and prediction; increased by a change of either, so that earlier results are not reused."""
+
+MODELS: dict[str, Callable[[int], int | None]] = {"pretrained": lambda seed: None, "random": lambda seed: seed}
+"""Name -> function from the seed of a run to the seed of random weights; None: the checkpoint's weights."""
+
+
+class Job(NamedTuple):
+    """One fine-tuning run, or one scoring of a task without fine-tuning."""
+
+    data: TaskData
+    settings: FinetuneConfig
+    model: str
+    """A key of ``MODELS``."""
+    seed: int
+    key: str
+    """SHA-256 of everything that the outputs for the dev sets depend on."""
+    test_key: str
+    """The same of the outputs for the test sets."""
+
+    @property
+    def name(self) -> str:
+        """Of the job's files."""
+        return f"{self.data.task.name}-{self.model}-{self.seed}-{self.key[:12]}"
+
+    @property
+    def title(self) -> str:
+        seed = f", seed {self.seed}" if self.data.train is not None or self.model == "random" else ""
+        return f"{self.data.title}, {self.model}{seed}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one job found."""
+
+    task: str
+    model: str
+    seed: int
+    scores: dict[str, float]
+    """By metric, as fractions; NaN where undefined or where training diverged."""
+    epoch: int
+    """Whose weights were scored; 0: without fine-tuning, or diverged."""
+    seconds: float
+    device: str = ""
+    outputs: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    """float32 [S, C] by dev set; empty if training diverged."""
+    error: str = ""
+    """Why there are no scores."""
+
+    @property
+    def score(self) -> float:
+        """The task's score: the mean of its metrics, as in GLUE."""
+        return sum(self.scores.values()) / len(self.scores)
+
+    def with_seed(self, seed: int) -> "Result":
+        return replace(self, seed=seed)
+
+    @classmethod
+    def failed(cls, job: Job, error: str) -> "Result":
+        """Return the result of a job whose training diverged."""
+        scores = dict.fromkeys(job.data.task.score_names, math.nan)
+        return cls(job.data.task.name, job.model, job.seed, scores, 0, 0.0, error=error)
+
+
+def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -> str:
+    """SHA-256 of architecture, weights and tokenizer, independent of the folder and format it was loaded from."""
+    sha256 = hashlib.sha256(tokenizer_path.read_bytes())
+    sha256.update(json.dumps(configs.dump(model), sort_keys=True).encode())
+    pooler = {f"pooler.{name}": tensor for name, tensor in getattr(backbone, "pooler", {}).items()}
+    for name, tensor in sorted({**backbone.state_dict(), **pooler}.items()):
+        sha256.update(f"{name} {tuple(tensor.shape)}".encode())
+        sha256.update(tensor.detach().cpu().float().numpy().tobytes())
+    return sha256.hexdigest()
+
+
+def make_job(identity: str, data: TaskData, settings: FinetuneConfig, model: str, seed: int) -> Job:
+    """Return the job with its keys; ``identity`` is the checkpoint's :func:`fingerprint`."""
+    task = data.task
+    inputs: dict[str, Any] = {
+        "procedure": PROCEDURE,
+        "checkpoint": identity,
+        "task": [data.title, task.kind, task.labels, task.score_range],
+        "train": _examples_digest(data.train),
+        "settings": configs.dump(settings),
+        "model": model,
+        "seed": seed,
+    }
+    # The best epoch is chosen by the metrics on the dev rows.
+    selection = [task.score_names, _digests(data.dev)] if settings.select == "best" else []
+    key = _key({**inputs, "selection": selection, "dev": _digests(data.dev)})
+    return Job(data, settings, model, seed, key, _key({**inputs, "selection": selection, "test": _digests(data.test)}))
+
+
+def _key(inputs: dict[str, Any]) -> str:
+    return digest_of(json.dumps(inputs, sort_keys=True).encode())
+
+
+def _digests(sets: dict[str, EncodedExamples]) -> dict[str, str]:
+    return {name: _examples_digest(examples) for name, examples in sets.items()}
+
+
+def _examples_digest(examples: EncodedExamples | None) -> str:
+    if examples is None:
+        return ""
+    sha256 = hashlib.sha256(np.concatenate(examples.tokens).tobytes())
+    lengths = np.array([len(tokens) for tokens in examples.tokens])
+    for part in (lengths, examples.first_segment_lengths, examples.labels, examples.counts, examples.spans):
+        sha256.update(b"" if part is None else part.tobytes())
+        sha256.update(b"|")
+    return sha256.hexdigest()

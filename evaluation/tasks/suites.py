@@ -1,0 +1,23 @@
+"""Benchmarks with a server for their test sets, and the files that each server wants in one archive."""
+
+from dataclasses import dataclass
+
+from sesame.evaluation.tasks import glue
+from sesame.evaluation.tasks.task import Table, Task
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark whose test sets are scored by a server."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    server: str
+
+    @property
+    def files(self) -> dict[str, tuple[Task, Table]]:
+        """File of the archive -> the task, and the test set that it answers."""
+        return {f"{name}{table.suffix}": (task, table) for task in self.tasks for name, table in task.test.items()}
+
+
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (Suite("GLUE", glue.ROWS, "gluebenchmark.com"),)}

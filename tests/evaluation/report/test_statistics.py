@@ -1,0 +1,114 @@
+"""The comparison of two models: replicates of every metric, false positives and power in a simulation, Holm."""
+
+import numpy as np
+import pytest
+
+from sesame.evaluation.report.resampling import RESAMPLED, weights_of
+from sesame.evaluation.report.statistics import Comparison, DevPredictions, compare, holm, mean_of
+from sesame.evaluation.scores import METRICS, score
+
+ROWS = 60
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("case", ["random", "constant", "one row repeated"])
+def test_a_replicate_is_the_metric_of_the_repeated_rows(metric: str, case: str) -> None:
+    generator = np.random.default_rng(3)
+    groups = generator.integers(12, size=ROWS) if metric in ("exact_match", "parity") else None
+    if metric in ("pearson", "spearman"):
+        labels, predictions = generator.integers(5, size=ROWS) * 1.0, generator.normal(size=(3, ROWS))
+    elif metric == "pair_accuracy":
+        labels, predictions = np.zeros(ROWS, np.int64), generator.choice([0.0, 0.5, 1.0], (3, ROWS))
+    else:
+        classes = 3 if metric in ("macro_f1", "matthews") else 2
+        labels, predictions = generator.integers(classes, size=ROWS), generator.integers(classes, size=(3, ROWS))
+    if case == "constant":
+        predictions = np.ones_like(predictions)
+    weights = weights_of(ROWS, groups, 4, generator)
+    if case == "one row repeated":
+        weights = np.zeros_like(weights)
+        weights[:, groups == groups[0] if groups is not None else [0]] = 5
+    found = RESAMPLED[metric](labels, predictions, groups, weights)
+    for replicate, each in enumerate(weights):
+        drawn = np.repeat(np.arange(ROWS), each)
+        for seed in range(3):
+            # A group that is drawn twice is two groups.
+            copies = np.concatenate([np.arange(count) for count in each]) if groups is not None else None
+            drawn_groups = groups[drawn] * 100 + copies if groups is not None else None
+            expected = score(metric, labels[drawn], predictions[seed, drawn], drawn_groups)
+            assert found[replicate, seed] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_rows_of_a_group_are_drawn_together() -> None:
+    groups = np.array([0, 1, 1, 2, 2, 2])
+    weights = weights_of(6, groups, 50, np.random.default_rng(1))
+    assert (weights[:, 1] == weights[:, 2]).all() and (weights[:, 3] == weights[:, 5]).all()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+
+
+def _share_of_verdicts(seeds: int, effect: float, seed_std: float, trials: int = 400, rows: int = 100) -> float:
+    """Share of simulated experiments with p below 5 %, where the models differ by ``effect`` in ability."""
+    generator, verdicts = np.random.default_rng(seeds), 0
+    for trial in range(trials):
+        difficulty = generator.normal(-0.6, 1.5, rows)
+        models = []
+        for ability in (effect, 0.0):
+            of_seeds, of_rows = generator.normal(0, seed_std, (seeds, 1)), generator.normal(0, 0.6, rows)
+            noise = generator.normal(0, 1, (seeds, rows))
+            models.append((ability + of_seeds + of_rows + noise > difficulty).astype(np.int64))
+        data = DevPredictions(np.ones(rows, np.int64), models[0], models[1], ("accuracy",))
+        verdicts += compare([data], replicates=100, seed=trial).p_value < 0.05
+    return verdicts / trials
+
+
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_the_false_positive_rate_is_five_percent(seeds: int) -> None:
+    """400 experiments: the rate is known to 1.1 points (one standard error)."""
+    for seed_std in (0.1, 0.4):
+        assert 0.02 <= _share_of_verdicts(seeds, 0.0, seed_std) <= 0.08
+
+
+def test_more_seeds_and_larger_differences_have_more_power() -> None:
+    """At an ability of 0.5 the models differ by about 9 points of accuracy on 100 rows."""
+    few, many = (_share_of_verdicts(seeds, 0.5, 0.4, 200) for seeds in (5, 15))
+    assert 0.25 < few < many - 0.1 and many > 0.55
+    assert _share_of_verdicts(5, 1.5, 0.1, 100) > 0.95
+
+
+def test_the_smallest_detectable_difference_is_detected_in_four_of_five_cases() -> None:
+    generator, found = np.random.default_rng(1), 0
+    smallest = Comparison(0.0, 0.02, 12.0, 5).smallest_detectable
+    for _ in range(2000):
+        error = 0.02 * np.sqrt(generator.chisquare(12) / 12)
+        found += Comparison(smallest + generator.normal(0, 0.02), error, 12.0, 5).p_value < 0.05
+    assert found / 2000 == pytest.approx(0.8, abs=0.03)
+
+
+def test_few_seeds_give_no_verdict() -> None:
+    labels = np.ones(50, np.int64)
+    for seeds, verdict in ((1, "no verdict below 5 seeds"), (4, "no verdict below 5 seeds"), (5, "better")):
+        right, wrong = np.ones((seeds, 50), np.int64), np.zeros((seeds, 50), np.int64)
+        found = compare([DevPredictions(labels, right, wrong, ("accuracy",))])
+        assert found.verdict(found.p_value) == verdict and found.difference == 1
+    assert Comparison(-0.1, 0.01, 9, 5).verdict(0.001) == "worse"
+    assert Comparison(-0.1, 0.01, 9, 5).verdict(0.06) == "no difference shown"
+    assert Comparison(float("nan"), float("nan"), float("nan"), 5).verdict(float("nan")) == "undefined"
+
+
+def test_equal_models_do_not_differ() -> None:
+    predictions = np.random.default_rng(1).integers(2, size=(5, 80))
+    found = compare([DevPredictions(np.ones(80, np.int64), predictions, predictions, ("accuracy", "f1"))])
+    assert found.difference == 0 and found.p_value == 1
+
+
+def test_holm() -> None:
+    """Holm's procedure by hand: 3 * 0.01, 2 * 0.02, 1 * 0.03 and never less than the one before."""
+    corrected = holm({"c": 0.03, "a": 0.01, "undefined": float("nan"), "b": 0.02})
+    assert [corrected[name] for name in "abc"] == pytest.approx([0.03, 0.04, 0.04])
+    assert np.isnan(corrected["undefined"])
+
+
+def test_the_mean_over_tasks_has_the_error_of_a_mean() -> None:
+    mean = mean_of([Comparison(0.02, 0.03, 10, 5), Comparison(0.04, 0.04, 20, 7)])
+    assert mean.difference == pytest.approx(0.03) and mean.error == pytest.approx(0.025) and mean.seeds == 5
+    assert 10 < mean.freedom < 30

@@ -1,0 +1,136 @@
+"""Check of a submission: one that is right passes, and each of the planted faults is found."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sesame.configs.errors import TaskError
+from sesame.evaluation.results.check import check_submission, faults_of
+from sesame.evaluation.results.predictions import Predictions, write_predictions
+from sesame.evaluation.tasks.suites import SUITES
+
+# The rows of GLUE's test sets (gluebenchmark.com), apart from the table that is checked with.
+ROWS = {
+    "AX": 1104, "CoLA": 1063, "MNLI-m": 9796, "MNLI-mm": 9847, "MRPC": 1725, "QNLI": 5463,
+    "QQP": 390965, "RTE": 3000, "SST-2": 1821, "STS-B": 1379, "WNLI": 146,
+}  # fmt: skip
+LABELS = {"QNLI": "entailment", "RTE": "entailment", "STS-B": "3.2", "AX": "neutral"}
+
+
+@pytest.fixture(scope="module")
+def lines() -> dict[str, list[str]]:
+    """Lines of each file of a right submission, by its name."""
+    found = {}
+    for name, rows in ROWS.items():
+        label = "neutral" if name.startswith("MNLI") else LABELS.get(name, "1")
+        found[f"{name}.tsv"] = ["index\tprediction", *(f"{number}\t{label}" for number in range(rows))]
+    return found
+
+
+def _write(path: Path, lines: dict[str, list[str]]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, each in lines.items():
+            archive.writestr(name, "\n".join(each) + "\n")
+    return path
+
+
+def test_a_right_archive_and_folder_pass(lines: dict[str, list[str]], tmp_path: Path) -> None:
+    sentence = check_submission(_write(tmp_path / "GLUE.zip", lines))
+    assert "a complete submission to GLUE with 11 files" in sentence
+    with zipfile.ZipFile(tmp_path / "GLUE.zip") as archive:
+        archive.extractall(tmp_path / "folder")
+    assert faults_of(tmp_path / "folder") == []
+
+
+Change = Callable[[dict[str, list[str]]], None]
+FAULTS: dict[str, tuple[Change, str]] = {
+    "missing file": (lambda files: files.pop("WNLI.tsv") and None, "WNLI.tsv is missing"),
+    "foreign file": (lambda files: files.update({"notes.txt": ["x"]}), "notes.txt does not belong to GLUE"),
+    "in a folder": (
+        lambda files: files.update({"glue/WNLI.tsv": files.pop("WNLI.tsv")}),
+        "glue/WNLI.tsv does not belong to GLUE",
+    ),
+    "five of 3,000 rows": (lambda files: files.update({"RTE.tsv": files["RTE.tsv"][:6]}), "RTE.tsv, has 5 rows where"),
+    "one row of QQP": (lambda files: files.update({"QQP.tsv": files["QQP.tsv"][:2]}), "QQP.tsv, has 1 rows where"),
+    "index twice": (
+        lambda files: files.update({"RTE.tsv": [*files["RTE.tsv"][:-1], "1\tentailment"]}),
+        "RTE.tsv, has an index twice",
+    ),
+    "index not a number": (
+        lambda files: files.update({"RTE.tsv": [*files["RTE.tsv"][:-1], "x\tentailment"]}),
+        "row 2999: has index 'x' where 2999",
+    ),
+    "two rows in another order": (
+        lambda files: files.update({"WNLI.tsv": ["index\tprediction", *files["WNLI.tsv"][:0:-1]]}),
+        "WNLI.tsv, row 0: has index '145' where 0",
+    ),
+    "unknown label": (
+        lambda files: files.update({"CoLA.tsv": [*files["CoLA.tsv"][:-1], "1062\tentailment"]}),
+        "CoLA.tsv, row 1062: 'entailment' is not one of the labels 0, 1",
+    ),
+    "label of a class number": (
+        lambda files: files.update({"RTE.tsv": [row.replace("entailment", "1") for row in files["RTE.tsv"]]}),
+        "RTE.tsv, row 0: '1' is not one of the labels",
+    ),
+    "score out of range": (
+        lambda files: files.update({"STS-B.tsv": [*files["STS-B.tsv"][:-1], "1378\t5.01"]}),
+        "'5.01' is not a number from 0 to 5",
+    ),
+    "score not a number": (
+        lambda files: files.update({"STS-B.tsv": [*files["STS-B.tsv"][:-1], "1378\tnan"]}),
+        "'nan' is not a number from 0 to 5",
+    ),
+    "no header": (lambda files: files.update({"WNLI.tsv": files["WNLI.tsv"][1:]}), "WNLI.tsv, the first line is"),
+    "three cells": (
+        lambda files: files.update({"WNLI.tsv": [f"{row}\t" for row in files["WNLI.tsv"]]}),
+        "WNLI.tsv, the first line is",
+    ),
+    "carriage returns": (
+        lambda files: files.update({"WNLI.tsv": [f"{row}\r" for row in files["WNLI.tsv"]]}),
+        "WNLI.tsv, has carriage returns",
+    ),
+    "empty": (lambda files: files.update({"WNLI.tsv": [""]}), "WNLI.tsv, the first line is ''"),
+}
+
+
+def test_each_planted_fault_is_found(lines: dict[str, list[str]], tmp_path: Path) -> None:
+    small = {name: each for name, each in lines.items() if name != "QQP.tsv"}
+    for name, (plant, sentence) in FAULTS.items():
+        files = dict(lines if "QQP" in name else small)
+        plant(files)
+        found = faults_of(_write(tmp_path / f"{name}.zip", files))
+        assert any(sentence in fault for fault in found), (name, found)
+        assert [fault for fault in found if "QQP" not in fault] or "QQP" in name
+        with pytest.raises(TaskError, match="is not a valid submission"):
+            check_submission(tmp_path / f"{name}.zip")
+
+
+def test_what_is_not_a_submission_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_text("not a zip")
+    for path, sentence in (("none.zip", "no such file"), ("text.zip", "not a folder or a zip archive")):
+        with pytest.raises(TaskError, match=sentence):
+            check_submission(tmp_path / path)
+    assert faults_of(tmp_path) == [f"has no file of {' or '.join(SUITES)}"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_what_is_written_passes(suite: str, tmp_path: Path) -> None:
+    """The archive of every benchmark, from predictions for as many rows as its test sets have."""
+    sets = {}
+    for file, (task, table) in SUITES[suite].files.items():
+        rows = table.rows or 10
+        indices = [f"{number}/0/0" if table.each else str(number) for number in range(rows)]
+        values = np.full(rows, 0.0 if task.has_scores else 0)
+        sets[file.removesuffix(table.suffix)] = Predictions(task, table, indices, values.astype(np.int64))
+    notes = write_predictions(tmp_path, sets)
+    assert notes[-1].startswith(f"`{suite}.zip` is complete")
+    assert f"a complete submission to {suite}" in check_submission(tmp_path / f"{suite}.zip")
+    with zipfile.ZipFile(tmp_path / f"{suite}.zip") as archive:
+        assert not any("/" in name for name in archive.namelist())
+        for name in archive.namelist():
+            if not name.endswith(".tsv"):
+                assert all(json.loads(line) for line in archive.read(name).decode().splitlines())
