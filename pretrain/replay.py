@@ -19,6 +19,7 @@ from sesame.pretrain.checkpoints.load import Checkpoint, open_checkpoint
 from sesame.pretrain.checkpoints.retention import all_complete, folder
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
 from sesame.pretrain.watch import events, step_values
@@ -130,7 +131,7 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
     """Return the values of each step, and how checkpoints differ from those of the run."""
     saved = mesh.gather_objects(all_complete(plan.run) if mesh.is_rank_zero else None)[0]
     differences: list[Difference] = []
-    with _copied_start(plan, mesh) as output:
+    with _copied_start(plan, mesh) as output, deterministic_kernels(plan.config.watch.deterministic):
         run = _ReplayedRun(_config(plan, output), mesh)
         run.recorded = step_values.read(plan.run)
         try:
@@ -177,7 +178,8 @@ def _config(plan: Plan, output: Path) -> RunConfig:
     """Return the configuration of the run, with an output of its own."""
     report = plan.config.report.model_copy(update={"tensorboard": False, "trackers": (), "profile_steps": None})
     checkpoint = plan.config.checkpoint.model_copy(update={"background": False, "keep": 2})
-    return plan.config.model_copy(update={"output": output, "report": report, "checkpoint": checkpoint})
+    watch = plan.config.watch.model_copy(update={"layers_every_steps": 0})
+    return plan.config.model_copy(update={"output": output, "report": report, "checkpoint": checkpoint, "watch": watch})
 
 
 def _first_difference(
