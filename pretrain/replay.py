@@ -94,14 +94,10 @@ def replay(plan: Plan, mesh: Mesh) -> Replay:
         )
     recorded = step_values.read(plan.run)
     computed, differences = _compute(plan, mesh)
-    found = _first_difference(plan, recorded, computed) or next(iter(differences), None)
+    candidates = [_first_difference(plan, recorded, computed), *differences]
+    found = min((each for each in candidates if each), key=lambda each: each.step, default=None)
     if found is None:
-        steps = plan.last - plan.first
-        text = f"steps {plan.first + 1} to {plan.last}" if steps > 1 else f"step {plan.last}"
-        saved = [number for number in sorted(all_complete(plan.run)) if plan.first < number <= plan.last]
-        checkpoints = f", and the checkpoints of steps {', '.join(map(str, saved))}" if saved else ""
-        return Replay(True, (f"{text}, computed again from {plan.origin}: losses and gradient norms{checkpoints} are "
-                             "the same in every bit",))  # fmt: skip
+        return Replay(True, (_describe_sameness(plan),))
     again, _ = _compute(plan._replace(last=found.step), mesh)
     repeated = _first_difference(plan._replace(last=found.step), computed, again)
     return Replay(False, (_describe(plan, found), VERDICTS[repeated is None]))
@@ -121,6 +117,9 @@ class _ReplayedRun(Run):
     """A run with the learning rates of another, which may have followed from the clock."""
 
     recorded: dict[int, StepValues]
+
+    def _log_start(self, *_: object) -> None:
+        self.reporter.log(f"computing step {self.step + 1} and those after it again")
 
     @property
     def learning_rate(self) -> float:
@@ -195,6 +194,16 @@ def _first_difference(
 
 def _exact(value: float) -> str:
     return f"{value!r} ({value.hex()})"
+
+
+def _describe_sameness(plan: Plan) -> str:
+    steps = f"steps {plan.first + 1} to {plan.last}" if plan.last - plan.first > 1 else f"step {plan.last}"
+    saved = [str(number) for number in sorted(all_complete(plan.run)) if plan.first < number <= plan.last]
+    plural = "s" if len(saved) > 1 else ""
+    checkpoints = f", and the checkpoint{plural} of step{plural} {', '.join(saved)}," if saved else ""
+    return (
+        f"{steps}, computed again from {plan.origin}: losses and gradient norms{checkpoints} are the same in every bit"
+    )
 
 
 def _describe(plan: Plan, found: Difference) -> str:
