@@ -166,6 +166,10 @@ class Reporter:
         self._write(row)
         self._show(step, text)
 
+    def report_layers(self, step: int, layers: Mapping[str, Mapping[str, float | None]]) -> None:
+        """Write numbers of each layer, by layer and name; null stands for one that is not finite."""
+        self._write({"step": step, "layers": layers})
+
     def report_validation(self, step: int, losses: Mapping[str, float]) -> None:
         """Report validation losses and draw the loss curve again."""
         if self.quiet:

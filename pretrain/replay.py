@@ -19,6 +19,7 @@ from sesame.pretrain.checkpoints.load import Checkpoint, open_checkpoint
 from sesame.pretrain.checkpoints.retention import all_complete, folder
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
 from sesame.pretrain.watch import events, step_values
@@ -93,14 +94,10 @@ def replay(plan: Plan, mesh: Mesh) -> Replay:
         )
     recorded = step_values.read(plan.run)
     computed, differences = _compute(plan, mesh)
-    found = _first_difference(plan, recorded, computed) or next(iter(differences), None)
+    candidates = [_first_difference(plan, recorded, computed), *differences]
+    found = min((each for each in candidates if each), key=lambda each: each.step, default=None)
     if found is None:
-        steps = plan.last - plan.first
-        text = f"steps {plan.first + 1} to {plan.last}" if steps > 1 else f"step {plan.last}"
-        saved = [number for number in sorted(all_complete(plan.run)) if plan.first < number <= plan.last]
-        checkpoints = f", and the checkpoints of steps {', '.join(map(str, saved))}" if saved else ""
-        return Replay(True, (f"{text}, computed again from {plan.origin}: losses and gradient norms{checkpoints} are "
-                             "the same in every bit",))  # fmt: skip
+        return Replay(True, (_describe_sameness(plan),))
     again, _ = _compute(plan._replace(last=found.step), mesh)
     repeated = _first_difference(plan._replace(last=found.step), computed, again)
     return Replay(False, (_describe(plan, found), VERDICTS[repeated is None]))
@@ -121,6 +118,9 @@ class _ReplayedRun(Run):
 
     recorded: dict[int, StepValues]
 
+    def _log_start(self, *_: object) -> None:
+        self.reporter.log(f"computing step {self.step + 1} and those after it again")
+
     @property
     def learning_rate(self) -> float:
         return self.recorded[self.step + 1].learning_rate if self.step + 1 in self.recorded else super().learning_rate
@@ -130,7 +130,7 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
     """Return the values of each step, and how checkpoints differ from those of the run."""
     saved = mesh.gather_objects(all_complete(plan.run) if mesh.is_rank_zero else None)[0]
     differences: list[Difference] = []
-    with _copied_start(plan, mesh) as output:
+    with _copied_start(plan, mesh) as output, deterministic_kernels(plan.config.watch.deterministic):
         run = _ReplayedRun(_config(plan, output), mesh)
         run.recorded = step_values.read(plan.run)
         try:
@@ -177,7 +177,8 @@ def _config(plan: Plan, output: Path) -> RunConfig:
     """Return the configuration of the run, with an output of its own."""
     report = plan.config.report.model_copy(update={"tensorboard": False, "trackers": (), "profile_steps": None})
     checkpoint = plan.config.checkpoint.model_copy(update={"background": False, "keep": 2})
-    return plan.config.model_copy(update={"output": output, "report": report, "checkpoint": checkpoint})
+    watch = plan.config.watch.model_copy(update={"layers_every_steps": 0})
+    return plan.config.model_copy(update={"output": output, "report": report, "checkpoint": checkpoint, "watch": watch})
 
 
 def _first_difference(
@@ -193,6 +194,16 @@ def _first_difference(
 
 def _exact(value: float) -> str:
     return f"{value!r} ({value.hex()})"
+
+
+def _describe_sameness(plan: Plan) -> str:
+    steps = f"steps {plan.first + 1} to {plan.last}" if plan.last - plan.first > 1 else f"step {plan.last}"
+    saved = [str(number) for number in sorted(all_complete(plan.run)) if plan.first < number <= plan.last]
+    plural = "s" if len(saved) > 1 else ""
+    checkpoints = f", and the checkpoint{plural} of step{plural} {', '.join(saved)}," if saved else ""
+    return (
+        f"{steps}, computed again from {plan.origin}: losses and gradient norms{checkpoints} are the same in every bit"
+    )
 
 
 def _describe(plan: Plan, found: Difference) -> str:

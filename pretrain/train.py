@@ -25,6 +25,7 @@ from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.parallel import mesh as meshes
+from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.parallelize import parallelize
 from sesame.pretrain.planning.peak import Peak, device_peak
@@ -35,6 +36,7 @@ from sesame.pretrain.start import describe, facts, only_run_in, resolve_precisio
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 from sesame.pretrain.validation import validation_losses
 from sesame.pretrain.watch.gradients import gradients_again
+from sesame.pretrain.watch.layers import LayerMeter
 from sesame.pretrain.watch.place import Gradients
 from sesame.pretrain.watch.watch import Watch
 
@@ -64,7 +66,7 @@ def train(
     check_installed(config.report.all_trackers)
     mesh = meshes.Mesh(config.parallel)
     try:
-        with only_run_in(config.output, mesh):
+        with only_run_in(config.output, mesh), deterministic_kernels(config.watch.deterministic):
             return Run(config, mesh, clock, request).run()
     finally:
         mesh.close()
@@ -133,6 +135,7 @@ class Run:
         self.usage = UsageMeter(mesh.timer, mesh.device, mesh.rank, mesh.world)
         self.profiler = StepProfiler(config.report, config.output, mesh.rank, mesh.timer, self.reporter.log)
         self.watch = Watch(self.config, record, self.resume_state, self.batches, mesh, self.saver, self.reporter.log)
+        self.layers = LayerMeter(config.watch.layers_every_steps, self.engine, self.reporter.report_layers)
         self._log_start(initial, peak)
 
     def run(self) -> Path:
@@ -198,7 +201,8 @@ class Run:
             tokens += batch.tokens
             flops += self.learner.flops(batch)
         self.saver.before_update()
-        norm = self.engine.step(learning_rate, self.watch.judge())
+        with self.layers.around_update(self.step + 1, lambda: next(self.batches.step(self.step))):
+            norm = self.engine.step(learning_rate, self.watch.judge())
         self.step += 1
         self.mesh.watchdog.step = self.step
         return StepMetrics(losses, norm, tokens, flops, learning_rate)
@@ -230,6 +234,7 @@ class Run:
         usage = self.usage.read(self.metrics.steps, self.saver.seconds, self.mesh.sum_over_all)
         self.metrics = MetricSums()
         self.watch.require_finite(metrics.losses, self.step)
+        self.watch.compare_times(self.step, usage.rank_seconds)
         self.reporter.report_training(self.step, metrics, self.saver.seconds, usage)
 
     def validate(self) -> bool:

@@ -14,6 +14,7 @@ from sesame.pretrain.data.columns import COLUMNS
 from sesame.pretrain.data.config import DataConfig
 from sesame.pretrain.data.order import Order
 from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.data.row_checks import check_row_lengths, check_row_values
 from sesame.pretrain.data.skipped import Samples, Skipped
 
 
@@ -146,7 +147,10 @@ class Batches:
         Every process masks the whole global batch: only then is the number of predictions of all processes known, and
         the masks do not depend on the layout.
         """
-        return self._mask(split.take(rows), seed, purpose, number) if self._mask else None
+        if self._mask is None:
+            return None
+        check_row_lengths(split, rows)
+        return self._mask(split.take(rows), seed, purpose, number)
 
     def _denominators(
         self, split: Split, rows: np.ndarray, micro_batches: int, columns: Columns | None
@@ -172,12 +176,14 @@ class Batches:
         masked: Columns | None,
     ) -> Batch:
         """Return the batch of ``rows[part]``, short rows first."""
+        check_row_lengths(split, rows[part])
         lengths = split.lengths_of("tokens", rows[part])
         by_length = part[np.argsort(lengths, kind="stable")]
         if masked is None:
             columns = split.take(rows[by_length])
         else:
             columns = {name: take(column, by_length) for name, column in masked.items()}
+        check_row_values(split, rows[by_length], columns, self.dataset.manifest.tokenizer.vocabulary_size)
         return assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
 
 

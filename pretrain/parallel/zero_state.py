@@ -4,6 +4,7 @@ They are read and written as rows of whole tensors, so that a checkpoint does no
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -107,26 +108,37 @@ class ZeroState:
     def set_segments(self, optimizer: NormScaledOptimizer) -> None:
         """Tell ``optimizer`` where in ZeRO's flat tensors each parameter is, and how its norms are completed."""
         segments: dict[int, list[tuple[int, int, int]]] = {}
-        split = torch.zeros(len(self.parameters), dtype=torch.bool, device=self.mesh.device)
-        expert_parallel = torch.zeros_like(split)
-        for slot, (name, parameter) in enumerate(self.parameters.items()):
-            split[slot] = placement.split_dimension(parameter) is not None
-            expert_parallel[slot] = placement.is_expert_parallel(parameter)
+        for slot, name in enumerate(self.parameters):
             fragment = self.fragments[name]
             if fragment is not None:
                 segments.setdefault(id(fragment.owner), []).append((slot, fragment.offset, fragment.length))
-
-        def complete(squares: Tensor) -> Tensor:
-            if self.stage > 0:
-                # Over the fragments of ZeRO, and for experts also over the processes with other experts.
-                summed = self.mesh.sum_over_data(squares)
-            else:
-                summed = torch.where(expert_parallel, self.mesh.sum_over_experts(squares.clone()), squares)
-            return torch.where(split, self.mesh.sum_over_tensor(summed.clone()), summed)
-
         entries = [placement.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
         by_owner = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in segments.items()}
-        optimizer.set_segments(by_owner, entries, complete)
+        optimizer.set_segments(by_owner, entries, self.sum_squares)
+
+    @cached_property
+    def placements(self) -> tuple[Tensor, Tensor]:
+        """bool [parameters]: whether each is split over tensor-parallel, and over expert-parallel processes."""
+        parts = self.parameters.values()
+        split = [placement.split_dimension(parameter) is not None for parameter in parts]
+        expert_parallel = [placement.is_expert_parallel(parameter) for parameter in parts]
+        device = self.mesh.device
+        return torch.tensor(split, device=device), torch.tensor(expert_parallel, device=device)
+
+    def sum_squares(self, squares: Tensor) -> Tensor:
+        """Add up [..., parameters] sums of squares over the entries that each process updates; a collective."""
+        split, expert_parallel = self.placements
+        if self.stage > 0:
+            # Over the fragments of ZeRO, and for experts also over the processes with other experts.
+            summed = self.mesh.sum_over_data(squares)
+        else:
+            summed = torch.where(expert_parallel, self.mesh.sum_over_experts(squares.clone()), squares)
+        return torch.where(split, self.mesh.sum_over_tensor(summed.clone()), summed)
+
+    def own_entries(self, name: str) -> Tensor | None:
+        """Return the fp32 master weights of a parameter that this process updates, flat; None if there are none."""
+        fragment = self.fragments[name]
+        return self._entries(fragment, None) if fragment is not None else None
 
     def set_matrices(self, optimizer: Muon, dtype: torch.dtype) -> None:
         """Give ``optimizer`` whole matrices, computed in ``dtype``; a collective."""

@@ -25,8 +25,7 @@ class WatchConfig(Section):
     most_roll_backs: Free[int] = Field(default=3, gt=0)
     """Times that the run may roll back; then it stops."""
     slow_factor: Free[float] = Field(default=1.5, ge=0, allow_inf_nan=False)
-    """How many times the median of all processes' time for data and forward pass a process may take before it is
-    reported; 0: not measured. Only for several data-parallel processes."""
+    """How many times the median of all processes' work in a step a process may take before it is reported; 0: any."""
     layers_every_steps: Free[int] = Field(default=0, ge=0)
     """Optimizer steps between measurements of each layer: norms of gradients and weights, ratio of update and weights,
     largest activation and entropy of attention; 0: none. Each costs about as much as a step."""

@@ -4,7 +4,7 @@
 |---|---|
 | step | optimizer step, from 1 |
 | time | seconds since 1970 |
-| kind | non_finite_loss, non_finite_gradient, loss_spike, gradient_spike, slow_process |
+| kind | non_finite_loss, non_finite_gradient, loss_spike, gradient_spike, slow_rank |
 | rank | process whose micro-batch it was (of tensor-parallel processes the first); null if it is not known |
 | rows | row numbers in the train split: of that micro-batch, or of the whole step |
 | value | the loss, the norm, or how many times the median time; null if it is not finite |
@@ -27,7 +27,7 @@ from sesame.configs.storage import atomic_file
 from sesame.pretrain.data.skipped import Samples
 
 FILE = "events.jsonl"
-Kind = Literal["non_finite_loss", "non_finite_gradient", "loss_spike", "gradient_spike", "slow_process"]
+Kind = Literal["non_finite_loss", "non_finite_gradient", "loss_spike", "gradient_spike", "slow_rank"]
 Action = Literal["report", "stop", "skip", "roll_back"]
 
 

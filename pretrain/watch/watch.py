@@ -1,7 +1,7 @@
 """Look at every step of a run, and report, skip, stop or roll back as ``[watch]`` says."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, SupportsFloat
 
 from torch import Tensor
@@ -23,6 +23,7 @@ from sesame.pretrain.watch.events import Action, Event, EventLog, skipped_sample
 from sesame.pretrain.watch.findings import Finding, Watcher
 from sesame.pretrain.watch.losses import StepLosses
 from sesame.pretrain.watch.place import Gradients, Place, place_of
+from sesame.pretrain.watch.slow_ranks import SlowRanks
 from sesame.pretrain.watch.step_values import StepFile, StepValues
 
 Locate = Callable[[int], Gradients | None]
@@ -67,6 +68,7 @@ class Watch:
         step = record.step if record else 0
         known = mesh.gather_objects(skipped_samples(output, step) if mesh.is_rank_zero else None)[0]
         self.events = EventLog(output, step, is_rank_zero=mesh.is_rank_zero)
+        self.slow_ranks = SlowRanks(self.config.slow_factor)
         self.steps = StepFile(output, is_rank_zero=mesh.is_rank_zero)
         self.skipped: list[Samples] = known
         self.found: Found | None = None
@@ -221,6 +223,12 @@ class Watch:
         self.events.write(
             Event(found.step, finding.kind, action, message, finding.value, place.rank, place.rows, **values)
         )
+
+    def compare_times(self, step: int, seconds: Sequence[float]) -> None:
+        """Report a process that has become slow; ``seconds`` are of work in a step, by rank."""
+        if event := self.slow_ranks.compare(step, seconds):
+            self.log(event.message)
+            self.events.write(event)
 
     def require_finite(self, values: Mapping[str, float], step: int) -> None:
         """Stop before unusable weights are saved; all processes have the same ``values``."""

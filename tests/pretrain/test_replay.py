@@ -64,7 +64,7 @@ def test_a_sound_run_is_the_same_in_every_bit(settings: Settings, tmp_path: Path
     assert result.is_same and "steps 4 to 5" in result.lines[0]
     result = replayed(tmp_path / "run", 3)
     assert result.is_same and "steps 1 to 3, computed again from the initial weights" in result.lines[0]
-    assert "the checkpoints of steps 3" in result.lines[0]
+    assert "the checkpoint of step 3" in result.lines[0]
     assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before
 
 
