@@ -58,16 +58,9 @@ def test_the_view_shows_all_parts_at_any_width(width: int, make_run: MakeRun) ->
     text = text_of(RunFiles(folder), width)
     assert max(map(len, text.splitlines())) <= width
     words = " ".join(text.replace("│", " ").split())
-    for part in (
-        "step 40 of 100",
-        "40%",
-        "masked lm 5.500",
-        "50.0% of peak",
-        "step 100 ms",
-        "rank 1",
-        "gradient spike",
-    ):
-        assert part in words or width == 40
+    parts = ["step 40 of 100", "40%", "masked lm 5.500", "50.0% of peak", "step 100 ms", "rank 1", "gradient spike"]
+    # A narrow terminal breaks lines within them.
+    assert width == 40 or [part for part in parts if part not in words] == []
     assert "step-00000040" in words
 
 

@@ -104,7 +104,7 @@ def test_tensorboard_is_one_of_the_trackers_unless_it_is_switched_off() -> None:
     assert ReportConfig().all_trackers == ("tensorboard",)
     assert ReportConfig(tensorboard=False).all_trackers == ()
     assert ReportConfig(tensorboard=False, trackers=("tensorboard", "wandb")).all_trackers == ("tensorboard", "wandb")
-    with pytest.raises(ConfigError, match="'trackers.0'"):
+    with pytest.raises(ConfigError, match=r"'trackers\.0'"):
         configs.parse({"trackers": ["neptune"]}, ReportConfig, "the test")
 
 
