@@ -171,7 +171,9 @@ def _events(run: RunFiles) -> RenderableType | None:
 def event_line(row: Row) -> str:
     """Return an event in one line."""
     action = f" ({row['action']})" if row.get("action") else ""
-    return f"step {row['step']}: {row.get('message') or row.get('kind', 'event')}{action}"
+    step = f"step {row['step']}: "
+    message = str(row.get("message") or row.get("kind", "event")).removeprefix(step)
+    return f"{step}{message}{action}"
 
 
 def _checkpoint(run: RunFiles, now: float) -> RenderableType:
