@@ -95,8 +95,8 @@ class StepTimer:
 
     @property
     def is_open(self) -> bool:
-        """Whether a phase is being measured."""
-        return bool(self._open)
+        """Whether a phase is being measured in the current stream."""
+        return bool(self._open) and self._open[-1][1] == self._stream()
 
     def phase(self, name: str) -> "_Phase":
         """Return a context manager that measures ``name``, one of ``PHASES``."""

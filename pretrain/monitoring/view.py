@@ -13,6 +13,7 @@ from sesame.pretrain.monitoring.curves import PHASES, seconds_by_phase
 from sesame.pretrain.monitoring.record import Row, RunFiles, values
 from sesame.pretrain.monitoring.scale import label, mean_rows
 from sesame.pretrain.monitoring.summary import duration, state
+from sesame.pretrain.reporting.config import SLOW
 
 BARS = "▁▂▃▄▅▆▇█"
 STYLES = ("blue", "red", "green", "magenta", "yellow", "cyan", "bright_black")
@@ -153,7 +154,7 @@ def _ranks(run: RunFiles, width: int) -> RenderableType | None:
         share = times[rank] / max(ranks["slowest"], 1e-9)
         bars.append(f"\nrank {rank:<3} {1000 * times[rank]:>7,.0f} ms ")
         bars.append(
-            "█" * round(share * max(10, min(40, width - 40))), STYLES[0 if times[rank] <= 1.25 * ranks["median"] else 1]
+            "█" * round(share * max(10, min(40, width - 40))), STYLES[int(times[rank] > SLOW * ranks["median"])]
         )
     return Group(Text(), Text(head).append(bars))
 
@@ -170,7 +171,9 @@ def _events(run: RunFiles) -> RenderableType | None:
 def event_line(row: Row) -> str:
     """Return an event in one line."""
     action = f" ({row['action']})" if row.get("action") else ""
-    return f"step {row['step']}: {row.get('message') or row.get('kind', 'event')}{action}"
+    step = f"step {row['step']}: "
+    message = str(row.get("message") or row.get("kind", "event")).removeprefix(step)
+    return f"{step}{message}{action}"
 
 
 def _checkpoint(run: RunFiles, now: float) -> RenderableType:

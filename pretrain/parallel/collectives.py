@@ -33,8 +33,9 @@ KEPT_BY_MEGATRON = ("dist_all_gather_func", "dist_reduce_scatter_func")
 class TimedCollectives:
     """Measures collectives within a phase of ``timer`` as communication, until it is closed.
 
-    On CUDA a collective lasts from the moment at which the stream that calls it could start it to the moment at which
-    that stream goes on: what overlaps with computing in another stream does not count.
+    On CUDA a collective lasts from the moment at which the computing stream could start it to the moment at which that
+    stream goes on. What ZeRO 2 and 3 call in a stream of their own, beside computing, does not count; if computing has
+    to wait for it in the end, that is part of the phase that waits.
     """
 
     def __init__(self, timer: StepTimer, *, knows_megatron: bool):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sesame.pretrain.reporting.config import SLOW
 from sesame.pretrain.step_timer import PHASES, StepTimer
 
 COLUMNS = (*PHASES, "saving", "memory_gib")
@@ -15,8 +16,6 @@ BUSY = ("data", "forward", "backward", "optimizer")
 """Phases in which a process works; in communication it may wait for a slower one."""
 MOST_RANKS = 64
 """Processes whose times are reported one by one; of more, only the slowest and the median."""
-SLOW = 1.25
-"""A process is called slow if its work takes so many times as long as the median of all processes."""
 
 
 class Usage(NamedTuple):

@@ -90,3 +90,28 @@ def test_the_host_clock_measures_seconds() -> None:
     with timer.phase("data"):
         time.sleep(0.05)
     assert 0.05 <= timer.read()["data"] < 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_phases_on_a_gpu_are_its_time_and_nothing_waits_for_it() -> None:
+    matrix = torch.rand(4096, 4096, device="cuda")
+    product = matrix @ matrix
+    torch.cuda.synchronize()
+    timer = StepTimer(torch.device("cuda"))
+    begin = time.perf_counter()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(20):
+            with timer.phase("forward"):
+                product = matrix @ matrix
+            with timer.phase("backward"), timer.phase("communication"):
+                product = matrix @ product
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    queued = time.perf_counter() - begin
+    seconds = timer.read()
+    whole = time.perf_counter() - begin
+    assert queued < 0.5 * whole
+    assert seconds["forward"] == pytest.approx(seconds["communication"], rel=0.3)
+    assert seconds["backward"] < 0.1 * seconds["forward"] and 0.7 * whole < sum(seconds.values()) <= whole

@@ -1,0 +1,101 @@
+"""The live view: it follows the files, and ends with the run."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sesame.pretrain.monitoring.live import watch
+from sesame.pretrain.monitoring.record import RunFiles
+from sesame.pretrain.monitoring.view import expected_steps, time_left, view
+from tests.pretrain.monitoring.conftest import append, report
+
+MakeRun = Callable[..., Path]
+
+
+def text_of(run: RunFiles, width: int = 120) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    with console.capture() as capture:
+        console.print(view(run, width))
+    return capture.get()
+
+
+def test_lines_are_printed_as_they_are_written_and_end_with_the_run(make_run: MakeRun) -> None:
+    folder = make_run(losses=(8.0, 7.0))
+
+    def second(_: float) -> None:
+        """One more thing happens at each look."""
+        rows = happened.pop(0)
+        for name, row in rows:
+            append(folder, name, row)
+
+    happened = [
+        [("metrics", report(30, 6.5)), ("events", {"step": 25, "message": "loss is 9", "action": "skip"})],
+        [],
+        [("metrics", report(40, 6.0)), ("run", {"end": {"reason": "finished"}})],
+    ]
+    output = io.StringIO()
+    watch(folder, Console(file=output), sleep=second)
+    lines = [line.partition(" ")[2] for line in output.getvalue().splitlines()]
+    assert lines[0] == "step 20/100 | masked_lm 7.000 | 1,000 tokens/s | 8 s left"
+    assert lines[1] == "step 20: validation masked_lm 7.250"
+    assert lines[2:4] == ["step 30/100 | masked_lm 6.500 | 1,000 tokens/s | 7 s left", "step 25: loss is 9 (skip)"]
+    assert lines[4].startswith("step 40/100 | masked_lm 6.000 ") and lines[5:] == ["finished"]
+    assert not happened
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_the_view_shows_all_parts_at_any_width(width: int, make_run: MakeRun) -> None:
+    folder = make_run()
+    ranks = {"median": 0.05, "slowest": 0.1, "slowest_rank": 1}
+    append(folder, "metrics", report(40, 5.5, ranks=ranks, rank_seconds=[0.05, 0.1], model_flops_use=0.5))
+    append(folder, "events", {"step": 40, "message": "gradient spike"})
+    (folder / "checkpoints" / "step-00000040").mkdir(parents=True)
+    (folder / "checkpoints" / "step-00000040" / "checkpoint.json").write_text("{}")
+    text = text_of(RunFiles(folder), width)
+    assert max(map(len, text.splitlines())) <= width
+    words = " ".join(text.replace("│", " ").split())
+    parts = ["step 40 of 100", "40%", "masked lm 5.500", "50.0% of peak", "step 100 ms", "rank 1", "gradient spike"]
+    # A narrow terminal breaks lines within them.
+    assert width == 40 or [part for part in parts if part not in words] == []
+    assert "step-00000040" in words
+
+
+def test_minutes_limit_the_expected_steps(make_run: MakeRun) -> None:
+    folder = make_run()
+    run = RunFiles(folder)
+    assert (expected_steps(run), time_left(run)) == (100, "7 s")
+    # At 10 steps a second, 3 of 6 seconds are used.
+    run.starts[-1]["config"]["stop"]["minutes"] = 0.1
+    assert expected_steps(run) == 60 and time_left(run) == "3 s"
+
+
+def test_a_resumed_run_replaces_its_reports(make_run: MakeRun) -> None:
+    folder = make_run(losses=(8.0, 7.0, 6.0))
+    run = RunFiles(folder)
+    assert [row["step"] for row in run.reports] == [10, 20, 30]
+    kept = (folder / "metrics.jsonl").read_text().splitlines()[:1]
+    other = folder / "other"
+    other.write_text("\n".join([*kept, json.dumps(report(20, 7.5)), '{"step": 30, "tr']))
+    other.replace(folder / "metrics.jsonl")
+    assert run.update() and [row["train"]["masked_lm"] for row in run.reports] == [8.0, 7.5] and run.validations == []
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('ain": {"masked_lm": 5.0}}\n')
+    assert run.update() and run.step == 30 and not run.update()
+
+
+def test_a_killed_run_is_recognised(make_run: MakeRun) -> None:
+    folder = make_run()
+    lines = (folder / "run.jsonl").read_text()
+    start = json.loads(lines)["start"]
+    assert not RunFiles(folder).is_killed
+    (folder / "run.jsonl").write_text(json.dumps({"start": start | {"process": 2**22 + 1}}) + "\n")
+    assert RunFiles(folder).is_killed
+    output = io.StringIO()
+    watch(folder, Console(file=output), sleep=lambda _: pytest.fail("it is over"))
+    assert output.getvalue().endswith(": killed\n")
+    (folder / "run.jsonl").write_text(json.dumps({"start": start | {"process": 2**22 + 1, "host": "elsewhere"}}) + "\n")
+    assert not RunFiles(folder).is_killed
