@@ -24,6 +24,7 @@ COMMANDS = (
     ("inspect", data.inspect, "Show examples of a dataset."),
     ("verify", data.verify, "Check a dataset against its manifest."),
     ("pretrain", stages.pretrain, "Train a model on a dataset."),
+    ("replay", stages.replay, "Compute steps of a run again and compare."),
     ("evaluate", stages.evaluate, "Fine-tune a checkpoint on tasks and report its scores."),
     ("export", models.export, "Convert a checkpoint to a transformers model."),
     ("import", models.import_model, "Convert a transformers model to a checkpoint."),

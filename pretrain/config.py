@@ -21,6 +21,7 @@ from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.schedule import ScheduleConfig
 from sesame.pretrain.stop import StopConfig
+from sesame.pretrain.watch.config import WatchConfig
 
 
 class RunConfig(Section):
@@ -45,6 +46,7 @@ class RunConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     parallel: ParallelConfig = ParallelConfig()
     report: ReportConfig = ReportConfig()
+    watch: WatchConfig = WatchConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     resume: ResumeConfig = ResumeConfig()
 

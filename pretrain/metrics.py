@@ -67,10 +67,12 @@ class MetricSums:
         self.gradient_norm: SupportsFloat = 0.0
         self.steps = 0
 
-    def add(self, step: StepMetrics) -> None:
-        """Add the metrics of a step."""
-        self.losses = {name: self.losses.get(name, 0.0) + loss for name, loss in step.losses.items()}
+    def add(self, step: StepMetrics, *, is_skipped: bool = False) -> None:
+        """Add the metrics of a step; of one whose update was skipped only what it cost."""
         self.tokens, self.flops = self.tokens + step.tokens, self.flops + step.flops
+        if is_skipped:
+            return
+        self.losses = {name: self.losses.get(name, 0.0) + loss for name, loss in step.losses.items()}
         self.learning_rate, self.gradient_norm = step.learning_rate, step.gradient_norm
         self.steps += 1
 
@@ -158,6 +160,19 @@ class Reporter:
         from sesame.pretrain.curve import draw
 
         draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
+        self.last_report_time = time.perf_counter()
+
+    def rewind(self, step: int) -> None:
+        """Remove what was reported of steps after ``step``, which will be computed again."""
+        if self.quiet:
+            return
+        self.lines.close()
+        self.lines = _open_lines(self.output / "metrics.jsonl", step)
+        self.validated_step = _validated_step(self.output / "metrics.jsonl")
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+            self.tensorboard = _open_tensorboard(self.output, step)
+        self.bar.update(self.task, completed=step)
         self.last_report_time = time.perf_counter()
 
     def _comparison(self, objective: str, loss: float) -> str:

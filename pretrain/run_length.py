@@ -26,7 +26,9 @@ def check(config: Any) -> None:
     if not any((config.steps, stop.minutes, stop.tokens, stop.epochs)):
         raise ValueError("nothing ends this run; set steps, or one of stop.tokens, stop.epochs and stop.minutes")
     if stop.epochs and data.stages:
-        raise ValueError("stop.epochs counts passes over one dataset, but data.stages has more; set stop.tokens or steps")
+        raise ValueError(
+            "stop.epochs counts passes over one dataset, but data.stages has more; set stop.tokens or steps"
+        )
     if schedule.global_batch and min(schedule.global_batch.values) < data.global_batch:
         raise ValueError(
             f"schedule.global_batch falls to {min(schedule.global_batch.values):g}, below data.global_batch "
@@ -36,10 +38,15 @@ def check(config: Any) -> None:
     if unknown:
         raise ValueError(f"schedule.objectives.{unknown[0]} is not in [objectives]; add it there")
     follows = schedule.global_batch or schedule.mask_rate or data.stages
+    if follows and "roll_back" in (config.watch.non_finite, config.watch.spike):
+        raise ValueError(
+            "watch rolls back and skips rows of one dataset with one batch size, but the data of this run follows "
+            "schedules; set watch.non_finite and watch.spike to 'skip', or remove the schedules"
+        )
     if follows and stop.minutes and data.loader_processes:
         raise ValueError(
-            "data.loader_processes makes batches of later steps, but with stop.minutes the schedules of the data follow "
-            "the clock; set data.loader_processes = 0, or end the run by steps, tokens or epochs"
+            "data.loader_processes makes batches of later steps, but with stop.minutes the data follows the "
+            "clock; set data.loader_processes = 0, or end the run by steps, tokens or epochs"
         )
 
 

@@ -1,30 +1,25 @@
 """Pretraining: mesh -> learner -> batches -> engine -> resume -> loop."""
 
-import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import SupportsFloat
 
 import torch
 
 from sesame.configs import dump
-from sesame.configs.errors import CheckpointError, TrainingError
+from sesame.configs.errors import CheckpointError
 from sesame.configs.stopping import Stopped, StopRequest
 from sesame.data_pipeline.dataset.shards import open_dataset
-from sesame.pretrain import precision
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
-from sesame.pretrain.checkpoints.load import Checkpoint, Process
+from sesame.pretrain.checkpoints.load import Process
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
 from sesame.pretrain.checkpoints.retention import Retention
-from sesame.pretrain.checkpoints.save import DIVERGED, CheckpointWriter
+from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
+from sesame.pretrain.data.batches import DataRank
 from sesame.pretrain.data.prefetch import Prefetcher
-from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.dropout_seed import seed_dropout
 from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
@@ -35,9 +30,13 @@ from sesame.pretrain.parallel import mesh as meshes
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.parallelize import parallelize
 from sesame.pretrain.parallel.run_lock import locked
+from sesame.pretrain.run_data import open_batches, stage_positions, start_data
 from sesame.pretrain.start_message import start_message
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 from sesame.pretrain.validation import validation_losses
+from sesame.pretrain.watch.gradients import gradients_again
+from sesame.pretrain.watch.place import Gradients
+from sesame.pretrain.watch.watch import Watch
 
 
 def train(
@@ -77,24 +76,27 @@ class Run:
         self, config: RunConfig, mesh: meshes.Mesh, clock: Clock = time.monotonic, request: StopRequest | None = None
     ):
         self.mesh = mesh
-        process = Process(mesh.rank, mesh.world, mesh.gather_objects)
-        kind = OPTIMIZERS[config.optimizer.name]
+        self.process = process = Process(mesh.rank, mesh.world, mesh.gather_objects)
+        self.kind = kind = OPTIMIZERS[config.optimizer.name]
         batch_plan = config.data.batch_plan(mesh.data)
 
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
         learner = build_within_memory(config.model, config.objectives, vocabulary, kind.fewest_moments, mesh.device)
         config.loss.apply(learner)
-        check_lengths(self.dataset, learner.backbone.positions)
-        data_rank = DataRank(mesh.data_rank, mesh.data)
-        self.batches = Batches(self.dataset, config.data, learner.reads, config.seed, data_rank)
-        self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, config.steps)
+        data_rank, verify = DataRank(mesh.data_rank, mesh.data), config.data.verify and mesh.is_rank_zero
+        positions = learner.backbone.positions
+        self.batches = open_batches(config, self.dataset, learner.reads, positions, data_rank, verify)
         self.learner = learner
 
         checkpoint = find_checkpoint(config.output, self.dataset, process)
-        self.config, self.precision = _resolve_precision(config, mesh, checkpoint)
+        before = checkpoint.record.config if checkpoint else None
+        parallel, self.precision = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
+        self.config = config.model_copy(update={"parallel": parallel})
         self.resume_state = resume_state(self.config, config.resume.accept, self.dataset, checkpoint)
-        self.batches.start = self.resume_state.start
+        record = checkpoint.record if checkpoint else None
+        self.steps = start_data(config, self.batches, self.resume_state, record)
+        self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, self.steps)
 
         self.shapes = parallelize(learner, config.model.family, self.config.parallel, mesh)
         self.engine = Engine(learner, config.optimizer, self.config.parallel, mesh, batch_plan)
@@ -107,10 +109,9 @@ class Run:
                 config.initial_checkpoint, tokenizer_sha256, config.model, self.shapes, process
             )
             initialize(self.engine, self.shapes, config.seed, config.model, initial)
-        record = checkpoint.record if checkpoint else None
         self.step = record.step if record else 0
 
-        self.budget = TrainingBudget(config.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
+        self.budget = TrainingBudget(self.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
         save_minutes = config.checkpoint.save_every_minutes if mesh.is_rank_zero else None
         self.agreement = StepAgreement(request or StopRequest(), save_minutes, mesh.ask_any, clock=clock)
         writer = CheckpointWriter(
@@ -126,11 +127,11 @@ class Run:
         retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
         self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
         self.metrics = MetricSums()
-        self.unchecked_norms: list[tuple[int, SupportsFloat]] = []
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         self.reporter = Reporter(
-            config.output, config.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
+            config.output, self.steps, self.step, baseline, config.report, quiet=not mesh.is_rank_zero
         )
+        self.watch = Watch(self.config, record, self.resume_state, self.batches, mesh, self.saver, self.reporter.log)
         self._log_start(initial)
 
     def run(self) -> Path:
@@ -139,15 +140,16 @@ class Run:
         try:
             self.budget.start()
             if ended := self.budget.is_used_up(self.step):
-                self.reporter.log("this run is finished; raise steps or stop.minutes to train on")
+                self.reporter.log("this run is finished; raise steps or the limits of [stop] to train on")
             if self.step and (ended or self.is_due(report.validate_every_steps)):
                 self.repeat_interrupted_validation()
             self.agreement.ask()
             stopped = self.agreement.answer().stops
             while not ended and not stopped:
                 self.agreement.ask(is_writing=self.saver.is_writing)
-                self.metrics.add(self.train_step())
-                self.check_gradients()
+                metrics = self.train_step()
+                must_go_back = self.watch.check(self.step, metrics, self.gradients_again)
+                self.metrics.add(metrics, is_skipped=self.watch.is_skipped)
                 ended = self.budget.is_used_up(self.step)
                 self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
                 answer = self.agreement.answer()
@@ -155,7 +157,12 @@ class Run:
                     self.saver.finish()
                 stopped, saves = answer.stops, answer.stops or answer.saves or self.is_due(save_every)
                 # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
-                if ended or saves or self.is_due(report.every_steps, report.validate_every_steps):
+                is_reported = ended or saves or self.is_due(report.every_steps, report.validate_every_steps)
+                if must_go_back or (is_reported and self.watch.finish(self.gradients_again)):
+                    self.go_back()
+                    ended = False
+                    continue
+                if is_reported:
                     self.report()
                 if ended or self.is_due(report.validate_every_steps):
                     stopped = stopped or not self.validate()
@@ -181,41 +188,46 @@ class Run:
         losses: dict[str, torch.Tensor] = {}
         tokens = flops = 0.0
         learning_rate = self.learning_rate
+        self._follow_schedules()
         for number, batch in enumerate(self.prefetcher.step(self.step)):
-            seed_dropout(self.config.seed, self.step, number * self.mesh.data + self.mesh.data_rank)
-            for name, loss in self.engine.accumulate(batch.to(self.mesh.device)).items():
+            self._seed_dropout(self.step, number)
+            micro_batch_losses = self.engine.accumulate(batch.to(self.mesh.device))
+            self.watch.add(micro_batch_losses)
+            for name, loss in micro_batch_losses.items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
             flops += self.learner.flops(batch)
         self.saver.before_update()
-        norm = self.engine.step(learning_rate)
+        norm = self.engine.step(learning_rate, self.watch.judge())
         self.step += 1
         self.mesh.watchdog.step = self.step
         return StepMetrics(losses, norm, tokens, flops, learning_rate)
 
-    def check_gradients(self) -> None:
-        """Stop if a gradient norm is not finite; else the newest checkpoint is confirmed.
+    def gradients_again(self, step: int) -> Gradients | None:
+        """Return the gradients of each micro-batch of the last step; None if it has changed the weights."""
+        if self.engine.gate.was_applied:
+            return None
+        return gradients_again(
+            self.engine, self.batches.step(step - 1), self.mesh, lambda number: self._seed_dropout(step - 1, number)
+        )
 
-        The norm that a GPU is computing is checked a step later, or by ``report``, without which nothing is saved.
-        """
-        norm = self.metrics.gradient_norm
-        self.unchecked_norms.append((self.step, norm))
-        self._check_norms(all_but=int(isinstance(norm, DeviceNumber) and norm.is_late))
-
-    def _check_norms(self, all_but: int = 0) -> None:
-        while len(self.unchecked_norms) > all_but:
-            step, norm = self.unchecked_norms.pop(0)
-            # DeepSpeed returns -1 for a norm that is not finite.
-            self._require_finite({"gradient norm": float(norm) if float(norm) >= 0 else math.nan}, step)
-            # These gradients are those of the newest checkpoint's weights, or of later ones.
-            self.saver.confirm()
+    def go_back(self) -> None:
+        """Continue from the newest checkpoint, without the samples of the step that the watch has found."""
+        checkpoint = self.saver.reopen(self.process)
+        self.watch.go_back(checkpoint)
+        assert checkpoint is not None
+        restore(checkpoint, self.engine, self.kind, self.shapes)
+        self.step, self.metrics = checkpoint.record.step, MetricSums()
+        self.prefetcher.close()
+        self.reporter.rewind(self.step)
 
     def report(self) -> None:
-        """Report the metrics since the last report."""
-        self._check_norms()
+        """Report the metrics since the last report, if a step was not skipped since."""
+        if not self.metrics.steps:
+            return
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
         self.metrics = MetricSums()
-        self._require_finite(metrics.losses)
+        self.watch.require_finite(metrics.losses, self.step)
         self.reporter.report_training(self.step, metrics, self.saver.seconds)
 
     def validate(self) -> bool:
@@ -228,7 +240,7 @@ class Run:
             self.engine, self.batches, self.config.report.validation_rows, self.mesh, self.agreement
         )
         if losses is not None:
-            self._require_finite(losses)
+            self.watch.require_finite(losses, self.step)
             self.reporter.report_validation(self.step, losses)
         return losses is not None
 
@@ -245,12 +257,15 @@ class Run:
             samples=state.dataset_first_sample + self.batches.position(self.step),
             dataset_sha256=state.dataset_sha256,
             dataset_first_sample=state.dataset_first_sample,
+            stages=stage_positions(self.batches, self.step),
             seconds=self.budget.seconds,
             first_timed_step=self.budget.first_timed_step if self.budget.seconds else 0,
             seed=self.config.seed,
             vocabulary_size=tokenizer.vocabulary_size,
             tokenizer_sha256=tokenizer.sha256,
             config=dump(self.config),
+            watched=self.watch.watched,
+            processes=self.mesh.world,
             changes=state.changes,
         )
         self.saver.start(metadata)
@@ -274,9 +289,14 @@ class Run:
     def learning_rate(self) -> float:
         """Learning rate of the next optimizer step."""
         expected_steps = self.budget.expected_steps(self.step)
-        return self.config.optimizer.learning_rate * self.config.schedule.factor(
-            self.step, self.config.steps, expected_steps
-        )
+        return self.config.optimizer.learning_rate * self.config.schedule.factor(self.step, self.steps, expected_steps)
+
+    def _follow_schedules(self) -> None:
+        """Set what changes over the run, for the next step."""
+        fraction = self.budget.fraction(self.step)
+        self.batches.begin(self.step, fraction)
+        self.engine.set_accumulation(self.batches.accumulation)
+        self.learner.weights.update(self.config.schedule.objective_weights(fraction))
 
     def is_due(self, *periods: int) -> bool:
         """Return whether the step is a multiple of one of ``periods``."""
@@ -286,12 +306,8 @@ class Run:
         saved = f"after step {self.step}, saved as {checkpoint}" if checkpoint else "before the first step"
         return f"stopped by {self.agreement.request.reason} {saved}; the same command continues"
 
-    def _require_finite(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Stop before unusable weights are saved; all processes have the same ``values``."""
-        for name, value in values.items():
-            if not math.isfinite(value):
-                renamed = self.saver.diverged()
-                raise TrainingError(f"step {step or self.step}: {name} is {value}; {DIVERGED}{renamed}")
+    def _seed_dropout(self, step: int, number: int) -> None:
+        seed_dropout(self.config.seed, step, number * self.mesh.data + self.mesh.data_rank)
 
     def _log_start(self, initial: InitialCheckpoint | None) -> None:
         rows, budget = self.batches.train.rows, self.budget.describe(self.step)
@@ -299,12 +315,3 @@ class Run:
         for message in (initial.message if initial else "", self.resume_state.message, self.batches.message):
             if message:
                 self.reporter.log(message)
-
-
-def _resolve_precision(
-    config: RunConfig, mesh: meshes.Mesh, checkpoint: Checkpoint | None
-) -> tuple[RunConfig, precision.Precision]:
-    """Return the configuration with its precision in place of "auto", and that precision."""
-    before = checkpoint.record.config if checkpoint else None
-    parallel, chosen = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
-    return config.model_copy(update={"parallel": parallel}), chosen

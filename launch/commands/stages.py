@@ -59,6 +59,22 @@ def pretrain(
     raise typer.Exit(pretraining.start(run, with_folders(overrides, output=output), processes or 1))
 
 
+def replay(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The output folder of pretrain.")],
+    step: Annotated[int, typer.Option("--step", min=1, metavar="N", help="The last step that is computed again.")],
+) -> None:
+    """Compute steps of a run again from its newest checkpoint before step N, and compare every bit.
+
+    Example: sesame replay runs/demo/pretrain --step 120
+
+    It compares losses, gradient norms and the checkpoints on the way. A difference, exit code 1, means that the
+    machine computed something wrong without an error, or does not compute the same each time.
+    """
+    from sesame.launch import replaying
+
+    raise typer.Exit(replaying.start(run, step))
+
+
 def evaluate(
     suite: Annotated[
         Path,

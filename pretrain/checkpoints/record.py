@@ -35,6 +35,26 @@ class Change(Section):
     after: Any
 
 
+class Watched(Section):
+    """What `[watch]` has seen and done up to a checkpoint, so that a resumed run does the same from there."""
+
+    skipped_samples: tuple[tuple[int, int], ...] = ()
+    """Positions that roll-backs have skipped, counted as ``samples``: from the first number up to, without, the
+    second."""
+    skipped_updates: int = Field(default=0, ge=0)
+    """Steps whose update was not applied."""
+    losses: tuple[float, ...] = ()
+    """Of the last steps, which the next ones are compared with, the oldest first."""
+    gradient_norms: tuple[float, ...] = ()
+
+
+class StagePosition(Section):
+    """What is consumed of one of several datasets."""
+
+    dataset_sha256: str
+    samples: int = Field(ge=0, le=2**62)
+
+
 class CheckpointMetadata(Section):
     """State and configuration of the run that a checkpoint was written by."""
 
@@ -46,6 +66,8 @@ class CheckpointMetadata(Section):
     """``resume.fingerprint`` of the dataset; None in checkpoints of format 1."""
     dataset_first_sample: int = Field(default=0, ge=0)
     """``samples`` when training on this dataset started; the position in the dataset is counted from there."""
+    stages: tuple[StagePosition, ...] = ()
+    """Of ``data.dataset`` and ``data.stages``, where the data follows schedules; ``samples`` is their sum."""
     seconds: float = Field(default=0.0, ge=0)
     """Training time, which ``stop.minutes`` limits; 0 without that limit."""
     first_timed_step: int = Field(default=0, ge=0)
@@ -56,6 +78,9 @@ class CheckpointMetadata(Section):
     tokenizer_sha256: str
     config: dict[str, Any]
     """The resolved configuration."""
+    watched: Watched = Watched()
+    processes: int = Field(default=0, ge=0)
+    """Processes of the run; 0 in older checkpoints."""
     changes: tuple[Change, ...] = ()
     """Settings changed whenever the run was resumed, in order; ``config`` has the last values."""
 
@@ -64,6 +89,17 @@ class CheckpointMetadata(Section):
         if self.dataset_first_sample > self.samples:
             raise ValueError(f"dataset_first_sample {self.dataset_first_sample} is after samples {self.samples}")
         return self
+
+    @model_validator(mode="after")
+    def _some_steps_were_applied(self) -> "CheckpointMetadata":
+        if self.watched.skipped_updates > self.step:
+            raise ValueError(f"skipped_updates {self.watched.skipped_updates} is more than step {self.step}")
+        return self
+
+    @property
+    def updates(self) -> int:
+        """How often the weights were updated."""
+        return self.step - self.watched.skipped_updates
 
     @field_validator("config")
     @classmethod

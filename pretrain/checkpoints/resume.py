@@ -110,7 +110,7 @@ def restore(checkpoint: Checkpoint, owner: StateOwner, kind: OptimizerKind, shap
         CheckpointError: the checkpoint is of a model of another shape, or of another optimizer.
     """
     load.check_shapes(checkpoint.folder, checkpoint.record.shapes, shapes)
-    owner.set_steps(checkpoint.record.step)
+    owner.set_steps(checkpoint.record.updates)
     for key in (None, *kind.moments):
         names = [name for name in shapes if key is None or key in kind.state_of(name).moments]
         tensors = checkpoint.tensors(key or "weights", names)

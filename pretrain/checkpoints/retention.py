@@ -70,7 +70,7 @@ def folder(output: Path, step: int) -> Path:
 
 def newest(output: Path) -> Path | None:
     """Return the newest complete checkpoint of the run in ``output``."""
-    complete = _complete(output)
+    complete = all_complete(output)
     return complete[max(complete)] if complete else None
 
 
@@ -79,7 +79,7 @@ def prune(output: Path, keep: int, saved: Path) -> None:
 
     ``saved``, the targets of links, and everything that no save wrote are kept.
     """
-    complete = _complete(output)
+    complete = all_complete(output)
     linked = _link_targets(output)
     for step in sorted(complete)[:-keep]:
         path = complete[step]
@@ -131,7 +131,7 @@ def _step(name: str) -> int | None:
     return int(number) if f"step-{int(number):08d}" == name else None
 
 
-def _complete(output: Path) -> dict[int, Path]:
+def all_complete(output: Path) -> dict[int, Path]:
     """Return complete checkpoints by step, without links to other checkpoints of the run."""
     parent = os.path.realpath(output / "checkpoints")
     complete = {}

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sesame.configs.errors import SesameError
+from sesame.pretrain.checkpoints.load import Checkpoint, Process, latest, open_checkpoint
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter
@@ -24,6 +25,7 @@ class Saver:
         self.seconds = 0.0
         """For which training has waited for checkpoints."""
         self._writer, self._retention = writer, retention
+        self._reopened: Path | None = None
 
     @property
     def is_writing(self) -> bool:
@@ -62,6 +64,21 @@ class Saver:
         """Note that the newest checkpoint's weights gave a finite result, so that older ones can be removed."""
         with self._timed():
             self._retention.confirm()
+
+    def reopen(self, process: Process) -> Checkpoint | None:
+        """Open the newest checkpoint again, for a run that goes back to it; None if there is none; a collective.
+
+        If the run has gone back to it before, and its weights have not given a finite result since, it is renamed and
+        the one before it opened.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        self.finish()
+        if self.last is not None and self.last == self._reopened and self._retention.diverged():
+            self.last = latest(self._retention.output, process)
+        self._reopened = self.last
+        return open_checkpoint(self.last, process) if self.last is not None else None
 
     def diverged(self) -> str:
         """Rename the newest checkpoint if training has diverged since; return a message."""

@@ -1,12 +1,14 @@
 """Dataset shards -> packed batches of named tensors, in one global order that depends on seed and epoch only."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sesame.configs.errors import DatasetError
-from sesame.data_pipeline.dataset.shards import Dataset, Split
+from sesame.data_pipeline.dataset.shards import Dataset, Split, open_dataset
 from sesame.data_pipeline.examples.corrupt import EachEpoch, drawn_each_epoch
 from sesame.data_pipeline.ragged import Columns, Ragged, take
 from sesame.pretrain.batch import Batch
@@ -14,6 +16,7 @@ from sesame.pretrain.data.columns import COLUMNS
 from sesame.pretrain.data.config import DataConfig
 from sesame.pretrain.data.order import Order
 from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.data.skipped import Samples, Skipped
 
 
 class DataRank(NamedTuple):
@@ -46,11 +49,13 @@ class Batches:
         seed: int,
         data_rank: DataRank,
         start: Start = Start(),
+        skipped: Skipped = Skipped(),
     ):
         """
         Args:
             reads: batch columns that the model and its objectives read.
             seed: of the order of the rows.
+            skipped: positions in this dataset that are left out.
         """
         self.dataset = dataset
         self.train = dataset.split("train")
@@ -60,6 +65,7 @@ class Batches:
         self.seed = seed
         self.data_rank = data_rank
         self.start = start
+        self.skipped = skipped
         self.micro_batch, self.accumulation = config.batch_plan(data_rank.size)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
@@ -79,15 +85,54 @@ class Batches:
         )
 
     def position(self, step: int) -> int:
-        """Return how many sequences of this dataset are consumed before optimizer step ``step`` (from 0)."""
-        return self.start.sample + (step - self.start.step) * self.config.global_batch
+        """Return how many sequences of this dataset are consumed or skipped before optimizer step ``step`` (from 0)."""
+        return self.skipped.after(self.start.sample, (step - self.start.step) * self.config.global_batch)
+
+    def begin(self, number: int, fraction: float) -> None:
+        """Do nothing: no setting of the data changes over the run."""
+
+    def accumulation_of(self, size: int) -> int:
+        """Return the micro-batches of each process in a step of ``size`` sequences, a multiple of the global batch."""
+        return self.accumulation * (size // self.config.global_batch if self.config.micro_batch else 1)
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether masks are drawn in training."""
+        return self._mask is not None
+
+    def opener(self) -> "Callable[[], Batches]":
+        """Return what makes the same batches in another process: memory maps cannot be sent to it."""
+        position = self.start, self.skipped
+        return partial(_reopened, self.dataset.path, self.config, self.reads, self.seed, self.data_rank, *position)
+
+    def samples(self, step: int) -> tuple[Samples, ...]:
+        """Return the positions of optimizer step ``step`` (from 0)."""
+        return tuple(self.skipped.pieces(self.position(step), self.config.global_batch))
+
+    def rows(self, step: int) -> list[np.ndarray]:
+        """Return the row numbers of each micro-batch of optimizer step ``step`` (from 0): those of process 0, 1, ...
+        for their first micro-batch, then for their second one, and so on."""
+        return self.rows_of(self.samples(step), self.config.global_batch)
+
+    def rows_of(self, samples: Iterable[Samples], size: int) -> list[np.ndarray]:
+        """Return the row numbers of each micro-batch of ``size`` sequences at ``samples``."""
+        rows = np.concatenate([self._rows(*piece) for piece in samples])
+        return np.split(rows, self.accumulation_of(size) * self.data_rank.size)
 
     def step(self, number: int) -> Iterator[Batch]:
         """Yield this process's micro-batches of optimizer step ``number`` (from 0)."""
-        first = self.position(number)
-        rows = self._rows(first, first + self.config.global_batch)
-        micro_batches = self.accumulation * self.data_rank.size
-        columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number)
+        yield from self.batches_of(number, self.rows(number))
+
+    def batches_of(
+        self, number: int, rows_of_each: list[np.ndarray], mask_rate: float | None = None
+    ) -> Iterator[Batch]:
+        """Yield this process's micro-batches of a step, from the row numbers of each.
+
+        Args:
+            mask_rate: share of the text tokens that are predicted; None: the recipe's.
+        """
+        rows, micro_batches = np.concatenate(rows_of_each), len(rows_of_each)
+        columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
         parts = np.split(np.arange(len(rows)), micro_batches)
         for part in parts[self.data_rank.rank :: self.data_rank.size]:
@@ -127,13 +172,15 @@ class Batches:
             self._epoch = (epoch, Order(self.train.rows, self.seed, epoch))
         return self._epoch[1]
 
-    def _masked_columns(self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int) -> Columns | None:
+    def _masked_columns(
+        self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int, mask_rate: float | None = None
+    ) -> Columns | None:
         """Return all columns of ``rows`` with new masks; None if the dataset has its masks already.
 
         Every process masks the whole global batch: only then is the number of predictions of all processes known, and
         the masks do not depend on the layout.
         """
-        return self._mask(split.take(rows), seed, purpose, number) if self._mask else None
+        return self._mask(split.take(rows), seed, purpose, number, mask_rate) if self._mask else None
 
     def _denominators(
         self, split: Split, rows: np.ndarray, micro_batches: int, columns: Columns | None
@@ -166,6 +213,11 @@ class Batches:
         else:
             columns = {name: take(column, by_length) for name, column in masked.items()}
         return assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
+
+
+def _reopened(path: Path, *arguments: Any) -> Batches:
+    # The run has verified the checksums.
+    return Batches(open_dataset(path, verify=False), *arguments)
 
 
 def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:

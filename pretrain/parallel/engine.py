@@ -26,6 +26,7 @@ from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
 from sesame.pretrain.parallel.flat_update import FlatUpdate
 from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.parallel.update_gate import Accepts, UpdateGate
 from sesame.pretrain.parallel.zero_state import ZeroState
 from sesame.pretrain.precision import of_device
 
@@ -69,6 +70,8 @@ class Engine:
         self.parameters = dict(learner.named_parameters())
         self.zero_state = ZeroState(self.parameters, wrapper, optimizer.name, self.stage, uses_bf16_class, mesh)
         self.optimizer = self.zero_state.optimizer
+        self._norm: Tensor | None = None
+        self.gate = UpdateGate(self.optimizer, lambda: wrapper._global_grad_norm if self._norm is None else self._norm)
         self.set_steps(0)
         if isinstance(self.optimizer, NormScaledOptimizer):
             self.zero_state.set_segments(self.optimizer)
@@ -90,17 +93,30 @@ class Engine:
         with torch.no_grad():
             return self.deepspeed(batch)[1]
 
-    def step(self, learning_rate: float) -> DeviceNumber:
-        """Update the weights after the last micro-batch and return the gradient norm before clipping."""
+    def step(self, learning_rate: float, accepts: Accepts | None = None) -> DeviceNumber:
+        """Update the weights after the last micro-batch and return the gradient norm before clipping.
+
+        Args:
+            accepts: decides by the norm whether the update is applied, which waits for the device.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         # Stage 0 has no norm of its own, and with tensor parallelism its clipping would be wrong.
-        norm = self._clip() if self.stage == 0 else None
+        self._norm = norm = self._clip() if self.stage == 0 else None
+        self.gate.ask(accepts)
         self.deepspeed.step()
         self.has_pending_micro_batch = False
         if self.flat_update is not None:
             norm = self.flat_update.norm
         return DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+
+    def set_accumulation(self, micro_batches: int) -> None:
+        """Set the micro-batches of each process in the next step; they must not change within a step."""
+        if micro_batches != self.deepspeed.gradient_accumulation_steps():
+            per_process = self.deepspeed.train_micro_batch_size_per_gpu()
+            self.deepspeed.set_train_batch_size(per_process * micro_batches * self.mesh.data)
+            # Its ZeRO optimizers have a copy.
+            self.deepspeed.optimizer.gradient_accumulation_steps = micro_batches
 
     def train(self, mode: bool = True) -> None:
         self.deepspeed.train(mode)

@@ -1,0 +1,41 @@
+"""The loss of every micro-batch of a step, of all processes."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sesame.pretrain.device_number import DeviceNumber
+from sesame.pretrain.parallel.mesh import Mesh
+
+
+class StepLosses:
+    """Collects this process's micro-batch losses, without waiting for the device."""
+
+    def __init__(self, weights: Mapping[str, float], mesh: Mesh):
+        """
+        Args:
+            weights: of the objectives in the total loss.
+        """
+        self._names, self._mesh = tuple(weights), mesh
+        self._weights = torch.tensor([weights[name] for name in self._names], device=mesh.device)
+        self._totals: list[Tensor] = []
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Add a micro-batch's losses by objective."""
+        self._totals.append(torch.stack([losses[name] for name in self._names]).float() @ self._weights)
+
+    def collect(self) -> DeviceNumber:
+        """Return [micro-batches of a process, data-parallel processes] total losses of the step; a collective."""
+        totals, self._totals = torch.stack(self._totals), []
+        return gather_by_rank(totals, self._mesh)
+
+
+def gather_by_rank(own_A: Tensor, mesh: Mesh) -> DeviceNumber:
+    """Return [A, data-parallel processes] from one value of this process for each of A micro-batches; a collective."""
+    if mesh.data == 1:
+        return DeviceNumber(own_A[:, None])
+    # A sum, because it takes no list of buffers: every entry but one is zero, and what is not finite stays so.
+    all_AR = own_A.new_zeros(len(own_A), mesh.data)
+    all_AR[:, mesh.data_rank] = own_A
+    return DeviceNumber(mesh.sum_over_data(all_AR))

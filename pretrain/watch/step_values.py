@@ -1,0 +1,94 @@
+"""Loss and gradient norm of every step, exactly as they were computed: ``steps.jsonl`` in a run's folder.
+
+One line for each report: ``step``, the last of its steps, and for all of them in order ``losses``, ``gradient_norms``
+and ``learning_rates``. Python's JSON reads the same bits that it wrote; null stands for a number that is not finite.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sesame.configs.storage import atomic_file
+
+FILE = "steps.jsonl"
+
+
+class StepValues(NamedTuple):
+    """What is recorded of one step."""
+
+    step: int
+    """From 1."""
+    loss: float
+    """Weighted sum of the objectives, mean over the global batch."""
+    gradient_norm: float
+    """Before clipping."""
+    learning_rate: float
+
+
+class StepFile:
+    """Collects the values of steps and writes them, in the first process."""
+
+    def __init__(self, output: Path, *, is_rank_zero: bool):
+        self.path, self._is_rank_zero = output / FILE, is_rank_zero
+        self._pending: list[StepValues] = []
+
+    def add(self, values: StepValues) -> None:
+        """Add a step; it is written by ``write``."""
+        self._pending.append(values)
+
+    def write(self) -> None:
+        """Append a line with the steps since the last one."""
+        steps, self._pending = self._pending, []
+        if not steps or not self._is_rank_zero:
+            return
+        line = {
+            "step": steps[-1].step,
+            "losses": [_plain(each.loss) for each in steps],
+            "gradient_norms": [_plain(each.gradient_norm) for each in steps],
+            "learning_rates": [each.learning_rate for each in steps],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Remove the steps after ``step``, which will be computed again."""
+        self._pending = []
+        if self._is_rank_zero and self.path.exists():
+            kept = [
+                line + b"\n" for line in self.path.read_bytes().split(b"\n") if (_last_step(line) or step + 1) <= step
+            ]
+            with atomic_file(self.path) as file:
+                file.write(b"".join(kept))
+
+
+def read(output: Path) -> dict[int, StepValues]:
+    """Return the recorded values by step; damaged lines are left out."""
+    file = output / FILE
+    values: dict[int, StepValues] = {}
+    for line in file.read_bytes().split(b"\n") if file.exists() else ():
+        last = _last_step(line)
+        if last is not None:
+            row = json.loads(line)
+            columns: Sequence[list[float | None]] = row["losses"], row["gradient_norms"], row["learning_rates"]
+            first = last - len(columns[0]) + 1
+            for number, numbers in enumerate(zip(*columns, strict=True)):
+                floats = [math.nan if each is None else float(each) for each in numbers]
+                values[first + number] = StepValues(first + number, *floats)
+    return values
+
+
+def _last_step(line: bytes) -> int | None:
+    """Return the last step of a line, None if it is damaged."""
+    try:
+        row = json.loads(line)
+        sizes = {len(row[name]) for name in ("losses", "gradient_norms", "learning_rates")}
+        return row["step"] if type(row["step"]) is int and len(sizes) == 1 else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,137 @@
+"""Steps computed again are the same bits; what was changed in the memory of a run, or in its checkpoint, is found."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sesame import configs
+from sesame.configs.errors import CheckpointError
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.replay import Replay, plan, replay
+from sesame.pretrain.train import Run, train
+
+Settings = Callable[..., dict[str, Any]]
+STEPS, SAVE_EVERY = 8, 3
+
+
+def run_of(settings: Settings, **changes: Any) -> RunConfig:
+    values = settings(
+        steps=STEPS,
+        model={"layers": 1, "dropout": 0.1},
+        optimizer={"name": "adamw", "learning_rate": 1e-3},
+        checkpoint={"save_every_steps": SAVE_EVERY, "keep": 9},
+        # Learning rates that follow from the clock are not computed again.
+        stop={"minutes": 5},
+        **changes,
+    )
+    return configs.parse(values, RunConfig, "the test's run")
+
+
+def replayed(run: Path, step: int) -> Replay:
+    planned = plan(run, step)
+    mesh = Mesh(planned.config.parallel)
+    try:
+        return replay(planned, mesh)
+    finally:
+        mesh.close()
+
+
+def flip_a_bit_before(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flip the lowest bit of the exponent of one weight of the optimizer before ``step`` (from 1)."""
+    train_step = Run.train_step
+
+    def corrupted(run: Run) -> Any:
+        if run.step == step - 1:
+            part = next(iter(run.engine.state(None)))
+            part.rows.view(torch.int32).view(-1)[5] ^= 1 << 23
+        return train_step(run)
+
+    monkeypatch.setattr(Run, "train_step", corrupted)
+
+
+def test_a_sound_run_is_the_same_in_every_bit(settings: Settings, tmp_path: Path) -> None:
+    train(run_of(settings))
+    before = sorted(path.name for path in (tmp_path / "run").rglob("*"))
+    result = replayed(tmp_path / "run", STEPS - 1)
+    assert result.is_same, result.lines
+    assert "step 7, computed again from" in result.lines[0] and "step-00000006" in result.lines[0]
+    result = replayed(tmp_path / "run", 5)
+    assert result.is_same and "steps 4 to 5" in result.lines[0]
+    result = replayed(tmp_path / "run", 3)
+    assert result.is_same and "steps 1 to 3, computed again from the initial weights" in result.lines[0]
+    assert "the checkpoints of steps 3" in result.lines[0]
+    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before
+
+
+def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        flip_a_bit_before(5, patched)
+        train(run_of(settings))
+    assert replayed(tmp_path / "run", 4).is_same
+    result = replayed(tmp_path / "run", 6)
+    assert not result.is_same
+    # In fp32 the optimizer's weights are copied to the model's after the next update.
+    assert result.lines[0].startswith("step 6, computed again") and "first difference is the loss" in result.lines[0]
+    assert "a fault of the run's memory" in result.lines[1]
+
+
+def test_a_flipped_bit_in_what_a_checkpoint_saved_is_found(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checksum agrees, for it was computed afterwards, and no step of this replay computes with it."""
+    save = Run.save
+
+    def corrupted(run: Run) -> None:
+        if run.step == 6:
+            next(iter(run.engine.state("exp_avg"))).rows.view(torch.int32).view(-1)[2] ^= 1
+        save(run)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "save", corrupted)
+        train(run_of(settings))
+    result = replayed(tmp_path / "run", 6)
+    assert not result.is_same and "exp_avg of" in result.lines[0] and "in 1 of" in result.lines[0]
+
+
+def test_a_machine_that_computes_differently_each_time_is_told_apart(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(run_of(settings))
+    train_step, calls = Run.train_step, []
+
+    def unsteady(run: Run) -> Any:
+        calls.append(run.step)
+        metrics = train_step(run)
+        return metrics._replace(gradient_norm=float(metrics.gradient_norm) + len(calls) * 1e-9)
+
+    monkeypatch.setattr(Run, "train_step", unsteady)
+    result = replayed(tmp_path / "run", 5)
+    assert not result.is_same and "watch.deterministic = true" in result.lines[1]
+
+
+def test_what_cannot_be_replayed_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
+    train(run_of(settings))
+    with pytest.raises(CheckpointError, match="has values of steps 1 to 8, not of step 9"):
+        plan(tmp_path / "run", 9)
+    with pytest.raises(CheckpointError, match="does not contain a checkpoint"):
+        plan(tmp_path, 9)
+    file = next((tmp_path / "run" / "checkpoints" / "step-00000003").glob("weights-*"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="differs from its checksum"):
+        replayed(tmp_path / "run", 4)
+
+
+def test_recorded_values_are_exact(settings: Settings, tmp_path: Path) -> None:
+    train(run_of(settings))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3, 4, 6, 8]
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    norms = {row["step"]: row["gradient_norm"] for row in metrics if "train" in row}
+    assert norms == {line["step"]: line["gradient_norms"][-1] for line in lines}

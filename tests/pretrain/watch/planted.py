@@ -1,0 +1,53 @@
+"""Rows that make a loss or a gradient wrong, whichever step, process and micro-batch reads them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.batches import Batches
+from sesame.pretrain.learner import Learner
+
+POISON = "poison"
+EFFECTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "nan loss": lambda total: total * torch.nan,
+    "spike": lambda total: total * 50,
+}
+"""What happens to the total loss; of "nan gradient" the loss stays finite."""
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, row: int, effect: str) -> None:
+    """Let every micro-batch with training row ``row`` have ``effect``."""
+    make_batch, forward = Batches._batch, Learner.forward
+
+    def batch_of(self: Batches, split: Any, rows: np.ndarray, part: np.ndarray, *others: Any) -> Batch:
+        batch = make_batch(self, split, rows, part, *others)
+        if split is self.train and row in rows[part]:
+            return Batch(batch.layout, {**batch.columns, POISON: torch.ones(1)}, batch.denominators, batch.targets)
+        return batch
+
+    def poisoned(self: Learner, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        total, losses = forward(self, batch)
+        if POISON not in batch.columns:
+            return total, losses
+        if effect == "nan gradient":
+            total.register_hook(lambda gradient: gradient * torch.nan)
+            return total, losses
+        return EFFECTS[effect](total), {name: EFFECTS[effect](loss) for name, loss in losses.items()}
+
+    monkeypatch.setattr(Batches, "_batch", batch_of)
+    monkeypatch.setattr(Learner, "forward", poisoned)
+
+
+def row_of_step(dataset: Path, step: int, *, global_batch: int = 16, seed: int = 1) -> int:
+    """Return a row that a run without skipped samples reads in ``step`` (from 1)."""
+    from sesame.data_pipeline.dataset.shards import open_dataset
+    from sesame.pretrain.data.order import Order
+
+    rows = open_dataset(dataset, verify=False).split("train").rows
+    return int(Order(rows, seed, 0)[slice((step - 1) * global_batch, step * global_batch)][5])
