@@ -24,7 +24,7 @@ from sesame.pretrain.dropout_seed import seed_dropout
 from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
 from sesame.pretrain.models.family import Vocabulary
-from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel import mesh as meshes
 from sesame.pretrain.parallel.engine import Engine
@@ -77,7 +77,7 @@ class Run:
     ):
         self.mesh = mesh
         self.process = process = Process(mesh.rank, mesh.world, mesh.gather_objects)
-        self.kind = kind = OPTIMIZERS[config.optimizer.name]
+        self.kind = kind = optimizer_kind(config.optimizer)
         batch_plan = config.data.batch_plan(mesh.data)
 
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)

@@ -38,7 +38,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "data optimizers",
         "checkpoints",
         "parallel huggingface",
-        "curve metrics stop run_length watch config settings_table run_data",
+        "average curve metrics stop run_length watch config settings_table run_data",
         "validation start_message",
         "planning train",
         "replay",

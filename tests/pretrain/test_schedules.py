@@ -1,5 +1,6 @@
 """Settings that change over a run, and runs that end by epochs or tokens."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -233,10 +234,8 @@ def test_the_clock_moves_the_schedules_of_a_timed_run(changing: dict[str, Any], 
         values = changing | {"output": str(tmp_path / output), "stop": {"minutes": 10 / 6}, "steps": 1000}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Run, "train_step", train_step)
-            try:
+            with contextlib.suppress(Killed):
                 train(configs.parse(values, RunConfig, "run.toml"), clock=lambda: now[0])
-            except Killed:
-                pass
         folder = latest(tmp_path / output)
         assert folder is not None
         record = open_checkpoint(folder).record
