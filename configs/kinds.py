@@ -5,8 +5,7 @@
 
 from collections.abc import Iterator
 from enum import Enum
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -36,8 +35,8 @@ def kind_of(field: FieldInfo) -> Kind | None:
 def fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Yield (dotted key, field) of every setting of a subclass of Section, those of nested sections included."""
     for name, field in section.model_fields.items():
-        # Sections in a dict or tuple are one setting.
-        choices = get_args(field.annotation) if get_origin(field.annotation) in (UnionType, Union) else ()
+        # A dict, whose names the user gives, is one setting.
+        choices = () if get_origin(field.annotation) is dict else get_args(field.annotation)
         nested = next((part for part in (field.annotation, *choices) if _is_section(part)), None)
         if nested is None:
             yield prefix + name, field

@@ -29,6 +29,7 @@ COMMANDS = (
     ("replay", stages.replay, "Compute steps of a run again and compare."),
     ("evaluate", stages.evaluate, "Fine-tune a checkpoint on tasks and report its scores."),
     ("check-submission", stages.check_submission, "Check test predictions before they are sent."),
+    ("average", models.average, "Average the weights of checkpoints."),
     ("export", models.export, "Convert a checkpoint to a transformers model."),
     ("import", models.import_model, "Convert a transformers model to a checkpoint."),
     ("probe-tasks", data.probe_tasks, "Make small tasks from validation documents."),

@@ -1,5 +1,6 @@
 """``sesame plan``: what a run needs, printed before it is started."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -222,9 +223,22 @@ def _fits_row(plan: Plan, row: tuple[float, ...], assumed: Assumptions) -> bool:
     return plan.fits(assumed.model_copy(update={"memory_gib": row[0]}))
 
 
+def _steps(planner: Planner) -> int:
+    """Return the steps of a run, those of its tokens if it has no number of steps.
+
+    Raises:
+        ConfigError: neither is known before the run.
+    """
+    run = planner.run
+    tokens = run.stop.tokens and math.ceil(run.stop.tokens / planner.step_tokens)
+    if not run.steps and not tokens:
+        raise ConfigError("a plan needs the length of the run; give steps or stop.tokens, as in --set steps=10000")
+    return min(filter(None, (run.steps, tokens)))
+
+
 def _print_run(planner: Planner, request: Request, console: Console) -> None:
     run, table = planner.run, Table(show_header=False, box=None, pad_edge=False)
-    steps = run.steps
+    steps = _steps(planner)
     for name, value in (
         ("run", f"{request.run} ({run.model.family})"),
         ("parameters", f"{planner.parameters:,}"),
@@ -264,9 +278,9 @@ def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: C
 def _print_chosen(planner: Planner, chosen: Plan, request: Request, console: Console) -> None:
     from sesame.pretrain.planning.reasons import describe, settings
 
-    assumed, layout, run = planner.assumed, chosen.layout, planner.run
+    assumed, layout = planner.assumed, chosen.layout
     seconds = chosen.time.total
-    hours = seconds * run.steps / 3600
+    hours = seconds * _steps(planner) / 3600
     devices_hours = hours * layout.processes
     energy = devices_hours * assumed.watts * assumed.pue / 1e6
     peak = assumed.bf16_tflops if layout.precision == "bf16" else assumed.fp32_tflops

@@ -2,7 +2,7 @@
 
 from sesame.configs import dump
 from sesame.data_pipeline.dataset.manifest import Manifest
-from sesame.pretrain.checkpoints.record import CheckpointMetadata, Watched
+from sesame.pretrain.checkpoints.record import CheckpointMetadata, StagePosition, Watched
 from sesame.pretrain.checkpoints.resume import ResumeState
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.stop import TrainingBudget
@@ -17,14 +17,20 @@ def checkpoint_metadata(
     *,
     step: int,
     position: int,
+    stages: tuple[StagePosition, ...],
     processes: int,
 ) -> CheckpointMetadata:
-    """Return the metadata of a checkpoint after ``step`` optimizer steps, at ``position`` in the dataset."""
+    """Return the metadata of a checkpoint after ``step`` optimizer steps, at ``position`` in the dataset.
+
+    Args:
+        stages: positions in the datasets of a run that has several.
+    """
     return CheckpointMetadata(
         step=step,
         samples=state.dataset_first_sample + position,
         dataset_sha256=state.dataset_sha256,
         dataset_first_sample=state.dataset_first_sample,
+        stages=stages,
         seconds=budget.seconds,
         first_timed_step=budget.first_timed_step if budget.seconds else 0,
         seed=config.seed,

@@ -18,7 +18,7 @@ from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints.load import Checkpoint, open_checkpoint
 from sesame.pretrain.checkpoints.retention import all_complete, folder
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers import AVERAGE, OPTIMIZERS
 from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
@@ -218,10 +218,11 @@ def _compare(saved: Path, computed: Path, step: int) -> list[Difference]:
     ours, theirs = Checkpoint(computed, records.read(computed)), open_checkpoint(saved)
     if ours.record.files == theirs.record.files:
         return []
-    moments = OPTIMIZERS[theirs.record.config["optimizer"]["name"]].moments
-    for kind in ("weights", *moments):
-        stored, again = theirs.tensors(kind), ours.tensors(kind)
-        for name in theirs.record.shapes:
+    optimizer = OPTIMIZERS[theirs.record.config["optimizer"]["name"]]._replace(averages=theirs.has(AVERAGE))
+    for kind in ("weights", *optimizer.moments):
+        names = [each for each in theirs.record.shapes if kind in ("weights", *optimizer.moments_of(each))]
+        stored, again = theirs.tensors(kind, names), ours.tensors(kind, names)
+        for name in names:
             differs = (stored.whole(name) != again.whole(name)).reshape(-1)
             if differs.any():
                 index = int(differs.int().argmax())

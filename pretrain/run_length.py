@@ -38,10 +38,15 @@ def check(config: Any) -> None:
     if unknown:
         raise ValueError(f"schedule.objectives.{unknown[0]} is not in [objectives]; add it there")
     follows = schedule.global_batch or schedule.mask_rate or data.stages
+    if follows and "roll_back" in (config.watch.non_finite, config.watch.spike):
+        raise ValueError(
+            "watch rolls back and skips rows of one dataset with one batch size, but the data of this run follows "
+            "schedules; set watch.non_finite and watch.spike to 'skip', or remove the schedules"
+        )
     if follows and stop.minutes and data.loader_processes:
         raise ValueError(
-            "data.loader_processes makes batches of later steps, but with stop.minutes the schedules of the data follow "
-            "the clock; set data.loader_processes = 0, or end the run by steps, tokens or epochs"
+            "data.loader_processes makes batches of later steps, but with stop.minutes the data follows the "
+            "clock; set data.loader_processes = 0, or end the run by steps, tokens or epochs"
         )
 
 

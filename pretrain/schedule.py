@@ -31,7 +31,7 @@ class ScheduleConfig(Section):
     mask_rate: Free[ScheduleTable | None] = None
     """Share of the text tokens that are predicted, over the run, where training draws the masks (``corrupt.drawn =
     "each_epoch"``; Ankner et al. 2024: from 0.30 to 0.15)."""
-    objectives: Free[dict[str, ScheduleTable]] = {}
+    objectives: Free[dict[str, ScheduleTable]] = Field(default_factory=dict)
     """Weight of an objective over the run, instead of its weight in [objectives]."""
 
     @model_validator(mode="after")
@@ -55,6 +55,10 @@ class ScheduleConfig(Section):
         if length == "none" and self.decay_steps is not None:
             raise ValueError(f"decay '{self.decay}' does not read decay_steps {self.decay_steps}; remove it")
         return self
+
+    def objective_weights(self, fraction: float) -> dict[str, float]:
+        """Return the weights that change, at a ``fraction`` of the run."""
+        return {name: table.value(fraction) for name, table in self.objectives.items()}
 
     def factor(self, step: int, steps: int, expected: float = math.inf) -> float:
         """Return the fraction of the peak learning rate at optimizer step ``step`` (from 0) of ``steps``.

@@ -17,13 +17,13 @@ from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
+from sesame.pretrain.data.batches import DataRank
 from sesame.pretrain.data.prefetch import Prefetcher
 from sesame.pretrain.dropout_seed import seed_dropout
 from sesame.pretrain.memory import build_within_memory
 from sesame.pretrain.metrics import MetricSums, Reporter, StepMetrics
 from sesame.pretrain.models.family import Vocabulary
-from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.parallel import mesh as meshes
 from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.engine import Engine
@@ -32,6 +32,7 @@ from sesame.pretrain.planning.peak import Peak, device_peak
 from sesame.pretrain.reporting.profiler import StepProfiler
 from sesame.pretrain.reporting.trackers import check_installed
 from sesame.pretrain.reporting.usage import UsageMeter
+from sesame.pretrain.run_data import open_batches, stage_positions, start_data
 from sesame.pretrain.start import describe, facts, only_run_in, resolve_precision
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 from sesame.pretrain.validation import validation_losses
@@ -80,23 +81,24 @@ class Run:
     ):
         self.mesh = mesh
         self.process = process = Process(mesh.rank, mesh.world, mesh.gather_objects)
-        self.kind = kind = OPTIMIZERS[config.optimizer.name]
+        self.kind = kind = optimizer_kind(config.optimizer)
         batch_plan = config.data.batch_plan(mesh.data)
 
         self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
         learner = build_within_memory(config.model, config.objectives, vocabulary, kind.fewest_moments, mesh.device)
         config.loss.apply(learner)
-        check_lengths(self.dataset, learner.backbone.positions)
-        data_rank = DataRank(mesh.data_rank, mesh.data)
-        self.batches = Batches(self.dataset, config.data, learner.reads, config.seed, data_rank)
-        self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, config.steps)
+        data_rank, verify = DataRank(mesh.data_rank, mesh.data), config.data.verify and mesh.is_rank_zero
+        positions = learner.backbone.positions
+        self.batches = open_batches(config, self.dataset, learner.reads, positions, data_rank, verify)
         self.learner = learner
 
         checkpoint = find_checkpoint(config.output, self.dataset, process)
         self.config, self.precision = resolve_precision(config, mesh, checkpoint)
         self.resume_state = resume_state(self.config, config.resume.accept, self.dataset, checkpoint)
-        self.batches.start = self.resume_state.start
+        record = checkpoint.record if checkpoint else None
+        self.steps = start_data(config, self.batches, self.resume_state, record)
+        self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, self.steps)
 
         self.shapes = parallelize(learner, config.model.family, self.config.parallel, mesh)
         self.engine = Engine(learner, config.optimizer, self.config.parallel, mesh, batch_plan)
@@ -109,10 +111,9 @@ class Run:
                 config.initial_checkpoint, tokenizer_sha256, config.model, self.shapes, process
             )
             initialize(self.engine, self.shapes, config.seed, config.model, initial)
-        record = checkpoint.record if checkpoint else None
         self.step = record.step if record else 0
 
-        self.budget = TrainingBudget(config.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
+        self.budget = TrainingBudget(self.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
         save_minutes = config.checkpoint.save_every_minutes if mesh.is_rank_zero else None
         self.agreement = StepAgreement(request or StopRequest(), save_minutes, mesh.ask_any, clock=clock)
         writer = CheckpointWriter(
@@ -131,7 +132,7 @@ class Run:
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         peak = device_peak(mesh.device, self.precision, config.report.machine)
         all_flops = peak.flops * mesh.world if peak.flops else None
-        self.reporter = Reporter(config.output, config.steps, self.step, baseline, not mesh.is_rank_zero, all_flops)
+        self.reporter = Reporter(config.output, self.steps, self.step, baseline, not mesh.is_rank_zero, all_flops)
         self.usage = UsageMeter(mesh.timer, mesh.device, mesh.rank, mesh.world)
         self.profiler = StepProfiler(config.report, config.output, mesh.rank, mesh.timer, self.reporter.log)
         self.watch = Watch(self.config, record, self.resume_state, self.batches, mesh, self.saver, self.reporter.log)
@@ -144,7 +145,7 @@ class Run:
         try:
             self.budget.start()
             if ended := self.budget.is_used_up(self.step):
-                self.reporter.log("this run is finished; raise steps or stop.minutes to train on")
+                self.reporter.log("this run is finished; raise steps or the limits of [stop] to train on")
             if self.step and (ended or self.is_due(report.validate_every_steps)):
                 self.repeat_interrupted_validation()
             self.agreement.ask()
@@ -192,6 +193,7 @@ class Run:
         losses: dict[str, torch.Tensor] = {}
         tokens = flops = 0.0
         learning_rate = self.learning_rate
+        self._follow_schedules()
         for number, batch in enumerate(self.mesh.timer.iterate("data", self.prefetcher.step(self.step))):
             self._seed_dropout(self.step, number)
             micro_batch_losses = self.engine.accumulate(batch.to(self.mesh.device))
@@ -266,6 +268,7 @@ class Run:
             self.watch.watched,
             step=self.step,
             position=self.batches.position(self.step),
+            stages=stage_positions(self.batches, self.step),
             processes=self.mesh.world,
         )
         self.saver.start(metadata)
@@ -290,9 +293,14 @@ class Run:
     def learning_rate(self) -> float:
         """Learning rate of the next optimizer step."""
         expected_steps = self.budget.expected_steps(self.step)
-        return self.config.optimizer.learning_rate * self.config.schedule.factor(
-            self.step, self.config.steps, expected_steps
-        )
+        return self.config.optimizer.learning_rate * self.config.schedule.factor(self.step, self.steps, expected_steps)
+
+    def _follow_schedules(self) -> None:
+        """Set what changes over the run, for the next step."""
+        fraction = self.budget.fraction(self.step)
+        self.batches.begin(self.step, fraction)
+        self.engine.set_accumulation(self.batches.accumulation)
+        self.learner.weights.update(self.config.schedule.objective_weights(fraction))
 
     def is_due(self, *periods: int) -> bool:
         """Return whether the step is a multiple of one of ``periods``."""

@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from sesame.pretrain.data.batches import Batches
+from sesame.pretrain.data.stages import AnyBatches
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.stop import StepAgreement
 
 
 def validation_losses(
-    engine: Engine, batches: Batches, rows: int, mesh: Mesh, agreement: StepAgreement
+    engine: Engine, batches: AnyBatches, rows: int, mesh: Mesh, agreement: StepAgreement
 ) -> dict[str, float] | None:
     """Return the mean losses over the first ``rows`` of the validation split by objective; a collective.
 

@@ -18,7 +18,13 @@ from sesame.pretrain.settings_table import all_settings
 from tests import documents
 from tests.documents import MEASURED, PAGES, REPOSITORY, STAGES
 
-BASES = {"source": "corpus/demo.toml", "model": "pretrain/demo.toml", "suite": "evaluation/probe.toml"}
+BASES = {
+    "source": "corpus/demo.toml",
+    "model": "pretrain/demo.toml",
+    "suite": "evaluation/probe.toml",
+    "optimizer": "pretrain/demo.toml",
+    "schedule": "pretrain/demo.toml",
+}
 """A section that only one kind of file has -> a file of that kind, on which a part of one is tried."""
 SETTINGS = {
     *(f"{prefix}{name}" for kind, prefix in [(CorpusConfig, ""), (EvaluationConfig, ""), (SourceConfig, "source.")]

@@ -95,11 +95,20 @@ class EachEpoch:
         self._config = CorruptConfig.model_validate(recipe["corrupt"])
         self._vocabulary = Vocabulary.of(Tokenizer.load(tokenizer))
 
-    def __call__(self, columns: Columns, seed: int, purpose: str, number: int) -> Columns:
-        """``columns`` with rows masked; equal rows, seed, purpose and number give equal masks."""
+    def __call__(
+        self, columns: Columns, seed: int, purpose: str, number: int, mask_probability: float | None = None
+    ) -> Columns:
+        """``columns`` with rows masked; equal arguments give equal masks.
+
+        Args:
+            mask_probability: share of the text tokens that are predicted; None: the recipe's.
+        """
         tokens = columns["tokens"]
         assert isinstance(tokens, Ragged)
-        masked = corrupt(tokens, self._config, self._vocabulary, generator(seed, purpose, number))
+        changes = {} if mask_probability is None else {"mask_probability": mask_probability}
+        masked = corrupt(
+            tokens, self._config.model_copy(update=changes), self._vocabulary, generator(seed, purpose, number)
+        )
         return {**columns, **masked.columns()}
 
 

@@ -39,3 +39,24 @@ def import_model(
     written = import_model(directory, output)
     heads = ", ".join(written.objectives) or "no objective"
     print("\n".join((f"checkpoint: {written.folder} (family {written.family}, with {heads})", *written.notes)))
+
+
+def average(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoints, or output folders of pretrain.")
+    ],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Output folder of the checkpoint.")],
+    last: Annotated[int, typer.Option(min=0, help="Average the newest so many checkpoints of each run.")] = 0,
+    moving: Annotated[bool, typer.Option("--moving", help="Use the moving average that a run has kept.")] = False,
+) -> None:
+    """Average the weights of checkpoints into a new one, for evaluation, export or further training.
+
+    Example: sesame average runs/small/bert --last 3 --output runs/small/bert-average
+
+    With optimizer.average_decay, a run keeps a moving average, which --moving makes a checkpoint of.
+    """
+    from sesame.pretrain.average import average
+
+    written = average(checkpoints, output, last=last, moving=moving)
+    what = "the moving average of" if moving else f"the mean of {len(written.sources)} checkpoints:"
+    print(f"checkpoint: {written.folder} ({what} {', '.join(map(str, written.sources))})")

@@ -48,6 +48,10 @@ class Checkpoint(NamedTuple):
     folder: Path
     record: Record
 
+    def has(self, kind: str) -> bool:
+        """Whether there are tensors of this ``kind``."""
+        return any(name.startswith(f"{kind}-") for name in self.record.files)
+
     def tensors(self, kind: str, names: Iterable[str] | None = None) -> StoredTensors:
         """Return the tensors of one ``kind``: "weights", or a moment of the optimizer.
 

@@ -48,6 +48,13 @@ class Watched(Section):
     gradient_norms: tuple[float, ...] = ()
 
 
+class StagePosition(Section):
+    """What is consumed of one of several datasets."""
+
+    dataset_sha256: str
+    samples: int = Field(ge=0, le=2**62)
+
+
 class CheckpointMetadata(Section):
     """State and configuration of the run that a checkpoint was written by."""
 
@@ -59,6 +66,8 @@ class CheckpointMetadata(Section):
     """``resume.fingerprint`` of the dataset; None in checkpoints of format 1."""
     dataset_first_sample: int = Field(default=0, ge=0)
     """``samples`` when training on this dataset started; the position in the dataset is counted from there."""
+    stages: tuple[StagePosition, ...] = ()
+    """Of ``data.dataset`` and ``data.stages``, where the data follows schedules; ``samples`` is their sum."""
     seconds: float = Field(default=0.0, ge=0)
     """Training time, which ``stop.minutes`` limits; 0 without that limit."""
     first_timed_step: int = Field(default=0, ge=0)

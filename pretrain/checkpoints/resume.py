@@ -25,7 +25,7 @@ from sesame.pretrain.checkpoints.record import Change, Record
 from sesame.pretrain.checkpoints.save import StateOwner
 from sesame.pretrain.checkpoints.stored import Shapes
 from sesame.pretrain.data.batches import Start
-from sesame.pretrain.optimizers import OptimizerKind
+from sesame.pretrain.optimizers import AVERAGE, OptimizerKind
 
 DATASET = "data.dataset"
 """The one setting that is compared by content instead of value: a folder may be moved."""
@@ -113,7 +113,10 @@ def restore(checkpoint: Checkpoint, owner: StateOwner, kind: OptimizerKind, shap
     load.check_shapes(checkpoint.folder, checkpoint.record.shapes, shapes)
     owner.set_steps(checkpoint.record.updates)
     for key in (None, *kind.moments):
-        names = [name for name in shapes if key is None or key in kind.state_of(name).moments]
+        if key == AVERAGE and not checkpoint.has(key):
+            # The average begins with the weights.
+            continue
+        names = [name for name in shapes if key is None or key in kind.moments_of(name)]
         tensors = checkpoint.tensors(key or "weights", names)
         for name in names:
             owner.set_state(key, name, tensors.rows(name))

@@ -1,12 +1,14 @@
 """Dataset shards -> packed batches of named tensors, in one global order that depends on seed and epoch only."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sesame.configs.errors import DatasetError
-from sesame.data_pipeline.dataset.shards import Dataset, Split
+from sesame.data_pipeline.dataset.shards import Dataset, Split, open_dataset
 from sesame.data_pipeline.examples.corrupt import EachEpoch, drawn_each_epoch
 from sesame.data_pipeline.ragged import Columns, Ragged, take
 from sesame.pretrain.batch import Batch
@@ -87,6 +89,23 @@ class Batches:
         """Return how many sequences of this dataset are consumed or skipped before optimizer step ``step`` (from 0)."""
         return self.skipped.after(self.start.sample, (step - self.start.step) * self.config.global_batch)
 
+    def begin(self, number: int, fraction: float) -> None:
+        """Do nothing: no setting of the data changes over the run."""
+
+    def accumulation_of(self, size: int) -> int:
+        """Return the micro-batches of each process in a step of ``size`` sequences, a multiple of the global batch."""
+        return self.accumulation * (size // self.config.global_batch if self.config.micro_batch else 1)
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether masks are drawn in training."""
+        return self._mask is not None
+
+    def opener(self) -> "Callable[[], Batches]":
+        """Return what makes the same batches in another process: memory maps cannot be sent to it."""
+        position = self.start, self.skipped
+        return partial(_reopened, self.dataset.path, self.config, self.reads, self.seed, self.data_rank, *position)
+
     def samples(self, step: int) -> tuple[Samples, ...]:
         """Return the positions of optimizer step ``step`` (from 0)."""
         return tuple(self.skipped.pieces(self.position(step), self.config.global_batch))
@@ -94,14 +113,27 @@ class Batches:
     def rows(self, step: int) -> list[np.ndarray]:
         """Return the row numbers of each micro-batch of optimizer step ``step`` (from 0): those of process 0, 1, ...
         for their first micro-batch, then for their second one, and so on."""
-        rows = np.concatenate([self._rows(*piece) for piece in self.samples(step)])
-        return np.split(rows, self.accumulation * self.data_rank.size)
+        return self.rows_of(self.samples(step), self.config.global_batch)
+
+    def rows_of(self, samples: Iterable[Samples], size: int) -> list[np.ndarray]:
+        """Return the row numbers of each micro-batch of ``size`` sequences at ``samples``."""
+        rows = np.concatenate([self._rows(*piece) for piece in samples])
+        return np.split(rows, self.accumulation_of(size) * self.data_rank.size)
 
     def step(self, number: int) -> Iterator[Batch]:
         """Yield this process's micro-batches of optimizer step ``number`` (from 0)."""
-        rows = np.concatenate(self.rows(number))
-        micro_batches = self.accumulation * self.data_rank.size
-        columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number)
+        yield from self.batches_of(number, self.rows(number))
+
+    def batches_of(
+        self, number: int, rows_of_each: list[np.ndarray], mask_rate: float | None = None
+    ) -> Iterator[Batch]:
+        """Yield this process's micro-batches of a step, from the row numbers of each.
+
+        Args:
+            mask_rate: share of the text tokens that are predicted; None: the recipe's.
+        """
+        rows, micro_batches = np.concatenate(rows_of_each), len(rows_of_each)
+        columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
         parts = np.split(np.arange(len(rows)), micro_batches)
         for part in parts[self.data_rank.rank :: self.data_rank.size]:
@@ -141,7 +173,9 @@ class Batches:
             self._epoch = (epoch, Order(self.train.rows, self.seed, epoch))
         return self._epoch[1]
 
-    def _masked_columns(self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int) -> Columns | None:
+    def _masked_columns(
+        self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int, mask_rate: float | None = None
+    ) -> Columns | None:
         """Return all columns of ``rows`` with new masks; None if the dataset has its masks already.
 
         Every process masks the whole global batch: only then is the number of predictions of all processes known, and
@@ -150,7 +184,7 @@ class Batches:
         if self._mask is None:
             return None
         check_row_lengths(split, rows)
-        return self._mask(split.take(rows), seed, purpose, number)
+        return self._mask(split.take(rows), seed, purpose, number, mask_rate)
 
     def _denominators(
         self, split: Split, rows: np.ndarray, micro_batches: int, columns: Columns | None
@@ -185,6 +219,11 @@ class Batches:
             columns = {name: take(column, by_length) for name, column in masked.items()}
         check_row_values(split, rows[by_length], columns, self.dataset.manifest.tokenizer.vocabulary_size)
         return assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
+
+
+def _reopened(path: Path, *arguments: Any) -> Batches:
+    # The run has verified the checksums.
+    return Batches(open_dataset(path, verify=False), *arguments)
 
 
 def check_columns(dataset: Dataset, reads: Sequence[str]) -> None:

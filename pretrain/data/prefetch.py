@@ -9,21 +9,20 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from sesame.configs.errors import DatasetError, SesameError
-from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain.batch import Batch
-from sesame.pretrain.data.batches import Batches
+from sesame.pretrain.data.stages import AnyBatches
 
 PREFETCH_FACTOR = 4
 """Steps that each background process has ready at most."""
 
 
 class Prefetcher:
-    """Calls :meth:`Batches.step` in background processes.
+    """Calls ``Batches.step`` in background processes.
 
     Steps are read in order; reading another step restarts the processes.
     """
 
-    def __init__(self, batches: Batches, processes: int, steps: int):
+    def __init__(self, batches: AnyBatches, processes: int, steps: int):
         """
         Args:
             processes: number of background processes; 0 makes every batch in the calling process.
@@ -92,17 +91,14 @@ class Prefetcher:
 class _StepDataset(TorchDataset):
     """Opens the dataset in a background process, because memory maps cannot be sent to it."""
 
-    def __init__(self, batches: Batches):
-        self._path = batches.dataset.path
-        position = batches.start, batches.skipped
-        self._arguments = (batches.config, batches.reads, batches.seed, batches.data_rank, *position)
-        self._opened: Batches | None = None
+    def __init__(self, batches: AnyBatches):
+        self._open = batches.opener()
+        self._opened: AnyBatches | None = None
 
     def __getitem__(self, number: int) -> list[Batch] | SesameError:
         try:
             if self._opened is None:
-                # The run has verified the checksums.
-                self._opened = Batches(open_dataset(self._path, verify=False), *self._arguments)
+                self._opened = self._open()
             return list(self._opened.step(number))
         except SesameError as error:
             return error

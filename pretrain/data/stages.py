@@ -1,13 +1,15 @@
 """Batches whose size, mask rate and dataset follow the schedules of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from sesame.configs.errors import DatasetError
 from sesame.pretrain.batch import Batch
-from sesame.pretrain.data.batches import Batches
+from sesame.pretrain.data.batches import Batches, Start
+from sesame.pretrain.data.skipped import Samples, Skipped
 from sesame.pretrain.schedule_table import ScheduleTable
 
 
@@ -71,39 +73,70 @@ class StagedBatches:
         return "; ".join(dict.fromkeys(filter(None, (batches.message for batches in self.stages))))
 
     @property
-    def consumed(self) -> list[int]:
+    def skipped(self) -> Skipped:
+        """Always none: ``run_length.check`` refuses to go back and skip rows where several datasets are counted."""
+        return Skipped()
+
+    @skipped.setter
+    def skipped(self, value: Skipped) -> None:
+        assert not value.ranges
+
+    @property
+    def consumed(self) -> tuple[int, ...]:
         """Sequences of each dataset before the step that is next."""
-        return list(self._consumed)
+        return tuple(self._consumed)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of each process in the step that has begun."""
+        stage, size, _ = self._plan[1] if self._plan else StepPlan(0, self.config.global_batch, None)
+        return self.stages[stage].accumulation_of(size)
+
+    def resume(self, step: int, consumed: Sequence[int]) -> None:
+        """Set what is consumed of each dataset before ``step``."""
+        for batches, samples in zip(self.stages, consumed, strict=True):
+            batches.start = Start(step, samples)
+        self._step, self._consumed, self._plan = step, list(consumed), None
+
+    def opener(self) -> "Callable[[], StagedBatches]":
+        """Return what makes the same batches in another process."""
+        return partial(_reopened, [batches.opener() for batches in self.stages], self.schedule)
 
     def position(self, step: int) -> int:
         """Return how many sequences of all datasets are consumed before optimizer step ``step`` (from 0)."""
         self._advance(step)
         return sum(self._consumed)
 
-    def plan(self, number: int, fraction: float | None = None) -> StepPlan:
-        """Return what step ``number`` is made of; its first call decides.
+    def begin(self, number: int, fraction: float | None = None) -> StepPlan:
+        """Decide what step ``number`` is made of; a second call for it changes nothing.
 
         Args:
             fraction: of the run; None: by the planned steps.
         """
+        self._advance(number)
         if self._plan is None or self._plan[0] != number:
             at = np.array([number / self.schedule.steps if fraction is None else fraction])
             (size,) = sizes(self.schedule.global_batch, self.config.global_batch, at)
-            rate = self.schedule.mask_rate and float(self.schedule.mask_rate.over(at)[0])
+            rate = self.schedule.mask_rate and self.schedule.mask_rate.value(at[0])
             stage = int(np.searchsorted(self.schedule.begins, at[0], side="right"))
             self._plan = number, StepPlan(stage, int(size), rate)
         return self._plan[1]
 
-    def accumulation_of(self, number: int, fraction: float | None = None) -> int:
-        """Return how many micro-batches each process takes in step ``number``."""
-        plan = self.plan(number, fraction)
-        return self.stages[plan.stage].accumulation_of(plan.size)
+    def samples(self, step: int) -> tuple[Samples, ...]:
+        """Return the positions of optimizer step ``step`` (from 0) in its dataset."""
+        plan = self.begin(step)
+        first = self._consumed[plan.stage]
+        return (Samples(first, first + plan.size),)
 
-    def step(self, number: int, fraction: float | None = None) -> Iterator[Batch]:
-        """Yield this process's micro-batches of optimizer step ``number``."""
-        self._advance(number)
-        plan = self.plan(number, fraction)
-        yield from self.stages[plan.stage].rows_from(self._consumed[plan.stage], plan.size, number, plan.mask_rate)
+    def rows(self, step: int) -> list[np.ndarray]:
+        """Return the row numbers of each micro-batch of step ``step``; see ``Batches.rows``."""
+        plan = self.begin(step)
+        return self.stages[plan.stage].rows_of(self.samples(step), plan.size)
+
+    def step(self, number: int) -> Iterator[Batch]:
+        """Yield this process's micro-batches of optimizer step ``number`` (from 0)."""
+        plan = self.begin(number)
+        yield from self.stages[plan.stage].batches_of(number, self.rows(number), plan.mask_rate)
 
     def validation_batches(self, limit: int) -> Iterator[Batch]:
         """Yield validation batches of the last dataset."""
@@ -112,8 +145,19 @@ class StagedBatches:
     def _advance(self, number: int) -> None:
         """Count the rows of the steps before ``number``."""
         if number < self._step:
-            self._step, self._consumed = self.stages[0].start.step, [each.start.sample for each in self.stages]
+            self.resume(self.stages[0].start.step, [batches.start.sample for batches in self.stages])
         while self._step < number:
-            plan = self.plan(self._step)
+            step = self._step
+            if self._plan is None or self._plan[0] != step:
+                self.begin(step)
+            assert self._plan is not None
+            plan = self._plan[1]
             self._consumed[plan.stage] += plan.size
             self._step += 1
+
+
+AnyBatches = Batches | StagedBatches
+
+
+def _reopened(openers: Sequence[Callable[[], Batches]], schedule: DataSchedule) -> StagedBatches:
+    return StagedBatches([open_() for open_ in openers], schedule)

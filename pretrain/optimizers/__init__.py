@@ -68,31 +68,43 @@ class OptimizerKind(NamedTuple):
     """Of the matrices of ``matrices.py``, if they have another."""
     groups: Callable[[nn.Module, float], list[dict[str, Any]]] = parameter_groups
     """(module, weight decay) -> parameter groups."""
+    averages: bool = False
+    """A moving average of the weights is kept beside the state."""
 
     @property
     def moments(self) -> tuple[str, ...]:
         """Keys of the state that checkpoints store by parameter name."""
-        return tuple(key for spec in self._specs for key in spec.moments)
+        return (*(key for spec in self._specs for key in spec.moments), *self._average)
 
     @property
     def fewest_moments(self) -> int:
         """Moments that every parameter has at least."""
-        return min(len(spec.moments) for spec in self._specs)
+        return min(len(spec.moments) for spec in self._specs) + len(self._average)
 
     @property
     def most_moments(self) -> int:
         """Moments that a parameter has at most."""
-        return max(len(spec.moments) for spec in self._specs)
+        return max(len(spec.moments) for spec in self._specs) + len(self._average)
 
     def state_of(self, name: str) -> StateSpec:
         """Return the state of the parameter ``name``."""
         return self.matrix_state if self.matrix_state is not None and layout_of(name) else self.state
+
+    def moments_of(self, name: str) -> tuple[str, ...]:
+        """Return the keys of ``moments`` that the parameter ``name`` has."""
+        return (*self.state_of(name).moments, *self._average)
+
+    @property
+    def _average(self) -> tuple[str, ...]:
+        return (AVERAGE,) if self.averages else ()
 
     @property
     def _specs(self) -> tuple[StateSpec, ...]:
         return (self.state,) if self.matrix_state is None else (self.matrix_state, self.state)
 
 
+AVERAGE = "average"
+"""Key of the moving average of the weights."""
 ADAMW_STATE = StateSpec(("exp_avg", "exp_avg_sq"))
 
 
@@ -104,3 +116,8 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
     "adagrad": OptimizerKind(_adagrad, adagrad.STATE),
     "sgd": OptimizerKind(_sgd, StateSpec(("momentum_buffer",), counts_steps=False)),
 }
+
+
+def optimizer_kind(config: OptimizerConfig) -> OptimizerKind:
+    """Return the row of a run's optimizer, with what the run keeps beside its state."""
+    return OPTIMIZERS[config.name]._replace(averages=config.average_decay > 0)

@@ -34,3 +34,7 @@ class OptimizerConfig(Section):
     the gradient."""
     gradient_clipping: Free[float] = Field(default=1.0, ge=0)
     """Largest global gradient norm; 0: no clipping (BERT's published code: 1.0)."""
+    average_decay: Free[float] = Field(default=0.0, ge=0, lt=1)
+    """Decay of a moving average of the weights (Polyak & Juditsky 1992; 0.999 averages about 1,000 steps), at most
+    (1 + n) / (10 + n) after n updates; 0: none. It takes 4 bytes for each parameter, divided as the optimizer's state,
+    is stored in checkpoints, and `sesame average --moving` makes a checkpoint of it."""

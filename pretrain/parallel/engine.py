@@ -16,7 +16,7 @@ from sesame.pretrain.initialization import Rows
 from sesame.pretrain.layers.attention import Attention
 from sesame.pretrain.layers.recurrent import ProjectedLSTM
 from sesame.pretrain.learner import Learner
-from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.muon import Muon
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
@@ -42,9 +42,9 @@ class Engine:
             batch: (sequences in a micro-batch of one process, micro-batches in a step).
         """
         self.mesh, self.stage = mesh, parallel.zero_stage
-        self.clipping = optimizer.gradient_clipping
+        self.clipping, self.average_decay, self.updates = optimizer.gradient_clipping, optimizer.average_decay, 0
         self.has_pending_micro_batch = False
-        kind = OPTIMIZERS[optimizer.name]
+        kind = optimizer_kind(optimizer)
         groups = split_expert_groups(kind.groups(learner, optimizer.weight_decay), mesh)
         if self.stage == 3:
             _keep_recurrent_layers_whole(learner)
@@ -68,7 +68,7 @@ class Engine:
         self.flat_update = FlatUpdate(wrapper, self.clipping) if uses_bf16_class and has_whole_layers else None
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
-        self.zero_state = ZeroState(self.parameters, wrapper, optimizer.name, self.stage, uses_bf16_class, mesh)
+        self.zero_state = ZeroState(self.parameters, wrapper, kind, self.stage, uses_bf16_class, mesh)
         self.optimizer = self.zero_state.optimizer
         self._norm: Tensor | None = None
         self.gate = UpdateGate(self.optimizer, lambda: wrapper._global_grad_norm if self._norm is None else self._norm)
@@ -111,7 +111,19 @@ class Engine:
         self.has_pending_micro_batch = False
         if self.flat_update is not None:
             norm = self.flat_update.norm
+        if self.gate.was_applied:
+            self.updates += 1
+            if self.average_decay:
+                self.zero_state.update_averages(min(self.average_decay, (1 + self.updates) / (10 + self.updates)))
         return DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+
+    def set_accumulation(self, micro_batches: int) -> None:
+        """Set the micro-batches of each process in the next step; they must not change within a step."""
+        if micro_batches != self.deepspeed.gradient_accumulation_steps():
+            per_process = self.deepspeed.train_micro_batch_size_per_gpu()
+            self.deepspeed.set_train_batch_size(per_process * micro_batches * self.mesh.data)
+            # Its ZeRO optimizers have a copy.
+            self.deepspeed.optimizer.gradient_accumulation_steps = micro_batches
 
     def train(self, mode: bool = True) -> None:
         self.deepspeed.train(mode)
@@ -127,6 +139,7 @@ class Engine:
     def set_steps(self, steps: int) -> None:
         """Give the optimizer fresh moments, as after ``steps`` updates."""
         self.zero_state.reset(steps)
+        self.updates = steps
         self.deepspeed.global_steps = steps
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sesame.pretrain.checkpoints.stored import TensorSlice
 from sesame.pretrain.initialization import Rows
-from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers import AVERAGE, OptimizerKind
 from sesame.pretrain.optimizers.muon import Muon
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer, Segments
 from sesame.pretrain.parallel import placement
@@ -32,7 +32,7 @@ class ZeroState:
         self,
         parameters: Mapping[str, nn.Parameter],
         wrapper: Any,
-        optimizer_name: str,
+        kind: OptimizerKind,
         stage: int,
         uses_bf16_class: bool,
         mesh: Mesh,
@@ -41,14 +41,16 @@ class ZeroState:
         Args:
             parameters: of the learner, by name, after ``deepspeed.initialize``.
             wrapper: the optimizer that ``deepspeed.initialize`` returned.
-            optimizer_name: row of ``OPTIMIZERS``.
+            kind: of the optimizer.
             uses_bf16_class: see ``ZeroOptimizer``.
         """
-        self.parameters, self.kind, self.stage, self.mesh = parameters, OPTIMIZERS[optimizer_name], stage, mesh
+        self.parameters, self.kind, self.stage, self.mesh = parameters, kind, stage, mesh
         self.optimizer: torch.optim.Optimizer = getattr(wrapper, "optimizer", wrapper)
         self.zero = ZeroOptimizer(wrapper, uses_bf16_class, mesh.data_rank)
         self.fragments = {name: FRAGMENTS[stage](self.zero, parameter) for name, parameter in parameters.items()}
         self.owners = self._row_owners()
+        self.averages = {id(owner): torch.zeros_like(owner.data) for owner in self._tensors()} if kind.averages else {}
+        """Moving averages, by ``id`` of the optimizer's tensor that they are of."""
 
     def read(self, key: str | None) -> Iterator[TensorSlice]:
         """Yield what this process writes of the fp32 master weights (``key`` None) or a moment; a collective.
@@ -58,7 +60,7 @@ class ZeroState:
         """
         turns = Turns()
         for name, parameter in self.parameters.items():
-            if key is not None and key not in self.kind.state_of(name).moments:
+            if key is not None and key not in self.kind.moments_of(name):
                 continue
             owners, slice_rows = self.owners[name], self._slice_rows(parameter)
             first_row = placement.first_row(parameter, self.mesh)
@@ -84,6 +86,8 @@ class ZeroState:
         targets = [self._working_copy(parameter)] if key is None else []
         if fragment is not None:
             targets.append((self._entries(fragment, key), fragment.start))
+            if key is None and self.averages:
+                targets.append((self._entries(fragment, AVERAGE), fragment.start))
         if not targets:
             return
         local_rows = placement.local_rows(parameter, whole, self.mesh)
@@ -104,6 +108,12 @@ class ZeroState:
         }
         for owner, spec in owners.values():
             self.optimizer.state[owner] = spec.create(owner, steps)
+
+    @torch.no_grad()
+    def update_averages(self, keep: float) -> None:
+        """Move the averages towards the weights; ``keep`` is their own share."""
+        for owner in self._tensors():
+            self.averages[id(owner)].lerp_(owner.data, 1 - keep)
 
     def set_segments(self, optimizer: NormScaledOptimizer) -> None:
         """Tell ``optimizer`` where in ZeRO's flat tensors each parameter is, and how its norms are completed."""
@@ -185,8 +195,15 @@ class ZeroState:
         return rows
 
     def _entries(self, fragment: Fragment, key: str | None) -> Tensor:
-        flat = fragment.owner.data if key is None else self.optimizer.state[fragment.owner][key]
+        if key == AVERAGE:
+            flat = self.averages[id(fragment.owner)]
+        else:
+            flat = fragment.owner.data if key is None else self.optimizer.state[fragment.owner][key]
         return flat.view(-1).narrow(0, fragment.offset, fragment.length)
+
+    def _tensors(self) -> Iterable[Tensor]:
+        """Return the tensors that the optimizer updates, each once."""
+        return {id(each.owner): each.owner for each in self.fragments.values() if each is not None}.values()
 
     def _working_copy(self, parameter: Any) -> tuple[Tensor, int]:
         """Return the rounded copy that forward and backward use, flat, and where it starts in this process's part."""

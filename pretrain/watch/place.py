@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sesame.pretrain.data.batches import Batches
+from sesame.pretrain.data.stages import AnyBatches
 from sesame.pretrain.watch.findings import Finding, MicroBatch
 
 SHOWN = 4
@@ -37,7 +37,7 @@ class Gradients(NamedTuple):
         return MicroBatch(int(number), int(rank))
 
 
-def place_of(finding: Finding, step: int, batches: Batches, tensor: int, gradients: Gradients | None) -> Place:
+def place_of(finding: Finding, step: int, batches: AnyBatches, tensor: int, gradients: Gradients | None) -> Place:
     """Return where ``finding`` was in ``step`` (from 1).
 
     Args:
@@ -61,7 +61,7 @@ def place_of(finding: Finding, step: int, batches: Batches, tensor: int, gradien
     return Place(rank, own, f"{where} ({_rows_text(own, batches)}){note}")
 
 
-def _rows_text(rows: np.ndarray, batches: Batches) -> str:
+def _rows_text(rows: np.ndarray, batches: AnyBatches) -> str:
     shown = ", ".join(str(row) for row in rows[:SHOWN])
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     return f"rows {shown}{more}: sesame inspect {batches.dataset.path} --row {rows[0]}"

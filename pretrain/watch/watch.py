@@ -13,8 +13,8 @@ from sesame.pretrain.checkpoints.resume import ResumeState
 from sesame.pretrain.checkpoints.save import DIVERGED
 from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.data.batches import Batches
 from sesame.pretrain.data.skipped import Samples, Skipped
+from sesame.pretrain.data.stages import AnyBatches
 from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.metrics import StepMetrics
 from sesame.pretrain.parallel.mesh import Mesh
@@ -51,7 +51,7 @@ class Watch:
         config: RunConfig,
         record: Record | None,
         state: ResumeState,
-        batches: Batches,
+        batches: AnyBatches,
         mesh: Mesh,
         saver: Saver,
         log: Callable[[str], None],

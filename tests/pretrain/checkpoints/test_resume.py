@@ -192,7 +192,7 @@ def last_states(
         assert folder is not None
         checkpoint, row = open_checkpoint(folder), OPTIMIZERS[optimizer]
         for kind in ("weights", *row.moments):
-            names = [each for each in checkpoint.record.shapes if kind in ("weights", *row.state_of(each).moments)]
+            names = [each for each in checkpoint.record.shapes if kind in ("weights", *row.moments_of(each))]
             tensors = checkpoint.tensors(kind, names)
             cached_states.setdefault(name, {}).update({f"{kind}/{key}": tensors.whole(key) for key in tensors.shapes})
     return cached_states

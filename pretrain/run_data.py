@@ -1,0 +1,70 @@
+"""The data of a run: its datasets, what changes of them over the run, and where it starts in them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sesame.configs.errors import DatasetError
+from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
+from sesame.pretrain.checkpoints.record import Record, StagePosition
+from sesame.pretrain.checkpoints.resume import ResumeState, fingerprint
+from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
+from sesame.pretrain.data.stages import AnyBatches, DataSchedule, StagedBatches
+from sesame.pretrain.run_length import Rows, planned_steps
+from sesame.pretrain.stop import UNLIMITED
+
+
+def open_batches(
+    config: RunConfig, dataset: Dataset, reads: Sequence[str], positions: int | None, data_rank: DataRank, verify: bool
+) -> AnyBatches:
+    """Return the batches of a run that reads ``dataset`` and those of ``data.stages``.
+
+    Args:
+        positions: longest row that the model accepts.
+        verify: check every checksum of the stages' datasets.
+
+    Raises:
+        DatasetError: a dataset does not fit the model, its objectives or its schedules, or has another tokenizer.
+    """
+    datasets = [dataset, *(open_dataset(Path(stage.dataset), verify=verify) for stage in config.data.stages)]
+    tokenizer = dataset.manifest.tokenizer.sha256
+    for other in datasets:
+        check_lengths(other, positions)
+        if other.manifest.tokenizer.sha256 != tokenizer:
+            raise DatasetError(
+                f"{other.path}: has another tokenizer than {dataset.path}; prepare it with that one's tokenizer.model "
+                "as [tokenizer] model"
+            )
+    stages = [Batches(each, config.data, reads, config.seed, data_rank) for each in datasets]
+    schedule = config.schedule
+    if len(stages) == 1 and not schedule.global_batch and not schedule.mask_rate:
+        return stages[0]
+    begins = tuple(stage.at for stage in config.data.stages)
+    return StagedBatches(stages, DataSchedule(schedule.global_batch, schedule.mask_rate, begins, UNLIMITED))
+
+
+def start_data(config: RunConfig, batches: AnyBatches, state: ResumeState, record: Record | None) -> int:
+    """Set where a run starts in its data, and return after how many steps it ends without a time limit."""
+    stages = batches.stages if isinstance(batches, StagedBatches) else [batches]
+    consumed = {each.dataset_sha256: each.samples for each in record.stages} if record else {}
+    known = [consumed.get(fingerprint(each.dataset)) for each in stages]
+    known[0] = state.start.sample if known[0] is None else known[0]
+    state_of_first = state.start._replace(sample=known[0])
+    counted = [Rows(each.train.rows, each.dataset.manifest.splits["train"].tokens) for each in stages]
+    steps = planned_steps(config, counted, state_of_first)
+    if isinstance(batches, StagedBatches):
+        batches.schedule = batches.schedule._replace(steps=steps)
+        batches.resume(state.start.step, [samples or 0 for samples in known])
+    else:
+        batches.start = state_of_first
+    return steps
+
+
+def stage_positions(batches: Any, step: int) -> tuple[StagePosition, ...]:
+    """Return what a checkpoint records of several datasets; nothing for one without schedules."""
+    if not isinstance(batches, StagedBatches):
+        return ()
+    batches.position(step)
+    pairs = zip(batches.stages, batches.consumed, strict=True)
+    return tuple(StagePosition(dataset_sha256=fingerprint(each.dataset), samples=samples) for each, samples in pairs)
