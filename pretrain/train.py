@@ -214,6 +214,8 @@ class Run:
         self.metrics = MetricSums()
         self._require_finite(metrics.losses)
         self.reporter.report_training(self.step, metrics, self.saver.seconds)
+        if self.engine.loss_scale and (message := self.engine.loss_scale.message()):
+            self.reporter.log(f"step {self.step}: {message}")
 
     def validate(self) -> bool:
         """Report mean losses over the first rows of the validation split; they do not depend on the layout.
@@ -256,6 +258,7 @@ class Run:
             vocabulary_size=tokenizer.vocabulary_size,
             tokenizer_sha256=tokenizer.sha256,
             config=dump(self.config),
+            loss_scale=self.engine.loss_scale.state if self.engine.loss_scale else None,
             changes=state.changes,
         )
         self.saver.start(metadata)

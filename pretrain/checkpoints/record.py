@@ -35,6 +35,20 @@ class Change(Section):
     after: Any
 
 
+class LossScaleState(Section):
+    """The loss scale of a run in fp16 (``pretrain/parallel/loss_scale.py``)."""
+
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    steps: int = Field(default=0, ge=0)
+    """That the scale was decided in."""
+    last_overflow: int = -1
+    """Of those, the last in which a gradient overflowed; -1: none."""
+    skipped_updates: int = Field(default=0, ge=0)
+    """Steps of the run without an update, because a gradient overflowed."""
+    skipped_in_a_row: int = Field(default=0, ge=0)
+    """The last of them."""
+
+
 class CheckpointMetadata(Section):
     """State and configuration of the run that a checkpoint was written by."""
 
@@ -56,6 +70,8 @@ class CheckpointMetadata(Section):
     tokenizer_sha256: str
     config: dict[str, Any]
     """The resolved configuration."""
+    loss_scale: LossScaleState | None = None
+    """In fp16 only."""
     changes: tuple[Change, ...] = ()
     """Settings changed whenever the run was resumed, in order; ``config`` has the last values."""
 
@@ -64,6 +80,11 @@ class CheckpointMetadata(Section):
         if self.dataset_first_sample > self.samples:
             raise ValueError(f"dataset_first_sample {self.dataset_first_sample} is after samples {self.samples}")
         return self
+
+    @property
+    def updates(self) -> int:
+        """How often the weights were updated."""
+        return max(0, self.step - (self.loss_scale.skipped_updates if self.loss_scale else 0))
 
     @field_validator("config")
     @classmethod

@@ -107,7 +107,8 @@ def restore(checkpoint: Checkpoint, owner: StateOwner, moments: tuple[str, ...],
         CheckpointError: the checkpoint is of a model of another shape, or of another optimizer.
     """
     load.check_shapes(checkpoint.folder, checkpoint.record.shapes, shapes)
-    owner.set_steps(checkpoint.record.step)
+    owner.set_steps(checkpoint.record.updates)
+    owner.set_loss_scale(checkpoint.record.loss_scale)
     for key in (None, *moments):
         tensors = checkpoint.tensors(key or "weights")
         for name in shapes:

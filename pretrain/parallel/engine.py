@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sesame.pretrain.batch import Batch
+from sesame.pretrain.checkpoints.record import LossScaleState
 from sesame.pretrain.checkpoints.stored import TensorSlice
 from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import Rows
@@ -20,10 +21,11 @@ from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
 from sesame.pretrain.optimizers.uncompiled import keep_compiler_unloaded
-from sesame.pretrain.parallel import deepspeed_api, placement
+from sesame.pretrain.parallel import deepspeed_api, loss_scale, placement
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
 from sesame.pretrain.parallel.flat_update import FlatUpdate
+from sesame.pretrain.parallel.loss_scale import LossScale
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.zero_state import ZeroState
 
@@ -55,7 +57,7 @@ class Engine:
                 dist_init_required=False,
             )
         self.deepspeed, wrapper = initialized[:2]
-        uses_bf16_class = self.stage == 1 and parallel.precision == "bf16"
+        uses_bf16_class = self.stage == 1 and parallel.precision == "bf16" and parallel.offload == "none"
         if mesh.data == 1 and uses_bf16_class:
             # Without other data-parallel processes DeepSpeed would still copy all gradients twice: a fifth of a small
             # step.
@@ -66,6 +68,8 @@ class Engine:
         self.parameters = dict(learner.named_parameters())
         self.zero_state = ZeroState(self.parameters, wrapper, optimizer.name, self.stage, uses_bf16_class, mesh)
         self.optimizer = self.zero_state.optimizer
+        self.loss_scale = LossScale(wrapper) if parallel.precision == "fp16" else None
+        self._last_norm = DeviceNumber(0.0)
         self.set_steps(0)
         if isinstance(self.optimizer, NormScaledOptimizer):
             self.zero_state.set_segments(self.optimizer)
@@ -86,16 +90,26 @@ class Engine:
             return self.deepspeed(batch)[1]
 
     def step(self, learning_rate: float) -> DeviceNumber:
-        """Update the weights after the last micro-batch and return the gradient norm before clipping."""
+        """Update the weights after the last micro-batch and return the gradient norm before clipping.
+
+        Returns:
+            In fp16, for a step that has no update because a gradient overflowed, the norm of the last one that has.
+
+        Raises:
+            TrainingError: see ``LossScale``.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         # Stage 0 has no norm of its own, and with tensor parallelism its clipping would be wrong.
         norm = self._clip() if self.stage == 0 else None
         self.deepspeed.step()
         self.has_pending_micro_batch = False
+        if self.loss_scale is not None and self.loss_scale.step_was_skipped():
+            return self._last_norm
         if self.flat_update is not None:
             norm = self.flat_update.norm
-        return DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+        self._last_norm = DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+        return self._last_norm
 
     def train(self, mode: bool = True) -> None:
         self.deepspeed.train(mode)
@@ -113,6 +127,11 @@ class Engine:
         self.zero_state.reset(steps)
         self.deepspeed.global_steps = steps
 
+    def set_loss_scale(self, state: LossScaleState | None) -> None:
+        """Continue with the loss scale of a checkpoint; without effect in another precision than fp16."""
+        if self.loss_scale is not None:
+            self.loss_scale.restore(state)
+
     def close(self) -> None:
         """Release the model, which DeepSpeed would keep in memory with its optimizer and process groups."""
         self.deepspeed.destroy()
@@ -124,7 +143,8 @@ class Engine:
         for name, parameter in self.parameters.items():
             local = safe_get_full_grad(parameter)
             assert local is not None
-            gradients[name] = placement.gather(parameter, local.float(), self.mesh)
+            scale = self.loss_scale.state.scale if self.loss_scale else 1.0
+            gradients[name] = placement.gather(parameter, local.float() / scale, self.mesh)
         return gradients
 
     def _clip(self) -> Tensor:
@@ -177,6 +197,14 @@ def _call_projections_one_by_one(learner: nn.Module) -> None:
             part.joins_products = False
 
 
+OFFLOADED = {
+    "none": (),
+    "optimizer": ("offload_optimizer",),
+    "parameters": ("offload_optimizer", "offload_param"),
+}
+"""Word of ``parallel.offload`` -> sections of DeepSpeed's dict."""
+
+
 def deepspeed_config(
     optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
 ) -> dict[str, Any]:
@@ -187,6 +215,7 @@ def deepspeed_config(
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": 0.0 if parallel.zero_stage == 0 else optimizer.gradient_clipping,
+        "fp16": loss_scale.section(parallel.precision == "fp16"),
         # Where layers are split, a gradient is added to the fp32 sum and released at once: models that are split have
         # no memory for gradients in both formats.
         "bf16": {
@@ -198,7 +227,13 @@ def deepspeed_config(
             "overlap_comm": mesh.device.type == "cuda" and parallel.zero_stage > 1,
             # A parameter that stays whole would have a second copy to keep in step with its parts.
             "stage3_param_persistence_threshold": 0,
+            **{
+                part: {"device": "cpu", "pin_memory": mesh.device.type == "cuda"}
+                for part in OFFLOADED[parallel.offload]
+            },
         },
+        # torch's fused AdamW updates on the host as well, and needs no compiler there as DeepSpeed's own does.
+        "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,
         "data_types": {"grad_accum_dtype": "fp32"},
         # Sums over micro-batches are kept in fp32; DeepSpeed would round them to bf16 before it sums over processes.

@@ -109,12 +109,14 @@ class ZeroState:
                 segments.setdefault(id(fragment.owner), []).append((slot, fragment.offset, fragment.length))
 
         def complete(squares: Tensor) -> Tensor:
+            # An optimizer whose state is in host memory sums there.
+            on_device = squares.to(self.mesh.device)
             if self.stage > 0:
                 # Over the fragments of ZeRO, and for experts also over the processes with other experts.
-                summed = self.mesh.sum_over_data(squares)
+                summed = self.mesh.sum_over_data(on_device)
             else:
-                summed = torch.where(expert_parallel, self.mesh.sum_over_experts(squares.clone()), squares)
-            return torch.where(split, self.mesh.sum_over_tensor(summed.clone()), summed)
+                summed = torch.where(expert_parallel, self.mesh.sum_over_experts(on_device.clone()), on_device)
+            return torch.where(split, self.mesh.sum_over_tensor(summed.clone()), summed).to(squares.device)
 
         entries = [placement.full_shape(parameter, self.mesh).numel() for parameter in self.parameters.values()]
         by_owner = {owner: Segments(*map(tuple, zip(*rows, strict=True))) for owner, rows in segments.items()}
