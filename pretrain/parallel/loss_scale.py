@@ -75,8 +75,8 @@ class LossScale:
         if self._in_a_row >= MOST_SKIPPED:
             raise TrainingError(
                 f"gradients overflowed in fp16 in {MOST_SKIPPED} steps in a row, with a loss scale of "
-                f"{self._scaler.cur_scale:g} at last; lower optimizer.learning_rate, or set parallel.precision to 'bf16' "
-                "or 'fp32'; the same command resumes from the last checkpoint"
+                f"{self._scaler.cur_scale:g} at last; lower optimizer.learning_rate, or set parallel.precision to "
+                "'bf16' or 'fp32'; the same command resumes from the last checkpoint"
             )
         return True
 

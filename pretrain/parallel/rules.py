@@ -83,7 +83,7 @@ def refusal(settings: Settings) -> str:
 
 
 def remedies_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the smallest changes after which no rule applies: of each set of settings that does, the nearest values."""
+    """Return the smallest changes after which no rule applies, with the nearest values of each set of settings."""
     for count in range(1, len(CHOICES) + 1):
         found = [changes for names in itertools.combinations(CHOICES, count) if (changes := _nearest(names, values))]
         if found:
