@@ -257,7 +257,17 @@ def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: C
     others = sorted((each for each in plans if not each.fits(planner.assumed)), key=lambda each: each.memory.total)
     title = f"{devices:,} x {planner.assumed.memory_gib:,.1f} GiB: {len(fitting)} of {len(plans)} layouts fit"
     table = Table(
-        "tensor", "sequence", "data", "experts", "ZeRO", "recompute", "micro-batch", "memory", "s/step", title=title
+        "tensor",
+        "sequence",
+        "data",
+        "experts",
+        "ZeRO",
+        "recompute",
+        "offload",
+        "micro-batch",
+        "memory",
+        "s/step",
+        title=title,
     )
     for each in (*fitting[:SHOWN], *others[: max(0, SHOWN - len(fitting))]):
         layout = each.layout
@@ -268,6 +278,7 @@ def _print_layouts(planner: Planner, devices: int, plans: list[Plan], console: C
             str(layout.expert),
             str(layout.zero_stage),
             layout.recompute,
+            layout.offload,
             f"{layout.micro_batch} x {layout.accumulation}",
             _gib(each.memory.total),
             _seconds(each.time.total) if each.fits(planner.assumed) else "does not fit",

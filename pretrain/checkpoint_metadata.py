@@ -2,7 +2,7 @@
 
 from sesame.configs import dump
 from sesame.data_pipeline.dataset.manifest import Manifest
-from sesame.pretrain.checkpoints.record import CheckpointMetadata, StagePosition, Watched
+from sesame.pretrain.checkpoints.record import CheckpointMetadata, LossScaleState, StagePosition, Watched
 from sesame.pretrain.checkpoints.resume import ResumeState
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.stop import TrainingBudget
@@ -19,11 +19,13 @@ def checkpoint_metadata(
     position: int,
     stages: tuple[StagePosition, ...],
     processes: int,
+    loss_scale: LossScaleState | None,
 ) -> CheckpointMetadata:
     """Return the metadata of a checkpoint after ``step`` optimizer steps, at ``position`` in the dataset.
 
     Args:
         stages: positions in the datasets of a run that has several.
+        loss_scale: None unless the run is in fp16.
     """
     return CheckpointMetadata(
         step=step,
@@ -39,5 +41,6 @@ def checkpoint_metadata(
         config=dump(config),
         watched=watched,
         processes=processes,
+        loss_scale=loss_scale,
         changes=state.changes,
     )

@@ -20,7 +20,7 @@ ONEDNN_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX5
 class Precision(NamedTuple):
     """A number format and the reason for it."""
 
-    name: Literal["fp32", "bf16"]
+    name: Literal["fp32", "bf16", "fp16"]
     reason: str
 
     def __str__(self) -> str:
@@ -30,6 +30,11 @@ class Precision(NamedTuple):
 def of_device(device: torch.device) -> Precision:
     """Return bf16 if ``device`` computes it in hardware, else fp32."""
     return PRECISION_OF_DEVICE[device.type](device)
+
+
+def computes_fp16(device: torch.device) -> bool:
+    """Whether ``device`` can train in fp16: every GPU, and CPUs with AVX-512 FP16 or AMX FP16."""
+    return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
 
 
 def _of_cuda(device: torch.device) -> Precision:

@@ -238,6 +238,8 @@ class Run:
         self.watch.require_finite(metrics.losses, self.step)
         self.watch.compare_times(self.step, usage.rank_seconds)
         self.reporter.report_training(self.step, metrics, self.saver.seconds, usage)
+        if self.engine.loss_scale and (message := self.engine.loss_scale.message()):
+            self.reporter.log(f"step {self.step}: {message}")
 
     def validate(self) -> bool:
         """Report mean losses over the first rows of the validation split.
@@ -270,6 +272,7 @@ class Run:
             position=self.batches.position(self.step),
             stages=stage_positions(self.batches, self.step),
             processes=self.mesh.world,
+            loss_scale=self.engine.loss_scale.state if self.engine.loss_scale else None,
         )
         self.saver.start(metadata)
         self.agreement.saved()

@@ -55,6 +55,20 @@ class StagePosition(Section):
     samples: int = Field(ge=0, le=2**62)
 
 
+class LossScaleState(Section):
+    """The loss scale of a run in fp16 (``pretrain/parallel/loss_scale.py``)."""
+
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    steps: int = Field(default=0, ge=0)
+    """That the scale was decided in."""
+    last_overflow: int = -1
+    """Of those, the last in which a gradient overflowed; -1: none."""
+    skipped_updates: int = Field(default=0, ge=0)
+    """Steps of the run without an update, because a gradient overflowed."""
+    skipped_in_a_row: int = Field(default=0, ge=0)
+    """The last of them."""
+
+
 class CheckpointMetadata(Section):
     """State and configuration of the run that a checkpoint was written by."""
 
@@ -81,6 +95,8 @@ class CheckpointMetadata(Section):
     watched: Watched = Watched()
     processes: int = Field(default=0, ge=0)
     """Processes of the run; 0 in older checkpoints."""
+    loss_scale: LossScaleState | None = None
+    """In fp16 only."""
     changes: tuple[Change, ...] = ()
     """Settings changed whenever the run was resumed, in order; ``config`` has the last values."""
 
@@ -99,7 +115,8 @@ class CheckpointMetadata(Section):
     @property
     def updates(self) -> int:
         """How often the weights were updated."""
-        return self.step - self.watched.skipped_updates
+        overflows = self.loss_scale.skipped_updates if self.loss_scale else 0
+        return max(0, self.step - self.watched.skipped_updates - overflows)
 
     @field_validator("config")
     @classmethod

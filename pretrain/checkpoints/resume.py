@@ -112,6 +112,7 @@ def restore(checkpoint: Checkpoint, owner: StateOwner, kind: OptimizerKind, shap
     """
     load.check_shapes(checkpoint.folder, checkpoint.record.shapes, shapes)
     owner.set_steps(checkpoint.record.updates)
+    owner.set_loss_scale(checkpoint.record.loss_scale)
     for key in (None, *kind.moments):
         if key == AVERAGE and not checkpoint.has(key):
             # The average begins with the weights.

@@ -24,7 +24,7 @@ from sesame.pretrain.checkpoints import retention
 from sesame.pretrain.checkpoints.futures import call, call_in_thread
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import Process
-from sesame.pretrain.checkpoints.record import TOKENIZER_FILE, CheckpointMetadata
+from sesame.pretrain.checkpoints.record import TOKENIZER_FILE, CheckpointMetadata, LossScaleState
 from sesame.pretrain.checkpoints.stored import Shapes, TensorSlice, split_into_files
 from sesame.pretrain.initialization import Rows
 
@@ -41,6 +41,7 @@ class StateOwner(Protocol):
     def state(self, key: str | None) -> Iterable[TensorSlice]: ...
     def set_state(self, key: str | None, name: str, whole: Rows) -> None: ...
     def set_steps(self, steps: int) -> None: ...
+    def set_loss_scale(self, state: LossScaleState | None) -> None: ...
 
 
 class TensorFile(NamedTuple):

@@ -136,7 +136,9 @@ def _padded_attention(
     query_BHLK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tensor | None, scale: float, dropout_p: float
 ) -> Tensor:
     if mask is not None:
-        mask = mask.to(query_BHLK.dtype)
+        # fp16 ends at 65,504; a row of scores that are all infinite would be NaN.
+        is_half = query_BHLK.dtype == torch.float16
+        mask = (mask.clamp(min=-3e4) if is_half else mask).to(query_BHLK.dtype)
     case = (query_BHLK.device.type, query_BHLK.dtype, dropout_p > 0)
     unfused = max(query_BHLK.shape[2], key_BHSK.shape[2]) <= UNFUSED_MAX_LENGTH and case in UNFUSED_CASES
     if unfused and not (query_BHLK.dtype == torch.bfloat16 and of_device(query_BHLK.device).name == "fp32"):

@@ -25,7 +25,7 @@ def resolve(
         gather: a collective: every process's value, in order of rank.
 
     Raises:
-        ConfigError: the checkpoint's precision is bf16, which ``zero_stage`` 0 does not support.
+        ConfigError: the checkpoint's precision is bf16 or fp16, which ``zero_stage`` 0 does not support.
     """
     available = _common(gather(precision.of_device(device)))
     resumed = (checkpoint or {}).get("parallel", {}).get("precision", "auto")
@@ -38,10 +38,15 @@ def resolve(
         chosen = Precision("fp32", "zero_stage 0 has no bf16")
     else:
         chosen = Precision(available.name, available.reason)
-    if parallel.zero_stage == 0 and chosen.name == "bf16":
+    if parallel.zero_stage == 0 and chosen.name != "fp32":
         raise ConfigError(
-            "parallel.zero_stage 0 has no bf16, in which the checkpoint of this run was trained; use zero_stage 1 or "
-            "parallel.precision = 'fp32'"
+            f"parallel.zero_stage 0 has no {chosen.name}, in which the checkpoint of this run was trained; use "
+            "zero_stage 1 or parallel.precision = 'fp32'"
+        )
+    if chosen.name == "fp16" and not all(gather(precision.computes_fp16(device))):
+        raise ConfigError(
+            "parallel.precision fp16: a device of this run does not compute it in hardware, and DeepSpeed does not "
+            "emulate it; use parallel.precision = 'auto'"
         )
     return parallel.model_copy(update={"precision": chosen.name}), chosen
 

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sesame.configs import Section
 from sesame.configs.kinds import Free
+from sesame.pretrain.parallel.rules import refusal
 
 Recompute = Literal["none", "attention", "block"]
 """What is computed again in the backward pass."""
@@ -29,15 +30,20 @@ class ParallelConfig(Section):
     zero_stage: Free[Literal[0, 1, 2, 3]] = 1
     """What data-parallel processes split: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights
     (ZeRO, Rajbhandari et al. 2020, section 5)."""
-    precision: Free[Literal["auto", "fp32", "bf16"]] = "auto"
+    precision: Free[Literal["auto", "fp32", "bf16", "fp16"]] = "auto"
     """Of weights and gradients in forward and backward; the optimizer's copy is always fp32. auto: bf16 if the devices
     of all processes compute it in hardware, else fp32 (``pretrain/precision.py``); a resumed run keeps its
-    precision."""
+    precision. fp16, for GPUs without bf16, has a dynamic loss scale: a step whose gradients overflow counts, but has no
+    update."""
     recompute: Free[Annotated[Recompute, BeforeValidator(_recompute_word)]] = "none"
     """What is computed again in the backward pass instead of being kept. attention: scores, softmax and their product
     with the values (selective recomputation, Korthikanti et al. 2022, section 5), of use where attention is not a fused
     kernel. block: whole Transformer blocks, a fraction of the memory for a third more computing (Chen et al. 2016).
     true and false mean block and none."""
+    offload: Free[Literal["none", "optimizer", "parameters"]] = "none"
+    """What is kept in host memory. optimizer: fp32 weights, moments and the sums of gradients, and the update is
+    computed there (ZeRO-Offload, Ren et al. 2021). parameters: with zero_stage 3 also the weights, which each layer
+    fetches when it is used (ZeRO-Infinity, Rajbhandari et al. 2021)."""
     compile: Free[bool] = False
     """Compile Transformer blocks with torch.compile, which takes up to a minute at the first step and again, once, when
     the number of tokens of a micro-batch changes. It saves a tenth of a GPU's time, but its calls cost the host more
@@ -50,28 +56,7 @@ class ParallelConfig(Section):
     """CPU threads of each process; 0: an equal share of the machine's cores."""
 
     @model_validator(mode="after")
-    def _stage_supports_experts(self) -> "ParallelConfig":
-        if self.zero_stage == 3 and self.expert > 1:
-            raise ValueError(
-                "zero_stage 3 with expert > 1 is refused, because it partitions weights over all data-parallel "
-                "processes, which have different experts; use zero_stage 2, or expert 1"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _layout_can_be_compiled(self) -> "ParallelConfig":
-        if self.compile and (self.tensor > 1 or self.zero_stage == 3):
-            raise ValueError(
-                "compile is refused with tensor > 1 and with zero_stage 3, whose layers communicate within a block; "
-                "use zero_stage 0 to 2 with tensor 1, or compile = false"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _stage_supports_precision(self) -> "ParallelConfig":
-        if self.zero_stage == 0 and self.precision == "bf16":
-            raise ValueError(
-                "zero_stage 0 with bf16 is refused, because DeepSpeed computes a wrong gradient norm for it under "
-                "tensor parallelism; use zero_stage 1, which costs nothing on one process, or precision 'auto'"
-            )
+    def _can_be_combined(self) -> "ParallelConfig":
+        if sentence := refusal(self):
+            raise ValueError(sentence)
         return self

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sesame.pretrain.batch import Batch
+from sesame.pretrain.checkpoints.record import LossScaleState
 from sesame.pretrain.checkpoints.stored import TensorSlice
 from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import Rows
@@ -21,10 +22,11 @@ from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.muon import Muon
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
 from sesame.pretrain.optimizers.uncompiled import keep_compiler_unloaded
-from sesame.pretrain.parallel import deepspeed_api, placement
+from sesame.pretrain.parallel import deepspeed_api, loss_scale, placement
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
 from sesame.pretrain.parallel.flat_update import FlatUpdate
+from sesame.pretrain.parallel.loss_scale import LossScale
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.update_gate import Accepts, UpdateGate
 from sesame.pretrain.parallel.zero_state import ZeroState
@@ -59,7 +61,7 @@ class Engine:
                 dist_init_required=False,
             )
         self.deepspeed, wrapper = initialized[:2]
-        uses_bf16_class = self.stage == 1 and parallel.precision == "bf16"
+        uses_bf16_class = self.stage == 1 and parallel.precision == "bf16" and parallel.offload == "none"
         if mesh.data == 1 and uses_bf16_class:
             # Without other data-parallel processes DeepSpeed would still copy all gradients twice: a fifth of a small
             # step.
@@ -72,6 +74,8 @@ class Engine:
         self.optimizer = self.zero_state.optimizer
         self._norm: Tensor | None = None
         self.gate = UpdateGate(self.optimizer, lambda: wrapper._global_grad_norm if self._norm is None else self._norm)
+        self.loss_scale = LossScale(wrapper) if parallel.precision == "fp16" else None
+        self._last_norm = DeviceNumber(0.0)
         self.set_steps(0)
         if isinstance(self.optimizer, NormScaledOptimizer):
             self.zero_state.set_segments(self.optimizer)
@@ -100,6 +104,12 @@ class Engine:
 
         Args:
             accepts: decides by the norm whether the update is applied, which waits for the device.
+
+        Returns:
+            In fp16, for a step that has no update because a gradient overflowed, the norm of the last one that has.
+
+        Raises:
+            TrainingError: see ``LossScale``.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -109,13 +119,16 @@ class Engine:
             self._norm = norm = self._clip() if self.stage == 0 else None
             self.deepspeed.step()
         self.has_pending_micro_batch = False
+        if self.loss_scale is not None and self.loss_scale.step_was_skipped():
+            return self._last_norm
         if self.flat_update is not None:
             norm = self.flat_update.norm
         if self.gate.was_applied:
             self.updates += 1
             if self.average_decay:
                 self.zero_state.update_averages(min(self.average_decay, (1 + self.updates) / (10 + self.updates)))
-        return DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+        self._last_norm = DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
+        return self._last_norm
 
     def set_accumulation(self, micro_batches: int) -> None:
         """Set the micro-batches of each process in the next step; they must not change within a step."""
@@ -142,6 +155,11 @@ class Engine:
         self.updates = steps
         self.deepspeed.global_steps = steps
 
+    def set_loss_scale(self, state: LossScaleState | None) -> None:
+        """Continue with the loss scale of a checkpoint; without effect in another precision than fp16."""
+        if self.loss_scale is not None:
+            self.loss_scale.restore(state)
+
     def close(self) -> None:
         """Release the model, which DeepSpeed would keep in memory with its optimizer and process groups."""
         self.deepspeed.destroy()
@@ -153,7 +171,8 @@ class Engine:
         for name, parameter in self.parameters.items():
             local = safe_get_full_grad(parameter)
             assert local is not None
-            gradients[name] = placement.gather(parameter, local.float(), self.mesh)
+            scale = self.loss_scale.state.scale if self.loss_scale else 1.0
+            gradients[name] = placement.gather(parameter, local.float() / scale, self.mesh)
         return gradients
 
     def _clip(self) -> Tensor:
@@ -212,6 +231,14 @@ def _call_projections_one_by_one(learner: nn.Module) -> None:
             part.joins_products = False
 
 
+OFFLOADED = {
+    "none": (),
+    "optimizer": ("offload_optimizer",),
+    "parameters": ("offload_optimizer", "offload_param"),
+}
+"""Word of ``parallel.offload`` -> sections of DeepSpeed's dict."""
+
+
 def deepspeed_config(
     optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
 ) -> dict[str, Any]:
@@ -222,6 +249,7 @@ def deepspeed_config(
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": 0.0 if parallel.zero_stage == 0 else optimizer.gradient_clipping,
+        "fp16": loss_scale.section(parallel.precision == "fp16"),
         # Where layers are split, a gradient is added to the fp32 sum and released at once: models that are split have
         # no memory for gradients in both formats.
         "bf16": {
@@ -233,7 +261,13 @@ def deepspeed_config(
             "overlap_comm": mesh.device.type == "cuda" and parallel.zero_stage > 1,
             # A parameter that stays whole would have a second copy to keep in step with its parts.
             "stage3_param_persistence_threshold": 0,
+            **{
+                part: {"device": "cpu", "pin_memory": mesh.device.type == "cuda"}
+                for part in OFFLOADED[parallel.offload]
+            },
         },
+        # torch's fused AdamW updates on the host as well, and needs no compiler there as DeepSpeed's own does.
+        "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,
         "data_types": {"grad_accum_dtype": "fp32"},
         # Sums over micro-batches are kept in fp32; DeepSpeed would round them to bf16 before it sums over processes.

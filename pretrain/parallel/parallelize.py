@@ -41,7 +41,7 @@ def parallelize(learner: Learner, family: str, parallel: ParallelConfig, mesh: M
             raise ConfigError(f"parallel.{setting}: model.family '{family}' has no Transformer blocks; remove it")
     shapes = {name: full_shape(parameter, mesh) for name, parameter in learner.named_parameters()}
     # Zeros: the values are set after the engine has made its fp32 copy, which it would make of rounded ones.
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[parallel.precision]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[parallel.precision]
     materialise(learner, lambda name, parameter: torch.zeros(parameter.shape, dtype=dtype, device=mesh.device))
     learner.to(mesh.device)
     if parallel.sequence:

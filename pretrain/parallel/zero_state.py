@@ -138,12 +138,14 @@ class ZeroState:
     def sum_squares(self, squares: Tensor) -> Tensor:
         """Add up [..., parameters] sums of squares over the entries that each process updates; a collective."""
         split, expert_parallel = self.placements
+        # An optimizer whose state is in host memory sums there.
+        on_device = squares.to(self.mesh.device)
         if self.stage > 0:
             # Over the fragments of ZeRO, and for experts also over the processes with other experts.
-            summed = self.mesh.sum_over_data(squares)
+            summed = self.mesh.sum_over_data(on_device)
         else:
-            summed = torch.where(expert_parallel, self.mesh.sum_over_experts(squares.clone()), squares)
-        return torch.where(split, self.mesh.sum_over_tensor(summed.clone()), summed)
+            summed = torch.where(expert_parallel, self.mesh.sum_over_experts(on_device.clone()), on_device)
+        return torch.where(split, self.mesh.sum_over_tensor(summed.clone()), summed).to(squares.device)
 
     def own_entries(self, name: str) -> Tensor | None:
         """Return the fp32 master weights of a parameter that this process updates, flat; None if there are none."""

@@ -20,7 +20,7 @@ LIVE = 1_000_000_000
 """Entries of weights that stage 3 keeps gathered, at most (``stage3_max_live_parameters``)."""
 PREFETCHED = 50_000_000
 """Entries that it gathers ahead (``stage3_prefetch_bucket_size``)."""
-BYTES = {"fp32": 4, "bf16": 2}
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 class Layout(NamedTuple):
@@ -37,6 +37,7 @@ class Layout(NamedTuple):
     accumulation: int
     """Micro-batches of a process in a step."""
     sequence: bool = False
+    offload: str = "none"
 
     @property
     def division(self) -> Division:
@@ -76,7 +77,7 @@ class Counts(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes of one process at the peak of a step."""
+    """Bytes of one process at the peak of a step; on the device where nothing else is said."""
 
     weights: float
     gradients: float
@@ -88,12 +89,15 @@ class Memory(NamedTuple):
     """DeepSpeed's reduce buckets, which are allocated whatever the model's size."""
     communication: float
     """Gathered weights and flat copies of gradients."""
+    host: float
+    """Host memory that offloading takes."""
     phase: str
     """Where the peak is: backward, reduction or update."""
 
     @property
     def total(self) -> float:
-        return sum(value for value in self if isinstance(value, float))
+        """Of the device."""
+        return sum(value for value in self if isinstance(value, float)) - self.host
 
 
 class Stage(NamedTuple):
@@ -116,6 +120,8 @@ class Stage(NamedTuple):
     """Additional memory while the optimizer updates."""
     releases: bool
     """Whether a gradient is released as soon as it is complete."""
+    host: Callable[["_Case"], float] | None = None
+    """In host memory, with the update's but without moments; None: nothing, and the moments are on the device."""
 
 
 class _Case(NamedTuple):
@@ -255,6 +261,40 @@ STAGES: dict[tuple[int, str], Stage] = {
     ),
 }
 """(ZeRO stage, precision) -> what is kept."""
+for _stage in (1, 2, 3):
+    STAGES[_stage, "fp16"] = STAGES[3, "bf16"] if _stage == 3 else STAGES[2, "bf16"]
+OFFLOADED: dict[int, Stage] = {
+    **dict.fromkeys(
+        (1, 2),
+        Stage(
+            weights=lambda case: case.bytes * case.entries,
+            copies=lambda case: 0,
+            owned=lambda case: case.owned,
+            gradients=lambda case: 0,
+            buckets=lambda case: case.bytes * BUCKET * case.overlapping,
+            gathered=lambda case: 0,
+            reduction=lambda case: case.flat * (1 if case.bytes == 4 else 1.5),
+            update=lambda case: 0,
+            releases=True,
+            # fp32 weights and gradients, the new weights before they are sent, and sums over micro-batches.
+            host=lambda case: (8 + case.bytes * (1 + (case.layout.accumulation > 1))) * case.owned,
+        ),
+    ),
+    3: Stage(
+        weights=lambda case: case.bytes * case.owned * (case.layout.offload == "optimizer"),
+        copies=lambda case: 0,
+        owned=lambda case: case.owned,
+        gradients=lambda case: 0,
+        buckets=lambda case: 4 * BUCKET,
+        gathered=lambda case: case.gathered,
+        reduction=lambda case: case.flat * (1 if case.bytes == 4 else 2),
+        update=lambda case: 0,
+        releases=True,
+        # fp32 weights and gradients, and sums over micro-batches; weights where they are offloaded too.
+        host=lambda case: (8 + 4 + case.bytes * (case.layout.offload == "parameters")) * case.owned,
+    ),
+}
+"""ZeRO stage -> what is kept with ``parallel.offload``."""
 UPDATE = {"adamw": 0, "muon": 8, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
 """Optimizer -> bytes that an update needs for each weight beside its state: the update itself, and roots."""
 
@@ -272,10 +312,15 @@ def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device:
         optimizer: row of ``OPTIMIZERS``.
         device: type of the device.
     """
-    case, stage = _Case(counts, layout, device), STAGES[layout.zero_stage, layout.precision]
+    case = _Case(counts, layout, device)
+    stage = STAGES[layout.zero_stage, layout.precision] if layout.offload == "none" else OFFLOADED[layout.zero_stage]
     weights, gradients, owned = stage.weights(case), stage.gradients(case), stage.owned(case)
-    states = float(stage.copies(case)) + 4 * OPTIMIZERS[optimizer].most_moments * owned
-    update = stage.update(case) + UPDATE[optimizer] * owned
+    moments, update = 4.0 * OPTIMIZERS[optimizer].most_moments * owned, UPDATE[optimizer] * owned
+    states, host = stage.copies(case) + moments, 0.0
+    if stage.host is not None:
+        states, host = 0.0, stage.host(case) + moments + update
+        update = 0.0
+    update += stage.update(case)
     activations, kept = _backward(case, stage, traced)
     buckets = float(stage.buckets(case))
     parts = (
@@ -285,7 +330,7 @@ def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device:
         (gradients, 0.0, buckets * (layout.zero_stage == 3), update, "update"),
     )
     return tuple(
-        Memory(float(weights), float(gradient), states, activation, bucket, float(other), phase)
+        Memory(float(weights), float(gradient), float(states), activation, bucket, float(other), host, phase)
         for gradient, activation, bucket, other, phase in parts
     )
 

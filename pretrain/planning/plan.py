@@ -11,7 +11,8 @@ from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS
-from sesame.pretrain.parallel.config import Recompute
+from sesame.pretrain.parallel.config import ParallelConfig, Recompute
+from sesame.pretrain.parallel.rules import refusal
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.gpus import Assumptions
 from sesame.pretrain.planning.memory import Counts, Layout, Memory, estimate
@@ -32,7 +33,8 @@ class Plan(NamedTuple):
     time: StepTime
 
     def fits(self, assumed: Assumptions) -> bool:
-        return self.memory.total <= assumed.usable_bytes
+        fits_host = self.memory.host <= assumed.host_gib * 2**30
+        return self.memory.total <= assumed.usable_bytes and fits_host
 
 
 class Planner:
@@ -109,6 +111,7 @@ class Planner:
             micro_batch,
             batch // data // micro_batch,
             parallel.sequence,
+            parallel.offload,
         )
 
     def layouts(self, devices: int) -> Iterator[Layout]:
@@ -125,9 +128,18 @@ class Planner:
             for expert in self._expert_sizes(data):
                 choices = self._stages(data, expert), self.recomputable, self._sequences(tensor)
                 for stage, recompute, sequence in itertools.product(*choices):
-                    for size in sorted(micro_batches):
+                    for offload, size in itertools.product(self._offloads(stage, expert), sorted(micro_batches)):
                         yield Layout(
-                            tensor, data, expert, stage, recompute, self.precision, size, share // size, sequence
+                            tensor,
+                            data,
+                            expert,
+                            stage,
+                            recompute,
+                            self.precision,
+                            size,
+                            share // size,
+                            sequence,
+                            offload,
                         )
 
     def plans(self, devices: int) -> list[Plan]:
@@ -175,6 +187,12 @@ class Planner:
     def _sequences(self, tensor: int) -> list[bool]:
         return [False, True] if tensor > 1 and self.has_stacks else [False]
 
+    def _offloads(self, stage: int, expert: int) -> list[str]:
+        """Return what can be in host memory; nothing is on a machine whose devices are its host."""
+        words = ["none", "optimizer", "parameters"] if self.assumed.device == "cuda" else ["none"]
+        settings = {"zero_stage": stage, "expert": expert, "precision": self.precision}
+        return [word for word in words if not refusal(ParallelConfig.model_construct(**settings, offload=word))]
+
     def _stages(self, data: int, expert: int) -> list[int]:
         stages = [1] if data == 1 else [1, 2, 3]
         if expert > 1:
@@ -184,8 +202,9 @@ class Planner:
 
 def _complexity(layout: Layout) -> tuple[int, ...]:
     recompute = get_args(Recompute).index(layout.recompute)
+    offload = ("none", "optimizer", "parameters").index(layout.offload)
     split = layout.tensor, layout.sequence, layout.expert, abs(layout.zero_stage - 1)
-    return recompute, *split, -layout.micro_batch
+    return offload, recompute, *split, -layout.micro_batch
 
 
 def _work(learner: Learner, rows: Rows) -> Work:

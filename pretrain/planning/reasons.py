@@ -11,6 +11,7 @@ SETTINGS = {
     "parallel.expert": "expert",
     "parallel.zero_stage": "zero_stage",
     "parallel.recompute": "recompute",
+    "parallel.offload": "offload",
     "data.micro_batch": "micro_batch",
 }
 """Setting of a run -> field of a layout."""
@@ -29,7 +30,8 @@ def describe(layout: Layout) -> str:
     recompute = RECOMPUTE[layout.recompute]
     sequence = " with sequence parallelism" if layout.sequence else ""
     split = f"tensor {layout.tensor}{sequence} x data {layout.data}{experts}, ZeRO {layout.zero_stage}"
-    return f"{split}, {recompute}, micro-batches of {layout.micro_batch}"
+    offload = "" if layout.offload == "none" else f", {layout.offload} in host memory"
+    return f"{split}{offload}, {recompute}, micro-batches of {layout.micro_batch}"
 
 
 def nearest(layout: Layout, plans: list[Plan], assumed: Assumptions) -> Plan | None:

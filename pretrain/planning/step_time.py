@@ -38,6 +38,8 @@ class StepTime(NamedTuple):
     experts: float
     """All-to-alls of expert parallelism."""
     update: float
+    offload: float
+    """Between devices and host memory."""
 
     @property
     def total(self) -> float:
@@ -65,6 +67,8 @@ def step_time(
     moments = OPTIMIZERS[optimizer].most_moments
     owned = counts.owned(layout) if layout.zero_stage else counts.all
     # Gradient, weight and moments are read, weight and moments written, and the gradient is read for its norm.
+    if layout.offload != "none":
+        bandwidth = assumed.host_bandwidth * 1e9
     update = owned * (16 + 8 * moments + BYTES[layout.precision]) / bandwidth
     computed = passes * assumed.calibration
     return StepTime(
@@ -75,7 +79,15 @@ def step_time(
         _zero(layout, counts, assumed),
         passes * experts,
         assumed.calibration * update,
+        _offload(layout, owned) / (assumed.host_link * 1e9),
     )
+
+
+def _offload(layout: Layout, owned: float) -> float:
+    """Bytes between a device and the host: gradients of each micro-batch, weights after the update or before each use."""
+    weights = BYTES[layout.precision] * owned
+    moved = {"none": 0.0, "optimizer": weights * (layout.accumulation + 1)}
+    return moved.get(layout.offload, weights * layout.accumulation * (3 + (layout.recompute == "block")))
 
 
 def _zero(layout: Layout, counts: Counts, assumed: Assumptions) -> float:

@@ -54,6 +54,20 @@ ONE = {
     "recompute of attention, T5": Case("t5", {"recompute": "attention"}),
     "dropout": Case(model={"dropout": 0.1, "attention_dropout": 0.1}),
     "LAMB": Case(optimizer="lamb"),
+    **{f"ZeRO {stage}, fp16": Case("gpt", {"zero_stage": stage, "precision": "fp16"}) for stage in (1, 2, 3)},
+    **{
+        f"ZeRO {stage}, {precision}, offload {part}": Case(
+            parallel={"zero_stage": stage, "precision": precision, "offload": part}
+        )
+        for stage, precision, part in (
+            (1, "bf16", "optimizer"),
+            (2, "bf16", "optimizer"),
+            (2, "fp32", "optimizer"),
+            (3, "bf16", "optimizer"),
+            (3, "bf16", "parameters"),
+            (3, "fp32", "parameters"),
+        )
+    },
     "modern": Case("bert, modern"),
     "ALBERT": Case("albert"),
     "ELMo": Case("elmo", optimizer="adagrad"),
@@ -106,7 +120,8 @@ def planned(values: dict[str, Any], processes: int) -> dict[str, float]:
     counts = planner.counts(layout.tensor, layout.expert)
     phases = memory.phases(counts, layout, traced, run.optimizer.name, "cpu")
     return {
-        "peak": max(each.total - each.buckets for each in phases),
+        # On a CPU, host memory is the device's.
+        "peak": max(each.total + each.host - each.buckets for each in phases),
         "bucket": max(each.buckets for each in phases),
     }
 
