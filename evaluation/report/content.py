@@ -12,6 +12,7 @@ import torch
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
+from sesame.evaluation.report.categories import tie_notes
 from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.results.result import Result
 
@@ -62,7 +63,7 @@ class Content:
             f"{model}, seed {', '.join(map(str, seeds))}: the same prediction for every dev row: '{value}'"
             for (model, value), seeds in constant.items()
         ]
-        return [*data.notes, *notes]
+        return [*data.notes, *notes, *tie_notes(data, self.results)]
 
 
 def _label(data: TaskData, label: int) -> str:
