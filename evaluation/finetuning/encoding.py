@@ -240,4 +240,9 @@ def _limited(examples: EncodedExamples, limit: int | None, verb: str, notes: lis
     if limit is None or limit >= examples.rows:
         return examples
     notes.append(f"{verb} on {limit} of {examples.rows} rows, drawn at random")
-    return examples.take(np.random.default_rng(SPLIT_SEED).permutation(examples.rows)[:limit])
+    generator = np.random.default_rng(SPLIT_SEED)
+    if examples.groups is None:
+        return examples.take(generator.permutation(examples.rows)[:limit])
+    # Rows that are scored together stay together.
+    order = generator.permutation(int(examples.groups.max()) + 1)[examples.groups]
+    return examples.take(np.argsort(order, kind="stable")[:limit])

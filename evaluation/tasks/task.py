@@ -72,7 +72,7 @@ class Table:
     metrics: tuple[str, ...] = ()
     """Of this dev set; empty: ``Task.metrics``."""
     optional: bool = False
-    """A dev set that may be absent, which the report says."""
+    """A dev set that may be absent, which the report says, and that does not count in the task's score."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -165,5 +165,9 @@ class Task:
 
     @property
     def score_names(self) -> tuple[str, ...]:
-        """Every metric of every dev set: "accuracy", or "m accuracy" and "mm accuracy"."""
-        return tuple(f"{prefix} {metric}".strip() for prefix in self.dev for metric in self.metrics_of(prefix))
+        """Every metric whose mean is the task's score: "accuracy", or "m accuracy" and "mm accuracy".
+
+        Optional dev sets, SuperGLUE's diagnostics, are reported and not counted, as on its leaderboard.
+        """
+        counted = [prefix for prefix, table in self.dev.items() if not table.optional]
+        return tuple(f"{prefix} {metric}".strip() for prefix in counted for metric in self.metrics_of(prefix))
