@@ -25,6 +25,7 @@ COMMANDS = (
     ("verify", data.verify, "Check a dataset against its manifest."),
     ("pretrain", stages.pretrain, "Train a model on a dataset."),
     ("evaluate", stages.evaluate, "Fine-tune a checkpoint on tasks and report its scores."),
+    ("compare", stages.compare, "Compare two evaluated checkpoints."),
     ("check-submission", stages.check_submission, "Check test predictions before they are sent."),
     ("export", models.export, "Convert a checkpoint to a transformers model."),
     ("import", models.import_model, "Convert a transformers model to a checkpoint."),

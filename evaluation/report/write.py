@@ -52,6 +52,13 @@ def _json(content: Content) -> dict[str, object]:
                     }
                     for metric, categories in category_scores(data, content.results).items()
                 },
+                # Read by `sesame compare`.
+                "results": sorted({each.name for each in content.results if each.task == data.task.name and each.name}),
+                "counted": {
+                    prefix: list(data.task.metrics_of(prefix))
+                    for prefix in data.dev
+                    if not data.task.dev[prefix].optional
+                },
                 "train_rows": data.train.rows if data.train is not None else None,
                 "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},
                 "notes": content.notes(data),

@@ -65,6 +65,8 @@ class Result:
     """float32 [S, C] by dev set; empty if training diverged."""
     error: str = ""
     """Why there are no scores."""
+    name: str = ""
+    """Of its files in ``results``."""
 
     def mean(self, names: Sequence[str]) -> float:
         """The mean of some scores, as in GLUE."""

@@ -120,6 +120,6 @@ def test_similarity_without_training_is_that_of_transformers(imported: Path, glu
         with torch.no_grad():
             states.append((model(**given).last_hidden_state * mask).sum(1) / mask.sum(1))
     cosines = torch.nn.functional.cosine_similarity(*states).numpy()
-    expected = stats.spearmanr([float(row[9]) for row in rows], cosines).statistic
+    expected = stats.spearmanr([float(row[9]) for row in rows], cosines).statistic  # pyright: ignore[reportAttributeAccessIssue]
     assert report["metrics"]["spearman"]["pretrained"]["by_seed"] == pytest.approx([100 * expected] * 2, abs=1e-3)
     assert len(list((tmp_path / "report" / "results").glob("*.json"))) == 1, "it does not depend on the seed"

@@ -131,7 +131,10 @@ def test_evaluate_takes_its_folders_from_the_file_or_the_options(
     suite.write_text('checkpoint = "run"\ndata_dir = "tasks"\n[suite]\ntasks = ["RTE"]\n')
     sesame("evaluate", suite)
     sesame("evaluate", suite, "--checkpoint", "7", "--data-dir", "glue", "--output", "out")
-    assert folders == [(Path("run"), Path("tasks"), Path("evaluation/run/small").absolute()), (Path("7"), Path("glue"), Path("out"))]
+    assert folders == [
+        (Path("run"), Path("tasks"), Path("evaluation/run/small").absolute()),
+        (Path("7"), Path("glue"), Path("out")),
+    ]
 
 
 def test_evaluate_a_missing_checkpoint(user_error: UserError, tmp_path: Path) -> None:
