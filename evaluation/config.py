@@ -9,6 +9,8 @@ from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.evaluation.tasks import TASKS
+from sesame.evaluation.tasks.own import OwnTask
+from sesame.evaluation.tasks.task import Task
 
 FOLDERS = ("checkpoint", "data_dir", "output")
 """Keys of :class:`EvaluationConfig` that say where files are."""
@@ -50,6 +52,8 @@ class FinetuneConfig(Section):
     the same rows)."""
     limit_train_rows: int | None = Field(default=None, gt=0)
     """Train on this many random rows; noted in the report."""
+    limit_dev_rows: int | None = Field(default=None, gt=0)
+    """Score on this many random dev rows; in the title of the task, because such a score is not an official one."""
     split_dev: bool = False
     """For a task without a training file: train on 80 % of the dev rows, score on the rest; noted in the report."""
 
@@ -91,11 +95,18 @@ class EvaluationConfig(Section):
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """By task: the settings that differ from [finetune]."""
 
+    own_task: tuple[OwnTask, ...] = ()
+    """Tasks beside the shipped ones, [[own_task]] in the file."""
+
     @model_validator(mode="after")
     def _names_are_known(self) -> "EvaluationConfig":
+        try:
+            known = self.task_table()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         for name in (*self.suite.tasks, *self.suite.mean_over, *self.tasks):
-            if name not in TASKS:
-                raise ValueError(f"unknown task '{name}'; known: {', '.join(TASKS)} (AX is predicted along with MNLI)")
+            if name not in known:
+                raise ValueError(f"unknown task '{name}'; known: {', '.join(known)} (AX is predicted along with MNLI)")
         for key, values in (("tasks", self.suite.tasks), ("seeds", self.suite.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"suite.{key} has a duplicate: {', '.join(map(str, values))}")
@@ -105,6 +116,18 @@ class EvaluationConfig(Section):
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
+
+    def task_table(self) -> dict[str, Task]:
+        """All tasks by name: the shipped ones and [[own_task]].
+
+        Raises:
+            ConfigError: an own task has the name of another, or cannot be.
+        """
+        own = [task.row() for task in self.own_task]
+        names = [*TASKS, *(task.name for task in own)]
+        if duplicates := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"own_task '{duplicates[0]}' has the name of another task; give it one of its own")
+        return {**TASKS, **{task.name: task for task in own}}
 
     def settings(self, task: str) -> FinetuneConfig:
         """Settings of one task: [finetune] updated with [tasks.NAME]."""

@@ -29,7 +29,6 @@ from sesame.evaluation.report.write import write
 from sesame.evaluation.results.predictions import Predictions, write_predictions
 from sesame.evaluation.results.result import MODELS, Job, Result, fingerprint, make_job
 from sesame.evaluation.results.store import Outputs, Store
-from sesame.evaluation.tasks import TASKS
 from sesame.pretrain import precision
 from sesame.pretrain.checkpoints.load import latest, load_backbone
 
@@ -207,10 +206,10 @@ def _load_tasks(
     config: EvaluationConfig, data_dir: Path, tokenizer: Tokenizer
 ) -> tuple[list[TaskData], dict[str, str]]:
     """Read the files of all tasks, before any training; returns (tasks, reason by name of each skipped task)."""
-    tasks, skipped = [], {}
+    tasks, skipped, table = [], {}, config.task_table()
     for name in config.suite.tasks:
         try:
-            tasks.append(load_task(TASKS[name], config.settings(name), data_dir, tokenizer, config.suite.predict_test))
+            tasks.append(load_task(table[name], config.settings(name), data_dir, tokenizer, config.suite.predict_test))
         except MissingFileError as error:
             if config.suite.required:
                 raise

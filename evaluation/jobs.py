@@ -38,4 +38,6 @@ def run_job(
         epoch, dev, test = outcome.epoch, outcome.dev, outcome.test
     seconds = round(time.monotonic() - start, 2)
     scores = scores_of(job.data, dev)
-    return Result(job.data.task.name, job.model, job.seed, scores, epoch, seconds, device.type, dev), test
+    return Result(
+        job.data.task.name, job.model, job.seed, scores, epoch, seconds, device.type, dev, name=job.name
+    ), test

@@ -28,6 +28,7 @@ COMMANDS = (
     ("report", runs.report, "Write a page about one run or several."),
     ("replay", stages.replay, "Compute steps of a run again and compare."),
     ("evaluate", stages.evaluate, "Fine-tune a checkpoint on tasks and report its scores."),
+    ("compare", stages.compare, "Compare two evaluated checkpoints."),
     ("check-submission", stages.check_submission, "Check test predictions before they are sent."),
     ("average", models.average, "Average the weights of checkpoints."),
     ("export", models.export, "Convert a checkpoint to a transformers model."),

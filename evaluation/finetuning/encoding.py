@@ -34,6 +34,8 @@ class EncodedExamples:
     """int64 [sequences, spans, 2]: first token of each span, and the one after its last; None: the task has none."""
     groups: np.ndarray | None = None
     """int64 [rows]: rows with the same number are scored together; None: no groups."""
+    categories: list[tuple[str, ...]] | None = None
+    """Of each row, for scores by category."""
     truncated: int = 0
     """Sequences that were longer than the sequence length."""
 
@@ -80,6 +82,7 @@ class EncodedExamples:
             part(self.counts, rows),
             part(self.spans, sequences),
             part(self.groups, rows),
+            None if self.categories is None else [self.categories[row] for row in rows],
             self.truncated,
         )
 
@@ -126,7 +129,10 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
         train = encoded[task.train.file]
         check_training_labels(task, data_dir / task.train.file, train.labels)
     if train is not None:
-        train = _limited(train, config.limit_train_rows, notes)
+        train = _limited(train, config.limit_train_rows, "trained", notes)
+    if config.limit_dev_rows is not None:
+        title += f" ({config.limit_dev_rows} dev rows)"
+        dev = {prefix: _limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in dev.items()}
     return TaskData(task, title, train, dev, test, notes)
 
 
@@ -154,6 +160,7 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
         None if examples.counts is None else np.array(examples.counts, np.int64),
         _spans(examples, tokenizer, starts),
         None if examples.groups is None else np.unique(np.array(examples.groups), return_inverse=True)[1],
+        examples.categories,
         truncated,
     )
 
@@ -188,6 +195,9 @@ def _read(task: Task, config: FinetuneConfig, data_dir: Path, predict: bool) -> 
     optional += task.test.values() if predict else []
     files = {table.file: read_table(data_dir, table, task) for table in required}
     for table in optional:
+        if table.file in files:
+            # AX-b and AX-g are scored and predicted: the one reading has the labels.
+            continue
         try:
             files[table.file] = read_table(data_dir, table, task)
         except MissingFileError:
@@ -226,8 +236,13 @@ def _split(dev: dict[str, EncodedExamples]) -> tuple[EncodedExamples, dict[str, 
     return examples.take(order[:cut]), {**dev, prefix: examples.take(order[cut:])}
 
 
-def _limited(train: EncodedExamples, limit: int | None, notes: list[str]) -> EncodedExamples:
-    if limit is None or limit >= train.rows:
-        return train
-    notes.append(f"trained on {limit} of {train.rows} rows, drawn at random")
-    return train.take(np.random.default_rng(SPLIT_SEED).permutation(train.rows)[:limit])
+def _limited(examples: EncodedExamples, limit: int | None, verb: str, notes: list[str]) -> EncodedExamples:
+    if limit is None or limit >= examples.rows:
+        return examples
+    notes.append(f"{verb} on {limit} of {examples.rows} rows, drawn at random")
+    generator = np.random.default_rng(SPLIT_SEED)
+    if examples.groups is None:
+        return examples.take(generator.permutation(examples.rows)[:limit])
+    # Rows that are scored together stay together.
+    order = generator.permutation(int(examples.groups.max()) + 1)[examples.groups]
+    return examples.take(np.argsort(order, kind="stable")[:limit])

@@ -6,10 +6,12 @@ separators).
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sesame.configs.errors import TaskError
+from sesame.data_pipeline.sources.streams import open_binary
 from sesame.evaluation.tasks.task import FIELD, Column, Table
 
 COMPARE = "compare the file with the official release"
@@ -48,6 +50,13 @@ class Row(NamedTuple):
 
         return FIELD.sub(value, column)
 
+    def has(self, column: Column) -> bool:
+        """Return whether the row has a column, and something in it."""
+        try:
+            return bool(self.read(column))
+        except TaskError:
+            return False
+
     def _text(self, column: Column) -> str:
         value = self.read(column)
         if isinstance(value, bool):
@@ -70,9 +79,10 @@ def read_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end)."""
+    """(line number from 1, line without its end); of ``path`` with the ending .zst if there is no such file."""
+    stored = path if path.exists() or not path.with_name(f"{path.name}.zst").exists() else f"{path}.zst"
     try:
-        file = path.open("rb")
+        file = path.open("rb") if stored == path else open_binary(str(stored))
     except FileNotFoundError:
         raise MissingFileError(
             f"{path}: no such file; the data directory must have the layout of the official files"
@@ -120,20 +130,35 @@ def _header(path: Path, table: Table, lines: Iterator[tuple[int, str]]) -> tuple
 
 
 def _json_rows(path: Path, table: Table) -> Iterator[Row]:
-    for number, line in _lines(path):
-        place = f"{path}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise TaskError(f"{place}: not JSON; {COMPARE}") from None
-        if not isinstance(record, dict):
-            raise TaskError(f"{place}: not a JSON object; {COMPARE}")
+    for place, record in _records(path):
         for entries in _entries(record, table.each, place):
             yield Row(place, lambda column, record=record, entries=entries, place=place: _walk(
                 record, str(column), entries, place
             ))  # fmt: skip
+
+
+def _records(path: Path) -> Iterator[tuple[str, Any]]:
+    """(file and line, record) of JSON lines; or (file and number, record) of a file that is one JSON list (C3)."""
+    lines = _lines(path)
+    first = next(lines, (1, ""))
+    if first[1].lstrip().startswith("["):
+        records = _json("\n".join([first[1], *(text for _, text in lines)]), str(path))
+        yield from ((f"{path}, record {number}", record) for number, record in enumerate(records, 1))
+        return
+    for number, line in chain([first], lines):
+        if line.strip():
+            place = f"{path}, line {number}"
+            record = _json(line, place)
+            if not isinstance(record, dict):
+                raise TaskError(f"{place}: not a JSON object; {COMPARE}")
+            yield place, record
+
+
+def _json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise TaskError(f"{place}: not JSON; {COMPARE}") from None
 
 
 def _entries(record: Any, each: str | None, place: str) -> Iterator[tuple[int, ...]]:
@@ -153,7 +178,7 @@ def _walk(value: Any, path: str, entries: tuple[int, ...], place: str) -> Any:
     remaining = iter(entries)
     for name in path.split("."):
         try:
-            value = value[next(remaining)] if name == "*" else value[name]
-        except (KeyError, IndexError, TypeError):
+            value = value[next(remaining) if name == "*" else int(name) if isinstance(value, list) else name]
+        except (KeyError, IndexError, TypeError, ValueError):
             raise TaskError(f"{place}: has no '{path}'; {COMPARE}") from None
     return value

@@ -33,6 +33,8 @@ class Examples(NamedTuple):
     """Of each sequence; None: the task has none."""
     groups: list[str] | None = None
     """Of each row: rows with the same value are scored together; None: the file has no groups."""
+    categories: list[tuple[str, ...]] | None = None
+    """Of each row, for scores by category; None: the file has none."""
     notes: tuple[str, ...] = ()
     """Remarks for the report."""
 
@@ -71,6 +73,7 @@ class _Reader:
         self.counts: list[int] = []
         self.spans: list[tuple[Range, ...]] = []
         self.groups: list[str] = []
+        self.categories: list[tuple[str, ...]] = []
         self.skipped = self.ignored = self.moved = self.empty = 0
 
     def add(self, row: Row) -> None:
@@ -93,6 +96,10 @@ class _Reader:
             self.moved += moved > 0
         if table.group is not None:
             self.groups.append(row.text(table.group, table))
+        elif table.group_size is not None:
+            self.groups.append(str(len(self.indices) // table.group_size))
+        if table.categories:
+            self.categories.append(_categories(row, table))
         self.indices.append(row.text(table.index, table) if table.index is not None else str(len(self.indices)))
         self.empty += any(not text for each in texts for text in each)
         self.texts += texts
@@ -112,7 +119,8 @@ class _Reader:
             self.skipped,
             self.counts if max(self.counts) > 1 or self.table.choices else None,
             self.spans if self.table.spans else None,
-            self.groups if self.table.group is not None else None,
+            self.groups or None,
+            self.categories or None,
             tuple(f"{self.table.file}: {text.format(count)}" for text, count in notes.items() if count),
         )
 
@@ -123,6 +131,12 @@ def _choices(row: Row, table: Table) -> Iterator[str]:
     if not entries or not all(isinstance(entry, str) for entry in entries):
         raise TaskError(f"{row.place}: '{table.choices[0]}' is not a list of texts; {COMPARE}")
     yield from (entry.strip() for entry in entries)
+
+
+def _categories(row: Row, table: Table) -> tuple[str, ...]:
+    if len(table.categories) == 1:
+        return (row.text(table.categories[0], table),)
+    return tuple(str(column) for column in table.categories if row.has(column))
 
 
 def _label(text: str, task: Task, choices: list[str], place: str) -> int | float:

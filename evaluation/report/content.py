@@ -12,6 +12,7 @@ import torch
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
+from sesame.evaluation.report.categories import tie_notes
 from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.results.result import Result
 
@@ -51,18 +52,17 @@ class Content:
         """Remarks about a task: its files, runs that diverged, and constant predictions."""
         results = [result for result in self.results if result.task == data.task.name]
         notes = [f"{each.model}, seed {each.seed}: {each.error}" for each in results if each.error]
-        constant: dict[tuple[str, str], list[int]] = {}
+        constant: dict[tuple[str, str, str], list[int]] = {}
         for each in results:
             for prefix, outputs in each.outputs.items():
                 values = np.unique(answers(data.task, data.dev[prefix], outputs))
                 if len(values) == 1 and data.dev[prefix].rows > 1 and data.task.kind != "minimal_pairs":
                     value = f"{values[0]:.3f}" if data.task.has_scores else _label(data, int(values[0]))
-                    constant.setdefault((each.model, value), []).append(each.seed)
-        notes += [
-            f"{model}, seed {', '.join(map(str, seeds))}: the same prediction for every dev row: '{value}'"
-            for (model, value), seeds in constant.items()
-        ]
-        return [*data.notes, *notes]
+                    constant.setdefault((each.model, prefix, value), []).append(each.seed)
+        for (model, prefix, value), seeds in constant.items():
+            who = f"{model}, seed {', '.join(map(str, seeds))}"
+            notes.append(f"{who}: the same prediction for every row of {prefix or 'dev'}: '{value}'")
+        return [*data.notes, *notes, *tie_notes(data, self.results)]
 
 
 def _label(data: TaskData, label: int) -> str:

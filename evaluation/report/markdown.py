@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.report.categories import category_scores
 from sesame.evaluation.report.content import NAMES, Content, versions
 from sesame.evaluation.report.statistics import FEWEST_SEEDS, POWER
 from sesame.evaluation.report.summary import ReportRow, Summary
@@ -36,6 +37,7 @@ def markdown(content: Content) -> str:
         "",
         *_metric_table(summary),
         "",
+        *_category_tables(content),
         "## Settings",
         "",
         *_settings_table(content),
@@ -66,6 +68,19 @@ def _metric_table(summary: Summary) -> list[str]:
     for title, metrics in summary.metrics.items():
         rows += [[title, name, *cells(row, models)] for name, row in metrics.items()]
     return table(rows)
+
+
+def _category_tables(content: Content) -> list[str]:
+    lines = []
+    for data in content.tasks:
+        for metric, categories in category_scores(data, content.results).items():
+            models = content.summary.models
+            rows = [["category", *(NAMES[model] for model in models)]]
+            rows += [
+                [name, *(plain(values.get(model, math.nan)) for model in models)] for name, values in categories.items()
+            ]
+            lines += [f"## {data.title}: {metric} by category, mean over seeds", "", *table(rows), ""]
+    return lines
 
 
 def _comparisons(summary: Summary) -> list[str]:

@@ -67,7 +67,9 @@ class Comparison:
 
     @property
     def smallest_detectable(self) -> float:
-        """The difference that so many seeds and rows show with probability ``POWER`` at ``LEVEL``."""
+        """The difference that so many seeds and rows show with probability ``POWER``; NaN if nothing varied."""
+        if self.error == 0:
+            return float("nan")
         return float(stats.t.ppf(1 - LEVEL / 2, self.freedom) + stats.t.ppf(POWER, self.freedom)) * self.error
 
     def verdict(self, p_value: float) -> str:

@@ -138,8 +138,8 @@ def summarise(tasks: Sequence[TaskData], results: Sequence[Result], mean_over: S
         title = data.title
         scores[title] = ReportRow(
             title,
-            _by_model(task_results, lambda result: result.score),
-            100 * float(np.mean(list(constant.values()))),
+            _by_model(task_results, lambda result, names=data.task.score_names: result.mean(names)),
+            100 * float(np.mean([constant[name] for name in data.task.score_names])),
             Verdict(known[title], corrected[title]) if title in known else None,
         )
         metrics[title] = {
@@ -181,6 +181,7 @@ def _comparison(data: TaskData, results: Sequence[Result]) -> Comparison | None:
                 dev.groups,
             )
             for prefix, dev in data.dev.items()
+            if not data.task.dev[prefix].optional
         ]
     )
 

@@ -8,9 +8,11 @@ from rich.table import Table
 
 from sesame import configs
 from sesame.configs.storage import write_text
+from sesame.evaluation.report.categories import category_scores
 from sesame.evaluation.report.content import NAMES, Content, versions
 from sesame.evaluation.report.drawing import draw
 from sesame.evaluation.report.markdown import cells, markdown
+from sesame.evaluation.report.summary import number
 
 
 def write(output: Path, content: Content) -> Path:
@@ -43,6 +45,20 @@ def _json(content: Content) -> dict[str, object]:
                 "task": data.task.name,
                 "score": summary.tasks[data.title].to_json(),
                 "metrics": {name: row.to_json() for name, row in summary.metrics[data.title].items()},
+                "by_category": {
+                    metric: {
+                        category: {model: number(value) for model, value in by_model.items()}
+                        for category, by_model in categories.items()
+                    }
+                    for metric, categories in category_scores(data, content.results).items()
+                },
+                # Read by `sesame compare`.
+                "results": sorted({each.name for each in content.results if each.task == data.task.name and each.name}),
+                "counted": {
+                    prefix: list(data.task.metrics_of(prefix))
+                    for prefix in data.dev
+                    if not data.task.dev[prefix].optional
+                },
                 "train_rows": data.train.rows if data.train is not None else None,
                 "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},
                 "notes": content.notes(data),

@@ -29,7 +29,9 @@ def check_submission(path: Path) -> str:
         raise TaskError(f"{path}: is not a valid submission: {'; '.join(faults[:3])}{more}")
     suite = _suite(set(_contents(path)))
     assert suite is not None
-    return f"{path}: a complete submission to {suite.name} with {len(suite.files)} files, as {suite.server} wants it"
+    unread = f"; not looked into: {', '.join(suite.others)}" if suite.others else ""
+    count = len(suite.files) + len(suite.others)
+    return f"{path}: a complete submission to {suite.name} with {count} files, as {suite.server} wants it{unread}"
 
 
 def faults_of(path: Path) -> list[str]:
@@ -42,8 +44,9 @@ def faults_of(path: Path) -> list[str]:
     suite = _suite(set(contents))
     if suite is None:
         return [f"has no file of {' or '.join(SUITES)}"]
-    faults = [f"{name} is missing" for name in suite.files if name not in contents]
-    faults += [f"{name} does not belong to {suite.name}" for name in contents if name not in suite.files]
+    wanted = (*suite.files, *suite.others)
+    faults = [f"{name} is missing" for name in wanted if name not in contents]
+    faults += [f"{name} does not belong to {suite.name}" for name in contents if name not in wanted]
     for name, (task, table) in suite.files.items():
         if name in contents:
             faults += [f"{name}, {fault}" for fault in _file_faults(contents[name], task, table)]
@@ -108,10 +111,10 @@ def _json_rows(lines: list[str], table: Table) -> Iterator[tuple[Any, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            if table.each is None:
-                yield record[str(table.index)], record["label"]
+            if table.is_nested:
+                yield from _leaves(record, str(table.each).split(".*."), ())
             else:
-                yield from _leaves(record, table.each.split(".*."), ())
+                yield record[str(table.index).split(".")[-1]], record["label"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"line {number}: not a record with an index and a label ({error})") from None
 
@@ -134,7 +137,7 @@ def _index_faults(indices: list[Any], table: Table) -> Iterator[str]:
         return
     if len(set(indices)) < len(indices):
         yield "has an index twice"
-    elif table.each is None:
+    elif not table.is_nested:
         expected = map(str, range(len(indices)))
         for place, (index, wanted) in enumerate(zip(map(str, indices), expected, strict=True)):
             if index != wanted:
@@ -147,7 +150,7 @@ def _value_fault(value: Any, task: Task, table: Table) -> str:
         lowest, highest = task.score_range
         if not NUMBER.fullmatch(str(value)) or not lowest <= float(value) <= highest:
             return f"{value!r} is not a number from {lowest:g} to {highest:g}"
-    elif task.kind == "choose" or table.each is not None:
+    elif task.kind == "choose" or table.is_nested:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             return f"{value!r} is not the number of a candidate"
         if task.labels and value >= len(task.labels):

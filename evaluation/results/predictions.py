@@ -59,10 +59,10 @@ def content(predictions: Predictions) -> str:
     pairs = list(zip(predictions.indices, values, strict=True))
     if not predictions.table.is_json:
         return "\n".join(["index\tprediction", *(f"{index}\t{value}" for index, value in pairs), ""])
-    if predictions.table.each is not None:
-        records = _nested(pairs, predictions.table.each)
+    if predictions.table.is_nested:
+        records = _nested(pairs, str(predictions.table.each))
     else:
-        column = str(predictions.table.index)
+        column = str(predictions.table.index).rpartition(".")[2]
         records = [{column: _number(index), "label": value} for index, value in pairs]
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
@@ -71,7 +71,7 @@ def _values(predictions: Predictions) -> list[Any]:
     task = predictions.task
     if task.has_scores:
         return [f"{score:.3f}" for score in np.clip(predictions.values, *task.score_range)]
-    if task.kind == "choose" or predictions.table.each is not None:
+    if task.kind == "choose" or predictions.table.is_nested:
         return [int(value) for value in predictions.values]
     return [task.labels[value] for value in predictions.values]
 
@@ -104,8 +104,8 @@ def _archives(output: Path, folder: Path) -> list[str]:
     """Write the archive of each benchmark whose files are all there and have no fault."""
     lines, names = [], {path.name for path in folder.iterdir()}
     for suite in SUITES.values():
-        missing = [name for name in suite.files if name not in names]
-        if len(missing) == len(suite.files):
+        missing = [name for name in (*suite.files, *suite.others) if name not in names]
+        if not names & set(suite.files):
             continue
         archive = output / f"{suite.name}.zip"
         if missing:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,11 +65,12 @@ class Result:
     """float32 [S, C] by dev set; empty if training diverged."""
     error: str = ""
     """Why there are no scores."""
+    name: str = ""
+    """Of its files in ``results``."""
 
-    @property
-    def score(self) -> float:
-        """The task's score: the mean of its metrics, as in GLUE."""
-        return sum(self.scores.values()) / len(self.scores)
+    def mean(self, names: Sequence[str]) -> float:
+        """The mean of some scores, as in GLUE."""
+        return sum(self.scores[name] for name in names) / len(names)
 
     def with_seed(self, seed: int) -> "Result":
         return replace(self, seed=seed)
@@ -77,8 +78,10 @@ class Result:
     @classmethod
     def failed(cls, job: Job, error: str) -> "Result":
         """Return the result of a job whose training diverged."""
-        scores = dict.fromkeys(job.data.task.score_names, math.nan)
-        return cls(job.data.task.name, job.model, job.seed, scores, 0, 0.0, error=error)
+        task = job.data.task
+        names = [f"{prefix} {metric}".strip() for prefix in job.data.dev for metric in task.metrics_of(prefix)]
+        scores = dict.fromkeys(names, math.nan)
+        return cls(task.name, job.model, job.seed, scores, 0, 0.0, error=error)
 
 
 def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from sesame.configs.storage import atomic_file, digest, write_text
 from sesame.evaluation.finetuning.encoding import EncodedExamples
-from sesame.evaluation.finetuning.finetune import scores_of
+from sesame.evaluation.finetuning.finetune import answers, scores_of
 from sesame.evaluation.results.result import Job, Result
 
 Outputs = dict[str, np.ndarray]
@@ -37,14 +37,21 @@ class Store:
             return None
         scores = scores_of(job.data, outputs)
         numbers = int(values["epoch"]), float(values["seconds"]), str(values["device"])
-        return Result(job.data.task.name, job.model, job.seed, scores, *numbers, outputs)
+        return Result(job.data.task.name, job.model, job.seed, scores, *numbers, outputs, name=job.name)
 
     def write(self, job: Job, result: Result) -> None:
         """Keep the result of a job."""
         scores = {name: None if math.isnan(value) else value for name, value in result.scores.items()}
         numbers = {"epoch": result.epoch, "seconds": result.seconds, "device": result.device}
         names = {"task": result.task, "title": job.data.title, "model": result.model, "seed": result.seed}
-        self._write(job.name, {**names, "key": job.key, **numbers, "scores": scores}, result.outputs)
+        rows = {}
+        for prefix, dev in job.data.dev.items():
+            # What `sesame compare` needs, so that it reads no task files.
+            rows[f"labels {prefix}"] = dev.labels
+            rows[f"predictions {prefix}"] = answers(job.data.task, dev, result.outputs[prefix])
+            if dev.groups is not None:
+                rows[f"groups {prefix}"] = dev.groups
+        self._write(job.name, {**names, "key": job.key, **numbers, "scores": scores}, result.outputs, rows)
 
     def read_test(self, job: Job) -> Outputs | None:
         """Return the outputs for the test sets; None if they are not there."""
@@ -55,11 +62,11 @@ class Store:
         """Keep the outputs for the test sets."""
         self._write(f"{job.name}.test", {"key": job.test_key}, outputs)
 
-    def _write(self, name: str, values: dict[str, Any], outputs: Outputs) -> None:
+    def _write(self, name: str, values: dict[str, Any], outputs: Outputs, rows: Outputs | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = self.folder / f"{name}.npz"
         with atomic_file(arrays) as file:
-            np.savez_compressed(file, **{f"set {key}": value for key, value in outputs.items()})  # pyright: ignore[reportArgumentType]
+            np.savez_compressed(file, **{f"set {key}": value for key, value in outputs.items()}, **(rows or {}))  # pyright: ignore[reportArgumentType]
         text = json.dumps({**values, "outputs_sha256": digest(arrays)}, indent=2) + "\n"
         write_text(self.folder / f"{name}.json", text)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sesame.evaluation.tasks import glue
+from sesame.evaluation.tasks import clue, glue, superglue
 from sesame.evaluation.tasks.task import Table, Task
 
 
@@ -13,6 +13,8 @@ class Suite:
     name: str
     tasks: tuple[Task, ...]
     server: str
+    others: tuple[str, ...] = ()
+    """Files that the server also wants, of tasks that are not in the table; only their presence is checked."""
 
     @property
     def files(self) -> dict[str, tuple[Task, Table]]:
@@ -20,4 +22,11 @@ class Suite:
         return {f"{name}{table.suffix}": (task, table) for task in self.tasks for name, table in task.test.items()}
 
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (Suite("GLUE", glue.ROWS, "gluebenchmark.com"),)}
+SUITES: dict[str, Suite] = {
+    suite.name: suite
+    for suite in (
+        Suite("GLUE", glue.ROWS, "gluebenchmark.com"),
+        Suite("SuperGLUE", superglue.ROWS, "super.gluebenchmark.com", ("ReCoRD.jsonl",)),
+        Suite("CLUE", clue.ROWS, "cluebenchmarks.com", ("chid11_predict.json", "cmrc2018_predict.json")),
+    )
+}

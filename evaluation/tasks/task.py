@@ -58,6 +58,10 @@ class Table:
     """JSON: path of the lists whose entries are the rows, "passage.questions.*.answers"; None: each line is a row."""
     group: Column | None = None
     """Rows with the same value are scored together (a question's answers)."""
+    group_size: int | None = None
+    """So many consecutive rows are scored together (AX-g: a pair that differs in a gender)."""
+    categories: tuple[Column, ...] = ()
+    """The report has a score for each value of one column, or for each of several columns, of the rows that have it."""
     choices: tuple[Column, ...] = ()
     """A column for each candidate, or one column with a list of them."""
     spans: tuple[Span, ...] = ()
@@ -68,19 +72,24 @@ class Table:
     metrics: tuple[str, ...] = ()
     """Of this dev set; empty: ``Task.metrics``."""
     optional: bool = False
-    """A dev set that may be absent, which the report says."""
+    """A dev set that may be absent, which the report says, and that does not count in the task's score."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """All columns that are read, without those of templates more than once."""
         spans = [column for span in self.spans for column in (span.start, span.end, span.words)]
-        used = (*self.texts, self.label, self.index, self.group, *self.choices, *spans)
+        used = (*self.texts, self.label, self.index, self.group, *self.categories, *self.choices, *spans)
         names = [name for column in used if column is not None for name in fields(column)]
         return tuple(dict.fromkeys(name for name in names if name != "choice"))
 
     @property
     def is_json(self) -> bool:
         return self.suffix in (".json", ".jsonl")
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether predictions are in the shape of the test file, and an index is "0/1/2" (MultiRC)."""
+        return "/" in str(self.index)
 
     @property
     def suffix(self) -> str:
@@ -156,5 +165,9 @@ class Task:
 
     @property
     def score_names(self) -> tuple[str, ...]:
-        """Every metric of every dev set: "accuracy", or "m accuracy" and "mm accuracy"."""
-        return tuple(f"{prefix} {metric}".strip() for prefix in self.dev for metric in self.metrics_of(prefix))
+        """Every metric whose mean is the task's score: "accuracy", or "m accuracy" and "mm accuracy".
+
+        Optional dev sets, SuperGLUE's diagnostics, are reported and not counted, as on its leaderboard.
+        """
+        counted = [prefix for prefix, table in self.dev.items() if not table.optional]
+        return tuple(f"{prefix} {metric}".strip() for prefix in counted for metric in self.metrics_of(prefix))

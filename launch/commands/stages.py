@@ -125,6 +125,19 @@ def check_submission(
     print(check_submission(path))
 
 
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="REPORT", help="Output folder of an evaluation.")],
+    second: Annotated[Path, typer.Argument(metavar="REPORT", help="That of another checkpoint, on the same tasks.")],
+) -> None:
+    """Compare two evaluated checkpoints: the difference on each task, its interval, and whether it is shown.
+
+    Example: sesame compare runs/bert/scores runs/roberta/scores
+    """
+    from sesame.evaluation.report.compare import compare_reports
+
+    print(compare_reports(first, second))
+
+
 def demo(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Output folder of all stages.")] = Path("runs/demo"),
     glue: Annotated[

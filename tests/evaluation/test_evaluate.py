@@ -22,6 +22,7 @@ from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.evaluate import default_output, evaluate
 from sesame.evaluation.fetch import fetch
 from sesame.evaluation.finetuning.finetune import DivergedError
+from sesame.evaluation.report.compare import compare_reports
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
 from sesame.pretrain.models.bert import Bert, BertConfig
 from sesame.pretrain.precision import Precision
@@ -196,6 +197,23 @@ def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], le
     assert [path.name for path in (out / "predictions").iterdir()] == ["SST-2.tsv"]
     assert not (out / "GLUE.zip").exists() and len([*(out / "results").glob("*.test.npz")]) == 2
     assert "No GLUE.zip: gluebenchmark.com also requires CoLA.tsv" in (out / "report.md").read_text()
+
+
+def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+    """One that is trained, and one whose learning rate leaves it as it was."""
+    config = _config(letters, seeds=[1, 2, 3, 4, 5], baseline=False, predict_test=False)
+    slow = config.finetune.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
+    evaluate(config, tmp_path / "a")
+    evaluate(config.model_copy(update={"finetune": slow, "checkpoint": Path("other")}), tmp_path / "b")
+    line = compare_reports(tmp_path / "a", tmp_path / "b" / "report.json").splitlines()[2]
+    title, difference, *_, verdict = (cell.strip() for cell in line.strip("|").split("|"))
+    assert title == "SST-2" and float(difference) > 20 and verdict == "better"
+    for path in (tmp_path / "b" / "results").glob("*.npz"):
+        path.write_bytes(b"")
+    with pytest.raises(TaskError, match="is missing or damaged"):
+        compare_reports(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(TaskError, match="give the output folder of `sesame evaluate`"):
+        compare_reports(tmp_path / "a", tmp_path / "none")
 
 
 def test_two_evaluations_do_not_write_one_folder(calls: list[int | None], letters: Path, tmp_path: Path) -> None:

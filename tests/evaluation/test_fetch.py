@@ -41,7 +41,7 @@ def test_fetched_files_are_read_like_the_official_ones(name: str, hub: Download,
         assert examples.texts[1][0] == 'b "quoted line' and len(examples.texts) == 2
         if table.label is None:
             assert examples.indices == ["0", "1"]
-    labels = read_table(data_dir, task.train, task).labels.tolist()
+    labels = read_table(data_dir, task.tables[0], task).labels.tolist()
     official = {"MNLI": [1, 2], "QNLI": [1, 0], "RTE": [1, 0], "STS-B": [2.5, 5.0]}
     assert labels == official.get(name, [0, 1])
 

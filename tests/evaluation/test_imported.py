@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 
 from sesame import configs
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
@@ -93,3 +94,32 @@ def test_it_is_fine_tuned(imported: Path, tmp_path: Path) -> None:
     evaluate(config, tmp_path / "report")
     result = next((tmp_path / "report" / "results").glob("SST-2-pretrained-*.json"))
     assert json.loads(result.read_text())["scores"]["accuracy"] > 0.75
+
+
+def test_similarity_without_training_is_that_of_transformers(imported: Path, glue: Path, tmp_path: Path) -> None:
+    """Cosine Spearman with mean pooling, on 150 rows of STS-B's dev set."""
+    transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
+    lines = (glue / "STS-B" / "dev.tsv").read_text(encoding="utf-8").splitlines()[:151]
+    (tmp_path / "STS-B").mkdir()
+    (tmp_path / "STS-B" / "dev.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    values = {
+        "suite": {"tasks": ["STS-B-cosine"], "seeds": [1, 2], "baseline": False},
+        "finetune": {"precision": "fp32"},
+    }
+    config = configs.parse(values, EvaluationConfig, "suite.toml")
+    evaluate(config.model_copy(update={"checkpoint": imported, "data_dir": tmp_path}), tmp_path / "report")
+    report = json.loads((tmp_path / "report" / "report.json").read_text())["tasks"]["STS-B-cosine"]
+
+    rows = [line.split("\t") for line in lines[1:]]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.get_model_path())
+    model = transformers.AutoModel.from_pretrained(minilm.get_model_path()).float().eval()
+    states = []
+    for column in (7, 8):
+        given = tokenizer([row[column] for row in rows], return_tensors="pt", padding=True)
+        mask = given["attention_mask"][..., None]
+        with torch.no_grad():
+            states.append((model(**given).last_hidden_state * mask).sum(1) / mask.sum(1))
+    cosines = torch.nn.functional.cosine_similarity(*states).numpy()
+    expected = stats.spearmanr([float(row[9]) for row in rows], cosines).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    assert report["metrics"]["spearman"]["pretrained"]["by_seed"] == pytest.approx([100 * expected] * 2, abs=1e-3)
+    assert len(list((tmp_path / "report" / "results").glob("*.json"))) == 1, "it does not depend on the seed"

@@ -34,7 +34,7 @@ def task_files(validation_dataset: Path, tmp_path: Path) -> Path:
 
 def test_files_are_read_like_those_of_any_task(task_files: Path) -> None:
     for task in probe.ROWS:
-        train, dev = read_table(task_files, task.train, task), read_table(task_files, task.dev[""], task)
+        train, dev = read_table(task_files, task.tables[0], task), read_table(task_files, task.dev[""], task)
         test = read_table(task_files, task.test[task.name], task)
         assert len(train.texts) > 1.5 * len(dev.texts) > 2 * len(test.texts) and len(test.labels) == 0
         if task.labels:
@@ -46,10 +46,10 @@ def test_no_document_is_in_two_splits(validation_dataset: Path, task_files: Path
     for number, line in enumerate((validation_dataset / "validation_documents.jsonl").read_text().splitlines()):
         home.update(dict.fromkeys(json.loads(line)["text"].split("\n\n")[1:], number))
     task = TASKS["SameDocument"]
-    tables = (task.train, task.dev[""], task.test["SameDocument"])
+    tables = (task.tables[0], task.dev[""], task.test["SameDocument"])
     used = [{home[text] for texts in read_table(task_files, table, task).texts for text in texts} for table in tables]
     assert not used[0] & used[1] and not used[0] & used[2] and not used[1] & used[2]
-    examples = read_table(task_files, task.train, task)
+    examples = read_table(task_files, task.tables[0], task)
     for (first, second), label in zip(examples.texts, examples.labels, strict=True):
         assert (home[first] == home[second]) == bool(label) and first != second
 
@@ -57,14 +57,14 @@ def test_no_document_is_in_two_splits(validation_dataset: Path, task_files: Path
 def test_word_order_rows_are_original_or_shuffled(validation_dataset: Path, task_files: Path) -> None:
     whole = (validation_dataset / "validation_documents.jsonl").read_text()
     task = TASKS["WordOrder"]
-    examples = read_table(task_files, task.train, task)
+    examples = read_table(task_files, task.tables[0], task)
     for (sentence,), label in zip(examples.texts, examples.labels, strict=True):
         assert (sentence in whole) == bool(label)
 
 
 def test_words_kept_scores_are_shares_of_unchanged_words(task_files: Path) -> None:
     task = TASKS["WordsKept"]
-    examples = read_table(task_files, task.train, task)
+    examples = read_table(task_files, task.tables[0], task)
     for (first, second), score in zip(examples.texts, examples.labels, strict=True):
         same = [a == b for a, b in zip(first.split(), second.split(), strict=True)]
         assert np.mean(same) == pytest.approx(score, abs=1e-3)

@@ -87,6 +87,6 @@ def test_a_constant_prediction_and_a_diverged_run_are_notes() -> None:
     content: Any = SimpleNamespace(results=results)
     assert Content.notes(content, data) == [
         "random, seed 1: the gradient norm is not finite",
-        "pretrained, seed 0, 1: the same prediction for every dev row: 'entailment'",
+        "pretrained, seed 0, 1: the same prediction for every row of dev: 'entailment'",
     ]
     assert summary.tasks["RTE"].constant == 75

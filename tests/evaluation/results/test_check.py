@@ -10,7 +10,7 @@ import pytest
 
 from sesame.configs.errors import TaskError
 from sesame.evaluation.results.check import check_submission, faults_of
-from sesame.evaluation.results.predictions import Predictions, write_predictions
+from sesame.evaluation.results.predictions import Predictions, content, write_predictions
 from sesame.evaluation.tasks.suites import SUITES
 
 # The rows of GLUE's test sets (gluebenchmark.com), apart from the table that is checked with.
@@ -123,14 +123,39 @@ def test_what_is_written_passes(suite: str, tmp_path: Path) -> None:
     sets = {}
     for file, (task, table) in SUITES[suite].files.items():
         rows = table.rows or 10
-        indices = [f"{number}/0/0" if table.each else str(number) for number in range(rows)]
+        indices = [f"{number}/0/0" if table.is_nested else str(number) for number in range(rows)]
         values = np.full(rows, 0.0 if task.has_scores else 0)
         sets[file.removesuffix(table.suffix)] = Predictions(task, table, indices, values.astype(np.int64))
     notes = write_predictions(tmp_path, sets)
+    others = SUITES[suite].others
+    if others:
+        assert notes[-1].startswith(f"No {suite}.zip: ") and notes[-1].endswith(f"also requires {', '.join(others)}.")
+        assert [f"{name} is missing" for name in others] == faults_of(tmp_path / "predictions")
+        for name in others:
+            (tmp_path / "predictions" / name).write_text("{}")
+        assert "a complete submission" in check_submission(tmp_path / "predictions")
+        return
     assert notes[-1].startswith(f"`{suite}.zip` is complete")
     assert f"a complete submission to {suite}" in check_submission(tmp_path / f"{suite}.zip")
     with zipfile.ZipFile(tmp_path / f"{suite}.zip") as archive:
         assert not any("/" in name for name in archive.namelist())
-        for name in archive.namelist():
-            if not name.endswith(".tsv"):
-                assert all(json.loads(line) for line in archive.read(name).decode().splitlines())
+
+
+def test_nested_predictions_have_the_shape_of_the_test_file() -> None:
+    task = SUITES["SuperGLUE"].files["MultiRC.jsonl"][0]
+    indices = ["0/0/0", "0/0/1", "0/1/2", "1/2/3"]
+    text = content(Predictions(task, task.test["MultiRC"], indices, np.array([1, 0, 1, 0])))
+    first, second = map(json.loads, text.splitlines())
+    answers = [[{"idx": 0, "label": 1}, {"idx": 1, "label": 0}], [{"idx": 2, "label": 1}]]
+    questions = [{"idx": number, "answers": each} for number, each in enumerate(answers)]
+    assert first == {"idx": 0, "passage": {"questions": questions}} and second["idx"] == 1
+
+
+def test_labels_in_json_lines() -> None:
+    files = SUITES["SuperGLUE"].files
+    for name, value, expected in (("BoolQ", 1, "true"), ("COPA", 1, 1), ("CB", 2, "neutral")):
+        task, table = files[f"{name}.jsonl"]
+        text = content(Predictions(task, table, ["0"], np.array([value])))
+        assert json.loads(text) == {"idx": 0, "label": expected}
+    task, table = SUITES["CLUE"].files["tnews11_predict.json"]
+    assert json.loads(content(Predictions(task, table, ["0"], np.array([7])))) == {"id": 0, "label": "108"}

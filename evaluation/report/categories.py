@@ -1,0 +1,50 @@
+"""Scores by category of the dev rows (BLiMP's paradigms, AX-b's phenomena), and the ties of minimal pairs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.finetuning.finetune import answers
+from sesame.evaluation.results.result import Result
+from sesame.evaluation.scores import score
+
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Title of the metric -> category -> model -> mean over seeds, times 100; NaN where undefined."""
+
+
+def category_scores(data: TaskData, results: Sequence[Result]) -> Scores:
+    """Return the first metric of every dev set that has categories, by category."""
+    found: Scores = {}
+    for prefix, dev in data.dev.items():
+        if dev.categories is None:
+            continue
+        metric = data.task.metrics_of(prefix)[0]
+        categories = sorted({name for each in dev.categories for name in each})
+        rows = {name: np.array([name in each for each in dev.categories]) for name in categories}
+        by_model: dict[str, list[np.ndarray]] = {}
+        for result in results:
+            if result.task == data.task.name and result.outputs:
+                predictions = answers(data.task, dev, result.outputs[prefix])
+                by_model.setdefault(result.model, []).append(predictions)
+        found[f"{prefix} {metric}".strip()] = {
+            name: {
+                model: 100 * float(np.mean([score(metric, dev.labels[some], each[some]) for each in predictions]))
+                for model, predictions in by_model.items()
+            }
+            for name, some in rows.items()
+        }
+    return found
+
+
+def tie_notes(data: TaskData, results: Sequence[Result]) -> list[str]:
+    """Say how many minimal pairs are ties, which count as half right."""
+    if data.task.kind != "minimal_pairs":
+        return []
+    notes = {}
+    for result in results:
+        for prefix, outputs in result.outputs.items():
+            if result.task == data.task.name:
+                ties = int((answers(data.task, data.dev[prefix], outputs) == 0.5).sum())
+                notes[f"{result.model}: {ties} of {data.dev[prefix].rows} pairs are ties, counted as half right"] = None
+    return list(notes)
