@@ -66,6 +66,11 @@ class TrainingBudget:
         timed = max(1, step - self.first_timed_step)
         return self.first_timed_step + timed / self._fraction_used if self._fraction_used else math.inf
 
+    @property
+    def seconds_left(self) -> float:
+        """Training time that the minutes allow when the clock was last read; infinity without a limit."""
+        return max(0.0, 60 * self.minutes - self.seconds) if self.minutes is not None else math.inf
+
     def describe(self, step: int) -> str:
         """Return a message about a run that starts or resumes at ``step``."""
         limit = "" if self.minutes is None else f", at most {self.minutes:g} minutes"

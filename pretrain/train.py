@@ -146,7 +146,9 @@ class Run:
                 self.metrics.add(self.train_step())
                 self.check_gradients()
                 ended = self.budget.is_used_up(self.step)
-                self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
+                self.reporter.update_progress(
+                    self.step, self.budget.expected_steps(self.step), self.budget.seconds_left
+                )
                 answer = self.agreement.answer()
                 if not answer.is_writing:
                     self.saver.finish()
