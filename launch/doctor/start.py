@@ -20,7 +20,7 @@ from sesame.launch.doctor.examination import examine, open_context
 from sesame.launch.doctor.interconnect import bandwidth
 from sesame.launch.doctor.report import Report
 from sesame.launch.library_warnings import ignore_library_warnings
-from sesame.launch.machine import Device, Machine, Products, Training
+from sesame.launch.machine import Device, Layers, Machine, Products, Training
 from sesame.launch.place import machine
 from sesame.launch.processes import supervise
 
@@ -95,6 +95,7 @@ def _write(results: Results, output: Path, console: Console) -> None:
 def speeds(results: Results) -> Machine | None:
     """The measured speeds as ``machine.json`` has them; None if a process lacks one."""
     kinds, copies, products = (results.get(name, ()) for name in ("devices", "memory copy", "matrix products"))
+    layers = {answer.rank: answer.value for answer in results.get("layers", ())}
     if not len(kinds) == len(copies) == len(products) > 0:
         return None
     devices = tuple(
@@ -105,6 +106,7 @@ def speeds(results: Results) -> Machine | None:
             products=Products(fp32=product.value["fp32"], bf16=product.value["bf16"]),
             memory_bandwidth=copy.value["bandwidth"],
             cores=kind.value["cores"],
+            layers={name: Layers(**rates) for name, rates in layers.get(kind.rank, {}).items()},
         )
         for kind, copy, product in zip(kinds, copies, products, strict=True)
     )

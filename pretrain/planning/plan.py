@@ -20,6 +20,9 @@ from sesame.pretrain.planning.trace import without_values
 SIMILAR = 1.03
 """Layouts that take at most so many times as long as the fastest are as good; the simplest of them is taken."""
 
+COUNTED = 64
+"""Rows of different lengths whose mean number of floating-point operations is taken."""
+
 
 class Plan(NamedTuple):
     """One layout, and what it needs."""
@@ -44,10 +47,11 @@ class Planner:
         self.parameters = sum(parameter.numel() for parameter in learner.parameters())
         self.experts = max((part.experts for part in learner.modules() if isinstance(part, Experts)), default=1)
         self.recomputable = any(getattr(part, "recomputable", False) for part in learner.modules())
+        counted = COUNTED if rows.quantiles else 1
         with without_values():
-            batch = shape_batch(rows, 1, learner.reads)
+            batch = shape_batch(rows, counted, learner.reads)
         blocks = learner.backbone.flops(batch) / 3
-        self.work = Work(learner.flops(batch), blocks)
+        self.work = Work(learner.flops(batch) / counted, blocks / counted, is_even=not rows.quantiles)
 
     @property
     def precision(self) -> str:
