@@ -9,6 +9,7 @@ takes the commands in turn.
 """
 
 import argparse
+import re
 import resource
 import shlex
 import statistics
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 STEPS = 2
+REPORT = re.compile(rf"\bstep \d+/{STEPS} ")
+"""In a line of a log, which begins with the time of day."""
 
 
 class Times(NamedTuple):
@@ -38,14 +41,18 @@ def run(command: list[str]) -> Times:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     reported: list[float] = []
+    lines: list[str] = []
+    # Its errors are printed between those of this program.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("step ") and f"/{STEPS} " in line:
+            lines.append(line)
+            if REPORT.search(line):
                 reported.append(time.perf_counter())
     end = time.perf_counter()
     if process.returncode or len(reported) != STEPS:
-        raise SystemExit(f"{shlex.join(command)} failed")
+        found = f"exit code {process.returncode}, {len(reported)} of {STEPS} steps reported"
+        raise SystemExit(f"{''.join(lines)}{shlex.join(command)} failed: {found}")
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
     return Times(reported[0] - start, end - reported[-1], processor)

@@ -19,6 +19,21 @@ class Products(Section):
     bf16: float = Field(gt=0, allow_inf_nan=False)
 
 
+class Layers(Section):
+    """Speed of a model's layers in the sizes of a training, in one precision; see ``doctor/layers.py``."""
+
+    flops: float = Field(gt=0, allow_inf_nan=False)
+    """Floating-point operations of matrix products per second, without the time of their operands."""
+    operand_bandwidth: float = Field(gt=0, allow_inf_nan=False)
+    """Bytes per second of the operands and results of products."""
+    bandwidth: float = Field(gt=0, allow_inf_nan=False)
+    """Bytes per second of all other operations."""
+    operation_seconds: float = Field(ge=0, allow_inf_nan=False)
+    """To start an operation."""
+    new_product_seconds: float = Field(ge=0, allow_inf_nan=False)
+    """By how much longer a product takes if none of its size was computed before."""
+
+
 class Device(Section):
     """What one process computes on: a GPU, or a share of the cores of a machine."""
 
@@ -30,6 +45,8 @@ class Device(Section):
     """Bytes read and written per second by a copy, while the other processes copy as well."""
     cores: int = Field(gt=0)
     """Of the CPU, for this process."""
+    layers: dict[str, Layers] = Field(default_factory=dict)
+    """By precision; empty for a GPU."""
 
 
 class Training(Section):

@@ -22,13 +22,13 @@ def find(text: str, kind: str | None = None) -> Path:
         kind: folder in which a name without one is looked for.
 
     Returns:
-        The path as given if such a file exists or no shipped one has the name.
+        The path as given if such a file exists or no shipped one has the name. A folder of the name is no such file.
 
     Raises:
         ConfigError: several shipped files have the name.
     """
     given = Path(text)
-    if given.exists() or given.is_absolute() or ".." in given.parts:
+    if (given.exists() and not given.is_dir()) or given.is_absolute() or ".." in given.parts:
         return given
     named = given.with_name(f"{given.name.removesuffix('.toml')}.toml") if given.name else given
     if named.parts[:1] == (FOLDER.name,):

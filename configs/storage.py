@@ -28,7 +28,7 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """
     partial = _sibling(path)
     try:
-        with partial.open("xb") as file:
+        with named_errors(path), partial.open("xb") as file:
             yield file
             if durable:
                 file.flush()
@@ -64,10 +64,11 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         for folder in (*_missing(final.parent), partial):
             folder.mkdir()
             created.append(folder)
-        yield partial
-        for file in partial.rglob("*"):
-            if file.is_file():
-                sync_file(file)
+        with named_errors(path):
+            yield partial
+            for file in partial.rglob("*"):
+                if file.is_file():
+                    sync_file(file)
         sync_folder(partial)
         partial.rename(final)
     except BaseException:
@@ -77,6 +78,17 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 folder.rmdir()
         raise
     sync_folder(final.parent)
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Add ``path`` to an OSError that has no file name, as those of writing to an open file on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sesame.configs import Section
-from sesame.configs.errors import ConfigError, DatasetError, SesameError
+from sesame.configs.errors import ConfigError, DatasetError, SesameError, path_error
 from sesame.configs.log_lines import timed
 from sesame.configs.stopping import kept_handlers
 from sesame.data_pipeline.compiled import cache
@@ -131,7 +131,7 @@ class Workers:
         Raises:
             SesameError: as the function raised it, without Ray's wrapping.
         """
-        remote = ray.remote(max_retries=RETRIES)(_without_garbage_collection(function))
+        remote = ray.remote(max_retries=RETRIES)(_as_job(function))
         results = [self.ledger.recall(title, number) for number in range(len(jobs))]
         pending = [number for number, result in enumerate(results) if result is None]
         waiting = iter(pending)
@@ -257,14 +257,19 @@ def _result(reference: Any) -> Any:
         raise
 
 
-def _without_garbage_collection(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Disable the garbage collector during ``function``: jobs create millions of small objects without cycles."""
+def _as_job(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Disable the garbage collector during ``function``: jobs create millions of small objects without cycles. An error
+    of the file system is changed here, for Ray's copy of it has no error number."""
 
     @functools.wraps(function)
     def job(*values: Any) -> Any:
         gc.disable()
         try:
             return function(*values)
+        except OSError as error:
+            if (known := path_error(error)) is None:
+                raise
+            raise known from None
         finally:
             gc.enable()
 

@@ -67,6 +67,7 @@ def jobs(
     processes: int,
     checkpoint: Path | None = None,
     data_dir: Path | None = None,
+    nodes: int = 1,
 ) -> list[Job]:
     """The jobs of configuration files, in their order.
 
@@ -75,9 +76,11 @@ def jobs(
         processes: trainers on each node.
         checkpoint: what a suite evaluates; None: what the file before it trains.
         data_dir: the tasks of a suite.
+        nodes: machines of each job.
 
     Raises:
-        ConfigError: a file does not exist or is for no stage, or something that it needs is not given.
+        ConfigError: a file does not exist or is for no stage, something that it needs is not given, or a run cannot be
+            divided over its processes.
     """
     if overrides and len(files) > 1:
         raise ConfigError(
@@ -101,6 +104,7 @@ def jobs(
         if stage == "evaluate":
             command += ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", output]
         if stage == "pretrain":
+            _check_division(file, values, nodes * processes)
             command += ["--processes", str(processes)]
         found.append(Job(stage, Path(output), tuple(command)))
     return found
@@ -112,6 +116,30 @@ def _stage_of(file: Path, values: dict[str, Any]) -> str:
         if section in values:
             return stage
     raise ConfigError(f"{file}: has none of the sections {', '.join(STAGES)}, so it is for no stage of Sesame")
+
+
+def _check_division(file: Path, values: dict[str, Any], processes: int) -> None:
+    """Refuse a run whose job would end at once, after it has waited.
+
+    Raises:
+        ConfigError: the processes or the batch do not divide as the run's layout says.
+    """
+    # The sections alone: login nodes may have no torch.
+    from sesame.pretrain.data.config import DataConfig
+    from sesame.pretrain.parallel.config import ParallelConfig
+
+    parallel = configs.parse(values.get("parallel", {}), ParallelConfig, f"{file}: parallel")
+    data = configs.parse(values.get("data", {}), DataConfig, f"{file}: data")
+    replicas, rest = divmod(processes, parallel.tensor)
+    if rest or replicas % parallel.expert:
+        raise ConfigError(
+            f"{file}: {processes} processes do not divide by parallel.tensor {parallel.tensor} x parallel.expert "
+            f"{parallel.expert}; change --nodes, --gpus-per-node, --processes or one of the two"
+        )
+    try:
+        data.batch_plan(replicas)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}, or --nodes, --gpus-per-node or --processes") from None
 
 
 def render(job: Job, allocation: Allocation, cluster: ClusterConfig, folder: Path) -> str:
@@ -158,13 +186,16 @@ def submit(chain: Sequence[Job], allocation: Allocation, cluster: ClusterConfig,
     folder = Path.cwd()
     for position, each in enumerate(chain, 1):
         script = render(each, allocation, cluster, folder)
+        if dry_run and position > 1:
+            number = f"JOB{position - 1}"
+        dependency = [f"--dependency=afterok:{number}", "--kill-on-invalid-dep=yes"] if number else []
         if dry_run:
             if len(chain) > 1:
-                lines.append(f"# Job {position} of {len(chain)}: {each.stage} -> {each.output}")
+                words = " ".join(["sbatch", *dependency])
+                lines.append(f"# Job {position} of {len(chain)}: {each.stage} -> {each.output}, submitted by {words}")
             lines.append(script)
             continue
         (folder / cluster.log_folder).mkdir(parents=True, exist_ok=True)
-        dependency = [f"--dependency=afterok:{number}", "--kill-on-invalid-dep=yes"] if number else []
         after = f" after {number}" if number else ""
         number = _sbatch(script, dependency)
         lines.append(f"job {number}: {each.stage} -> {each.output}{after}")

@@ -1,6 +1,7 @@
 """Metrics of a run: sums over steps, a progress bar or log lines, JSON lines, trackers, and the loss curve."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any, NamedTuple, SupportsFloat
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import atomic_file
+from sesame.configs.storage import atomic_file, named_errors
 from sesame.pretrain.objectives import OBJECTIVES
 from sesame.pretrain.reporting import run_record
 from sesame.pretrain.reporting.trackers import TrackedRun, Trackers
@@ -105,7 +106,8 @@ class Reporter:
         self.validated_step = _validated_step(output / "metrics.jsonl")
         self.trackers: Trackers | None = None
         self.bar = _progress_bar(self.console)
-        self.task = self.bar.add_task("", total=steps, completed=first_step, metrics="")
+        self.left = ""
+        self.task = self.bar.add_task("", total=steps, completed=first_step, metrics="", left="")
         self.bar.start()
 
     def start(self, trackers: Sequence[str], facts: Mapping[str, Any]) -> None:
@@ -125,13 +127,22 @@ class Reporter:
         line = timed(message, is_terminal=self.console.is_terminal)
         self.console.print(line, soft_wrap=True, markup=False)
 
-    def update_progress(self, step: int, expected_steps: float) -> None:
-        """Move the progress bar to ``step``; ``expected_steps`` is how many a limit of time allows."""
+    def update_progress(self, step: int, expected_steps: float, seconds_left: float) -> None:
+        """Move the progress bar to ``step``.
+
+        Args:
+            expected_steps: how many a limit of time allows.
+            seconds_left: of that limit. A resumed run may be faster or slower than the one before, so its own speed
+                says when all steps are taken, but not when the time is over.
+        """
         if not self.quiet:
             self.is_limited_by_time = expected_steps < self.steps
             # Setting the total by ``update`` would reset the measured speed.
             self.bar.tasks[0].total = max(step, round(min(self.steps, expected_steps)))
-            self.bar.update(self.task, completed=step)
+            speed = self.bar.tasks[0].speed
+            left = min((self.steps - step) / speed if speed else math.inf, seconds_left)
+            self.left = f"{_duration(left)} left" if math.isfinite(left) else ""
+            self.bar.update(self.task, completed=step, left=self.left)
 
     def report_training(
         self, step: int, metrics: TrainingMetrics, saving_seconds: float, usage: Usage | None = None
@@ -222,23 +233,23 @@ class Reporter:
         if self.console.is_terminal:
             self.bar.update(self.task, metrics=text)
             return
-        remaining, steps = self.bar.tasks[0].time_remaining, self.bar.tasks[0].total
-        total = f"~{steps}" if self.is_limited_by_time else str(self.steps)
-        left = f" | {_duration(remaining)} left" if remaining is not None else ""
+        total = f"~{self.bar.tasks[0].total}" if self.is_limited_by_time else str(self.steps)
+        left = f" | {self.left}" if self.left else ""
         self.log(f"step {step}/{total} | {text}{left}")
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if self.quiet:
             return
-        self.lines.write(json.dumps(row) + "\n")
-        self.lines.flush()
-        if self.trackers is not None:
-            self.trackers.log(row)
+        with named_errors(self.output):
+            self.lines.write(json.dumps(row) + "\n")
+            self.lines.flush()
+            if self.trackers is not None:
+                self.trackers.log(row)
 
 
 def _progress_bar(console: Console) -> Progress:
-    metrics = TextColumn("{task.fields[metrics]}")
-    columns = (MofNCompleteColumn(), BarColumn(), metrics, TimeRemainingColumn())
+    metrics, left = (TextColumn(f"{{task.fields[{name}]}}") for name in ("metrics", "left"))
+    columns = (MofNCompleteColumn(), BarColumn(), metrics, left)
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 

@@ -78,6 +78,11 @@ class TrainingBudget:
         """Return which part of the run's steps is taken at ``step``, by its limits and the time so far."""
         return min(1.0, step / min(self.steps, self.expected_steps(step)))
 
+    @property
+    def seconds_left(self) -> float:
+        """Training time that the minutes allow when the clock was last read; infinity without a limit."""
+        return max(0.0, 60 * self.minutes - self.seconds) if self.minutes is not None else math.inf
+
     def describe(self, step: int) -> str:
         """Return a message about a run that starts or resumes at ``step``."""
         limit = "" if self.minutes is None else f"at most {self.minutes:g} minutes"

@@ -157,7 +157,9 @@ class Run:
                 must_go_back = self.watch.check(self.step, metrics, self.gradients_again)
                 self.metrics.add(metrics, is_skipped=self.watch.is_skipped)
                 ended = self.budget.is_used_up(self.step)
-                self.reporter.update_progress(self.step, self.budget.expected_steps(self.step))
+                self.reporter.update_progress(
+                    self.step, self.budget.expected_steps(self.step), self.budget.seconds_left
+                )
                 answer = self.agreement.answer()
                 if not answer.is_writing:
                     self.saver.finish()

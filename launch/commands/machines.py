@@ -45,7 +45,7 @@ def submit(
     chosen = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
     allocation = slurm.Allocation(nodes, gpus_per_node, time)
     chain = slurm.jobs(
-        files, with_folders(overrides, output=output), processes or gpus_per_node or 1, checkpoint, data_dir
+        files, with_folders(overrides, output=output), processes or gpus_per_node or 1, checkpoint, data_dir, nodes
     )
     lines = slurm.submit(chain, allocation, habits.model_copy(update=chosen), dry_run=dry_run)
     print("\n".join(lines))
@@ -58,12 +58,15 @@ def plan_run(
     gpus: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Number of devices; otherwise the fewest that do.")
     ] = None,
-    gpu: Annotated[str, typer.Option(metavar="NAME", help="Kind of device: a row of the table, or cpu.")] = "h100-80gb",
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Kind of device, such as a100-80gb, h100 or cpu (h100-80gb).")
+    ] = None,
     machine: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Measured speeds, from `sesame doctor --output FILE`.")
     ] = None,
     for_memory_of: Annotated[
-        float | None, typer.Option(min=0.1, metavar="GIB", help="Plan for devices with so much memory.")
+        float | None,
+        typer.Option(min=0.1, metavar="GIB", help="Plan for devices with so much memory, and the speed of --gpu."),
     ] = None,
     as_configured: Annotated[
         bool, typer.Option("--as-configured", help="Only the layout of the file; an error if it does not fit.")
@@ -91,10 +94,11 @@ def plan_run(
     """
     from rich.console import Console
 
-    from sesame.launch import planning
+    from sesame.launch.planning.command import plan
+    from sesame.launch.planning.request import Request
 
     options = overrides or (), gpus, gpu, machine, for_memory_of, as_configured, assume or ()
-    planning.plan(planning.Request(run, *options, vocabulary, sequence_length, corpus), Console())
+    plan(Request(run, *options, vocabulary, sequence_length, corpus), Console())
 
 
 def doctor(

@@ -6,6 +6,7 @@ from sesame.launch.doctor import (
     folder,
     hosts,
     interconnect,
+    layers,
     limits,
     ports,
     shared_memory,
@@ -35,6 +36,7 @@ CHECKS = (
     ),
     Check("memory copy", speed.measure_memory, speed.judge_memory, "free memory on this machine and its devices"),
     Check("matrix products", speed.measure_products, speed.judge_products, "run python -c 'import torch' there"),
+    Check("layers", layers.measure, layers.judge, "run the demo there: sesame demo", seconds=300.0),
     Check(
         CONNECTION,
         interconnect.measure_connection,

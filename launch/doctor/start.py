@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from sesame.configs.errors import one_line
-from sesame.configs.machine import Device, Machine, Products, Training
+from sesame.configs.machine import Device, Layers, Machine, Products, Training
 from sesame.configs.stopping import raise_signals
 from sesame.launch.doctor.check import Answer, Check, Level, Verdict
 from sesame.launch.doctor.checks import CHECKS
@@ -95,6 +95,7 @@ def _write(results: Results, output: Path, console: Console) -> None:
 def speeds(results: Results) -> Machine | None:
     """The measured speeds as ``machine.json`` has them; None if a process lacks one."""
     kinds, copies, products = (results.get(name, ()) for name in ("devices", "memory copy", "matrix products"))
+    layers = {answer.rank: answer.value for answer in results.get("layers", ())}
     if not len(kinds) == len(copies) == len(products) > 0:
         return None
     devices = tuple(
@@ -105,6 +106,7 @@ def speeds(results: Results) -> Machine | None:
             products=Products(fp32=product.value["fp32"], bf16=product.value["bf16"]),
             memory_bandwidth=copy.value["bandwidth"],
             cores=kind.value["cores"],
+            layers={name: Layers(**rates) for name, rates in layers.get(kind.rank, {}).items()},
         )
         for kind, copy, product in zip(kinds, copies, products, strict=True)
     )

@@ -25,9 +25,12 @@ class Padding(NamedTuple):
         longest = max(lengths)
         if min(lengths) == longest:
             return None
-        is_token_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
-        positions = is_token_BL.flatten().nonzero()[:, 0]
-        return cls(on_device(positions, layout.cu_seqlens_B1.device), is_token_BL.numel())
+        lengths_B, tokens = torch.tensor(lengths), sum(lengths)
+        padding_B = longest - lengths_B
+        # The size is given, for a plan has tensors without values.
+        before_T = torch.repeat_interleave(padding_B.cumsum(0) - padding_B, lengths_B, output_size=tokens)
+        positions = torch.arange(tokens) + before_T
+        return cls(on_device(positions, layout.cu_seqlens_B1.device), longest * len(lengths))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ class Assumptions(Section):
     bf16_tflops: float = Field(ge=0, description="peak of bf16 products, TFLOP/s; 0: not in hardware")
     fp32_tflops: float = Field(gt=0, description="peak of fp32 products, TFLOP/s")
     efficiency: float = Field(default=0.83, gt=0, le=1, description="of the peak that products reach")
+    operand_bandwidth: float = Field(
+        default=0.0, ge=0, description="at which a product's operands are read and written, GB/s; 0: costs no time"
+    )
+    new_product_milliseconds: float = Field(
+        default=0.0, ge=0, description="once for each new size of a product; rows of uneven length have new ones"
+    )
     memory_bandwidth: float = Field(gt=0, description="of the device's memory, GB/s")
     bandwidth_efficiency: float = Field(
         default=1.35, gt=0, le=2, description="of it that elementwise work reaches; above 1 where caches help"
@@ -106,14 +112,29 @@ CPU: dict[str, Any] = {
 """A server of 16 cores with AVX-512; a file of ``sesame doctor`` says what a machine really does."""
 
 
+def find(name: str) -> str:
+    """Return the row of the table that a name means: in capitals or with spaces, too, or as far as it is unambiguous.
+
+    Raises:
+        ConfigError: there is none, or several begin so.
+    """
+    names = (*ROWS, "cpu")
+    wanted = name.lower().replace(" ", "").replace("_", "-")
+    found = [each for each in names if each == wanted] or [each for each in names if each.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if found and wanted:
+        raise ConfigError(f"--gpu {name}: give one of {', '.join(found)}")
+    raise ConfigError(f"--gpu {name}: is not in the table; it has {', '.join(names)}")
+
+
 def assumptions(name: str, changes: dict[str, Any]) -> Assumptions:
     """Return the row of a device with ``changes``.
 
     Raises:
         ConfigError: there is no such device or assumption, or a value is impossible.
     """
-    if name != "cpu" and name not in ROWS:
-        raise ConfigError(f"--gpu {name}: is not in the table; it has {', '.join((*ROWS, 'cpu'))}")
+    name = find(name)
     row: dict[str, Any] = CPU if name == "cpu" else dict(zip(NAMES, ROWS[name], strict=True))
     values = configs.parse({**row, **changes}, Assumptions, "--assume")
     if values.reserve_gib >= values.memory_gib:

@@ -24,6 +24,9 @@ from sesame.pretrain.planning.trace import without_values
 SIMILAR = 1.03
 """Layouts that take at most so many times as long as the fastest are as good; the simplest of them is taken."""
 
+COUNTED = 64
+"""Rows of different lengths whose mean number of floating-point operations is taken."""
+
 
 class Plan(NamedTuple):
     """One layout, and what it needs."""
@@ -212,14 +215,19 @@ def _work(learner: Learner, rows: Rows) -> Work:
 
     The core of attention has all that grows with the square of a row's length.
     """
+    counted = COUNTED if rows.quantiles else 1
     with without_values():
-        single, double = (
-            shape_batch(Rows(times * rows.tokens, times * rows.predictions, ""), 1, learner.reads) for times in (1, 2)
-        )
-    blocks, of_double = learner.backbone.flops(single), learner.backbone.flops(double)
+        single, double = (shape_batch(_longer(rows, times), counted, learner.reads) for times in (1, 2))
+    total = learner.flops(single) / counted
+    blocks, of_double = (learner.backbone.flops(batch) / counted for batch in (single, double))
     # A third of the operations are those of the forward pass.
     recomputed = {"none": 0.0, "attention": (of_double - 2 * blocks) / 2 / 3, "block": blocks / 3}
-    return Work(learner.flops(single), recomputed)
+    return Work(total, recomputed, is_even=not rows.quantiles)
+
+
+def _longer(rows: Rows, times: int) -> Rows:
+    quantiles = tuple(times * length for length in rows.quantiles)
+    return rows._replace(tokens=times * rows.tokens, predictions=times * rows.predictions, quantiles=quantiles)
 
 
 def _powers_of_two(most: int) -> list[int]:

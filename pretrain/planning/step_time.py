@@ -1,8 +1,8 @@
 """How long a step takes: products, memory traffic, collectives, update. All times are seconds of one step.
 
-Products are counted by the layers' own ``flops``, traffic by the trace (``trace.py``), and collectives from the layout:
-an all-reduce of S bytes over n processes moves 2 (n - 1) / n S, a reduce-scatter or an all-gather half of it (Thakur et
-al. 2005, section 4).
+Products of a GPU are counted by the layers' own ``flops``; those of a CPU, which pads rows of similar length to the
+longest of them, and traffic by the trace (``trace.py``); collectives from the layout: an all-reduce of S bytes over n
+processes moves 2 (n - 1) / n S, a reduce-scatter or an all-gather half of it (Thakur et al. 2005, section 4).
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,16 @@ class Work(NamedTuple):
     """Forward and backward, as training reports them."""
     recomputed: Mapping[str, float]
     """Once more forward through what ``parallel.recompute`` names."""
+    is_even: bool
+    """Whether all micro-batches have the same shape."""
 
 
 class StepTime(NamedTuple):
     """Parts of a step."""
 
     products: float
+    new_products: float
+    """Generating code for sizes that no earlier step had, as oneDNN does on a CPU."""
     traffic: float
     """Elementwise work, bound by the bandwidth of memory."""
     overhead: float
@@ -56,9 +60,9 @@ def step_time(
         traced: one micro-batch of one process.
         optimizer: row of ``OPTIMIZERS``.
     """
-    flops = work.flops + work.recomputed[layout.recompute]
     passes, bandwidth = layout.accumulation, assumed.memory_bandwidth * 1e9 * assumed.bandwidth_efficiency
-    products = flops * layout.micro_batch / layout.tensor / assumed.flops(layout.precision)
+    products = _products(layout, traced, work, assumed)
+    new_products = 0.0 if work.is_even else traced.product_shapes * assumed.new_product_milliseconds * 1e-3
     traffic, started = traced.moved / bandwidth, traced.operations * assumed.operation_microseconds * 1e-6
     # A GPU works while the next operations are started; a CPU does both itself.
     overhead = started if assumed.device == "cpu" else max(0.0, started - products - traffic)
@@ -73,6 +77,7 @@ def step_time(
     computed = passes * assumed.calibration
     return StepTime(
         computed * products,
+        computed * new_products,
         computed * traffic,
         computed * overhead,
         passes * tensor,
@@ -88,6 +93,15 @@ def _offload(layout: Layout, owned: float) -> float:
     weights = BYTES[layout.precision] * owned
     moved = {"none": 0.0, "optimizer": weights * (layout.accumulation + 1)}
     return moved.get(layout.offload, weights * layout.accumulation * (3 + (layout.recompute == "block")))
+
+
+def _products(layout: Layout, traced: Pass, work: Work, assumed: Assumptions) -> float:
+    """Time of the products of a micro-batch: that of their arithmetic, and of their operands."""
+    flops = traced.flops
+    if assumed.device == "cuda":
+        flops = (work.flops + work.recomputed[layout.recompute]) * layout.micro_batch / layout.tensor
+    moving = traced.operands / (assumed.operand_bandwidth * 1e9) if assumed.operand_bandwidth else 0.0
+    return flops / assumed.flops(layout.precision) + moving
 
 
 def _zero(layout: Layout, counts: Counts, assumed: Assumptions) -> float:

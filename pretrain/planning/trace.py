@@ -5,13 +5,14 @@ release, as an allocator would, so the count stays right when a layer changes.
 """
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -37,6 +38,12 @@ class Pass(NamedTuple):
     """Read and written by operations that are not matrix products."""
     operations: float
     """How many operations there are, views not counted."""
+    flops: float
+    """Floating-point operations of matrix products, those on padding too."""
+    operands: float
+    """Read and written by matrix products."""
+    product_shapes: float
+    """How many different shapes of matrix products there are."""
     reduced: float
     """Summed over the tensor-parallel processes."""
     exchanged: float
@@ -72,7 +79,8 @@ class LiveTensors(TorchDispatchMode):
         self.kept_gradients = 0.0
         self.is_late = False
         self.peaks = [0.0] * 4
-        self.moved = self.operations = 0.0
+        self.moved = self.operations = self.flops = self.operands = 0.0
+        self.product_shapes: set[tuple[Any, ...]] = set()
         self._existing = list(existing)
         for tensor in self._existing:
             self._sizes[tensor.untyped_storage()._cdata] = 0
@@ -83,10 +91,16 @@ class LiveTensors(TorchDispatchMode):
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         for tensor in outputs:
             self._count(tensor)
-        if not func.is_view and func.overloadpacket not in PRODUCTS:
+        if not func.is_view:
             inputs = [tensor for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)]
             self.operations += 1
-            self.moved += sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
+            size = sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
+            if flops := PRODUCTS.get(func.overloadpacket):
+                self.flops += flops(*args, **(kwargs or {}), out_val=result)
+                self.operands += size
+                self.product_shapes.add((func, *((each.shape, each.stride()) for each in inputs)))
+            else:
+                self.moved += size
         return result
 
     def keep(self, gradient_bytes: int) -> None:
@@ -122,10 +136,26 @@ def _nonzero(states: Tensor) -> Tensor:
     return states.new_empty(states.numel(), states.dim(), dtype=torch.int64)
 
 
-PRODUCTS = {
-    getattr(torch.ops.aten, name) for name in ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
+def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    """Two products."""
+    return flop_counter.sdpa_flop_count(query.shape, key.shape, value.shape)
+
+
+def _attention_backward_flops(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *__: Any, **___: Any) -> int:
+    """Five products: the scores are computed again."""
+    return _attention_flops(query, key, value) * 5 // 2
+
+
+aten = torch.ops.aten
+PRODUCTS: dict[Any, Callable[..., int]] = {
+    **{
+        getattr(aten, name): flop_counter.flop_registry[getattr(aten, name)]
+        for name in ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
+    },
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
-"""Operations whose time is that of their arithmetic."""
+"""Operations whose time is that of their arithmetic -> floating-point operations by arguments."""
 DATA_DEPENDENT: dict[Any, Any] = {
     torch.ops.aten._unique2.default: _unique,
     torch.ops.aten.nonzero.default: _nonzero,
@@ -171,7 +201,8 @@ def trace(learner: Learner, batch: Batch, split: Split, dtype: torch.dtype, *, r
     with live:
         total, _ = learner(batch)
         total.backward()
-    return Pass._make([*live.peaks, live.moved, live.operations, split.reduced, split.exchanged])
+    counted = live.moved, live.operations, live.flops, live.operands, float(len(live.product_shapes))
+    return Pass._make([*live.peaks, *counted, split.reduced, split.exchanged])
 
 
 def extrapolate(low: Pass, high: Pass, steps: float) -> Pass:

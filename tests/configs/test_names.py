@@ -38,6 +38,15 @@ def test_a_file_of_the_user_comes_first(tmp_path: Path, monkeypatch: pytest.Monk
     assert find("demo.toml", "pretrain") == Path("demo.toml")
 
 
+@pytest.mark.parametrize(("text", "kind"), [("demo", "pretrain"), ("demo", "corpus"), ("pretrain/demo", None)])
+def test_a_folder_of_the_same_name_is_no_file(
+    text: str, kind: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / text).mkdir(parents=True)
+    assert find(text, kind) == FOLDER / (kind or "") / f"{text}.toml"
+
+
 def test_every_shipped_file_is_described_in_a_line() -> None:
     listed = dict(descriptions())
     assert {f"{path.parent.name}/{path.stem}" for path in FOLDER.glob("*/*.toml")} == listed.keys()

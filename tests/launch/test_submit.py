@@ -130,4 +130,31 @@ def test_scripts_of_a_chain_are_told_apart() -> None:
     chain = submit.jobs([SHIPPED / "corpus" / "demo.toml", SHIPPED / "pretrain" / "demo.toml"], [], 1)
     lines = submit.submit(chain, submit.Allocation(1, 0, "1-12:00"), submit.ClusterConfig(), dry_run=True)
     assert lines[0].startswith("# Job 1 of 2: prepare -> ")
+    assert lines[0].endswith(", submitted by sbatch")
     assert lines[2].startswith("# Job 2 of 2: pretrain -> ")
+    assert lines[2].endswith(" sbatch --dependency=afterok:JOB1 --kill-on-invalid-dep=yes")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "overrides", "sentence"),
+    [
+        (1, (), None),
+        (2, ("parallel.tensor=4",), None),
+        (
+            3,
+            (),
+            r"demo.toml: data.global_batch \d+ does not divide by .* x 24 data-parallel processes = \d+; .*--nodes",
+        ),
+        (1, ("parallel.tensor=3",), "8 processes do not divide by parallel.tensor 3 x parallel.expert 1"),
+        (1, ("parallel.expert=16",), "8 processes do not divide by parallel.tensor 1 x parallel.expert 16"),
+        (1, ("data.micro_batch=5",), "demo.toml.*micro_batch"),
+    ],
+)
+def test_a_run_that_its_processes_do_not_divide_is_refused(
+    nodes: int, overrides: Sequence[str], sentence: str | None
+) -> None:
+    if sentence is None:
+        assert submit.jobs([RUN], overrides, 8, nodes=nodes)
+        return
+    with pytest.raises(ConfigError, match=sentence):
+        submit.jobs([RUN], overrides, 8, nodes=nodes)

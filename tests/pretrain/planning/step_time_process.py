@@ -13,6 +13,7 @@ import torch
 
 from sesame import configs
 from sesame.data_pipeline.dataset import synthetic
+from sesame.launch.doctor import layers
 from sesame.launch.doctor.training import SHAPES, run_config
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel.mesh import Mesh
@@ -41,6 +42,7 @@ def main(cases: str, target: str, precision: str) -> None:
         "products": products,
         "memory_bandwidth": _copy(),
         "cores": 1,
+        "layers": {precision: layers.rates(precision, layers.REPEATED, time.process_time)},
     }
     training = {"tokens_per_second": tokens, "flops_per_second": 1.0, "precision": precision}
     machine = {"format": 1, "devices": [device], "reduction_bandwidth": None, "training": training}

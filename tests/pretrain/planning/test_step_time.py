@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from sesame import configs
+from sesame.configs.machine import Machine
 from sesame.configs.shipped import FOLDER
 from sesame.data_pipeline.dataset import synthetic
+from sesame.launch.planning import measured
+from sesame.launch.planning.request import Request
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.planning.gpus import assumptions
 from sesame.pretrain.planning.plan import Planner
 from sesame.pretrain.planning.rows import Rows, find
+from sesame.pretrain.planning.step_time import StepTime
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 PROCESS = Path(__file__).with_name("step_time_process.py")
@@ -59,62 +63,93 @@ def test_steps_on_one_h100_are_as_planned(name: str) -> None:
     assert planner.step_tokens / seconds == pytest.approx(step.tokens_per_second, rel=0.1)
 
 
-STACK: dict[str, Any] = {"layers": 4, "width": 128, "heads": 4, "feed_forward_width": 512, "positions": 128}
-TWO_STACKS = {"layers": 3, "decoder_layers": 3, "width": 128, "heads": 4, "head_width": 32, "feed_forward_width": 512}
-HERE: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
-    "fp32": {
-        "BERT": ("bert", {**STACK, "width": 256, "feed_forward_width": 1024}),
-        "GPT": ("gpt", STACK),
-        "T5": ("t5", TWO_STACKS),
-    },
-    # In bf16 rows of unequal lengths take two to three times as long on a CPU, which a plan does not know.
-    "bf16": {
-        "BERT": ("equal rows", {**STACK, "width": 256, "feed_forward_width": 1024}),
-        "narrow": ("equal rows", STACK),
-    },
+class Here(NamedTuple):
+    """A run of some steps on this machine."""
+
+    run: str
+    """Row of ``FAMILY_RUNS``."""
+    shape: dict[str, Any]
+    equal_rows: bool = False
+    """Rows of 64 tokens, instead of those of the family's dataset, which have different lengths."""
+
+
+def stack(width: int, layers: int = 4, **changes: Any) -> dict[str, Any]:
+    heads = max(4, width // 64)
+    return {
+        "layers": layers,
+        "width": width,
+        "heads": heads,
+        "feed_forward_width": 4 * width,
+        "positions": 128,
+        **changes,
+    }
+
+
+def stacks(width: int) -> dict[str, Any]:
+    shape = stack(width, 3, decoder_layers=3, head_width=32)
+    del shape["positions"]
+    return shape
+
+
+HERE = {
+    "BERT 128": Here("bert", stack(128)),
+    "BERT 512": Here("bert", stack(512)),
+    "BERT 128, equal rows": Here("bert", stack(128), equal_rows=True),
+    "BERT 512, equal rows": Here("bert", stack(512), equal_rows=True),
+    "dropout": Here("bert", stack(256, dropout=0.1, attention_dropout=0.1)),
+    "modern": Here("bert, modern", stack(192)),
+    "GPT": Here("gpt", stack(128)),
+    "T5": Here("t5", stacks(128)),
 }
-"""Precision -> name -> (row of ``FAMILY_RUNS``, or BERT on rows of one length; changes of its shape)."""
+
+
+def settings(case: Here, dataset: Path, precision: str, output: Path) -> dict[str, Any]:
+    run = FAMILY_RUNS[case.run]
+    return {
+        "output": str(output),
+        "steps": 100,
+        "data": {"dataset": str(dataset), "global_batch": 32},
+        "model": {**run.model, **case.shape} | ({"segments": 0} if case.equal_rows else {}),
+        "objectives": {"masked_lm": 1.0} if case.equal_rows else run.objectives,
+        "optimizer": {"name": "adamw", "learning_rate": 1e-3},
+        "parallel": {"precision": precision, "threads": 1},
+        "report": {"tensorboard": False},
+    }
+
+
+def planned(values: dict[str, Any], machine: Path, precision: str) -> StepTime:
+    run = configs.parse(values, RunConfig, "the test's run")
+    text = find(Path(run.data.dataset), None, None, None)
+    request = Request(Path(), (), 1, None, machine, None, True, (), None, None, None)
+    planner = Planner(run, text.vocabulary, text.rows, measured.assumptions(request, precision))
+    planner = Planner(run, text.vocabulary, text.rows, measured.calibration(Machine.load(machine), planner))
+    layout = planner.configured(1)
+    assert layout is not None
+    return planner.plan(layout, exact=True).time
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", HERE)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_steps_on_this_machine_are_as_planned(
     precision: str, datasets: Callable[[str], Path], world: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Rates and steps are measured in processor time of one thread, which other programs hardly change."""
-    from sesame.configs.machine import Machine
-    from sesame.launch import planning
-
     (tmp_path / "rows").mkdir()
     synthetic.write(tmp_path / "rows", vocabulary=4096, length=64)
     runs = {}
-    for name, (family, shape) in HERE[precision].items():
-        equal = family == "equal rows"
-        run = FAMILY_RUNS["bert" if equal else family]
-        runs[name] = {
-            "output": str(tmp_path / name),
-            "steps": 100,
-            "data": {"dataset": str(tmp_path / "rows" if equal else datasets(run.dataset)), "global_batch": 32},
-            "model": {**run.model, **shape} | ({"segments": 0} if equal else {}),
-            "objectives": {"masked_lm": 1.0} if equal else run.objectives,
-            "optimizer": {"name": "adamw", "learning_rate": 1e-3},
-            "parallel": {"precision": precision, "threads": 1},
-            "report": {"tensorboard": False},
-        }
+    for name, case in HERE.items():
+        dataset = tmp_path / "rows" if case.equal_rows else datasets(FAMILY_RUNS[case.run].dataset)
+        runs[name] = settings(case, dataset, precision, tmp_path / name)
     (tmp_path / "cases.json").write_text(json.dumps(runs))
     world(1, PROCESS, str(tmp_path / "cases.json"), str(tmp_path / "measured.json"), precision)
-    measured = json.loads((tmp_path / "measured.json").read_text())
-    machine = Machine.model_validate_json(json.dumps(measured["machine"]))
-    (tmp_path / "machine.json").write_text(json.dumps(measured["machine"]))
-    request = planning.Request(Path(), (), 1, "cpu", tmp_path / "machine.json", None, True, (), None, None, None)
+    found = json.loads((tmp_path / "measured.json").read_text())
+    machine = tmp_path / "machine.json"
+    machine.write_text(json.dumps(found["machine"]))
     errors = {}
     for name, values in runs.items():
-        run = configs.parse(values, RunConfig, name)
-        text = find(Path(run.data.dataset), None, None, None)
-        planner = Planner(run, text.vocabulary, text.rows, planning.assumptions(request))
-        planner = Planner(run, text.vocabulary, text.rows, planning.calibration(machine, planner))
-        layout = planner.configured(1)
-        assert layout is not None
-        errors[name] = planner.plan(layout, exact=True).time.total / measured["seconds"][name] - 1
-    print({name: f"{error:+.1%}" for name, error in errors.items()}, f"x {planner.assumed.calibration:.2f}")
+        time, seconds = planned(values, machine, precision), found["seconds"][name]
+        errors[name] = time.total / seconds - 1
+        parts = ", ".join(f"{part} {value * 1e3:.1f}" for part, value in time._asdict().items() if value)
+        print(f"{precision} {name}: {seconds * 1e3:.1f} ms, planned {errors[name]:+.0%}: {parts}", flush=True)
+    print(f"{precision} rates: {found['machine']['devices'][0]['layers'][precision]}")
     assert max(map(abs, errors.values())) < 0.25, errors

@@ -1,0 +1,1 @@
+"""``sesame plan``: what a run needs, printed before it is started."""

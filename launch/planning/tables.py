@@ -1,0 +1,138 @@
+"""What ``sesame plan`` prints."""
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from sesame.configs.errors import ConfigError
+from sesame.launch.planning.figures import count, disk, dollars, duration, energy, figure, flops, gib
+from sesame.launch.planning.request import DEVICE, Assumptions, Plan, Planner, Request
+
+SHOWN = 12
+"""Rows of the table of layouts."""
+COLUMNS = (
+    "tensor",
+    "sequence",
+    "data",
+    "experts",
+    "ZeRO",
+    "recompute",
+    "offload",
+    "micro-batch",
+    "memory",
+    "s/step",
+)
+"""Of that table."""
+
+
+def print_run(planner: Planner, request: Request, console: Console) -> None:
+    run, table = planner.run, Table(show_header=False, box=None, pad_edge=False)
+    steps = _steps(planner)
+    for name, value in (
+        ("run", f"{request.run} ({run.model.family})"),
+        ("parameters", f"{planner.parameters:,}"),
+        ("vocabulary", f"{planner.vocabulary.size:,} tokens"),
+        ("rows", f"{planner.rows.tokens} tokens, {planner.rows.entries('P')} predictions: {planner.rows.origin}"),
+        ("step", f"{run.data.global_batch:,} rows, {planner.step_tokens:,} tokens, {flops(planner.step_flops)} FLOPs"),
+        (
+            "run",
+            f"{steps:,} steps, {count(planner.step_tokens * steps)} tokens, {flops(planner.step_flops * steps)} FLOPs",
+        ),
+        ("checkpoint", f"{disk(planner.checkpoint_bytes)} on disk, and as much host memory while one is copied"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _steps(planner: Planner) -> int:
+    """Return the steps of a run, those of its tokens if it has no number of steps.
+
+    Raises:
+        ConfigError: neither is known before the run.
+    """
+    run = planner.run
+    tokens = run.stop.tokens and math.ceil(run.stop.tokens / planner.step_tokens)
+    if not run.steps and not tokens:
+        raise ConfigError("a plan needs the length of the run; give steps or stop.tokens, as in --set steps=10000")
+    return min(filter(None, (run.steps, tokens)))
+
+
+def print_layouts(planner: Planner, devices: int, plans: list[Plan], console: Console) -> None:
+    fitting = sorted((each for each in plans if each.fits(planner.assumed)), key=lambda each: each.time.total)
+    others = sorted((each for each in plans if not each.fits(planner.assumed)), key=lambda each: each.memory.total)
+    title = f"{devices:,} x {planner.assumed.memory_gib:,.1f} GiB: {len(fitting)} of {len(plans)} layouts fit"
+    table = Table(*COLUMNS, title=title)
+    for each in (*fitting[:SHOWN], *others[: max(0, SHOWN - len(fitting))]):
+        layout = each.layout
+        table.add_row(
+            str(layout.tensor),
+            "yes" if layout.sequence else "no",
+            str(layout.data),
+            str(layout.expert),
+            str(layout.zero_stage),
+            layout.recompute,
+            layout.offload,
+            f"{layout.micro_batch} x {layout.accumulation}",
+            gib(each.memory.total),
+            figure(each.time.total) if each.fits(planner.assumed) else "does not fit",
+        )
+    console.print(table)
+
+
+def print_chosen(planner: Planner, chosen: Plan, request: Request, console: Console) -> None:
+    from sesame.pretrain.planning.reasons import describe, settings
+
+    assumed, layout, steps = planner.assumed, chosen.layout, _steps(planner)
+    seconds = chosen.time.total
+    devices_hours = seconds * steps / 3600 * layout.processes
+    peak = assumed.bf16_tflops if layout.precision == "bf16" else assumed.fp32_tflops
+    used = planner.step_flops / seconds / layout.processes / 1e12
+    memory = {name: value for name, value in chosen.memory._asdict().items() if name != "phase"}
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in (
+        ("layout", f"{describe(layout)}, {layout.precision}"),
+        ("settings", " ".join(f"--set {name}={value}" for name, value in settings(layout).items())),
+        (
+            "memory",
+            f"{gib(chosen.memory.total)} of {gib(assumed.usable_bytes)}, at the {chosen.memory.phase}: "
+            + ", ".join(f"{name} {gib(value)}" for name, value in memory.items() if value),
+        ),
+        (
+            "step",
+            f"{figure(seconds)} s: "
+            + ", ".join(
+                f"{name} {figure(value)}" for name, value in chosen.time._asdict().items() if value > 0.001 * seconds
+            ),
+        ),
+        (
+            "speed",
+            f"{planner.step_tokens / seconds:,.0f} tokens/s, {figure(used)} TFLOP/s each, {used / peak:.0%} of peak",
+        ),
+        ("time", f"{duration(seconds * steps)}, {figure(devices_hours)} device-hours"),
+        ("energy", energy(devices_hours * assumed.watts * assumed.pue)),
+        ("cost", dollars(devices_hours * assumed.price)),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def print_reasons(planner: Planner, chosen: Plan, plans: list[Plan], console: Console) -> None:
+    from sesame.pretrain.planning.reasons import reasons
+
+    console.print("why: the simplest of the fastest that fit", highlight=False)
+    for sentence in reasons(chosen, plans, planner.assumed):
+        console.print(f"  {sentence}", highlight=False)
+
+
+def print_assumptions(assumed: Assumptions, request: Request, console: Console) -> None:
+    from sesame.pretrain.planning import gpus
+
+    source = f"measured: {request.machine}" if request.machine else gpus.find(request.device or DEVICE)
+    if request.memory_gib is not None and request.device is None and request.machine is None:
+        console.print(f"speeds, power and price are those of {source}; name your device with --gpu", highlight=False)
+    table = Table("assumed", "value", "what it is", title=f"assumptions ({source}); change with --assume NAME=VALUE")
+    for name, field in type(assumed).model_fields.items():
+        value = getattr(assumed, name)
+        table.add_row(name, figure(value, 4) if isinstance(value, float) else str(value), field.description)
+    console.print(table)
