@@ -1,6 +1,7 @@
 """Dataset shards -> packed batches of named tensors, in one global order that depends on seed and epoch only."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from sesame.pretrain.data.columns import COLUMNS
 from sesame.pretrain.data.config import DataConfig
 from sesame.pretrain.data.order import Order
 from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.data.token_budget import TokenBudget, without_weight
 
 
 class DataRank(NamedTuple):
@@ -63,6 +65,7 @@ class Batches:
         self.micro_batch, self.accumulation = config.batch_plan(data_rank.size)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
+        self.budget = TokenBudget(dataset, reads, config.micro_tokens) if config.micro_tokens else None
         recipe = dataset.manifest.recipe
         self._mask = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
         if self.train.rows == 0:
@@ -89,9 +92,24 @@ class Batches:
         micro_batches = self.accumulation * self.data_rank.size
         columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
+        if self.budget is not None:
+            yield from self._budgeted(self.budget.parts(self.train, rows), rows, denominators, columns)
+            return
         parts = np.split(np.arange(len(rows)), micro_batches)
         for part in parts[self.data_rank.rank :: self.data_rank.size]:
             yield self._batch(self.train, rows, part, denominators, columns)
+
+    def _budgeted(
+        self, parts: list[np.ndarray], rows: np.ndarray, denominators: dict[str, float], columns: Columns | None
+    ) -> Iterator[Batch]:
+        """Yield this process's micro-batches; all processes have the same number of them."""
+        rounds = -(-len(parts) // self.data_rank.size)
+        for number in range(rounds):
+            index = number * self.data_rank.size + self.data_rank.rank
+            batch = self._batch(self.train, rows, parts[index % len(parts)], denominators, columns)
+            if index >= len(parts):
+                batch = without_weight(batch)
+            yield replace(batch, ends_step=number == rounds - 1)
 
     def validation_batches(self, limit: int) -> Iterator[Batch]:
         """Yield this process's part of the first ``limit`` validation rows.
@@ -104,6 +122,8 @@ class Batches:
         denominators = self._denominators(self.validation, rows, 1, columns)
         size = self.micro_batch
         parts = [np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+        if self.budget is not None:
+            parts = self.budget.parts(self.validation, rows)
         for first in range(0, len(parts), self.data_rank.size):
             index = first + self.data_rank.rank
             if index < len(parts):
@@ -165,6 +185,8 @@ class Batches:
             columns = split.take(rows[by_length])
         else:
             columns = {name: take(column, by_length) for name, column in masked.items()}
+        if self.budget is not None:
+            return self.budget.batch(columns, denominators)
         return assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
 
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesame.pretrain.batch import IGNORED
+
 
 class VocabularyProjection(nn.Module):
     """Hidden states -> logits; the weight may be tied to the embedding (Press & Wolf 2017)."""
@@ -122,10 +124,13 @@ def cross_entropy_(logits_PV: Tensor, labels_P: Tensor, *, replaces: bool, devic
     """Return the summed cross-entropy in fp32, without an fp32 copy of all logits.
 
     Args:
+        labels_P: those that are ``IGNORED`` count for nothing.
         replaces: overwrite the logits with their gradient.
         device: key of the table below; None: the type of the logits' device.
     """
     losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
+    counts_P1 = (labels_P != IGNORED).float()[:, None]
+    labels_P = labels_P.clamp(min=0)
     size = max(1, ENTRIES_AT_ONCE[device or logits_PV.device.type] // logits_PV.shape[1])
     for start in range(0, len(labels_P), size):
         rows = slice(start, start + size)
@@ -133,8 +138,9 @@ def cross_entropy_(logits_PV: Tensor, labels_P: Tensor, *, replaces: bool, devic
         losses_P[rows] = log_probabilities.gather(1, labels)[:, 0].neg()
         if replaces:
             ones = log_probabilities.new_full(labels.shape, -1.0)
-            logits_PV[rows] = log_probabilities.exp_().scatter_add_(1, labels, ones)
-    return losses_P.sum()
+            gradient = log_probabilities.exp_().scatter_add_(1, labels, ones)
+            torch.mul(gradient, counts_P1[rows], out=logits_PV[rows])
+    return losses_P.mul_(counts_P1[:, 0]).sum()
 
 
 ROW_MULTIPLE = {"cpu": 1, "cuda": 64}

@@ -75,6 +75,9 @@ class Engine:
         if self.has_pending_micro_batch:
             # DeepSpeed counts micro-batches by calls of step; all but the last of a step change nothing.
             self.deepspeed.step()
+        if batch.ends_step is not None:
+            # Steps have different numbers of micro-batches, so DeepSpeed cannot count them.
+            self.deepspeed.set_gradient_accumulation_boundary(batch.ends_step)
         total, losses = self.deepspeed(batch)
         self.deepspeed.backward(total)
         self.has_pending_micro_batch = True

@@ -14,6 +14,7 @@ from megatron.core.tensor_parallel import (
 )
 from torch import Tensor, nn
 
+from sesame.pretrain.batch import IGNORED
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.layers.experts import Experts, TokenDispatcher
 from sesame.pretrain.layers.positions import RelativePositionBias
@@ -41,7 +42,8 @@ class Projection(VocabularyProjection):
 
 class SplitCrossEntropy(CrossEntropy):
     def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
-        return vocab_parallel_cross_entropy(projection(hidden_PD).float(), labels_P).sum()
+        losses_P = vocab_parallel_cross_entropy(projection(hidden_PD).float(), labels_P.clamp(min=0))
+        return (losses_P * (labels_P != IGNORED)).sum()
 
 
 class PerRankDropout:

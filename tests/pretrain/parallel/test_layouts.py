@@ -7,8 +7,9 @@ query bias.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -31,8 +32,10 @@ class Case(NamedTuple):
     optimizer: dict[str, Any]
     run: str = "bert"
     """Row of ``FAMILY_RUNS``."""
+    data: Mapping[str, Any] = MappingProxyType({})
 
 
+BUDGET = {"micro_batch": 0, "micro_tokens": 200}
 LAYOUTS = {
     "data 2, ZeRO 0": Case(2, {"zero_stage": 0}, SGD),
     "data 2, ZeRO 1": Case(2, {"zero_stage": 1}, SGD),
@@ -44,10 +47,19 @@ LAYOUTS = {
     "tensor 2 x data 2, ZeRO 1": Case(4, {"tensor": 2, "zero_stage": 1}, SGD),
     "tensor 2 x data 2, ZeRO 2": Case(4, {"tensor": 2, "zero_stage": 2}, SGD),
     "tensor 2 x data 2, ZeRO 3": Case(4, {"tensor": 2, "zero_stage": 3}, SGD),
+    "token budget, ZeRO 0": Case(1, {"zero_stage": 0}, SGD, data=BUDGET),
+    "token budget, ZeRO 1": Case(1, {"zero_stage": 1}, SGD, data=BUDGET),
+    **{
+        f"token budget, data 2, ZeRO {stage}": Case(2, {"zero_stage": stage}, SGD, data=BUDGET)
+        for stage in (0, 1, 2, 3)
+    },
+    "token budget, tensor 2, ZeRO 1": Case(2, {"tensor": 2, "zero_stage": 1}, SGD, data=BUDGET),
 }
 FAMILY_LAYOUTS = ["tensor 2, ZeRO 1", "tensor 2 x data 2, ZeRO 3"]
 OTHER_RUNS = [run for run in FAMILY_RUNS if run != "bert"]
 """BERT is compared in all layouts, the others in two."""
+BUDGET_RUNS = [run for run in OTHER_RUNS if run != "switch"]
+"""Switch's capacity and balance are those of a micro-batch (``tests/pretrain/data/test_token_budget.py``)."""
 LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 0.01}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.2}
@@ -76,6 +88,7 @@ CASES = {
     },
     **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in OTHER_RUNS},
     **{f"{name}, {run}": LAYOUTS[name]._replace(run=run) for name in FAMILY_LAYOUTS for run in OTHER_RUNS},
+    **{f"token budget, {run}": Case(1, {"zero_stage": 1}, SGD, run, BUDGET) for run in BUDGET_RUNS},
     **EXPERT_LAYOUTS,
     "one, switch, LAMB": Case(1, {"zero_stage": 0}, LAMB, "switch"),
     **{f"{name}, LAMB": EXPERT_LAYOUTS[name]._replace(optimizer=LAMB) for name in EXPERT_LAMB_LAYOUTS},
@@ -143,7 +156,8 @@ def computed(
 
 def _settings(family_settings: Callable[..., dict[str, Any]], case: Case, target: Path) -> dict[str, Any]:
     parallel = {"precision": "fp32", "threads": 1, **case.parallel}
-    return family_settings(case.run, parallel=parallel, optimizer=case.optimizer, output=str(target.with_suffix("")))
+    changes = {"parallel": parallel, "optimizer": case.optimizer, "data": dict(case.data)}
+    return family_settings(case.run, **changes, output=str(target.with_suffix("")))
 
 
 def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -186,6 +200,11 @@ def test_every_family_has_a_run() -> None:
 @pytest.mark.parametrize("run", OTHER_RUNS)
 def test_family_equals_one_process(run: str, layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     assert_equal(computed(f"one, {run}"), computed(f"{layout}, {run}"))
+
+
+@pytest.mark.parametrize("run", BUDGET_RUNS)
+def test_a_token_budget_changes_nothing(run: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    assert_equal(computed(f"one, {run}"), computed(f"token budget, {run}"))
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAYOUTS)
