@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,9 +26,9 @@ class Padding(NamedTuple):
         longest = max(lengths)
         if min(lengths) == longest:
             return None
-        is_token_BL = torch.arange(longest) < torch.tensor(lengths)[:, None]
-        positions = is_token_BL.flatten().nonzero()[:, 0]
-        return cls(on_device(positions, layout.cu_seqlens_B1.device), is_token_BL.numel())
+        is_token_BL = np.arange(longest) < np.array(lengths)[:, None]
+        positions = torch.from_numpy(np.flatnonzero(is_token_BL))
+        return cls(on_device(positions, layout.cu_seqlens_B1.device), is_token_BL.size)
 
 
 @dataclass(frozen=True)
