@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
 IGNORED = -1
 """Label of a prediction that counts for nothing."""
 

@@ -65,7 +65,7 @@ class Batches:
         self.micro_batch, self.accumulation = config.batch_plan(data_rank.size)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
-        self.budget = TokenBudget(dataset, reads, config.micro_tokens) if config.micro_tokens else None
+        self.budget = TokenBudget.of(dataset, reads, config.micro_tokens) if config.micro_tokens else None
         recipe = dataset.manifest.recipe
         self._mask = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
         if self.train.rows == 0:

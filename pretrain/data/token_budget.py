@@ -6,8 +6,8 @@ constant, the rows, and the dummies. How many micro-batches a step has follows f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,44 +28,60 @@ TARGET_MULTIPLE = 64
 """The longest target sequence is rounded up to a multiple of it."""
 
 
+@dataclass(frozen=True)
 class TokenBudget:
     """What every micro-batch has."""
 
-    def __init__(self, dataset: Dataset, reads: Sequence[str], tokens: int):
-        """
-        Args:
-            reads: batch columns that the model and its objectives read.
-            tokens: of a micro-batch.
+    path: Path
+    """Of the dataset, for messages."""
+    reads: tuple[str, ...]
+    """Batch columns that the model and its objectives read."""
+    pad: int
+    """Token of the dummies."""
+    tokens: int
+    longest: int
+    """Tokens of the longest row."""
+    sequences: int
+    """Rows at most."""
+    limits: Mapping[str, int]
+    """Dataset column of predictions or targets -> its entries, those of dummies included."""
+    drawn: float = 0.0
+    """Share of the tokens that are predicted, if masks are drawn in training; 0: they are in the dataset."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, reads: Sequence[str], tokens: int) -> "TokenBudget":
+        """Return the budget of micro-batches of ``tokens`` tokens.
 
         Raises:
             DatasetError: a row may not fit.
         """
-        self.path, self.reads, self.tokens = dataset.path, tuple(reads), tokens
-        self.pad = dataset.manifest.tokenizer.special["pad"]
         recipe, train = dataset.manifest.recipe, dataset.split("train")
         sample = np.arange(min(SAMPLED_ROWS, train.rows))
         lengths = train.lengths_of("tokens", sample)
-        self.longest = max(recipe.get("segment", {}).get("sequence_length", 0), int(lengths.max(initial=1)))
-        self.dummies = -(-tokens // self.longest)
-        self.drawn = recipe["corrupt"].get("mask_probability", 0.15) if drawn_each_epoch(recipe) else 0.0
-        if tokens < self.longest + self.dummies:
+        longest = max(recipe.get("segment", {}).get("sequence_length", 0), int(lengths.max(initial=1)))
+        if tokens < longest + -(-tokens // longest):
             raise DatasetError(
-                f"{dataset.path}: has rows of up to {self.longest} tokens, which do not fit into data.micro_tokens "
-                f"{tokens}; set it to {self.longest + 2} or more, best to several times {self.longest}"
+                f"{dataset.path}: has rows of up to {longest} tokens, which do not fit into data.micro_tokens "
+                f"{tokens}; set it to {longest + 2} or more, best to several times {longest}"
             )
 
         def room(entries: float) -> int:
             """Entries of ``tokens`` tokens where the sample has ``entries``."""
-            return int(RESERVE * entries / lengths.sum() * tokens) + self.longest
+            return int(RESERVE * entries / lengths.sum() * tokens) + longest
 
-        sources = {COLUMNS[name].source for name in self.reads}
-        self.sequences = min(tokens, int(RESERVE * len(sample) / lengths.sum() * tokens) + self.dummies)
-        """Rows at most."""
-        stored = sorted(sources & {"mask_labels", "target_tokens"} & set(train.columns))
-        self.limits = {name: room(float(train.lengths_of(name, sample).sum())) for name in stored}
-        """Dataset column -> its entries, those of dummies included."""
-        if self.drawn:
-            self.limits["mask_labels"] = room(self.drawn * lengths.sum())
+        sources = {COLUMNS[name].source for name in reads} & {"mask_labels", "target_tokens"}
+        limits = {name: room(float(train.lengths_of(name, sample).sum())) for name in sources & set(train.columns)}
+        drawn = recipe["corrupt"].get("mask_probability", 0.15) if drawn_each_epoch(recipe) else 0.0
+        if drawn:
+            limits["mask_labels"] = room(drawn * lengths.sum())
+        sequences = min(tokens, int(RESERVE * len(sample) / lengths.sum() * tokens) + 1)
+        pad = dataset.manifest.tokenizer.special["pad"]
+        return cls(dataset.path, tuple(reads), pad, tokens, longest, sequences, limits, drawn)
+
+    @property
+    def dummies(self) -> int:
+        """Dummy sequences, none of which is longer than a row."""
+        return -(-self.tokens // self.longest)
 
     def parts(self, split: Split, rows: np.ndarray) -> list[np.ndarray]:
         """Pack rows, the longest first, each into the first micro-batch that has room (first-fit decreasing).

@@ -57,7 +57,9 @@ def loss_and_gradients(learner: Learner, batches: list[Batch]) -> tuple[float, d
     learner.zero_grad()
     total = sum((learner(batch)[0] for batch in batches), torch.zeros(()))
     total.backward()
-    return total.item(), {name: value.grad.clone() for name, value in learner.named_parameters() if value.grad is not None}
+    return total.item(), {
+        name: value.grad.clone() for name, value in learner.named_parameters() if value.grad is not None
+    }
 
 
 def assert_same(learner: Learner, plain: list[Batch], filled: list[Batch]) -> None:
@@ -116,15 +118,13 @@ def test_processes_share_the_micro_batches(processes: int, family_settings: Fami
     assert_same(learner, alone, same)
 
 
-def test_masks_of_an_epoch_fit(family_settings: FamilySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_of_an_epoch_fit(family_settings: FamilySettings) -> None:
     """The number of predictions is not known when rows are packed, only their share of the tokens."""
     _, batches = made(family_settings, "bert", **BUDGET)
-    batches.budget.drawn = 0.15
-    batches.budget.limits["mask_labels"] = 90
+    batches.budget = replace(batches.budget, drawn=0.15, limits={"mask_labels": 90})
     assert {len(batch["mask_labels"]) for number in range(3) for batch in batches.step(number)} == {90}
-    batches.budget.limits["mask_labels"] = 50
-    batches.budget.drawn = 0.01
-    with pytest.raises(DatasetError, match=r"predictions, more than the 50 that were expected for data\.micro_tokens"):
+    batches.budget = replace(batches.budget, drawn=0.01, limits={"mask_labels": 20})
+    with pytest.raises(DatasetError, match=r"predictions, more than the 20 that were expected for data\.micro_tokens"):
         list(batches.step(0))
 
 
