@@ -220,9 +220,7 @@ def _call(node: Any, received: dict[int, Tensor], gradients: dict[int, Tensor]) 
     arguments = [received.get(number) for number in range(len(node._input_metadata))]
     with torch.no_grad():
         if isinstance(node, torch.autograd.function.BackwardCFunction):
-            zeros = (torch.zeros(each.shape, dtype=each.dtype, device=each.device) for each in node._input_metadata)
-            filled = [zero if given is None else given for given, zero in zip(arguments, zeros, strict=True)]
-            results = node.apply(*(filled if None in received.values() else arguments))
+            results = node.apply(*arguments)
         else:
             results = node(*arguments)
     return results if isinstance(results, tuple) else (results,)

@@ -57,7 +57,7 @@ def learner_of(name: str, dropout: float, changes: dict[str, Any]) -> Learner:
 )
 def test_a_pass_does_not_wait(name: str, changes: str, dropout: float, dtype: torch.dtype) -> None:
     learner = learner_of(name, dropout, CHANGES[changes])
-    for lengths in (UNEVEN, EQUAL):
+    for lengths in (UNEVEN, EQUAL) if (name, dropout) == ("bert", 0.0) else (UNEVEN,):
         batch = random_batch(learner.reads, lengths, 300)
         with fake_cuda() as launches:
             place(learner, dtype)
@@ -71,6 +71,19 @@ def test_a_pass_does_not_wait(name: str, changes: str, dropout: float, dtype: to
             learner.eval()
             learner(batch.to(CUDA))
         learner.train()
+
+
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_launches_do_not_depend_on_the_lengths(name: str) -> None:
+    """A loop over groups of similar lengths has a call of attention for each."""
+    learner, counts = learner_of(name, 0.1, {}), []
+    for lengths in (UNEVEN, [5, 9, 20, 48]):
+        batch = random_batch(learner.reads, lengths, 300)
+        with fake_cuda() as launches:
+            place(learner, torch.bfloat16)
+            learner(batch.to(CUDA))
+        counts.append(launches.total)
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "fp32"])
@@ -92,7 +105,7 @@ def test_a_task_head_does_not_wait(name: str, pooling: Any, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_update_does_not_wait(name: str) -> None:
+def test_an_update_does_not_wait(name: Any) -> None:
     with on_meta_device():
         module = nn.Sequential(nn.Linear(12, 8), nn.LayerNorm(8))
     with fake_cuda():

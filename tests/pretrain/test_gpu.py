@@ -70,6 +70,30 @@ def test_attention_of_equal_lengths_equals_grouped_attention(causal: bool) -> No
         torch.testing.assert_close(gradients[0], gradients[other], rtol=5e-2, atol=5e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_attention_with_a_bias_is_one_call(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like T5's, against the groups of similar lengths of the host."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    lengths, host = [5, 17, 17, 17, 17, 64, 70, 128], torch.device("cpu")
+    torch.manual_seed(1)
+    given = [torch.randn(sum(lengths), 4, 64) for _ in range(3)] + [torch.randn(4, 128, 128)]
+    parts, outputs, gradients = layout(np.array(lengths)), [], []
+    for device, kind in ((host, torch.float32), (torch.device("cuda"), dtype)):
+        inputs = [value.to(device, kind).requires_grad_() for value in given]
+        placed = parts.to(device)
+        pattern = AttentionPattern(placed, placed, bias_HLL=inputs[3])
+        assert len(placed.groups) == (1 if device.type == "cuda" else len(parts.groups))
+        output = grouped_attention(inputs[0], inputs[1], inputs[2], pattern, 0.125, 0.0)
+        outputs.append(output.detach().float().cpu())
+        gradients.append([each.float().cpu() for each in torch.autograd.grad(output.square().sum(), inputs)])
+        dropped = grouped_attention(inputs[0], inputs[1], inputs[2], pattern, 0.125, 0.2)
+        assert torch.isfinite(dropped).all() and not torch.equal(dropped.detach().float().cpu(), outputs[-1])
+    bound = 1e-4 if dtype == torch.float32 else 5e-2
+    torch.testing.assert_close(*outputs, rtol=bound, atol=bound)
+    for left, right in zip(*gradients, strict=True):
+        assert float((left - right).abs().max()) < bound * float(left.abs().max())
+
+
 @pytest.mark.parametrize("lengths", [[128] * 4, [5, 17, 64, 128]], ids=str)
 def test_dropout_of_attention_has_the_right_mean_and_gradient(lengths: list[int]) -> None:
     """Values of ones: an output is the sum of the kept weights, whose mean is 1."""
@@ -126,11 +150,10 @@ def loss_and_gradients(learner: Learner, batch: Batch) -> tuple[float, dict[str,
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", [name for name in FAMILY_RUNS if name != "switch"])
+@pytest.mark.parametrize("name", FAMILY_RUNS)
 def test_no_pass_waits_for_the_device(
     name: str, dtype: torch.dtype, family_settings: Callable[..., dict[str, Any]]
 ) -> None:
-    """All but Switch, whose router decides how many tokens an expert gets."""
     values = family_settings(name)
     values["model"]["dropout"] = 0.1
     config = configs.parse(values, RunConfig, "run.toml")

@@ -20,7 +20,7 @@ from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 from tests.pretrain.family_runs import FAMILY_RUNS
 
-BUDGET = {"micro_batch": 0, "micro_tokens": 300}
+BUDGET: dict[str, Any] = {"micro_batch": 0, "micro_tokens": 300}
 FamilySettings = Callable[..., dict[str, Any]]
 
 
