@@ -68,6 +68,9 @@ class Launches(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if name == "_local_scalar_dense" and inputs[0].device.type == "cpu":
+            # A number of the host, which is there at once; fake tensors have none.
+            return 1.0
         if not self.raises and name in AS_MANY_AS_POSSIBLE:
             self.waits[name] += any(tensor.device.type == "cuda" for tensor in inputs)
             result = AS_MANY_AS_POSSIBLE[name](*args)
