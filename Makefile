@@ -2,12 +2,14 @@
 # make test     the tests that every change must pass
 # make check    ruff and pyright
 # make check-slow   the tests that take minutes
+# make check-cuda   what a GPU would do, traced without one; installs a CUDA build of torch (6 GB) into .venv-cuda
 
 PYTHON ?= python3
 GLUE ?=
 INSTALLED := .venv/.installed
+CUDA_INSTALLED := .venv-cuda/.installed
 
-.PHONY: demo test check check-slow
+.PHONY: demo test check check-slow check-cuda
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -24,6 +26,9 @@ check: $(INSTALLED)
 check-slow: $(INSTALLED)
 	@.venv/bin/python -m pytest -q -m slow
 
+check-cuda: $(CUDA_INSTALLED)
+	@.venv-cuda/bin/python -m pytest -q -m cuda_trace tests/pretrain/test_cuda_trace.py
+
 # torch is installed first, so that no other requirement selects another build of it.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,4 +38,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools torch
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@.venv/bin/sesame compile
+	@touch $@
+
+# constraints.txt names the CPU build's version of torch; constraints-cuda.txt has the one of this environment.
+$(CUDA_INSTALLED): pyproject.toml constraints.txt constraints-cuda.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Sesame needs Python >= 3.11; choose one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "Installing into .venv-cuda (the first time this takes some minutes)"
+	@test -x .venv-cuda/bin/pip || $(PYTHON) -m venv .venv-cuda
+	@grep -v '^torch==' constraints.txt > .venv-cuda/constraints.txt
+	@cat constraints-cuda.txt >> .venv-cuda/constraints.txt
+	@.venv-cuda/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cuda.txt setuptools torch
+	@.venv-cuda/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-cuda/constraints.txt -e . pytest
 	@touch $@

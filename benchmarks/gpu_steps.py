@@ -22,6 +22,7 @@ from sesame.data_pipeline.ragged import Ragged
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.packing import assemble
+from sesame.pretrain.data.token_budget import TokenBudget
 from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.flops import attention_flops, token_pairs
 from sesame.pretrain.initialization import materialise
@@ -39,8 +40,8 @@ ROOT = Path(__file__).parent.parent
 
 DENSE_BF16_TERAFLOPS = {"H100": 989.4, "H200": 989.4, "A100": 312.0, "B200": 2250.0, "L4": 121.0}
 """Part of the GPU's name -> peak of dense bf16 products, from the data sheets."""
-WARM_UP, TIMED = 3, 8
-"""Optimizer steps of each shape."""
+WARM_UP, TIMED = 4, 8
+"""Optimizer steps of each shape; graphs are recorded within the first."""
 
 
 class Shape(NamedTuple):
@@ -61,16 +62,26 @@ class Shape(NamedTuple):
     """Row of ``SWITCHES`` that is turned off, to measure what it brings."""
     padded: bool = False
     """Sequences have unequal lengths, a quarter of ``length`` or more, as in a real corpus."""
+    micro_tokens: int = 0
+    """``data.micro_tokens``: as many of the sequences as fit, and dummies."""
 
 
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 # GPT-3 XL (Brown et al. 2020, table 2.1), all layers dense.
 GPT_1_3B = {"layers": 24, "width": 2048, "heads": 16, "feed_forward_width": 8192, "positions": 2048, **NO_DROPOUT}
 COMPILED = {"compile": True}
+RECORDED = {"compile": True, "graphs": True}
 LARGE = Shape("bert_large", 512, 32, changes=NO_DROPOUT)
 MODERN = Shape("modern_base", 1024, 16)
 GPT = Shape("gpt2_xl", 2048, 8, changes=GPT_1_3B)
+BUDGET = LARGE._replace(micro_batch=96, padded=True, micro_tokens=16_384)
 SHAPES: dict[str, Shape] = {
+    # First what has not been measured yet.
+    "BERT-large, budget of 16,384 tokens": BUDGET,
+    "BERT-large, budget of 16,384 tokens, compiled": BUDGET._replace(parallel=COMPILED),
+    "BERT-large, budget of 16,384 tokens, graphs": BUDGET._replace(parallel={"graphs": True}),
+    "BERT-large, budget of 16,384 tokens, compiled, graphs": BUDGET._replace(parallel=RECORDED),
+    "BERT-large, 32 x 512, cuDNN first": LARGE._replace(without="FlashAttention 2 first"),
     "BERT-large, 32 x 512": LARGE,
     "BERT-large, 32 x 512, compiled": LARGE._replace(parallel=COMPILED),
     "BERT-large, 32 x 512, dropout 0.1": LARGE._replace(changes={}),
@@ -84,6 +95,13 @@ SHAPES: dict[str, Shape] = {
     "BERT-large, 32 x 512, q, k, v one by one": LARGE._replace(without="joined products"),
     "BERT-large, 32 x 512, varlen attention": LARGE._replace(without="attention of equal lengths"),
     "BERT-large, 32 x 512, DeepSpeed's update": LARGE._replace(without="flat update"),
+    # Last, because a device is not usable after a graph that failed.
+    "BERT-large, 32 x 512, graphs": LARGE._replace(parallel={"graphs": True}),
+    "BERT-large, 32 x 512, compiled, graphs": LARGE._replace(parallel=RECORDED),
+    "ModernBERT-base, 16 x 1024, compiled, graphs": MODERN._replace(parallel=RECORDED),
+    "BERT-large, 32 x 512, dropout 0.1, compiled, graphs": LARGE._replace(changes={}, parallel=RECORDED),
+    "BERT-large, 128 x 128, compiled, graphs": LARGE._replace(length=128, micro_batch=128, parallel=RECORDED),
+    "BERT-large, 64 x 512, compiled, graphs": LARGE._replace(micro_batch=64, parallel=RECORDED),
 }
 
 
@@ -145,6 +163,7 @@ def switched_off(name: str) -> Iterator[None]:
 SWITCHES: dict[str, tuple[Any, str, Any]] = {
     "joined products": (joined_linear, "JOINED_ON", set()),
     "attention of equal lengths": (attention, "equal_length_attention", cuda_attention.varlen_attention),
+    "FlashAttention 2 first": (cuda_attention, "FLASH_UP_TO", 0),
     "flat update": (engines, "FlatUpdate", lambda *_: None),
 }
 """Name -> (module, attribute, value that turns it off), for measurements of what each brings."""
@@ -246,7 +265,11 @@ def random_batch(shape: Shape, vocabulary: int, reads: tuple[str, ...], generato
     """Return sequences of random tokens, 15 % of them masked if the objectives read masks."""
     rows = shape.micro_batch
     shortest = shape.length // 4 if shape.padded else shape.length
-    lengths = np.sort(generator.integers(shortest, shape.length, rows, endpoint=True))
+    lengths = generator.integers(shortest, shape.length, rows, endpoint=True)
+    if shape.micro_tokens:
+        lengths = lengths[np.cumsum(lengths) <= shape.micro_tokens - shape.micro_tokens // shape.length]
+        rows = len(lengths)
+    lengths = np.sort(lengths)
     tokens = ragged(generator.integers(0, vocabulary, lengths.sum()), lengths)
     counts = np.maximum(1, (lengths * 0.15).astype(int))
     positions = [
@@ -260,7 +283,12 @@ def random_batch(shape: Shape, vocabulary: int, reads: tuple[str, ...], generato
         "pair_labels": generator.integers(0, 2, rows),
     }
     labels = {"mask_labels": counts.sum(), "pair_labels": rows, "next_labels": lengths.sum() - rows}
-    return assemble(columns, reads, {"tokens": float(lengths.sum()), **{k: float(v) for k, v in labels.items()}})
+    denominators = {"tokens": float(lengths.sum()), **{name: float(count) for name, count in labels.items()}}
+    if not shape.micro_tokens:
+        return assemble(columns, reads, denominators)
+    limits = {"mask_labels": int(0.16 * shape.micro_tokens)}
+    budget = TokenBudget(Path(), reads, 0, shape.micro_tokens, shape.length, shape.micro_batch, limits)
+    return budget.batch(columns, denominators)
 
 
 def ragged(values: np.ndarray, lengths: np.ndarray) -> Ragged:

@@ -9,11 +9,14 @@ of each sequence. There is no padding, so none is computed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+IGNORED = -1
+"""Label of a prediction that counts for nothing."""
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -43,7 +46,9 @@ class Layout:
     longest: int
     """Tokens of the longest sequence."""
     groups: tuple[LengthGroup, ...]
-    """All sequences, in order, in groups of similar length."""
+    """All sequences that are not empty, in order, in groups of similar length."""
+    dummies: int = 0
+    """Sequences at the end that count for nothing (``pretrain/data/token_budget.py``)."""
 
     @property
     def sequences(self) -> int:
@@ -52,7 +57,14 @@ class Layout:
     @property
     def has_equal_lengths(self) -> bool:
         """Whether all sequences have the length of the longest one."""
-        return all(min(group.lengths) == self.longest for group in self.groups)
+        grouped = sum(len(group.lengths) for group in self.groups)
+        return grouped == self.sequences and all(min(group.lengths) == self.longest for group in self.groups)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each sequence that counts and is not empty."""
+        lengths = [length for group in self.groups for length in group.lengths]
+        return tuple(lengths[: max(0, len(lengths) - self.dummies)])
 
     @property
     def starts_B(self) -> Tensor:
@@ -64,8 +76,17 @@ class Layout:
         """int64 [B]: the position of each sequence's last token."""
         return self.cu_seqlens_B1[1:].long() - 1
 
+    @property
+    def merged(self) -> "Layout":
+        """The same sequences in one group: more padding, one call of attention."""
+        lengths = tuple(length for group in self.groups for length in group.lengths)
+        end = self.groups[-1].end if self.groups else 0
+        return replace(self, groups=(LengthGroup(0, end, lengths),))
+
     def to(self, device: torch.device) -> "Layout":
-        return Layout(on_device(self.cu_seqlens_B1, device), self.longest, self.groups)
+        # A GPU computes padding faster than its host starts the calls of a loop over groups.
+        placed = self.merged if device.type == "cuda" else self
+        return replace(placed, cu_seqlens_B1=on_device(self.cu_seqlens_B1, device))
 
 
 @dataclass(frozen=True)
@@ -83,15 +104,23 @@ class Batch:
     global batch, whatever the parallel layout."""
     targets: Layout | None = None
     """Of the decoder's target sequences, one for each sequence of ``layout`` and in the same groups."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """By column name, where the column has entries that count for nothing: how many do count."""
+    ends_step: bool | None = None
+    """Whether it is this process's last one of an optimizer step; None: each step has the same number of them."""
 
     def __getitem__(self, column: str) -> Tensor:
         return self.columns[column]
 
     @property
     def tokens(self) -> int:
-        return len(self.columns["tokens"])
+        return self.count("tokens")
+
+    def count(self, column: str) -> int:
+        """Return how many entries of a column count."""
+        return self.counts.get(column, len(self.columns[column]))
 
     def to(self, device: torch.device) -> "Batch":
         columns = {name: on_device(column, device) for name, column in self.columns.items()}
         targets = self.targets.to(device) if self.targets is not None else None
-        return Batch(self.layout.to(device), columns, self.denominators, targets)
+        return replace(self, layout=self.layout.to(device), columns=columns, targets=targets)

@@ -21,5 +21,4 @@ def attention_flops(inner_width: int, pairs: int) -> int:
 
 def token_pairs(queries: Layout, keys: Layout) -> int:
     """Return the number of (query, key) pairs within the sequences of a batch."""
-    lengths = ([length for group in layout.groups for length in group.lengths] for layout in (queries, keys))
-    return sum(query * key for query, key in zip(*lengths, strict=True))
+    return sum(query * key for query, key in zip(queries.lengths, keys.lengths, strict=True))

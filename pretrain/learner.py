@@ -57,7 +57,7 @@ class Learner(nn.Module):
 
     def flops(self, batch: Batch) -> int:
         """Of a forward and backward pass (``pretrain/flops.py``)."""
-        heads = (objective.flops(len(batch[objective.label_column])) for objective in self.objectives.values())
+        heads = (objective.flops(batch.count(objective.label_column)) for objective in self.objectives.values())
         return self.backbone.flops(batch) + sum(heads)
 
 

@@ -38,7 +38,8 @@ def pair(hidden_TD: Tensor, batch: Batch) -> Tensor:
 
 
 def _means(hidden_TD: Tensor, lengths: Tensor) -> Tensor:
-    sums = torch.segment_reduce(hidden_TD.float(), "sum", lengths=lengths, axis=0, initial=0.0)
+    # Not checked, because a GPU would be waited for: the lengths are those of the batch.
+    sums = torch.segment_reduce(hidden_TD.float(), "sum", lengths=lengths, axis=0, initial=0.0, unsafe=True)
     return sums / lengths.clamp(min=1)[:, None]
 
 

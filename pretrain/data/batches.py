@@ -1,6 +1,7 @@
 """Dataset shards -> packed batches of named tensors, in one global order that depends on seed and epoch only."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from sesame.pretrain.data.order import Order
 from sesame.pretrain.data.packing import assemble
 from sesame.pretrain.data.row_checks import check_row_lengths, check_row_values
 from sesame.pretrain.data.skipped import Samples, Skipped
+from sesame.pretrain.data.token_budget import TokenBudget, without_weight
 
 
 class DataRank(NamedTuple):
@@ -70,6 +72,7 @@ class Batches:
         self.micro_batch, self.accumulation = config.batch_plan(data_rank.size)
         self._epoch: tuple[int, Order] | None = None
         check_columns(dataset, reads)
+        self.budget = TokenBudget.of(dataset, reads, config.micro_tokens) if config.micro_tokens else None
         recipe = dataset.manifest.recipe
         self._mask = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
         if self.train.rows == 0:
@@ -135,9 +138,24 @@ class Batches:
         rows, micro_batches = np.concatenate(rows_of_each), len(rows_of_each)
         columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
+        if self.budget is not None:
+            yield from self._budgeted(self.budget.parts(self.train, rows), rows, denominators, columns)
+            return
         parts = np.split(np.arange(len(rows)), micro_batches)
         for part in parts[self.data_rank.rank :: self.data_rank.size]:
             yield self._batch(self.train, rows, part, denominators, columns)
+
+    def _budgeted(
+        self, parts: list[np.ndarray], rows: np.ndarray, denominators: dict[str, float], columns: Columns | None
+    ) -> Iterator[Batch]:
+        """Yield this process's micro-batches; all processes have the same number of them."""
+        rounds = -(-len(parts) // self.data_rank.size)
+        for number in range(rounds):
+            index = number * self.data_rank.size + self.data_rank.rank
+            batch = self._batch(self.train, rows, parts[index % len(parts)], denominators, columns)
+            if index >= len(parts):
+                batch = without_weight(batch)
+            yield replace(batch, ends_step=number == rounds - 1)
 
     def validation_batches(self, limit: int) -> Iterator[Batch]:
         """Yield this process's part of the first ``limit`` validation rows.
@@ -150,6 +168,8 @@ class Batches:
         denominators = self._denominators(self.validation, rows, 1, columns)
         size = self.micro_batch
         parts = [np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+        if self.budget is not None:
+            parts = self.budget.parts(self.validation, rows)
         for first in range(0, len(parts), self.data_rank.size):
             index = first + self.data_rank.rank
             if index < len(parts):
@@ -218,6 +238,8 @@ class Batches:
         else:
             columns = {name: take(column, by_length) for name, column in masked.items()}
         check_row_values(split, rows[by_length], columns, self.dataset.manifest.tokenizer.vocabulary_size)
+        if self.budget is not None:
+            return self.budget.batch(columns, denominators)
         return assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
 
 

@@ -40,11 +40,21 @@ class DataConfig(Section):
     micro_batch: Free[int] = Field(default=0, ge=0)
     """Sequences that one process handles at once, if its memory does not hold its whole share of the global batch;
     accumulation follows from the two and from the layout. 0: the whole share."""
+    micro_tokens: Free[int] = Field(default=0, ge=0, le=2**24)
+    """Tokens of each micro-batch, in place of ``micro_batch``: whole rows of the global batch are packed into as few
+    micro-batches as possible and dummy sequences fill them, so that all have one shape, which torch.compile and CUDA
+    graphs need; several times the longest row. 0: micro-batches have ``micro_batch`` rows."""
     loader_processes: Free[int] = Field(default=0, ge=0, le=1024)
     """Background processes that make the next batches during a step; 0: they are made between two steps. The batches
     are the same."""
     verify: Free[bool] = True
     """Check every checksum of the dataset before the first step."""
+
+    @model_validator(mode="after")
+    def _micro_batches_are_given_once(self) -> "DataConfig":
+        if self.micro_batch and self.micro_tokens:
+            raise ValueError("micro_batch and micro_tokens both divide the global batch; set one of them")
+        return self
 
     @model_validator(mode="after")
     def _micro_divides_global(self) -> "DataConfig":
@@ -60,11 +70,13 @@ class DataConfig(Section):
         return self
 
     def batch_plan(self, processes: int) -> BatchPlan:
-        """Divide the global batch over data-parallel ``processes``.
+        """Divide the global batch over data-parallel ``processes``; with ``micro_tokens`` into one average share each.
 
         Raises:
             ConfigError: it does not divide evenly.
         """
+        if self.micro_tokens:
+            return BatchPlan(max(1, self.global_batch // processes), 1)
         micro_batch = self.micro_batch or max(1, self.global_batch // processes)
         samples = micro_batch * processes
         if self.global_batch % samples:

@@ -50,7 +50,7 @@ def pack(sequences: Sequence[np.ndarray], first_segment_lengths: Sequence[int], 
 def layout(lengths: np.ndarray) -> Layout:
     """Return the boundaries and length groups of sequences that lie end to end."""
     cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
-    groups, first = [], 0
+    groups, first = [], _leading_empty(lengths)
     while first < len(lengths):
         last = _group_end(lengths, first)
         groups.append(_length_group(cu_seqlens, lengths, first, last))
@@ -61,12 +61,17 @@ def layout(lengths: np.ndarray) -> Layout:
 def layout_like(other: Layout, lengths: np.ndarray) -> Layout:
     """Return the layout of sequences of other ``lengths``, grouped as the sequences of ``other`` are."""
     cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
-    groups, first = [], 0
+    groups, first = [], other.sequences - sum(len(group.lengths) for group in other.groups)
     for group in other.groups:
         last = first + len(group.lengths)
         groups.append(_length_group(cu_seqlens, lengths, first, last))
         first = last
     return Layout(torch.from_numpy(cu_seqlens.astype(np.int32)), int(lengths.max(initial=0)), tuple(groups))
+
+
+def _leading_empty(lengths: np.ndarray) -> int:
+    """Return how many sequences at the beginning have no tokens; they are in no group."""
+    return int((np.cumsum(lengths) == 0).sum())
 
 
 def _length_group(cu_seqlens: np.ndarray, lengths: np.ndarray, first: int, last: int) -> LengthGroup:

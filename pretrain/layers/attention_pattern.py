@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,12 +26,9 @@ class Padding(NamedTuple):
         longest = max(lengths)
         if min(lengths) == longest:
             return None
-        lengths_B, tokens = torch.tensor(lengths), sum(lengths)
-        padding_B = longest - lengths_B
-        # The size is given, for a plan has tensors without values.
-        before_T = torch.repeat_interleave(padding_B.cumsum(0) - padding_B, lengths_B, output_size=tokens)
-        positions = torch.arange(tokens) + before_T
-        return cls(on_device(positions, layout.cu_seqlens_B1.device), longest * len(lengths))
+        is_token_BL = np.arange(longest) < np.array(lengths)[:, None]
+        positions = torch.from_numpy(np.flatnonzero(is_token_BL))
+        return cls(on_device(positions, layout.cu_seqlens_B1.device), is_token_BL.size)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ E experts, C capacity of one expert in tokens; other shape suffixes as in ``pret
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from sesame.pretrain.batch import Layout
 from sesame.pretrain.flops import product_flops
+from sesame.pretrain.layers.attention import GatherRows, ScatterRows
 from sesame.pretrain.layers.style import ACTIVATIONS, Style
 
 
@@ -84,7 +86,7 @@ class SparseFeedForward(nn.Module):
         self.capacities = capacities
         self.sequence_capacity = sequence_capacity
         self.layout: Layout | None = None
-        """Of the next forward's batch, set by the backbone; read if there is a ``sequence_capacity``."""
+        """Of the next forward's batch, set by the backbone; read if there is a ``sequence_capacity`` or dummies."""
         self.balance: Tensor | None = None
         """Load-balancing loss of the last forward, read and cleared by the backbone."""
 
@@ -94,6 +96,13 @@ class SparseFeedForward(nn.Module):
         return max(1, math.ceil(tokens * factor / self.router.out_features))
 
     def forward(self, hidden_TD: Tensor) -> Tensor:
+        if self.layout is None or not self.layout.dummies:
+            return self._compute(hidden_TD)
+        # Dummies take no room of an expert and are not balanced.
+        counted = sum(self.layout.lengths)
+        return F.pad(self._compute(hidden_TD[:counted]), (0, 0, 0, len(hidden_TD) - counted))
+
+    def _compute(self, hidden_TD: Tensor) -> Tensor:
         tokens, experts = len(hidden_TD), self.router.out_features
         probabilities_TE = self.router(hidden_TD)
         probability_T, expert_T = probabilities_TE.max(-1)
@@ -101,17 +110,18 @@ class SparseFeedForward(nn.Module):
         self.balance = balance(chosen_TE, probabilities_TE)
         if self.sequence_capacity:
             chosen_TE = chosen_TE * self._first_of_sequences(chosen_TE)
-            capacity = max(1, int(chosen_TE.sum(0).max()))
+            capacity = self._largest_share(chosen_TE)
         else:
             capacity = self.capacity(tokens)
         position_T = (chosen_TE.cumsum(0) - 1).gather(1, expert_T[:, None])[:, 0]
-        taken = (chosen_TE.any(1) & (position_T < capacity)).nonzero()[:, 0]
-        slots = (expert_T * capacity + position_T)[taken]
-        states = hidden_TD.new_zeros(experts * capacity, hidden_TD.shape[1]).index_copy(0, slots, hidden_TD[taken])
+        # Which tokens are taken is never asked, which would wait for a GPU: those that are not share one more slot.
+        slots = experts * capacity
+        slot_T = torch.where(chosen_TE.any(1) & (position_T < capacity), expert_T * capacity + position_T, slots)
+        states = cast(Tensor, ScatterRows.apply(hidden_TD, slot_T, slots + 1))[:slots]
         received_ECD = self.dispatcher.to_experts(states.unflatten(0, (experts, capacity)))
         output_ECD = self.dispatcher.to_tokens(self.experts(received_ECD))
-        scaled = output_ECD.flatten(0, 1)[slots] * probability_T[taken, None].to(output_ECD.dtype)
-        return torch.zeros_like(hidden_TD, dtype=scaled.dtype).index_copy(0, taken, scaled)
+        with_zeros = F.pad(output_ECD.flatten(0, 1), (0, 0, 0, 1))
+        return cast(Tensor, GatherRows.apply(with_zeros, slot_T)) * probability_T[:, None].to(output_ECD.dtype)
 
     def flops(self, tokens: int) -> int:
         """Of the router and one expert a token."""
@@ -121,9 +131,18 @@ class SparseFeedForward(nn.Module):
         """bool [T, E]: fewer than ``sequence_capacity`` earlier tokens of the same sequence chose the expert."""
         assert self.layout is not None, "the backbone sets the layout"
         counts_TE = chosen_TE.cumsum(0)
-        cu_seqlens_B1 = self.layout.cu_seqlens_B1.long()
-        before_BE = torch.cat([torch.zeros_like(counts_TE[:1]), counts_TE[cu_seqlens_B1[1:-1] - 1]])
-        return counts_TE - before_BE.repeat_interleave(cu_seqlens_B1.diff(), 0) <= self.sequence_capacity
+        # Those of dummies end behind the tokens that count.
+        cu_seqlens_B1 = self.layout.cu_seqlens_B1.long().clamp(max=len(chosen_TE))
+        before_BE = F.pad(counts_TE, (0, 0, 1, 0))[cu_seqlens_B1[:-1]]
+        before_TE = before_BE.repeat_interleave(cu_seqlens_B1.diff(), 0, output_size=len(chosen_TE))
+        return counts_TE - before_TE <= self.sequence_capacity
+
+    def _largest_share(self, chosen_TE: Tensor) -> int:
+        """Return the tokens of the expert with most of them; on a GPU, which is not waited for, a bound of it."""
+        assert self.layout is not None, "the backbone sets the layout"
+        if chosen_TE.device.type == "cpu":
+            return max(1, int(chosen_TE.sum(0).max()))
+        return min(len(chosen_TE), self.layout.sequences * self.sequence_capacity)
 
 
 def balance(chosen_TE: Tensor, probabilities_TE: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Steps(NamedTuple):
         starts_B = lengths_B.cumsum() - lengths_B
         by_length_B = np.argsort(-lengths_B, kind="stable")
         lengths_B, starts_B = lengths_B[by_length_B], starts_B[by_length_B]
-        steps_BL = np.broadcast_to(np.arange(layout.longest), (len(lengths_B), layout.longest))
+        steps_BL = np.broadcast_to(np.arange(lengths_B.max()), (len(lengths_B), lengths_B.max()))
         is_token_BL = steps_BL < lengths_B[:, None]
         tokens_BL = starts_B[:, None] + (lengths_B[:, None] - 1 - steps_BL if backward else steps_BL)
         order_T = on_device(torch.from_numpy(tokens_BL.T[is_token_BL.T]), layout.cu_seqlens_B1.device)

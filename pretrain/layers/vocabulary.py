@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesame.pretrain.batch import IGNORED
+
 
 class VocabularyProjection(nn.Module):
     """Hidden states -> logits; the weight may be tied to the embedding (Press & Wolf 2017)."""
@@ -134,11 +136,14 @@ def cross_entropy_(
     """Return the summed cross-entropy in fp32, without an fp32 copy of all logits.
 
     Args:
+        labels_P: those that are ``IGNORED`` count for nothing.
         replaces: overwrite the logits with their gradient.
         device: key of the table below; None: the type of the logits' device.
         z_loss: weight of (log Z)^2, whose gradient is 2 log Z softmax.
     """
     losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
+    counts_P1 = (labels_P != IGNORED).float()[:, None]
+    labels_P = labels_P.clamp(min=0)
     size = max(1, ENTRIES_AT_ONCE[device or logits_PV.device.type] // logits_PV.shape[1])
     for start in range(0, len(labels_P), size):
         rows = slice(start, start + size)
@@ -153,8 +158,9 @@ def cross_entropy_(
             probabilities = log_probabilities.exp_()
             if log_z is not None:
                 probabilities.mul_(1 + 2 * z_loss * log_z)
-            logits_PV[rows] = probabilities.scatter_add_(1, labels, ones)
-    return losses_P.sum()
+            gradient = probabilities.scatter_add_(1, labels, ones)
+            torch.mul(gradient, counts_P1[rows], out=logits_PV[rows])
+    return losses_P.mul_(counts_P1[:, 0]).sum()
 
 
 ROW_MULTIPLE = {"cpu": 1, "cuda": 64}

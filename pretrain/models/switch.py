@@ -66,7 +66,7 @@ class Switch(T5):
     def forward(self, batch: Batch) -> Encoded:
         for blocks, layout in ((self.encoder_blocks, batch.layout), (self.decoder_blocks, batch.targets)):
             for part in blocks.modules():
-                if isinstance(part, SparseFeedForward) and part.sequence_capacity:
+                if isinstance(part, SparseFeedForward):
                     part.layout = layout
         encoded = super().forward(batch)
         sparse_layers = [part for part in self.modules() if isinstance(part, SparseFeedForward)]

@@ -140,7 +140,7 @@ class T5(FamilyModule):
         encoder = sum(block.flops(tokens, pairs) for block in self.encoder_blocks)
         if batch.targets is None:
             return encoder
-        targets, target_pairs = len(batch["decoder_tokens"]), token_pairs(batch.targets, batch.targets)
+        targets, target_pairs = batch.count("decoder_tokens"), token_pairs(batch.targets, batch.targets)
         cross_pairs = token_pairs(batch.targets, batch.layout)
         return encoder + sum(block.flops(targets, target_pairs, tokens, cross_pairs) for block in self.decoder_blocks)
 

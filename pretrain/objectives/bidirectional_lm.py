@@ -3,9 +3,10 @@ after it (ELMo, Peters et al. 2018, section 3.1)."""
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from sesame.pretrain.batch import Batch
+from sesame.pretrain.batch import IGNORED, Batch
 from sesame.pretrain.objectives.token_prediction import TokenPrediction
 from sesame.pretrain.roles import Backbone, Capability, Encoded
 
@@ -25,9 +26,9 @@ class BidirectionalLM(TokenPrediction):
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         forward_TP, backward_TP = encoded.hidden_TD.chunk(2, -1)
-        positions_P = batch["next_positions"]
-        next_loss = self.cross_entropy(self.projection, forward_TP[positions_P], batch["next_labels"])
-        previous_labels = batch["tokens"][positions_P]
+        positions_P, next_labels = batch["next_positions"], batch["next_labels"]
+        next_loss = self.cross_entropy(self.projection, forward_TP[positions_P], next_labels)
+        previous_labels = torch.where(next_labels == IGNORED, IGNORED, batch["tokens"][positions_P])
         previous_loss = self.cross_entropy(self.projection, backward_TP[positions_P + 1], previous_labels)
         return (next_loss + previous_loss) / 2
 

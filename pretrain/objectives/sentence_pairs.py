@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesame.pretrain.batch import Batch
+from sesame.pretrain.batch import IGNORED, Batch
 from sesame.pretrain.flops import product_flops
 from sesame.pretrain.roles import Backbone, Capability, Encoded
 
@@ -31,7 +31,8 @@ class SentencePairs(nn.Module):
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         pooled_BD = torch.tanh(self.pooler(encoded.hidden_TD[batch.layout.starts_B]))
-        return F.cross_entropy(self.classifier(pooled_BD).float(), batch["pair_labels"], reduction="sum")
+        scores_B2 = self.classifier(pooled_BD).float()
+        return F.cross_entropy(scores_B2, batch["pair_labels"], reduction="sum", ignore_index=IGNORED)
 
     def flops(self, labels: int) -> int:
         return product_flops(self.width * (self.width + 2), labels)

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sesame.pretrain.batch import on_device
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
 from sesame.pretrain.optimizers.state import StateSpec, fp32_gradient
 
-STATE = StateSpec(("exp_avg_sq",))
+STATE = StateSpec(("exp_avg_sq",), steps_on_host=True)
 
 
 class Adafactor(NormScaledOptimizer):
@@ -34,6 +35,6 @@ class Adafactor(NormScaledOptimizer):
         return state["exp_avg_sq"].rsqrt().mul_(gradient)
 
     def _scale(self, weight_norm: Tensor, update_norm: Tensor) -> Tensor:
-        root_entries = torch.tensor(self.entries, dtype=torch.float32, device=weight_norm.device).sqrt()
+        root_entries = on_device(torch.tensor(self.entries, dtype=torch.float32), weight_norm.device).sqrt()
         clipped = 1 / (update_norm / root_entries).clamp(min=1.0)
         return clipped * (weight_norm / root_entries).clamp(min=1e-3) if self.scale_by_parameter else clipped

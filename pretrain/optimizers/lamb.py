@@ -8,7 +8,7 @@ from torch import Tensor
 from sesame.pretrain.optimizers.norm_scaled import NormScaledOptimizer
 from sesame.pretrain.optimizers.state import StateSpec, fp32_gradient
 
-STATE = StateSpec(("exp_avg", "exp_avg_sq"))
+STATE = StateSpec(("exp_avg", "exp_avg_sq"), steps_on_host=True)
 
 
 class Lamb(NormScaledOptimizer):

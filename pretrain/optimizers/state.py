@@ -14,13 +14,15 @@ class StateSpec(NamedTuple):
     counts_steps: bool = True
     initial: float = 0.0
     """Initial value of the moments."""
+    steps_on_host: bool = False
+    """The count is on the host, where it is read without waiting for a GPU."""
 
     def create(self, tensor: Tensor, steps: int) -> dict[str, Tensor]:
         """Return fresh moments for ``tensor``, and a count of ``steps`` updates."""
         state = {key: torch.full_like(tensor, self.initial, dtype=torch.float32) for key in self.moments}
         if self.counts_steps:
-            # On the device of the moments, where torch's fused kernel requires it.
-            state["step"] = torch.tensor(float(steps), device=tensor.device)
+            # Else on the device of the moments, where torch's fused kernel requires it.
+            state["step"] = torch.tensor(float(steps), device="cpu" if self.steps_on_host else tensor.device)
         return state
 
     def of(self, optimizer: torch.optim.Optimizer, tensor: Tensor) -> dict[str, Tensor]:

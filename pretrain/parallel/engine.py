@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sesame.configs.errors import ConfigError
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints.record import LossScaleState
 from sesame.pretrain.checkpoints.stored import TensorSlice
@@ -26,6 +27,7 @@ from sesame.pretrain.parallel import deepspeed_api, loss_scale, placement
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.deepspeed_api import deepspeed, safe_get_full_grad, set_z3_leaf_modules
 from sesame.pretrain.parallel.flat_update import FlatUpdate
+from sesame.pretrain.parallel.graphs import BlockGraphs
 from sesame.pretrain.parallel.loss_scale import LossScale
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.update_gate import Accepts, UpdateGate
@@ -68,6 +70,12 @@ class Engine:
             self.deepspeed.enable_backward_allreduce = False
         has_whole_layers = mesh.tensor == mesh.expert == 1
         self.flat_update = FlatUpdate(wrapper, self.clipping) if uses_bf16_class and has_whole_layers else None
+        self.graphs = BlockGraphs(learner) if parallel.graphs else None
+        if self.graphs is not None and (self.flat_update is None or mesh.device.type != "cuda"):
+            raise ConfigError(
+                "parallel.graphs needs a GPU, precision bf16, zero_stage 1, tensor 1 and expert 1; change them or set "
+                "it to false"
+            )
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
         self.zero_state = ZeroState(self.parameters, wrapper, kind, self.stage, uses_bf16_class, mesh)
@@ -87,6 +95,11 @@ class Engine:
         if self.has_pending_micro_batch:
             # DeepSpeed counts micro-batches by calls of step; all but the last of a step change nothing.
             self.deepspeed.step()
+        if batch.ends_step is not None:
+            # Steps have different numbers of micro-batches, so DeepSpeed cannot count them.
+            self.deepspeed.set_gradient_accumulation_boundary(batch.ends_step)
+        if self.graphs is not None:
+            self.graphs.begin()
         with self.mesh.timer.phase("forward"):
             total, losses = self.deepspeed(batch)
         with self.mesh.timer.phase("backward"):

@@ -40,6 +40,11 @@ RULES = (
         lambda run: run.compile and run.zero_stage == 3,
     ),
     Rule(
+        "graphs with recompute",
+        "its blocks do not keep what a graph works on",
+        lambda run: run.graphs and run.recompute != "none",
+    ),
+    Rule(
         "sequence with tensor 1",
         "it divides the tokens over the processes of tensor parallelism, and there is one",
         lambda run: run.sequence and run.tensor == 1,
@@ -65,6 +70,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "offload": ("none", "optimizer", "parameters"),
     "precision": ("auto", "bf16", "fp16"),
     "compile": (False, True),
+    "graphs": (False, True),
+    "recompute": ("none", "attention", "block"),
     "sequence": (False, True),
     "expert": (1,),
     "tensor": (1,),

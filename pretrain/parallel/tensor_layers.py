@@ -16,6 +16,7 @@ from megatron.core.tensor_parallel import (
 )
 from torch import Tensor, nn
 
+from sesame.pretrain.batch import IGNORED
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.layers.experts import Experts, TokenDispatcher
 from sesame.pretrain.layers.positions import RelativePositionBias
@@ -60,8 +61,12 @@ class SplitCrossEntropy(CrossEntropy):
     def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
         logits_PV = projection(hidden_PD).float()
         # Before the cross-entropy, which changes the logits.
-        penalty = self.z_loss_now * self._log_z(logits_PV).square().sum() if self.z_loss_now else 0.0
-        return vocab_parallel_cross_entropy(logits_PV, labels_P).sum() + penalty
+        is_counted_P = labels_P != IGNORED
+        penalty = 0.0
+        if self.z_loss_now:
+            penalty = self.z_loss_now * (self._log_z(logits_PV)[:, 0].square() * is_counted_P).sum()
+        losses_P = vocab_parallel_cross_entropy(logits_PV, labels_P.clamp(min=0))
+        return (losses_P * is_counted_P).sum() + penalty
 
     def _log_z(self, logits_PV: Tensor) -> Tensor:
         """Return the log of the sum of exp(logits) over the whole vocabulary, [P, 1]."""

@@ -100,8 +100,11 @@ class Planner:
         data, rest = divmod(devices, parallel.tensor)
         if rest or data < 1 or data % parallel.expert or batch % data:
             return None
-        micro_batch = self.run.data.micro_batch or batch // data
-        if (batch // data) % micro_batch:
+        share, micro_tokens = batch // data, self.run.data.micro_tokens
+        micro_batch = self.run.data.micro_batch or share
+        if micro_tokens:
+            micro_batch = max(1, min(share, micro_tokens // self.rows.tokens))
+        elif share % micro_batch:
             return None
         precision = "fp32" if parallel.zero_stage == 0 else self.precision
         return Layout(
@@ -112,7 +115,7 @@ class Planner:
             parallel.recompute,
             precision,
             micro_batch,
-            batch // data // micro_batch,
+            -(-share // micro_batch),
             parallel.sequence,
             parallel.offload,
         )

@@ -12,12 +12,13 @@ import torch
 
 from sesame import configs
 from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.data_pipeline.ragged import Ragged
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints import save
 from sesame.pretrain.checkpoints.load import open_checkpoint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank
-from sesame.pretrain.data.packing import layout
+from sesame.pretrain.data.packing import assemble, layout
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
 from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
@@ -67,6 +68,30 @@ def test_attention_of_equal_lengths_equals_grouped_attention(causal: bool) -> No
     for other in (1, 2):
         torch.testing.assert_close(outputs[0], outputs[other], rtol=2e-2, atol=2e-2)
         torch.testing.assert_close(gradients[0], gradients[other], rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_attention_with_a_bias_is_one_call(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like T5's, against the groups of similar lengths of the host."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    lengths, host = [5, 17, 17, 17, 17, 64, 70, 128], torch.device("cpu")
+    torch.manual_seed(1)
+    given = [torch.randn(sum(lengths), 4, 64) for _ in range(3)] + [torch.randn(4, 128, 128)]
+    parts, outputs, gradients = layout(np.array(lengths)), [], []
+    for device, kind in ((host, torch.float32), (torch.device("cuda"), dtype)):
+        inputs = [value.to(device, kind).requires_grad_() for value in given]
+        placed = parts.to(device)
+        pattern = AttentionPattern(placed, placed, bias_HLL=inputs[3])
+        assert len(placed.groups) == (1 if device.type == "cuda" else len(parts.groups))
+        output = grouped_attention(inputs[0], inputs[1], inputs[2], pattern, 0.125, 0.0)
+        outputs.append(output.detach().float().cpu())
+        gradients.append([each.float().cpu() for each in torch.autograd.grad(output.square().sum(), inputs)])
+        dropped = grouped_attention(inputs[0], inputs[1], inputs[2], pattern, 0.125, 0.2)
+        assert torch.isfinite(dropped).all() and not torch.equal(dropped.detach().float().cpu(), outputs[-1])
+    bound = 1e-4 if dtype == torch.float32 else 5e-2
+    torch.testing.assert_close(*outputs, rtol=bound, atol=bound)
+    for left, right in zip(*gradients, strict=True):
+        assert float((left - right).abs().max()) < bound * float(left.abs().max())
 
 
 @pytest.mark.parametrize("lengths", [[128] * 4, [5, 17, 64, 128]], ids=str)
@@ -125,11 +150,10 @@ def loss_and_gradients(learner: Learner, batch: Batch) -> tuple[float, dict[str,
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", [name for name in FAMILY_RUNS if name != "switch"])
+@pytest.mark.parametrize("name", FAMILY_RUNS)
 def test_no_pass_waits_for_the_device(
     name: str, dtype: torch.dtype, family_settings: Callable[..., dict[str, Any]]
 ) -> None:
-    """All but Switch, whose router decides how many tokens an expert gets."""
     values = family_settings(name)
     values["model"]["dropout"] = 0.1
     config = configs.parse(values, RunConfig, "run.toml")
@@ -226,3 +250,47 @@ def test_a_compiled_run_in_bf16_learns(settings: Callable[..., dict[str, Any]], 
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train"]["masked_lm"] for row in rows if "train" in row]
     assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+@pytest.mark.parametrize("name", ["gpt", "bert, modern"])
+def test_recorded_blocks_train_the_same(
+    name: str, compiles: bool, family_settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Rows of one length and some micro-batches a step: the first steps are computed, the others replayed."""
+    norms = []
+    for graphs in (False, True):
+        parallel = {"precision": "bf16", "zero_stage": 1, "graphs": graphs, "compile": compiles}
+        values = family_settings(name, parallel=parallel, output=str(tmp_path / f"{graphs}"))
+        config = configs.parse(values, RunConfig, "run.toml")
+        mesh = Mesh(config.parallel)
+        run = Run(config, mesh)
+        size, generator = run.dataset.manifest.tokenizer.vocabulary_size, np.random.default_rng(0)
+        batches = [rows_of_one_length(run, size, generator).to(mesh.device) for _ in range(run.batches.accumulation)]
+        found = []
+        for _ in range(4):
+            for batch in batches:
+                run.engine.accumulate(batch)
+            found.append(float(run.engine.step(1e-2)))
+        norms.append(found)
+        assert run.engine.graphs is None or run.engine.graphs.units
+        run.close()
+        mesh.close()
+    assert norms[0] == pytest.approx(norms[1], rel=2e-2)
+
+
+def rows_of_one_length(run: Run, size: int, generator: np.random.Generator) -> Batch:
+    def ragged(count: int, high: int) -> Ragged:
+        return Ragged(generator.integers(5, high, 8 * count), np.arange(0, 8 * count + 1, count))
+
+    positions = ragged(4, 40)
+    positions.values.sort()
+    columns = {
+        "tokens": ragged(48, size),
+        "first_segment_length": np.full(8, 20),
+        "mask_positions": positions,
+        "mask_labels": ragged(4, size),
+        "pair_labels": generator.integers(0, 2, 8),
+    }
+    denominators = {"tokens": 384.0, "mask_labels": 32.0, "pair_labels": 8.0, "next_labels": 376.0}
+    return assemble(columns, run.learner.reads, denominators)

@@ -12,6 +12,7 @@ import torch
 from sesame.pretrain.data.packing import layout, layout_like
 from sesame.pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
 from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
+from tests.pretrain.layers.test_kernels import PATTERNS, compare
 
 EQUAL, UNEVEN = layout(np.array([6, 6, 6])), layout(np.array([4, 6, 6]))
 MANY_GROUPS = layout(np.array([2, 2, 2, 2, 9, 9, 9, 9]))
@@ -50,6 +51,18 @@ def test_equal_lengths_in_one_call_are_the_formula(causal: bool) -> None:
     gradients = [torch.autograd.grad(made, states, upstream) for made in (ours, torch.cat(plain))]
     for left, right in zip(*gradients, strict=True):
         torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("kind", PATTERNS)
+def test_one_group_for_all_sequences_is_the_formula(kind: str) -> None:
+    """What a GPU gets where no kernel takes boundaries: with a bias, or in fp32."""
+    lengths = [3, 4, 20, 20, 20, 20, 21, 60]
+    packed = layout(np.array(lengths))
+    assert len(packed.groups) > 1 and len(packed.merged.groups) == 1
+    inputs = [torch.randn(sum(lengths), 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(3, 60, 60, dtype=torch.float64, requires_grad=True)
+    changes = {**PATTERNS[kind], **({"bias_HLL": bias} if "bias" in kind else {})}
+    compare(inputs, AttentionPattern(packed.merged, packed.merged, **changes), lengths, lengths)
 
 
 def test_cross_attention_of_equal_lengths_is_the_formula() -> None:

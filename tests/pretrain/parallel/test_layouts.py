@@ -7,8 +7,9 @@ query bias.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -38,8 +39,10 @@ class Case(NamedTuple):
     """The section [loss]."""
     model: dict[str, Any] = {}  # noqa: RUF012
     """Changes of its model."""
+    data: Mapping[str, Any] = MappingProxyType({})
 
 
+BUDGET = {"micro_batch": 0, "micro_tokens": 200}
 LAYOUTS = {
     "data 2, ZeRO 0": Case(2, {"zero_stage": 0}, SGD),
     "data 2, ZeRO 1": Case(2, {"zero_stage": 1}, SGD),
@@ -51,6 +54,13 @@ LAYOUTS = {
     "tensor 2 x data 2, ZeRO 1": Case(4, {"tensor": 2, "zero_stage": 1}, SGD),
     "tensor 2 x data 2, ZeRO 2": Case(4, {"tensor": 2, "zero_stage": 2}, SGD),
     "tensor 2 x data 2, ZeRO 3": Case(4, {"tensor": 2, "zero_stage": 3}, SGD),
+    "token budget, ZeRO 0": Case(1, {"zero_stage": 0}, SGD, data=BUDGET),
+    "token budget, ZeRO 1": Case(1, {"zero_stage": 1}, SGD, data=BUDGET),
+    **{
+        f"token budget, data 2, ZeRO {stage}": Case(2, {"zero_stage": stage}, SGD, data=BUDGET)
+        for stage in (0, 1, 2, 3)
+    },
+    "token budget, tensor 2, ZeRO 1": Case(2, {"tensor": 2, "zero_stage": 1}, SGD, data=BUDGET),
 }
 DROPOUT: dict[str, Any] = {"dropout": 0.2}
 SEQUENCE: dict[str, Any] = {"tensor": 2, "sequence": True}
@@ -79,6 +89,8 @@ THOROUGH: dict[str, tuple[str, Case]] = {
 FAMILY_LAYOUTS = ["tensor 2, ZeRO 1", "tensor 2 x data 2, ZeRO 3"]
 OTHER_RUNS = [run for run in FAMILY_RUNS if run != "bert"]
 """BERT is compared in all layouts, the others in two."""
+BUDGET_RUNS = [run for run in OTHER_RUNS if run != "switch"]
+"""Switch's capacity and balance are those of a micro-batch (``tests/pretrain/data/test_token_budget.py``)."""
 LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 0.01}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.2}
@@ -117,6 +129,7 @@ CASES = {
     **{f"{layout}, Muon": LAYOUTS[layout]._replace(optimizer=MUON) for layout in MUON_LAYOUTS},
     **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in OTHER_RUNS},
     **{f"{name}, {run}": LAYOUTS[name]._replace(run=run) for name in FAMILY_LAYOUTS for run in OTHER_RUNS},
+    **{f"token budget, {run}": Case(1, {"zero_stage": 1}, SGD, run, data=BUDGET) for run in BUDGET_RUNS},
     **EXPERT_LAYOUTS,
     **{f"one, {run}, Muon": Case(1, {"zero_stage": 0}, MUON, run) for run in ("elmo", "switch")},
     "tensor 2 x data 2, ZeRO 3, elmo, Muon": LAYOUTS["tensor 2 x data 2, ZeRO 3"]._replace(optimizer=MUON, run="elmo"),
@@ -190,7 +203,7 @@ def _settings(family_settings: Callable[..., dict[str, Any]], case: Case, target
     parallel = {"precision": "fp32", "threads": 1, **case.parallel}
     output = str(target.with_suffix(""))
     settings = family_settings(
-        case.run, parallel=parallel, optimizer=case.optimizer, output=output, loss=case.loss or {}
+        case.run, parallel=parallel, optimizer=case.optimizer, output=output, loss=case.loss or {}, data=dict(case.data)
     )
     return {**settings, "model": {**settings["model"], **case.model}}
 
@@ -248,6 +261,11 @@ def test_family_equals_one_process(run: str, layout: str, computed: Callable[[st
 def test_variant_equals_one_process(variant: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     reference = {**VARIANTS, **THOROUGH}[variant][0]
     assert_equal(computed(reference), computed(variant))
+
+
+@pytest.mark.parametrize("run", BUDGET_RUNS)
+def test_a_token_budget_changes_nothing(run: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    assert_equal(computed(f"one, {run}"), computed(f"token budget, {run}"))
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAYOUTS)

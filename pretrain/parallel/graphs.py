@@ -1,0 +1,183 @@
+"""Transformer blocks as CUDA graphs: the host starts a block's forward or backward pass with one launch.
+
+A graph repeats the kernels of one shape on the same memory. It is recorded when micro-batches of one shape have come
+several times in a row: sequences of one length, or any of a token budget (``data.micro_tokens``), whose boundaries and
+positions are copied to that memory. Micro-batches of another shape are computed as before.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from sesame.pretrain.layers.attention_pattern import AttentionPattern
+from sesame.pretrain.layers.experts import SparseFeedForward
+from sesame.pretrain.layers.transformer import BLOCKS
+
+REPEATS = 3
+"""Micro-batches of one shape after which it is recorded."""
+WARM_UP = 2
+"""Passes before the recording, in which libraries choose kernels and allocate."""
+
+Forward = Callable[[Tensor, AttentionPattern], Tensor]
+
+
+class Shape(NamedTuple):
+    """What a block's kernels depend on, beside its weights."""
+
+    size: tuple[int, ...]
+    """[T, D] of the hidden states."""
+    longest: int
+    sequences: int
+    has_equal_lengths: bool
+    causal: bool
+    window: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, hidden_TD: Tensor, pattern: AttentionPattern) -> "Shape | None":
+        """Return the shape of a batch of sequences of one length or of a token budget; None of any other batch."""
+        queries, equal = pattern.query_layout, pattern.query_layout.has_equal_lengths
+        is_fixed = pattern.key_layout is queries and (equal or queries.dummies) and pattern.bias_HLL is None
+        if not is_fixed:
+            return None
+        sizes = tuple(hidden_TD.shape), queries.longest, queries.sequences, equal
+        return cls(*sizes, pattern.causal, pattern.window, hidden_TD.dtype)
+
+
+class Call(NamedTuple):
+    """A call of a block in the last micro-batch."""
+
+    block: nn.Module
+    shape: Shape | None
+    pattern: AttentionPattern
+
+
+class BlockGraphs:
+    """Replaces ``forward`` of a learner's blocks by one that replays graphs where there are some."""
+
+    def __init__(self, learner: nn.Module):
+        kinds = tuple(BLOCKS.values())
+        self.forwards: dict[nn.Module, Forward] = {}
+        for part in learner.modules():
+            if type(part) in kinds and not isinstance(getattr(part, "feed_forward", None), SparseFeedForward):
+                self.forwards[part] = part.forward
+                part.forward = partial(self._run, part)  # type: ignore[method-assign]
+        self.calls: list[Call] = []
+        self.repeats = 0
+        self.shapes: tuple[Shape | None, ...] = ()
+        self.units: dict[nn.Module, Unit] = {}
+        self.copied: set[int] = set()
+        """``id`` of the recorded patterns that have the values of this micro-batch."""
+
+    def begin(self) -> None:
+        """Start a micro-batch of training; record the graphs if the last ones had the same shapes."""
+        calls, self.calls = self.calls, []
+        self.copied.clear()
+        if self.units or not calls:
+            return
+        shapes = tuple(call.shape for call in calls)
+        self.repeats = self.repeats + 1 if shapes == self.shapes else 1
+        self.shapes = shapes
+        uses = Counter(call.block for call in calls)
+        # A block that is shared by several layers would overwrite what its own backward passes need.
+        if self.repeats >= REPEATS and None not in shapes and max(uses.values()) == 1:
+            self.units = record(calls, self.forwards)
+
+    def _run(self, block: nn.Module, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
+        if not (block.training and torch.is_grad_enabled()):
+            return self.forwards[block](hidden_TD, pattern)
+        unit, shape = self.units.get(block), Shape.of(hidden_TD, pattern)
+        if unit is not None and unit.shape == shape:
+            if id(unit.pattern) not in self.copied:
+                _copy(pattern, unit.pattern)
+                self.copied.add(id(unit.pattern))
+            return cast(Tensor, _Replay.apply(unit, hidden_TD, *unit.parameters))
+        if not self.units:
+            self.calls.append(Call(block, shape, pattern))
+        return self.forwards[block](hidden_TD, pattern)
+
+
+def _copy(pattern: AttentionPattern, recorded: AttentionPattern) -> None:
+    """Give the memory that kernels read beside states and weights the values of another micro-batch."""
+    if pattern is recorded:
+        return
+    recorded.query_layout.cu_seqlens_B1.copy_(pattern.query_layout.cu_seqlens_B1)
+    for target, source in zip(recorded.rotary_angles or (), pattern.rotary_angles or (), strict=True):
+        target.copy_(source)
+
+
+class Unit:
+    """The recorded passes of one block, and the memory that they work on."""
+
+    def __init__(self, call: Call, hidden_TD: Tensor):
+        self.shape, self.pattern = call.shape, call.pattern
+        self.parameters = list(call.block.parameters())
+        # The memory of the block before it, so that nothing is copied between two blocks.
+        self.hidden = hidden_TD.detach().requires_grad_()
+        self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        self.output = self.output_gradient = hidden_TD
+        self.gradients: tuple[Tensor, ...] = ()
+
+    def differentiate(self, output: Tensor, output_gradient: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of the input and of the parameters."""
+        return torch.autograd.grad(output, (self.hidden, *self.parameters), output_gradient)
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, unit: Unit, hidden_TD: Tensor, *_: Tensor) -> Tensor:
+        ctx.unit = unit
+        if hidden_TD.data_ptr() != unit.hidden.data_ptr():
+            unit.hidden.detach().copy_(hidden_TD)
+        unit.forward_graph.replay()
+        return unit.output.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        unit: Unit = ctx.unit
+        if gradients[0].data_ptr() != unit.output_gradient.data_ptr():
+            unit.output_gradient.copy_(gradients[0])
+        unit.backward_graph.replay()
+        return None, *(gradient.detach() for gradient in unit.gradients)
+
+
+def record(calls: list[Call], forwards: dict[nn.Module, Forward]) -> dict[nn.Module, Unit]:
+    """Record the forward passes of blocks in the order of ``calls``, and then their backward passes.
+
+    The graphs share memory as the passes of a micro-batch do, so they have to be replayed in that order.
+    """
+    first = calls[0]
+    assert first.shape is not None
+    device = first.pattern.query_layout.cu_seqlens_B1.device
+    random_state = torch.cuda.get_rng_state(device)
+    hidden = torch.randn(first.shape.size, dtype=first.shape.dtype, device=device)
+    torch.cuda.synchronize(device)
+    stream, pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+    with torch.cuda.stream(stream):
+        for call in calls:
+            for _ in range(WARM_UP):
+                unit = Unit(call, hidden)
+                output = forwards[call.block](unit.hidden, call.pattern)
+                unit.differentiate(output, torch.ones_like(output))
+    torch.cuda.synchronize(device)
+    # Other threads, such as that of NCCL, may use the device during the recording.
+    recording = partial(torch.cuda.graph, pool=pool, stream=stream, capture_error_mode="thread_local")
+    units: dict[nn.Module, Unit] = {}
+    for call in calls:
+        unit = Unit(call, hidden)
+        with recording(unit.forward_graph):
+            unit.output = forwards[call.block](unit.hidden, call.pattern)
+        units[call.block], hidden = unit, unit.output
+    gradient = torch.ones_like(hidden)
+    for unit in reversed(units.values()):
+        unit.output_gradient = gradient
+        with recording(unit.backward_graph):
+            unit.gradients = unit.differentiate(unit.output, gradient)
+        gradient, unit.output = unit.gradients[0], unit.output.detach()
+    torch.cuda.synchronize(device)
+    torch.cuda.set_rng_state(random_state, device)
+    return units
