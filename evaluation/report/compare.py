@@ -1,4 +1,4 @@
-"""``sesame compare``: the difference of two checkpoints on the tasks that both reports have, and whether it is shown."""
+"""``sesame compare``: the difference of two checkpoints on the tasks of both reports, and whether it is shown."""
 
 import json
 import math

@@ -200,14 +200,21 @@ def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], le
 
 
 def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
-    """One that is trained, and one whose learning rate leaves it as it was."""
+    """One that is trained, and one whose learning rate leaves it as it was; from the predictions that are kept."""
     config = _config(letters, seeds=[1, 2, 3, 4, 5], baseline=False, predict_test=False)
     slow = config.finetune.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
     evaluate(config, tmp_path / "a")
     evaluate(config.model_copy(update={"finetune": slow, "checkpoint": Path("other")}), tmp_path / "b")
-    line = compare_reports(tmp_path / "a", tmp_path / "b" / "report.json").splitlines()[2]
-    title, difference, *_, verdict = (cell.strip() for cell in line.strip("|").split("|"))
-    assert title == "SST-2" and float(difference) > 20 and verdict == "better"
+    means = [
+        json.loads((tmp_path / name / "report.json").read_text())["tasks"]["SST-2"]["score"]["pretrained"]["mean"]
+        for name in "ab"
+    ]
+    lines = compare_reports(tmp_path / "a", tmp_path / "b" / "report.json").splitlines()
+    title, difference, *_, verdict = (cell.strip() for cell in lines[2].strip("|").split("|"))
+    assert title == "SST-2" and float(difference) == pytest.approx(means[0] - means[1], abs=0.06) and means[0] > 90
+    assert verdict in ("better", "no difference shown")
+    same = compare_reports(tmp_path / "a", tmp_path / "a").splitlines()[2]
+    assert "+0.0" in same and "no difference shown" in same
     for path in (tmp_path / "b" / "results").glob("*.npz"):
         path.write_bytes(b"")
     with pytest.raises(TaskError, match="is missing or damaged"):
