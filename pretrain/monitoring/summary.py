@@ -1,5 +1,6 @@
 """A run in some numbers: for the head of the page and the live view."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -104,6 +105,17 @@ def _parts(run: RunFiles) -> str:
     return ", ".join(f"{name} {seconds / whole:.1%}" for seconds, name in shown)
 
 
+def _slowest(run: RunFiles) -> str:
+    """Which process is the slowest most often, and how slow it is then."""
+    found = [row["ranks"] for row in run.reports if isinstance(row.get("ranks"), dict)]
+    if not found:
+        return ""
+    rank, count = Counter(ranks["slowest_rank"] for ranks in found).most_common(1)[0]
+    ratios = [each["slowest"] / each["median"] for each in found if each["slowest_rank"] == rank and each["median"]]
+    ratio = f", {median(ratios):.2f} times the median" if ratios else ""
+    return f"rank {rank} in {count / len(found):.0%} of the reports{ratio}"
+
+
 def _memory(run: RunFiles) -> str:
     sizes = [value for _, value in values(run.reports, "memory_gib")]
     return f"{max(sizes):.2f} GiB" if sizes else ""
@@ -134,6 +146,7 @@ FACTS: dict[str, Fact] = {
     "throughput": _speed,
     "model FLOPs": _use,
     "time of a step": _parts,
+    "slowest process": _slowest,
     "memory": _memory,
     "events": lambda run: f"{len(run.events):,}",
     "training loss": _loss,

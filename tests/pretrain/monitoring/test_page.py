@@ -75,6 +75,16 @@ def test_one_run(make_run: MakeRun) -> None:
     assert "forward 50.0%, backward 20.0%" in text and "running" in text
 
 
+def test_the_process_that_is_slowest_most_often(make_run: MakeRun) -> None:
+    folder = make_run()
+    for step, rank, slowest in ((40, 3, 0.2), (50, 3, 0.3), (60, 1, 0.9), (70, 3, 0.4)):
+        append(folder, "metrics", report(step, 5.0, ranks={"median": 0.1, "slowest": slowest, "slowest_rank": rank}))
+    text = page_of(folder)
+    assert "rank 3 in 75% of the reports, 3.00 times the median" in text
+    slowest, typical = charts_of(text)["Work in a step, without communication"]["series"]
+    assert slowest["y"] == [200, 300, 900, 400] and typical["y"] == [100] * 4
+
+
 def test_differences_between_runs(make_run: MakeRun) -> None:
     runs = make_run("a/run", (8.0, 7.0)), make_run("b/run", (8.0, 6.0, 5.0), learning_rate=0.01)
     text = page_of(*runs)

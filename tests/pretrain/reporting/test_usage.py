@@ -15,7 +15,7 @@ from sesame.pretrain.reporting.usage import COLUMNS, MOST_RANKS, Usage, UsageMet
 from sesame.pretrain.step_timer import StepTimer
 from sesame.pretrain.train import Run, train
 
-SLEEP = 0.3
+SLEEP = 1.0
 """Seconds by which a step of the slow process is longer."""
 
 
@@ -89,15 +89,16 @@ def main(config: str) -> None:
 def test_a_slow_process_is_reported(
     parallel: dict[str, Any], settings: Callable[..., dict[str, Any]], world: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    values = settings(parallel=parallel, steps=4)
+    values = settings(parallel=parallel, steps=6)
     config = tmp_path / "run.json"
     config.write_text(json.dumps(values))
     printed = world(2, Path(__file__), str(config))
     rows = rows_of(values["output"])
-    for row in rows:
-        assert row["ranks"]["slowest_rank"] == 1 and row["ranks"]["slowest"] - row["ranks"]["median"] > 0.8 * SLEEP
+    # In the first steps either may be slow, and on a busy machine a little in all.
+    for row in rows[1:]:
+        assert row["ranks"]["slowest_rank"] == 1 and row["ranks"]["slowest"] - row["ranks"]["median"] > 0.6 * SLEEP
         # The other process waits for it in a collective.
-        assert row["time"]["communication"] > 0.8 * SLEEP * row["steps"] / 2
+        assert row["time"]["communication"] > 0.6 * SLEEP * row["steps"] / 2
     assert "rank 1 computes" in printed[0]
 
 
