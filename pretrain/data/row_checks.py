@@ -60,6 +60,6 @@ def _check(split: Split, rows: np.ndarray, column: Ragged, name: str, bounds: np
 def _refuse(split: Split, row: int, problem: str) -> NoReturn:
     file, inside = split.place(row)
     raise DatasetError(
-        f"{file}: row {inside} (row {row} of its split) {problem}; `sesame verify` names all damaged files: copy them "
-        "anew or prepare the dataset again"
+        f"{file}: row {inside} (row {row} of its split) {problem}; `sesame verify` names all damaged files, so copy "
+        "those anew or prepare the dataset again"
     )

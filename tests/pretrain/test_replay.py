@@ -66,6 +66,29 @@ def test_a_sound_run_is_the_same_in_every_bit(settings: Settings, tmp_path: Path
     assert result.is_same and "steps 1 to 3, computed again from the initial weights" in result.lines[0]
     assert "the checkpoint of step 3" in result.lines[0]
     assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before
+    recorded_values_are_exact(tmp_path)
+    what_cannot_be_replayed_is_one_sentence(tmp_path)
+
+
+def recorded_values_are_exact(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3, 4, 6, 8]
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    norms = {row["step"]: row["gradient_norm"] for row in metrics if "train" in row}
+    assert norms == {line["step"]: line["gradient_norms"][-1] for line in lines}
+
+
+def what_cannot_be_replayed_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has values of steps 1 to 8, not of step 9"):
+        plan(tmp_path / "run", 9)
+    with pytest.raises(CheckpointError, match="does not contain a checkpoint"):
+        plan(tmp_path, 9)
+    file = next((tmp_path / "run" / "checkpoints" / "step-00000003").glob("weights-*"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="differs from its checksum"):
+        replayed(tmp_path / "run", 4)
 
 
 def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +103,7 @@ def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, mo
     assert "a fault of the run's memory" in result.lines[1]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_what_a_checkpoint_saved_is_found(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +122,7 @@ def test_a_flipped_bit_in_what_a_checkpoint_saved_is_found(
     assert not result.is_same and "exp_avg of" in result.lines[0] and "in 1 of" in result.lines[0]
 
 
+@pytest.mark.slow
 def test_a_machine_that_computes_differently_each_time_is_told_apart(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,26 +137,3 @@ def test_a_machine_that_computes_differently_each_time_is_told_apart(
     monkeypatch.setattr(Run, "train_step", unsteady)
     result = replayed(tmp_path / "run", 5)
     assert not result.is_same and "watch.deterministic = true" in result.lines[1]
-
-
-def test_what_cannot_be_replayed_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
-    train(run_of(settings))
-    with pytest.raises(CheckpointError, match="has values of steps 1 to 8, not of step 9"):
-        plan(tmp_path / "run", 9)
-    with pytest.raises(CheckpointError, match="does not contain a checkpoint"):
-        plan(tmp_path, 9)
-    file = next((tmp_path / "run" / "checkpoints" / "step-00000003").glob("weights-*"))
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(CheckpointError, match="differs from its checksum"):
-        replayed(tmp_path / "run", 4)
-
-
-def test_recorded_values_are_exact(settings: Settings, tmp_path: Path) -> None:
-    train(run_of(settings))
-    lines = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 3, 4, 6, 8]
-    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    norms = {row["step"]: row["gradient_norm"] for row in metrics if "train" in row}
-    assert norms == {line["step"]: line["gradient_norms"][-1] for line in lines}

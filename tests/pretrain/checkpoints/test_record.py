@@ -21,7 +21,8 @@ METADATA = CheckpointMetadata(
     changes=(Change(step=2, key="steps", before=2, after=[3, None]),),
 )
 KEYS = ["format_version", "step", "samples", "dataset_sha256", "dataset_first_sample", "seconds", "first_timed_step"]
-KEYS += ["seed", "vocabulary_size", "tokenizer_sha256", "config", "changes", "shapes", "files", "record_sha256"]
+KEYS += ["seed", "vocabulary_size", "tokenizer_sha256", "config", "watched", "processes", "changes", "shapes", "files"]
+KEYS += ["record_sha256"]
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Rows that make a loss or a gradient wrong, whichever step, process and micro-batch reads them."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ EFFECTS: dict[str, Callable[[Tensor], Tensor]] = {
     "nan loss": lambda total: total * torch.nan,
     "spike": lambda total: total * 50,
 }
-"""What happens to the total loss; of "nan gradient" the loss stays finite."""
+"""What happens to the total loss. Of "nan gradient" it stays finite; "slow process 1" takes a second in each forward
+pass of that process, whatever the rows are."""
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, row: int, effect: str) -> None:
@@ -33,7 +36,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, row: int, effect: str) -> None:
 
     def poisoned(self: Learner, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         total, losses = forward(self, batch)
-        if POISON not in batch.columns:
+        if effect == "slow process 1" and os.environ["RANK"] == "1":
+            time.sleep(1.0)
+        if POISON not in batch.columns or effect.startswith("slow"):
             return total, losses
         if effect == "nan gradient":
             total.register_hook(lambda gradient: gradient * torch.nan)

@@ -75,7 +75,12 @@ def test_what_is_not_finite_stops_the_run_and_names_the_rows(
     assert lines(tmp_path / "run" / "steps.jsonl")[-1]["step"] == BAD_STEP
 
 
-@pytest.mark.parametrize("effect", ["nan loss", "nan gradient", "spike"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "effect", [pytest.param("nan loss", marks=SLOW), "nan gradient", pytest.param("spike", marks=SLOW)]
+)
 def test_a_skipped_step_changes_nothing(
     effect: str, watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,8 +145,15 @@ def make_late(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"sesame.pretrain.{module}.DeviceNumber", LateNumber)
 
 
-@pytest.mark.parametrize("is_late", [False, True])
-@pytest.mark.parametrize("effect", ["nan gradient", "spike"])
+@pytest.mark.parametrize(
+    ("effect", "is_late"),
+    [
+        ("nan gradient", True),
+        pytest.param("nan gradient", False, marks=SLOW),
+        pytest.param("spike", False, marks=SLOW),
+        pytest.param("spike", True, marks=SLOW),
+    ],
+)
 def test_a_run_that_rolls_back_is_one_that_never_saw_the_rows(
     effect: str, is_late: bool, watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +183,7 @@ def test_a_run_that_rolls_back_is_one_that_never_saw_the_rows(
     assert [row["step"] for row in rows if "train" in row] == [2, 4, 6, 8, 10]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_after_a_roll_back_skips_the_same_rows(
     watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,3 +59,13 @@ def test_a_bad_gradient_of_one_process_is_found_in_every_layout(
         assert record.samples == (4 if policy == "skip" else 5) * 16, output
         norms = [norm for line in lines(output / "steps.jsonl") for norm in line["gradient_norms"]]
         assert [norm is None for norm in norms] == [False, False, policy == "skip", False], output
+
+
+@pytest.mark.slow
+def test_a_slow_process_is_reported(settings: Settings, tmp_path: Path, world: World) -> None:
+    values = settings(steps=4, model={"layers": 1}, data={"micro_batch": 8}, watch={"slow_factor": 3.0})
+    (tmp_path / "cases.json").write_text(json.dumps([(values, 0, "slow process 1")]))
+    world(2, Path(__file__).with_name("watch_process.py"), str(tmp_path / "cases.json"))
+    (event,) = lines(tmp_path / "run" / "events.jsonl")
+    assert (event["step"], event["kind"], event["rank"], event["action"]) == (2, "slow_rank", 1, "report")
+    assert event["value"] > 3
