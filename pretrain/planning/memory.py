@@ -261,8 +261,9 @@ STAGES: dict[tuple[int, str], Stage] = {
     ),
 }
 """(ZeRO stage, precision) -> what is kept."""
-for _stage in (1, 2, 3):
-    STAGES[_stage, "fp16"] = STAGES[3, "bf16"] if _stage == 3 else STAGES[2, "bf16"]
+# Stage 1 in fp16 is computed by the class of stage 2, with buckets in fp32.
+STAGES[1, "fp16"] = STAGES[2, "bf16"]._replace(buckets=lambda case: 4 * BUCKET)
+STAGES[2, "fp16"], STAGES[3, "fp16"] = STAGES[2, "bf16"], STAGES[3, "bf16"]
 OFFLOADED: dict[int, Stage] = {
     **dict.fromkeys(
         (1, 2),
@@ -271,7 +272,7 @@ OFFLOADED: dict[int, Stage] = {
             copies=lambda case: 0,
             owned=lambda case: case.owned,
             gradients=lambda case: 0,
-            buckets=lambda case: case.bytes * BUCKET * case.overlapping,
+            buckets=lambda case: (4 if case.layout.zero_stage == 1 else case.bytes) * BUCKET * case.overlapping,
             gathered=lambda case: 0,
             reduction=lambda case: case.flat * (1 if case.bytes == 4 else 1.5),
             update=lambda case: 0,

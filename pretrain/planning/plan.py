@@ -52,6 +52,9 @@ class Planner:
         self.parameters = sum(parameter.numel() for parameter in learner.parameters())
         self.experts = max((part.experts for part in learner.modules() if isinstance(part, Experts)), default=1)
         kinds = {"none", *(getattr(part, "recomputable", "none") for part in learner.modules())}
+        if assumed.device == "cuda":
+            # Fused kernels keep no scores that recomputation could save.
+            kinds.discard("attention")
         self.recomputable = [kind for kind in get_args(Recompute) if kind in kinds]
         self.has_stacks = any(isinstance(part, TokenSplit) for part in learner.modules())
         self.work = _work(learner, rows)
@@ -132,8 +135,7 @@ class Planner:
             if self.run.data.micro_batch and share % self.run.data.micro_batch == 0:
                 micro_batches.add(self.run.data.micro_batch)
             for expert in self._expert_sizes(data):
-                choices = self._stages(data, expert), self.recomputable, self._sequences(tensor)
-                for stage, recompute, sequence in itertools.product(*choices):
+                for stage, recompute in itertools.product(self._stages(data, expert), self.recomputable):
                     for offload, size in itertools.product(self._offloads(stage, expert), sorted(micro_batches)):
                         yield Layout(
                             tensor,
@@ -144,7 +146,7 @@ class Planner:
                             self.precision,
                             size,
                             share // size,
-                            sequence,
+                            self._sequence(tensor),
                             offload,
                         )
 
@@ -190,8 +192,9 @@ class Planner:
         sizes = {1, self.run.parallel.expert, *(size for size in _powers_of_two(data) if self.experts % size == 0)}
         return sorted(size for size in sizes if data % size == 0 and self.experts % size == 0)
 
-    def _sequences(self, tensor: int) -> list[bool]:
-        return [False, True] if tensor > 1 and self.has_stacks else [False]
+    def _sequence(self, tensor: int) -> bool:
+        """Whether to divide the tokens too: with tensor parallelism that never needs more memory."""
+        return tensor > 1 and self.has_stacks
 
     def _offloads(self, stage: int, expert: int) -> list[str]:
         """Return what can be in host memory; nothing is on a machine whose devices are its host."""

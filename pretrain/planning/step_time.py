@@ -89,7 +89,7 @@ def step_time(
 
 
 def _offload(layout: Layout, owned: float) -> float:
-    """Bytes between a device and the host: gradients of each micro-batch, weights after the update or before each use."""
+    """Bytes between device and host: gradients of each micro-batch, weights after the update or before each use."""
     weights = BYTES[layout.precision] * owned
     moved = {"none": 0.0, "optimizer": weights * (layout.accumulation + 1)}
     return moved.get(layout.offload, weights * layout.accumulation * (3 + (layout.recompute == "block")))

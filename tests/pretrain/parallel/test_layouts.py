@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sesame.pretrain import precision
 from sesame.pretrain.models import FAMILIES
 from tests.pretrain.family_runs import FAMILY_RUNS
 
@@ -27,6 +28,7 @@ MUON_BOUND = 1e-5
 they become a step; an update of a part of a matrix instead of the whole would differ by more than 1e-2."""
 
 SGD: dict[str, Any] = {"name": "sgd"}
+LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
 
 
 class Case(NamedTuple):
@@ -40,6 +42,7 @@ class Case(NamedTuple):
     model: dict[str, Any] = {}  # noqa: RUF012
     """Changes of its model."""
     data: Mapping[str, Any] = MappingProxyType({})
+    loss_weight: float = 1.0
 
 
 BUDGET = {"micro_batch": 0, "micro_tokens": 200}
@@ -64,7 +67,9 @@ LAYOUTS = {
 }
 DROPOUT: dict[str, Any] = {"dropout": 0.2}
 SEQUENCE: dict[str, Any] = {"tensor": 2, "sequence": True}
+OFFLOAD: dict[str, Any] = {"zero_stage": 2, "offload": "optimizer"}
 VARIANTS: dict[str, tuple[str, Case]] = {
+    "data 2, ZeRO 3, parameters in host memory": ("one", Case(2, {"zero_stage": 3, "offload": "parameters"}, SGD)),
     "tensor 2, sequence, dropout": ("one, dropout", Case(2, {**SEQUENCE, "zero_stage": 1}, SGD, model=DROPOUT)),
     "tensor 2 x data 2, sequence": (
         "one, switch",
@@ -73,6 +78,9 @@ VARIANTS: dict[str, tuple[str, Case]] = {
 }
 """Name -> the case that it equals, and the case: layouts of which each world of processes runs a few."""
 THOROUGH: dict[str, tuple[str, Case]] = {
+    "data 2, ZeRO 1, offload": ("one", Case(2, {"zero_stage": 1, "offload": "optimizer"}, SGD)),
+    "tensor 2, sequence, ZeRO 2, offload": ("one", Case(2, {**SEQUENCE, **OFFLOAD}, SGD)),
+    "tensor 2 x data 2, ZeRO 3, offload": ("one", Case(4, {"tensor": 2, "zero_stage": 3, "offload": "optimizer"}, SGD)),
     "tensor 2, sequence, ZeRO 0": ("one", Case(2, {**SEQUENCE, "zero_stage": 0}, SGD)),
     "tensor 2, sequence, recompute": ("one", Case(2, {**SEQUENCE, "recompute": "block"}, SGD)),
     "tensor 2, recompute of attention": ("one", Case(2, {"tensor": 2, "recompute": "attention"}, SGD)),
@@ -91,7 +99,6 @@ OTHER_RUNS = [run for run in FAMILY_RUNS if run != "bert"]
 """BERT is compared in all layouts, the others in two."""
 BUDGET_RUNS = [run for run in OTHER_RUNS if run != "switch"]
 """Switch's capacity and balance are those of a micro-batch (``tests/pretrain/data/test_token_budget.py``)."""
-LAMB = {"name": "lamb", "learning_rate": 0.01, "epsilon": 1e-3}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 0.01}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.2}
 OPTIMIZERS = {"LAMB": LAMB, "Adafactor": ADAFACTOR, "Adagrad": ADAGRAD}
@@ -112,7 +119,18 @@ EXPERT_LAYOUTS = {
 """Expert parallelism of Switch; its capacity factor is 1, so that tokens are dropped."""
 EXPERT_LAMB_LAYOUTS = ["expert 2, ZeRO 0", "expert 2 of data 4, ZeRO 2"]
 EXPERT_BF16_LAYOUTS = ["expert 2, ZeRO 1", "expert 2 of data 4, ZeRO 2", "tensor 2 x expert 2, ZeRO 1"]
+FP16_LAYOUTS = {
+    f"{name}, fp16": case._replace(parallel={**case.parallel, "precision": "fp16"}, loss_weight=0.25)
+    for name, case in {
+        "one": Case(1, {"zero_stage": 1}, SGD),
+        "data 2, ZeRO 3": LAYOUTS["data 2, ZeRO 3"],
+        "tensor 2, ZeRO 2, sequence, offload": Case(2, {**SEQUENCE, **OFFLOAD}, SGD),
+    }.items()
+}
+"""With a small loss, so that no gradient overflows at the first loss scale."""
 CASES = {
+    "one, small loss": Case(1, {"zero_stage": 1}, SGD, loss_weight=0.25),
+    **FP16_LAYOUTS,
     "one, dropout": Case(1, {"zero_stage": 1}, SGD, model=DROPOUT),
     **{name: case for name, (_, case) in {**VARIANTS, **THOROUGH}.items()},
     "one": Case(1, {"zero_stage": 1}, SGD),
@@ -205,7 +223,8 @@ def _settings(family_settings: Callable[..., dict[str, Any]], case: Case, target
     settings = family_settings(
         case.run, parallel=parallel, optimizer=case.optimizer, output=output, loss=case.loss or {}, data=dict(case.data)
     )
-    return {**settings, "model": {**settings["model"], **case.model}}
+    objectives = {name: weight * case.loss_weight for name, weight in settings["objectives"].items()}
+    return {**settings, "model": {**settings["model"], **case.model}, "objectives": objectives}
 
 
 def scales(reference: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -266,6 +285,17 @@ def test_variant_equals_one_process(variant: str, computed: Callable[[str], dict
 @pytest.mark.parametrize("run", BUDGET_RUNS)
 def test_a_token_budget_changes_nothing(run: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     assert_equal(computed(f"one, {run}"), computed(f"token budget, {run}"))
+
+
+@pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
+@pytest.mark.parametrize("layout", FP16_LAYOUTS)
+def test_fp16_is_fp32_within_its_precision(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
+    """fp16 rounds to 11 bits, 5e-4, once in each operation."""
+    reference, other = computed("one, small loss"), computed(layout)
+    for step in range(STEPS):
+        assert float(other[f"{step}/norm/all"]) == pytest.approx(float(reference[f"{step}/norm/all"]), rel=2e-3)
+    difference, worst = largest_difference(reference, other)
+    assert difference < 2e-2, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAYOUTS)
