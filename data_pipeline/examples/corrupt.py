@@ -106,7 +106,9 @@ class EachEpoch:
         tokens = columns["tokens"]
         assert isinstance(tokens, Ragged)
         changes = {} if mask_probability is None else {"mask_probability": mask_probability}
-        masked = corrupt(tokens, self._config.model_copy(update=changes), self._vocabulary, generator(seed, purpose, number))
+        masked = corrupt(
+            tokens, self._config.model_copy(update=changes), self._vocabulary, generator(seed, purpose, number)
+        )
         return {**columns, **masked.columns()}
 
 
