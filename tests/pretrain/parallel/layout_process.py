@@ -26,10 +26,10 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
     recorded: dict[str, torch.Tensor] = {}
     engine_step = run.engine.step
 
-    def step(learning_rate: float) -> Any:
+    def step(*arguments: Any) -> Any:
         gradients = run.engine.full_gradients()
         recorded.update({f"{run.step}/gradient/{name}": value.clone() for name, value in gradients.items()})
-        return engine_step(learning_rate)
+        return engine_step(*arguments)
 
     run.engine.step = step  # type: ignore[method-assign]
     for number in range(steps):
