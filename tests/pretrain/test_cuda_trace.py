@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import (
 
 from sesame import configs
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.heads import POOLINGS, Head
+from sesame.evaluation.finetuning.heads import POOLINGS, Head
 from sesame.pretrain.data.packing import pack
 from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner, build

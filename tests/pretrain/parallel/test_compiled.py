@@ -13,6 +13,7 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel import compiled
 from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.recompute import recompute_parts
+from tests.pretrain.data.test_token_budget import loss_and_gradients, made
 from tests.pretrain.parallel import test_recompute
 from tests.pretrain.parallel.test_recompute import gradients, learner
 
@@ -68,6 +69,26 @@ def test_dropout_is_compiled_too(whole_graphs: list[str], monkeypatch: pytest.Mo
     for name, value in first.items():
         # ``gradients`` adds to those of its first call, with the same seed.
         torch.testing.assert_close(second[name], value)
+
+
+def test_a_token_budget_is_compiled_once_and_changes_nothing(
+    whole_graphs: list[str], family_settings: Callable[..., dict[str, Any]]
+) -> None:
+    """All micro-batches have one shape, also those of the next step, and the losses of rows that are not packed."""
+    plain, batches = made(family_settings, "bert", micro_batch=0, micro_tokens=300)
+    packed = [*batches.step(0), *batches.step(1)]
+    expected = loss_and_gradients(plain, packed)
+    _, whole = made(family_settings, "bert", micro_batch=4)
+    means = [sum(plain(batch)[0].item() for batch in whole.step(number)) / whole.accumulation for number in (0, 1)]
+    assert expected[0] == pytest.approx(sum(means), rel=1e-6)
+    compile_blocks(plain, CPU)
+    loss_and_gradients(plain, packed[:1])
+    compiled_once = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    loss, gradients = loss_and_gradients(plain, packed)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled_once > 0
+    assert loss == pytest.approx(expected[0], rel=1e-6)
+    for name, value in expected[1].items():
+        torch.testing.assert_close(gradients[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_a_machine_without_a_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
