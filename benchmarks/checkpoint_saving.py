@@ -27,7 +27,7 @@ from sesame import configs
 from sesame.configs.shipped import finders
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import SINGLE_PROCESS
-from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.record import CheckpointMetadata, LossScaleState
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.saver import Saver
@@ -77,8 +77,9 @@ def window(run: Run, saver: Saver, steps: int, *, saves: bool) -> Window:
     written = 0.0
     for number in range(steps):
         run.agreement.ask(is_writing=saver.is_writing)
-        run.metrics.add(run.train_step())
-        run.check_gradients()
+        metrics = run.train_step()
+        run.watch.check(run.step, metrics, run.gradients_again)
+        run.metrics.add(metrics, is_skipped=False)
         if not run.agreement.answer().is_writing:
             saver.finish()
         if saves and number == 0:
@@ -104,6 +105,7 @@ class State:
 
     def set_state(self, key: str | None, name: str, whole: Rows) -> None: ...
     def set_steps(self, steps: int) -> None: ...
+    def set_loss_scale(self, state: LossScaleState | None) -> None: ...
 
 
 def show_cost(megabytes: float, rounds: int, folder: Path) -> None:

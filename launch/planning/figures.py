@@ -8,7 +8,8 @@ def figure(value: float, digits: int = 3) -> str:
     if not value:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(decimals, 9)}f}"
+    shown = f"{value:,.{min(decimals, 9)}f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:

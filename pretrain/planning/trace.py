@@ -43,7 +43,7 @@ class Pass(NamedTuple):
     operands: float
     """Read and written by matrix products."""
     product_shapes: float
-    """How many different shapes of matrix products there are."""
+    """How many different shapes of matrix products there are; one of many matrices at once counts as a share."""
     reduced: float
     """Summed over the tensor-parallel processes."""
     exchanged: float
@@ -80,7 +80,7 @@ class LiveTensors(TorchDispatchMode):
         self.is_late = False
         self.peaks = [0.0] * 4
         self.moved = self.operations = self.flops = self.operands = 0.0
-        self.product_shapes: set[tuple[Any, ...]] = set()
+        self.product_shapes: dict[tuple[Any, ...], float] = {}
         self._existing = list(existing)
         for tensor in self._existing:
             self._sizes[tensor.untyped_storage()._cdata] = 0
@@ -91,14 +91,16 @@ class LiveTensors(TorchDispatchMode):
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         for tensor in outputs:
             self._count(tensor)
-        if not func.is_view:
+        # Without values, each question for a tensor's device is an operation as well.
+        if outputs and not func.is_view:
             inputs = [tensor for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)]
             self.operations += 1
             size = sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
             if flops := PRODUCTS.get(func.overloadpacket):
                 self.flops += flops(*args, **(kwargs or {}), out_val=result)
                 self.operands += size
-                self.product_shapes.add((func, *((each.shape, each.stride()) for each in inputs)))
+                shape = func, *((each.shape, each.stride()) for each in inputs)
+                self.product_shapes[shape] = 1.0 if func.overloadpacket in PLAIN_PRODUCTS else SHARE_OF_MANY
             else:
                 self.moved += size
         return result
@@ -156,6 +158,10 @@ PRODUCTS: dict[Any, Callable[..., int]] = {
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
 """Operations whose time is that of their arithmetic -> floating-point operations by arguments."""
+PLAIN_PRODUCTS = {aten.mm, aten.addmm}
+"""Of two matrices, not of many at once."""
+SHARE_OF_MANY = 1 / 3
+"""Of the code of a product of two matrices: what oneDNN takes to generate that of many small ones, as in attention."""
 DATA_DEPENDENT: dict[Any, Any] = {
     torch.ops.aten._unique2.default: _unique,
     torch.ops.aten.nonzero.default: _nonzero,
@@ -201,7 +207,7 @@ def trace(learner: Learner, batch: Batch, split: Split, dtype: torch.dtype, *, r
     with live:
         total, _ = learner(batch)
         total.backward()
-    counted = live.moved, live.operations, live.flops, live.operands, float(len(live.product_shapes))
+    counted = live.moved, live.operations, live.flops, live.operands, sum(live.product_shapes.values())
     return Pass._make([*live.peaks, *counted, split.reduced, split.exchanged])
 
 

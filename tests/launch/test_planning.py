@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sesame.pretrain.planning.gpus import Assumptions
+from sesame.launch.planning import figures
+from sesame.pretrain.planning.gpus import Assumptions, find
 from tests.launch.conftest import Command, UserError
 
 DEVICE = {
@@ -31,7 +32,14 @@ def test_a_plan_says_everything(sesame: Command) -> None:
     code, out, _ = sesame("plan", "bert_small", "--gpus", "2", "--gpu", "a100-40gb")
     assert code == 0
     assert "1,359,618" in out
-    for word in ("full rows of small_next_sentence.toml", "tokens/s", "hours", "MWh", "dollars", "parallel.zero_stage"):
+    for word in (
+        "full rows of small_next_sentence.toml",
+        "tokens/s",
+        "device-hours",
+        "Wh",
+        "dollars",
+        "parallel.zero_stage",
+    ):
         assert word in out, word
     for name in Assumptions.model_fields:
         assert name in out, name
@@ -45,13 +53,47 @@ def test_an_assumption_changes_the_plan(sesame: Command) -> None:
         assert found
         return float(found[1].replace(",", ""))
 
-    assert dollars("--assume", "price=3000.0") == pytest.approx(10 * dollars("--assume", "price=300.0"), rel=0.02)
+    assert dollars("--assume", "price=3e6") == pytest.approx(10 * dollars("--assume", "price=3e5"), rel=0.02)
 
 
 def test_memory_alone_finds_the_fewest_devices(sesame: Command) -> None:
     code, out, _ = sesame("plan", "bert_small", "--for-memory-of", "24")
     assert code == 0
     assert re.search(r"1 x 24\.0 GiB", out)
+
+
+@pytest.mark.parametrize("name", ["H100-80GB", "h100", "RTX 4090", "l4", "CPU"])
+def test_a_device_may_be_written_otherwise(name: str) -> None:
+    assert find(name) in {"h100-80gb", "rtx4090", "l4", "cpu"}
+
+
+def test_the_device_whose_speed_is_assumed_is_named(sesame: Command) -> None:
+    _, out, _ = sesame("plan", "bert_small", "--for-memory-of", "24")
+    assert "speeds, power and price are those of h100-80gb; name your device with --gpu" in out
+    _, out, _ = sesame("plan", "bert_small", "--for-memory-of", "24", "--gpu", "L40S")
+    assert "are those of" not in out and "assumptions (l40s)" in out
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (figures.duration(3780.2 * 3600), "3,780 hours (158 days)"),
+        (figures.duration(90.0), "1.5 minutes"),
+        (figures.duration(0.25), "0.25 seconds"),
+        (figures.figure(0.00097712), "0.000977"),
+        (figures.figure(46_830.7), "46,831"),
+        (figures.count(104_857_600_000), "105 billion"),
+        (figures.count(524_288), "524,288"),
+        (figures.flops(2.76e22), "2.76e22"),
+        (figures.energy(3.93e6), "3.93 MWh"),
+        (figures.energy(12.0), "12 Wh"),
+        (figures.disk(2.0959e12), "2.1 TB"),
+        (figures.dollars(14029.6), "14,030 dollars"),
+        (figures.dollars(2.04), "2.04 dollars"),
+    ],
+)
+def test_figures_have_no_exponents_and_a_unit_that_fits(shown: str, expected: str) -> None:
+    assert shown == expected
 
 
 def test_a_machines_file_replaces_the_table(sesame: Command, tmp_path: Path) -> None:
@@ -78,6 +120,7 @@ def test_a_layout_that_does_not_fit_names_the_nearest(user_error: UserError) -> 
     ("options", "message"),
     [
         (("--gpu", "tpu"), "--gpu tpu: is not in the table"),
+        (("--gpu", "A100"), "--gpu A100: give one of a100-80gb, a100-40gb"),
         (("--assume", "prise=1"), "prise"),
         (("--assume", "efficiency=2.0"), "efficiency"),
         (("--assume", "price"), "--assume price: write it as"),
