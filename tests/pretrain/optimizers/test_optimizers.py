@@ -139,6 +139,9 @@ def test_adagrad_is_that_of_torch_and_its_sum_starts_at_one() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_step_count_is_on_the_device_of_the_moments(name: str) -> None:
+def test_the_step_count_is_where_it_is_read(name: str) -> None:
+    """torch's fused AdamW refuses a count on another device than the moments; LAMB and Adafactor read it on the host,
+    and would wait for a GPU in each parameter."""
     state = OPTIMIZERS[name].state.create(torch.empty(3, device="meta"), 4)
-    assert all(value.is_meta for value in state.values()), "torch's fused AdamW refuses a count on another device"
+    on_host = {key for key, value in state.items() if not value.is_meta}
+    assert on_host == ({"step"} if name in ("lamb", "adafactor") else set())
