@@ -4,7 +4,7 @@ process has a part of the tokens, so that norms, dropout and residuals are compu
 Sums of partial results become reduce-scatters, and all-gathers come before the layers that are split by columns, which
 together send as much as the all-reduces they replace. What an all-gather has joined is not kept: the backward pass
 gathers it again, unless the block is recomputed as a whole. A batch is packed, so its tokens are padded to a multiple
-of the processes; padding reaches no other token, and its gradient is zero. megatron-core has the same collectives for
+of the processes with copies; padding reaches no other token, and its gradient is zero. megatron-core has the same collectives for
 whole multiples on CUDA only, so they are made here.
 
 R tokens of one process; other shape suffixes as in ``pretrain/batch.py``.
@@ -84,7 +84,11 @@ class _Divide(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states_TD: Tensor, split: SplitTokens) -> Tensor:
         ctx.split, ctx.tokens = split, split.tokens
-        return split.own(states_TD)
+        own_RD = split.own(states_TD)
+        # Not zeros: the inverse standard deviation of a norm would be infinite in fp16.
+        padding = max(0, min(len(own_RD), (split.group.rank + 1) * len(own_RD) - len(states_TD)))
+        own_RD[len(own_RD) - padding :] = states_TD[:1]
+        return own_RD
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

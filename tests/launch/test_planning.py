@@ -113,7 +113,7 @@ def test_what_cannot_fit_is_refused_with_what_does(user_error: UserError) -> Non
 def test_a_layout_that_does_not_fit_names_the_nearest(user_error: UserError) -> None:
     error = user_error("plan", "bert_small", "--gpus", "1", "--assume", "memory_gib=1.6", "--as-configured")
     assert re.search(r"micro-batches of 128 needs 1\d\d\.\d MiB", error)
-    assert error.endswith("--set parallel.recompute=true\n")
+    assert error.endswith("--set parallel.recompute=block\n")
 
 
 @pytest.mark.parametrize(
