@@ -31,6 +31,7 @@ def config(dataset: str, width: int, output: str) -> RunConfig:
         "model": {"family": "bert", "layers": 4, "width": width, "heads": 4, "feed_forward_width": 4 * width},
         "objectives": {"masked_lm": 1.0},
         "optimizer": {"name": "adamw", "learning_rate": 1e-3, "gradient_clipping": 1.0},
+        "parallel": {"threads": 1},
         "report": {"tensorboard": False},
     }
     return configs.parse(values, RunConfig, "the benchmark's run")

@@ -28,7 +28,7 @@ class WatchConfig(Section):
     """How many times the median of all processes' work in a step a process may take before it is reported; 0: any."""
     layers_every_steps: Free[int] = Field(default=0, ge=0)
     """Optimizer steps between measurements of each layer: norms of gradients and weights, ratio of update and weights,
-    largest activation and entropy of attention; 0: none. Each costs about as much as a step."""
+    largest activation and entropy of attention; 0: none. Each costs a part of a step."""
     deterministic: Free[bool] = False
     """Use only kernels that give the same bits each time on the same kind of device, and refuse the others
     (``torch.use_deterministic_algorithms``); slower on GPUs."""

@@ -153,7 +153,9 @@ ROWS = {
 def damaged_tasks(draw: random.Random, inputs: Path) -> Callable[[], Any]:
     name = draw.choice(list(ROWS))
     task = TASKS[name]
-    file = inputs / task.train.file
+    table = task.train
+    assert table is not None
+    file = inputs / table.file
     file.parent.mkdir(parents=True)
     if draw.random() < 0.5:
         file.write_bytes(mutators.text(draw, ROWS[name]).encode("utf-8", "surrogatepass"))
@@ -161,7 +163,7 @@ def damaged_tasks(draw: random.Random, inputs: Path) -> Callable[[], Any]:
         file.write_bytes(mutators.data(draw, ROWS[name].encode()))
 
     def read() -> str | None:
-        found = read_table(inputs, task.train, task)
+        found = read_table(inputs, table, task)
         finite = len(found.labels) == len(found.texts) and bool(torch.isfinite(torch.as_tensor(found.labels)).all())
         return None if finite else "labels are missing or not finite"
 

@@ -13,7 +13,7 @@ from sesame.configs.errors import CheckpointError, TrainingError
 from sesame.pretrain.checkpoints import record, retention
 from sesame.pretrain.checkpoints import save as saving
 from sesame.pretrain.checkpoints.load import SINGLE_PROCESS, Process, latest
-from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.record import CheckpointMetadata, LossScaleState
 from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.stored import TensorSlice
 
@@ -34,6 +34,7 @@ class Owner:
 
     def set_state(self, key: str | None, name: str, whole: Any) -> None: ...
     def set_steps(self, steps: int) -> None: ...
+    def set_loss_scale(self, state: LossScaleState | None) -> None: ...
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sesame.pretrain.checkpoints import record
 from sesame.pretrain.checkpoints import save as saving
 from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.load import SINGLE_PROCESS, latest, open_checkpoint
-from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.record import CheckpointMetadata, LossScaleState
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.saver import Saver
@@ -47,6 +47,7 @@ class Owner:
 
     def set_state(self, key: str | None, name: str, whole: Any) -> None: ...
     def set_steps(self, steps: int) -> None: ...
+    def set_loss_scale(self, state: LossScaleState | None) -> None: ...
 
 
 @pytest.fixture
