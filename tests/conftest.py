@@ -15,6 +15,11 @@ from tests.liveness import outputs
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: compressed ones hold the time, and two processes must find the same tests."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real data, or skip."""
