@@ -41,6 +41,7 @@ SAMPLES = (
     Sample(512, 64, 32),
     Sample(768, 128, 4),
 )
+NORM_TOKENS, NORM_WIDTH = 2048, 512
 NEW = Sample(320, 48, 16)
 """Measured in sizes that were not computed before."""
 REPEATED, QUICK_REPEATED = 9, 4
@@ -74,6 +75,10 @@ def rates(precision: str, repeated: int, clock: Clock) -> dict[str, float]:
         learner, batch, counted = _layer(sample, precision)
         counts.append((counted.flops, counted.operands, counted.moved, counted.operations))
         seconds.append(_seconds(learner, batch, repeated, clock))
+    # Without products, whose operands are nearly in proportion to what the rest of a layer moves.
+    learner, batch, counted = _norm(precision)
+    counts.append((counted.flops, counted.operands, counted.moved, counted.operations))
+    seconds.append(_seconds(learner, batch, repeated, clock))
     # Relative errors count, so each row is divided by its time.
     shares = np.array(counts) / np.array(seconds)[:, None]
     scale = shares.max(axis=0)
@@ -108,6 +113,24 @@ def _layer(sample: Sample, precision: str) -> tuple[Any, Any, Any]:
     learner = build(run.model, run.objectives, Vocabulary(sample.vocabulary))
     batch = _batch(sample, learner.reads)
     return learner, batch, trace(learner, batch, Split(1, 1), DTYPES[precision], recompute="none")
+
+
+def _norm(precision: str) -> tuple[Any, Any, Any]:
+    """Return a function of a tensor that has no product, the tensor, and what the planner counts of both passes."""
+    import torch
+    from torch.nn.functional import gelu, layer_norm
+
+    from sesame.pretrain.planning.activations import DTYPES
+    from sesame.pretrain.planning.trace import LiveTensors
+
+    states = torch.zeros(NORM_TOKENS, NORM_WIDTH, dtype=DTYPES[precision], requires_grad=True)
+
+    def run(states: Any) -> tuple[Any]:
+        return ((states + gelu(layer_norm(states, (NORM_WIDTH,)))).sum(),)
+
+    with LiveTensors(iter([states])) as counted:
+        run(states)[0].backward()
+    return run, states, counted
 
 
 def _batch(sample: Sample, reads: Sequence[str]) -> Any:

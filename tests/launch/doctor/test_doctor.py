@@ -114,7 +114,7 @@ def test_the_whole_examination(tmp_path: Path, processes: int) -> None:
     assert run.returncode == 0, lines
     assert [path.name for path in tmp_path.iterdir()] == ["machine.json"]
     names = [match[1] for line in lines if (match := re.match(r"\d\d:\d\d:\d\d ([a-z -]+): ", line))]
-    assert names[0] == "processes" and names[-1] == "training" and len(names) == 14
+    assert names[0] == "processes" and names[-1] == "training" and len(names) == 15
     machine = Machine.load(tmp_path / "machine.json")
     assert len(machine.devices) == processes
     assert (machine.reduction_bandwidth is None) == (processes == 1)
