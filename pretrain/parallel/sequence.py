@@ -4,8 +4,8 @@ process has a part of the tokens, so that norms, dropout and residuals are compu
 Sums of partial results become reduce-scatters, and all-gathers come before the layers that are split by columns, which
 together send as much as the all-reduces they replace. What an all-gather has joined is not kept: the backward pass
 gathers it again, unless the block is recomputed as a whole. A batch is packed, so its tokens are padded to a multiple
-of the processes with copies; padding reaches no other token, and its gradient is zero. megatron-core has the same collectives for
-whole multiples on CUDA only, so they are made here.
+of the processes with copies; padding reaches no other token, and its gradient is zero. megatron-core has the same
+collectives for whole multiples on CUDA only, so they are made here.
 
 R tokens of one process; other shape suffixes as in ``pretrain/batch.py``.
 """
