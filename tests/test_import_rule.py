@@ -38,7 +38,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "data optimizers",
         "checkpoints",
         "parallel huggingface",
-        "reporting",
+        "reporting monitoring",
         "average curve metrics stop run_length watch config settings_table run_data",
         "planning validation checkpoint_metadata",
         "start train",

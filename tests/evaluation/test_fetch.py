@@ -50,8 +50,7 @@ def test_file_names_of_the_repository() -> None:
     mnli = TASKS["MNLI"]
     assert mnli.dev["mm"].hub_file == "mnli/validation_mismatched-00000-of-00001.parquet"
     assert mnli.test["AX"].hub_file == "ax/test-00000-of-00001.parquet"
-    train = TASKS["SST-2"].train
-    assert train is not None and train.hub_file == "sst2/train-00000-of-00001.parquet"
+    assert TASKS["SST-2"].tables[0].hub_file == "sst2/train-00000-of-00001.parquet"
 
 
 def test_columns_and_labels_of_the_hub_fit_the_task() -> None:

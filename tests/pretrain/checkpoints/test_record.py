@@ -20,9 +20,9 @@ METADATA = CheckpointMetadata(
     config={"model": {"family": "bert"}},
     changes=(Change(step=2, key="steps", before=2, after=[3, None]),),
 )
-KEYS = ["format_version", "step", "samples", "dataset_sha256", "dataset_first_sample", "seconds", "first_timed_step"]
-KEYS += ["seed", "vocabulary_size", "tokenizer_sha256", "config", "watched", "processes", "changes", "shapes", "files"]
-KEYS += ["record_sha256"]
+KEYS = ["format_version", "step", "samples", "dataset_sha256", "dataset_first_sample", "stages", "seconds"]
+KEYS += ["first_timed_step", "seed", "vocabulary_size", "tokenizer_sha256", "config", "watched", "processes"]
+KEYS += ["loss_scale", "changes", "shapes", "files", "record_sha256"]
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
