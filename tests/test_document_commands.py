@@ -234,7 +234,11 @@ def small(command: Command) -> list[str]:
     config = configs.load(REPOSITORY / path, STAGES[stage][1], given)
     if isinstance(config, RunConfig):
         return override(
-            [f"steps={max(1, min(20, (config.steps or 1000) // 50))}", "report.validation_rows=64", "parallel.threads=1"]
+            [
+                f"steps={max(1, min(20, (config.steps or 1000) // 50))}",
+                "report.validation_rows=64",
+                "parallel.threads=1",
+            ]
         )
     assert isinstance(config, CorpusConfig)
     size = [] if config.tokenizer.model else ["tokenizer.vocabulary_size=1024"]
