@@ -114,12 +114,19 @@ class Batches:
         return tuple(self.skipped.pieces(self.position(step), self.config.global_batch))
 
     def rows(self, step: int) -> list[np.ndarray]:
-        """Return the row numbers of each micro-batch of optimizer step ``step`` (from 0): those of process 0, 1, ...
-        for their first micro-batch, then for their second one, and so on."""
+        """Return the row numbers of optimizer step ``step`` (from 0) in their order; see ``rows_of``."""
         return self.rows_of(self.samples(step), self.config.global_batch)
 
+    def micro_batch_rows(self, rows_of_each: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the row numbers of each micro-batch of the step that ``rows`` returned: those of process 0, 1, ...
+        for their first micro-batch, then for their second one, and so on."""
+        if self.budget is None:
+            return rows_of_each
+        rows = np.concatenate(rows_of_each)
+        return [rows[part] for part in self.budget.parts(self.train, rows)]
+
     def rows_of(self, samples: Iterable[Samples], size: int) -> list[np.ndarray]:
-        """Return the row numbers of each micro-batch of ``size`` sequences at ``samples``."""
+        """Return the row numbers of ``size`` sequences at ``samples``, one array for each micro-batch of equal size."""
         rows = np.concatenate([self._rows(*piece) for piece in samples])
         return np.split(rows, self.accumulation_of(size) * self.data_rank.size)
 

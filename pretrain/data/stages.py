@@ -133,6 +133,11 @@ class StagedBatches:
         plan = self.begin(step)
         return self.stages[plan.stage].rows_of(self.samples(step), plan.size)
 
+    def micro_batch_rows(self, rows_of_each: list[np.ndarray]) -> list[np.ndarray]:
+        """See ``Batches.micro_batch_rows``; the rows are of the step that begins now."""
+        assert self._plan is not None
+        return self.stages[self._plan[1].stage].micro_batch_rows(rows_of_each)
+
     def step(self, number: int) -> Iterator[Batch]:
         """Yield this process's micro-batches of optimizer step ``number`` (from 0)."""
         plan = self.begin(number)

@@ -55,9 +55,12 @@ def place_of(finding: Finding, step: int, batches: AnyBatches, tensor: int, grad
     if micro_batch is None:
         everything = np.concatenate(rows)
         return Place(None, everything, f" ({_rows_text(everything, batches)}){note}")
-    own = rows[micro_batch.number * batches.data_rank.size + micro_batch.data_rank]
+    processes = batches.data_rank.size
+    parts = batches.micro_batch_rows(rows)
+    # With a token budget a process may repeat a micro-batch, which then counts for nothing.
+    own = parts[(micro_batch.number * processes + micro_batch.data_rank) % len(parts)]
     rank = micro_batch.data_rank * tensor
-    where = f" in micro-batch {micro_batch.number + 1} of {batches.accumulation} of process {rank}"
+    where = f" in micro-batch {micro_batch.number + 1} of {-(-len(parts) // processes)} of process {rank}"
     return Place(rank, own, f"{where} ({_rows_text(own, batches)}){note}")
 
 

@@ -75,6 +75,16 @@ def test_what_is_not_finite_stops_the_run_and_names_the_rows(
     assert lines(tmp_path / "run" / "steps.jsonl")[-1]["step"] == BAD_STEP
 
 
+def test_rows_of_a_micro_batch_with_a_token_budget_are_named(
+    watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, row := row_of_step(dataset, 2), "nan loss")
+    with pytest.raises(TrainingError, match=r"^step 2: .* is nan in micro-batch \d of \d+ of process 0 \(rows"):
+        train(config_of(watched(data={"micro_batch": 0, "micro_tokens": 200})))
+    (event,) = lines(tmp_path / "run" / "events.jsonl")
+    assert row in event["rows"] and len(event["rows"]) < 16
+
+
 SLOW = pytest.mark.slow
 
 
