@@ -29,9 +29,11 @@ def watch(folder: Path, console: Console, *, sleep: Callable[[float], None] = ti
 
 
 def is_over(run: RunFiles) -> bool:
-    """Return whether nothing more is to come. A run of an older version does not say so, nor one on another machine
-    that was killed; those are watched until they are interrupted."""
-    return run.end is not None or run.is_killed
+    """Return whether nothing more is to come. A run on another machine that was killed does not say so; it is watched
+    until that is interrupted."""
+    # A run of an older version says nothing of its start and end, but locks its folder.
+    is_old_and_over = not run.starts and not (run.folder / ".lock").exists()
+    return run.end is not None or run.is_killed or is_old_and_over
 
 
 def _in_terminal(run: RunFiles, console: Console, sleep: Callable[[float], None]) -> None:

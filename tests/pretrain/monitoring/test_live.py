@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sesame.pretrain.monitoring.live import watch
+from sesame.pretrain.monitoring.live import is_over, watch
 from sesame.pretrain.monitoring.record import RunFiles
 from sesame.pretrain.monitoring.view import expected_steps, time_left, view
 from tests.pretrain.monitoring.conftest import append, report
@@ -99,3 +99,12 @@ def test_a_killed_run_is_recognised(make_run: MakeRun) -> None:
     assert output.getvalue().endswith(": killed\n")
     (folder / "run.jsonl").write_text(json.dumps({"start": start | {"process": 2**22 + 1, "host": "elsewhere"}}) + "\n")
     assert not RunFiles(folder).is_killed
+
+
+def test_a_run_of_an_older_version_is_over_when_nobody_has_its_folder(tmp_path: Path) -> None:
+    append(tmp_path, "metrics", {"step": 10, "train": {"masked_lm": 5.0}, "tokens_per_second": 1.0, "seconds": 3.0})
+    (tmp_path / ".lock").touch()
+    run = RunFiles(tmp_path)
+    assert not is_over(run)
+    (tmp_path / ".lock").unlink()
+    assert is_over(run)
