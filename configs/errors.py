@@ -13,6 +13,7 @@ Any other exception is a defect of the program and shows its traceback.
 """
 
 import errno
+import importlib.util
 
 
 def one_line(text: object) -> str:
@@ -93,11 +94,21 @@ def message_of(error: Exception) -> str | None:
     return str(known) if isinstance(known, SesameError) else None
 
 
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def package_error(error: ModuleNotFoundError) -> SesameError | None:
     """Return ``error`` as a SesameError if a package for training is not installed, None otherwise."""
     package = (error.name or "").partition(".")[0]
     if package not in TRAINING_PACKAGES:
         return None
+    if not _is_installed("torch"):
+        # Whichever package is imported first, it is training that is not installed.
+        package = "torch"
     return SesameError(
         f"this command needs {package}, which is not installed here; use the image for training, or an installation "
         "with all requirements"

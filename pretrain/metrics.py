@@ -173,7 +173,6 @@ class Reporter:
             text += f" | {row['model_flops_use']:.0%} of peak"
         if usage is not None:
             row |= usage.fields()
-            text += f" | {usage.message}" if usage.message else ""
         self._write(row)
         self._show(step, text)
 

@@ -126,8 +126,11 @@ class Batches:
         return [rows[part] for part in self.budget.parts(self.train, rows)]
 
     def rows_of(self, samples: Iterable[Samples], size: int) -> list[np.ndarray]:
-        """Return the row numbers of ``size`` sequences at ``samples``, one array for each micro-batch of equal size."""
+        """Return the row numbers of ``size`` sequences at ``samples``, one array for each micro-batch of equal size; with
+        a token budget, whose micro-batches follow from the rows, in one."""
         rows = np.concatenate([self._rows(*piece) for piece in samples])
+        if self.budget is not None:
+            return [rows]
         return np.split(rows, self.accumulation_of(size) * self.data_rank.size)
 
     def step(self, number: int) -> Iterator[Batch]:
@@ -142,7 +145,8 @@ class Batches:
         Args:
             mask_rate: share of the text tokens that are predicted; None: the recipe's.
         """
-        rows, micro_batches = np.concatenate(rows_of_each), len(rows_of_each)
+        rows = np.concatenate(rows_of_each)
+        micro_batches = len(rows_of_each) if self.budget is None else self.data_rank.size
         columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
         if self.budget is not None:

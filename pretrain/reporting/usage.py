@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sesame.pretrain.reporting.config import SLOW
 from sesame.pretrain.step_timer import PHASES, StepTimer
 
 COLUMNS = (*PHASES, "saving", "memory_gib")
@@ -42,15 +41,6 @@ class Usage(NamedTuple):
         """Seconds of work in a step, without communication, by rank."""
         indices = [COLUMNS.index(name) for name in BUSY]
         return [round(sum(row[index] for index in indices) / self.steps, 6) for row in self.rows]
-
-    @property
-    def message(self) -> str:
-        """Return a message about the slowest process, empty if none is slow."""
-        times = self.rank_seconds
-        median, slowest = _median(times), max(times)
-        if len(times) == 1 or slowest <= SLOW * median:
-            return ""
-        return f"rank {times.index(slowest)} computes {slowest / median:.1f} times as long as the median"
 
     def _column(self, name: str) -> list[float]:
         return [row[COLUMNS.index(name)] for row in self.rows]

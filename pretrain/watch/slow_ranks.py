@@ -7,14 +7,15 @@ from sesame.pretrain.watch.events import Event
 
 
 class SlowRanks:
-    """Compares the processes' own work at each report; an event is made when another one becomes the slow one."""
+    """Compares the processes' own work at each report; an event is made when a process is the slow one twice in a row,
+    for once may be chance."""
 
     def __init__(self, factor: float):
         """
         Args:
             factor: how many times the median a process may take; 0: any.
         """
-        self._factor, self._slow = factor, -1
+        self._factor, self._slow, self._reported = factor, -1, -1
 
     def compare(self, step: int, seconds: Sequence[float]) -> Event | None:
         """Return an event if a process has become slow.
@@ -26,8 +27,11 @@ class SlowRanks:
         is_slow = bool(self._factor) and len(seconds) > 1 and slowest > self._factor * median
         rank = list(seconds).index(slowest) if is_slow else -1
         before, self._slow = self._slow, rank
-        if rank in (-1, before):
+        if rank == -1:
+            self._reported = -1
+        if rank in (-1, self._reported) or rank != before:
             return None
+        self._reported = rank
         ratio = slowest / median if median else float("inf")
         message = (
             f"step {step}: process {rank} takes {slowest:.3g} s of work a step, {ratio:.1f} times the median "

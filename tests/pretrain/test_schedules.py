@@ -198,7 +198,9 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(changing: dict[str, Any], t
     killed = changing | {"output": str(tmp_path / "killed")}
     *_, before = run(killed, killed_at=killed_at)
     assert 0 < before.step < record.step
-    with_loader = {**killed, "data": {**killed["data"], "loader_processes": 1}}
+    data = killed["data"]
+    assert isinstance(data, dict)
+    with_loader = {**killed, "data": {**data, "loader_processes": 1}}
     again, losses_again, record_again = run(with_loader)
     assert (again, losses_again) == (files, losses)
     assert (record_again.samples, record_again.stages) == (record.samples, record.stages)

@@ -31,9 +31,9 @@ def trained(values: dict[str, Any]) -> tuple[list[float], torch.Tensor, torch.Te
     gradients: list[torch.Tensor] = []
     take_step = run.engine.step
 
-    def step(learning_rate: float) -> DeviceNumber:
+    def step(learning_rate: float, *others: Any) -> DeviceNumber:
         gradients.append(torch.cat([value.flatten() for value in run.engine.full_gradients().values()]))
-        return take_step(learning_rate)
+        return take_step(learning_rate, *others)
 
     run.engine.step = step  # type: ignore[method-assign]
     try:

@@ -147,7 +147,7 @@ def test_a_run_on_a_cpu_is_refused(settings: Callable[..., dict[str, Any]]) -> N
 
 
 def test_recomputed_blocks_are_refused(settings: Callable[..., dict[str, Any]]) -> None:
-    with pytest.raises(ConfigError, match="graphs is refused with recompute"):
+    with pytest.raises(ConfigError, match="graphs with recompute is refused"):
         configs.parse(settings(parallel={"recompute": True, "graphs": True}), RunConfig, "run.toml")
 
 

@@ -21,6 +21,7 @@ PARAMETERS = {
     "bert_small": 1_359_618,
     "books": 5_398_530,
     "demo": 3_819_010,
+    "demo_muon": 3_819_010,
     "elmo": 110_410_832,
     "elmo_small": 1_157_008,
     "gpt2_small": 1_334_016,
@@ -85,7 +86,7 @@ def test_gpt3_fits_64_gpus_only_with_all_that_its_file_names() -> None:
 
 
 def test_what_does_not_fit_says_how_many_do() -> None:
-    made = planner("gpt2_xl", "rtx4090", ("parallel.precision='bf16'",), devices_per_node=1)
+    made = planner("gpt2_xl", "rtx4090", ("parallel.precision='bf16'",), devices_per_node=1, host_gib=4.0)
     assert made.choose(made.plans(1)) is None
     found = made.smallest(64)
     assert found is not None

@@ -41,10 +41,12 @@ def test_skipped_samples_are_left_out(ranges: list[tuple[int, int]]) -> None:
 def test_a_slow_process_is_reported_once() -> None:
     ranks = SlowRanks(1.5)
     assert ranks.compare(10, [1.0, 1.1, 1.2, 1.0]) is None
+    assert ranks.compare(15, [1.0, 1.1, 3.2, 1.0]) is None
     event = ranks.compare(20, [1.0, 1.1, 2.2, 1.0])
     assert event is not None and (event.rank, event.kind) == (2, "slow_rank") and "2.2 times" in event.message
     assert ranks.compare(30, [1.0, 1.1, 2.3, 1.0]) is None
     assert ranks.compare(40, [1.0, 1.1, 1.0, 1.0]) is None
-    assert ranks.compare(50, [1.0, 1.1, 1.0, 5.0]) is not None
+    assert ranks.compare(50, [1.0, 1.1, 1.0, 5.0]) is None
+    assert ranks.compare(60, [1.0, 1.1, 1.0, 5.0]) is not None
     assert SlowRanks(0).compare(1, [1.0, 9.0]) is None
     assert SlowRanks(1.5).compare(1, [1.0]) is None

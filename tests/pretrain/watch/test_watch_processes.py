@@ -67,5 +67,5 @@ def test_a_slow_process_is_reported(settings: Settings, tmp_path: Path, world: W
     (tmp_path / "cases.json").write_text(json.dumps([(values, 0, "slow process 1")]))
     world(2, Path(__file__).with_name("watch_process.py"), str(tmp_path / "cases.json"))
     (event,) = lines(tmp_path / "run" / "events.jsonl")
-    assert (event["step"], event["kind"], event["rank"], event["action"]) == (2, "slow_rank", 1, "report")
+    assert (event["step"], event["kind"], event["rank"], event["action"]) == (4, "slow_rank", 1, "report")
     assert event["value"] > 3
