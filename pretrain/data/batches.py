@@ -126,8 +126,8 @@ class Batches:
         return [rows[part] for part in self.budget.parts(self.train, rows)]
 
     def rows_of(self, samples: Iterable[Samples], size: int) -> list[np.ndarray]:
-        """Return the row numbers of ``size`` sequences at ``samples``, one array for each micro-batch of equal size; with
-        a token budget, whose micro-batches follow from the rows, in one."""
+        """Return the row numbers of ``size`` sequences at ``samples``, an array for each micro-batch; with a token
+        budget, whose micro-batches follow from the rows, one array."""
         rows = np.concatenate([self._rows(*piece) for piece in samples])
         if self.budget is not None:
             return [rows]
