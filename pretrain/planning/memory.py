@@ -1,79 +1,14 @@
-"""Memory of one process: what the ZeRO stage keeps of weights, gradients and optimizer state, and when.
+"""Memory of one process at the peak of each phase of a step, compared with training processes in
+``tests/pretrain/planning/test_memory.py``. All numbers are bytes."""
 
-Read from DeepSpeed's optimizers (``bf16_optimizer.py``, ``zero/stage_1_and_2.py``, ``zero/stage3.py`` of 0.19) and
-compared with training processes in ``tests/pretrain/planning/test_memory.py``. All numbers are bytes.
-"""
-
-from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import nn
-
 from sesame.pretrain.optimizers import OPTIMIZERS
-from sesame.pretrain.parallel.flat_update import SMALL_ENTRIES
-from sesame.pretrain.planning.split import Division, is_expert_part
+from sesame.pretrain.planning.stages import OFFLOADED, STAGES, Case, Counts, Layout, Stage
 from sesame.pretrain.planning.trace import Pass
 
-BUCKET = 500_000_000
-"""Entries of DeepSpeed's reduce bucket, which is allocated as a whole whatever the model's size."""
-LIVE = 1_000_000_000
-"""Entries of weights that stage 3 keeps gathered, at most (``stage3_max_live_parameters``)."""
-PREFETCHED = 50_000_000
-"""Entries that it gathers ahead (``stage3_prefetch_bucket_size``)."""
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-
-
-class Layout(NamedTuple):
-    """How a run is divided."""
-
-    tensor: int
-    data: int
-    expert: int
-    zero_stage: int
-    recompute: str
-    precision: str
-    micro_batch: int
-    """Sequences of a process at once."""
-    accumulation: int
-    """Micro-batches of a process in a step."""
-    sequence: bool = False
-    offload: str = "none"
-
-    @property
-    def division(self) -> Division:
-        return Division(self.tensor, self.expert, self.precision, self.recompute, self.sequence)
-
-    @property
-    def processes(self) -> int:
-        return self.tensor * self.data
-
-
-class Counts(NamedTuple):
-    """Weights of one process, before ZeRO divides them."""
-
-    shared: int
-    """Of which every data-parallel process has the same."""
-    experts: int
-    """Experts of which other data-parallel processes have others."""
-    largest: int
-    """The largest weight."""
-    small: int
-    """In parameters whose gradients are summed together."""
-
-    @classmethod
-    def of(cls, module: nn.Module) -> "Counts":
-        sizes = [(parameter.numel(), is_expert_part(parameter)) for parameter in module.parameters()]
-        shared = sum(size for size, is_expert in sizes if not is_expert)
-        small = sum(size for size, _ in sizes if size <= SMALL_ENTRIES)
-        return cls(shared, sum(size for size, _ in sizes) - shared, max(size for size, _ in sizes), small)
-
-    @property
-    def all(self) -> int:
-        return self.shared + self.experts
-
-    def owned(self, layout: Layout) -> float:
-        """Weights that this process's optimizer updates if ZeRO divides them."""
-        return self.shared / layout.data + self.experts * layout.expert / layout.data
+UPDATE = {"adamw": 0, "muon": 8, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
+"""Optimizer -> bytes that an update needs for each weight beside its state: the update itself, and roots."""
 
 
 class Memory(NamedTuple):
@@ -100,206 +35,6 @@ class Memory(NamedTuple):
         return sum(value for value in self if isinstance(value, float)) - self.host
 
 
-class Stage(NamedTuple):
-    """What a ZeRO stage keeps; in bytes where nothing else is said."""
-
-    weights: Callable[["_Case"], float]
-    copies: Callable[["_Case"], float]
-    """fp32 copies of the weights."""
-    owned: Callable[["_Case"], float]
-    """Entries that the optimizer updates."""
-    gradients: Callable[["_Case"], float]
-    """Kept from one micro-batch to the next."""
-    buckets: Callable[["_Case"], float]
-    """Reduce buckets."""
-    gathered: Callable[["_Case"], float]
-    """Weights of other processes during the passes."""
-    reduction: Callable[["_Case"], float]
-    """Flat copies at the end of the last backward pass, when no activation is left."""
-    update: Callable[["_Case"], float]
-    """Additional memory while the optimizer updates."""
-    releases: bool
-    """Whether a gradient is released as soon as it is complete."""
-    host: Callable[["_Case"], float] | None = None
-    """In host memory, with the update's but without moments; None: nothing, and the moments are on the device."""
-
-
-class _Case(NamedTuple):
-    counts: Counts
-    layout: Layout
-    device: str
-
-    @property
-    def bytes(self) -> int:
-        return BYTES[self.layout.precision]
-
-    @property
-    def entries(self) -> int:
-        return self.counts.all
-
-    @property
-    def owned(self) -> float:
-        return self.counts.owned(self.layout)
-
-    @property
-    def overlapping(self) -> int:
-        """Number of buckets: two where sums overlap with the backward pass, as the engine asks for on a GPU."""
-        return 2 if self.device == "cuda" and self.layout.zero_stage == 2 else 1
-
-    @property
-    def is_reduced(self) -> bool:
-        return self.layout.data > 1
-
-    @property
-    def working(self) -> int:
-        """Gradients in working precision beside their fp32 sums; released at once where layers are split."""
-        return self.bytes * self.entries * self.has_whole_layers
-
-    @property
-    def scratch(self) -> int:
-        """Copy of the gradients that ``FlatUpdate`` sums together."""
-        return self.bytes * self.counts.small * self.has_whole_layers
-
-    @property
-    def converted(self) -> int:
-        """The same in fp32, which a CPU makes to add them to the sums of the micro-batches before."""
-        return 4 * self.counts.small * (self.device == "cpu" and self.layout.accumulation > 1) * self.has_whole_layers
-
-    @property
-    def has_whole_layers(self) -> bool:
-        return self.layout.tensor == self.layout.expert == 1
-
-    @property
-    def flat(self) -> int:
-        """fp32 bytes of a bucket that is copied before it is sent."""
-        return 4 * min(self.entries, BUCKET + self.counts.largest)
-
-    @property
-    def gathered(self) -> int:
-        """Weights that stage 3 has gathered: those that are in use, and flat ones ahead of their use."""
-        in_use = min(self.entries, LIVE + self.counts.largest)
-        return self.bytes * (in_use + min(self.entries, PREFETCHED)) * self.is_reduced
-
-
-STAGES: dict[tuple[int, str], Stage] = {
-    (0, "fp32"): Stage(
-        weights=lambda case: 4 * case.entries,
-        copies=lambda case: 0,
-        owned=lambda case: case.entries,
-        gradients=lambda case: 4 * case.entries,
-        buckets=lambda case: 0,
-        gathered=lambda case: 0,
-        reduction=lambda case: case.flat * case.is_reduced,
-        update=lambda case: 0,
-        releases=False,
-    ),
-    (1, "fp32"): Stage(
-        weights=lambda case: 4 * case.entries,
-        copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
-        gradients=lambda case: 4 * case.entries,
-        buckets=lambda case: 4 * BUCKET,
-        gathered=lambda case: 0,
-        reduction=lambda case: 4 * case.owned,
-        # A flat copy beside the gradients that it is made of; those of other processes' weights are released.
-        update=lambda case: 8 * case.owned - 4 * case.entries,
-        releases=False,
-    ),
-    (1, "bf16"): Stage(
-        weights=lambda case: 2 * case.entries,
-        copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
-        gradients=lambda case: 4 * case.entries,
-        buckets=lambda case: 0,
-        gathered=lambda case: case.scratch,
-        # The gradients are added to the sums; then a model that fits into one bucket is copied to it, and a larger one
-        # is reduced in place.
-        reduction=lambda case: (
-            case.scratch
-            + max(case.working + case.converted, 4 * case.entries * (case.is_reduced and case.entries < BUCKET))
-        ),
-        update=lambda case: case.scratch,
-        releases=False,
-    ),
-    (2, "fp32"): Stage(
-        weights=lambda case: 4 * case.entries,
-        copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
-        gradients=lambda case: 4 * case.owned,
-        buckets=lambda case: 4 * BUCKET * case.overlapping,
-        gathered=lambda case: 0,
-        reduction=lambda case: case.flat,
-        update=lambda case: 4 * case.owned,
-        releases=True,
-    ),
-    (2, "bf16"): Stage(
-        weights=lambda case: 2 * case.entries,
-        copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
-        gradients=lambda case: 4 * case.owned,
-        buckets=lambda case: 2 * BUCKET * case.overlapping,
-        gathered=lambda case: 0,
-        # A bucket's copy in fp32, in which it is summed, and a flat one.
-        reduction=lambda case: 1.5 * case.flat,
-        update=lambda case: 0,
-        releases=True,
-    ),
-    **dict.fromkeys(
-        ((3, "fp32"), (3, "bf16")),
-        Stage(
-            weights=lambda case: case.bytes * case.owned,
-            copies=lambda case: 4 * case.owned,
-            owned=lambda case: case.owned,
-            gradients=lambda case: 4 * case.owned,
-            buckets=lambda case: 4 * BUCKET,
-            gathered=lambda case: case.gathered,
-            # A flat copy, and in bf16 one in fp32 before it; the weights are no longer gathered.
-            reduction=lambda case: case.flat * (1 if case.bytes == 4 else 2),
-            update=lambda case: 4 * case.owned,
-            releases=True,
-        ),
-    ),
-}
-"""(ZeRO stage, precision) -> what is kept."""
-# Stage 1 in fp16 is computed by the class of stage 2, with buckets in fp32.
-STAGES[1, "fp16"] = STAGES[2, "bf16"]._replace(buckets=lambda case: 4 * BUCKET)
-STAGES[2, "fp16"], STAGES[3, "fp16"] = STAGES[2, "bf16"], STAGES[3, "bf16"]
-OFFLOADED: dict[int, Stage] = {
-    **dict.fromkeys(
-        (1, 2),
-        Stage(
-            weights=lambda case: case.bytes * case.entries,
-            copies=lambda case: 0,
-            owned=lambda case: case.owned,
-            gradients=lambda case: 0,
-            buckets=lambda case: (4 if case.layout.zero_stage == 1 else case.bytes) * BUCKET * case.overlapping,
-            gathered=lambda case: 0,
-            reduction=lambda case: case.flat * (1 if case.bytes == 4 else 1.5),
-            update=lambda case: 0,
-            releases=True,
-            # fp32 weights and gradients, the new weights before they are sent, and sums over micro-batches.
-            host=lambda case: (8 + case.bytes * (1 + (case.layout.accumulation > 1))) * case.owned,
-        ),
-    ),
-    3: Stage(
-        weights=lambda case: case.bytes * case.owned * (case.layout.offload == "optimizer"),
-        copies=lambda case: 0,
-        owned=lambda case: case.owned,
-        gradients=lambda case: 0,
-        buckets=lambda case: 4 * BUCKET,
-        gathered=lambda case: case.gathered,
-        reduction=lambda case: case.flat * (1 if case.bytes == 4 else 2),
-        update=lambda case: 0,
-        releases=True,
-        # fp32 weights and gradients, and sums over micro-batches; weights where they are offloaded too.
-        host=lambda case: (8 + 4 + case.bytes * (case.layout.offload == "parameters")) * case.owned,
-    ),
-}
-"""ZeRO stage -> what is kept with ``parallel.offload``."""
-UPDATE = {"adamw": 0, "muon": 8, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
-"""Optimizer -> bytes that an update needs for each weight beside its state: the update itself, and roots."""
-
-
 def estimate(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device: str) -> Memory:
     """Return the largest memory of a process in a step; see :func:`phases`."""
     return max(phases(counts, layout, traced, optimizer, device), key=lambda memory: memory.total)
@@ -313,7 +48,7 @@ def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device:
         optimizer: row of ``OPTIMIZERS``.
         device: type of the device.
     """
-    case = _Case(counts, layout, device)
+    case = Case(counts, layout, device)
     stage = STAGES[layout.zero_stage, layout.precision] if layout.offload == "none" else OFFLOADED[layout.zero_stage]
     weights, gradients, owned = stage.weights(case), stage.gradients(case), stage.owned(case)
     moments, update = 4.0 * OPTIMIZERS[optimizer].most_moments * owned, UPDATE[optimizer] * owned
@@ -336,7 +71,7 @@ def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device:
     )
 
 
-def _backward(case: _Case, stage: Stage, traced: Pass) -> tuple[float, float]:
+def _backward(case: Case, stage: Stage, traced: Pass) -> tuple[float, float]:
     """Return (activations, with the gradients that come and go; gradients that stay) at the peak of a backward pass."""
     if stage.releases:
         return traced.released, stage.gradients(case)

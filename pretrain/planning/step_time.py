@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.planning.gpus import Assumptions
-from sesame.pretrain.planning.memory import BYTES, Counts, Layout
+from sesame.pretrain.planning.stages import BYTES, Counts, Layout
 from sesame.pretrain.planning.trace import Pass
 
 

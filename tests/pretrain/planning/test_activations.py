@@ -10,9 +10,9 @@ from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
 from sesame.pretrain.models.gpt import GptConfig
 from sesame.pretrain.planning.activations import Activations
-from sesame.pretrain.planning.memory import Counts
 from sesame.pretrain.planning.rows import Rows
 from sesame.pretrain.planning.split import Division, IndivisibleError, Split, split_learner
+from sesame.pretrain.planning.stages import Counts
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 TEXT = Rows(128, 0, "")
