@@ -7,7 +7,7 @@ query bias.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -106,6 +106,8 @@ Z_LOSS = {"z_loss": 0.1}
 MUON = {"name": "muon", "learning_rate": 0.01, "epsilon": 1e-3}
 MUON_LAYOUTS = [*LAYOUTS]
 """A whole update needs whole matrices, so that it is compared in every layout."""
+FAST_MUON = ["data 2, ZeRO 1", "data 2, ZeRO 3", "tensor 2 x data 2, ZeRO 2", "expert 2, ZeRO 1"]
+"""Those of them, and of experts, that every change is tested in."""
 OTHER_LAYOUTS = ["data 2, ZeRO 1", "data 2, ZeRO 3", "tensor 2 x data 2, ZeRO 2"]
 EXPERT_LAYOUTS = {
     "expert 2, ZeRO 0": Case(2, {"expert": 2, "zero_stage": 0}, SGD, "switch"),
@@ -166,6 +168,12 @@ CASES = {
     },
 }
 """All runs. Cases with equal numbers of processes and tensor parallelism run one after the other in one world."""
+SLOW = {
+    *THOROUGH,
+    *(f"token budget, data 2, ZeRO {stage}" for stage in (0, 2)),
+    *(f"{layout}, Muon" for layout in (*MUON_LAYOUTS, *EXPERT_LAYOUTS) if layout not in FAST_MUON),
+}
+"""Cases that are computed only for tests that are slow."""
 
 Computed = dict[str, dict[str, torch.Tensor]]
 
@@ -196,13 +204,13 @@ def computed(
 
     def get(name: str) -> dict[str, torch.Tensor]:
         if name not in cache:
-            wanted, wanted_is_thorough = CASES[name], name in THOROUGH
+            wanted, wanted_is_slow = CASES[name], name in SLOW
             sharing = [
                 other
                 for other, case in CASES.items()
                 if (case.processes, case.parallel.get("tensor")) == (wanted.processes, wanted.parallel.get("tensor"))
                 and case.run in selected
-                and (other == name or other not in THOROUGH or wanted_is_thorough)
+                and (other == name or other not in SLOW or wanted_is_slow)
             ]
             targets = {other: tmp_path / f"{number}.safetensors" for number, other in enumerate(sharing)}
             pairs = [
@@ -253,7 +261,12 @@ def assert_equal(reference: dict[str, torch.Tensor], other: dict[str, torch.Tens
     assert difference < bound, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def marked(layouts: Iterable[str], suffix: str = "") -> list[Any]:
+    """Mark those whose case is slow."""
+    return [pytest.param(each, marks=pytest.mark.slow) if each + suffix in SLOW else each for each in layouts]
+
+
+@pytest.mark.parametrize("layout", marked(LAYOUTS))
 def test_layout_equals_one_process(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     assert_equal(computed("one"), computed(layout))
 
@@ -276,7 +289,7 @@ def test_family_equals_one_process(run: str, layout: str, computed: Callable[[st
     assert_equal(computed(f"one, {run}"), computed(f"{layout}, {run}"))
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, *(pytest.param(name, marks=pytest.mark.slow) for name in THOROUGH)])
+@pytest.mark.parametrize("variant", marked({**VARIANTS, **THOROUGH}))
 def test_variant_equals_one_process(variant: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     reference = {**VARIANTS, **THOROUGH}[variant][0]
     assert_equal(computed(reference), computed(variant))
@@ -311,14 +324,14 @@ def test_lamb_uses_norms_of_whole_expert_tensors(
     assert difference < 1e-3, f"{worst} differs by {difference:.2e} of its largest entry"
 
 
-@pytest.mark.parametrize("layout", MUON_LAYOUTS)
+@pytest.mark.parametrize("layout", marked(MUON_LAYOUTS, ", Muon"))
 def test_muon_updates_whole_matrices_in_every_layout(
     layout: str, computed: Callable[[str], dict[str, torch.Tensor]]
 ) -> None:
     assert_equal(computed("one, Muon"), computed(f"{layout}, Muon"), MUON_BOUND)
 
 
-@pytest.mark.parametrize("layout", EXPERT_LAYOUTS)
+@pytest.mark.parametrize("layout", marked(EXPERT_LAYOUTS, ", Muon"))
 def test_muon_updates_whole_experts(layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
     assert_equal(computed("one, switch, Muon"), computed(f"{layout}, Muon"), MUON_BOUND)
 
