@@ -39,8 +39,9 @@ requeue() {
         rm -f "$2.requeue"
         exit 1
     fi
-    scontrol requeue "$SLURM_JOB_ID" || exit 75
+    # Slurm may end this script before the command that asks for it returns.
     log "$1: requeued"
+    scontrol requeue "$SLURM_JOB_ID" || exit 75
     sleep 120
     exit 75
 }
