@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from sesame.evaluation.report.content import Content, RunInfo
 from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.report.write import write
 from sesame.evaluation.results.predictions import Predictions, write_predictions
-from sesame.evaluation.results.result import MODELS, Job, Result, fingerprint, make_job
+from sesame.evaluation.results.result import MODELS, Job, Result, depends_on_seed, fingerprint, make_job
 from sesame.evaluation.results.store import Outputs, Store
 from sesame.pretrain import precision
 from sesame.pretrain.checkpoints.load import latest, load_backbone
@@ -96,6 +97,7 @@ class Queue:
     store: Store
     device: torch.device
 
+    @cached_property
     def jobs(self) -> list[Job]:
         """One for each task, model and seed; a task without fine-tuning has one for the pretrained model."""
         suite = self.config.suite
@@ -104,14 +106,13 @@ class Queue:
             make_job(self.identity, data, self.config.settings(data.task.name), model, seed)
             for data in self.tasks
             for model in models
-            for seed in (suite.seeds if data.train is not None or model == "random" else suite.seeds[:1])
+            for seed in (suite.seeds if depends_on_seed(data, model) else suite.seeds[:1])
         ]
 
     def results(self) -> Iterator[Result]:
         """The result of each job, read from the store or computed and kept there."""
-        jobs = self.jobs()
-        with Progress([_cost(job) for job in jobs]) as progress:
-            for job in jobs:
+        with Progress([_cost(job) for job in self.jobs]) as progress:
+            for job in self.jobs:
                 progress.begin(job.title)
                 result, status = self.store.read(job), "already computed"
                 is_missing = result is None or (self._predicts(job) and self.store.read_test(job) is None)
@@ -137,16 +138,13 @@ class Queue:
 
     def _by_seed(self, job: Job, result: Result) -> Iterator[Result]:
         """The result once for each seed if it does not depend on the seed, so that means over tasks have it."""
-        seeds = self.config.suite.seeds
-        if job.data.train is not None or job.model == "random":
-            seeds = (job.seed,)
-        for seed in seeds:
+        for seed in (job.seed,) if depends_on_seed(job.data, job.model) else self.config.suite.seeds:
             yield result.with_seed(seed)
 
     def predictions(self) -> dict[str, Predictions]:
         """Predictions for the test sets, by name of the file; without those of a model whose training diverged."""
         sets = {}
-        for job in filter(self._predicts, self.jobs()):
+        for job in filter(self._predicts, self.jobs):
             outputs: Outputs = self.store.read_test(job) or {}
             for name, values in outputs.items():
                 task, examples = job.data.task, job.data.test[name]

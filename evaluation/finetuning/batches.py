@@ -28,8 +28,17 @@ def shuffled_batches(lengths: np.ndarray, batch_size: int, generator: np.random.
 
 def scoring_batches(examples: EncodedExamples) -> list[np.ndarray]:
     """Row numbers of batches of about ``SCORING_TOKENS`` tokens, from the shortest rows to the longest."""
-    order = np.argsort(examples.lengths, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(np.cumsum(examples.row_tokens[order]) // SCORING_TOKENS)) + 1)
+    return batches_by_length(examples.lengths, examples.row_tokens)
+
+
+def batches_by_length(lengths: np.ndarray, tokens: np.ndarray) -> list[np.ndarray]:
+    """Row numbers of batches of about ``SCORING_TOKENS`` tokens, in order of ``lengths`` [rows].
+
+    Args:
+        tokens: int64 [rows], of each row.
+    """
+    order = np.argsort(lengths, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(np.cumsum(tokens[order]) // SCORING_TOKENS)) + 1)
 
 
 def pack_rows(examples: EncodedExamples, rows: np.ndarray) -> Batch:

@@ -1,5 +1,6 @@
 """Tokenization of a task's files as [CLS] a [SEP], or [CLS] a [SEP] b [SEP] (BERT, figure 4)."""
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +61,16 @@ class EncodedExamples:
         """int64 [rows]: tokens of all sequences of each row."""
         lengths = np.array([len(tokens) for tokens in self.tokens])
         return lengths if self.counts is None else np.add.reduceat(lengths, self.starts[:-1])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what a model reads and is compared with; every job of a task asks for it."""
+        sha256 = hashlib.sha256(np.concatenate(self.tokens).tobytes())
+        lengths = np.array([len(tokens) for tokens in self.tokens])
+        for part in (lengths, self.first_segment_lengths, self.labels, self.counts, self.spans):
+            sha256.update(b"" if part is None else part.tobytes())
+            sha256.update(b"|")
+        return sha256.hexdigest()
 
     def sequences(self, rows: np.ndarray) -> np.ndarray:
         """Return the numbers of the sequences of ``rows``, in their order."""

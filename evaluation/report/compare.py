@@ -1,7 +1,6 @@
 """``sesame compare``: the difference of two checkpoints on the tasks of both reports, and whether it is shown."""
 
 import json
-import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.report.markdown import plain, signed, table
-from sesame.evaluation.report.statistics import POWER, Comparison, DevPredictions, compare, holm
+from sesame.evaluation.report.markdown import comparison_cells, table
+from sesame.evaluation.report.statistics import POWER, DevPredictions, compare, holm
 
 AGAIN = "run `sesame evaluate` there again"
 
@@ -33,21 +32,10 @@ def compare_reports(first: Path, second: Path) -> str:
     comparisons = {title: compare(list(_sets(title, *reports))) for title in shared}
     corrected = holm({title: each.p_value for title, each in comparisons.items()})
     rows = [["task", "difference", "95 % interval", "p (Holm)", "smallest detectable", "the first is"]]
-    rows += [[title, *_cells(each, corrected[title])] for title, each in comparisons.items()]
+    rows += [[title, *comparison_cells(each, corrected[title])] for title, each in comparisons.items()]
     only = [f"only in {report.folder}: {', '.join(left)}" for report in reports if (left := report.without(shared))]
     notes = [f"Smallest detectable: with a probability of {100 * POWER:.0f} %.", *only]
     return "\n".join([*table(rows), "", *notes])
-
-
-def _cells(comparison: Comparison, p_value: float) -> list[str]:
-    low, high = comparison.interval
-    return [
-        signed(100 * comparison.difference),
-        "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}",
-        "–" if math.isnan(p_value) else f"{p_value:.3f}",
-        plain(100 * comparison.smallest_detectable),
-        comparison.verdict(p_value),
-    ]
 
 
 class _Report:

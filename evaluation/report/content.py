@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
-from sesame.evaluation.report.categories import tie_notes
+from sesame.evaluation.report.categories import Scores, category_scores, tie_notes
 from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.results.result import Result
 
@@ -47,6 +48,11 @@ class Content:
     """Pooling and layers of the head, by title."""
     predictions: Sequence[str] = field(default_factory=list)
     """Sentences about the files of test predictions."""
+
+    @cached_property
+    def categories(self) -> dict[str, Scores]:
+        """Scores by category of the dev rows, by title of the task."""
+        return {data.title: category_scores(data, self.results) for data in self.tasks}
 
     def notes(self, data: TaskData) -> list[str]:
         """Remarks about a task: its files, runs that diverged, and constant predictions."""

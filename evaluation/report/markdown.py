@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sesame.evaluation.config import EvaluationConfig
-from sesame.evaluation.report.categories import category_scores
 from sesame.evaluation.report.content import NAMES, Content, versions
-from sesame.evaluation.report.statistics import FEWEST_SEEDS, POWER
+from sesame.evaluation.report.statistics import FEWEST_SEEDS, POWER, Comparison
 from sesame.evaluation.report.summary import ReportRow, Summary
 
 
@@ -73,7 +72,7 @@ def _metric_table(summary: Summary) -> list[str]:
 def _category_tables(content: Content) -> list[str]:
     lines = []
     for data in content.tasks:
-        for metric, categories in category_scores(data, content.results).items():
+        for metric, categories in content.categories[data.title].items():
             models = content.summary.models
             rows = [["category", *(NAMES[model] for model in models)]]
             rows += [
@@ -91,12 +90,7 @@ def _comparisons(summary: Summary) -> list[str]:
     lines = [["task", "difference of means", "95 % interval", "p (Holm)", "smallest detectable", "verdict"]]
     for row in rows:
         assert row.verdict is not None
-        comparison = row.verdict.comparison
-        low, high = comparison.interval
-        interval = "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
-        p_value = "–" if math.isnan(row.verdict.p_value) else f"{row.verdict.p_value:.3f}"
-        smallest = plain(100 * comparison.smallest_detectable)
-        lines.append([row.title, signed(100 * comparison.difference), interval, p_value, smallest, row.verdict.text])
+        lines.append([row.title, *comparison_cells(row.verdict.comparison, row.verdict.p_value)])
     return [
         "## Pretrained against the random-init baseline",
         "",
@@ -154,6 +148,18 @@ def _missing_in_mean(content: Content) -> list[str]:
 def cells(row: ReportRow, models: Sequence[str]) -> list[str]:
     """Cells of a row: one for each model, the difference, and the constant prediction."""
     return [*(str(row.models.get(model, "–")) for model in models), signed(row.difference), plain(row.constant)]
+
+
+def comparison_cells(comparison: Comparison, p_value: float) -> list[str]:
+    """Cells of a comparison: difference, interval, corrected p-value, smallest detectable difference, verdict."""
+    low, high = comparison.interval
+    return [
+        signed(100 * comparison.difference),
+        "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}",
+        "–" if math.isnan(p_value) else f"{p_value:.3f}",
+        plain(100 * comparison.smallest_detectable),
+        comparison.verdict(p_value),
+    ]
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -181,7 +181,7 @@ def _comparison(data: TaskData, results: Sequence[Result]) -> Comparison | None:
                 dev.groups,
             )
             for prefix, dev in data.dev.items()
-            if not data.task.dev[prefix].optional
+            if prefix in data.task.counted
         ]
     )
 

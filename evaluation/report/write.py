@@ -8,7 +8,6 @@ from rich.table import Table
 
 from sesame import configs
 from sesame.configs.storage import write_text
-from sesame.evaluation.report.categories import category_scores
 from sesame.evaluation.report.content import NAMES, Content, versions
 from sesame.evaluation.report.drawing import draw
 from sesame.evaluation.report.markdown import cells, markdown
@@ -50,14 +49,12 @@ def _json(content: Content) -> dict[str, object]:
                         category: {model: number(value) for model, value in by_model.items()}
                         for category, by_model in categories.items()
                     }
-                    for metric, categories in category_scores(data, content.results).items()
+                    for metric, categories in content.categories[data.title].items()
                 },
                 # Read by `sesame compare`.
                 "results": sorted({each.name for each in content.results if each.task == data.task.name and each.name}),
                 "counted": {
-                    prefix: list(data.task.metrics_of(prefix))
-                    for prefix in data.dev
-                    if not data.task.dev[prefix].optional
+                    prefix: list(data.task.metrics_of(prefix)) for prefix in data.dev if prefix in data.task.counted
                 },
                 "train_rows": data.train.rows if data.train is not None else None,
                 "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},

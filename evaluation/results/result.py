@@ -24,6 +24,11 @@ MODELS: dict[str, Callable[[int], int | None]] = {"pretrained": lambda seed: Non
 """Name -> function from the seed of a run to the seed of random weights; None: the checkpoint's weights."""
 
 
+def depends_on_seed(data: TaskData, model: str) -> bool:
+    """Return whether the outputs of a task and a model, a key of ``MODELS``, differ between seeds."""
+    return data.train is not None or model == "random"
+
+
 class Job(NamedTuple):
     """One fine-tuning run, or one scoring of a task without fine-tuning."""
 
@@ -44,7 +49,7 @@ class Job(NamedTuple):
 
     @property
     def title(self) -> str:
-        seed = f", seed {self.seed}" if self.data.train is not None or self.model == "random" else ""
+        seed = f", seed {self.seed}" if depends_on_seed(self.data, self.model) else ""
         return f"{self.data.title}, {self.model}{seed}"
 
 
@@ -102,7 +107,7 @@ def make_job(identity: str, data: TaskData, settings: FinetuneConfig, model: str
         "procedure": PROCEDURE,
         "checkpoint": identity,
         "task": [data.title, task.kind, task.labels, task.score_range],
-        "train": _examples_digest(data.train),
+        "train": data.train.digest if data.train is not None else "",
         "settings": configs.dump(settings),
         "model": model,
         "seed": seed,
@@ -118,15 +123,4 @@ def _key(inputs: dict[str, Any]) -> str:
 
 
 def _digests(sets: dict[str, EncodedExamples]) -> dict[str, str]:
-    return {name: _examples_digest(examples) for name, examples in sets.items()}
-
-
-def _examples_digest(examples: EncodedExamples | None) -> str:
-    if examples is None:
-        return ""
-    sha256 = hashlib.sha256(np.concatenate(examples.tokens).tobytes())
-    lengths = np.array([len(tokens) for tokens in examples.tokens])
-    for part in (lengths, examples.first_segment_lengths, examples.labels, examples.counts, examples.spans):
-        sha256.update(b"" if part is None else part.tobytes())
-        sha256.update(b"|")
-    return sha256.hexdigest()
+    return {name: examples.digest for name, examples in sets.items()}

@@ -169,5 +169,9 @@ class Task:
 
         Optional dev sets, SuperGLUE's diagnostics, are reported and not counted, as on its leaderboard.
         """
-        counted = [prefix for prefix, table in self.dev.items() if not table.optional]
-        return tuple(f"{prefix} {metric}".strip() for prefix in counted for metric in self.metrics_of(prefix))
+        return tuple(f"{prefix} {metric}".strip() for prefix in self.counted for metric in self.metrics_of(prefix))
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Prefixes of the dev sets that count in the score."""
+        return tuple(prefix for prefix, table in self.dev.items() if not table.optional)

@@ -16,7 +16,7 @@ import torch
 from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.batches import autocast
+from sesame.evaluation.finetuning.batches import autocast, batches_by_length
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.zero_shot.language_model import load_language_model
 from sesame.pretrain.batch import Batch
@@ -24,9 +24,6 @@ from sesame.pretrain.checkpoints.load import latest
 from sesame.pretrain.checkpoints.record import TOKENIZER_FILE
 from sesame.pretrain.data.packing import pack
 from sesame.pretrain.learner import Learner
-
-BATCH_TOKENS = 8192
-"""Approximate number of tokens in a batch."""
 
 
 class Inputs(NamedTuple):
@@ -59,7 +56,8 @@ def log_likelihoods(
     for prefix, dev in data.dev.items():
         inputs = list(_causal(dev.tokens) if head == "causal_lm" else _masked(dev.tokens, int(mask or 0)))
         totals_S = np.zeros(len(dev.tokens))
-        batches = _batches(inputs)
+        lengths = np.array([len(each.tokens) for each in inputs])
+        batches = batches_by_length(lengths, lengths)
         for number, rows in enumerate(batches, 1):
             part = [inputs[row] for row in rows]
             with torch.no_grad(), autocast(config, device):
@@ -83,13 +81,6 @@ def _masked(sequences: list[np.ndarray], mask: int) -> Iterator[Inputs]:
             masked = tokens.copy()
             masked[position] = mask
             yield Inputs(number, masked, np.array([position]), tokens[position : position + 1].astype(np.int64))
-
-
-def _batches(inputs: list[Inputs]) -> list[np.ndarray]:
-    """Numbers of the inputs of each batch, from the shortest to the longest."""
-    lengths = np.array([len(each.tokens) for each in inputs])
-    order = np.argsort(lengths, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(np.cumsum(lengths[order]) // BATCH_TOKENS)) + 1)
 
 
 def _log_probabilities(model: Learner, head: str, inputs: list[Inputs], device: torch.device) -> np.ndarray:
