@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -89,6 +89,15 @@ def named_errors(path: Path) -> Iterator[None]:
         if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
+
+
+def keep_lines(path: Path, is_kept: Callable[[bytes], bool]) -> None:
+    """Remove the other lines of a file, atomically, and the rest of a line that a killed process has not completed;
+    nothing if there is no such file."""
+    if path.exists():
+        lines = [line + b"\n" for line in path.read_bytes().split(b"\n") if is_kept(line)]
+        with atomic_file(path) as file:
+            file.write(b"".join(lines))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import atomic_file, named_errors
+from sesame.configs.storage import keep_lines, named_errors
 from sesame.pretrain.objectives import OBJECTIVES
 from sesame.pretrain.reporting import run_record
 from sesame.pretrain.reporting.trackers import TrackedRun, Trackers
@@ -255,10 +255,7 @@ def _progress_bar(console: Console) -> Progress:
 def _open_lines(path: Path, step: int) -> Any:
     """Open the JSON lines to append, without damaged lines and without those of steps after ``step``, which a killed
     run wrote after its last checkpoint."""
-    if path.exists():
-        lines = [line + b"\n" for line in path.read_bytes().split(b"\n") if _is_report(line, step)]
-        with atomic_file(path) as file:
-            file.write(b"".join(lines))
+    keep_lines(path, lambda line: _is_report(line, step))
     return path.open("a", encoding="utf-8")
 
 

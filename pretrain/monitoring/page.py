@@ -10,6 +10,7 @@ from sesame.configs.storage import write_text
 from sesame.pretrain.monitoring.curves import COLOURS, NamedRun, charts, step_range
 from sesame.pretrain.monitoring.record import RunFiles, short_names
 from sesame.pretrain.monitoring.summary import last_start, summary
+from sesame.pretrain.reporting.trackers import flat
 
 NAME = "report.html"
 MOST_EVENTS = 500
@@ -71,15 +72,9 @@ def page(runs: Sequence[NamedRun]) -> str:
     )
 
 
-def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings of a configuration by dotted key, as text."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat_config(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = _text(value)
-    return found
+    return {key: _text(value) for key, value in flat(config, ".")}
 
 
 def _text(value: Any) -> str:

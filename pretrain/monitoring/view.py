@@ -13,7 +13,6 @@ from sesame.pretrain.monitoring.curves import PHASES, seconds_by_phase
 from sesame.pretrain.monitoring.record import Row, RunFiles, values
 from sesame.pretrain.monitoring.scale import label, mean_rows
 from sesame.pretrain.monitoring.summary import duration, state
-from sesame.pretrain.reporting.config import SLOW
 
 BARS = "▁▂▃▄▅▆▇█"
 STYLES = ("blue", "red", "green", "magenta", "yellow", "cyan", "bright_black")
@@ -149,13 +148,14 @@ def _ranks(run: RunFiles, width: int) -> RenderableType | None:
     ratio = ranks["slowest"] / ranks["median"] if ranks["median"] else 1.0
     slowest = f"rank {ranks['slowest_rank']} {ratio:.2f} ×"
     head = f"work without communication: median {1000 * ranks['median']:,.0f} ms, {slowest}"
+    # Runs of earlier versions have no such setting.
+    factor = run.config.get("watch", {}).get("slow_factor", 0)
     bars = Text()
     for rank in sorted(shown):
         share = times[rank] / max(ranks["slowest"], 1e-9)
         bars.append(f"\nrank {rank:<3} {1000 * times[rank]:>7,.0f} ms ")
-        bars.append(
-            "█" * round(share * max(10, min(40, width - 40))), STYLES[int(times[rank] > SLOW * ranks["median"])]
-        )
+        is_slow = bool(factor) and times[rank] > factor * ranks["median"]
+        bars.append("█" * round(share * max(10, min(40, width - 40))), STYLES[int(is_slow)])
     return Group(Text(), Text(head).append(bars))
 
 

@@ -10,8 +10,6 @@ from sesame.configs.kinds import Free
 
 MOST_PROFILED_STEPS = 100
 """The trace of a step takes megabytes."""
-SLOW = 1.5
-"""A process is called slow if its work takes so many times as long as the median of all processes."""
 
 
 class ReportConfig(Section):

@@ -199,9 +199,10 @@ class Trackers:
                 self._say(f"{name}: {one_line(error)[:300]}; the run goes on without this tracker")
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -> list[tuple[str, Any]]:
     """Return (name, value) of all values, those of nested tables named ``table/name``."""
     pairs: list[tuple[str, Any]] = []
     for name, value in values.items():
-        pairs += flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else [(prefix + name, value)]
+        nested = isinstance(value, Mapping)
+        pairs += flat(value, separator, f"{prefix}{name}{separator}") if nested else [(prefix + name, value)]
     return pairs

@@ -1,7 +1,8 @@
 """Time and memory of the steps between two reports, over all processes."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from statistics import median_low
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ class Usage(NamedTuple):
         if len(self.rows) > 1:
             times = self.rank_seconds
             slowest = max(range(len(times)), key=times.__getitem__)
-            fields["ranks"] = {"median": _median(times), "slowest": times[slowest], "slowest_rank": slowest}
+            fields["ranks"] = {"median": median_low(times), "slowest": times[slowest], "slowest_rank": slowest}
         if 1 < len(self.rows) <= MOST_RANKS:
             fields["rank_seconds"] = self.rank_seconds
         return fields
@@ -87,8 +88,3 @@ def _allocated_bytes(device: torch.device) -> int:
 
 MEMORY: dict[str, Callable[[torch.device], int]] = {"cpu": _resident_bytes, "cuda": _allocated_bytes}
 """Bytes, by the type of the device."""
-
-
-def _median(values: Sequence[float]) -> float:
-    """Return the lower median."""
-    return sorted(values)[(len(values) - 1) // 2]

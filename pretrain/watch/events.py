@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sesame.configs.storage import atomic_file
+from sesame.configs.storage import keep_lines
 from sesame.pretrain.data.skipped import Samples
 
 FILE = "events.jsonl"
@@ -71,10 +71,8 @@ class EventLog:
                 Roll-backs to a checkpoint up to that step stay: what they skip stays skipped.
         """
         self.path, self._is_rank_zero, self._clock = output / FILE, is_rank_zero, clock
-        if is_rank_zero and self.path.exists():
-            kept = [line + b"\n" for line in self.path.read_bytes().split(b"\n") if _is_kept(line, first_step)]
-            with atomic_file(self.path) as file:
-                file.write(b"".join(kept))
+        if is_rank_zero:
+            keep_lines(self.path, lambda line: _is_kept(line, first_step))
 
     def write(self, event: Event) -> None:
         """Append an event."""

@@ -17,6 +17,12 @@ class MicroBatch(NamedTuple):
     """In its process."""
     data_rank: int
 
+    @classmethod
+    def of_largest(cls, values_AR: np.ndarray) -> "MicroBatch":
+        """Return that with the largest of [micro-batches of a process, data-parallel processes] values."""
+        number, rank = np.unravel_index(int(values_AR.argmax()), values_AR.shape)
+        return cls(int(number), int(rank))
+
 
 class Finding(NamedTuple):
     """The first thing that is wrong with a step."""
@@ -62,11 +68,11 @@ class Watcher:
         """
         loss = float(losses_AR.mean())
         if not math.isfinite(loss):
-            return Finding("non_finite_loss", loss, _place(~np.isfinite(losses_AR)))
+            return Finding("non_finite_loss", loss, MicroBatch.of_largest(~np.isfinite(losses_AR)))
         if not math.isfinite(gradient_norm):
             return Finding("non_finite_gradient", gradient_norm, None)
         if spike := self.losses.spike(loss):
-            return Finding("loss_spike", loss, _place(losses_AR), spike)
+            return Finding("loss_spike", loss, MicroBatch.of_largest(losses_AR), spike)
         if spike := self.gradient_norms.spike(gradient_norm):
             return Finding("gradient_spike", gradient_norm, None, spike)
         return None
@@ -75,9 +81,3 @@ class Watcher:
         """Add a step to the windows."""
         self.losses.add(loss)
         self.gradient_norms.add(gradient_norm)
-
-
-def _place(values_AR: np.ndarray) -> MicroBatch:
-    """Return where the largest value is."""
-    number, rank = np.unravel_index(int(values_AR.argmax()), values_AR.shape)
-    return MicroBatch(int(number), int(rank))

@@ -32,9 +32,7 @@ class Gradients(NamedTuple):
     def micro_batch(self) -> MicroBatch:
         """Return that with the largest norm, or with one that is not finite."""
         broken_AR = ~np.isfinite(self.norms_AR)
-        values_AR = broken_AR if broken_AR.any() else self.norms_AR
-        number, rank = np.unravel_index(int(values_AR.argmax()), values_AR.shape)
-        return MicroBatch(int(number), int(rank))
+        return MicroBatch.of_largest(broken_AR if broken_AR.any() else self.norms_AR)
 
 
 def place_of(finding: Finding, step: int, batches: AnyBatches, tensor: int, gradients: Gradients | None) -> Place:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sesame.configs.storage import atomic_file
+from sesame.configs.storage import keep_lines
 
 FILE = "steps.jsonl"
 
@@ -56,12 +56,8 @@ class StepFile:
     def rewind(self, step: int) -> None:
         """Remove the steps after ``step``, which will be computed again."""
         self._pending = []
-        if self._is_rank_zero and self.path.exists():
-            kept = [
-                line + b"\n" for line in self.path.read_bytes().split(b"\n") if (_last_step(line) or step + 1) <= step
-            ]
-            with atomic_file(self.path) as file:
-                file.write(b"".join(kept))
+        if self._is_rank_zero:
+            keep_lines(self.path, lambda line: (_last_step(line) or step + 1) <= step)
 
 
 def read(output: Path) -> dict[int, StepValues]:
