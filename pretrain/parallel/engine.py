@@ -126,9 +126,9 @@ class Engine:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        # Stage 0 has no norm of its own, and with tensor parallelism its clipping would be wrong.
         self.gate.ask(accepts)
         with self.mesh.timer.phase("optimizer"):
+            # Stage 0 has no norm of its own, and with tensor parallelism its clipping would be wrong.
             self._norm = norm = self._clip() if self.stage == 0 else None
             self.deepspeed.step()
         self.has_pending_micro_batch = False
@@ -182,11 +182,16 @@ class Engine:
         """Return whole averaged gradients by name, between the last ``accumulate`` and ``step``; a collective."""
         gradients = {}
         for name, parameter in self.parameters.items():
-            local = safe_get_full_grad(parameter)
+            local = self.averaged_gradient(parameter)
             assert local is not None
-            scale = self.loss_scale.state.scale if self.loss_scale else 1.0
-            gradients[name] = placement.gather(parameter, local.float() / scale, self.mesh)
+            gradients[name] = placement.gather(parameter, local, self.mesh)
         return gradients
+
+    def averaged_gradient(self, parameter: nn.Parameter) -> Tensor | None:
+        """Return the averaged gradient of this process's tensor-parallel part in fp32, None if it has none; between the
+        last ``accumulate`` and ``step``; a collective."""
+        local = safe_get_full_grad(parameter)
+        return None if local is None else local.float() / (self.loss_scale.scale if self.loss_scale else 1.0)
 
     def _clip(self) -> Tensor:
         """Scale gradients down to the clipping threshold and return their global norm, which counts each entry once."""

@@ -42,6 +42,11 @@ class LossScale:
         self.restore(None)
 
     @property
+    def scale(self) -> float:
+        """What the loss is multiplied by."""
+        return self._scaler.cur_scale
+
+    @property
     def state(self) -> LossScaleState:
         """What a checkpoint keeps."""
         scaler = self._scaler

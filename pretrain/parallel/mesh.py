@@ -19,9 +19,10 @@ from sesame.pretrain.parallel.sequence import TokenGroup
 from sesame.pretrain.parallel.watchdog import Watchdog
 from sesame.pretrain.step_timer import StepTimer
 
-_ALL_GATHER: Any = getattr(torch.distributed, "all_gather_single", torch.distributed.all_gather_into_tensor)
-_REDUCE_SCATTER: Any = getattr(torch.distributed, "reduce_scatter_single", torch.distributed.reduce_scatter_tensor)
-"""Renamed in torch 2.13."""
+IS_RENAMED = hasattr(torch.distributed, "all_gather_single")
+ALL_GATHER = "all_gather_single" if IS_RENAMED else "all_gather_into_tensor"
+REDUCE_SCATTER = "reduce_scatter_single" if IS_RENAMED else "reduce_scatter_tensor"
+"""Renamed in torch 2.13; looked up when they are called, because ``TimedCollectives`` replaces them."""
 
 
 class Mesh:
@@ -115,12 +116,12 @@ class Mesh:
 
         def all_gather(part: torch.Tensor) -> torch.Tensor:
             whole = part.new_empty(self.tensor * len(part), *part.shape[1:])
-            _ALL_GATHER(whole, part, group=self.tensor_group)
+            getattr(torch.distributed, ALL_GATHER)(whole, part, group=self.tensor_group)
             return whole
 
         def reduce_scatter(whole: torch.Tensor) -> torch.Tensor:
             part = whole.new_empty(len(whole) // self.tensor, *whole.shape[1:])
-            _REDUCE_SCATTER(part, whole, group=self.tensor_group)
+            getattr(torch.distributed, REDUCE_SCATTER)(part, whole, group=self.tensor_group)
             return part
 
         def all_reduce(gradient: torch.Tensor) -> torch.Tensor:

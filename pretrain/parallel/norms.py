@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from sesame.pretrain.parallel.deepspeed_api import safe_get_full_grad
 from sesame.pretrain.parallel.engine import Engine
 
 
@@ -20,14 +19,12 @@ class ParameterNorms:
         entries = {name: self._engine.zero_state.own_entries(name) for name in self._engine.parameters}
         self._before = {name: own.clone() for name, own in entries.items() if own is not None}
         squares = torch.zeros(len(entries), device=self._mesh.device)
-        split, expert_parallel = self._engine.zero_state.placements
         for slot, parameter in enumerate(self._engine.parameters.values()):
             # One after the other: a whole model's gradients need not fit into memory.
-            gradient = safe_get_full_grad(parameter)
+            gradient = self._engine.averaged_gradient(parameter)
             if gradient is not None:
-                squares[slot] = gradient.float().square().sum()
-        squares = torch.where(expert_parallel, self._mesh.sum_over_experts(squares.clone()), squares)
-        return torch.where(split, self._mesh.sum_over_tensor(squares.clone()), squares)
+                squares[slot] = gradient.square().sum()
+        return self._engine.zero_state.sum_squares(squares, is_divided=False)
 
     @torch.no_grad()
     def after_update(self) -> Tensor:

@@ -135,12 +135,18 @@ class ZeroState:
         device = self.mesh.device
         return torch.tensor(split, device=device), torch.tensor(expert_parallel, device=device)
 
-    def sum_squares(self, squares: Tensor) -> Tensor:
-        """Add up [..., parameters] sums of squares over the entries that each process updates; a collective."""
+    def sum_squares(self, squares: Tensor, *, is_divided: bool | None = None) -> Tensor:
+        """Add up [..., parameters] sums of squares over the processes; a collective.
+
+        Args:
+            is_divided: whether they are over the entries that each process updates, or over its part of the model,
+                which other data-parallel processes have as well; None: as ZeRO divides the updates.
+        """
+        is_divided = self.stage > 0 if is_divided is None else is_divided
         split, expert_parallel = self.placements
         # An optimizer whose state is in host memory sums there.
         on_device = squares.to(self.mesh.device)
-        if self.stage > 0:
+        if is_divided:
             # Over the fragments of ZeRO, and for experts also over the processes with other experts.
             summed = self.mesh.sum_over_data(on_device)
         else:
