@@ -1,6 +1,7 @@
 """``machine.json``: the speeds of a machine, which ``sesame doctor`` measures and ``sesame plan`` reads."""
 
 import json
+import platform
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,16 @@ from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import write_text
+
+
+def processor(path: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name of this machine's processor, as ``lscpu`` shows it."""
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 class Products(Section):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sesame.configs.errors import DatasetError
 from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
@@ -61,7 +60,7 @@ def start_data(config: RunConfig, batches: AnyBatches, state: ResumeState, recor
     return steps
 
 
-def stage_positions(batches: Any, step: int) -> tuple[StagePosition, ...]:
+def stage_positions(batches: AnyBatches, step: int) -> tuple[StagePosition, ...]:
     """Return what a checkpoint records of several datasets; nothing for one without schedules."""
     if not isinstance(batches, StagedBatches):
         return ()

@@ -84,12 +84,12 @@ class Run:
         self.kind = kind = optimizer_kind(config.optimizer)
         batch_plan = config.data.batch_plan(mesh.data)
 
-        self.dataset = open_dataset(Path(config.data.dataset), verify=config.data.verify and mesh.is_rank_zero)
+        verify = config.data.verify and mesh.is_rank_zero
+        self.dataset = open_dataset(Path(config.data.dataset), verify=verify)
         vocabulary = Vocabulary(self.dataset.manifest.tokenizer.vocabulary_size, self.dataset.tokenizer_path)
         learner = build_within_memory(config.model, config.objectives, vocabulary, kind.fewest_moments, mesh.device)
         config.loss.apply(learner)
-        data_rank, verify = DataRank(mesh.data_rank, mesh.data), config.data.verify and mesh.is_rank_zero
-        positions = learner.backbone.positions
+        data_rank, positions = DataRank(mesh.data_rank, mesh.data), learner.backbone.positions
         self.batches = open_batches(config, self.dataset, learner.reads, positions, data_rank, verify)
         self.learner = learner
 
@@ -167,7 +167,8 @@ class Run:
                 # A resumed run counts from its checkpoint, so nothing may be left to report when one is saved.
                 is_reported = ended or saves or self.is_due(report.every_steps, report.validate_every_steps)
                 if must_go_back or (is_reported and self.watch.finish(self.gradients_again)):
-                    ended = self.go_back()
+                    self.go_back()
+                    ended = False
                     continue
                 if is_reported:
                     self.report()
@@ -217,18 +218,13 @@ class Run:
             self.engine, self.batches.step(step - 1), self.mesh, lambda number: self._seed_dropout(step - 1, number)
         )
 
-    def go_back(self) -> bool:
-        """Continue from the newest checkpoint, without the samples of the step that the watch has found.
-
-        Returns:
-            False, because the run has not ended then.
-        """
+    def go_back(self) -> None:
+        """Continue from the newest checkpoint, without the samples of the step that the watch has found."""
         checkpoint = self.watch.go_back(self.saver.reopen(self.process))
         restore(checkpoint, self.engine, self.kind, self.shapes)
         self.step, self.metrics = checkpoint.record.step, MetricSums()
         self.prefetcher.close()
         self.reporter.rewind(self.step)
-        return False
 
     def report(self) -> None:
         """Report the metrics since the last report, if a step was not skipped since."""

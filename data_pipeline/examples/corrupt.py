@@ -105,10 +105,10 @@ class EachEpoch:
         """
         tokens = columns["tokens"]
         assert isinstance(tokens, Ragged)
-        changes = {} if mask_probability is None else {"mask_probability": mask_probability}
-        masked = corrupt(
-            tokens, self._config.model_copy(update=changes), self._vocabulary, generator(seed, purpose, number)
-        )
+        config = self._config
+        if mask_probability is not None:
+            config = config.model_copy(update={"mask_probability": mask_probability})
+        masked = corrupt(tokens, config, self._vocabulary, generator(seed, purpose, number))
         return {**columns, **masked.columns()}
 
 

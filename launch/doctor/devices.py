@@ -1,12 +1,12 @@
 """The devices that a run computes on, and whether they multiply bf16 in hardware."""
 
 import os
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sesame.configs.machine import processor
 from sesame.launch.doctor.check import Answer, Finding, Level, Verdict
 from sesame.launch.doctor.context import Context, device
 
@@ -27,16 +27,6 @@ def measure(context: Context) -> dict[str, Any]:
     properties = torch.cuda.get_device_properties(chosen)
     shared = context.local_world > torch.cuda.device_count()
     return values | {"name": properties.name, "memory_bytes": properties.total_memory, "shared": shared}
-
-
-def processor(path: Path = Path("/proc/cpuinfo")) -> str:
-    """The name of the processor, as ``lscpu`` shows it."""
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def judge(answers: Sequence[Answer]) -> Verdict:

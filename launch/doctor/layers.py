@@ -7,6 +7,7 @@ planner counts of them (``pretrain/planning/trace.py``): the rates are those tha
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -71,14 +72,12 @@ def rates(precision: str, repeated: int, clock: Clock) -> dict[str, float]:
     from scipy.optimize import nnls
 
     counts, seconds = [], []
-    for sample in SAMPLES:
-        learner, batch, counted = _layer(sample, precision)
+    # The last is without products, whose operands are nearly in proportion to what the rest of a layer moves.
+    measured = [*(partial(_layer, sample) for sample in SAMPLES), _norm]
+    for make in measured:
+        learner, batch, counted = make(precision)
         counts.append((counted.flops, counted.operands, counted.moved, counted.operations))
         seconds.append(_seconds(learner, batch, repeated, clock))
-    # Without products, whose operands are nearly in proportion to what the rest of a layer moves.
-    learner, batch, counted = _norm(precision)
-    counts.append((counted.flops, counted.operands, counted.moved, counted.operations))
-    seconds.append(_seconds(learner, batch, repeated, clock))
     # Relative errors count, so each row is divided by its time.
     shares = np.array(counts) / np.array(seconds)[:, None]
     scale = shares.max(axis=0)

@@ -152,11 +152,7 @@ class StagedBatches:
         if number < self._step:
             self.resume(self.stages[0].start.step, [batches.start.sample for batches in self.stages])
         while self._step < number:
-            step = self._step
-            if self._plan is None or self._plan[0] != step:
-                self.begin(step)
-            assert self._plan is not None
-            plan = self._plan[1]
+            plan = self.begin(self._step)
             self._consumed[plan.stage] += plan.size
             self._step += 1
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sesame.pretrain.optimizers import uncompiled
-from sesame.pretrain.optimizers.matrices import MatrixLayout
 from sesame.pretrain.optimizers.state import StateSpec, fp32_gradient
 
 MATRIX_STATE = StateSpec(("momentum",), counts_steps=False)
@@ -32,23 +31,6 @@ class WholeMatrices(Protocol):
             updates: flat fp32 tensors, by ``id`` of the optimizer's tensor that they are laid out like.
         """
         ...
-
-
-class LocalMatrices:
-    """Whole matrices of one process without ZeRO."""
-
-    def __init__(self, layouts: dict[int, tuple[MatrixLayout, torch.Size]]):
-        """
-        Args:
-            layouts: (layout, shape) by ``id`` of a tensor.
-        """
-        self.layouts = layouts
-
-    def apply(self, function: Function, updates: dict[int, Tensor]) -> None:
-        for owner, update in updates.items():
-            layout, shape = self.layouts[owner]
-            matrices = layout.view(update.view(shape))
-            matrices.copy_(function(matrices))
 
 
 class Muon(uncompiled.AdamW):

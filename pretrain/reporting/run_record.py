@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from sesame.configs.errors import one_line
+from sesame.configs.machine import processor
 from sesame.configs.stopping import Stopped
 
 NAME = "run.jsonl"
@@ -50,12 +51,7 @@ def device_name(device: torch.device) -> str:
     """Return the name of a GPU or of this machine's processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
+    return processor()
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import OPTIMIZERS, muon_groups
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.matrices import GATES, MATRICES, NOT_MATRICES, WHOLE, layout_of
-from sesame.pretrain.optimizers.muon import LocalMatrices, Muon, orthogonalize
+from sesame.pretrain.optimizers.muon import Function, Muon, orthogonalize
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 
@@ -37,11 +37,16 @@ def test_a_matrix_without_gradients_has_no_update() -> None:
     assert torch.equal(orthogonalize(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
 
 
-class InBf16(LocalMatrices):
-    """torch's Muon always multiplies in bf16."""
+class InBf16:
+    """Matrices that are whole in one process; torch's Muon always multiplies in bf16."""
 
-    def apply(self, function, updates) -> None:  # type: ignore[no-untyped-def]
-        super().apply(lambda matrices: function(matrices.bfloat16()).float(), updates)
+    def __init__(self, shapes: dict[int, torch.Size]):
+        self.shapes = shapes
+
+    def apply(self, function: Function, updates: dict[int, Tensor]) -> None:
+        for owner, update in updates.items():
+            matrix = update.view(self.shapes[owner])
+            matrix.copy_(function(matrix[None].bfloat16())[0].float())
 
 
 def test_steps_are_those_of_torch_for_matrices_and_of_adamw_for_the_rest() -> None:
@@ -57,7 +62,7 @@ def test_steps_are_those_of_torch_for_matrices_and_of_adamw_for_the_rest() -> No
     groups = [{"params": ours[:2], "is_matrix": True}, {"params": ours[2:], "is_matrix": False}]
     optimizer = OPTIMIZERS["muon"].create(groups, config)
     assert isinstance(optimizer, Muon)
-    optimizer.whole_matrices = InBf16({id(each): (WHOLE, each.shape) for each in ours[:2]})
+    optimizer.whole_matrices = InBf16({id(each): each.shape for each in ours[:2]})
     references = [
         torch.optim.Muon(theirs[:2], 0.02, 0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(theirs[2:], 0.02, weight_decay=0.1),
