@@ -117,7 +117,8 @@ def test_checkpoints_of_several_processes_are_averaged_like_those_of_one(
         (tmp_path / "cases.json").write_text(json.dumps(cases))
         world(processes, Path(__file__).parent / "watch" / "watch_process.py", str(tmp_path / "cases.json"))
     run(averaging | {"output": str(tmp_path / "one")})
-    for kind in ({"moving": True}, {"last": 2}):
+    kinds: tuple[dict[str, Any], ...] = {"moving": True}, {"last": 2}
+    for kind in kinds:
         means = []
         for output in (tmp_path / "one", *outputs):
             folder = average([output], output / f"mean-{next(iter(kind))}", **kind).folder

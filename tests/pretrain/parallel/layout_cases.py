@@ -127,6 +127,13 @@ AVERAGE_LAYOUTS = {
     "data 2, ZeRO 2, offload": Case(2, OFFLOAD, SGD),
     "tensor 2 x data 2, sequence, ZeRO 3": Case(4, {**SEQUENCE, "zero_stage": 3}, SGD),
 }
+REDUCED_LAYOUTS = {
+    name: case._replace(parallel={**case.parallel, "reduction": "bf16"})
+    for name, case in {
+        **{name: case for name, case in LAYOUTS.items() if case.processes > case.parallel.get("tensor", 1)},
+        "data 2, ZeRO 2, offload": Case(2, OFFLOAD, SGD),
+    }.items()
+}
 FP16_LAYOUTS = {
     f"{name}, fp16": case._replace(parallel={**case.parallel, "precision": "fp16"}, loss_weight=SMALL_LOSS)
     for name, case in {
@@ -199,6 +206,8 @@ THOROUGH: dict[str, Case] = {
     **{f"{name}, Muon": case._replace(optimizer=MUON) for name, case in EXPERT_LAYOUTS.items()},
     **{f"{name}, Muon": case for name, case in MUON_VARIANTS.items()},
     **FP16_MUON,
+    **{f"{name}, reduced in bf16": case for name, case in REDUCED_LAYOUTS.items()},
+    "expert 2, ZeRO 1, reduced in bf16": Case(2, {"expert": 2, "reduction": "bf16"}, SGD, "switch"),
     "one, averaged": Case(1, {"zero_stage": 1}, AVERAGED),
     **{f"{name}, averaged": case._replace(optimizer=AVERAGED) for name, case in AVERAGE_LAYOUTS.items()},
 }

@@ -13,6 +13,7 @@ from tests.pretrain.parallel.layout_cases import (
     LAYOUTS,
     MORE_VARIANTS,
     MUON_VARIANTS,
+    REDUCED_LAYOUTS,
     SLOW_BUDGETS,
     THOROUGH,
 )
@@ -23,6 +24,7 @@ from tests.pretrain.parallel.layout_comparison import (
     assert_equal,
     assert_near,
     assert_norms_near,
+    largest_difference,
 )
 
 pytestmark = pytest.mark.slow
@@ -62,3 +64,14 @@ def test_moving_averages_are_those_of_one_process(layout: str, computed: Compute
     reference = computed("one, averaged")
     assert f"{STEPS - 1}/average/backbone.token_embedding.weight" in reference
     assert_equal(reference, computed(f"{layout}, averaged"))
+
+
+@pytest.mark.parametrize(
+    ("reference", "layout"), [*(("one", name) for name in REDUCED_LAYOUTS), ("one, switch", "expert 2, ZeRO 1")]
+)
+def test_gradients_are_reduced_within_the_precision_of_bf16(reference: str, layout: str, computed: Computed) -> None:
+    """bf16 rounds to 8 bits, 2^-9 of a number: once each process' gradient, and once their sum."""
+    one, other = computed(reference), computed(f"{layout}, reduced in bf16")
+    assert_norms_near(one, other, 2**-8)
+    assert_near(one, other, 2**-6)
+    assert largest_difference(one, other)[0] > 1e-4, "gradients were not rounded"
