@@ -25,8 +25,9 @@ from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models import FAMILIES
 from sesame.pretrain.models.family import Vocabulary, on_meta_device
-from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
+from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.optimizers.muon import ITERATIONS, Muon
 from sesame.pretrain.parallel import experts, placement
 from sesame.pretrain.parallel.flat_update import FlatUpdate
 from sesame.pretrain.parallel.fragments import Fragment, ZeroOptimizer
@@ -111,17 +112,29 @@ def test_a_task_head_does_not_wait(name: str, pooling: Any, dtype: torch.dtype) 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_update_does_not_wait(name: Any) -> None:
+    kind = OPTIMIZERS[name]
     with on_meta_device():
-        module = nn.Sequential(nn.Linear(12, 8), nn.LayerNorm(8))
-    with fake_cuda():
+        attention = nn.ModuleDict({"query": nn.Linear(12, 8)})
+        module = nn.ModuleDict({"attention": attention, "norm": nn.LayerNorm(8)})
+    with fake_cuda() as launches:
         place(module, torch.float32)
-        optimizer = OPTIMIZERS[name].create(
-            parameter_groups(module, 0.01), OptimizerConfig(name=name, learning_rate=1e-3)
-        )
+        optimizer = kind.create(kind.groups(module, 0.01), OptimizerConfig(name=name, learning_rate=1e-3))
+        if isinstance(optimizer, Muon):
+            optimizer.whole_matrices = matrices_of_one_process(module)
         for _ in range(2):
             for parameter in module.parameters():
                 parameter.grad = torch.empty_like(parameter)
             optimizer.step()
+    assert name != "muon" or launches.counts["baddbmm"] == 2 * 2 * ITERATIONS
+
+
+def matrices_of_one_process(module: nn.Module) -> MatrixExchange:
+    mesh: Any = SimpleNamespace(
+        device=CUDA, tensor=1, world=1, rank=0, data_rank=0, tensor_rank=0, gather_objects=lambda own: [own]
+    )
+    parameters = dict(module.named_parameters())
+    fragments = {name: Fragment(each, 0, 0, each.numel()) for name, each in parameters.items()}
+    return MatrixExchange(parameters, fragments, ZeroOptimizer(None, False, 0), 0, mesh, torch.bfloat16)
 
 
 def test_the_flat_update_does_not_wait() -> None:

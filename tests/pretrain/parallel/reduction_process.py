@@ -11,17 +11,21 @@ import torch
 import torch.distributed
 from torch.utils._pytree import tree_leaves
 
-SUMS = ("all_reduce", "reduce", "reduce_scatter", "reduce_scatter_tensor", "reduce_scatter_single")
+SENT = {
+    "all_reduce": ("tensor", 0),
+    "reduce": ("tensor", 0),
+    "reduce_scatter": ("input_list", 1),
+    "reduce_scatter_tensor": ("input", 1),
+    "reduce_scatter_single": ("input", 1),
+}
+"""Collective that sums -> name and place of its argument that a process sends."""
 counted: Counter[str] = Counter()
 
 
-def counting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+def counting(function: Callable[..., Any], name: str, place: int) -> Callable[..., Any]:
     def collective(*arguments: Any, **named: Any) -> Any:
-        # The last tensors are what a process sends; a reduce-scatter's first one is what it receives.
-        values = arguments[0] if "scatter" not in name else named.get("input", named.get("input_list", arguments[1:2]))
-        for value in tree_leaves(values):
-            if isinstance(value, torch.Tensor):
-                counted[str(value.dtype).removeprefix("torch.")] += value.numel() * value.element_size()
+        for tensor in tree_leaves(named[name] if name in named else arguments[place]):
+            counted[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * tensor.element_size()
         return function(*arguments, **named)
 
     return collective
@@ -30,9 +34,9 @@ def counting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def main(cases: str) -> None:
     """Run each case of ``cases``, a JSON file of settings."""
     # Before DeepSpeed is imported, which keeps some of them.
-    for name in SUMS:
-        if hasattr(torch.distributed, name):
-            setattr(torch.distributed, name, counting(getattr(torch.distributed, name), name))
+    for collective, argument in SENT.items():
+        if hasattr(torch.distributed, collective):
+            setattr(torch.distributed, collective, counting(getattr(torch.distributed, collective), *argument))
     from sesame import configs
     from sesame.pretrain.config import RunConfig
     from sesame.pretrain.parallel.mesh import Mesh
