@@ -3,10 +3,12 @@
     python benchmarks/gpu_campaign.py --output DIR [--part NAME ...] [--step NAME ...] [--seconds N]
 
 Writes DIR/gpu_campaign.json and DIR/gpu_campaign.md: GPU, driver, versions and date, then one section for each part. If
-a part fails, its error is recorded and the next part runs.
+a part or a row fails, its error is recorded and the next one runs. Steps run in a process of their own, which is ended
+and started again where a row hangs or makes the device unusable; the rows that matter most come first.
 
 Required packages: torch 2.11 or newer for CUDA, numba, pyarrow, sentencepiece, tokenizers, safetensors, transformers,
-rich, typer, matplotlib and scikit-learn. The others can be copied to a machine without network as wheels:
+rich, typer, matplotlib, scikit-learn, einops, msgpack, psutil and pytest. The others can be copied to a machine without
+network as wheels:
 
     pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
         --platform manylinux2014_x86_64 -d wheels -c constraints.txt \
@@ -31,11 +33,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gpu_rows
 import torch
-from gpu_steps import ROOT, SHAPES, seconds, steps, where
+from gpu_shapes import SHAPES
+from gpu_timing import ROOT, seconds, where
 
-from sesame.pretrain.parallel.config import ParallelConfig
-from sesame.pretrain.parallel.mesh import Mesh
+TESTS_SECONDS = 200
+STEPS = [sys.executable, str(Path(__file__).with_name("gpu_steps.py"))]
 
 
 def device_facts() -> dict[str, Any]:
@@ -66,7 +70,10 @@ def gpu_tests() -> dict[str, Any]:
         "tests/pretrain/test_gpu.py",
         "--tb=short",
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TESTS_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        return {"summary": f"ended after {TESTS_SECONDS} seconds", "output": str(error.stdout)[-12000:]}
     lines = [line for line in done.stdout.strip().splitlines() if line]
     return {"exit_code": done.returncode, "summary": lines[-1] if lines else "", "output": done.stdout[-12000:]}
 
@@ -87,6 +94,11 @@ def driver() -> str:
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def cell(value: float | None) -> str:
+    """Return a number of the table; None is the share of a peak that ``gpu_steps.py`` does not know."""
+    return "unknown" if value is None else f"{value:,}"
 
 
 def markdown(record: dict[str, Any]) -> str:
@@ -110,7 +122,7 @@ def markdown(record: dict[str, Any]) -> str:
         )
         lines += ["", "| step | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
         for name, row in record["parts"]["steps"].items():
-            cells = [row["error"]] if "error" in row else [f"{row[title]:,}" for title in titles]
+            cells = [row["error"]] if "error" in row else [cell(row[title]) for title in titles]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -122,14 +134,13 @@ def main() -> None:
     parser.add_argument("--step", action="append", choices=tuple(SHAPES), help="a row of the part 'steps'")
     parser.add_argument("--seconds", type=float, default=420, help="after which no step is begun")
     arguments = parser.parse_args()
-    deadline = time.perf_counter() + arguments.seconds
+    deadline = time.monotonic() + arguments.seconds
     if not torch.cuda.is_available():
         sys.exit("gpu_campaign: this machine has no CUDA device that torch can use")
-    mesh = Mesh(ParallelConfig(precision="bf16"))
     parts = {
         "device": device_facts,
         "tests": gpu_tests,
-        "steps": lambda: steps(arguments.step or list(SHAPES), mesh, deadline),
+        "steps": lambda: gpu_rows.measure(STEPS, arguments.step or list(SHAPES), deadline),
     }
     record: dict[str, Any] = {
         "card": torch.cuda.get_device_name(),
@@ -141,6 +152,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.part or parts:
         begin = time.perf_counter()
+        torch.cuda.empty_cache()
         try:
             record["parts"][name] = parts[name]()
         except Exception as error:
@@ -148,7 +160,6 @@ def main() -> None:
         print(f"{name}: {time.perf_counter() - begin:.1f} s {json.dumps(record['parts'][name])[:1500]}", flush=True)
         (arguments.output / "gpu_campaign.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         (arguments.output / "gpu_campaign.md").write_text(markdown(record), encoding="utf-8")
-    mesh.close()
     print((arguments.output / "gpu_campaign.md").read_text(encoding="utf-8"))
 
 

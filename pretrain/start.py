@@ -1,4 +1,4 @@
-"""The start of a run: its folder, its precision, and what it says about itself."""
+"""The start of a run: its folder, its precision, its checkpoints, and what it says about itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -8,8 +8,15 @@ from typing import Any
 from sesame.configs import dump
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import locked_folder
-from sesame.pretrain.checkpoints.load import Checkpoint
+from sesame.pretrain.checkpoints.config import CheckpointConfig
+from sesame.pretrain.checkpoints.host_copy import HostCopy
+from sesame.pretrain.checkpoints.load import Checkpoint, Process
+from sesame.pretrain.checkpoints.retention import Retention
+from sesame.pretrain.checkpoints.save import CheckpointWriter, StateOwner
+from sesame.pretrain.checkpoints.saver import Saver
+from sesame.pretrain.checkpoints.stored import Shapes
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.optimizers import OptimizerKind
 from sesame.pretrain.parallel import agreed_precision
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.planning.peak import Peak
@@ -38,6 +45,37 @@ def resolve_precision(config: RunConfig, mesh: Mesh, checkpoint: Checkpoint | No
     before = checkpoint.record.config if checkpoint else None
     parallel, chosen = agreed_precision.resolve(config.parallel, mesh.device, before, mesh.gather_objects)
     return config.model_copy(update={"parallel": parallel}), chosen
+
+
+def open_saver(
+    owner: StateOwner,
+    kind: OptimizerKind,
+    shapes: Shapes,
+    mesh: Mesh,
+    output: Path,
+    config: CheckpointConfig,
+    tokenizer: Path,
+    resumed: Checkpoint | None,
+) -> Saver:
+    """Return what writes the checkpoints of a run into ``output`` and removes older ones.
+
+    Args:
+        owner: of the state that is saved.
+        kind: of its optimizer.
+        resumed: checkpoint that the run resumes from.
+    """
+    writer = CheckpointWriter(
+        output,
+        owner,
+        kind.moments,
+        shapes,
+        tokenizer,
+        Process(mesh.rank, mesh.world, mesh.gather_for_saving),
+        HostCopy(mesh.device) if config.background else None,
+        kind.most_moments,
+    )
+    retention = Retention(output, config.keep, mesh.is_rank_zero)
+    return Saver(writer, retention, resumed.folder if resumed else None)
 
 
 def describe(config: RunConfig, mesh: Mesh, precision: Precision, parameters: int, rows: int) -> str:

@@ -9,13 +9,9 @@ from sesame.configs.errors import CheckpointError
 from sesame.configs.stopping import Stopped, StopRequest
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain.checkpoint_metadata import checkpoint_metadata
-from sesame.pretrain.checkpoints.host_copy import HostCopy
 from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
 from sesame.pretrain.checkpoints.load import Process
 from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
-from sesame.pretrain.checkpoints.retention import Retention
-from sesame.pretrain.checkpoints.save import CheckpointWriter
-from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import DataRank
 from sesame.pretrain.data.prefetch import Prefetcher
@@ -33,7 +29,7 @@ from sesame.pretrain.reporting.profiler import StepProfiler
 from sesame.pretrain.reporting.trackers import check_installed
 from sesame.pretrain.reporting.usage import UsageMeter
 from sesame.pretrain.run_data import open_batches, stage_positions, start_data
-from sesame.pretrain.start import describe, facts, only_run_in, resolve_precision
+from sesame.pretrain.start import describe, facts, only_run_in, open_saver, resolve_precision
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 from sesame.pretrain.validation import validation_losses
 from sesame.pretrain.watch.gradients import gradients_again
@@ -116,18 +112,8 @@ class Run:
         self.budget = TrainingBudget(self.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
         save_minutes = config.checkpoint.save_every_minutes if mesh.is_rank_zero else None
         self.agreement = StepAgreement(request or StopRequest(), save_minutes, mesh.ask_any, clock=clock)
-        writer = CheckpointWriter(
-            config.output,
-            self.engine,
-            kind.moments,
-            self.shapes,
-            self.dataset.tokenizer_path,
-            process._replace(gather=mesh.gather_for_saving),
-            HostCopy(mesh.device) if config.checkpoint.background else None,
-            kind.most_moments,
-        )
-        retention = Retention(config.output, config.checkpoint.keep, mesh.is_rank_zero)
-        self.saver = Saver(writer, retention, checkpoint.folder if checkpoint else None)
+        place = config.output, config.checkpoint, self.dataset.tokenizer_path, checkpoint
+        self.saver = open_saver(self.engine, kind, self.shapes, mesh, *place)
         self.metrics = MetricSums()
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         peak = device_peak(mesh.device, self.precision, config.report.machine)
@@ -315,11 +301,10 @@ class Run:
         seed_dropout(self.config.seed, step, number * self.mesh.data + self.mesh.data_rank)
 
     def _log_start(self, initial: InitialCheckpoint | None, peak: Peak) -> None:
-        config, mesh = self.config, self.mesh
         parameters, rows = sum(shape.numel() for shape in self.shapes.values()), self.batches.train.rows
-        message = describe(config, mesh, self.precision, parameters, rows)
-        self.reporter.log(f"{message}; {self.budget.describe(self.step)}")
-        self.reporter.start(config.report.all_trackers, facts(config, mesh, parameters, rows, peak))
-        for message in (initial.message if initial else "", self.resume_state.message, self.batches.message):
-            if message:
-                self.reporter.log(message)
+        described = describe(self.config, self.mesh, self.precision, parameters, rows)
+        self.reporter.log(f"{described}; {self.budget.describe(self.step)}")
+        known = facts(self.config, self.mesh, parameters, rows, peak)
+        self.reporter.start(self.config.report.all_trackers, known)
+        for message in filter(None, (initial and initial.message, self.resume_state.message, self.batches.message)):
+            self.reporter.log(message)

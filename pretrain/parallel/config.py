@@ -44,6 +44,10 @@ class ParallelConfig(Section):
     """What is kept in host memory. optimizer: fp32 weights, moments and the sums of gradients, and the update is
     computed there (ZeRO-Offload, Ren et al. 2021). parameters: with zero_stage 3 also the weights, which each layer
     fetches when it is used (ZeRO-Infinity, Rajbhandari et al. 2021)."""
+    reduction: Free[Literal["fp32", "bf16"]] = "fp32"
+    """Number format in which data-parallel processes send gradients to sum them. bf16 sends half of the bytes, and
+    rounds gradients and their sum to 8 bits: of use where gradients wait for the network. Sums over the micro-batches
+    of a process stay in fp32."""
     compile: Free[bool] = False
     """Compile Transformer blocks with torch.compile, which takes up to a minute at the first step and again, once, when
     the number of tokens of a micro-batch changes. It saves a tenth of a GPU's time, but its calls cost the host more

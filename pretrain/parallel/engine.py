@@ -288,8 +288,9 @@ def deepspeed_config(
         "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,
         "data_types": {"grad_accum_dtype": "fp32"},
-        # Sums over micro-batches are kept in fp32; DeepSpeed would round them to bf16 before it sums over processes.
-        "communication_data_type": "fp32",
+        # Sums over micro-batches are in fp32; by default DeepSpeed would round them to bf16 before it sums over
+        # processes.
+        "communication_data_type": parallel.reduction,
         "steps_per_print": None,
         # DeepSpeed's own would wait for the device twice in each micro-batch.
         "timers": {"throughput": {"enabled": False}},

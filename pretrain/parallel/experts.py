@@ -6,7 +6,6 @@ suffixes as in ``pretrain/layers/experts.py``.
 
 from typing import Any, cast
 
-import torch
 from megatron.core.tensor_parallel import (
     copy_to_tensor_model_parallel_region,
     reduce_from_tensor_model_parallel_region,
@@ -59,17 +58,15 @@ class AllToAllDispatcher(TokenDispatcher, MoE):
     def __init__(self, mesh: Mesh):
         nn.Module.__init__(self)
         self.group, self.processes, self.num_experts = mesh.expert_group, mesh.expert, mesh.expert
+        self.largest = mesh.largest_of_experts
 
     def set_deepspeed_parallelism(self, *_: Any, **__: Any) -> None:
         """Do nothing: DeepSpeed lets layers create their groups here; the mesh has created them."""
 
     def to_experts(self, states_ECD: Tensor) -> Tensor:
-        capacity = states_ECD.shape[1]
-        largest = torch.tensor(capacity, device=states_ECD.device)
+        self.capacity = states_ECD.shape[1]
         # The all-to-all needs one capacity for all, and each process computed it from its own number of tokens.
-        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group=self.group)
-        self.capacity = capacity
-        padded = nn.functional.pad(states_ECD, (0, 0, 0, int(largest) - capacity))
+        padded = nn.functional.pad(states_ECD, (0, 0, 0, self.largest(self.capacity) - self.capacity))
         received = self._all_to_all(padded.unflatten(0, (self.processes, -1)))
         return received.transpose(0, 1).flatten(1, 2)
 

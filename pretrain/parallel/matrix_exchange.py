@@ -97,14 +97,14 @@ class MatrixExchange:
             by_shape[tuple(view.shape[1:])].append(view)
         for shape, views in by_shape.items():
             for chunk in _chunks(views, max(1, ENTRIES_AT_ONCE // (shape[0] * shape[1]))):
-                results = function(torch.cat([view.to(self.dtype) for view in chunk]))
+                results = function(torch.cat([self._on_device(view) for view in chunk]))
                 for view, result in zip(chunk, results.split([len(view) for view in chunk]), strict=True):
                     view.copy_(result)
 
     def _exchange(self, function: Function, updates: dict[int, Tensor], plan: Round) -> None:
         """Send pieces to the processes that compute them, and the results back; a collective."""
         ranges = [self._range(updates, slot, piece) for slot, piece in plan.sent]
-        sent = [entries.to(self.dtype) for entries in ranges]
+        sent = [self._on_device(entries) for entries in ranges]
         buffer = self._all_to_all(sent, plan.sent_sizes, plan.received_sizes)
         pieces = list(zip(plan.received, buffer.split([piece.length for piece in plan.received]), strict=True))
         parts = [(unit, self._joined(unit, [pieces[number] for number in numbers])) for unit, numbers in plan.units]
@@ -118,6 +118,10 @@ class MatrixExchange:
         answers = self._all_to_all([buffer], plan.received_sizes, plan.sent_sizes)
         for target, result in zip(ranges, answers.split([len(entries) for entries in ranges]), strict=True):
             target.copy_(result)
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        """Return values in the precision of the computation, also those that ``parallel.offload`` keeps on the host."""
+        return values.to(self.mesh.device, self.dtype)
 
     def _joined(self, unit: Unit, pieces: Iterable[tuple[Piece, Tensor]]) -> dict[int, Tensor]:
         """Return the tensor-parallel parts of a unit, flat, by number."""

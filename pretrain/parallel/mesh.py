@@ -79,6 +79,7 @@ class Mesh:
         self.expert_group_name = f"ep_size_{self.expert}"
         self.expert_rank = self.data_rank % self.expert
         self.expert_group: Any = None
+        self.expert_host_group: Any = None
         self.expert_data_group: Any = self.data_group
         if self.expert == 1:
             return
@@ -89,6 +90,10 @@ class Mesh:
             groups._create_expert_and_data_parallel(self.expert)
         self.expert_group = groups._get_expert_parallel_group(self.expert_group_name)
         self.expert_data_group = groups._get_expert_data_parallel_group(self.expert_group_name)
+        self.expert_host_group = self.expert_group
+        if self.device.type == "cuda":
+            ranks = torch.distributed.get_process_group_ranks(self.expert_group)
+            self.expert_host_group = torch.distributed.new_group(ranks, backend="gloo", use_local_synchronization=True)
 
     @property
     def is_rank_zero(self) -> bool:
@@ -134,6 +139,13 @@ class Mesh:
         if self.expert > 1:
             torch.distributed.all_reduce(tensor, group=self.expert_group)
         return tensor
+
+    def largest_of_experts(self, value: int) -> int:
+        """Return the largest ``value`` of the processes with different experts; a collective of their hosts, which do
+        not wait for their devices."""
+        shared = torch.tensor(value)
+        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, group=self.expert_host_group)
+        return int(shared)
 
     def from_rank_zero(self, value: float) -> float:
         """Return rank 0's ``value``; a collective."""
@@ -183,7 +195,7 @@ class Mesh:
         if self._collectives is not None:
             self._collectives.close()
         self.tensor_group = self.expert_group = self.data_group = self.expert_data_group = None
-        self.host_group = self.saving_group = None
+        self.host_group = self.expert_host_group = self.saving_group = None
         groups.mpu = None
         if self.tensor > 1:
             from megatron.core import parallel_state

@@ -80,7 +80,8 @@ def local_rows(parameter: nn.Parameter, whole: Rows, mesh: Mesh) -> Rows:
 def whole_rows(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
     """Join rows that are split within a row over the tensor-parallel group; a collective of that group."""
     dimension = split_dimension(parameter)
-    return all_gather(local, dimension, mesh.tensor_group, mesh.tensor) if dimension else local
+    # Values that are kept on the host are sent from the device.
+    return all_gather(local.to(mesh.device), dimension, mesh.tensor_group, mesh.tensor) if dimension else local
 
 
 def gather(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
@@ -89,7 +90,7 @@ def gather(parameter: nn.Parameter, local: Tensor, mesh: Mesh) -> Tensor:
     Args:
         local: a value of the shape of this process's part, for example its gradient.
     """
-    rows = whole_rows(parameter, local, mesh)
+    rows = whole_rows(parameter, local.to(mesh.device), mesh)
     if is_expert_parallel(parameter):
         return all_gather(rows, 0, mesh.expert_group, mesh.expert)
     return all_gather(rows, 0, mesh.tensor_group, mesh.tensor) if split_dimension(parameter) == 0 else rows

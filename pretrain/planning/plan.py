@@ -122,6 +122,7 @@ class Planner:
             -(-share // micro_batch),
             parallel.sequence,
             parallel.offload,
+            parallel.reduction,
         )
 
     def layouts(self, devices: int) -> Iterator[Layout]:
@@ -149,6 +150,7 @@ class Planner:
                             share // size,
                             self._sequence(tensor),
                             offload,
+                            self.run.parallel.reduction,
                         )
 
     def plans(self, devices: int) -> list[Plan]:

@@ -33,6 +33,7 @@ class Layout(NamedTuple):
     """Micro-batches of a process in a step."""
     sequence: bool = False
     offload: str = "none"
+    reduction: str = "fp32"
 
     @property
     def division(self) -> Division:

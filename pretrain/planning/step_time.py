@@ -106,11 +106,11 @@ def _products(layout: Layout, traced: Pass, work: Work, assumed: Assumptions) ->
 
 
 def _zero(layout: Layout, counts: Counts, assumed: Assumptions) -> float:
-    """Time of the collectives between data-parallel processes; gradients are summed in fp32 (``engine.py``)."""
+    """Time of the collectives between data-parallel processes."""
     if layout.data == 1:
         return 0.0
-    weights, gradients, data = BYTES[layout.precision] * counts.shared, 4 * counts.shared, layout.data
-    passes = layout.accumulation
+    entry, passes, data = BYTES[layout.reduction], layout.accumulation, layout.data
+    weights, gradients = BYTES[layout.precision] * counts.shared, entry * counts.shared
     moved = {
         0: _all_reduce(gradients, data),
         1: _all_reduce(gradients, data) + _gather(weights, data),
@@ -119,7 +119,7 @@ def _zero(layout: Layout, counts: Counts, assumed: Assumptions) -> float:
         3: passes * (_gather(gradients, data) + (2 + (layout.recompute == "block")) * _gather(weights, data)),
     }[layout.zero_stage]
     replicas = data // layout.expert
-    moved += _all_reduce(4 * counts.experts, replicas) + _gather(BYTES[layout.precision] * counts.experts, replicas)
+    moved += _all_reduce(entry * counts.experts, replicas) + _gather(BYTES[layout.precision] * counts.experts, replicas)
     hidden = assumed.overlap if layout.zero_stage > 1 and assumed.device == "cuda" else 0.0
     return moved / _link(assumed, layout.processes, layout.tensor) * (1 - hidden)
 

@@ -1,5 +1,6 @@
 """Averages of weights: of checkpoints, and the moving one that a run keeps."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sesame.pretrain.checkpoints.load import load_backbone, open_checkpoint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.initialization import random_value
 from sesame.pretrain.train import train
+from tests.conftest import World
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -87,6 +89,44 @@ def test_checkpoints_are_averaged_into_one(averaging: dict[str, Any], tmp_path: 
         expected = torch.stack([each[name] for each in by_step]).double().mean(0)
         torch.testing.assert_close(mean.whole(name).double(), expected, rtol=0, atol=1e-7)
     assert load_backbone(tmp_path / "mean").step == 4
+
+
+LAYOUTS: list[tuple[int, dict[str, Any]]] = [
+    (2, {"zero_stage": 0}),
+    (2, {"zero_stage": 1}),
+    (2, {"zero_stage": 2}),
+    (2, {"zero_stage": 3}),
+    (2, {"zero_stage": 1, "tensor": 2}),
+    (2, {"zero_stage": 2, "tensor": 2, "sequence": True}),
+    (4, {"zero_stage": 3, "tensor": 2}),
+]
+
+
+@pytest.mark.slow
+def test_checkpoints_of_several_processes_are_averaged_like_those_of_one(
+    averaging: dict[str, Any], tmp_path: Path, world: World
+) -> None:
+    averaging["optimizer"] = {"name": "sgd", "learning_rate": 0.1, "average_decay": 0.3}
+    outputs = [tmp_path / str(number) for number in range(len(LAYOUTS))]
+    for processes, tensor in {(processes, parallel.get("tensor", 1)) for processes, parallel in LAYOUTS}:
+        cases = [
+            ({**averaging, "output": str(output), "parallel": {**averaging["parallel"], **parallel}}, -1, "")
+            for output, (count, parallel) in zip(outputs, LAYOUTS, strict=True)
+            if (count, parallel.get("tensor", 1)) == (processes, tensor)
+        ]
+        (tmp_path / "cases.json").write_text(json.dumps(cases))
+        world(processes, Path(__file__).parent / "watch" / "watch_process.py", str(tmp_path / "cases.json"))
+    run(averaging | {"output": str(tmp_path / "one")})
+    kinds: tuple[dict[str, Any], ...] = {"moving": True}, {"last": 2}
+    for kind in kinds:
+        means = []
+        for output in (tmp_path / "one", *outputs):
+            folder = average([output], output / f"mean-{next(iter(kind))}", **kind).folder
+            tensors = open_checkpoint(folder).tensors("weights")
+            means.append({name: tensors.whole(name) for name in tensors.shapes})
+        for layout, mean in zip(LAYOUTS, means[1:], strict=True):
+            for name, value in mean.items():
+                torch.testing.assert_close(value, means[0][name], rtol=0, atol=1e-6, msg=f"{layout}, {name}")
 
 
 def test_what_cannot_be_averaged_is_refused(averaging: dict[str, Any], settings: Settings, tmp_path: Path) -> None:

@@ -25,9 +25,15 @@ from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models import FAMILIES
 from sesame.pretrain.models.family import Vocabulary, on_meta_device
-from sesame.pretrain.optimizers import OPTIMIZERS, parameter_groups
+from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.optimizers.config import OptimizerConfig
+from sesame.pretrain.optimizers.muon import ITERATIONS, Muon
+from sesame.pretrain.parallel import experts, placement
 from sesame.pretrain.parallel.flat_update import FlatUpdate
+from sesame.pretrain.parallel.fragments import Fragment, ZeroOptimizer
+from sesame.pretrain.parallel.matrix_exchange import MatrixExchange
+from sesame.pretrain.parallel.matrix_plan import Holding
+from sesame.pretrain.parallel.tensor import shard
 from tests.pretrain.fake_cuda import HostWaits, backward, fake_cuda, place, random_batch
 from tests.pretrain.family_runs import FAMILY_RUNS
 
@@ -106,17 +112,29 @@ def test_a_task_head_does_not_wait(name: str, pooling: Any, dtype: torch.dtype) 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_update_does_not_wait(name: Any) -> None:
+    kind = OPTIMIZERS[name]
     with on_meta_device():
-        module = nn.Sequential(nn.Linear(12, 8), nn.LayerNorm(8))
-    with fake_cuda():
+        attention = nn.ModuleDict({"query": nn.Linear(12, 8)})
+        module = nn.ModuleDict({"attention": attention, "norm": nn.LayerNorm(8)})
+    with fake_cuda() as launches:
         place(module, torch.float32)
-        optimizer = OPTIMIZERS[name].create(
-            parameter_groups(module, 0.01), OptimizerConfig(name=name, learning_rate=1e-3)
-        )
+        optimizer = kind.create(kind.groups(module, 0.01), OptimizerConfig(name=name, learning_rate=1e-3))
+        if isinstance(optimizer, Muon):
+            optimizer.whole_matrices = matrices_of_one_process(module)
         for _ in range(2):
             for parameter in module.parameters():
                 parameter.grad = torch.empty_like(parameter)
             optimizer.step()
+    assert name != "muon" or launches.counts["baddbmm"] == 2 * 2 * ITERATIONS
+
+
+def matrices_of_one_process(module: nn.Module) -> MatrixExchange:
+    mesh: Any = SimpleNamespace(
+        device=CUDA, tensor=1, world=1, rank=0, data_rank=0, tensor_rank=0, gather_objects=lambda own: [own]
+    )
+    parameters = dict(module.named_parameters())
+    fragments = {name: Fragment(each, 0, 0, each.numel()) for name, each in parameters.items()}
+    return MatrixExchange(parameters, fragments, ZeroOptimizer(None, False, 0), 0, mesh, torch.bfloat16)
 
 
 def test_the_flat_update_does_not_wait() -> None:
@@ -145,6 +163,57 @@ def test_the_flat_update_does_not_wait() -> None:
             update.add_gradients()
         update.step()
         assert update.norm is not None and update.norm.device.type == "cuda"
+
+
+def test_expert_parallelism_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes agree on the capacity of an expert on their hosts."""
+    monkeypatch.setattr(experts.AllToAll, "apply", lambda group, parts: parts.clone())
+    learner = learner_of("switch", 0.1, {})
+    asked: list[int] = []
+    mesh: Any = SimpleNamespace(
+        tensor=1,
+        expert=2,
+        expert_group=None,
+        expert_group_name="ep_size_2",
+        largest_of_experts=lambda capacity: asked.append(capacity) or capacity + 3,
+    )
+    shard(learner, mesh)
+    batch = random_batch(learner.reads, UNEVEN, 300)
+    with fake_cuda():
+        place(learner, torch.bfloat16)
+        total, _ = learner(batch.to(CUDA))
+        assert backward(total)
+    assert len(asked) == sum(isinstance(part, experts.AllToAllDispatcher) for part in learner.modules()) > 1
+
+
+def test_what_is_offloaded_is_sent_and_computed_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL has no collectives of tensors on the host."""
+    devices: list[str] = []
+    monkeypatch.setattr(torch.distributed, "all_gather", lambda _, part, **__: devices.append(part.device.type))
+    monkeypatch.setattr(torch.distributed, "all_to_all_single", lambda _, sent, *__: devices.append(sent.device.type))
+
+    def gathered(own: list[Holding]) -> list[list[Holding]]:
+        return [own, [each._replace(start=each.length) for each in own]]
+
+    mesh: Any = SimpleNamespace(
+        device=CUDA, tensor=2, world=2, rank=0, tensor_rank=0, tensor_group=None, gather_objects=gathered
+    )
+    name = "backbone.blocks.0.attention.query.weight"
+    with fake_cuda(raises=False):
+        parameter: Any = nn.Parameter(torch.empty(8, 6))
+        flat = torch.empty(24)
+        wrapper = SimpleNamespace(single_partition_of_fp32_groups=[flat], bit16_groups=[[parameter]])
+        zero, fragments = ZeroOptimizer(wrapper, False, 0), {name: Fragment(flat, 0, 0, 24)}
+        exchange = MatrixExchange({name: parameter}, fragments, zero, 1, mesh, torch.bfloat16)
+
+        def computed(matrices: torch.Tensor) -> torch.Tensor:
+            devices.append(matrices.device.type)
+            return matrices
+
+        exchange.apply(computed, {id(flat): torch.empty(24)})
+        parameter.tensor_model_parallel, parameter.partition_dim = True, 1
+        placement.whole_rows(parameter, torch.empty(8, 6), mesh)
+    assert devices == ["cuda"] * 4
 
 
 FAKE_ERRORS = (DataDependentOutputException, DynamicOutputShapeException, FakeTensorDeviceMismatchError)

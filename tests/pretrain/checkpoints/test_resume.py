@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import torch
 
 from sesame import configs
 from sesame.pretrain.checkpoints.load import latest, open_checkpoint
@@ -105,111 +104,6 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(settings: Settings, tmp_pat
     assert process.returncode == 0, output[-3000:]
     assert last_state(tmp_path / "killed") == last_state(tmp_path / "uninterrupted")
     assert not list((tmp_path / "killed" / "checkpoints").glob("*.partial"))
-
-
-class Move(NamedTuple):
-    """A run that is resumed in another layout: (processes, [parallel]) before and after."""
-
-    family_run: str
-    before: tuple[int, dict[str, Any]]
-    after: tuple[int, dict[str, Any]]
-    precision: str = "fp32"
-    optimizer: str = "adamw"
-
-    def __str__(self) -> str:
-        (first, before), (second, after) = self.before, self.after
-        return f"{unmoved(self)}, {first} {before} to {second} {after}".replace("'", "")
-
-
-ALONE = (1, {"zero_stage": 1})
-MOVES = [
-    Move("bert", (2, {"zero_stage": 3}), (1, {"zero_stage": 0})),
-    Move("bert", ALONE, (2, {"zero_stage": 3})),
-    Move("bert", (2, {"tensor": 2, "zero_stage": 2}), ALONE),
-    Move("bert", (2, {"zero_stage": 1}), ALONE, "bf16"),
-    Move("bert", (2, {"tensor": 2, "zero_stage": 2}), (2, {"zero_stage": 3}), optimizer="muon"),
-    Move("switch", ALONE, (2, {"expert": 2, "zero_stage": 1})),
-    Move("switch", (4, {"tensor": 2, "expert": 2, "zero_stage": 2}), ALONE),
-]
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
-SEVERAL = """
-import json, sys
-from sesame import configs
-from sesame.pretrain.checkpoints import stored
-from sesame.pretrain.config import RunConfig
-from sesame.pretrain.parallel import zero_state
-from sesame.pretrain.train import train
-for settings, slab in json.loads(open(sys.argv[1]).read()):
-    zero_state.SLICE_ENTRIES, stored.VALUES_PER_FILE = slab, 10 * slab
-    train(configs.parse(settings, RunConfig, "the test's run"))
-"""
-"""Runs one after the other, with the given number of values in a slab."""
-WHOLE, SLICES = 2**26, 100
-"""Values of a slab that is larger than every tensor, and of one that is smaller than most."""
-
-States = dict[str, dict[str, torch.Tensor]]
-
-
-@pytest.fixture(scope="module")
-def cached_states() -> States:
-    """States for all tests of this module."""
-    return {}
-
-
-@pytest.fixture
-def last_states(
-    cached_states: States, family_settings: Settings, world: Callable[..., list[str]], tmp_path: Path
-) -> States:
-    """Last state by run: each of ``MOVES``, and the same run in one layout.
-
-    Runs of layouts with the same number of processes are started together.
-    """
-    if cached_states:
-        return cached_states
-    program = tmp_path / "program.py"
-    program.write_text(SEVERAL)
-
-    def settings(run: Move, layout: tuple[int, dict[str, Any]], steps: int, output: str) -> dict[str, Any]:
-        return family_settings(
-            run.family_run,
-            parallel={"precision": run.precision, "threads": 1, **layout[1]},
-            optimizer={"name": run.optimizer, "learning_rate": 1e-3, "epsilon": 1e-3},
-        ) | {"steps": steps, "output": str(tmp_path / output), "schedule": {"decay": "constant"}}
-
-    first = [(move.before, settings(move, move.before, 3, str(move)), SLICES) for move in MOVES]
-    first += [(ALONE, settings(move, ALONE, 6, unmoved(move)), WHOLE) for move in MOVES]
-    second = [(move.after, settings(move, move.after, 6, str(move)), SLICES) for move in MOVES]
-    for phase in (first, second):
-        by_layout: dict[tuple[int, int], dict[str, tuple[dict[str, Any], int]]] = {}
-        for (processes, parallel), values, slab in phase:
-            by_layout.setdefault((processes, parallel.get("tensor", 1)), {})[values["output"]] = values, slab
-        for (processes, _), runs in by_layout.items():
-            runs_file = tmp_path / "runs.json"
-            runs_file.write_text(json.dumps(list(runs.values())))
-            world(processes, program, str(runs_file))
-    for name, optimizer in {(name, move.optimizer) for move in MOVES for name in (str(move), unmoved(move))}:
-        folder = latest(tmp_path / name)
-        assert folder is not None
-        checkpoint, row = open_checkpoint(folder), OPTIMIZERS[optimizer]
-        for kind in ("weights", *row.moments):
-            names = [each for each in checkpoint.record.shapes if kind in ("weights", *row.moments_of(each))]
-            tensors = checkpoint.tensors(kind, names)
-            cached_states.setdefault(name, {}).update({f"{kind}/{key}": tensors.whole(key) for key in tensors.shapes})
-    return cached_states
-
-
-def unmoved(move: Move) -> str:
-    return f"{move.family_run} {move.precision} {move.optimizer}"
-
-
-@pytest.mark.parametrize("move", MOVES, ids=str)
-def test_a_checkpoint_is_resumed_in_another_layout(move: Move, last_states: States) -> None:
-    whole, moved = last_states[unmoved(move)], last_states[str(move)]
-    assert whole.keys() == moved.keys()
-    for name, value in whole.items():
-        largest = float(value.abs().max())
-        difference = float((value - moved[name]).abs().max())
-        assert difference <= TOLERANCE[move.precision] * largest + 1e-9, f"{name} differs by {difference} of {largest}"
 
 
 @pytest.mark.parametrize("name", ["muon", "adafactor", "adagrad"])

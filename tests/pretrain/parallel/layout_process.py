@@ -1,4 +1,4 @@
-"""One process of a layout: train a few steps; rank 0 saves losses, norms, gradients and weights."""
+"""One process of a layout: train a few steps; rank 0 saves losses, norms, gradients, weights and their averages."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from sesame import configs
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.optimizers import AVERAGE
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
 
@@ -38,7 +39,9 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
             mean = mesh.sum_over_data(loss.detach().clone().double()) / mesh.data
             recorded[f"{number}/loss/{name}"] = mean.reshape(1)
         recorded[f"{number}/norm/all"] = torch.tensor([float(norm)], dtype=torch.float64)
-        recorded.update({f"{number}/weight/{name}": value for name, value in weights(run).items()})
+        kinds: dict[str, str | None] = {"weight": None, **({AVERAGE: AVERAGE} if run.kind.averages else {})}
+        for kind, key in kinds.items():
+            recorded.update({f"{number}/{kind}/{name}": value for name, value in state(run, key).items()})
     if mesh.is_rank_zero:
         save_file({name: value.contiguous() for name, value in recorded.items()}, target)
     run.close()
@@ -47,9 +50,9 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
     mesh.close()
 
 
-def weights(run: Run) -> dict[str, torch.Tensor]:
-    """Return the whole master weights by name, from the slices of all processes; a collective."""
-    local = [(part.name, part.first, part.rows.clone()) for part in run.engine.state(None)]
+def state(run: Run, key: str | None) -> dict[str, torch.Tensor]:
+    """Return the whole master weights, or a moment, by name, from the slices of all processes; a collective."""
+    local = [(part.name, part.first, part.rows.clone()) for part in run.engine.state(key)]
     slices: dict[str, dict[int, torch.Tensor]] = {}
     for name, first, rows in (part for parts in run.mesh.gather_objects(local) for part in parts):
         slices.setdefault(name, {})[first] = rows

@@ -98,6 +98,15 @@ def test_what_does_not_fit_says_how_many_do() -> None:
     assert made.choose(made.plans(devices // 2)) is None
 
 
+def test_gradients_in_bf16_are_half_as_many_bytes() -> None:
+    """ZeRO 1 in bf16: an all-reduce of gradients moves twice their bytes, a gather of the weights 2 bytes of each."""
+    whole, half = (
+        as_configured("bert_base", 8, "h100-80gb", f"parallel.reduction={reduction}")[0].time.zero
+        for reduction in ("fp32", "bf16")
+    )
+    assert whole / half == pytest.approx((2 * 4 + 2) / (2 * 2 + 2))
+
+
 def test_layouts_keep_the_global_batch() -> None:
     made = planner("bert_large")
     for layout in made.layouts(8):

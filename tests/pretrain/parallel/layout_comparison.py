@@ -1,0 +1,58 @@
+"""How the recorded tensors of two layouts are compared.
+
+SGD is compared, not Adam: Adam divides by the root of the second moment, so where a gradient is zero in theory (the key
+bias: softmax does not change when the same number is added to all its inputs) it turns rounding errors into steps of
+full size. SGD keeps the size of differences. For the same reason the key bias is compared relative to the scale of the
+query bias.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+STEPS = 3
+BOUND = 1e-6
+MUON_BOUND = 1e-5
+"""Small singular values of a momentum, and the rounding errors in them, are multiplied by up to 3.4445^5 = 485 before
+they become a step; an update of a part of a matrix instead of the whole would differ by more than 1e-2."""
+
+Recorded = dict[str, torch.Tensor]
+"""By ``STEP/KIND/NAME``."""
+Computed = Callable[[str], Recorded]
+"""By name of the case."""
+
+
+def scales(reference: Recorded) -> dict[str, float]:
+    """Return the largest entry of each tensor over all steps; in a single step a gradient can be close to zero."""
+    largest: dict[str, float] = {}
+    for name, value in reference.items():
+        tensor = name.partition("/")[2]
+        largest[tensor] = max(largest.get(tensor, 0.0), float(value.abs().max()))
+    return {name: largest[name.replace("attention.key.bias", "attention.query.bias")] for name in largest}
+
+
+def largest_difference(reference: Recorded, other: Recorded) -> tuple[float, str]:
+    assert reference.keys() == other.keys()
+    scale = scales(reference)
+    differences = {
+        name: float((value.double() - other[name].double()).abs().max()) / scale[name.partition("/")[2]]
+        for name, value in reference.items()
+    }
+    worst = max(differences, key=differences.__getitem__)
+    return differences[worst], worst
+
+
+def assert_near(reference: Recorded, other: Recorded, bound: float) -> None:
+    difference, worst = largest_difference(reference, other)
+    assert difference < bound, f"{worst} differs by {difference:.2e} of its largest entry"
+
+
+def assert_equal(reference: Recorded, other: Recorded, bound: float = BOUND) -> None:
+    assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "no gradient was clipped"
+    assert_near(reference, other, bound)
+
+
+def assert_norms_near(one: Recorded, other: Recorded, tolerance: float) -> None:
+    for step in range(STEPS):
+        assert float(other[f"{step}/norm/all"]) == pytest.approx(float(one[f"{step}/norm/all"]), rel=tolerance)

@@ -1,0 +1,77 @@
+"""More layouts that compute what one process computes, those of features together among them."""
+
+import pytest
+import torch
+
+from sesame.pretrain import precision
+from tests.pretrain.parallel.layout_cases import (
+    AVERAGE_LAYOUTS,
+    BUDGETS,
+    EXPERT_LAYOUTS,
+    FAST_MUON,
+    FP16_MUON,
+    LAYOUTS,
+    MORE_VARIANTS,
+    MUON_VARIANTS,
+    REDUCED_LAYOUTS,
+    SLOW_BUDGETS,
+    THOROUGH,
+)
+from tests.pretrain.parallel.layout_comparison import (
+    MUON_BOUND,
+    STEPS,
+    Computed,
+    assert_equal,
+    assert_near,
+    assert_norms_near,
+    largest_difference,
+)
+
+pytestmark = pytest.mark.slow
+CASES = THOROUGH
+
+
+@pytest.mark.parametrize("layout", SLOW_BUDGETS)
+def test_layout_equals_one_process(layout: str, computed: Computed) -> None:
+    assert_equal(computed("one"), computed(layout))
+
+
+@pytest.mark.parametrize("variant", MORE_VARIANTS)
+def test_variant_equals_one_process(variant: str, computed: Computed) -> None:
+    assert_equal(computed(MORE_VARIANTS[variant][0]), computed(variant))
+
+
+@pytest.mark.parametrize("layout", [*(name for name in (*LAYOUTS, *BUDGETS) if name not in FAST_MUON), *MUON_VARIANTS])
+def test_muon_updates_whole_matrices_in_every_layout(layout: str, computed: Computed) -> None:
+    assert_equal(computed("one, Muon"), computed(f"{layout}, Muon"), MUON_BOUND)
+
+
+@pytest.mark.parametrize("layout", EXPERT_LAYOUTS)
+def test_muon_updates_whole_experts(layout: str, computed: Computed) -> None:
+    assert_equal(computed("one, switch, Muon"), computed(f"{layout}, Muon"), MUON_BOUND)
+
+
+@pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
+@pytest.mark.parametrize("layout", [name for name in FP16_MUON if not name.startswith("one")])
+def test_muon_in_fp16_is_that_of_one_process(layout: str, computed: Computed) -> None:
+    one, other = computed("one, fp16, Muon"), computed(layout)
+    assert_norms_near(one, other, 2e-3)
+    assert_near(one, other, 2e-2)
+
+
+@pytest.mark.parametrize("layout", AVERAGE_LAYOUTS)
+def test_moving_averages_are_those_of_one_process(layout: str, computed: Computed) -> None:
+    reference = computed("one, averaged")
+    assert f"{STEPS - 1}/average/backbone.token_embedding.weight" in reference
+    assert_equal(reference, computed(f"{layout}, averaged"))
+
+
+@pytest.mark.parametrize(
+    ("reference", "layout"), [*(("one", name) for name in REDUCED_LAYOUTS), ("one, switch", "expert 2, ZeRO 1")]
+)
+def test_gradients_are_reduced_within_the_precision_of_bf16(reference: str, layout: str, computed: Computed) -> None:
+    """bf16 rounds to 8 bits, 2^-9 of a number: once each process' gradient, and once their sum."""
+    one, other = computed(reference), computed(f"{layout}, reduced in bf16")
+    assert_norms_near(one, other, 2**-8)
+    assert_near(one, other, 2**-6)
+    assert largest_difference(one, other)[0] > 1e-4, "gradients were not rounded"
