@@ -117,26 +117,30 @@ def grouped_attention(
     states = _divide(query_THK, layouts[0]), _divide(key_SHK, layouts[1]), _divide(value_SHK, layouts[1])
     groups = zip(*layouts, *states, *pattern.paddings, pattern.masks, strict=True)
     for queries, keys, query, key, value, query_padding, key_padding, mask in groups:
-        query = _pad(query, queries.lengths, query_padding)
-        key = _pad(key, keys.lengths, key_padding)
-        value = _pad(value, keys.lengths, key_padding)
+        query = _pad(query, queries, query_padding)
+        key, value = _pad(key, keys, key_padding), _pad(value, keys, key_padding)
         output_tHK = _padded_attention(query, key, value, mask, scale, dropout_p).transpose(1, 2).flatten(0, 1)
         if query_padding is not None:
             output_tHK = cast(Tensor, GatherRows.apply(output_tHK, query_padding.positions))
         outputs.append(output_tHK)
+    if rest := len(query_THK) - layouts[0][-1].end:
+        outputs.append(query_THK.new_zeros(rest, *query_THK.shape[1:]))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _divide(states_THK: Tensor, groups: tuple[LengthGroup, ...]) -> tuple[Tensor, ...]:
     """Return the states of each group; unlike of slices, their gradients are joined by one copy."""
-    return states_THK.split([group.end - group.start for group in groups]) if len(groups) > 1 else (states_THK,)
+    sizes = [group.end - group.start for group in groups]
+    if len(groups) == 1 and sizes[0] == len(states_THK):
+        return (states_THK,)
+    return states_THK.split([*sizes, len(states_THK) - groups[-1].end])[:-1]
 
 
-def _pad(states_tHK: Tensor, lengths: tuple[int, ...], padding: Padding | None) -> Tensor:
+def _pad(states_tHK: Tensor, group: LengthGroup, padding: Padding | None) -> Tensor:
     """Return [B, H, L, K] with zeros after shorter sequences."""
     if padding is not None:
         states_tHK = cast(Tensor, ScatterRows.apply(states_tHK, padding.positions, padding.size))
-    return states_tHK.unflatten(0, (len(lengths), -1)).transpose(1, 2)
+    return states_tHK.unflatten(0, (len(group.lengths), -1)).transpose(1, 2)
 
 
 def _padded_attention(
