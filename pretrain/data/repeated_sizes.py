@@ -6,15 +6,17 @@ tokens that belong to no sequence and predictions that count for nothing are add
 sequences to one of few lengths.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sesame.pretrain.batch import IGNORED, Batch, Layout, LengthGroup
 from sesame.pretrain.data.columns import COLUMNS
+from sesame.pretrain.layers.experts import SparseFeedForward
+from sesame.pretrain.layers.recurrent import ProjectedLSTM
 
 MULTIPLES = {"T": 64, "U": 64, "P": 32}
 """Axis of a batch column -> the multiple that its length is rounded up to."""
@@ -25,11 +27,19 @@ WORTH_NO_PADDING = 4
 """So many sequences of the longest length, to which rows are filled up in every batch, are not padded."""
 
 
-def with_repeated_sizes(batch: Batch) -> Batch:
-    """Return the batch with rounded sizes and the same losses.
+OTHER_LAYERS = (ProjectedLSTM, SparseFeedForward)
+"""Layers that see more of a batch than single tokens, or tokens within their sequence."""
 
-    Only for models whose layers see single tokens or attend within sequences: not for recurrent layers and experts.
-    """
+
+def sizes_for(model: nn.Module, precision: str, device: torch.device) -> Callable[[Batch], Batch]:
+    """Return what a batch is changed by before the model computes it in a precision: rounding where it saves time."""
+    is_generated = device.type == "cpu" and precision == "bf16"
+    is_possible = not any(isinstance(part, OTHER_LAYERS) for part in model.modules())
+    return with_repeated_sizes if is_generated and is_possible else lambda batch: batch
+
+
+def with_repeated_sizes(batch: Batch) -> Batch:
+    """Return the batch with rounded sizes, for a model without ``OTHER_LAYERS``; losses do not change."""
     has_one_size = bool(batch.layout.dummies)  # ``data/token_budget.py``
     if has_one_size or not batch.layout.groups:
         return batch

@@ -13,11 +13,10 @@ from sesame.configs.errors import ConfigError
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints.record import LossScaleState
 from sesame.pretrain.checkpoints.stored import TensorSlice
-from sesame.pretrain.data.repeated_sizes import with_repeated_sizes
+from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import Rows
 from sesame.pretrain.layers.attention import Attention
-from sesame.pretrain.layers.experts import SparseFeedForward
 from sesame.pretrain.layers.recurrent import ProjectedLSTM
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.optimizers import optimizer_kind
@@ -78,9 +77,7 @@ class Engine:
                 "parallel.graphs needs a GPU, precision bf16, zero_stage 1, tensor 1 and expert 1; change them or set "
                 "it to false"
             )
-        has_other_layers = any(isinstance(part, ProjectedLSTM | SparseFeedForward) for part in learner.modules())
-        is_generated = mesh.device.type == "cpu" and parallel.precision == "bf16"
-        self._sized = with_repeated_sizes if is_generated and not has_other_layers else lambda batch: batch
+        self._sized = sizes_for(learner, parallel.precision, mesh.device)
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
         self.zero_state = ZeroState(self.parameters, wrapper, kind, self.stage, uses_bf16_class, mesh)
