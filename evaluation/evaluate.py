@@ -31,6 +31,7 @@ from sesame.evaluation.results.predictions import Predictions, write_predictions
 from sesame.evaluation.results.result import MODELS, Job, Result, depends_on_seed, fingerprint, make_job
 from sesame.evaluation.results.store import Outputs, Store
 from sesame.pretrain import precision
+from sesame.pretrain.allocator import keep_freed_memory
 from sesame.pretrain.checkpoints.load import latest, load_backbone
 
 
@@ -57,6 +58,7 @@ def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
     if config.suite.threads:
         torch.set_num_threads(config.suite.threads)
     device = _device(config.suite.device)
+    keep_freed_memory(device)
     config = _with_precision(config, device)
     # Resolved once, because a training run may save a newer checkpoint during the evaluation.
     folder = latest(checkpoint) or checkpoint

@@ -35,6 +35,13 @@ class LengthGroup(NamedTuple):
     """One past the last token."""
     lengths: tuple[int, ...]
     """Tokens of each sequence of the group."""
+    least_width: int = 0
+    """Tokens that each is padded to at least."""
+
+    @property
+    def width(self) -> int:
+        """Tokens that each sequence is padded to."""
+        return max(self.least_width, *self.lengths)
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class Layout:
     longest: int
     """Tokens of the longest sequence."""
     groups: tuple[LengthGroup, ...]
-    """All sequences that are not empty, in order, in groups of similar length."""
+    """All sequences that are not empty, in order, in groups of similar length. Tokens after the last one belong to no
+    sequence, count for nothing and attend to nothing (``pretrain/data/repeated_sizes.py``)."""
     dummies: int = 0
     """Sequences at the end that count for nothing (``pretrain/data/token_budget.py``)."""
 

@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "prepare precompile",
     ),
     "pretrain": (
-        "precision batch device_number dropout_seed step_timer",
+        "precision allocator batch device_number dropout_seed step_timer",
         "flops",
         "layers roles",
         "models objectives",

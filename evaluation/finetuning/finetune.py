@@ -22,6 +22,7 @@ from sesame.evaluation.finetuning.kinds import KINDS, Kind, answers_of
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.optimizers import parameter_groups
 from sesame.pretrain.optimizers.uncompiled import AdamW, keep_compiler_unloaded
@@ -125,8 +126,9 @@ def predict(
     """Outputs float32 [S, C] in the order of ``examples`` and in the unit of the labels."""
     model.eval()
     batches = scoring_batches(examples)
+    sized = sizes_for(model, config.precision, device)
     with autocast(config, device):
-        outputs = [model(pack_rows(examples, rows).to(device)).cpu() for rows in batches]
+        outputs = [model(sized(pack_rows(examples, rows).to(device))).cpu() for rows in batches]
     outputs_SC = kind.in_label_units(torch.cat(outputs)).numpy()
     inverse = np.empty_like(outputs_SC)
     inverse[examples.sequences(np.concatenate(batches))] = outputs_SC
@@ -151,14 +153,14 @@ def _epochs(
     groups = parameter_groups(model, config.weight_decay)
     keep_compiler_unloaded()
     optimizer = AdamW(groups, config.learning_rate, BETAS, EPSILON, fused=True)
-    counts, step = np.diff(train.starts), 0
+    counts, step, sized = np.diff(train.starts), 0, sizes_for(model, config.precision, device)
     for epoch in range(1, config.epochs + 1):
         model.train()
         for rows in shuffled_batches(lengths, config.batch_size, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * schedule.factor(step, steps)
             with autocast(config, device):
-                outputs_SC = model(pack_rows(train, rows).to(device))
+                outputs_SC = model(sized(pack_rows(train, rows).to(device)))
             labels_B, counts_B = (torch.from_numpy(each[rows]).to(device) for each in (train.labels, counts))
             loss = kind.loss(outputs_SC, labels_B, counts_B)
             loss.backward()

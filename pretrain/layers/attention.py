@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesame.pretrain.batch import LengthGroup
 from sesame.pretrain.flops import attention_flops, product_flops
 from sesame.pretrain.layers.attention_pattern import AttentionPattern, Padding
 from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
@@ -113,23 +114,33 @@ def grouped_attention(
     """One padded call for each group of sequences of similar length; supports every pattern and device."""
     outputs = []
     layouts = pattern.query_layout.groups, pattern.key_layout.groups
-    groups = zip(*layouts, *pattern.paddings, pattern.masks, strict=True)
-    for queries, keys, query_padding, key_padding, mask in groups:
-        query = _pad(query_THK[queries.start : queries.end], queries.lengths, query_padding)
-        key = _pad(key_SHK[keys.start : keys.end], keys.lengths, key_padding)
-        value = _pad(value_SHK[keys.start : keys.end], keys.lengths, key_padding)
+    states = _divide(query_THK, layouts[0]), _divide(key_SHK, layouts[1]), _divide(value_SHK, layouts[1])
+    groups = zip(*layouts, *states, *pattern.paddings, pattern.masks, strict=True)
+    for queries, keys, query, key, value, query_padding, key_padding, mask in groups:
+        query = _pad(query, queries, query_padding)
+        key, value = _pad(key, keys, key_padding), _pad(value, keys, key_padding)
         output_tHK = _padded_attention(query, key, value, mask, scale, dropout_p).transpose(1, 2).flatten(0, 1)
         if query_padding is not None:
             output_tHK = cast(Tensor, GatherRows.apply(output_tHK, query_padding.positions))
         outputs.append(output_tHK)
+    if rest := len(query_THK) - layouts[0][-1].end:
+        outputs.append(query_THK.new_zeros(rest, *query_THK.shape[1:]))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-def _pad(states_tHK: Tensor, lengths: tuple[int, ...], padding: Padding | None) -> Tensor:
+def _divide(states_THK: Tensor, groups: tuple[LengthGroup, ...]) -> tuple[Tensor, ...]:
+    """Return the states of each group; unlike of slices, their gradients are joined by one copy."""
+    sizes = [group.end - group.start for group in groups]
+    if len(groups) == 1 and sizes[0] == len(states_THK):
+        return (states_THK,)
+    return states_THK.split([*sizes, len(states_THK) - groups[-1].end])[:-1]
+
+
+def _pad(states_tHK: Tensor, group: LengthGroup, padding: Padding | None) -> Tensor:
     """Return [B, H, L, K] with zeros after shorter sequences."""
     if padding is not None:
         states_tHK = cast(Tensor, ScatterRows.apply(states_tHK, padding.positions, padding.size))
-    return states_tHK.unflatten(0, (len(lengths), -1)).transpose(1, 2)
+    return states_tHK.unflatten(0, (len(group.lengths), -1)).transpose(1, 2)
 
 
 def _padded_attention(
@@ -156,12 +167,11 @@ def unfused_attention(
     """
     sequences, heads = query_BHLK.shape[:2]
     query, key, value = (part.flatten(0, 1) for part in (query_BHLK, key_BHSK, value_BHSK))
-    added = query.new_zeros(1, 1, 1) if mask is None else mask
-    if mask is not None and mask.shape[:2] == (1, 1):
-        added = mask[0]
-    elif mask is not None:
-        added = mask.expand(sequences, heads, -1, -1).flatten(0, 1)
-    scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=scale)
+    if mask is None:
+        added = query.new_empty(1, 1, 1)
+    else:
+        added = mask[0] if mask.shape[:2] == (1, 1) else mask.expand(sequences, heads, -1, -1).flatten(0, 1)
+    scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=float(mask is not None), alpha=scale)
     return (dropout(scores.softmax(-1), dropout_p) @ value).unflatten(0, (sequences, heads))
 
 

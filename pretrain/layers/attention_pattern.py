@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sesame.pretrain.batch import Layout, on_device
+from sesame.pretrain.batch import Layout, LengthGroup, on_device
 from sesame.pretrain.layers.positions import Angles
 
 
@@ -21,12 +21,11 @@ class Padding(NamedTuple):
     """B times L."""
 
     @classmethod
-    def of(cls, lengths: tuple[int, ...], layout: Layout) -> "Padding | None":
-        """Return the padding of sequences of these lengths; None if all lengths are equal."""
-        longest = max(lengths)
-        if min(lengths) == longest:
+    def of(cls, group: LengthGroup, layout: Layout) -> "Padding | None":
+        """Return the padding of a group of sequences; None if it needs none."""
+        if min(group.lengths) == group.width:
             return None
-        is_token_BL = np.arange(longest) < np.array(lengths)[:, None]
+        is_token_BL = np.arange(group.width) < np.array(group.lengths)[:, None]
         positions = torch.from_numpy(np.flatnonzero(is_token_BL))
         return cls(on_device(positions, layout.cu_seqlens_B1.device), is_token_BL.size)
 
@@ -56,17 +55,17 @@ class AttentionPattern:
     def masks(self) -> list[Tensor | None]:
         """The mask of each group of sequences, added to its scores: [B or 1, H or 1, L, S], or None."""
         return [
-            self._mask(queries.lengths, keys.lengths)
+            self._mask(queries, keys)
             for queries, keys in zip(self.query_layout.groups, self.key_layout.groups, strict=True)
         ]
 
     @cached_property
     def paddings(self) -> tuple[list[Padding | None], list[Padding | None]]:
         """The padding of queries and of keys, for each group; None where all lengths are equal."""
-        queries = [Padding.of(group.lengths, self.query_layout) for group in self.query_layout.groups]
+        queries = [Padding.of(group, self.query_layout) for group in self.query_layout.groups]
         if self.key_layout is self.query_layout:
             return queries, queries
-        return queries, [Padding.of(group.lengths, self.key_layout) for group in self.key_layout.groups]
+        return queries, [Padding.of(group, self.key_layout) for group in self.key_layout.groups]
 
     @property
     def is_banded(self) -> bool:
@@ -78,12 +77,12 @@ class AttentionPattern:
         """Whether all sequences of queries have one length, and all of keys."""
         return self.query_layout.has_equal_lengths and self.key_layout.has_equal_lengths
 
-    def _mask(self, query_lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> Tensor | None:
-        longest, device = (max(query_lengths), max(key_lengths)), self.query_layout.cu_seqlens_B1.device
+    def _mask(self, queries: LengthGroup, keys: LengthGroup) -> Tensor | None:
+        longest, device = (queries.width, keys.width), self.query_layout.cu_seqlens_B1.device
         masked = []
         # Padding comes after the tokens of a sequence, so a causal mask covers it.
-        if not self.causal and min(key_lengths) < longest[1]:
-            is_padding = torch.arange(longest[1]) >= torch.tensor(key_lengths)[:, None]
+        if not self.causal and min(keys.lengths) < longest[1]:
+            is_padding = torch.arange(longest[1]) >= torch.tensor(keys.lengths)[:, None]
             masked.append(on_device(is_padding[:, None, None, :], device))
         banded = self.window > 0 and max(longest) > self.window + 1
         if self.causal or banded:

@@ -26,12 +26,26 @@ def dropout(states: Tensor, probability: float) -> Tensor:
 class _CpuDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, probability: float) -> Tensor:
-        random_bits = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = random_bits.view(torch.int16)[: states.numel()] >= round(probability * 2**16) - 2**15
-        factors = kept.view(states.shape).to(states.dtype).mul_(1 / (1 - probability))
+        factors = _factors(states.shape, states.dtype, probability)
         ctx.save_for_backward(factors)
         return states * factors
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0] * ctx.saved_tensors[0], None
+
+
+def _factors(shape: torch.Size, dtype: torch.dtype, probability: float) -> Tensor:
+    """Return 0 for each entry that is dropped, 1 / (1 - probability) for the others."""
+    entries = shape.numel()
+    random_bits = torch.empty(-(-entries // 4), dtype=torch.int64).random_(-(2**63), None)
+    # Compared in place: a comparison that returns bool is not vectorized, nor is the conversion of bool.
+    kept = random_bits.view(torch.int16)[:entries].view(shape).ge_(round(probability * 2**16) - 2**15)
+    if dtype.itemsize == 2:
+        return kept.mul_(_bits(1 / (1 - probability), dtype)).view(dtype)
+    return kept.to(dtype).mul_(1 / (1 - probability))
+
+
+def _bits(value: float, dtype: torch.dtype) -> int:
+    """Return the 16 bits of ``value``, read as an integer."""
+    return int(torch.tensor(value, dtype=dtype).view(torch.int16))

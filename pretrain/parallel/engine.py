@@ -13,6 +13,7 @@ from sesame.configs.errors import ConfigError
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints.record import LossScaleState
 from sesame.pretrain.checkpoints.stored import TensorSlice
+from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import Rows
 from sesame.pretrain.layers.attention import Attention
@@ -76,6 +77,7 @@ class Engine:
                 "parallel.graphs needs a GPU, precision bf16, zero_stage 1, tensor 1 and expert 1; change them or set "
                 "it to false"
             )
+        self._sized = sizes_for(learner, parallel.precision, mesh.device)
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
         self.zero_state = ZeroState(self.parameters, wrapper, kind, self.stage, uses_bf16_class, mesh)
@@ -101,7 +103,7 @@ class Engine:
         if self.graphs is not None:
             self.graphs.begin()
         with self.mesh.timer.phase("forward"):
-            total, losses = self.deepspeed(batch)
+            total, losses = self.deepspeed(self._sized(batch))
         with self.mesh.timer.phase("backward"):
             self.deepspeed.backward(total)
         self.has_pending_micro_batch = True
@@ -110,7 +112,7 @@ class Engine:
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """Run forward of one micro-batch without gradients and return its named losses."""
         with torch.no_grad():
-            return self.deepspeed(batch)[1]
+            return self.deepspeed(self._sized(batch))[1]
 
     def step(self, learning_rate: float, accepts: Accepts | None = None) -> DeviceNumber:
         """Update the weights after the last micro-batch and return the gradient norm before clipping.

@@ -11,6 +11,7 @@ import torch
 import torch.distributed
 
 from sesame.configs.errors import ConfigError
+from sesame.pretrain.allocator import keep_freed_memory
 from sesame.pretrain.parallel import deepspeed_api
 from sesame.pretrain.parallel.collectives import TimedCollectives
 from sesame.pretrain.parallel.config import ParallelConfig
@@ -49,6 +50,7 @@ class Mesh:
             )
         self.device = _device()
         _set_threads(config.threads)
+        keep_freed_memory(self.device)
         if config.tensor > 1:
             from megatron.core import parallel_state
 
