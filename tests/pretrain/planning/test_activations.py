@@ -9,6 +9,7 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
 from sesame.pretrain.models.gpt import GptConfig
+from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.rows import Rows
 from sesame.pretrain.planning.split import Division, IndivisibleError, Split, split_learner
@@ -99,7 +100,9 @@ def test_the_parts_of_a_model_add_up(name: str) -> None:
         RunConfig,
         "the test's run",
     ).model
-    whole, half, quarter = (Counts.of(_part(model, run.objectives, tensor)) for tensor in (1, 2, 4))
+    whole, half, quarter = (
+        Counts.of(_part(model, run.objectives, tensor), OPTIMIZERS["adamw"]) for tensor in (1, 2, 4)
+    )
     assert quarter.all - half.all == pytest.approx((half.all - whole.all) / 2, rel=1e-12)
     assert whole.all / 2 < half.all < whole.all
 
@@ -114,9 +117,9 @@ def test_experts_are_divided_apart_from_the_rest() -> None:
     run = FAMILY_RUNS["switch"]
     model = configs.parse(run.model, type(_switch()), "the test's model")
     learner = build(model, run.objectives, Vocabulary(512))
-    whole = Counts.of(learner).all
+    whole = Counts.of(learner, OPTIMIZERS["adamw"]).all
     split_learner(learner, Split(1, 2))
-    counts = Counts.of(learner)
+    counts = Counts.of(learner, OPTIMIZERS["adamw"])
     assert counts.experts * 2 + counts.shared == whole
 
 
