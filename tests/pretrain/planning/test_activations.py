@@ -6,6 +6,7 @@ import pytest
 
 from sesame import configs
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.layers.vocabulary import LOGITS_AT_ONCE
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
 from sesame.pretrain.models.gpt import GptConfig
@@ -82,6 +83,17 @@ def test_few_layers_and_sequences_tell_of_many(name: str) -> None:
     between = activations.of(Division(), 8, 32)
     assert whole.released <= between.released * 1.001 <= whole.released * 1.1
     assert whole.kept <= between.kept * 1.001 <= whole.kept * 1.1
+
+
+def test_logits_in_parts_are_counted_from_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory rises until a part of four sequences is full, and then more slowly; full parts are the most."""
+    monkeypatch.setitem(LOGITS_AT_ONCE, "cuda", 2**21)
+    activations = Activations(gpt(dropout=0.0), {"causal_lm": 1.0}, Vocabulary(4096), TEXT, "cuda")
+    for sequences in (3, 4, 6, 20, 64):
+        whole = activations.traced(Division(precision="bf16"), sequences, (("layers", 3),))
+        counted = activations.of(Division(precision="bf16"), sequences, 256)
+        assert whole.released <= counted.released * 1.01 <= whole.released * 1.1, sequences
+        assert counted.moved == pytest.approx(whole.moved, rel=0.03), sequences
 
 
 @pytest.mark.parametrize("name", FAMILY_RUNS)
