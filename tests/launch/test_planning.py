@@ -62,9 +62,20 @@ def test_memory_alone_finds_the_fewest_devices(sesame: Command) -> None:
     assert re.search(r"1 x 24\.0 GiB", out)
 
 
-@pytest.mark.parametrize("name", ["H100-80GB", "h100", "RTX 4090", "l4", "CPU"])
-def test_a_device_may_be_written_otherwise(name: str) -> None:
-    assert find(name) in {"h100-80gb", "rtx4090", "l4", "cpu"}
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("H100-80GB", "h100-80gb"),
+        ("h100", "h100-80gb"),
+        ("H100 PCIe", "h100-pcie"),
+        ("H200", "h200"),
+        ("RTX 4090", "rtx4090"),
+        ("l4", "l4"),
+        ("CPU", "cpu"),
+    ],
+)
+def test_a_device_may_be_written_otherwise(name: str, row: str) -> None:
+    assert find(name) == row
 
 
 def test_the_device_whose_speed_is_assumed_is_named(sesame: Command) -> None:
