@@ -190,9 +190,12 @@ class Planner:
         return Counts.of(learner, optimizer_kind(self.run.optimizer))
 
     def _expert_sizes(self, data: int) -> list[int]:
-        """Return 1, the file's, and the largest that divides both experts and processes."""
-        sizes = {1, self.run.parallel.expert, *(size for size in _powers_of_two(data) if self.experts % size == 0)}
-        return sorted(size for size in sizes if data % size == 0 and self.experts % size == 0)
+        """Return 1, the file's, and the largest that divide both experts and processes, within a machine and of all."""
+        fitting = [size for size in _powers_of_two(data) if data % size == 0 and self.experts % size == 0]
+        within = [size for size in fitting if size <= self.assumed.devices_per_node]
+        configured = self.run.parallel.expert
+        sizes = {1, max(within), max(fitting)}
+        return sorted(sizes | {configured} if data % configured == self.experts % configured == 0 else sizes)
 
     def _sequence(self, tensor: int) -> bool:
         """Whether to divide the tokens too: with tensor parallelism that never needs more memory."""
