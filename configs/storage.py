@@ -54,17 +54,21 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append ``line`` as UTF-8 to a file, which is created if it is missing.
+    """Append ``line`` as UTF-8; see :func:`append`."""
+    append(path, f"{line}\n".encode())
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append ``content`` to a file, which is created if it is missing.
 
     Raises:
-        OSError: it cannot be written; the file has nothing of the line.
+        OSError: it cannot be written; the file has nothing of the content.
     """
     with named_errors(path), path.open("ab", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
-        rest = f"{line}\n".encode()
         try:
-            while rest:
-                rest = rest[file.write(rest) :]
+            while content:
+                content = content[file.write(content) :]
         except OSError:
             with suppress(OSError):
                 file.truncate(end)
