@@ -7,13 +7,15 @@
     ├── CheckpointError    a folder written by a training run
     ├── TrainingError      a training run with values that are not finite
     ├── ConversionError    export to or import from transformers
-    └── TaskError          the files of an evaluation task
+    ├── TaskError          the files of an evaluation task
+    └── StorageError       a disk that is full or has failed
 
 Any other exception is a defect of the program and shows its traceback.
 """
 
 import errno
 import importlib.util
+import os
 
 
 def one_line(text: object) -> str:
@@ -56,6 +58,10 @@ class TaskError(SesameError):
     """The files of an evaluation task are missing or have a wrong layout."""
 
 
+class StorageError(SesameError):
+    """A disk is full or has failed; what is finished stays, so that the same command continues."""
+
+
 ADVICE = {
     errno.ENOENT: "give an existing path",
     errno.ENOTDIR: "a file is where a folder is needed; give another path",
@@ -76,8 +82,8 @@ ADVICE = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 """errno -> what the user can do."""
-WITHOUT_PATH = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
-"""Errors of writing whose exceptions have no file name."""
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""Errors of disks, which say nothing about the input; their exceptions often have no file name."""
 TRAINING_PACKAGES = ("torch", "deepspeed", "megatron", "safetensors", "sklearn", "tensorboard")
 """Import names of what only training and evaluation need; an installation for preparing data has none of them."""
 USER_ERRORS = (SesameError, OSError, ModuleNotFoundError)
@@ -117,8 +123,10 @@ def package_error(error: ModuleNotFoundError) -> SesameError | None:
 
 def path_error(error: OSError) -> SesameError | None:
     """Return ``error`` as a SesameError that says what to do, None if it is not about a path."""
-    if error.errno not in ADVICE or (error.filename is None and error.errno not in WITHOUT_PATH):
+    if error.errno not in ADVICE or (error.filename is None and error.errno not in STORAGE):
         return None
     where = f"{error.filename!s}: " if error.filename is not None else ""
-    reason = (error.strerror or "").lower()
-    return SesameError(f"{where[:300]}{reason}; {ADVICE[error.errno]}")
+    # Not the exception's own text, to which libraries add theirs.
+    reason = os.strerror(error.errno).lower()
+    kind = StorageError if error.errno in STORAGE else SesameError
+    return kind(f"{where[:300]}{reason}; {ADVICE[error.errno]}")

@@ -44,8 +44,35 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace ``path`` with ``text`` as UTF-8; see :func:`atomic_file`."""
+    write_bytes(path, text.encode(), durable=durable)
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace ``path`` with ``content``; see :func:`atomic_file`."""
     with atomic_file(path, durable=durable) as file:
-        file.write(text.encode())
+        file.write(content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append ``line`` as UTF-8; see :func:`append`."""
+    append(path, f"{line}\n".encode())
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append ``content`` to a file, which is created if it is missing.
+
+    Raises:
+        OSError: it cannot be written; the file has nothing of the content.
+    """
+    with named_errors(path), path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 @contextmanager

@@ -45,7 +45,8 @@ class Ledger:
         arrays: dict[str, np.ndarray] = {}
         path = self._path(stage, number)
         text = json.dumps(self._encoded(result, arrays))
-        np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
+        with storage.atomic_file(path.with_suffix(".npz"), durable=False) as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         storage.write_text(path, text, durable=False)
 
     def _path(self, stage: str, number: int) -> Path:

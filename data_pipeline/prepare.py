@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sesame.configs.errors import SesameError
-from sesame.configs.storage import digest
+from sesame.configs.errors import SesameError, StorageError
+from sesame.configs.storage import digest, write_bytes
 from sesame.data_pipeline.cleaning import language
 from sesame.data_pipeline.cleaning.parts import Part, Reading
 from sesame.data_pipeline.cleaning.selection import counts
@@ -50,7 +50,8 @@ WORK = "work"
 def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
     """Make a dataset; its folder appears when it is complete.
 
-    An interrupted run leaves ``OUTPUT.partial``; the same call continues from the finished jobs in it.
+    An interrupted run, or one that a full disk has ended, leaves ``OUTPUT.partial``; the same call continues from the
+    finished jobs in it.
 
     Args:
         output: folder of the dataset; None: ``config.output``.
@@ -59,6 +60,7 @@ def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
         The folder.
 
     Raises:
+        StorageError: a disk is full or has failed.
         SesameError: the corpus or the configuration is invalid; no files are left.
     """
     output = output or config.output
@@ -77,8 +79,9 @@ def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
     try:
         with Workers(config.workers, console, Ledger(partial.resolve() / WORK / "ledger", RESULTS)) as workers:
             manifest = make_dataset(config, inputs, partial.resolve(), workers)
-    except SesameError:
-        shutil.rmtree(partial, ignore_errors=True)
+    except SesameError as error:
+        if not isinstance(error, StorageError):
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     close_folder(partial, lock, {MANIFEST, *shards.open_dataset(partial, verify=False).files()})
     partial.rename(output)
@@ -98,7 +101,7 @@ def make_dataset(config: CorpusConfig, inputs: list[Unit], folder: Path, workers
 
     model = make_tokenizer(config, documents, workers)
     model_path = folder / shards.TOKENIZER
-    model_path.write_bytes(model)
+    write_bytes(model_path, model, durable=False)
     tokenizer = Tokenizer.from_bytes(model, "the tokenizer model")
 
     validation = write_validation_documents(folder / shards.DOCUMENTS, documents, work)

@@ -13,11 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import keep_lines, named_errors
+from sesame.configs.storage import append_line, keep_lines
 from sesame.pretrain.objectives import OBJECTIVES
 from sesame.pretrain.reporting import run_record
 from sesame.pretrain.reporting.trackers import TrackedRun, Trackers
 from sesame.pretrain.reporting.usage import Usage
+
+FILE = "metrics.jsonl"
 
 
 class StepMetrics(NamedTuple):
@@ -102,8 +104,8 @@ class Reporter:
         if quiet:
             return
         output.mkdir(parents=True, exist_ok=True)
-        self.lines = _open_lines(output / "metrics.jsonl", first_step)
-        self.validated_step = _validated_step(output / "metrics.jsonl")
+        self.file = output / FILE
+        self.validated_step = _cut(self.file, first_step)
         self.trackers: Trackers | None = None
         self.bar = _progress_bar(self.console)
         self.left = ""
@@ -191,16 +193,14 @@ class Reporter:
         # Imported here because matplotlib takes half a second to load, and only the first process draws.
         from sesame.pretrain.curve import draw
 
-        draw(self.output / "metrics.jsonl", self.output / "loss.png", self.baseline)
+        draw(self.file, self.output / "loss.png", self.baseline)
         self.last_report_time = time.perf_counter()
 
     def rewind(self, step: int) -> None:
         """Remove what was reported of steps after ``step``, which will be computed again."""
         if self.quiet:
             return
-        self.lines.close()
-        self.lines = _open_lines(self.output / "metrics.jsonl", step)
-        self.validated_step = _validated_step(self.output / "metrics.jsonl")
+        self.validated_step = _cut(self.file, step)
         if self.trackers is not None:
             self.trackers.close()
             names, config = self._tracked
@@ -222,7 +222,6 @@ class Reporter:
         """Close the files and the progress bar."""
         if not self.quiet:
             self.bar.stop()
-            self.lines.close()
             if self.trackers is not None:
                 self.trackers.close()
 
@@ -239,11 +238,9 @@ class Reporter:
     def _write(self, row: Mapping[str, Any]) -> None:
         if self.quiet:
             return
-        with named_errors(self.output):
-            self.lines.write(json.dumps(row) + "\n")
-            self.lines.flush()
-            if self.trackers is not None:
-                self.trackers.log(row)
+        append_line(self.file, json.dumps(row))
+        if self.trackers is not None:
+            self.trackers.log(row)
 
 
 def _progress_bar(console: Console) -> Progress:
@@ -252,15 +249,14 @@ def _progress_bar(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def _open_lines(path: Path, step: int) -> Any:
-    """Open the JSON lines to append, without damaged lines and without those of steps after ``step``, which a killed
-    run wrote after its last checkpoint."""
+def _cut(path: Path, step: int) -> int | None:
+    """Remove damaged lines and those of steps after ``step``, which a killed run wrote after its last checkpoint.
+
+    Returns:
+        The step of the last validation that is left.
+    """
     keep_lines(path, lambda line: _is_report(line, step))
-    return path.open("a", encoding="utf-8")
-
-
-def _validated_step(path: Path) -> int | None:
-    rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    rows = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
     return max((row["step"] for row in rows if "validation" in row), default=None)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sesame.configs.errors import CorpusError
+from sesame.configs.storage import atomic_file
 from sesame.data_pipeline.cleaning.ngrams import ngram_hashes
 from sesame.data_pipeline.cleaning.words import words
 from sesame.data_pipeline.sources.files import File, Range
@@ -62,7 +63,9 @@ class Overlap:
         )
 
     def save(self, path: Path) -> None:
-        np.savez(path, **{str(length): known for length, known in self.sequences.items()})  # type: ignore[arg-type]
+        arrays = {str(length): known for length, known in self.sequences.items()}
+        with atomic_file(path, durable=False) as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> "Overlap":

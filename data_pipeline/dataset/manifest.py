@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError, DatasetError
-from sesame.configs.storage import digest_of
+from sesame.configs.storage import digest_of, write_bytes
 from sesame.data_pipeline.examples.corrupt import CorruptConfig
 from sesame.data_pipeline.examples.segment import SegmentConfig
 
@@ -177,7 +177,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     values = configs.dump(manifest)
     del values["manifest_sha256"]
     values["manifest_sha256"] = _digest(values)
-    (folder / MANIFEST).write_bytes(_rendered(values))
+    write_bytes(folder / MANIFEST, _rendered(values), durable=False)
 
 
 def _rendered(values: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from fsspec.core import url_to_fs
 
 from sesame.configs.errors import CorpusError, DatasetError
-from sesame.configs.storage import digest, digest_of
+from sesame.configs.storage import digest, digest_of, named_errors
 from sesame.data_pipeline.cleaning.parts import Part
 from sesame.data_pipeline.cleaning.selection import Choice, Outcome
 from sesame.data_pipeline.dataset.shards import REMEDY, Dataset
@@ -28,7 +28,11 @@ def write_places(path: Path, parts: Sequence[Part], choices: Sequence[Choice]) -
     places = _places(parts, choices)
     schema = pa.schema([("source", pa.large_string())])
     options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
+    with (
+        named_errors(path),
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_file(file, schema, options=options) as writer,
+    ):
         while batch := list(islice(places, DOCUMENTS_AT_ONCE)):
             writer.write_batch(pa.record_batch([pa.array(batch, pa.large_string())], schema=schema))
 

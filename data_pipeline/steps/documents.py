@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sesame.configs.errors import CorpusError
+from sesame.configs.storage import named_errors
 from sesame.data_pipeline.cleaning.clean import normal_text
 from sesame.data_pipeline.cleaning.overlap import Overlap
 from sesame.data_pipeline.cleaning.parts import OVERLAP, Part, Reading, read_unit, whole_documents, write_parts
@@ -62,7 +63,7 @@ def write_validation_documents(path: Path, documents: Documents, work: Path) -> 
     paragraphs = [choice.paragraphs for choice in documents.choices]
 
     def written() -> Iterator[Document]:
-        with path.open("w", encoding="utf-8") as file:
+        with named_errors(path), path.open("w", encoding="utf-8") as file:
             for document in whole_documents(documents.parts, keeps, paragraphs):
                 file.write(json.dumps(document._asdict(), ensure_ascii=False) + "\n")
                 yield document

@@ -20,6 +20,7 @@ class DataSheet(NamedTuple):
 DATA_SHEETS = (
     DataSheet(r"B200", 75.0, 2250.0, 7700.0),
     DataSheet(r"GH200", 67.0, 989.0, 4000.0),
+    DataSheet(r"H200 NVL", 60.0, 835.0, 4800.0),
     DataSheet(r"H200", 67.0, 989.0, 4800.0),
     DataSheet(r"H100 NVL", 60.0, 835.0, 3900.0),
     DataSheet(r"H100 PCIe", 51.0, 756.0, 2000.0),

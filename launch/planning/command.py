@@ -25,10 +25,10 @@ def plan(request: Request, console: Console) -> None:
 
     run = configs.load(request.run, RunConfig, request.overrides)
     text = rows.find(Path(run.data.dataset), request.corpus, request.vocabulary, request.sequence_length)
-    planner = Planner(run, text.vocabulary, text.rows, assumptions(request, run.parallel.precision))
-    if request.machine:
-        calibrated = calibration(Machine.load(request.machine), planner)
-        planner = Planner(run, text.vocabulary, text.rows, calibrated)
+    machine = Machine.load(request.machine) if request.machine else None
+    planner = Planner(run, text.vocabulary, text.rows, assumptions(request, machine, run.parallel.precision))
+    if machine is not None:
+        planner = Planner(run, text.vocabulary, text.rows, calibration(machine, planner))
     devices, plans = _devices_and_plans(planner, request)
     if request.as_configured:
         chosen = configured(planner, devices, plans, request)

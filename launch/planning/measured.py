@@ -11,23 +11,23 @@ from sesame.launch.planning.request import DEVICE, Assumptions, Planner, Request
 GIB = 2**30
 
 
-def assumptions(request: Request, precision: str) -> Assumptions:
+def assumptions(request: Request, machine: Machine | None, precision: str) -> Assumptions:
     """Return the row of the device, or what was measured of a machine, with the changes of ``--assume``.
 
     Args:
+        machine: of ``request.machine``.
         precision: ``parallel.precision`` of the run.
 
     Raises:
-        ConfigError: there is no such device or assumption, or no such file of a machine.
+        ConfigError: there is no such device or assumption.
     """
     from sesame.pretrain.planning import gpus
 
     changes: dict[str, Any] = {}
     name = request.device or DEVICE
-    if request.machine:
-        measured = Machine.load(request.machine)
-        changes = _measured(measured, precision)
-        name = "cpu" if measured.devices[0].type == "cpu" else DEVICE
+    if machine is not None:
+        changes = _measured(machine, precision)
+        name = "cpu" if machine.devices[0].type == "cpu" else DEVICE
     if request.memory_gib is not None:
         changes["memory_gib"] = request.memory_gib
     for each in request.assume:

@@ -1,7 +1,9 @@
 """What ``sesame plan`` prints."""
 
 import math
+from collections.abc import Callable
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -11,19 +13,19 @@ from sesame.launch.planning.request import DEVICE, Assumptions, Plan, Planner, R
 
 SHOWN = 12
 """Rows of the table of layouts."""
-COLUMNS = (
-    "tensor",
-    "sequence",
-    "data",
-    "experts",
-    "ZeRO",
-    "recompute",
-    "offload",
-    "micro-batch",
-    "memory",
-    "s/step",
-)
-"""Of that table."""
+COLUMNS: dict[str, Callable[[Plan], str]] = {
+    "tensor": lambda plan: f"{plan.layout.tensor}{', sequence' if plan.layout.sequence else ''}",
+    "data": lambda plan: str(plan.layout.data),
+    "experts": lambda plan: str(plan.layout.expert),
+    "ZeRO": lambda plan: str(plan.layout.zero_stage),
+    "recompute": lambda plan: plan.layout.recompute,
+    "offload": lambda plan: plan.layout.offload,
+    "micro-batch": lambda plan: f"{plan.layout.micro_batch} x {plan.layout.accumulation}",
+    "memory": lambda plan: gib(plan.memory.total),
+}
+"""Name in that table -> cell of a plan."""
+OMITTED = {"experts": {"1"}, "offload": {"none"}}
+"""Column -> cells that are not worth one."""
 
 
 def print_run(planner: Planner, request: Request, console: Console) -> None:
@@ -61,22 +63,15 @@ def _steps(planner: Planner) -> int:
 def print_layouts(planner: Planner, devices: int, plans: list[Plan], console: Console) -> None:
     fitting = sorted((each for each in plans if each.fits(planner.assumed)), key=lambda each: each.time.total)
     others = sorted((each for each in plans if not each.fits(planner.assumed)), key=lambda each: each.memory.total)
+    shown = [*fitting[:SHOWN], *others[: max(0, SHOWN - len(fitting))]]
+    columns = {name: [cell(each) for each in shown] for name, cell in COLUMNS.items()}
+    columns["s/step"] = [figure(each.time.total) if each.fits(planner.assumed) else "–" for each in shown]
+    columns = {name: cells for name, cells in columns.items() if set(cells) != OMITTED.get(name)}
     title = f"{devices:,} x {planner.assumed.memory_gib:,.1f} GiB: {len(fitting)} of {len(plans)} layouts fit"
-    table = Table(*COLUMNS, title=title)
-    for each in (*fitting[:SHOWN], *others[: max(0, SHOWN - len(fitting))]):
-        layout = each.layout
-        table.add_row(
-            str(layout.tensor),
-            "yes" if layout.sequence else "no",
-            str(layout.data),
-            str(layout.expert),
-            str(layout.zero_stage),
-            layout.recompute,
-            layout.offload,
-            f"{layout.micro_batch} x {layout.accumulation}",
-            gib(each.memory.total),
-            figure(each.time.total) if each.fits(planner.assumed) else "does not fit",
-        )
+    title += " (–: does not)" if len(fitting) < len(shown) else ""
+    table = Table(*columns, title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     console.print(table)
 
 

@@ -129,8 +129,12 @@ class TokenDropout(Dropout):
         if not self.training or not self.p:
             return input
         (split,) = self.split
-        drawn = dropout(input.new_ones(split.tokens, input.shape[1]), self.p)
-        return input * split.own(drawn != 0) * (1 / (1 - self.p))
+        kept = self.draw(input.new_ones(split.tokens, input.shape[1]))
+        return input * split.own(kept) * (1 / (1 - self.p))
+
+    def draw(self, ones: Tensor) -> Tensor:
+        """Return which entries of a tensor of ones are kept."""
+        return dropout(ones, self.p) != 0
 
 
 class _GatheredAgain:

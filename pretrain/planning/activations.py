@@ -1,7 +1,8 @@
 """Activation memory of one process of a layout, from traces of a few layers and few sequences.
 
-It is linear in the number of layers and in the number of sequences, so a model of a hundred layers is not traced as a
-whole.
+It is linear in the number of layers, so a model of a hundred layers is not traced as a whole. It is linear in the
+number of sequences, too, as long as all their logits are computed at once, and again where they are computed in several
+parts (``LOGITS_AT_ONCE``).
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from functools import cache
 
 import torch
 
+from sesame.pretrain.layers.vocabulary import LOGITS_AT_ONCE
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
 from sesame.pretrain.planning.kernels import use_kernels
@@ -19,6 +21,8 @@ from sesame.pretrain.planning.trace import Pass, extrapolate, trace, without_val
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TRACED_PERIODS = 2
 """Repetitions of the pattern of layers that are traced, and one more."""
+TRACED_PARTS = 4
+"""Parts of the logits that are traced, and twice as many."""
 
 
 class Activations:
@@ -40,13 +44,24 @@ class Activations:
         """Return the pass of a micro-batch.
 
         Args:
-            most: the largest micro-batch that is asked for; between 1 and it the count is interpolated.
+            most: the largest micro-batch that is asked for.
 
         Raises:
             IndivisibleError: the model cannot be split so.
         """
-        low, high = self.of_sequences(division, 1), self.of_sequences(division, max(2, most))
-        return extrapolate(low, high, (micro_batch - 1) / (max(2, most) - 1))
+        low, high = self._traced_sequences(division, micro_batch, most)
+        passes = (self.of_sequences(division, sequences) for sequences in (low, high))
+        return extrapolate(*passes, (micro_batch - low) / (high - low))
+
+    def _traced_sequences(self, division: Division, micro_batch: int, most: int) -> tuple[int, int]:
+        """Return two micro-batches from which the count is interpolated."""
+        logits = self.rows.entries("P") * self.vocabulary.size
+        # A vocabulary that is split has all its logits at once.
+        in_a_part = LOGITS_AT_ONCE[self.device] / logits if division.tensor == 1 else most
+        if micro_batch <= in_a_part:
+            return 1, max(2, min(most, int(in_a_part)))
+        low = max(TRACED_PARTS, int(TRACED_PARTS * in_a_part))
+        return low, max(2 * TRACED_PARTS, int(2 * TRACED_PARTS * in_a_part))
 
     def _of_sequences(self, division: Division, micro_batch: int) -> Pass:
         """Extrapolate from few layers to all of them."""

@@ -2,16 +2,19 @@
 
 Products are the dense rates of the makers' data sheets (NVIDIA: Volta, Ampere, Hopper and Blackwell data sheets and the
 Ada GPU architecture paper; AMD: MI300X data sheet), in fp32 those of the vector units, for Sesame leaves TF32 off.
-Consumer cards are given with fp32 accumulation. Memory is what the driver reports. Links are of one GPU in one
-direction: NVLink or Infinity Fabric, or PCIe where there is none, and the network of the maker's own servers (DGX: 400
-Gb/s for each H100, H200 and B200, 200 Gb/s for an A100, 100 Gb/s for two V100). Watts are the board's limit. Prices are
-the middle of what clouds asked for an hour on demand in 2026, or a guess where none is offered: use your own.
+Where a sheet gives rates with sparsity, they are halved. Consumer cards are given with fp32 accumulation. Memory is
+what the driver reports. Links are of one GPU in one direction: NVLink or Infinity Fabric between all devices of a
+machine, else PCIe, or for a GH200, which is a machine of its own, the network; and the network of the maker's own
+servers (DGX: 400 Gb/s for each H100, H200 and B200, 200 Gb/s for an A100, 100 Gb/s for two V100). Watts are the board's
+limit. Prices are the middle of what clouds asked for an hour on demand in 2026, or a guess where none is offered: use
+your own.
 
 The efficiencies of computing are those with which three measured steps on one H100, of BERT-large and a GPT of 1.3
 billion parameters, come out within a twentieth (benchmarks/RESULTS.md); those of links are assumptions, for no run on
 several GPUs has been measured yet.
 """
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field
@@ -82,7 +85,11 @@ NAMES = (
 ROWS: dict[str, tuple[float, ...]] = {
     "b200": (179.0, 2250, 75, 7700, 900, 50, 1000, 5.5),
     "h200": (140.4, 989.4, 67, 4800, 450, 50, 700, 3.8),
+    "h200-nvl": (140.4, 835.5, 60, 4800, 64, 50, 600, 3.4),
+    "gh200": (95.6, 989.4, 67, 4000, 50, 50, 1000, 2.0),
     "h100-80gb": (79.6, 989.4, 67, 3350, 450, 50, 700, 3.0),
+    "h100-nvl": (93.6, 835.5, 60, 3900, 64, 50, 400, 2.8),
+    "h100-pcie": (79.6, 756.5, 51, 2000, 64, 50, 350, 2.4),
     "a100-80gb": (79.3, 312, 19.5, 2039, 300, 25, 400, 1.8),
     "a100-40gb": (39.6, 312, 19.5, 1555, 300, 25, 400, 1.3),
     "v100-32gb": (31.7, 0, 15.7, 900, 150, 6.25, 300, 0.9),
@@ -93,6 +100,8 @@ ROWS: dict[str, tuple[float, ...]] = {
     "rtx4090": (23.6, 165.2, 82.6, 1008, 32, 1.25, 450, 0.4),
     "mi300x": (191.7, 1307, 163.4, 5300, 448, 50, 750, 2.5),
 }
+BARE = {"h100": "h100-80gb"}
+"""Name without a form -> the form that is meant."""
 CPU: dict[str, Any] = {
     "device": "cpu",
     "memory_gib": 64.0,
@@ -114,19 +123,28 @@ CPU: dict[str, Any] = {
 
 
 def find(name: str) -> str:
-    """Return the row of the table that a name means: in capitals or with spaces, too, or as far as it is unambiguous.
+    """Return the row of the table that a name means: in capitals, with spaces, without dashes, or as far as it is
+    unambiguous.
 
     Raises:
         ConfigError: there is none, or several begin so.
     """
     names = (*ROWS, "cpu")
-    wanted = name.lower().replace(" ", "").replace("_", "-")
-    found = [each for each in names if each == wanted] or [each for each in names if each.startswith(wanted)]
+    wanted = _letters(name)
+    if exact := [each for each in names if _letters(each) == wanted]:
+        return exact[0]
+    if wanted in BARE:
+        return BARE[wanted]
+    found = [each for each in names if _letters(each).startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if found and wanted:
         raise ConfigError(f"--gpu {name}: give one of {', '.join(found)}")
     raise ConfigError(f"--gpu {name}: is not in the table; it has {', '.join(names)}")
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def assumptions(name: str, changes: dict[str, Any]) -> Assumptions:

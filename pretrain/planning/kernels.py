@@ -56,19 +56,14 @@ class FusedDropout(nn.Module):
         return torch.native_dropout(states, self.p, True)[0] if self.p else states
 
 
-class FusedTokenDropout(nn.Module):
-    """The same where tokens are divided: numbers are drawn for all of them."""
+class FusedTokenDropout(TokenDropout):
+    """The same where tokens are divided."""
 
     def __init__(self, plain: TokenDropout):
-        super().__init__()
-        self.p, self.split = plain.p, plain.split
+        super().__init__(plain.p, *plain.split)
 
-    def forward(self, states: Tensor) -> Tensor:
-        if not self.p:
-            return states
-        (split,) = self.split
-        ones = states.new_ones(split.tokens, states.shape[1])
-        return states * split.own(torch.native_dropout(ones, self.p, True)[1]) * (1 / (1 - self.p))
+    def draw(self, ones: Tensor) -> Tensor:
+        return torch.native_dropout(ones, self.p, True)[1]
 
 
 def _for_gpu(part: Any) -> nn.Module:

@@ -1,14 +1,37 @@
 """Memory of one process at the peak of each phase of a step, compared with training processes in
 ``tests/pretrain/planning/test_memory.py``. All numbers are bytes."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.parallel.matrix_plan import ENTRIES_AT_ONCE
 from sesame.pretrain.planning.stages import OFFLOADED, STAGES, Case, Counts, Layout, Stage
 from sesame.pretrain.planning.trace import Pass
 
-UPDATE = {"adamw": 0, "muon": 8, "lamb": 8, "adafactor": 4, "adagrad": 4, "sgd": 4}
-"""Optimizer -> bytes that an update needs for each weight beside its state: the update itself, and roots."""
+ITERATED = 5
+"""Tensors of the size of the matrices that are orthogonalized at once: a copy, and those of an iteration."""
+
+
+def _per_weight(size: int) -> Callable[[Case], float]:
+    return lambda case: size * case.owned
+
+
+def _of_matrices(case: Case) -> float:
+    """Their updates in fp32, and what is computed at once in the precision of products."""
+    counts, share = case.counts, case.owned / case.entries
+    at_once = min(ENTRIES_AT_ONCE, counts.alike * share)
+    return 4 * counts.matrices * share + ITERATED * case.bytes * at_once
+
+
+UPDATE = {
+    "adamw": _per_weight(0),
+    "muon": _of_matrices,
+    "lamb": _per_weight(8),
+    "adafactor": _per_weight(4),
+    "adagrad": _per_weight(4),
+    "sgd": _per_weight(4),
+}
+"""Optimizer -> bytes that an update needs beside its state: the update itself, and roots."""
 
 
 class Memory(NamedTuple):
@@ -17,7 +40,7 @@ class Memory(NamedTuple):
     weights: float
     gradients: float
     optimizer: float
-    """fp32 copies of weights, and moments."""
+    """fp32 copies of weights, moments, and the moving average of the weights."""
     activations: float
     """With logits, the loss and gradients that are on their way."""
     buckets: float
@@ -45,13 +68,13 @@ def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device:
 
     Args:
         traced: one micro-batch.
-        optimizer: row of ``OPTIMIZERS``.
+        optimizer: row of ``UPDATE``.
         device: type of the device.
     """
     case = Case(counts, layout, device)
     stage = STAGES[layout.zero_stage, layout.precision] if layout.offload == "none" else OFFLOADED[layout.zero_stage]
-    weights, gradients, owned = stage.weights(case), stage.gradients(case), stage.owned(case)
-    moments, update = 4.0 * OPTIMIZERS[optimizer].most_moments * owned, UPDATE[optimizer] * owned
+    weights, gradients = stage.weights(case), stage.gradients(case)
+    moments, update = 4.0 * counts.owned_moments(layout), UPDATE[optimizer](case)
     states, host = stage.copies(case) + moments, 0.0
     if stage.host is not None:
         states, host = 0.0, stage.host(case) + moments + update

@@ -12,8 +12,12 @@ from sesame.pretrain.precision import Precision
 
 GPUS = {
     r"\bB200": "b200",
+    r"\bH200 NVL": "h200-nvl",
     r"\bH200": "h200",
+    r"\bGH200": "gh200",
     r"H100 80GB HBM3": "h100-80gb",
+    r"H100 NVL": "h100-nvl",
+    r"H100 PCIe": "h100-pcie",
     r"A100.*80GB": "a100-80gb",
     r"A100.*40GB": "a100-40gb",
     r"V100.*32GB": "v100-32gb",
@@ -24,8 +28,8 @@ GPUS = {
     r"RTX 4090": "rtx4090",
     r"MI300X": "mi300x",
 }
-"""Regular expression that is found in the name of a device -> its row in the table of devices. Other forms of a GPU
-have other peaks: an H100 for PCIe is not in the table."""
+"""Regular expression that is found in the name of a device -> its row in the table of devices; the first one counts.
+Other forms of a GPU have other peaks."""
 
 
 class Peak(NamedTuple):

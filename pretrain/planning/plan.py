@@ -10,7 +10,7 @@ from sesame.pretrain.layers.experts import Experts
 from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
-from sesame.pretrain.optimizers import OPTIMIZERS
+from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.parallel.config import ParallelConfig, Recompute
 from sesame.pretrain.parallel.rules import refusal
 from sesame.pretrain.planning.activations import Activations
@@ -50,7 +50,8 @@ class Planner:
         self.activations = Activations(run.model, run.objectives, self.vocabulary, rows, assumed.device)
         self.counts = cache(self._counts)
         learner = build(run.model, run.objectives, self.vocabulary)
-        self.parameters = sum(parameter.numel() for parameter in learner.parameters())
+        whole = Counts.of(learner, optimizer_kind(run.optimizer))
+        self.parameters, self.moments = whole.all, whole.shared_moments
         self.experts = max((part.experts for part in learner.modules() if isinstance(part, Experts)), default=1)
         kinds = {"none", *(getattr(part, "recomputable", "none") for part in learner.modules())}
         if assumed.device == "cuda":
@@ -77,8 +78,8 @@ class Planner:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """fp32 weights and moments."""
-        return 4 * (1 + OPTIMIZERS[self.run.optimizer.name].most_moments) * self.parameters
+        """fp32 weights, moments, and the moving average of the weights."""
+        return 4 * (self.parameters + self.moments)
 
     def plan(self, layout: Layout, *, exact: bool = False) -> Plan:
         """Estimate one layout.
@@ -188,12 +189,15 @@ class Planner:
     def _counts(self, tensor: int, expert: int) -> Counts:
         learner = build(self.run.model, self.run.objectives, self.vocabulary)
         split_learner(learner, Split(tensor, expert))
-        return Counts.of(learner)
+        return Counts.of(learner, optimizer_kind(self.run.optimizer))
 
     def _expert_sizes(self, data: int) -> list[int]:
-        """Return 1, the file's, and the largest that divides both experts and processes."""
-        sizes = {1, self.run.parallel.expert, *(size for size in _powers_of_two(data) if self.experts % size == 0)}
-        return sorted(size for size in sizes if data % size == 0 and self.experts % size == 0)
+        """Return 1, the file's, and the largest that divide both experts and processes, within a machine and of all."""
+        fitting = [size for size in _powers_of_two(data) if data % size == 0 and self.experts % size == 0]
+        within = [size for size in fitting if size <= self.assumed.devices_per_node]
+        configured = self.run.parallel.expert
+        sizes = {1, max(within), max(fitting)}
+        return sorted(sizes | {configured} if data % configured == self.experts % configured == 0 else sizes)
 
     def _sequence(self, tensor: int) -> bool:
         """Whether to divide the tokens too: with tensor parallelism that never needs more memory."""

@@ -1,11 +1,13 @@
 """What each ZeRO stage keeps of weights, gradients and optimizer state, read from DeepSpeed's optimizers
 (``bf16_optimizer.py``, ``zero/stage_1_and_2.py``, ``zero/stage3.py`` of 0.19). All numbers are bytes unless said."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import nn
 
+from sesame.pretrain.optimizers import OptimizerKind
 from sesame.pretrain.parallel.flat_update import SMALL_ENTRIES
 from sesame.pretrain.planning.split import Division, is_expert_part
 
@@ -45,7 +47,7 @@ class Layout(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Weights of one process, before ZeRO divides them."""
+    """Weights of one process and entries of its optimizer's state, before ZeRO divides them."""
 
     shared: int
     """Of which every data-parallel process has the same."""
@@ -55,21 +57,55 @@ class Counts(NamedTuple):
     """The largest weight."""
     small: int
     """In parameters whose gradients are summed together."""
+    shared_moments: int
+    """Entries of the optimizer's moments, and of the moving average of the weights, of shared weights."""
+    expert_moments: int
+    """The same of experts."""
+    matrices: int
+    """In matrices that the optimizer orthogonalizes."""
+    alike: int
+    """The largest part of these in matrices of one shape."""
 
     @classmethod
-    def of(cls, module: nn.Module) -> "Counts":
-        sizes = [(parameter.numel(), is_expert_part(parameter)) for parameter in module.parameters()]
-        shared = sum(size for size, is_expert in sizes if not is_expert)
-        small = sum(size for size, _ in sizes if size <= SMALL_ENTRIES)
-        return cls(shared, sum(size for size, _ in sizes) - shared, max(size for size, _ in sizes), small)
+    def of(cls, module: nn.Module, optimizer: OptimizerKind) -> "Counts":
+        parts = [
+            (parameter.numel(), len(optimizer.moments_of(name)), is_expert_part(parameter))
+            for name, parameter in module.named_parameters()
+        ]
+        shared, experts = ([part[:2] for part in parts if part[2] == is_expert] for is_expert in (False, True))
+        matrices = Counter[tuple[int, ...]]()
+        for name, parameter in module.named_parameters():
+            if optimizer.has_matrix(name):
+                matrices[tuple(parameter.shape)] += parameter.numel()
+        return cls(
+            shared=sum(size for size, _ in shared),
+            experts=sum(size for size, _ in experts),
+            largest=max(size for size, *_ in parts),
+            small=sum(size for size, *_ in parts if size <= SMALL_ENTRIES),
+            shared_moments=sum(size * moments for size, moments in shared),
+            expert_moments=sum(size * moments for size, moments in experts),
+            matrices=matrices.total(),
+            alike=max(matrices.values(), default=0),
+        )
 
     @property
     def all(self) -> int:
         return self.shared + self.experts
 
     def owned(self, layout: Layout) -> float:
-        """Weights that this process's optimizer updates if ZeRO divides them."""
-        return self.shared / layout.data + self.experts * layout.expert / layout.data
+        """Weights that this process's optimizer updates."""
+        return _own_part(self.shared, self.experts, layout)
+
+    def owned_moments(self, layout: Layout) -> float:
+        """Entries of the optimizer's state that this process keeps."""
+        return _own_part(self.shared_moments, self.expert_moments, layout)
+
+
+def _own_part(shared: int, experts: int, layout: Layout) -> float:
+    """Return how many entries are left to a process, of those that data-parallel processes have as well."""
+    if layout.zero_stage == 0:
+        return shared + experts
+    return shared / layout.data + experts * layout.expert / layout.data
 
 
 class Stage(NamedTuple):
@@ -78,8 +114,6 @@ class Stage(NamedTuple):
     weights: Callable[["Case"], float]
     copies: Callable[["Case"], float]
     """fp32 copies of the weights."""
-    owned: Callable[["Case"], float]
-    """Entries that the optimizer updates."""
     gradients: Callable[["Case"], float]
     """Kept from one micro-batch to the next."""
     buckets: Callable[["Case"], float]
@@ -159,7 +193,6 @@ STAGES: dict[tuple[int, str], Stage] = {
     (0, "fp32"): Stage(
         weights=lambda case: 4 * case.entries,
         copies=lambda case: 0,
-        owned=lambda case: case.entries,
         gradients=lambda case: 4 * case.entries,
         buckets=lambda case: 0,
         gathered=lambda case: 0,
@@ -170,7 +203,6 @@ STAGES: dict[tuple[int, str], Stage] = {
     (1, "fp32"): Stage(
         weights=lambda case: 4 * case.entries,
         copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.entries,
         buckets=lambda case: 4 * BUCKET,
         gathered=lambda case: 0,
@@ -182,7 +214,6 @@ STAGES: dict[tuple[int, str], Stage] = {
     (1, "bf16"): Stage(
         weights=lambda case: 2 * case.entries,
         copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.entries,
         buckets=lambda case: 0,
         gathered=lambda case: case.scratch,
@@ -198,7 +229,6 @@ STAGES: dict[tuple[int, str], Stage] = {
     (2, "fp32"): Stage(
         weights=lambda case: 4 * case.entries,
         copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.owned,
         buckets=lambda case: 4 * BUCKET * case.overlapping,
         gathered=lambda case: 0,
@@ -209,7 +239,6 @@ STAGES: dict[tuple[int, str], Stage] = {
     (2, "bf16"): Stage(
         weights=lambda case: 2 * case.entries,
         copies=lambda case: 4 * case.owned,
-        owned=lambda case: case.owned,
         gradients=lambda case: 4 * case.owned,
         buckets=lambda case: 2 * BUCKET * case.overlapping,
         gathered=lambda case: 0,
@@ -223,7 +252,6 @@ STAGES: dict[tuple[int, str], Stage] = {
         Stage(
             weights=lambda case: case.bytes * case.owned,
             copies=lambda case: 4 * case.owned,
-            owned=lambda case: case.owned,
             gradients=lambda case: 4 * case.owned,
             buckets=lambda case: 4 * BUCKET,
             gathered=lambda case: case.gathered,
@@ -244,7 +272,6 @@ OFFLOADED: dict[int, Stage] = {
         Stage(
             weights=lambda case: case.bytes * case.entries,
             copies=lambda case: 0,
-            owned=lambda case: case.owned,
             gradients=lambda case: 0,
             buckets=lambda case: (4 if case.layout.zero_stage == 1 else case.bytes) * BUCKET * case.overlapping,
             gathered=lambda case: 0,
@@ -258,7 +285,6 @@ OFFLOADED: dict[int, Stage] = {
     3: Stage(
         weights=lambda case: case.bytes * case.owned * (case.layout.offload == "optimizer"),
         copies=lambda case: 0,
-        owned=lambda case: case.owned,
         gradients=lambda case: 0,
         buckets=lambda case: 4 * BUCKET,
         gathered=lambda case: case.gathered,

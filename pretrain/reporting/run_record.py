@@ -11,7 +11,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,7 @@ import torch
 from sesame.configs.errors import one_line
 from sesame.configs.machine import processor
 from sesame.configs.stopping import Stopped
+from sesame.configs.storage import append_line
 
 NAME = "run.jsonl"
 PACKAGES = ("sesame", "torch", "deepspeed", "megatron-core", "numpy")
@@ -42,7 +43,9 @@ def recorded_end(output: Path) -> Iterator[None]:
         _end(output, f"stopped: {one_line(stopped)}")
         raise
     except BaseException as error:
-        _end(output, f"failed: {one_line(error) or type(error).__name__}")
+        # A full disk may be the reason, and is not to hide it.
+        with suppress(OSError):
+            _end(output, f"failed: {one_line(error) or type(error).__name__}")
         raise
     _end(output, "finished")
 
@@ -84,8 +87,7 @@ def _add(output: Path, line: Mapping[str, Any]) -> None:
     path = output / NAME
     # A line that a killed run has not completed must not swallow this one.
     is_torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" * is_torn + json.dumps(line) + "\n")
+    append_line(path, "\n" * is_torn + json.dumps(line))
 
 
 def _now() -> str:

@@ -4,9 +4,11 @@ Only the first process has trackers. A resumed run continues the same run of a t
 ``trackers.json`` of the output folder.
 """
 
+import io
 import json
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sesame.configs.errors import ConfigError, SesameError, one_line
-from sesame.configs.storage import write_text
+from sesame.configs.storage import append, write_text
 
 IDENTITIES = "trackers.json"
 PROJECT = "sesame"
@@ -55,20 +57,38 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in ``OUTPUT/tensorboard``."""
+    """An event file in ``OUTPUT/tensorboard``, written at once and not by a thread, whose errors nobody would get."""
 
     def __init__(self, run: TrackedRun):
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
+        folder = run.output / "tensorboard"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         # Steps that a killed run has logged after its last checkpoint are hidden.
-        self._writer = SummaryWriter(str(run.output / "tensorboard"), purge_step=run.first_step + 1)
+        first = run.first_step + 1
+        self._write(
+            Event(wall_time=time.time(), step=first, file_version="brain.Event:2"),
+            Event(wall_time=time.time(), step=first, session_log=SessionLog(status=SessionLog.START)),
+        )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
 
     def close(self) -> None:
-        self._writer.close()
+        """Nothing is left to write."""
+
+    def _write(self, *events: Any) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        records = io.BytesIO()
+        for event in events:
+            RecordWriter(records).write(event.SerializeToString())
+        append(self._path, records.getvalue())
 
 
 class WandB:

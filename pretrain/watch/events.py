@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sesame.configs.storage import keep_lines
+from sesame.configs.storage import append_line, keep_lines
 from sesame.pretrain.data.skipped import Samples
 
 FILE = "events.jsonl"
@@ -78,8 +78,7 @@ class EventLog:
         """Append an event."""
         if self._is_rank_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(event.line(self._clock()) + "\n")
+            append_line(self.path, event.line(self._clock()))
 
 
 def skipped_samples(output: Path, first_step: int) -> list[Samples]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sesame.configs.storage import keep_lines
+from sesame.configs.storage import append_line, keep_lines
 
 FILE = "steps.jsonl"
 
@@ -50,8 +50,7 @@ class StepFile:
             "learning_rates": [each.learning_rate for each in steps],
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))
 
     def rewind(self, step: int) -> None:
         """Remove the steps after ``step``, which will be computed again."""

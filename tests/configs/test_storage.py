@@ -116,3 +116,25 @@ def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:
     first.communicate()
     with storage.locked_folder(tmp_path) as is_locked:
         assert is_locked
+
+
+def test_a_line_is_appended_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    for line in ("one", "zwei ä"):
+        storage.append_line(path, line)
+    assert path.read_text(encoding="utf-8") == "one\nzwei ä\n"
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        storage.append_line(Path("/dev/full"), "x" * 10_000)
+
+
+def test_a_limit_of_the_file_system_leaves_whole_lines(tmp_path: Path) -> None:
+    """The system writes a part of a line that no longer fits."""
+    code = (
+        "import resource, sys; from pathlib import Path; from sesame.configs import storage\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for _ in range(3): storage.append_line(Path(sys.argv[1]), 'x' * 399)"
+    )
+    path = tmp_path / "lines"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert "File too large" in done.stderr and str(path) in done.stderr
+    assert path.read_text() == 2 * ("x" * 399 + "\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sesame.launch.processes import free_port
 from tests.launch.test_pretraining import LAUNCHERS
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ SHAPES = (
     r"checkpoint: run/checkpoints/step-00000002",
 )
 LAUNCH = ("-m", "sesame", "pretrain", "run.toml", "--processes", "2")
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()))
 SCRIPT = (str(ROOT / "launch" / "pretrain.sh"), "--config", "run.toml")
 LAYOUTS = {
     "ZeRO 3 and loader processes": ("parallel.zero_stage=3", "data.loader_processes=1"),

@@ -1,14 +1,22 @@
 """``sesame plan``: what it prints, and what it refuses."""
 
+import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from sesame.launch.planning import figures
-from sesame.pretrain.planning.gpus import Assumptions, find
+from sesame.launch.planning.tables import print_layouts
+from sesame.pretrain.planning.gpus import Assumptions, assumptions, find
+from sesame.pretrain.planning.memory import Memory
+from sesame.pretrain.planning.plan import Plan
+from sesame.pretrain.planning.stages import Layout
+from sesame.pretrain.planning.step_time import StepTime
 from tests.launch.conftest import Command, UserError
 
 DEVICE = {
@@ -46,6 +54,37 @@ def test_a_plan_says_everything(sesame: Command) -> None:
     assert re.search(r"why: .*\n  \S", out)
 
 
+def layouts_table(*plans: tuple[Layout, float]) -> list[str]:
+    """Return the lines of the table, for layouts that take so many GiB."""
+    time = StepTime(100.0, *[0.0] * 8)
+    made = [Plan(layout, Memory(gib * 2**30, *[0.0] * 6, "backward"), time) for layout, gib in plans]
+    file = io.StringIO()
+    planner = SimpleNamespace(assumed=assumptions("a100-40gb", {}))
+    print_layouts(planner, 64, made, Console(file=file, width=80))
+    return [line.strip() for line in file.getvalue().splitlines()]
+
+
+def test_the_table_of_layouts_fits_into_eighty_columns() -> None:
+    wide = Layout(8, 16, 2048, 3, "attention", "bf16", 128, 1024, True, "parameters")
+    title, heading, _, *rows = layouts_table((wide, 30.25), (wide, 300.25))
+    assert title == "64 x 39.6 GiB: 1 of 2 layouts fit (–: does not)"
+    assert heading == "tensor      data experts ZeRO recompute offload    micro-batch memory    s/step"
+    assert rows == [
+        "8, sequence 16   2048    3    attention parameters 128 x 1024  30.2 GiB  100",
+        "8, sequence 16   2048    3    attention parameters 128 x 1024  300.2 GiB –",
+    ]
+
+
+def test_columns_that_say_nothing_are_left_out() -> None:
+    plain = Layout(1, 64, 1, 2, "none", "bf16", 8, 1)
+    assert layouts_table((plain, 30.0)) == [
+        "64 x 39.6 GiB: 1 of 1 layouts fit",
+        "tensor data ZeRO recompute micro-batch memory   s/step",
+        "─" * 54,
+        "1      64   2    none      8 x 1       30.0 GiB 100",
+    ]
+
+
 def test_an_assumption_changes_the_plan(sesame: Command) -> None:
     def dollars(*options: str) -> float:
         _, out, _ = sesame("plan", "gpt2_small", "--gpus", "1", "--as-configured", *options)
@@ -62,9 +101,20 @@ def test_memory_alone_finds_the_fewest_devices(sesame: Command) -> None:
     assert re.search(r"1 x 24\.0 GiB", out)
 
 
-@pytest.mark.parametrize("name", ["H100-80GB", "h100", "RTX 4090", "l4", "CPU"])
-def test_a_device_may_be_written_otherwise(name: str) -> None:
-    assert find(name) in {"h100-80gb", "rtx4090", "l4", "cpu"}
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("H100-80GB", "h100-80gb"),
+        ("h100", "h100-80gb"),
+        ("H100 PCIe", "h100-pcie"),
+        ("H200", "h200"),
+        ("RTX 4090", "rtx4090"),
+        ("l4", "l4"),
+        ("CPU", "cpu"),
+    ],
+)
+def test_a_device_may_be_written_otherwise(name: str, row: str) -> None:
+    assert find(name) == row
 
 
 def test_the_device_whose_speed_is_assumed_is_named(sesame: Command) -> None:

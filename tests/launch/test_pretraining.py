@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sesame.launch import pretraining
+from sesame.launch.processes import free_port
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
@@ -71,13 +72,21 @@ def test_one_process_is_not_supervised(stub: Path, tmp_path: Path) -> None:
 
 
 def test_torchrun_starts_it(stub: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29616"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
     result = run(*launcher, stub, "--config", "run.toml", cwd=tmp_path)
     assert sorted(result.stdout.splitlines()) == [f"rank {rank} of 2 got run.toml []" for rank in (0, 1)], result.stderr
 
 
 def test_deepspeed_starts_it_as_typed(stub: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_port", "29614"]
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_port", str(free_port())]
     result = run(*launcher, stub, "--config", "run.toml", cwd=tmp_path)
     assert "rank 0 of" in result.stdout, result.stderr
 

@@ -22,11 +22,17 @@ from sesame.launch.processes import follow
 sys.exit(follow([sys.executable, "-c", sys.argv[1]]))
 """
 READY = (
-    "import os, signal, sys, time; rank = int(os.environ['RANK']); open(f'ready-{rank}', 'w').write(str(os.getpid()));"
+    "import os, signal, sys, time; rank = int(os.environ['RANK']);"
+    # With its content from the moment that it is there.
+    "open(f'new-{rank}', 'w').write(str(os.getpid())); os.rename(f'new-{rank}', f'ready-{rank}');"
 )
 SAVES = f"{READY} signal.signal(signal.SIGUSR1, lambda *_: sys.exit({CONTINUE}));" + (
     f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({CONTINUE})); open(f'armed-{{rank}}', 'w'); time.sleep(600)"
 )
+DEAF = f"{READY} signal.signal(signal.SIGTERM, lambda *_: open(f'heard-{{rank}}', 'w').close());" + (
+    "open(f'armed-{rank}', 'w'); time.sleep(600)"
+)
+"""Does not end when it is asked to."""
 
 
 @pytest.fixture
@@ -118,11 +124,13 @@ def test_a_failure_ends_the_others_and_its_reason_is_printed_once(folder: Path) 
 
 
 def test_the_reason_is_the_first_one(folder: Path) -> None:
-    """The others fail because of it, and may end before it."""
+    """The others fail because of it, when its reason has been read, and end before it."""
     trainer = (
-        f"{READY} first = rank == 1; seen = lambda: os.path.exists('said');"
-        "[time.sleep(0.05) for _ in iter(lambda: first or seen(), True)]; time.sleep(0 if first else 2);"
-        "print(f'sesame: reason {rank}', file=sys.stderr, flush=True); open('said', 'w').close();"
+        f"{READY} import array, fcntl, termios; first = rank == 1; unread = array.array('i', [1]);"
+        "was_read = lambda: fcntl.ioctl(2, termios.FIONREAD, unread) or not unread[0];"
+        "[time.sleep(0.05) for _ in iter(lambda: first or os.path.exists('said'), True)];"
+        "print(f'sesame: reason {rank}', file=sys.stderr, flush=True);"
+        "[time.sleep(0.05) for _ in iter(was_read, True)]; open('said', 'w').close();"
         "time.sleep(600 if first else 0); sys.exit(2)"
     )
     run = start(folder, trainer, 3)
@@ -179,12 +187,11 @@ def test_the_others_do_not_wait_for_a_trainer_that_a_signal_has_ended(folder: Pa
 
 
 def test_the_second_signal_kills(folder: Path) -> None:
-    run = start(
-        folder, f"{READY} signal.signal(signal.SIGTERM, signal.SIG_IGN); open(f'armed-{{rank}}', 'w'); time.sleep(600)"
-    )
+    run = start(folder, DEAF)
     wait_for(folder, "armed")
     run.terminate()
-    time.sleep(0.2)
+    # Two signals that a process has not answered yet are one.
+    wait_for(folder, "heard")
     run.terminate()
     run.communicate()
     assert run.returncode == 128 + signal.SIGKILL
@@ -202,10 +209,10 @@ def test_no_trainer_outlives_its_supervisor(folder: Path) -> None:
 
 def test_what_a_trainer_started_ends_with_it(folder: Path) -> None:
     child = "import subprocess; open('ready-9', 'w').write(str(subprocess.Popen(['sleep', '600']).pid));"
-    run = start(folder, f"{READY} {child} signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)", 1)
-    wait_for(folder, "ready")
+    run = start(folder, f"{child} {DEAF}", 1)
+    wait_for(folder, "armed", 1)
     run.terminate()
-    time.sleep(0.2)
+    wait_for(folder, "heard", 1)
     run.terminate()
     run.communicate()
     assert all_end(trainers(folder))

@@ -29,7 +29,6 @@ from sesame.launch.doctor import (
 )
 from sesame.launch.doctor.check import Answer, Check, Finding, Level, Verdict
 from sesame.launch.doctor.context import Context, Instruments
-from sesame.launch.doctor.data_sheets import data_sheet
 from sesame.launch.doctor.examination import examine, open_context
 from sesame.launch.doctor.slow import slower
 
@@ -184,25 +183,6 @@ def test_a_gpu_below_its_data_sheet_and_a_gpu_that_is_not_in_the_table() -> None
     assert "bf16 reaches 200 TFLOP/s, 20% of the data sheet of NVIDIA H100" in sentence and "nvidia-smi" in sentence
     assert not speed.judge_products(answers(slow | {"name": "another"})).findings
     assert "memory reaches 1,000 GB/s" in sentences(speed.judge_memory(answers({"name": name, "bandwidth": 1e12})))[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "bf16"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989.0),
-        ("NVIDIA H100 PCIe", 756.0),
-        ("NVIDIA H200", 989.0),
-        ("NVIDIA GH200 480GB", 989.0),
-        ("NVIDIA A100-SXM4-40GB", 312.0),
-        ("NVIDIA A10", 125.0),
-        ("NVIDIA L4", 121.0),
-        ("NVIDIA L40S", 362.0),
-        ("Tesla T4", None),
-    ],
-)
-def test_the_name_of_a_gpu_finds_its_data_sheet(name: str, bf16: float | None) -> None:
-    sheet = data_sheet(name)
-    assert sheet is not None and sheet.bf16 == bf16
 
 
 def test_devices_that_differ_and_gpus_that_torch_does_not_find() -> None:

@@ -6,9 +6,11 @@ import pytest
 
 from sesame import configs
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.layers.vocabulary import LOGITS_AT_ONCE
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
 from sesame.pretrain.models.gpt import GptConfig
+from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.rows import Rows
 from sesame.pretrain.planning.split import Division, IndivisibleError, Split, split_learner
@@ -83,6 +85,17 @@ def test_few_layers_and_sequences_tell_of_many(name: str) -> None:
     assert whole.kept <= between.kept * 1.001 <= whole.kept * 1.1
 
 
+def test_logits_in_parts_are_counted_from_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory rises until a part of four sequences is full, and then more slowly; full parts are the most."""
+    monkeypatch.setitem(LOGITS_AT_ONCE, "cuda", 2**21)
+    activations = Activations(gpt(dropout=0.0), {"causal_lm": 1.0}, Vocabulary(4096), TEXT, "cuda")
+    for sequences in (3, 4, 6, 20, 64):
+        whole = activations.traced(Division(precision="bf16"), sequences, (("layers", 3),))
+        counted = activations.of(Division(precision="bf16"), sequences, 256)
+        assert whole.released <= counted.released * 1.01 <= whole.released * 1.1, sequences
+        assert counted.moved == pytest.approx(whole.moved, rel=0.03), sequences
+
+
 @pytest.mark.parametrize("name", FAMILY_RUNS)
 def test_the_parts_of_a_model_add_up(name: str) -> None:
     """What is split has a half in each of two processes, and the rest is in both."""
@@ -99,7 +112,9 @@ def test_the_parts_of_a_model_add_up(name: str) -> None:
         RunConfig,
         "the test's run",
     ).model
-    whole, half, quarter = (Counts.of(_part(model, run.objectives, tensor)) for tensor in (1, 2, 4))
+    whole, half, quarter = (
+        Counts.of(_part(model, run.objectives, tensor), OPTIMIZERS["adamw"]) for tensor in (1, 2, 4)
+    )
     assert quarter.all - half.all == pytest.approx((half.all - whole.all) / 2, rel=1e-12)
     assert whole.all / 2 < half.all < whole.all
 
@@ -114,9 +129,9 @@ def test_experts_are_divided_apart_from_the_rest() -> None:
     run = FAMILY_RUNS["switch"]
     model = configs.parse(run.model, type(_switch()), "the test's model")
     learner = build(model, run.objectives, Vocabulary(512))
-    whole = Counts.of(learner).all
+    whole = Counts.of(learner, OPTIMIZERS["adamw"]).all
     split_learner(learner, Split(1, 2))
-    counts = Counts.of(learner)
+    counts = Counts.of(learner, OPTIMIZERS["adamw"])
     assert counts.experts * 2 + counts.shared == whole
 
 

@@ -37,11 +37,13 @@ class Case(NamedTuple):
     run: str = "bert"
     """Row of ``FAMILY_RUNS``."""
     parallel: dict[str, Any] = {}  # noqa: RUF012
-    optimizer: str = "adamw"
+    optimizer: dict[str, Any] = {}  # noqa: RUF012
     model: dict[str, Any] = {}  # noqa: RUF012
 
 
 BF16 = {"precision": "bf16"}
+MUON = {"name": "muon"}
+AVERAGE = {"average_decay": 0.999}
 SEQUENCE = {"tensor": 2, "sequence": True}
 ONE = {
     "ZeRO 1": Case(),
@@ -53,7 +55,14 @@ ONE = {
     "recompute of attention": Case(parallel={"recompute": "attention"}, model={"attention_dropout": 0.1}),
     "recompute of attention, T5": Case("t5", {"recompute": "attention"}),
     "dropout": Case(model={"dropout": 0.1, "attention_dropout": 0.1}),
-    "LAMB": Case(optimizer="lamb"),
+    "Muon": Case(optimizer=MUON),
+    "Muon, ZeRO 0": Case("gpt", {"zero_stage": 0}, MUON),
+    "Muon, ELMo, bf16": Case("elmo", BF16, MUON),
+    "Muon, ZeRO 2, bf16, moving average": Case("gpt", {"zero_stage": 2, **BF16}, {**MUON, **AVERAGE}),
+    "moving average": Case(optimizer=AVERAGE),
+    "moving average, bf16": Case(parallel=BF16, optimizer=AVERAGE),
+    "moving average, offload": Case(parallel={"zero_stage": 2, "offload": "optimizer", **BF16}, optimizer=AVERAGE),
+    "LAMB": Case(optimizer={"name": "lamb"}),
     **{f"ZeRO {stage}, fp16": Case("gpt", {"zero_stage": stage, "precision": "fp16"}) for stage in (1, 2, 3)},
     **{
         f"ZeRO {stage}, {precision}, offload {part}": Case(
@@ -70,9 +79,9 @@ ONE = {
     },
     "modern": Case("bert, modern"),
     "ALBERT": Case("albert"),
-    "ELMo": Case("elmo", optimizer="adagrad"),
+    "ELMo": Case("elmo", optimizer={"name": "adagrad"}),
     "GPT": Case("gpt"),
-    "T5": Case("t5", optimizer="adafactor"),
+    "T5": Case("t5", optimizer={"name": "adafactor"}),
     "Switch": Case("switch"),
 }
 TWO = {
@@ -92,6 +101,9 @@ TWO = {
     "tensor 2, sequence, recompute": Case("t5", {**SEQUENCE, "recompute": "block"}),
     "tensor 2, sequence, experts": Case("switch", SEQUENCE),
     "expert 2, bf16": Case("switch", {"expert": 2, **BF16}),
+    "data 2, Muon, ZeRO 3, bf16": Case("gpt", {"zero_stage": 3, **BF16}, MUON),
+    "tensor 2, Muon": Case(parallel={"tensor": 2}, optimizer=MUON),
+    "expert 2, Muon, moving average": Case("switch", {"expert": 2}, {**MUON, **AVERAGE}),
 }
 
 
@@ -103,7 +115,7 @@ def settings(case: Case, dataset: Path, output: Path) -> dict[str, Any]:
         "data": {"dataset": str(dataset), "global_batch": 16, "micro_batch": 8},
         "model": {**run.model, **SIZES.get(run.model["family"], STACK), **case.model},
         "objectives": run.objectives,
-        "optimizer": {"name": case.optimizer, "learning_rate": 1e-3},
+        "optimizer": {"learning_rate": 1e-3, **case.optimizer},
         "parallel": {"precision": "fp32", "threads": 1, **case.parallel},
         "report": {"tensorboard": False},
     }

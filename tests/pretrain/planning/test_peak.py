@@ -28,8 +28,16 @@ NAMES = [
     ("NVIDIA L4", "bf16", 121),
     ("Tesla V100-SXM2-32GB", "fp32", 15.7),
     ("Tesla V100-SXM2-32GB", "bf16", None),
-    ("NVIDIA H100 PCIe", "bf16", None),
-    ("NVIDIA GH200 480GB", "bf16", None),
+    ("NVIDIA H100 PCIe", "bf16", 756.5),
+    ("NVIDIA H100 PCIe", "fp32", 51),
+    ("NVIDIA H100 NVL", "bf16", 835.5),
+    ("NVIDIA H100 NVL", "fp32", 60),
+    ("NVIDIA H200 NVL", "bf16", 835.5),
+    ("NVIDIA GH200 480GB", "bf16", 989.4),
+    ("NVIDIA GH200 144G HBM3e", "bf16", 989.4),
+    ("NVIDIA B200", "bf16", 2250),
+    ("NVIDIA GB200", "bf16", None),
+    ("NVIDIA H100 64GB HBM2", "bf16", None),
     ("Quadro of nobody", "fp32", None),
 ]
 

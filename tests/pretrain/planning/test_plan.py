@@ -107,6 +107,15 @@ def test_gradients_in_bf16_are_half_as_many_bytes() -> None:
     assert whole / half == pytest.approx((2 * 4 + 2) / (2 * 2 + 2))
 
 
+def test_a_moving_average_takes_four_bytes_for_each_parameter() -> None:
+    """``optimizer.average_decay``; on each of 8 processes an eighth, and in a checkpoint all of it."""
+    plain, averaged = planner("bert_base"), planner("bert_base", overrides=("optimizer.average_decay=0.999",))
+    layout = next(layout for layout in plain.layouts(8) if layout.tensor == 1 and layout.zero_stage == 1)
+    before, after = (made.plan(layout).memory for made in (plain, averaged))
+    assert after.optimizer - before.optimizer == pytest.approx(4 * PARAMETERS["bert_base"] / 8)
+    assert averaged.checkpoint_bytes - plain.checkpoint_bytes == 4 * PARAMETERS["bert_base"]
+
+
 def test_layouts_keep_the_global_batch() -> None:
     made = planner("bert_large")
     for layout in made.layouts(8):

@@ -121,8 +121,9 @@ def planned(values: dict[str, Any], machine: Path, precision: str) -> StepTime:
     run = configs.parse(values, RunConfig, "the test's run")
     text = find(Path(run.data.dataset), None, None, None)
     request = Request(Path(), (), 1, None, machine, None, True, (), None, None, None)
-    planner = Planner(run, text.vocabulary, text.rows, measured.assumptions(request, precision))
-    planner = Planner(run, text.vocabulary, text.rows, measured.calibration(Machine.load(machine), planner))
+    measures = Machine.load(machine)
+    planner = Planner(run, text.vocabulary, text.rows, measured.assumptions(request, measures, precision))
+    planner = Planner(run, text.vocabulary, text.rows, measured.calibration(measures, planner))
     layout = planner.configured(1)
     assert layout is not None
     return planner.plan(layout, exact=True).time
