@@ -10,7 +10,7 @@ from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.models.family import Vocabulary
 
-HEADS = ("causal_lm", "masked_lm")
+HEADS = ("causal_lm", "masked_lm", "masked_next")
 """Objectives whose predictions are used, the preferred one first."""
 
 
