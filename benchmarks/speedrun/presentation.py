@@ -41,7 +41,14 @@ def write_table(records: Sequence[Record], readme: Path) -> None:
 
 
 def draw(records: Sequence[Record], output: Path) -> None:
-    """Draw each score in ``PANELS`` against FLOPs, with the range over seeds; marked rows are hollow."""
+    """Save the picture of all records."""
+    figure = figure_of(records)
+    figure.savefig(output, dpi=110)
+    pyplot.close(figure)
+
+
+def figure_of(records: Sequence[Record]) -> pyplot.Figure:
+    """Return each score in ``PANELS`` against FLOPs, with the range over seeds; marked rows are hollow."""
     figure, panels = pyplot.subplots(1, len(PANELS), figsize=(5.5 * len(PANELS), 4.8))
     recipes = list(dict.fromkeys(record.recipe for record in records))
     for panel, name in zip(panels, PANELS, strict=True):
@@ -56,8 +63,7 @@ def draw(records: Sequence[Record], output: Path) -> None:
         panels[0].legend(fontsize=8)
     figure.suptitle("Score against computing; hollow: not a record (see its remarks)")
     figure.tight_layout()
-    figure.savefig(output, dpi=110)
-    pyplot.close(figure)
+    return figure
 
 
 def _point(panel: pyplot.Axes, record: Record, score: Score, number: int) -> None:

@@ -1,13 +1,16 @@
 """A recipe: one TOML file with what a competitor chooses; the rules set the rest.
 
-kind = "sesame"
-about = "one sentence"
+    kind = "sesame"
+    about = "one sentence"
 
-[corpora.short]          # sections of `sesame prepare`, by a name of your choice; the first is read first
-tokenizer.vocabulary_size = 8192
+    [corpora.short]          # sections of `sesame prepare`, by a name of your choice; the first is read first
+    tokenizer.vocabulary_size = 8192
 
-[pretrain]               # sections of `sesame pretrain`
-data.global_batch = 64
+    [pretrain]               # sections of `sesame pretrain`
+    data.global_batch = 64
+
+A file may begin with ``base = "NAME"``, another recipe of its folder: then it has what differs, table by table, and
+``remove`` lists the dotted keys that the base has and it has not.
 """
 
 import json
@@ -84,12 +87,44 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe.
+    """Read a recipe, with what it has of its base.
 
     Raises:
-        ConfigError: the file is missing or wrong.
+        ConfigError: a file is missing or wrong.
     """
-    return configs.load(path, Recipe)
+    return configs.parse(_values(path, ()), Recipe, str(path))
+
+
+def _values(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path in above:
+        raise ConfigError(f"{path}: is its own base; remove 'base' from one of the recipes")
+    values = configs.read(path)
+    base, removed = values.pop("base", None), values.pop("remove", [])
+    if base is None:
+        return values
+    merged = _merged(_values(path.with_name(f"{base}.toml"), (*above, path)), values)
+    for key in removed:
+        _remove(merged, key, path)
+    return merged
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes``, which replace what is no table."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = base.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _remove(values: dict[str, Any], key: str, path: Path) -> None:
+    *tables, last = key.split(".")
+    inner: Any = values
+    for table in tables:
+        inner = inner.get(table, {}) if isinstance(inner, dict) else {}
+    if not isinstance(inner, dict) or last not in inner:
+        raise ConfigError(f"{path}: 'remove' names {key}, which its base does not have; correct it")
+    del inner[last]
 
 
 def with_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

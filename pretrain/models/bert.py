@@ -36,8 +36,8 @@ class BertConfig(TransformerConfig):
     segments: Fixed[int] = Field(default=2, ge=0, le=2)
     """Rows of the segment table: 2; 1: both segments share a row (RoBERTa); 0: no table."""
     norm_placement: Fixed[Literal["post", "pre", "both"]] = "post"
-    """Layer norm after the residual sum as in the paper, before each layer (Xiong et al. 2020), or before each layer and
-    on what it adds to the sum (CogView, Ding et al. 2021)."""
+    """Layer norm after the residual sum as in the paper, before each layer (Xiong et al. 2020), or before each layer
+    and on what it adds to the sum (CogView, Ding et al. 2021)."""
     first_attention_norm: Fixed[bool] = True
     """With ``norm_placement`` pre or both: the first layer's attention has a norm, although the embedding is already
     normalized (ModernBERT: false)."""

@@ -149,7 +149,7 @@ def test_random_weights_are_of_their_seed(checkpoint: Callable[[str], Path], tmp
 
 
 def test_a_checkpoint_without_a_language_model_is_an_error(checkpoint: Callable[[str], Path]) -> None:
-    with pytest.raises(TaskError, match="has no causal_lm or masked_lm head, which minimal pairs need"):
+    with pytest.raises(TaskError, match="has none of the heads causal_lm, masked_lm, masked_next, and minimal"):
         load_language_model(checkpoint("none"))
 
 
