@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.speedrun import document_list
 from benchmarks.speedrun.checking import compare, find
 from benchmarks.speedrun.commands import Deadline, Paused
 from benchmarks.speedrun.presentation import draw, write_table
 from benchmarks.speedrun.record import read_records
-from benchmarks.speedrun.run import HERE, LIST, SUITES, Options, Run
+from benchmarks.speedrun.run import HERE, LIST, SUITES, Options, Run, Stage
 from benchmarks.speedrun.tracks import TRACKS
 from sesame.configs.errors import message_of
 from sesame.configs.stopping import Stopped, raise_signals
@@ -87,7 +88,7 @@ def _holds_evaluation(folder: Path) -> Callable[[str], bool]:
 
 def _options(arguments: argparse.Namespace) -> Options:
     names = ("text", "evaluation", "work", "records", "seeds", "minutes", "steps", "list", "suites")
-    given = {name: getattr(arguments, name) for name in (*names, "random_init", "train_only")}
+    given = {name: getattr(arguments, name) for name in (*names, "random_init", "until")}
     return Options(**given, deadline=Deadline(arguments.stop_after))
 
 
@@ -108,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--minutes", type=float, help="a smaller budget than the track's: no record, but a proof")
         command.add_argument("--steps", type=int, help="optimizer steps; default: found by a short run")
         command.add_argument("--random-init", action="store_true", help="score the random-init baseline as well")
-        command.add_argument("--train-only", action="store_true", help="stop before the evaluation")
+        command.add_argument("--until", choices=get_args(Stage), default="evaluate", help="the last stage")
         command.add_argument("--stop-after", type=float, metavar="MINUTES", help="then stop; the same command goes on")
         command.add_argument("--list", type=Path, default=LIST, help="documents of the text")
         command.add_argument("--suites", type=Path, default=SUITES, help="folder of the evaluation's suites")

@@ -9,6 +9,8 @@ from benchmarks.speedrun.record import Record, Score
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 PANELS = ("BLiMP", "GLUE-5")
 COLUMNS = (*PANELS, "GLUE-9", "CoLA", "SST-2", "MRPC", "STS-B", "RTE", "QNLI", "MNLI", "QQP", "WNLI")
@@ -47,7 +49,7 @@ def draw(records: Sequence[Record], output: Path) -> None:
     pyplot.close(figure)
 
 
-def figure_of(records: Sequence[Record]) -> pyplot.Figure:
+def figure_of(records: Sequence[Record]) -> Figure:
     """Return each score in ``PANELS`` against FLOPs, with the range over seeds; marked rows are hollow."""
     figure, panels = pyplot.subplots(1, len(PANELS), figsize=(5.5 * len(PANELS), 4.8))
     recipes = list(dict.fromkeys(record.recipe for record in records))
@@ -66,7 +68,7 @@ def figure_of(records: Sequence[Record]) -> pyplot.Figure:
     return figure
 
 
-def _point(panel: pyplot.Axes, record: Record, score: Score, number: int) -> None:
+def _point(panel: Axes, record: Record, score: Score, number: int) -> None:
     color = f"C{number % 10}"
     below, above = score.mean - min(score.by_seed), max(score.by_seed) - score.mean
     panel.errorbar(

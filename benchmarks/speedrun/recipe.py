@@ -49,6 +49,9 @@ class Recipe(Section):
     """What is special, for the table."""
     steps: int | None = Field(default=None, gt=0)
     """Optimizer steps that use up a track's minutes on its machine; unset: they are found by a short run."""
+    averaged: bool = False
+    """Evaluate the moving average of the weights, which ``pretrain.optimizer.average_decay`` keeps; making a checkpoint
+    of it takes seconds and is not counted."""
     choose: Choice | None = None
     """The first seed is trained with each value, and the one with the lowest validation loss is used. The time of the
     others is not counted: it helps the baselines, for which it is meant."""
@@ -67,6 +70,10 @@ class Recipe(Section):
                     raise ValueError(f"{table}.{key} is set by the rules of the speedrun; remove it")
         if self.kind == "sesame" and "dataset" in self.pretrain.get("data", {}):
             raise ValueError("pretrain.data.dataset is the first of [corpora]; remove it")
+        if self.averaged and not self.pretrain.get("optimizer", {}).get("average_decay"):
+            raise ValueError(
+                "averaged is true, but pretrain.optimizer.average_decay is not set; set it, 0.99 for example"
+            )
         for stage in self.pretrain.get("data", {}).get("stages", ()):
             if stage.get("dataset") not in self.corpora:
                 raise ValueError(

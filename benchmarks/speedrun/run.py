@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -34,6 +35,9 @@ ATTEMPTS = 4
 """At a number of steps that fits."""
 
 
+Stage = Literal["prepare", "train", "evaluate"]
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says beside the recipe and the track."""
@@ -55,8 +59,8 @@ class Options:
     random_init: bool = False
     enforces_minutes: bool = True
     """False where a record is computed again, perhaps on a slower machine."""
-    train_only: bool = False
-    """Stop after training: the machine that trains need not be the one that evaluates."""
+    until: Stage = "evaluate"
+    """The last stage: the machine that trains need not be the one that prepares or evaluates."""
     deadline: Deadline = field(default_factory=Deadline)
     """When this command stops, to be given again."""
 
@@ -77,23 +81,22 @@ class Run:
         self.folder = options.work / budget / f"{self.name}-{self.recipe.digest[:8]}"
 
     def run(self) -> Record | None:
-        """Compute a record and append it; None if only training was asked for.
+        """Compute a record and append it; None if an earlier stage is the last one.
 
         Raises:
             SesameError: a stage failed.
             Paused: the deadline is over.
         """
-        if self.track.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(f"the track {self.track_name} needs a GPU that torch can use; choose a cpu track")
         if self.track.cores:
             allowed = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, allowed[: self.track.cores])
         datasets = self.datasets()
+        if self.options.until == "prepare":
+            return self._stopped("prepared")
         recipe, chosen, steps = self.choose(datasets)
         trained = self.train_seeds(recipe, datasets, steps)
-        if self.options.train_only:
-            print(f"{self.name}: trained; the same command without --train-only evaluates", flush=True)
-            return None
+        if self.options.until == "train":
+            return self._stopped("trained")
         reports = [self.evaluate(seed, each) for seed, each in trained.items()]
         record = self.record(datasets, trained, chosen, reports)
         if not self._is_entered(record):
@@ -101,6 +104,9 @@ class Run:
         write_text(self.folder / "record.json", json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
         print(f"{self.name}: " + ", ".join(f"{task} {score}" for task, score in record.scores.items()), flush=True)
         return record
+
+    def _stopped(self, done: str) -> None:
+        print(f"{self.name}: {done}; the same command without --until goes on", flush=True)
 
     def datasets(self) -> dict[str, Path]:
         """Prepare each corpus of the recipe; recipes that prepare the same share it."""
@@ -196,11 +202,17 @@ class Run:
         finished = job.folder / "trained.json"
         if finished.exists():
             return Trained(**json.loads(finished.read_text(encoding="utf-8")))
+        if self.track.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                f"the track {self.track_name} trains on a GPU, and torch finds none here; give the same command where "
+                "there is one, or --until prepare"
+            )
         job.folder.mkdir(parents=True, exist_ok=True)
         trainer = TRAINERS[job.recipe.kind]
         for command in trainer.commands(job):
             self._execute(command, f"train, {title}", job.folder / "log.txt")
-        trained = trainer.result(job)
+        device = torch.cuda.get_device_name() if self.track.device == "cuda" else processor()
+        trained = trainer.result(job)._replace(processor=device)
         write_text(finished, json.dumps(trained._asdict(), indent=1) + "\n")
         print(
             f"{self.name}: {title}: {trained.steps} steps, {trained.minutes:.2f} minutes, {trained.flops:.3g} FLOPs, "
@@ -266,7 +278,7 @@ class Run:
             text_words=self.documents.words,
             suites_sha256=digest_of(b"".join(path.read_bytes() for path in self.suites)),
             datasets={name: dataset_digest(path) for name, path in datasets.items()},
-            processor=torch.cuda.get_device_name() if self.track.device == "cuda" else processor(),
+            processor=next(iter(trained.values())).processor,
             threads=int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))),
             versions=versions(),
             code=code_version(),

@@ -49,6 +49,8 @@ class Trained(NamedTuple):
     weights_sha256: str
     checkpoint: str
     """Folder, for `sesame evaluate`."""
+    processor: str = ""
+    """That it was trained on."""
 
 
 class Trainer(NamedTuple):
@@ -90,7 +92,11 @@ def _sesame_commands(job: Job) -> list[list[str]]:
             "checkpoint": {"save_every_steps": period, "keep": 1},
         },
     )
-    return [[*SESAME, "pretrain", str(job.folder / "run.toml")]]
+    commands = [[*SESAME, "pretrain", str(job.folder / "run.toml")]]
+    if job.recipe.averaged and steps and not (job.folder / "averaged").exists():
+        output = ["--moving", "--output", str(job.folder / "averaged")]
+        commands.append([*SESAME, "average", str(job.folder / "run"), *output])
+    return commands
 
 
 def _sesame_result(job: Job) -> Trained:
@@ -99,6 +105,8 @@ def _sesame_result(job: Job) -> Trained:
     if checkpoint is None:
         raise CheckpointError(f"{run}: contains no checkpoint; look at {job.folder / 'log.txt'}")
     record = records.read(checkpoint)
+    averaged = job.folder / "averaged"
+    evaluated = averaged if averaged.exists() else checkpoint
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     trained = [row for row in rows if "train" in row]
     tokens = sum(row["tokens_per_second"] * row["report_seconds"] for row in trained)
@@ -110,8 +118,8 @@ def _sesame_result(job: Job) -> Trained:
         tokens,
         flops,
         next(iter(losses.values())),
-        weights_digest(record.files),
-        str(checkpoint),
+        weights_digest(records.read(evaluated).files),
+        str(evaluated),
     )
 
 

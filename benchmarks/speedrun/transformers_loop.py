@@ -113,7 +113,8 @@ class Loop:
             attention_probs_dropout_prob=rate,
             pad_token_id=self.tokenizer.special["pad"],
         )
-        self.model = transformers.BertForMaskedLM(config).to(self.device).train()
+        self.model: Any = transformers.BertForMaskedLM(config)
+        self.model.to(self.device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), settings.learning_rate, weight_decay=0.0)
         self.train, self.validation = (Rows(dataset.split(name), seed) for name in ("train", "validation"))
         name = precisions.of_device(self.device).name if settings.precision == "auto" else settings.precision
@@ -153,8 +154,13 @@ class Loop:
     def flops(self, steps: int) -> float:
         """Return the operations of so many steps, by the formulas that count those of our own models."""
         settings, size = self.settings, self.settings.batch_size
-        shape = {"layers": settings.layers, "width": settings.width, "heads": settings.heads}
-        config = BertConfig(**shape, feed_forward_width=settings.feed_forward_width, positions=settings.positions)
+        config = BertConfig(
+            layers=settings.layers,
+            width=settings.width,
+            heads=settings.heads,
+            feed_forward_width=settings.feed_forward_width,
+            positions=settings.positions,
+        )
         learner = build(config, {"masked_lm": 1.0}, Vocabulary(self.tokenizer.vocabulary_size))
         rows = pack(list(self.train.ids[:size]), [self.train.length] * size)
         heads = learner.objectives["masked_lm"].flops(self.predictions)
@@ -172,7 +178,7 @@ def run(config: dict[str, Any], origin: str) -> None:
     if (output / "result.json").exists() and (output / "model").exists():
         return
     settings = configs.parse(config["settings"], Settings, origin)
-    dataset = open_dataset(Path(config["dataset"]))
+    dataset = open_dataset(Path(config["dataset"]), verify=True)
     recipe = dataset.manifest.recipe
     if recipe["segment"]["kind"] != "contiguous" or recipe["corrupt"]["kind"] != "nothing":
         raise DatasetError(

@@ -115,7 +115,11 @@ def test_the_picture_has_a_point_for_each_score(make_record: Make) -> None:
     glue = dict.fromkeys(("CoLA", "SST-2", "MRPC", "STS-B", "RTE"), (50.0, 60.0))
     records = [make_record({"BLiMP": (60.0, 62.0), **glue}), make_record({"BLiMP": (55.0,)}, recipe="b", marks=("x",))]
     blimp, five = figure_of(records).axes
-    points = [bar.lines[0] for bar in blimp.containers]
+    points: list[Any] = [bar[0] for bar in blimp.containers]
     assert [(float(p.get_xdata()[0]), float(p.get_ydata()[0])) for p in points] == [(1.5e14, 61.0), (1e14, 55.0)]
     assert [p.get_markerfacecolor() == "none" for p in points] == [False, True]
-    assert len(five.containers) == 1 and float(five.containers[0].lines[0].get_ydata()[0]) == 55.0
+    assert len(five.containers) == 1 and _height(five.containers[0]) == 55.0
+
+
+def _height(bar: Any) -> float:
+    return float(bar[0].get_ydata()[0])

@@ -153,7 +153,7 @@ def test_missing_folders_are_named(make: Callable[..., Run], monkeypatch: pytest
     Programs(monkeypatch)
     with pytest.raises(ConfigError, match="give the folder of the corpus with --text"):
         make(text=None).run()
-    assert make(train_only=True).run() is None
+    assert make(until="train").run() is None
     with pytest.raises(ConfigError, match="give the folder of the tasks with --evaluation"):
         make(evaluation=None).run()
 
