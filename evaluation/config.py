@@ -44,6 +44,11 @@ class FinetuneConfig(Section):
     hidden_layer: bool = True
     """A dense layer with tanh between pooling and classifier (BERT's pooler, RoBERTa's head). With pooling "first" it
     is initialized from the checkpoint's pooler if there is one, else randomly."""
+    pseudo_likelihood: Literal["exact", "one_pass", "causal"] = "exact"
+    """How a masked model scores a sentence of a minimal pair (BLiMP), which is not fine-tuned. exact: with one token
+    masked at a time (Salazar et al. 2020); one_pass: all tokens at once and none masked, so that each also sees itself:
+    a pass for a sentence instead of one for each token; causal: each token from those before it, for a model with the
+    objective ``masked_next`` (GPT-BERT)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the products; weights and AdamW's moments are always fp32. auto: bf16 where the device computes
     it in hardware, else fp32 (``pretrain/precision.py``)."""

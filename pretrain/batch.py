@@ -114,6 +114,8 @@ class Batch:
     """Of the decoder's target sequences, one for each sequence of ``layout`` and in the same groups."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """By column name, where the column has entries that count for nothing: how many do count."""
+    causal: bool = False
+    """A bidirectional model attends to earlier tokens only (``pretrain/data/causal_steps.py``)."""
     ends_step: bool | None = None
     """Whether it is this process's last one of an optimizer step; None: each step has the same number of them."""
 

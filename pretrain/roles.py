@@ -79,6 +79,11 @@ class Backbone(Protocol):
         ...
 
     @property
+    def unsplittable(self) -> str:
+        """Why tensor parallelism cannot split it, for a message; empty if it can."""
+        ...
+
+    @property
     def ties_output(self) -> bool:
         """Whether the projection to the vocabulary is tied to the token embedding."""
         ...

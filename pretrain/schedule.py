@@ -24,6 +24,8 @@ class ScheduleConfig(Section):
     """Length of the decay. 'linear' and 'cosine': steps after the warm-up, then the rate stays at ``final_fraction``
     (GPT-3, appendix B); unset, to the end of the run. 'wsd': the last steps of the run, must be set; in a run that is
     too short, all steps after the warm-up. The others have no length."""
+    decay_fraction: Free[float | None] = Field(default=None, gt=0, le=1)
+    """The same as a fraction of the run's steps, for a run whose length is not known before."""
     final_fraction: Free[float] = Field(default=0.0, ge=0, le=1)
     """Fraction of the peak at the end of the decay (GPT-3: 0.1)."""
     global_batch: Free[ScheduleTable | None] = None
@@ -50,10 +52,16 @@ class ScheduleConfig(Section):
             raise ValueError("decay 'rsqrt' scales by warmup_steps, which is 0; set it")
         if self.warmup == "constant" and self.warmup_steps == 0:
             raise ValueError("warmup 'constant' lasts warmup_steps, which is 0; set it or remove warmup")
-        if length == "needed" and self.decay_steps is None:
+        given = {
+            name: value for name in ("decay_steps", "decay_fraction") if (value := getattr(self, name)) is not None
+        }
+        if length == "needed" and not given:
             raise ValueError(f"decay '{self.decay}' lasts the last decay_steps, which is not set; set it")
-        if length == "none" and self.decay_steps is not None:
-            raise ValueError(f"decay '{self.decay}' does not read decay_steps {self.decay_steps}; remove it")
+        if len(given) > 1:
+            raise ValueError("decay_steps and decay_fraction both give the length of the decay; set one of them")
+        if length == "none" and given:
+            ((name, value),) = given.items()
+            raise ValueError(f"decay '{self.decay}' does not read {name} {value}; remove it")
         return self
 
     def objective_weights(self, fraction: float) -> dict[str, float]:
@@ -73,7 +81,8 @@ class ScheduleConfig(Section):
         if step < warmup:
             return 1.0 if self.warmup == "constant" else min(1.0, (step + 1) / warmup)
         row = DECAYS[self.decay]
-        start, length = warmup, self.decay_steps or total - warmup
+        given = self.decay_steps if self.decay_fraction is None else self.decay_fraction * total
+        start, length = warmup, given or total - warmup
         if row.length == "needed":
             start = max(start, total - length)
             length = total - start

@@ -58,9 +58,7 @@ class Overlap:
     def is_in(self, text: str) -> bool:
         """Whether ``text`` contains one of the sequences."""
         words = _word_hashes(text)
-        return any(
-            np.isin(ngram_hashes(words, length), known, kind="sort").any() for length, known in self.sequences.items()
-        )
+        return any(_are_any_in(ngram_hashes(words, length), known) for length, known in self.sequences.items())
 
     def save(self, path: Path) -> None:
         arrays = {str(length): known for length, known in self.sequences.items()}
@@ -71,6 +69,12 @@ class Overlap:
     def load(cls, path: Path) -> "Overlap":
         with np.load(path, allow_pickle=False) as arrays:
             return cls({int(length): arrays[length] for length in arrays})
+
+
+def _are_any_in(hashes: np.ndarray, known: np.ndarray) -> bool:
+    """Whether one of ``hashes`` is in ``known``, which is sorted; np.isin would sort both again for each document."""
+    places = np.searchsorted(known, hashes).clip(max=len(known) - 1)
+    return bool((known[places] == hashes).any())
 
 
 def _word_hashes(text: str) -> np.ndarray:

@@ -20,6 +20,8 @@ from sesame.pretrain.models.family import ModelConfig
 PROCEDURE = 2
 """Version of training and prediction; increased by a change of either, so that earlier results are not reused."""
 
+LATER = {"pseudo_likelihood": "exact"}
+"""Settings that were added later, with their defaults."""
 MODELS: dict[str, Callable[[int], int | None]] = {"pretrained": lambda seed: None, "random": lambda seed: seed}
 """Name -> function from the seed of a run to the seed of random weights; None: the checkpoint's weights."""
 
@@ -108,7 +110,7 @@ def make_job(identity: str, data: TaskData, settings: FinetuneConfig, model: str
         "checkpoint": identity,
         "task": [data.title, task.kind, task.labels, task.score_range],
         "train": data.train.digest if data.train is not None else "",
-        "settings": configs.dump(settings),
+        "settings": _settings(settings),
         "model": model,
         "seed": seed,
     }
@@ -116,6 +118,12 @@ def make_job(identity: str, data: TaskData, settings: FinetuneConfig, model: str
     selection = [task.score_names, _digests(data.dev)] if settings.select == "best" else []
     key = _key({**inputs, "selection": selection, "dev": _digests(data.dev)})
     return Job(data, settings, model, seed, key, _key({**inputs, "selection": selection, "test": _digests(data.test)}))
+
+
+def _settings(settings: FinetuneConfig) -> dict[str, Any]:
+    """Return the settings without those that earlier versions did not have, where they have their defaults, so that
+    earlier results are found."""
+    return {name: value for name, value in configs.dump(settings).items() if LATER.get(name) != value}
 
 
 def _key(inputs: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.models.family import Vocabulary
 
-HEADS = ("causal_lm", "masked_lm")
+HEADS = ("causal_lm", "masked_lm", "masked_next")
 """Objectives whose predictions are used, the preferred one first."""
 
 
@@ -31,8 +31,8 @@ def load_language_model(path: Path, *, seed: int | None = None) -> tuple[Learner
     name = next((each for each in HEADS if each in record.config.get("objectives", {})), None)
     if name is None:
         raise TaskError(
-            f"{path}: has no {' or '.join(HEADS)} head, which minimal pairs need; use a checkpoint that has one, or "
-            "leave these tasks out"
+            f"{path}: has none of the heads {', '.join(HEADS)}, and minimal pairs need one; use a checkpoint that "
+            "has, or leave these tasks out"
         )
     model = learner.build(config, {name: 1.0}, Vocabulary(record.vocabulary_size, checkpoint.folder / TOKENIZER_FILE))
     weights, draw = checkpoint.tensors("weights"), random_value(seed or 0, config.init_std)

@@ -2,6 +2,7 @@
 
 A causal model's is the sum of log p(token | tokens before it). A masked model's is the sum of log p(token | all other
 tokens), with one token masked at a time (Salazar et al. 2020, equation 2). Special tokens are read and not counted.
+``pseudo_likelihood`` has faster ways.
 
 S sequences, P predicted positions, V vocabulary.
 """
@@ -26,6 +27,17 @@ from sesame.pretrain.data.packing import pack
 from sesame.pretrain.learner import Learner
 
 
+class Way(NamedTuple):
+    """A row of the table of ways to score sentences."""
+
+    heads: tuple[str, ...]
+    """Objectives whose models can be scored so."""
+    inputs: Callable[[list[np.ndarray], int], "Iterator[Inputs]"]
+    """(sequences, mask token) -> what to compute."""
+    causal: bool = False
+    """The model attends to earlier tokens only."""
+
+
 class Inputs(NamedTuple):
     """One sequence to compute, and the tokens of it that are predicted."""
 
@@ -48,20 +60,26 @@ def log_likelihoods(
 ) -> dict[str, np.ndarray]:
     """Return the log-likelihood of each sequence in nats, float32 [S, 1], by dev set."""
     model, head = load_language_model(checkpoint, seed=seed)
+    way = WAYS["next" if head == "causal_lm" else config.pseudo_likelihood]
+    if head not in way.heads:
+        raise TaskError(
+            f"{checkpoint}: finetune.pseudo_likelihood '{config.pseudo_likelihood}' is for models with the objective "
+            f"{' or '.join(way.heads)}, and this one has {head}; set it to 'exact' or 'one_pass'"
+        )
     mask = Tokenizer.load((latest(checkpoint) or checkpoint) / TOKENIZER_FILE).special.mask
-    if head == "masked_lm" and mask is None:
+    if head != "causal_lm" and mask is None:
         raise TaskError(f"{checkpoint}: its tokenizer has no mask token, which the score of a masked model needs")
     model = model.to(device)
     outputs = {}
     for prefix, dev in data.dev.items():
-        inputs = list(_causal(dev.tokens) if head == "causal_lm" else _masked(dev.tokens, int(mask or 0)))
+        inputs = list(way.inputs(dev.tokens, int(mask or 0)))
         totals_S = np.zeros(len(dev.tokens))
         lengths = np.array([len(each.tokens) for each in inputs])
         batches = batches_by_length(lengths, lengths)
         for number, rows in enumerate(batches, 1):
             part = [inputs[row] for row in rows]
             with torch.no_grad(), autocast(config, device):
-                values_P = _log_probabilities(model, head, part, device)
+                values_P = _log_probabilities(model, head, part, device, causal=way.causal)
             owners = np.repeat([each.sequence for each in part], [len(each.labels) for each in part])
             np.add.at(totals_S, owners, values_P)
             advance(number, len(batches))
@@ -69,7 +87,7 @@ def log_likelihoods(
     return outputs
 
 
-def _causal(sequences: list[np.ndarray]) -> Iterator[Inputs]:
+def _next(sequences: list[np.ndarray], mask: int) -> Iterator[Inputs]:
     for number, tokens in enumerate(sequences):
         # The first token has nothing before it, and the last is the separator.
         yield Inputs(number, tokens[:-1], np.arange(len(tokens) - 2), tokens[1:-1].astype(np.int64))
@@ -83,15 +101,32 @@ def _masked(sequences: list[np.ndarray], mask: int) -> Iterator[Inputs]:
             yield Inputs(number, masked, np.array([position]), tokens[position : position + 1].astype(np.int64))
 
 
-def _log_probabilities(model: Learner, head: str, inputs: list[Inputs], device: torch.device) -> np.ndarray:
+def _unmasked(sequences: list[np.ndarray], mask: int) -> Iterator[Inputs]:
+    for number, tokens in enumerate(sequences):
+        yield Inputs(number, tokens, np.arange(1, len(tokens) - 1), tokens[1:-1].astype(np.int64))
+
+
+MASKED = ("masked_lm", "masked_next")
+WAYS: dict[str, Way] = {
+    "next": Way(("causal_lm",), _next),
+    "exact": Way(MASKED, _masked),
+    "one_pass": Way(MASKED, _unmasked),
+    "causal": Way(("masked_next",), _unmasked, causal=True),
+}
+"""``finetune.pseudo_likelihood`` of a masked model -> how; a causal model has one way."""
+
+
+def _log_probabilities(
+    model: Learner, head: str, inputs: list[Inputs], device: torch.device, *, causal: bool
+) -> np.ndarray:
     """log p of every label of a batch, float64 [P]."""
     lengths = [len(each.tokens) for each in inputs]
     starts = np.cumsum([0, *lengths[:-1]])
     positions = np.concatenate([each.positions + start for each, start in zip(inputs, starts, strict=True)])
     labels_P = torch.from_numpy(np.concatenate([each.labels for each in inputs])).to(device)
     batch = pack([each.tokens for each in inputs], lengths)
-    column = "mask_positions" if head == "masked_lm" else "next_positions"
+    column = "mask_positions" if head in MASKED else "next_positions"
     columns = {**batch.columns, column: torch.from_numpy(positions)}
-    batch = Batch(batch.layout, columns).to(device)
+    batch = Batch(batch.layout, columns, causal=causal).to(device)
     logits_PV = model.objectives[head].logits(model.backbone(batch), batch).float()
     return logits_PV.log_softmax(-1).gather(1, labels_P[:, None])[:, 0].double().cpu().numpy()

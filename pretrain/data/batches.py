@@ -13,6 +13,7 @@ from sesame.data_pipeline.dataset.shards import Dataset, Split, open_dataset
 from sesame.data_pipeline.examples.corrupt import EachEpoch, drawn_each_epoch
 from sesame.data_pipeline.ragged import Columns, Ragged, take
 from sesame.pretrain.batch import Batch
+from sesame.pretrain.data.causal_steps import causal_columns, is_causal
 from sesame.pretrain.data.columns import COLUMNS
 from sesame.pretrain.data.config import DataConfig
 from sesame.pretrain.data.order import Order
@@ -75,6 +76,11 @@ class Batches:
         self.budget = TokenBudget.of(dataset, reads, config.micro_tokens) if config.micro_tokens else None
         recipe = dataset.manifest.recipe
         self._mask = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
+        if config.causal_every and self._mask is None:
+            raise DatasetError(
+                f"{dataset.path}: has masks in its rows, but data.causal_every {config.causal_every} needs the text as "
+                "it is; prepare the corpus with corrupt.drawn = 'each_epoch', or remove the setting"
+            )
         if self.train.rows == 0:
             raise DatasetError(f"{dataset.path}: the train split has no rows; prepare it from more text")
 
@@ -147,14 +153,19 @@ class Batches:
         """
         rows = np.concatenate(rows_of_each)
         micro_batches = len(rows_of_each) if self.budget is None else self.data_rank.size
-        columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
+        causal = is_causal(number, self.config.causal_every)
+        if causal:
+            check_row_lengths(self.train, rows)
+            columns = causal_columns(self.train.take(rows), self.dataset.manifest.tokenizer.special)
+        else:
+            columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
         if self.budget is not None:
             yield from self._budgeted(self.budget.parts(self.train, rows), rows, denominators, columns)
             return
         parts = np.split(np.arange(len(rows)), micro_batches)
         for part in parts[self.data_rank.rank :: self.data_rank.size]:
-            yield self._batch(self.train, rows, part, denominators, columns)
+            yield replace(self._batch(self.train, rows, part, denominators, columns), causal=causal)
 
     def _budgeted(
         self, parts: list[np.ndarray], rows: np.ndarray, denominators: dict[str, float], columns: Columns | None

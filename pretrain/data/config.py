@@ -44,6 +44,9 @@ class DataConfig(Section):
     """Tokens of each micro-batch, in place of ``micro_batch``: whole rows of the global batch are packed into as few
     micro-batches as possible and dummy sequences fill them, so that all have one shape, which torch.compile and CUDA
     graphs need; several times the longest row. 0: micro-batches have ``micro_batch`` rows."""
+    causal_every: Free[int] = Field(default=0, ge=0)
+    """One step of so many is causal: the model attends to earlier tokens only and predicts every token, with the head
+    of the objective ``masked_next`` (GPT-BERT: 16). Needs a corpus with corrupt.drawn = 'each_epoch'. 0: none."""
     loader_processes: Free[int] = Field(default=0, ge=0, le=1024)
     """Background processes that make the next batches during a step; 0: they are made between two steps. The batches
     are the same."""

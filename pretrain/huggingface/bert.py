@@ -79,6 +79,7 @@ SUPPORTED_VALUES = {
     "gated": (False,),
     "bias": (True,),
     "local_window": (0,),
+    "value_embeddings": (0,),
     "segments": (1, 2),
 }
 FIXED_VALUES = {

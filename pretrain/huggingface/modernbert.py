@@ -153,7 +153,11 @@ MODERNBERT = Counterpart(
         ConfigMapping("norm_epsilon", "norm_eps", 1e-5),
         ConfigMapping("initial_std", "initializer_range", 0.02),
     ),
-    supported_values={**{field: (value,) for field, value in SHAPE.items()}, "local_window": range(1, 2**31)},
+    supported_values={
+        **{field: (value,) for field, value in SHAPE.items()},
+        "local_window": range(1, 2**31),
+        "value_embeddings": (0,),
+    },
     fixed_values={
         "norm_bias": (False,),
         "attention_bias": (False,),

@@ -89,6 +89,8 @@ class CoreAttention(nn.Module):
 
     def forward(self, query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, pattern: AttentionPattern) -> Tensor:
         dropout_p = self.dropout if self.training else 0.0
+        if pattern.added_values_SD is not None:
+            value_SHK = value_SHK + pattern.added_values_SD.view_as(value_SHK)
         kernel = choose_kernel(query_THK.device.type, query_THK.dtype, pattern)
         return kernel(query_THK, key_SHK, value_SHK, pattern, self.scale, dropout_p)
 

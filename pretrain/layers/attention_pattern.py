@@ -43,6 +43,8 @@ class AttentionPattern:
     """Largest distance of a key, in tokens; 0: no limit (Sparse Transformer's local band, Child et al. 2019)."""
     rotary_angles: Angles | None = None
     """Of queries and keys."""
+    added_values_SD: Tensor | None = None
+    """Added to the values of all heads, [S, D]: value embeddings of the key tokens."""
     bias_HLL: Tensor | None = None
     """Added to the scores, by head, query position and key position; L is the longest sequence."""
 

@@ -1,4 +1,5 @@
-"""Transformer blocks: the same layers, normalized after the residual sum (post) or before each layer (pre)."""
+"""Transformer blocks: the same layers, normalized after the residual sum (post), before each layer (pre), or before and
+after each layer (both)."""
 
 from typing import ClassVar
 
@@ -62,6 +63,23 @@ class PreNormBlock(PostNormBlock):
         return hidden_TD + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_TD)))
 
 
+class BothNormBlock(PreNormBlock):
+    """x + norm(layer(norm(x))), "sandwich" norms (CogView, Ding et al. 2021, section 2.4): what a layer adds to the
+    residual stream has a size that its own norm learns. LTG-BERT (Samuel et al. 2023, section 3.1) has norms before and
+    after attention too, but that of its feed-forward layer is over the inner width."""
+
+    def __init__(self, attention: Attention, feed_forward: FeedForward | SparseFeedForward, width: int, style: Style):
+        super().__init__(attention, feed_forward, width, style)
+        self.attention_output_norm = style.normalisation(width)
+        self.feed_forward_output_norm = style.normalisation(width)
+
+    def leave(self, hidden_TD: Tensor, attended_THK: Tensor) -> Tensor:
+        attended_TD = self.attention_output_norm(self.attention.merge(attended_THK))
+        hidden_TD = hidden_TD + self.dropout(attended_TD)
+        output_TD = self.feed_forward_output_norm(self.feed_forward(self.feed_forward_norm(hidden_TD)))
+        return hidden_TD + self.dropout(output_TD)
+
+
 class DecoderBlock(PreNormBlock):
     """A pre-norm block with cross-attention to the encoder's states (Vaswani et al. 2017, section 3.1)."""
 
@@ -99,4 +117,4 @@ class DecoderBlock(PreNormBlock):
         return super().flops(targets, pairs) + self.cross_attention.flops(targets, tokens, cross_pairs)
 
 
-BLOCKS: dict[str, type[PostNormBlock]] = {"post": PostNormBlock, "pre": PreNormBlock}
+BLOCKS: dict[str, type[PostNormBlock]] = {"post": PostNormBlock, "pre": PreNormBlock, "both": BothNormBlock}

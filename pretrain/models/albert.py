@@ -59,7 +59,7 @@ class Albert(FamilyModule):
         embedding_TE = self.token_embedding(batch["tokens"]) + self.segment_embedding(batch["segments"])
         embedding_TE = embedding_TE + self.position_embedding(batch["positions"])
         hidden_TD = self.embedding_projection(self.dropout(self.embedding_norm(embedding_TE)))
-        pattern = AttentionPattern(batch.layout, batch.layout)
+        pattern = AttentionPattern(batch.layout, batch.layout, causal=batch.causal)
         hidden_TD = self.token_split.enter(hidden_TD)
         for _ in range(self.layers):
             hidden_TD = self.block(hidden_TD, pattern)

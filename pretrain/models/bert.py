@@ -5,6 +5,8 @@ biases, local attention in two layers of three) are other settings of the same c
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -33,11 +35,12 @@ class BertConfig(TransformerConfig):
     """Row of the position table for the first token (RoBERTa's published code: 2, in a table with 2 rows more)."""
     segments: Fixed[int] = Field(default=2, ge=0, le=2)
     """Rows of the segment table: 2; 1: both segments share a row (RoBERTa); 0: no table."""
-    norm_placement: Fixed[Literal["post", "pre"]] = "post"
-    """Layer norm after the residual sum as in the paper, or before each layer (Xiong et al. 2020)."""
+    norm_placement: Fixed[Literal["post", "pre", "both"]] = "post"
+    """Layer norm after the residual sum as in the paper, before each layer (Xiong et al. 2020), or before each layer
+    and on what it adds to the sum (CogView, Ding et al. 2021)."""
     first_attention_norm: Fixed[bool] = True
-    """With ``norm_placement`` pre: the first layer's attention has a norm, although the embedding is already normalized
-    (ModernBERT: false)."""
+    """With ``norm_placement`` pre or both: the first layer's attention has a norm, although the embedding is already
+    normalized (ModernBERT: false)."""
     position_kind: Fixed[Literal["learned", "rotary"]] = "learned"
     """A learned vector for each position as in the paper, or rotary positions (Su et al. 2021), with which a model that
     is trained on little text learns from context much sooner."""
@@ -53,6 +56,9 @@ class BertConfig(TransformerConfig):
     """Gated feed-forward layers (Shazeer 2020), which have a second projection to the inner width."""
     bias: Fixed[bool] = True
     """Linear layers and norms have biases."""
+    value_embeddings: Fixed[int] = Field(default=0, ge=0)
+    """Tables with a vector for each token that is added to the values of attention: with n of them the first n layers
+    use one each, in order, and so do the last n (modded-nanogpt: 3). They cost parameters and no products."""
     head_activation: Fixed[Activation | None] = None
     """Of the masked-language-modelling head; unset: ``activation``, as in BERT (RoBERTa's published code: gelu)."""
 
@@ -65,6 +71,21 @@ class BertConfig(TransformerConfig):
                 f"width {self.width} / heads {self.heads} is odd, but rotary positions rotate pairs; change one of them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _value_embeddings_have_layers(self) -> Self:
+        if 2 * self.value_embeddings > self.layers:
+            raise ValueError(
+                f"value_embeddings {self.value_embeddings} need two layers each, but there are {self.layers} layers; "
+                f"use at most {self.layers // 2}"
+            )
+        return self
+
+    def value_table(self, layer: int) -> int:
+        """Return which table of value embeddings a layer adds; -1 for a layer in the middle."""
+        if layer < self.value_embeddings:
+            return layer
+        return max(-1, layer - self.layers + self.value_embeddings)
 
     @property
     def style(self) -> Style:
@@ -80,6 +101,11 @@ class Bert(FamilyModule):
     blocks: Any
     """Transformer blocks, in an nn.ModuleList."""
 
+    @property
+    def unsplittable(self) -> str:
+        has_values = self.config.value_embeddings > 0
+        return "model.value_embeddings are added to the values of all heads at once" if has_values else ""
+
     def __init__(self, config: BertConfig, vocabulary: Vocabulary):
         super().__init__()
         width, style = config.width, config.style
@@ -92,19 +118,27 @@ class Bert(FamilyModule):
         self.position_embedding = nn.Embedding(rows, width) if learned else None
         self.segment_embedding = nn.Embedding(config.segments, width) if config.segments else None
         self.embedding_norm = style.normalisation(width)
+        tables = range(config.value_embeddings)
+        self.value_embeddings = nn.ModuleList(nn.Embedding(self.vocabulary_rows, width) for _ in tables)
         self.dropout = Dropout(config.dropout)
         self.token_split = TokenSplit("blocks")
         self.blocks = nn.ModuleList(config.block(config.norm_placement) for _ in range(config.layers))
-        if config.norm_placement == "pre" and not config.first_attention_norm:
+        normalizes_inputs = config.norm_placement != "post"
+        if normalizes_inputs and not config.first_attention_norm:
             self.blocks[0].attention_norm = nn.Identity()
-        self.final_norm = style.normalisation(width) if config.norm_placement == "pre" else nn.Identity()
+        self.final_norm = style.normalisation(width) if normalizes_inputs else nn.Identity()
 
     def forward(self, batch: Batch) -> Encoded:
         hidden_TD = self.dropout(self.embedding_norm(self._embed(batch)))
-        global_pattern, local_pattern = self._patterns(batch, hidden_TD.dtype)
         hidden_TD = self.token_split.enter(hidden_TD)
+        values = [table(batch["tokens"]) for table in self.value_embeddings]
+        with_values = [
+            [*(replace(pattern, added_values_SD=each) for each in values), pattern]
+            for pattern in self._patterns(batch, hidden_TD.dtype)
+        ]
         for number, block in enumerate(self.blocks):
-            hidden_TD = block(hidden_TD, local_pattern if number % self.config.global_every else global_pattern)
+            is_local = number % self.config.global_every > 0
+            hidden_TD = block(hidden_TD, with_values[is_local][self.config.value_table(number)])
         return Encoded(self.final_norm(self.token_split.leave(hidden_TD)))
 
     def flops(self, batch: Batch) -> int:
@@ -131,9 +165,8 @@ class Bert(FamilyModule):
                 return None
             return rotary(batch["positions"], config.width // config.heads, base, dtype)
 
-        global_pattern = AttentionPattern(layout, layout, rotary_angles=angles(config.rotary_base))
+        pattern = partial(AttentionPattern, layout, layout, causal=batch.causal)
+        global_pattern = pattern(rotary_angles=angles(config.rotary_base))
         if not config.local_window:
             return global_pattern, global_pattern
-        return global_pattern, AttentionPattern(
-            layout, layout, window=config.local_window, rotary_angles=angles(config.local_rotary_base)
-        )
+        return global_pattern, pattern(window=config.local_window, rotary_angles=angles(config.local_rotary_base))

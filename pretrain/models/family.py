@@ -113,6 +113,7 @@ class FamilyModule(nn.Module):
     ties_output: bool = True
     output_scale: float = 1.0
     mixed_layers: int = 0
+    unsplittable: str = ""
     pooler: Mapping[str, Tensor] = MappingProxyType({})
 
 

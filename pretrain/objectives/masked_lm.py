@@ -27,8 +27,11 @@ class MaskedLM(TokenPrediction):
         self.dense_weights = backbone.width * embedding_width
 
     def states(self, encoded: Encoded, batch: Batch) -> Tensor:
-        hidden_PD = encoded.hidden_TD[batch["mask_positions"]]
-        return self.norm(self.activation(self.dense(hidden_PD)))
+        return self.norm(self.activation(self.dense(self.hidden(encoded, batch))))
+
+    def hidden(self, encoded: Encoded, batch: Batch) -> Tensor:
+        """Return [P, D], the states that predict."""
+        return encoded.hidden_TD[batch["mask_positions"]]
 
     def flops(self, labels: int) -> int:
         return super().flops(labels) + product_flops(self.dense_weights, labels)

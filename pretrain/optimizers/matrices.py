@@ -54,6 +54,7 @@ MATRICES: dict[str, MatrixLayout] = {
 """Pattern of names -> layout."""
 NOT_MATRICES = (
     "*embedding.weight",
+    "*value_embeddings.*.weight",
     "*position_bias.weight",
     "*.router.weight",
     "objectives.*.projection.weight",

@@ -41,7 +41,9 @@ class Shape(NamedTuple):
     def of(cls, hidden_TD: Tensor, pattern: AttentionPattern) -> "Shape | None":
         """Return the shape of a batch of sequences of one length or of a token budget; None of any other batch."""
         queries, equal = pattern.query_layout, pattern.query_layout.has_equal_lengths
-        is_fixed = pattern.key_layout is queries and (equal or queries.dummies) and pattern.bias_HLL is None
+        is_fixed = pattern.key_layout is queries and (equal or queries.dummies)
+        # Of each micro-batch, so not in the memory that a graph reads.
+        is_fixed = is_fixed and pattern.bias_HLL is None and pattern.added_values_SD is None
         if not is_fixed:
             return None
         sizes = tuple(hidden_TD.shape), queries.longest, queries.sequences, equal

@@ -36,8 +36,13 @@ def shard(learner: Learner, mesh: Mesh) -> None:
     """Replace the layers of ``learner`` (on the meta device) in place; with one process for both splits do nothing.
 
     Raises:
-        ConfigError: the size of a layer is not divisible by the number of processes that split it.
+        ConfigError: the size of a layer is not divisible by the number of processes that split it, or the model cannot
+            be split.
     """
+    if mesh.tensor > 1 and learner.backbone.unsplittable:
+        raise ConfigError(
+            f"parallel.tensor is {mesh.tensor}, but {learner.backbone.unsplittable}; set it to 1, or remove them"
+        )
     table = [(pattern, style) for pattern, style in learner.sharding() if mesh.tensor > 1 or style == "experts"]
     if mesh.expert > 1 and all(style != "experts" for _, style in table):
         raise ConfigError(f"parallel.expert is {mesh.expert}, but this model has no experts; set it to 1")

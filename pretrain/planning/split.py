@@ -220,8 +220,10 @@ def split_learner(learner: Learner, split: Split) -> None:
     """Replace the layers of ``learner`` (on the meta device) by one process's parts.
 
     Raises:
-        IndivisibleError: a size is not divisible.
+        IndivisibleError: a size is not divisible, or the model cannot be split.
     """
+    if split.tensor > 1 and learner.backbone.unsplittable:
+        raise IndivisibleError(1, split.tensor)
     for pattern, style in learner.sharding():
         if split.tensor == 1 and (style != "experts" or split.expert == 1):
             continue

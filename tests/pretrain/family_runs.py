@@ -46,6 +46,9 @@ FAMILY_RUNS: dict[str, FamilyRun] = {
     "bert, RoBERTa": FamilyRun(
         "pairs", {"masked_lm": 1.0}, {"family": "bert", **ENCODER, "segments": 1, "first_position": 2}
     ),
+    "bert, GPT-BERT": FamilyRun(
+        "pairs", {"masked_next": 1.0}, {"family": "bert", **ENCODER, **MODERN, "norm_placement": "both"}
+    ),
     "albert": FamilyRun("pairs", PAIRS, {"family": "albert", **ENCODER, "embedding_width": 16}),
     "elmo": FamilyRun(
         "text",

@@ -34,6 +34,19 @@ def test_t5_holds_the_rate_and_then_follows_the_inverse_root_of_the_step() -> No
     assert rates == pytest.approx({1: 1e-2, 10_000: 1e-2, 40_000: 5e-3, 1_000_000: 1e-3})
 
 
+def test_wsd_may_last_a_fraction_of_a_run_whose_length_is_not_known() -> None:
+    schedule = ScheduleConfig(decay="wsd", decay_fraction=0.1)
+    of_steps = ScheduleConfig(decay="wsd", decay_steps=100)
+    steps = (0, 899, 925, 964, 1000)
+    assert [schedule.factor(step, 1000) for step in steps] == pytest.approx([of_steps.factor(s, 1000) for s in steps])
+    assert schedule.factor(450, 2**40, expected=500) == 1.0
+    assert schedule.factor(475, 2**40, expected=500) == pytest.approx(1 - math.sqrt(0.5))
+    with pytest.raises(ConfigError, match="set one of them"):
+        parse({"decay": "wsd", "decay_steps": 5, "decay_fraction": 0.1}, ScheduleConfig, "run.toml")
+    with pytest.raises(ConfigError, match="does not read decay_fraction"):
+        parse({"decay": "constant", "decay_fraction": 0.1}, ScheduleConfig, "run.toml")
+
+
 def test_wsd_is_stable_until_its_last_steps() -> None:
     schedule = ScheduleConfig(warmup_steps=10, decay="wsd", decay_steps=100)
     factors = {step: schedule.factor(step, 1000) for step in (4, 10, 899, 900, 925, 964, 1000)}

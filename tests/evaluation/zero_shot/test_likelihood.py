@@ -28,6 +28,7 @@ from sesame.pretrain.models import parse_model
 from sesame.pretrain.models.family import Vocabulary
 
 MODELS: dict[str, dict[str, Any]] = {
+    "masked_next": {"family": "bert", "layers": 1, "width": 16, "heads": 2, "feed_forward_width": 16, "positions": 48},
     "masked_lm": {"family": "bert", "layers": 1, "width": 16, "heads": 2, "feed_forward_width": 16, "positions": 48},
     "causal_lm": {"family": "gpt", "layers": 1, "width": 16, "heads": 2, "feed_forward_width": 16, "positions": 48},
     "none": {"family": "bert", "layers": 1, "width": 16, "heads": 2, "feed_forward_width": 16, "positions": 48},
@@ -96,6 +97,50 @@ def test_likelihoods_are_sums_over_single_tokens(checkpoint: Callable[[str], Pat
     assert found[""][2, 0] == found[""][3, 0] and scores["pair_accuracy"] == pytest.approx((first + 0.5) / 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("masked_lm", "one_pass"), ("masked_next", "exact"), ("masked_next", "one_pass"), ("masked_next", "causal")],
+)
+def test_ways_of_a_masked_model(checkpoint: Callable[[str], Path], name: str, way: str, tmp_path: Path) -> None:
+    """Each token by a pass of its own, with what each way lets it see."""
+    folder = checkpoint(name)
+    (tmp_path / "pairs.jsonl").write_text('{"good": "the cat sees a dog", "bad": "the cat see a dog"}')
+    settings = SETTINGS.model_copy(update={"pseudo_likelihood": way})
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    data = load_task(TASK, settings, tmp_path, tokenizer, False)
+    found = log_likelihoods(folder, None, data, settings, torch.device("cpu"), lambda step, steps: None)
+    model, head = load_language_model(folder)
+    shift = int(name == "masked_next")
+    for tokens, value in zip(data.dev[""].tokens, found[""][:, 0], strict=True):
+        expected = 0.0
+        for position in range(1, len(tokens) - 1):
+            given = tokens.copy()
+            if way == "exact":
+                given[position] = tokenizer.special.mask
+            if way == "causal":
+                # The last state of the one layer sees all tokens before the position, and no other ones.
+                given = tokens[:position]
+            with torch.no_grad():
+                state_D = model.backbone(pack([given], [len(given)])).hidden_TD[position - shift]
+            expected += _log_probability(model.objectives[head], state_D, int(tokens[position]))
+        assert value == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_way_that_a_head_cannot_be_scored_in_is_refused(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = checkpoint("masked_lm")
+    (tmp_path / "pairs.jsonl").write_text('{"good": "a", "bad": "b"}')
+    settings = SETTINGS.model_copy(update={"pseudo_likelihood": "causal"})
+    data = load_task(TASK, settings, tmp_path, Tokenizer.load(folder / "tokenizer.model"), False)
+    with pytest.raises(TaskError, match="'causal' is for models with the objective masked_next, and this one has"):
+        log_likelihoods(folder, None, data, settings, torch.device("cpu"), lambda step, steps: None)
+
+
+def _log_probability(objective: Any, state_D: torch.Tensor, token: int) -> float:
+    with torch.no_grad():
+        hidden = objective.norm(objective.activation(objective.dense(state_D[None])))
+        return float(objective.projection(hidden)[0].double().log_softmax(-1)[token])
+
+
 def test_random_weights_are_of_their_seed(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     folder = checkpoint("masked_lm")
     first, again, other = (load_language_model(folder, seed=seed)[0].state_dict() for seed in (1, 1, 2))
@@ -104,7 +149,7 @@ def test_random_weights_are_of_their_seed(checkpoint: Callable[[str], Path], tmp
 
 
 def test_a_checkpoint_without_a_language_model_is_an_error(checkpoint: Callable[[str], Path]) -> None:
-    with pytest.raises(TaskError, match="has no causal_lm or masked_lm head, which minimal pairs need"):
+    with pytest.raises(TaskError, match="has none of the heads causal_lm, masked_lm, masked_next, and minimal"):
         load_language_model(checkpoint("none"))
 
 

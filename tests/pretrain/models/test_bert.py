@@ -1,5 +1,7 @@
 """BERT: sequences are independent, rotary positions depend on distances, initial values on names."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,7 @@ def rows(lengths: list[int], seed: int = 0):
     return columns, denominators
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("norm", ["post", "pre", "both"])
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 def test_sequences_do_not_attend_to_each_other(norm: str, positions: str) -> None:
     model = learner(norm_placement=norm, position_kind=positions)
@@ -57,6 +59,59 @@ def test_sequences_do_not_attend_to_each_other(norm: str, positions: str) -> Non
     other = model.backbone(assemble(changed, reads, {})).hidden_TD
     torch.testing.assert_close(hidden[24:], other[24:])
     assert not torch.allclose(hidden[:24], other[:24])
+
+
+def test_norms_before_and_after_both_layers() -> None:
+    """x + norm(layer(norm(x))), computed from the parts of a block."""
+    model = learner(norm_placement="both", position_kind="rotary")
+    block = model.backbone.blocks[0]
+    columns, _ = rows([9, 9])
+    batch = assemble(columns, ("tokens", "positions", "segments"), {})
+    pattern, _ = model.backbone._patterns(batch, torch.float32)
+    hidden_TD = torch.randn(18, 32)
+    attended = block.attention(block.attention_norm(hidden_TD), pattern)
+    first = hidden_TD + block.attention_output_norm(attended)
+    expected = first + block.feed_forward_output_norm(block.feed_forward(block.feed_forward_norm(first)))
+    torch.testing.assert_close(block(hidden_TD, pattern), expected)
+
+
+def test_a_causal_batch_hides_later_tokens() -> None:
+    model = learner(position_kind="rotary", local_window=4)
+    columns, _ = rows([12, 12, 7])
+    batch = replace(assemble(columns, ("tokens", "positions", "segments"), {}), causal=True)
+    hidden = model.backbone(batch).hidden_TD
+    tokens = batch["tokens"].clone()
+    tokens[8:12] = 7
+    other = model.backbone(replace(batch, columns={**batch.columns, "tokens": tokens})).hidden_TD
+    torch.testing.assert_close(hidden[:8], other[:8])
+    assert not torch.allclose(hidden[8:12], other[8:12])
+    torch.testing.assert_close(hidden[12:], other[12:])
+
+
+def test_value_embeddings_are_added_in_the_first_and_last_layers() -> None:
+    config = BertConfig(layers=7, value_embeddings=2)
+    assert [config.value_table(layer) for layer in range(7)] == [0, 1, -1, -1, -1, 0, 1]
+    assert BertConfig(layers=4).value_table(3) == -1
+    with pytest.raises(
+        ValueError, match="value_embeddings 2 need two layers each, but there are 3 layers; use at most 1"
+    ):
+        BertConfig(layers=3, value_embeddings=2)
+
+
+@pytest.mark.parametrize("lengths", [[8, 8], [5, 9]], ids=["equal", "padded"])
+def test_value_embeddings_equal_values_that_were_added_before(lengths: list[int]) -> None:
+    """A table whose rows are all one vector is a bias of the values."""
+    model = learner(value_embeddings=1, position_kind="rotary")
+    plain = learner(position_kind="rotary")
+    plain.load_state_dict(model.state_dict(), strict=False)
+    vector = torch.randn(32)
+    with torch.no_grad():
+        model.backbone.value_embeddings[0].weight[:] = vector
+        for block in plain.backbone.blocks:
+            block.attention.value.bias += vector
+    columns, _ = rows(lengths)
+    batch = assemble(columns, ("tokens", "positions", "segments"), {})
+    torch.testing.assert_close(model.backbone(batch).hidden_TD, plain.backbone(batch).hidden_TD)
 
 
 def test_rotary_attention_depends_on_distances_only() -> None:

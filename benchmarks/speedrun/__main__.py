@@ -1,0 +1,153 @@
+"""The commands of the speedrun; ``README.md`` explains them.
+
+python -m benchmarks.speedrun list --text FOLDER
+python -m benchmarks.speedrun run RECIPE.toml ... --track cpu-30m --text FOLDER --evaluation FOLDER
+python -m benchmarks.speedrun check RECIPE.toml --track cpu-30m --text FOLDER --evaluation FOLDER
+python -m benchmarks.speedrun draw
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from benchmarks.speedrun import document_list
+from benchmarks.speedrun.checking import compare, find
+from benchmarks.speedrun.commands import Deadline, Paused
+from benchmarks.speedrun.presentation import draw, write_table
+from benchmarks.speedrun.record import read_records
+from benchmarks.speedrun.run import HERE, LIST, SUITES, Options, Run, Stage
+from benchmarks.speedrun.tracks import TRACKS
+from sesame.configs.errors import message_of
+from sesame.configs.stopping import Stopped, raise_signals
+
+RECORDS = HERE / "records.jsonl"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run each recipe; one that fails is reported and the next one begins."""
+    failed = 0
+    for recipe in arguments.recipes:
+        try:
+            Run(recipe, arguments.track, TRACKS[arguments.track], _options(arguments)).run()
+        except Exception as error:
+            if (message := message_of(error)) is None:
+                raise
+            print(f"{recipe.stem}: {message}", file=sys.stderr, flush=True)
+            failed += 1
+    return 2 if failed else 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Compute the last record of a recipe again in a new folder, and compare."""
+    (recipe,) = arguments.recipes
+    record = find(read_records(arguments.records), recipe.stem, arguments.track, arguments.records)
+    options = replace(
+        _options(arguments),
+        steps=record.runs[0].steps,
+        minutes=record.minutes,
+        seeds=len(record.runs),
+        enforces_minutes=False,
+        records=arguments.work / "records.jsonl",
+    )
+    again = Run(recipe, arguments.track, TRACKS[arguments.track], options).run()
+    if again is None:
+        return 0
+    found = compare(record, again)
+    print("\n".join(found.lines))
+    print(f"{record.title}: {'confirmed' if found.is_confirmed else 'NOT CONFIRMED'}")
+    return 0 if found.is_confirmed else 1
+
+
+def make_list(arguments: argparse.Namespace) -> int:
+    """Make a list of documents of a corpus."""
+    is_left_out = _holds_evaluation(arguments.evaluation) if arguments.evaluation else None
+    words = document_list.make_list(arguments.text, arguments.list, arguments.words, is_left_out)
+    print(f"{arguments.list}: {words:,} words")
+    return 0
+
+
+def present(arguments: argparse.Namespace) -> int:
+    """Draw the picture and write the table of README.md."""
+    records = read_records(arguments.records)
+    draw(records, arguments.picture)
+    write_table(records, arguments.readme)
+    print(f"{arguments.picture}, {arguments.readme}: {len(records)} records")
+    return 0
+
+
+def _holds_evaluation(folder: Path) -> Callable[[str], bool]:
+    """Return whether a text contains 13 consecutive words of a dev or test set (``cleaning/overlap.py``)."""
+    from sesame.data_pipeline.cleaning.overlap import Overlap
+
+    files = sorted(str(path) for path in folder.rglob("*.tsv") if path.name.startswith(("dev", "test")))
+    return Overlap.of(tuple(files), str).is_in
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    names = ("text", "evaluation", "work", "records", "seeds", "minutes", "steps", "list", "suites")
+    given = {name: getattr(arguments, name) for name in (*names, "random_init", "until")}
+    return Options(**given, deadline=Deadline(arguments.stop_after))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    root = argparse.ArgumentParser(
+        prog="python -m benchmarks.speedrun", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = root.add_subparsers(required=True)
+    for name, function in (("run", run), ("check", check)):
+        command = commands.add_parser(name, help=function.__doc__)
+        command.set_defaults(function=function)
+        command.add_argument("recipes", nargs="+" if name == "run" else 1, type=Path, metavar="RECIPE.toml")
+        command.add_argument("--track", choices=TRACKS, required=True)
+        command.add_argument("--text", type=Path, help="folder with the corpus that has the listed documents")
+        command.add_argument("--evaluation", type=Path, help="folder with blimp/ and GLUE's tasks")
+        command.add_argument("--seeds", type=int, default=3, help="of pretraining")
+        command.add_argument("--minutes", type=float, help="a smaller budget than the track's: no record, but a proof")
+        command.add_argument("--steps", type=int, help="optimizer steps; default: found by a short run")
+        command.add_argument("--random-init", action="store_true", help="score the random-init baseline as well")
+        command.add_argument("--until", choices=get_args(Stage), default="evaluate", help="the last stage")
+        command.add_argument("--stop-after", type=float, metavar="MINUTES", help="then stop; the same command goes on")
+        command.add_argument("--list", type=Path, default=LIST, help="documents of the text")
+        command.add_argument("--suites", type=Path, default=SUITES, help="folder of the evaluation's suites")
+        work = Path("runs/speedrun" if name == "run" else "runs/speedrun-check")
+        command.add_argument("--work", type=Path, default=work, help="folder of everything that is computed")
+        command.add_argument("--records", type=Path, default=RECORDS)
+    command = commands.add_parser("list", help=make_list.__doc__)
+    command.set_defaults(function=make_list)
+    command.add_argument("--text", type=Path, required=True, help="folder with JSON lines")
+    command.add_argument("--list", type=Path, required=True, help="file to write")
+    command.add_argument("--words", type=int, default=document_list.WORDS)
+    command.add_argument("--evaluation", type=Path, help="leave out documents with text of these dev and test sets")
+    command = commands.add_parser("draw", help=present.__doc__)
+    command.set_defaults(function=present)
+    command.add_argument("--records", type=Path, default=RECORDS)
+    command.add_argument("--picture", type=Path, default=HERE / "speedrun.png")
+    command.add_argument("--readme", type=Path, default=HERE / "README.md")
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = parser().parse_args(arguments)
+    try:
+        return given.function(given)
+    except Paused:
+        print("the minutes of --stop-after are over; the same command goes on", flush=True)
+        return 75
+    except Stopped as stopped:
+        print(f"{stopped}; the same command goes on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if (message := message_of(error)) is None:
+            raise
+        print(f"speedrun: {message}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise_signals()
+    sys.exit(main())

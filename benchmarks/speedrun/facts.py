@@ -1,0 +1,42 @@
+"""What a record says about data, versions and code."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sesame.configs.storage import digest_of
+
+PACKAGES = ("sesame", "torch", "transformers", "numpy")
+FOLDER = Path(__file__).parent
+
+
+def dataset_digest(folder: Path) -> str:
+    """Return one digest of a dataset's rows and tokenizer, wherever it is."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    shards = {name: [shard["sha256"] for shard in split["shards"]] for name, split in manifest["splits"].items()}
+    return digest_of(json.dumps([shards, manifest["tokenizer"]["sha256"]], sort_keys=True).encode())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that compute."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def code_version() -> str:
+    """Return the commit of this repository; "unknown" outside of git."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=FOLDER, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip()[:12] + ("+changes" if changed.stdout.strip() else "")

@@ -1,0 +1,89 @@
+"""The table and the picture of all records."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from benchmarks.speedrun.record import Record, Score
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PANELS = ("BLiMP", "GLUE-5")
+COLUMNS = (*PANELS, "GLUE-9", "CoLA", "SST-2", "MRPC", "STS-B", "RTE", "QNLI", "MNLI", "QQP", "WNLI")
+BEGIN, END = "<!-- table of records: made by `draw` -->", "<!-- end of the table -->"
+MARKERS = "osv^D*PXph<>"
+
+
+def table(records: Sequence[Record]) -> str:
+    """Return the records in Markdown, the best BLiMP of each track first; rows with marks are below the others."""
+    present = [name for name in COLUMNS if any(name in record.scores for record in records)]
+    head = ["track", "recipe", "minutes", "FLOPs", "words seen", *present, "steps", "processor", "date", "remarks"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for record in sorted(records, key=_rank):
+        minutes = max(run.minutes for run in record.runs)
+        words = sum(run.words for run in record.runs) / len(record.runs)
+        cells = [record.track, record.recipe, f"{minutes:.1f}", f"{record.flops:.2g}", f"{words / 1e6:.1f} M"]
+        cells += [str(record.scores.get(name, "")) for name in present]
+        cells += [str(record.runs[0].steps), record.processor, record.date, "; ".join(record.marks)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_table(records: Sequence[Record], readme: Path) -> None:
+    """Replace the table between the two comments of a Markdown file."""
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    content = table(records) if records else "No record was entered yet."
+    readme.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}", encoding="utf-8")
+
+
+def draw(records: Sequence[Record], output: Path) -> None:
+    """Save the picture of all records."""
+    figure = figure_of(records)
+    figure.savefig(output, dpi=110)
+    pyplot.close(figure)
+
+
+def figure_of(records: Sequence[Record]) -> Figure:
+    """Return each score in ``PANELS`` against FLOPs, with the range over seeds; marked rows are hollow."""
+    figure, panels = pyplot.subplots(1, len(PANELS), figsize=(5.5 * len(PANELS), 4.8))
+    recipes = list(dict.fromkeys(record.recipe for record in records))
+    for panel, name in zip(panels, PANELS, strict=True):
+        for record in records:
+            if name in record.scores:
+                _point(panel, record, record.scores[name], recipes.index(record.recipe))
+        panel.set_xscale("log")
+        panel.set_xlabel("training FLOPs")
+        panel.set_ylabel(f"{name} (points; bar: range over seeds)")
+        panel.grid(alpha=0.25)
+    if records:
+        panels[0].legend(fontsize=8)
+    figure.suptitle("Score against computing; hollow: not a record (see its remarks)")
+    figure.tight_layout()
+    return figure
+
+
+def _point(panel: Axes, record: Record, score: Score, number: int) -> None:
+    color = f"C{number % 10}"
+    below, above = score.mean - min(score.by_seed), max(score.by_seed) - score.mean
+    panel.errorbar(
+        [record.flops],
+        [score.mean],
+        yerr=[[below], [above]],
+        color=color,
+        marker=MARKERS[number % len(MARKERS)],
+        markerfacecolor="none" if record.marks else color,
+        linestyle="none",
+        capsize=3,
+        label=f"{record.recipe}, {record.track}{f', {record.minutes:g} minutes' if record.marks else ''}",
+    )
+
+
+def _rank(record: Record) -> tuple[object, ...]:
+    blimp = record.scores.get("BLiMP")
+    return bool(record.marks), record.track, -(blimp.mean if blimp else 0.0)

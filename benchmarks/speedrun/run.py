@@ -1,0 +1,319 @@
+"""One recipe on one track, from text to a record. What is finished is not done again."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from benchmarks.speedrun.commands import Deadline, execute
+from benchmarks.speedrun.document_list import DocumentList, read_list, write_text_of
+from benchmarks.speedrun.facts import code_version, dataset_digest, versions
+from benchmarks.speedrun.recipe import Recipe, load_recipe, write_toml
+from benchmarks.speedrun.record import Record, SeedRow, append, read_records, read_scores
+from benchmarks.speedrun.tracks import Track
+from benchmarks.speedrun.trainers import SESAME, TRAINERS, Job, Limit, Trained
+from sesame.configs.errors import ConfigError, TrainingError
+from sesame.configs.machine import processor
+from sesame.configs.storage import digest_of, write_text
+
+HERE = Path(__file__).parent
+LIST = HERE / "text" / "english-10m.tsv"
+SUITES = HERE / "suites"
+VALIDATION_SHARE = 0.01
+"""Of the documents."""
+PACE_SHARE, PACE_MINUTES = 0.04, 0.5
+"""Length of the short run that finds how many steps a track has: a share of its minutes, and at least so many."""
+MARGIN = 0.97
+"""Of the steps that fit at that pace."""
+ATTEMPTS = 4
+"""At a number of steps that fits."""
+
+
+Stage = Literal["prepare", "train", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the recipe and the track."""
+
+    text: Path | None
+    """Folder of the corpus; None: the datasets are there."""
+    evaluation: Path | None
+    """Folder of the evaluation's files: blimp/ and GLUE's, there or below glue/; None: it is not evaluated."""
+    work: Path
+    """Folder of everything that is computed."""
+    records: Path
+    seeds: int = 3
+    minutes: float | None = None
+    """Cut budget of a proof; None: the track's."""
+    steps: int | None = None
+    """None: the recipe's, or found by a short run."""
+    list: Path = LIST
+    suites: Path = SUITES
+    random_init: bool = False
+    enforces_minutes: bool = True
+    """False where a record is computed again, perhaps on a slower machine."""
+    until: Stage = "evaluate"
+    """The last stage: the machine that trains need not be the one that prepares or evaluates."""
+    deadline: Deadline = field(default_factory=Deadline)
+    """When this command stops, to be given again."""
+
+
+class Run:
+    """A recipe on a track."""
+
+    def __init__(self, path: Path, track_name: str, track: Track, options: Options):
+        """
+        Raises:
+            SesameError: the recipe or the list is wrong.
+        """
+        self.name, self.recipe = path.stem, load_recipe(path)
+        self.track_name, self.track, self.options = track_name, track, options
+        self.minutes = options.minutes or track.minutes
+        self.documents: DocumentList = read_list(options.list)
+        budget = f"{track_name}-{self.minutes:g}"
+        self.folder = options.work / budget / f"{self.name}-{self.recipe.digest[:8]}"
+
+    def run(self) -> Record | None:
+        """Compute a record and append it; None if an earlier stage is the last one.
+
+        Raises:
+            SesameError: a stage failed.
+            Paused: the deadline is over.
+        """
+        if self.track.cores:
+            allowed = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, allowed[: self.track.cores])
+        datasets = self.datasets()
+        if self.options.until == "prepare":
+            return self._stopped("prepared")
+        recipe, chosen, steps = self.choose(datasets)
+        trained = self.train_seeds(recipe, datasets, steps)
+        if self.options.until == "train":
+            return self._stopped("trained")
+        reports = [self.evaluate(seed, each) for seed, each in trained.items()]
+        record = self.record(datasets, trained, chosen, reports)
+        if not self._is_entered(record):
+            append(self.options.records, record)
+        write_text(self.folder / "record.json", json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+        print(f"{self.name}: " + ", ".join(f"{task} {score}" for task, score in record.scores.items()), flush=True)
+        return record
+
+    def _stopped(self, done: str) -> None:
+        print(f"{self.name}: {done}; the same command without --until goes on", flush=True)
+
+    def datasets(self) -> dict[str, Path]:
+        """Prepare each corpus of the recipe; recipes that prepare the same share it."""
+        found: dict[str, Path] = {}
+        for name, sections in self.recipe.corpora.items():
+            values = {"shards": {"validation_fraction": VALIDATION_SHARE}, **sections, "seed": 1}
+            if found:
+                model = next(iter(found.values())) / "tokenizer.model"
+                values["tokenizer"] = {**values.get("tokenizer", {}), "model": str(model.absolute())}
+            identity = [
+                {**values, "tokenizer": sections.get("tokenizer")},
+                self.documents.sha256,
+                [path.name for path in found.values()],
+            ]
+            key = digest_of(json.dumps(identity, sort_keys=True).encode())
+            folder = self.options.work / "datasets" / key[:12]
+            if not (folder / "manifest.json").exists():
+                values["output"], values["source"] = str(folder.absolute()), self._source()
+                configuration = folder.with_suffix(".toml")
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                write_toml(configuration, values)
+                self._execute([*SESAME, "prepare", str(configuration)], f"prepare {name}", folder.with_suffix(".log"))
+            found[name] = folder
+        return found
+
+    def _source(self) -> dict[str, object]:
+        if self.options.text is None:
+            raise ConfigError("the text is not prepared yet; give the folder of the corpus with --text")
+        path = self.options.work / "text" / f"{self.documents.sha256[:12]}.jsonl"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text_of(self.documents, self.options.text, path)
+        return {"kind": "json_lines", "paths": [str(path.absolute())]}
+
+    def choose(self, datasets: dict[str, Path]) -> tuple[Recipe, dict[str, float], int]:
+        """Return the recipe with its choice made, the validation loss of each value, and the steps."""
+        choice = self.recipe.choose
+        if choice is None:
+            return self.recipe, {}, self.steps(self.recipe, datasets)
+        tried = {str(value): self.recipe.with_value(value) for value in choice.values}
+        steps = self.steps(next(iter(tried.values())), datasets)
+        losses = {
+            value: self.train(recipe, datasets, 1, steps, f"seed 1, {choice.key} = {value}").validation_loss
+            for value, recipe in tried.items()
+        }
+        best = min(losses, key=losses.__getitem__)
+        print(f"{self.name}: {choice.key} = {best} has the lowest of {losses}", flush=True)
+        return tried[best], losses, steps
+
+    def steps(self, recipe: Recipe, datasets: dict[str, Path]) -> int:
+        """Return the steps of this budget.
+
+        A run that ends by the clock follows it in its schedules and cannot be repeated; one that ends after steps can.
+        So a short run by the clock, which no one counts, finds how many steps the minutes allow.
+        """
+        if steps := self.options.steps or recipe.steps:
+            return steps
+        minutes = max(PACE_MINUTES, PACE_SHARE * self.minutes)
+        if self.options.minutes:
+            minutes = min(minutes, self.options.minutes / 4)
+        trained = self._trained(Job(recipe, datasets, self.folder / "pace", 1, Limit(minutes=minutes)), "pace")
+        return max(1, int(MARGIN * self.minutes * trained.steps / trained.minutes))
+
+    def train_seeds(self, recipe: Recipe, datasets: dict[str, Path], steps: int) -> dict[int, Trained]:
+        """Train all seeds with as many steps as fit into the minutes.
+
+        Raises:
+            TrainingError: steps that were given do not fit, or no number did.
+        """
+        for _ in range(ATTEMPTS):
+            trained: dict[int, Trained] = {}
+            for seed in range(1, self.options.seeds + 1):
+                trained[seed] = self.train(recipe, datasets, seed, steps)
+                if self.options.enforces_minutes and trained[seed].minutes > self.minutes:
+                    break
+            else:
+                return trained
+            used = max(each.minutes for each in trained.values())
+            fewer = max(1, int(steps * MARGIN * self.minutes / used))
+            message = f"{steps} steps took {used:.2f} of {self.minutes:g} minutes"
+            if self.options.steps or fewer == steps:
+                raise TrainingError(f"{self.name}: {message}, so this is no record; give --steps {fewer}")
+            print(f"{self.name}: {message}; all seeds begin again with {fewer} steps", flush=True)
+            steps = fewer
+        raise TrainingError(f"{self.name}: no number of steps fitted into the minutes; use a quieter machine")
+
+    def train(self, recipe: Recipe, datasets: dict[str, Path], seed: int, steps: int, name: str = "") -> Trained:
+        # Of the digest, so that the seed with which a choice was made is not trained again.
+        folder = self.folder / f"steps-{steps}" / f"{recipe.digest[:8]}-seed-{seed}"
+        return self._trained(Job(recipe, datasets, folder, seed, Limit(steps=steps)), name or f"seed {seed}")
+
+    def _trained(self, job: Job, title: str) -> Trained:
+        finished = job.folder / "trained.json"
+        if finished.exists():
+            return Trained(**json.loads(finished.read_text(encoding="utf-8")))
+        if self.track.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                f"the track {self.track_name} trains on a GPU, and torch finds none here; give the same command where "
+                "there is one, or --until prepare"
+            )
+        job.folder.mkdir(parents=True, exist_ok=True)
+        trainer = TRAINERS[job.recipe.kind]
+        for command in trainer.commands(job):
+            self._execute(command, f"train, {title}", job.folder / "log.txt")
+        device = torch.cuda.get_device_name() if self.track.device == "cuda" else processor()
+        trained = trainer.result(job)._replace(processor=device)
+        write_text(finished, json.dumps(trained._asdict(), indent=1) + "\n")
+        print(
+            f"{self.name}: {title}: {trained.steps} steps, {trained.minutes:.2f} minutes, {trained.flops:.3g} FLOPs, "
+            f"validation loss {trained.validation_loss:.3f}",
+            flush=True,
+        )
+        return trained
+
+    def evaluate(self, seed: int, trained: Trained) -> list[Path]:
+        """Return the reports of all suites for one checkpoint."""
+        if self.options.evaluation is None:
+            raise ConfigError("there is nothing to evaluate with; give the folder of the tasks with --evaluation")
+        checkpoint, reports = Path(trained.checkpoint), []
+        for suite in self.suites:
+            output = self.folder / "evaluation" / trained.weights_sha256[:12] / suite.stem
+            command = [*SESAME, "evaluate", str(suite), "--checkpoint", str(checkpoint), "--output", str(output)]
+            command += ["--data-dir", str(self._tasks(suite))]
+            if self.options.random_init:
+                command += ["--set", "suite.baseline=true"]
+            if not (output / "report.json").exists() or self.options.random_init:
+                output.mkdir(parents=True, exist_ok=True)
+                self._execute(command, f"evaluate, seed {seed}, {suite.stem}", output.with_suffix(".log"))
+            reports.append(output / "report.json")
+        return reports
+
+    def _execute(self, command: Sequence[str], title: str, log: Path) -> None:
+        execute(command, f"{self.name}: {title}", log, self.options.deadline)
+
+    @cached_property
+    def suites(self) -> list[Path]:
+        found = sorted(self.options.suites.glob("*.toml"))
+        if not found:
+            raise ConfigError(f"{self.options.suites}: has no suites (.toml); give another --suites")
+        return found
+
+    def _tasks(self, suite: Path) -> Path:
+        """Return the folder in which a suite finds its files: GLUE's own folder may be one of several."""
+        assert self.options.evaluation is not None
+        glue = self.options.evaluation / "glue"
+        return self.options.evaluation if suite.stem.startswith("blimp") or not glue.is_dir() else glue
+
+    def record(
+        self,
+        datasets: dict[str, Path],
+        trained: dict[int, Trained],
+        chosen: dict[str, float],
+        reports: list[list[Path]],
+    ) -> Record:
+        words = self._words_per_token(next(iter(datasets.values())))
+        runs = tuple(
+            SeedRow(seed=seed, words=round(each.tokens * words), **{name: getattr(each, name) for name in COPIED})
+            for seed, each in trained.items()
+        )
+        return Record(
+            recipe=self.name,
+            kind=self.recipe.kind,
+            about=self.recipe.about,
+            recipe_sha256=self.recipe.digest,
+            track=self.track_name,
+            minutes=self.minutes,
+            date=date.today().isoformat(),
+            text_sha256=self.documents.sha256,
+            text_words=self.documents.words,
+            suites_sha256=digest_of(b"".join(path.read_bytes() for path in self.suites)),
+            datasets={name: dataset_digest(path) for name, path in datasets.items()},
+            processor=next(iter(trained.values())).processor,
+            threads=int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))),
+            versions=versions(),
+            code=code_version(),
+            chosen=chosen,
+            runs=runs,
+            scores=read_scores(reports),
+            marks=self.marks,
+        )
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Why the result is not a record of the track."""
+        options = self.options
+        reasons = {
+            f"cut to {self.minutes:g} of {self.track.minutes:g} minutes": self.minutes != self.track.minutes,
+            f"{options.seeds} seeds": options.seeds < 3,
+            "own text": options.list != LIST,
+            "own evaluation": options.suites != SUITES,
+        }
+        return tuple(reason for reason, holds in reasons.items() if holds)
+
+    def _words_per_token(self, dataset: Path) -> float:
+        manifest = json.loads((dataset / "manifest.json").read_text(encoding="utf-8"))
+        copies = manifest["recipe"]["segment"]["dupe_factor"]
+        tokens = sum(split["tokens"] for split in manifest["splits"].values())
+        return copies * self.documents.words / tokens
+
+    def _is_entered(self, record: Record) -> bool:
+        """Whether the file has a record of the same weights and scores."""
+        known = read_records(self.options.records) if self.options.records.exists() else []
+        weights = [run.weights_sha256 for run in record.runs]
+        return any(
+            [run.weights_sha256 for run in each.runs] == weights and each.scores == record.scores for each in known
+        )
+
+
+COPIED = ("steps", "minutes", "tokens", "flops", "validation_loss", "weights_sha256")
+"""Fields of ``Trained`` that a record has."""

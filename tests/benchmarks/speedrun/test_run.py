@@ -1,0 +1,188 @@
+"""The driver without its programs: which commands it starts, that it goes on after a kill, and how long a run is."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.speedrun import __main__ as command
+from benchmarks.speedrun import run as driver
+from benchmarks.speedrun.commands import Deadline, Paused, execute
+from benchmarks.speedrun.record import Record, read_records
+from benchmarks.speedrun.run import Options, Run
+from benchmarks.speedrun.tracks import TRACKS
+from benchmarks.speedrun.trainers import TRAINERS, Job, Trained, Trainer
+from sesame.configs.errors import ConfigError, SesameError, TrainingError
+
+SECONDS_PER_STEP = 3.0
+
+
+class Programs:
+    """In place of the programs that the driver starts: write what the driver reads of their results."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = SECONDS_PER_STEP):
+        self.started: list[str] = []
+        self.pause_at = -1
+        self.seconds = seconds
+        monkeypatch.setattr(driver, "execute", self.execute)
+        monkeypatch.setitem(TRAINERS, "sesame", Trainer(self.commands, self.result))
+        monkeypatch.setattr(driver.os, "sched_setaffinity", lambda process, cores: None)
+
+    def execute(self, command: Sequence[str], title: str, log: Path, deadline: Deadline) -> None:
+        if len(self.started) == self.pause_at:
+            self.pause_at = -1
+            raise Paused
+        self.started.append(title.partition(": ")[2])
+        if command[0] == "train":
+            return
+        name = command[3]
+        if name == "prepare":
+            folder = Path(command[4]).with_suffix("")
+            folder.mkdir()
+            shard = {"sha256": folder.name, "rows": 1}
+            manifest = {
+                "recipe": {"segment": {"dupe_factor": 1}}, "tokenizer": {"sha256": "t"},
+                "splits": {"train": {"tokens": 20, "shards": [shard]}},
+            }  # fmt: skip
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+        else:
+            output = Path(command[command.index("--output") + 1])
+            score = {"pretrained": {"mean": 50.0, "std": 1.0}}
+            task = {"task": "BLiMP", "score": score, "train_rows": None, "dev_rows": {"": 9}}
+            (output / "report.json").write_text(json.dumps({"tasks": {"BLiMP": task}}))
+
+    def commands(self, job: Job) -> list[list[str]]:
+        return [["train"]]
+
+    def result(self, job: Job) -> Trained:
+        steps = job.limit.steps or round(60 * (job.limit.minutes or 0) / SECONDS_PER_STEP)
+        rate = job.recipe.pretrain.get("rate", 1.0)
+        seconds = SECONDS_PER_STEP if job.limit.minutes else self.seconds
+        weights = f"{job.seed}-{steps}-{rate}".ljust(64, "x")
+        return Trained(steps, steps * seconds / 60, 40.0, 1e12, abs(rate - 2.0), weights, str(job.folder))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Run]:
+    """``make(recipe changes, options)``: a run on the track of thirty minutes."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.jsonl").write_text('{"id": 1, "text": "ten words of text"}\n')
+    from benchmarks.speedrun.document_list import make_list
+
+    make_list(tmp_path / "corpus", tmp_path / "list.tsv", 100)
+
+    def run(recipe: str = "", **options: Any) -> Run:
+        path = tmp_path / "mine.toml"
+        path.write_text(f'about = "a test"\n{recipe}\n[corpora.text]\n[pretrain]\nrate = 1.0\n')
+        folders = {"text": tmp_path / "corpus", "evaluation": tmp_path, "work": tmp_path / "work"}
+        given = {**folders, "records": tmp_path / "records.jsonl", "list": tmp_path / "list.tsv", **options}
+        return Run(path, "cpu-30m", TRACKS["cpu-30m"], Options(**given))
+
+    return run
+
+
+def test_a_run_is_prepared_paced_trained_evaluated_and_entered_once(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Programs(monkeypatch)
+    record = make().run()
+    assert record is not None
+    evaluated = [f"evaluate, seed {n}, {suite}" for n in (1, 2, 3) for suite in ("blimp", "glue_large", "glue_small")]
+    assert programs.started == [
+        "prepare text", "train, pace", "train, seed 1", "train, seed 2", "train, seed 3", *evaluated,
+    ]  # fmt: skip
+    assert [run.steps for run in record.runs] == [round(0.97 * 30 * 60 / SECONDS_PER_STEP)] * 3
+    assert record.runs[0].words == 8, "40 tokens of a text with 4 words in 20 tokens"
+    assert record.marks == ("own text",)
+    again = make()
+    assert again.run() == record and len(programs.started) == 5 + 9, "nothing is done again"
+    assert read_records(again.options.records) == [record]
+
+
+def test_after_a_kill_at_any_command_it_goes_on_to_the_same_record(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Programs(monkeypatch)
+    for number in range(14):
+        programs.pause_at = number
+        with pytest.raises(Paused):
+            make().run()
+        assert len(programs.started) == number, "each finished command was started once"
+    record = make().run()
+    assert record is not None and len(programs.started) == 14 == len(set(programs.started))
+    assert read_records(make().options.records) == [record]
+
+
+def test_too_many_steps_are_lowered_for_all_seeds(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = Programs(monkeypatch, seconds=1.1 * SECONDS_PER_STEP)
+    record = make().run()
+    assert record is not None and len({run.steps for run in record.runs}) == 1
+    assert all(0.9 * 30 < run.minutes <= 30 for run in record.runs)
+    assert programs.started.count("train, seed 1") == 2 and programs.started.count("train, seed 2") == 1
+    with pytest.raises(
+        TrainingError, match=r"600 steps took 33.00 of 30 minutes, so this is no record; give --steps 5"
+    ):
+        make(steps=600).run()
+    assert make(steps=600, enforces_minutes=False).run() is not None
+
+
+def test_a_choice_is_by_validation_loss_and_its_seed_is_not_trained_twice(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Programs(monkeypatch)
+    record = make('choose = { key = "rate", values = [1.0, 2.0, 4.0] }').run()
+    assert record is not None and record.chosen == {"1.0": 1.0, "2.0": 0.0, "4.0": 2.0}
+    assert all(run.weights_sha256.startswith(f"{run.seed}-582-2.0") for run in record.runs)
+    trained = [title for title in programs.started if title.startswith("train, seed")]
+    assert trained == [
+        *(f"train, seed 1, rate = {value}" for value in (1.0, 2.0, 4.0)),
+        "train, seed 2",
+        "train, seed 3",
+    ]
+
+
+def test_what_is_no_record_is_marked(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    Programs(monkeypatch)
+    record = make(minutes=3, seeds=1).run()
+    assert record is not None and record.marks == ("cut to 3 of 30 minutes", "1 seeds", "own text")
+
+
+def test_missing_folders_are_named(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    Programs(monkeypatch)
+    with pytest.raises(ConfigError, match="give the folder of the corpus with --text"):
+        make(text=None).run()
+    assert make(until="train").run() is None
+    with pytest.raises(ConfigError, match="give the folder of the tasks with --evaluation"):
+        make(evaluation=None).run()
+
+
+def test_a_failed_recipe_does_not_end_the_queue(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Programs(monkeypatch)
+    make()
+    arguments = ["run", str(tmp_path / "none.toml"), str(tmp_path / "mine.toml"), "--track", "cpu-30m"]
+    folders = {"text": "corpus", "evaluation": ".", "work": "work", "records": "records.jsonl", "list": "list.tsv"}
+    for name, path in folders.items():
+        arguments += [f"--{name}", str(tmp_path / path)]
+    assert command.main(arguments) == 2
+    assert "none: " in capsys.readouterr().err
+    (record,) = read_records(tmp_path / "records.jsonl")
+    assert isinstance(record, Record) and record.recipe == "mine"
+    assert command.main(["check", str(tmp_path / "mine.toml"), *arguments[3:-4], "--records", arguments[-3],
+                         "--list", arguments[-1]]) == 0  # fmt: skip
+    assert "mine on cpu-30m" in capsys.readouterr().out
+
+
+def test_a_command_that_fails_is_named_with_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(SesameError, match=r"train failed \(it broke\); .*log.txt has its output"):
+        execute(["sh", "-c", "echo it broke; exit 3"], "train", tmp_path / "log.txt", Deadline())
+
+
+def test_a_command_is_stopped_at_the_deadline(tmp_path: Path) -> None:
+    with pytest.raises(Paused):
+        execute(["sh", "-c", "exec sleep 60"], "train", tmp_path / "log.txt", Deadline(0.005))
+    with pytest.raises(Paused):
+        execute(["sh", "-c", "exit 1"], "train", tmp_path / "log.txt", Deadline(0.0))
