@@ -50,6 +50,10 @@ class FinetuneConfig(Section):
     select: Literal["last", "best"] = "last"
     """Score the weights of the last epoch, or of the epoch with the best dev score (optimistic: selected and scored on
     the same rows)."""
+    window_stride: int = Field(default=128, gt=0)
+    """Of a task whose answer is a part of a text: the text is read in windows that begin so many tokens apart."""
+    longest_answer: int = Field(default=50, gt=0)
+    """Of such a task: tokens of an answer, at most."""
     limit_train_rows: int | None = Field(default=None, gt=0)
     """Train on this many random rows; noted in the report."""
     limit_dev_rows: int | None = Field(default=None, gt=0)

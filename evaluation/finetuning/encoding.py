@@ -1,14 +1,14 @@
 """Tokenization of a task's files as [CLS] a [SEP], or [CLS] a [SEP] b [SEP] (BERT, figure 4)."""
 
-import hashlib
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.encoded import AnswerTexts, EncodedExamples
+from sesame.evaluation.finetuning.windows import windows
 from sesame.evaluation.reading.checks import check_files, check_training_labels
 from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
 from sesame.evaluation.tasks.task import Task
@@ -16,86 +16,6 @@ from sesame.evaluation.tasks.task import Task
 SPLIT_SEED = 20180420
 """Seed of the rows chosen by ``split_dev`` and ``limit_train_rows``: the same rows for every seed and model."""
 TRAIN_SHARE_OF_DEV = 0.8
-
-
-@dataclass(frozen=True)
-class EncodedExamples:
-    """Token sequences of a file with their labels. A row has one sequence, or one for each candidate."""
-
-    tokens: list[np.ndarray]
-    """int32 [length] for each sequence."""
-    first_segment_lengths: np.ndarray
-    """int64 [sequences]: tokens of the first segment, including [CLS] and its [SEP]."""
-    labels: np.ndarray
-    """[rows]"""
-    indices: list[str]
-    counts: np.ndarray | None = None
-    """int64 [rows]: sequences of each row; None: one."""
-    spans: np.ndarray | None = None
-    """int64 [sequences, spans, 2]: first token of each span, and the one after its last; None: the task has none."""
-    groups: np.ndarray | None = None
-    """int64 [rows]: rows with the same number are scored together; None: no groups."""
-    categories: list[tuple[str, ...]] | None = None
-    """Of each row, for scores by category."""
-    truncated: int = 0
-    """Sequences that were longer than the sequence length."""
-
-    @property
-    def rows(self) -> int:
-        return len(self.indices)
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        """int64 [rows + 1]: the first sequence of each row."""
-        counts = np.ones(self.rows, np.int64) if self.counts is None else self.counts
-        return np.concatenate([[0], np.cumsum(counts)])
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """int64 [rows]: tokens of the longest sequence of each row."""
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        return lengths if self.counts is None else np.maximum.reduceat(lengths, self.starts[:-1])
-
-    @cached_property
-    def row_tokens(self) -> np.ndarray:
-        """int64 [rows]: tokens of all sequences of each row."""
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        return lengths if self.counts is None else np.add.reduceat(lengths, self.starts[:-1])
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of what a model reads and is compared with; every job of a task asks for it."""
-        sha256 = hashlib.sha256(np.concatenate(self.tokens).tobytes())
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        for part in (lengths, self.first_segment_lengths, self.labels, self.counts, self.spans):
-            sha256.update(b"" if part is None else part.tobytes())
-            sha256.update(b"|")
-        return sha256.hexdigest()
-
-    def sequences(self, rows: np.ndarray) -> np.ndarray:
-        """Return the numbers of the sequences of ``rows``, in their order."""
-        if self.counts is None:
-            return rows
-        return np.concatenate([np.arange(int(self.starts[row]), int(self.starts[row + 1])) for row in rows])
-
-    def take(self, rows: np.ndarray) -> "EncodedExamples":
-        """Select ``rows``, in their order."""
-        sequences = self.sequences(rows)
-
-        def part(values: np.ndarray | None, selected: np.ndarray) -> np.ndarray | None:
-            return None if values is None else values[selected]
-
-        return EncodedExamples(
-            [self.tokens[sequence] for sequence in sequences],
-            self.first_segment_lengths[sequences],
-            self.labels[rows] if len(self.labels) else self.labels,
-            [self.indices[row] for row in rows],
-            part(self.counts, rows),
-            part(self.spans, sequences),
-            part(self.groups, rows),
-            None if self.categories is None else [self.categories[row] for row in rows],
-            self.truncated,
-        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +43,7 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     files = _read(task, config, data_dir, predict)
     notes = [note for examples in files.values() for note in examples.notes] + check_files(task, data_dir, files)
     notes += _absent(task, files, predict)
-    encoded = {file: encode(examples, tokenizer, config.sequence_length) for file, examples in files.items()}
+    encoded = {file: _encoded(task, examples, tokenizer, config) for file, examples in files.items()}
     notes += [
         f"{file}: {examples.truncated} of {len(examples.tokens)} sequences are cut to {config.sequence_length} tokens"
         for file, examples in encoded.items()
@@ -148,18 +68,22 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> EncodedExamples:
-    """Tokenize, and truncate long sequences at the end of the longer text, token by token (BERT's published code)."""
+    """Tokenize, and truncate long sequences at the end of the longer text, token by token (BERT's published code).
+
+    A text with a gap is truncated on both sides of it.
+    """
     special = tokenizer.special
     columns = [tokenizer.encode_batch(column) for column in zip(*examples.texts, strict=True)]
     tokens, firsts, truncated, starts = [], [], 0, []
-    for pieces in zip(*columns, strict=True):
+    for number, pieces in enumerate(zip(*columns, strict=True)):
         lengths = [len(part) for part in pieces]
         kept = _truncated(lengths, sequence_length - 1 - len(pieces))
         truncated += kept != lengths
+        skipped = _skipped(examples, number, tokenizer, lengths, kept)
         ids, begins = [special.cls], []
-        for part, length in zip(pieces, kept, strict=True):
+        for part, skip, length in zip(pieces, skipped, kept, strict=True):
             begins.append((len(ids), length))
-            ids += [*part[:length], special.sep]
+            ids += [*part[skip : skip + length], special.sep]
         tokens.append(np.array(ids, np.int32))
         firsts.append(kept[0] + 2)
         starts.append(begins)
@@ -173,7 +97,28 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
         None if examples.groups is None else np.unique(np.array(examples.groups), return_inverse=True)[1],
         examples.categories,
         truncated,
+        examples.right,
+        None if examples.choices is None else AnswerTexts(examples.choices),
     )
+
+
+def _encoded(task: Task, examples: Examples, tokenizer: Tokenizer, config: FinetuneConfig) -> EncodedExamples:
+    if task.kind == "extract":
+        return windows(examples, tokenizer, config.sequence_length, config.window_stride)
+    return encode(examples, tokenizer, config.sequence_length)
+
+
+def _skipped(examples: Examples, sequence: int, tokenizer: Tokenizer, lengths: list[int], kept: list[int]) -> list[int]:
+    """Tokens of each text of a sequence that are left out at its beginning, so that its gap is in the middle."""
+    skipped = [0] * len(lengths)
+    if examples.gaps is None or kept == lengths:
+        return skipped
+    column, start, end = examples.gaps[sequence]
+    text = examples.texts[sequence][column]
+    before, until = (len(ids) for ids in tokenizer.encode_batch([text[:start].rstrip(), text[:end]]))
+    first = before - (kept[column] - (until - before)) // 2
+    skipped[column] = min(max(first, 0), lengths[column] - kept[column])
+    return skipped
 
 
 def _spans(examples: Examples, tokenizer: Tokenizer, starts: list[list[tuple[int, int]]]) -> np.ndarray | None:
@@ -224,8 +169,10 @@ def _absent(task: Task, files: dict[str, Examples], predict: bool) -> list[str]:
     for name, table in task.test.items():
         if table.file not in files:
             notes.append(f"{table.file} is missing: no predictions for {name}")
-        elif table.rows is not None and len(files[table.file].indices) != table.rows:
-            notes.append(f"{table.file} has {len(files[table.file].indices)} rows, the official release {table.rows}")
+            continue
+        rows = len(files[table.file].indices)
+        if table.rows is not None and (rows < table.rows or (rows > table.rows and not table.indices.more_rows)):
+            notes.append(f"{table.file} has {rows} rows, the official release {table.rows}")
     return notes
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sesame.evaluation.finetuning.kinds import ANSWERS, KINDS, Choose, Regress
+from sesame.evaluation.finetuning.answers import ANSWERS
+from sesame.evaluation.finetuning.kinds import KINDS, Choose, Regress
 
 
 def test_the_candidates_of_a_row_share_a_softmax() -> None:
@@ -39,4 +40,4 @@ def test_a_pair_of_equal_likelihood_is_a_tie() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_has_answers(name: str) -> None:
-    assert len(ANSWERS[name](np.eye(4, 2, dtype=np.float32), np.ones(4, np.int64))) == 4
+    assert len(ANSWERS[name](np.eye(4, 60, dtype=np.float32), np.ones(4, np.int64))) == 4
