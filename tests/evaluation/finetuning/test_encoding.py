@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
@@ -65,3 +66,19 @@ def test_limited_rows_are_the_same_each_time_and_noted(letters: Path, letter_tok
     assert first.train.indices == second.train.indices and first.train.rows == 30
     assert first.notes[-1] == "trained on 30 of 200 rows, drawn at random"
     assert len(first.test["SST-2"].tokens) == 20
+
+
+@pytest.mark.parametrize("before", [0, 3, 20, 60])
+@pytest.mark.parametrize("after", [0, 3, 20, 60])
+def test_a_text_is_cut_on_both_sides_of_its_gap(before: int, after: int, letter_tokenizer: Tokenizer) -> None:
+    text = "b" * before + "WXYZ" + "a" * after
+    examples = Examples([(text,)], np.array([0]), ["0"], gaps=[(0, before, before + 4)])
+    tokens = encode(examples, letter_tokenizer, 16).tokens[0].tolist()
+    kept = tokens[1:-1]
+    assert len(kept) == min(14, len(text)) and (tokens[0], tokens[-1]) == (2, 3)
+    gap, whole = letter_tokenizer.encode("WXYZ"), letter_tokenizer.encode(text)
+    place = kept.index(gap[0])
+    assert kept[place : place + 4] == gap
+    assert any(whole[start : start + len(kept)] == kept for start in range(len(whole)))
+    # As much on either side as there is, else five tokens.
+    assert place >= min(before, 5) and len(kept) - place - 4 >= min(after, 5)

@@ -52,7 +52,7 @@ def test_every_entity_is_a_candidate_for_the_placeholder(tmp_path: Path) -> None
     assert examples.right is not None and examples.right.tolist() == [True, False, False, False, True, True]
     assert examples.labels.tolist() == ["Ada", f"Bob Lee{SEPARATOR}Rome"] and examples.groups == ["3", "3"]
     assert examples.gaps is not None
-    for (_, query), (column, start, end), choice in zip(examples.texts, examples.gaps, examples.choices, strict=True):
+    for (_, query), (column, start, end), choice in zip(examples.texts, examples.gaps, fillings * 2, strict=True):
         assert column == 1 and query[start:end] == choice
 
 
