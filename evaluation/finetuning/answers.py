@@ -18,12 +18,12 @@ def answers(task: Task, examples: EncodedExamples, outputs_SC: np.ndarray) -> np
         found = _distinct(outputs_SC[:, 0], examples.starts, examples.groups)
     else:
         found = ANSWERS[task.kind](outputs_SC, counts_B)
-    source = examples.answer_texts
-    if source is None:
+    texts, ranges = examples.answer_texts, examples.ranges
+    if texts is None:
         return found
-    if source.ranges is None:
-        return np.array([source.texts[sequence] for sequence in examples.starts[:-1] + found])
-    return np.array([_part(source.texts[sequence], source.ranges[sequence], *span) for sequence, *span in found])
+    if ranges is None:
+        return np.array([texts[sequence] for sequence in examples.starts[:-1] + found])
+    return np.array([_part(texts[sequence], ranges[sequence], *span) for sequence, *span in found])
 
 
 def _part(text: str, ranges: np.ndarray, first: int, last: int) -> str:

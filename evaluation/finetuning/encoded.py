@@ -3,24 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class AnswerTexts:
-    """The texts that answers are taken from, where an answer is a text."""
-
-    texts: list[str]
-    """Of each sequence: the candidate, or the text of which the answer is a part."""
-    ranges: list[np.ndarray] | None = None
-    """int32 [length, 2] of each sequence: first character in its text of each token, and the one after the last; -1
-    where the token is not of that text. None: the answer is the whole text."""
-
-    def take(self, sequences: np.ndarray) -> "AnswerTexts":
-        """Select sequences, in their order."""
-        ranges = None if self.ranges is None else [self.ranges[sequence] for sequence in sequences]
-        return AnswerTexts([self.texts[sequence] for sequence in sequences], ranges)
 
 
 @dataclass(frozen=True)
@@ -46,10 +31,16 @@ class EncodedExamples:
     """Sequences that were longer than the sequence length."""
     targets: np.ndarray | None = None
     """[sequences, ...]: what the outputs of a sequence are trained to be; None: the label of its row."""
-    answer_texts: AnswerTexts | None = None
-    """None: answers are not texts."""
+    answer_texts: list[str] | None = None
+    """Of each sequence: the candidate, or the text of which the answer is a part; None: answers are not texts."""
+    ranges: list[np.ndarray] | None = None
+    """int32 [length, 2] of each sequence: first character in its text of each token, and the one after the last; -1
+    where the token is not of that text. None: the answer is the whole text."""
     decoder_tokens: list[np.ndarray] | None = None
-    """int32 [target length] of each sequence: what a decoder is trained to say; None: there is none."""
+    """int32 [target length + 1] of each sequence: what a decoder is trained to say, after its start token; None: nothing
+    is trained so."""
+    candidates: list[list[str]] | None = None
+    """Of each row, whose answer a decoder says; None: it is any text."""
 
     @property
     def rows(self) -> int:
@@ -103,6 +94,9 @@ class EncodedExamples:
         def part(values: np.ndarray | None, selected: np.ndarray) -> np.ndarray | None:
             return None if values is None else values[selected]
 
+        def some(values: list[Any] | None, selected: np.ndarray) -> list[Any] | None:
+            return None if values is None else [values[number] for number in selected]
+
         return EncodedExamples(
             [self.tokens[sequence] for sequence in sequences],
             self.first_segment_lengths[sequences],
@@ -111,9 +105,11 @@ class EncodedExamples:
             part(self.counts, rows),
             part(self.spans, sequences),
             part(self.groups, rows),
-            None if self.categories is None else [self.categories[row] for row in rows],
+            some(self.categories, rows),
             self.truncated,
             part(self.targets, sequences),
-            None if self.answer_texts is None else self.answer_texts.take(sequences),
-            None if self.decoder_tokens is None else [self.decoder_tokens[sequence] for sequence in sequences],
+            some(self.answer_texts, sequences),
+            some(self.ranges, sequences),
+            some(self.decoder_tokens, sequences),
+            some(self.candidates, rows),
         )

@@ -7,7 +7,7 @@ import numpy as np
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.encoded import AnswerTexts, EncodedExamples
+from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.windows import windows
 from sesame.evaluation.reading.checks import check_files, check_training_labels
 from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
@@ -98,7 +98,7 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
         examples.categories,
         truncated,
         examples.right,
-        None if examples.choices is None else AnswerTexts(examples.choices),
+        examples.choices,
     )
 
 

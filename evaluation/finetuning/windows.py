@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.finetuning.encoded import AnswerTexts, EncodedExamples
+from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.reading.tables import Examples
 
 QUESTION_TOKENS = 64
@@ -56,7 +56,8 @@ def windows(examples: Examples, tokenizer: Tokenizer, sequence_length: int, stri
         categories=examples.categories,
         truncated=sum(len(question) > room for question in questions),
         targets=np.array([window.target for window in found], np.int64),
-        answer_texts=AnswerTexts([examples.texts[row][1] for row in owners], [window.ranges for window in found]),
+        answer_texts=[examples.texts[row][1] for row in owners],
+        ranges=[window.ranges for window in found],
     )
 
 

@@ -41,7 +41,7 @@ def test_windows_cover_the_text_and_have_the_answer(length: int, letter_tokenize
     assert encoded.counts.tolist() == [len(starts)]
     question = letter_tokenizer.encode("who?")
     for start, tokens, first, target, ranges in zip(
-        starts, encoded.tokens, encoded.first_segment_lengths, encoded.targets, encoded.answer_texts.ranges or [],
+        starts, encoded.tokens, encoded.first_segment_lengths, encoded.targets, encoded.ranges or [],
         strict=True,
     ):  # fmt: skip
         part = letter_tokenizer.encode(text[start : start + 13])
