@@ -8,11 +8,14 @@ from scipy.optimize import linear_sum_assignment
 
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.kinds import KINDS
+from sesame.evaluation.finetuning.text_answers import text_answers
 from sesame.evaluation.tasks.task import Task
 
 
 def answers(task: Task, examples: EncodedExamples, outputs_SC: np.ndarray) -> np.ndarray:
     """Return the predictions of every row, [B]: int64 classes or candidates, float32 scores, or texts."""
+    if task.text is not None:
+        return text_answers(task, examples, outputs_SC)
     counts_B = np.diff(examples.starts)
     if task.is_distinct and examples.groups is not None:
         found = _distinct(outputs_SC[:, 0], examples.starts, examples.groups)

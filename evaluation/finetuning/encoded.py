@@ -37,8 +37,8 @@ class EncodedExamples:
     """int32 [length, 2] of each sequence: first character in its text of each token, and the one after the last; -1
     where the token is not of that text. None: the answer is the whole text."""
     decoder_tokens: list[np.ndarray] | None = None
-    """int32 [target length + 1] of each sequence: what a decoder is trained to say, after its start token; None: nothing
-    is trained so."""
+    """int32 [target length + 1] of each sequence: what a decoder is trained to say, after its start token; None: no
+    decoder is trained."""
     candidates: list[list[str]] | None = None
     """Of each row, whose answer a decoder says; None: it is any text."""
 

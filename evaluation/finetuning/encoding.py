@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.text_encoding import encode_text
 from sesame.evaluation.finetuning.windows import windows
 from sesame.evaluation.reading.checks import check_files, check_training_labels
 from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
@@ -31,6 +33,8 @@ class TaskData:
     test: dict[str, EncodedExamples]
     notes: list[str] = field(default_factory=list)
     """Remarks for the report."""
+    tokenizer: str = ""
+    """Path of the tokenizer's file, for a task that a decoder answers."""
 
 
 def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tokenizer, predict: bool) -> TaskData:
@@ -43,7 +47,7 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     files = _read(task, config, data_dir, predict)
     notes = [note for examples in files.values() for note in examples.notes] + check_files(task, data_dir, files)
     notes += _absent(task, files, predict)
-    encoded = {file: _encoded(task, examples, tokenizer, config) for file, examples in files.items()}
+    encoded = {file: _encoded(task, file, examples, tokenizer, config) for file, examples in files.items()}
     notes += [
         f"{file}: {examples.truncated} of {len(examples.tokens)} sequences are cut to {config.sequence_length} tokens"
         for file, examples in encoded.items()
@@ -51,20 +55,23 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     ]
     dev = {prefix: encoded[table.file] for prefix, table in task.dev.items() if table.file in encoded}
     test = {name: encoded[table.file] for name, table in task.test.items() if predict and table.file in encoded}
-    title, train = task.name, None
+    name = f"{task.name} (text to text)" if task.text is not None else task.name
+    title, train = name, None
     if config.split_dev and task.train is not None:
-        title = f"{task.name} (dev split 80/20)"
+        if task.text is not None and not task.text.words:
+            raise TaskError(f"{task.name}: finetune.split_dev does not fit form 'text'; give its training file")
+        title = f"{name} (dev split 80/20)"
         train, dev = _split(dev)
         notes.append("trained on a random 80 % of the dev rows, scored on the other 20 %: not an official dev score")
     elif task.train is not None:
         train = encoded[task.train.file]
-        check_training_labels(task, data_dir / task.train.file, train.labels)
+        check_training_labels(task, data_dir / task.train.file, files[task.train.file].labels)
     if train is not None:
         train = _limited(train, config.limit_train_rows, "trained", notes)
     if config.limit_dev_rows is not None:
         title += f" ({config.limit_dev_rows} dev rows)"
         dev = {prefix: _limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in dev.items()}
-    return TaskData(task, title, train, dev, test, notes)
+    return TaskData(task, title, train, dev, test, notes, tokenizer.name if task.text is not None else "")
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> EncodedExamples:
@@ -102,7 +109,13 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
     )
 
 
-def _encoded(task: Task, examples: Examples, tokenizer: Tokenizer, config: FinetuneConfig) -> EncodedExamples:
+def _encoded(
+    task: Task, file: str, examples: Examples, tokenizer: Tokenizer, config: FinetuneConfig
+) -> EncodedExamples:
+    if task.text is not None:
+        trained = list(task.dev.values())[:1] if config.split_dev else [task.train]
+        is_trained = any(table is not None and table.file == file for table in trained)
+        return encode_text(examples, task, tokenizer, config.sequence_length, is_trained)
     if task.kind == "extract":
         return windows(examples, tokenizer, config.sequence_length, config.window_stride)
     return encode(examples, tokenizer, config.sequence_length)

@@ -17,9 +17,10 @@ from sesame.configs.errors import TaskError
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_batches, shuffled_batches
+from sesame.evaluation.finetuning.decoder import kind_of
 from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
 from sesame.evaluation.finetuning.heads import make_head
-from sesame.evaluation.finetuning.kinds import KINDS, Kind
+from sesame.evaluation.finetuning.kinds import Kind
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
@@ -88,7 +89,7 @@ def finetune(
     assert data.train is not None
     torch.manual_seed(seed)
     model = TaskModel(backbone, data.task, config).to(device)
-    kind = KINDS[data.task.kind].of(data.train.labels, config)
+    kind = kind_of(data, config)
     best: tuple[float, int, dict[str, Tensor]] = (-math.inf, config.epochs, {})
     for epoch in _epochs(model, data, data.train, config, seed, device, kind, advance):
         if config.select == "best":
@@ -121,7 +122,7 @@ def predict(
     model.eval()
     batches = scoring_batches(examples)
     with autocast(config, device):
-        outputs = [kind.predict(model, pack_rows(examples, rows).to(device)) for rows in batches]
+        outputs = [kind.predict(model, pack_rows(examples, rows).to(device), examples, rows) for rows in batches]
     outputs_SC = np.concatenate(outputs)
     inverse = np.empty_like(outputs_SC)
     inverse[examples.sequences(np.concatenate(batches))] = outputs_SC

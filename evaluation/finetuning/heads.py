@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.decoder_head import DecoderHead, require_decoder
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.roles import Backbone, Encoded
@@ -138,6 +139,9 @@ class TokenHead(nn.Module):
 
 def make_head(backbone: Backbone, task: Task, config: FinetuneConfig) -> nn.Module:
     """Return the head that a task needs."""
+    if task.text is not None:
+        require_decoder(backbone, task.name)
+        return DecoderHead(backbone)
     if task.kind == "extract":
         return TokenHead(backbone, task.outputs, config)
     return Head(backbone, task.outputs, config, _spans_of(task))
@@ -166,6 +170,11 @@ def head_of(backbone: Backbone, config: FinetuneConfig, task: Task) -> str:
     """Describe the head of a task for the report."""
     if task.train is None:
         return "none"
+    if task.text is not None:
+        require_decoder(backbone, task.name)
+        is_likelihood = config.decoding == "likelihood" and task.text.target != "referent"
+        way = "likelihood of the answers" if is_likelihood else "greedy decoding"
+        return f"decoder, text to text, {way}"
     return "each token" if task.kind == "extract" else describe_head(backbone, config, _spans_of(task))
 
 

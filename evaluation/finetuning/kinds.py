@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.pretrain.batch import Batch
 
 DEFAULTS = FinetuneConfig()
@@ -37,8 +38,8 @@ class Kind(ABC):
             counts_B: sequences of each row.
         """
 
-    def predict(self, model: nn.Module, batch: Batch) -> np.ndarray:
-        """Return what is stored of each sequence of a batch, [S, C]."""
+    def predict(self, model: nn.Module, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
+        """Return what is stored of each sequence of a batch, which has these ``rows``: [S, C]."""
         return self.in_label_units(model(batch)).cpu().numpy()
 
     def in_label_units(self, outputs_SC: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class Extract(Kind):
         starts_SM, ends_SM = outputs_SC.unbind(-1)
         return (F.cross_entropy(starts_SM, labels_B[:, 0]) + F.cross_entropy(ends_SM, labels_B[:, 1])) / 2
 
-    def predict(self, model: nn.Module, batch: Batch) -> np.ndarray:
+    def predict(self, model: nn.Module, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
         lengths_S = batch.layout.cu_seqlens_B1.long().diff()
         best = best_spans(model(batch), batch["first_lengths"], lengths_S - 1, self.longest)
         return best.flatten(1).cpu().numpy()

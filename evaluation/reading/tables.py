@@ -47,6 +47,8 @@ class Examples(NamedTuple):
     """Of each sequence: the candidate in the gap that it fills, around which the text is cut."""
     answer_ranges: list[tuple[int, int]] | None = None
     """Of each row: the first and the last character + 1 of the answer in the second text."""
+    candidates: list[list[str]] | None = None
+    """Of each row: all that are in ``choices``."""
 
 
 def read_table(data_dir: Path, table: Table, task: Task) -> Examples:
@@ -86,6 +88,7 @@ class _Reader:
         self.groups: list[str] = []
         self.categories: list[tuple[str, ...]] = []
         self.choices: list[str] = []
+        self.candidates: list[list[str]] = []
         self.right: list[bool] = []
         self.gaps: list[Range] = []
         self.answer_ranges: list[tuple[int, int]] = []
@@ -102,7 +105,9 @@ class _Reader:
         if answers is not None and table.choices and table is task.train and not any(answers.are_right(choices)):
             self.unanswered += 1
             return
-        texts = [tuple(self._text(row, text, choice, choices) for text in table.texts) for choice in choices]
+        # A decoder reads all candidates at once.
+        read = choices if task.text is None else [""]
+        texts = [tuple(self._text(row, text, choice, choices) for text in table.texts) for choice in read]
         if task.kind == "similarity":
             texts = [(text,) for text in texts[0]]
         if task.kind == "minimal_pairs":
@@ -139,7 +144,7 @@ class _Reader:
 
     def _add_answers(self, answers: Answers, choices: list[str], texts: list[tuple[str, ...]], row: Row) -> None:
         self.labels.append(answers.label)
-        if self.table.choices:
+        if self.table.choices and self.task.text is None:
             self.right += answers.are_right(choices)
         elif self.task.kind == "extract":
             context = row.text(self.table.texts[1], self.table)
@@ -152,6 +157,7 @@ class _Reader:
         table = self.table
         if self.task.has_texts and table.choices:
             self.choices += choices
+            self.candidates.append(choices)
         if table.spans:
             spans, moved = read_spans(row, table, texts)
             self.spans.append(spans)
@@ -179,7 +185,7 @@ class _Reader:
             np.array(self.labels, self._dtype),
             self.indices,
             self.skipped,
-            self.counts if max(self.counts) > 1 or self.table.choices else None,
+            self.counts if self.task.text is None and (max(self.counts) > 1 or self.table.choices) else None,
             self.spans if self.table.spans else None,
             self.groups or None,
             self.categories or None,
@@ -188,6 +194,7 @@ class _Reader:
             np.array(self.right, bool) if self.right else None,
             self.gaps or None,
             self.answer_ranges or None,
+            self.candidates or None,
         )
 
     @property

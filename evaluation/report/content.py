@@ -14,7 +14,7 @@ import torch
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
-from sesame.evaluation.report.categories import Scores, category_scores, tie_notes
+from sesame.evaluation.report.categories import Scores, category_scores, invalid_notes, tie_notes
 from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.results.result import Result
 
@@ -69,7 +69,7 @@ class Content:
         for (model, prefix, value), seeds in constant.items():
             who = f"{model}, seed {', '.join(map(str, seeds))}"
             notes.append(f"{who}: the same prediction for every row of {prefix or 'dev'}: '{value}'")
-        return [*data.notes, *notes, *tie_notes(data, self.results)]
+        return [*data.notes, *notes, *tie_notes(data, self.results), *invalid_notes(data, self.results)]
 
 
 def _label(data: TaskData, label: Any) -> str:

@@ -64,6 +64,23 @@ class Indices:
 
 
 @dataclass(frozen=True)
+class TextForm:
+    """A task as text to text: what an encoder reads and a decoder answers."""
+
+    template: str
+    """Of the input; {0}, {1} are the row's texts."""
+    words: tuple[str, ...] = ()
+    """The decoder's answers, by class or score; empty: any text."""
+    target: Literal["word", "number", "answer", "referent"] = "word"
+    """word: that of the row's class. number: the nearest one to the row's score. answer: any of the row's right
+    answers. referent: the words of the first span, which are compared with the decoder's (WSC)."""
+    texts: tuple[Column, ...] = ()
+    """In place of ``Table.texts``."""
+    replacements: tuple[tuple[str, str], ...] = ()
+    """In addition to ``Table.replacements``."""
+
+
+@dataclass(frozen=True)
 class Table:
     """One file of a task and what is read from it: tab-separated, or JSON lines if it ends in .json or .jsonl."""
 
@@ -191,6 +208,8 @@ class Task:
     broken_rows: bool = False
     """The official release has training or dev rows with missing cells: they are skipped and counted instead of being
     an error. A test row is never skipped."""
+    text: TextForm | None = None
+    """The form in which a decoder answers; None: a head answers."""
     hub: HubDataset | None = None
     """None: ``sesame fetch-glue`` does not download this task."""
 
@@ -209,6 +228,12 @@ class Task:
     def has_texts(self) -> bool:
         """Whether answers are texts: words of the text, or a candidate where several are right."""
         return any(table.answers is not None for table in self.dev.values())
+
+    @property
+    def has_constant(self) -> bool:
+        """Whether always giving the same answer has a score that says something."""
+        says_words = self.text is None or self.text.target == "word"
+        return self.train is not None and says_words and not self.has_scores and not self.has_texts
 
     @property
     def outputs(self) -> int:

@@ -114,6 +114,7 @@ class FamilyModule(nn.Module):
     output_scale: float = 1.0
     mixed_layers: int = 0
     pooler: Mapping[str, Tensor] = MappingProxyType({})
+    decoder_projection: Tensor | None = None
 
 
 class TransformerConfig(ModelConfig):
