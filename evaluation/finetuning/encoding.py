@@ -9,15 +9,12 @@ from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.selection import limited, split
 from sesame.evaluation.finetuning.text_encoding import encode_text
 from sesame.evaluation.finetuning.windows import windows
 from sesame.evaluation.reading.checks import check_files, check_training_labels
 from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
 from sesame.evaluation.tasks.task import Task
-
-SPLIT_SEED = 20180420
-"""Seed of the rows chosen by ``split_dev`` and ``limit_train_rows``: the same rows for every seed and model."""
-TRAIN_SHARE_OF_DEV = 0.8
 
 
 @dataclass(frozen=True)
@@ -47,31 +44,62 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     files = _read(task, config, data_dir, predict)
     notes = [note for examples in files.values() for note in examples.notes] + check_files(task, data_dir, files)
     notes += _absent(task, files, predict)
-    encoded = {file: _encoded(task, file, examples, tokenizer, config) for file, examples in files.items()}
-    notes += [
-        f"{file}: {examples.truncated} of {len(examples.tokens)} sequences are cut to {config.sequence_length} tokens"
-        for file, examples in encoded.items()
-        if examples.truncated
-    ]
-    dev = {prefix: encoded[table.file] for prefix, table in task.dev.items() if table.file in encoded}
-    test = {name: encoded[table.file] for name, table in task.test.items() if predict and table.file in encoded}
     name = f"{task.name} (text to text)" if task.text is not None else task.name
+    dev = {prefix: files[table.file] for prefix, table in task.dev.items() if table.file in files}
+    test = {each: files[table.file] for each, table in task.test.items() if predict and table.file in files}
     title, train = name, None
     if config.split_dev and task.train is not None:
         if task.text is not None and not task.text.words:
             raise TaskError(f"{task.name}: finetune.split_dev does not fit form 'text'; give its training file")
         title = f"{name} (dev split 80/20)"
-        train, dev = _split(dev)
+        train, dev = split(dev)
         notes.append("trained on a random 80 % of the dev rows, scored on the other 20 %: not an official dev score")
     elif task.train is not None:
-        train = encoded[task.train.file]
-        check_training_labels(task, data_dir / task.train.file, files[task.train.file].labels)
+        train = files[task.train.file]
+        check_training_labels(task, data_dir / task.train.file, train.labels)
+    # Rows that are left out are not encoded.
     if train is not None:
-        train = _limited(train, config.limit_train_rows, "trained", notes)
+        train = limited(train, config.limit_train_rows, "trained", notes)
     if config.limit_dev_rows is not None:
         title += f" ({config.limit_dev_rows} dev rows)"
-        dev = {prefix: _limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in dev.items()}
-    return TaskData(task, title, train, dev, test, notes, tokenizer.name if task.text is not None else "")
+        dev = {prefix: limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in dev.items()}
+    encoder = _Encoder(task, tokenizer, config, {id(examples): file for file, examples in files.items()})
+    return TaskData(
+        task,
+        title,
+        encoder.encode(train, is_trained=True) if train is not None else None,
+        {prefix: encoder.encode(each) for prefix, each in dev.items()},
+        {each: encoder.encode(examples) for each, examples in test.items()},
+        [*notes, *encoder.notes],
+        tokenizer.name if task.text is not None else "",
+    )
+
+
+class _Encoder:
+    """Encodes the files of a task, each once: AX-b and AX-g are scored and predicted."""
+
+    def __init__(self, task: Task, tokenizer: Tokenizer, config: FinetuneConfig, names: dict[int, str]):
+        self.task, self.tokenizer, self.config, self.names = task, tokenizer, config, names
+        self.encoded: dict[int, EncodedExamples] = {}
+        self.notes: list[str] = []
+
+    def encode(self, examples: Examples, *, is_trained: bool = False) -> EncodedExamples:
+        number = id(examples)
+        if number not in self.encoded:
+            self.encoded[number] = encoded = self._encode(examples, is_trained)
+            if encoded.truncated:
+                cut = f"{encoded.truncated} of {len(encoded.tokens)} sequences"
+                file = self.names.get(number, "training rows" if is_trained else "dev rows")
+                self.notes.append(f"{file}: {cut} are cut to {self.config.sequence_length} tokens")
+        return self.encoded[number]
+
+    def _encode(self, examples: Examples, is_trained: bool) -> EncodedExamples:
+        length = self.config.sequence_length
+        if self.task.text is not None:
+            return encode_text(examples, self.task, self.tokenizer, length, is_trained)
+        if self.task.kind == "extract":
+            return windows(examples, self.tokenizer, length, self.config.window_stride)
+        return encode(examples, self.tokenizer, length)
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> EncodedExamples:
@@ -107,18 +135,6 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
         examples.right,
         examples.choices,
     )
-
-
-def _encoded(
-    task: Task, file: str, examples: Examples, tokenizer: Tokenizer, config: FinetuneConfig
-) -> EncodedExamples:
-    if task.text is not None:
-        trained = list(task.dev.values())[:1] if config.split_dev else [task.train]
-        is_trained = any(table is not None and table.file == file for table in trained)
-        return encode_text(examples, task, tokenizer, config.sequence_length, is_trained)
-    if task.kind == "extract":
-        return windows(examples, tokenizer, config.sequence_length, config.window_stride)
-    return encode(examples, tokenizer, config.sequence_length)
 
 
 def _skipped(examples: Examples, sequence: int, tokenizer: Tokenizer, lengths: list[int], kept: list[int]) -> list[int]:
@@ -197,23 +213,3 @@ def _truncated(lengths: list[int], limit: int) -> list[int]:
     half = limit // 2
     kept_second = min(second, max(half, limit - first))
     return [min(first, limit - kept_second), kept_second]
-
-
-def _split(dev: dict[str, EncodedExamples]) -> tuple[EncodedExamples, dict[str, EncodedExamples]]:
-    """Split the first dev set into (train, dev); further dev sets (MNLI's mismatched) are not split."""
-    prefix, examples = next(iter(dev.items()))
-    order = np.random.default_rng(SPLIT_SEED).permutation(examples.rows)
-    cut = round(TRAIN_SHARE_OF_DEV * len(order))
-    return examples.take(order[:cut]), {**dev, prefix: examples.take(order[cut:])}
-
-
-def _limited(examples: EncodedExamples, limit: int | None, verb: str, notes: list[str]) -> EncodedExamples:
-    if limit is None or limit >= examples.rows:
-        return examples
-    notes.append(f"{verb} on {limit} of {examples.rows} rows, drawn at random")
-    generator = np.random.default_rng(SPLIT_SEED)
-    if examples.groups is None:
-        return examples.take(generator.permutation(examples.rows)[:limit])
-    # Rows that are scored together stay together.
-    order = generator.permutation(int(examples.groups.max()) + 1)[examples.groups]
-    return examples.take(np.argsort(order, kind="stable")[:limit])

@@ -1,8 +1,9 @@
 """Examples of a task's file: texts, labels, indices, and what else the task's row names."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +49,30 @@ class Examples(NamedTuple):
     answer_ranges: list[tuple[int, int]] | None = None
     """Of each row: the first and the last character + 1 of the answer in the second text."""
     candidates: list[list[str]] | None = None
-    """Of each row: all that are in ``choices``."""
+    """Of each row, which a decoder reads at once; None: there are none, or each is a sequence."""
+
+    def take(self, rows: np.ndarray) -> "Examples":
+        """Select ``rows``, in their order, without the notes."""
+        starts = np.cumsum([0, *(self.counts or [1] * len(self.indices))])
+        sequences = [each for row in rows for each in range(starts[row], starts[row + 1])]
+
+        def some(values: list[Any] | None, numbers: Iterable[int]) -> Any:
+            return None if values is None else [values[number] for number in numbers]
+
+        return Examples(
+            some(self.texts, sequences),
+            self.labels[rows] if len(self.labels) else self.labels,
+            some(self.indices, rows),
+            counts=some(self.counts, rows),
+            spans=some(self.spans, sequences),
+            groups=some(self.groups, rows),
+            categories=some(self.categories, rows),
+            choices=some(self.choices, sequences),
+            right=None if self.right is None else self.right[sequences],
+            gaps=some(self.gaps, sequences),
+            answer_ranges=some(self.answer_ranges, rows),
+            candidates=some(self.candidates, rows),
+        )
 
 
 def read_table(data_dir: Path, table: Table, task: Task) -> Examples:
@@ -155,8 +179,9 @@ class _Reader:
     def _add_places(self, row: Row, choices: list[str], texts: tuple[str, ...]) -> None:
         """Add the row's candidates, spans, gaps and group."""
         table = self.table
-        if self.task.has_texts and table.choices:
+        if self.task.has_texts and table.choices and self.task.text is None:
             self.choices += choices
+        elif self.task.has_texts and table.choices:
             self.candidates.append(choices)
         if table.spans:
             spans, moved = read_spans(row, table, texts)
