@@ -11,6 +11,7 @@ from sesame.configs.errors import ConfigError
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.own import OwnTask
 from sesame.evaluation.tasks.task import Task
+from sesame.evaluation.tasks.text_forms import as_text
 
 FOLDERS = ("checkpoint", "data_dir", "output")
 """Keys of :class:`EvaluationConfig` that say where files are."""
@@ -55,6 +56,16 @@ class FinetuneConfig(Section):
     select: Literal["last", "best"] = "last"
     """Score the weights of the last epoch, or of the epoch with the best dev score (optimistic: selected and scored on
     the same rows)."""
+    form: Literal["head", "text"] = "head"
+    """head: a new head answers. text: text to text for T5 and Switch; the decoder answers in words, in the forms of
+    T5's paper (``tasks/text_forms.py``), and learns by its pretraining's loss."""
+    decoding: Literal["greedy", "likelihood"] = "greedy"
+    """Of form "text". greedy: the likeliest token after token, as in T5's paper; an answer that is none of the task's
+    words is wrong, and counted in the report. likelihood: the likeliest of the task's words, which is never none."""
+    window_stride: int = Field(default=128, gt=0)
+    """Of a task whose answer is a part of a text: the text is read in windows that begin so many tokens apart."""
+    longest_answer: int = Field(default=50, gt=0)
+    """Of such a task: tokens of an answer, at most."""
     limit_train_rows: int | None = Field(default=None, gt=0)
     """Train on this many random rows; noted in the report."""
     limit_dev_rows: int | None = Field(default=None, gt=0)
@@ -132,7 +143,9 @@ class EvaluationConfig(Section):
         names = [*TASKS, *(task.name for task in own)]
         if duplicates := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"own_task '{duplicates[0]}' has the name of another task; give it one of its own")
-        return {**TASKS, **{task.name: task for task in own}}
+        table = {**TASKS, **{task.name: task for task in own}}
+        in_text = [name for name in self.suite.tasks if name in table and self.settings(name).form == "text"]
+        return {**table, **{name: as_text(table[name]) for name in in_text}}
 
     def settings(self, task: str) -> FinetuneConfig:
         """Settings of one task: [finetune] updated with [tasks.NAME]."""

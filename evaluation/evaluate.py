@@ -20,7 +20,7 @@ from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import DivergedError, answers
-from sesame.evaluation.finetuning.heads import describe_head
+from sesame.evaluation.finetuning.heads import head_of
 from sesame.evaluation.jobs import run_job
 from sesame.evaluation.progress import Progress
 from sesame.evaluation.reading.tables import MissingFileError
@@ -222,6 +222,4 @@ def _load_tasks(
 
 
 def _head(config: EvaluationConfig, data: TaskData, backbone: torch.nn.Module) -> str:
-    if data.task.train is None:
-        return "none"
-    return describe_head(backbone, config.settings(data.task.name), len(data.task.train.spans))  # pyright: ignore[reportArgumentType]
+    return head_of(backbone, config.settings(data.task.name), data.task)  # pyright: ignore[reportArgumentType]

@@ -74,6 +74,12 @@ class Backbone(Protocol):
         ...
 
     @property
+    def decoder_projection(self) -> Tensor | None:
+        """Pretrained weight of the projection of a decoder's states to the vocabulary; not part of the backbone. None:
+        it is tied to the token embedding, or there is none."""
+        ...
+
+    @property
     def style(self) -> Style:
         """Norm, activation and biases of layers and heads."""
         ...

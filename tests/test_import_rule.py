@@ -45,7 +45,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "replay",
     ),
     "evaluation": (
-        "tasks scores",
+        "tasks scores answer_scores",
         "config reading fetch probe_data",
         "finetuning",
         "zero_shot results",

@@ -48,6 +48,11 @@ class Engine(Protocol):
         """
         ...
 
+    def encode_ranges(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Return the ids of each text with the tokenizer's own setting, and for each id the first character that it was
+        made of and the one after the last."""
+        ...
+
     def encode_spans(self, data: np.ndarray, spans: np.ndarray, marked: np.ndarray, dtype: Dtype) -> Ragged:
         """Return the ids of spans of a text, a row for each.
 

@@ -136,6 +136,12 @@ class HuggingFaceEngine:
                     encoded[number] = each.ids
         return encoded
 
+    def encode_ranges(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        numbers = range(len(texts))
+        batches = [[texts[number] for number in batch] for batch in _batches(numbers, texts)]
+        encoded = [each for batch in batches for each in self._library.encode_batch(batch, add_special_tokens=False)]
+        return [(each.ids, each.offsets) for each in encoded]
+
     def encode_spans(self, data: np.ndarray, spans: np.ndarray, marked: np.ndarray, dtype: Dtype) -> Ragged:
         return id_rows(self.encode(texts_at(data, spans), marked.tolist()), dtype)
 

@@ -20,6 +20,7 @@ from sesame.data_pipeline.tokenizers.sentencepiece_proto import (
     USER_DEFINED,
     WORD_START,
     model_proto,
+    with_ranges,
 )
 from sesame.data_pipeline.tokenizers.special_tokens import KNOWN_NAMES, is_sentinel
 from sesame.data_pipeline.tokenizers.word_boundaries import starts_word
@@ -74,7 +75,7 @@ class SentencePieceEngine:
         return len(self._types)
 
     def encode(self, texts: Sequence[str], marked: Sequence[bool] | None = None) -> list[list[int]]:
-        texts = list(texts) if self._decoded_newline else [text.replace("\n", " ") for text in texts]
+        texts = self._without_newlines(texts)
         if marked is None:
             return self._encoder(self._normalizer.add_dummy_prefix).encode(texts, num_threads=1)
         encoded: list[list[int]] = [[] for _ in texts]
@@ -84,6 +85,13 @@ class SentencePieceEngine:
             for number, row in zip(numbers, rows, strict=True):
                 encoded[number] = row
         return encoded
+
+    def encode_ranges(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        encoder = self._encoder(self._normalizer.add_dummy_prefix)
+        return [
+            with_ranges(encoder.encode(text, out_type="serialized_proto"), text)
+            for text in self._without_newlines(texts)
+        ]
 
     def encode_spans(self, data: np.ndarray, spans: np.ndarray, marked: np.ndarray, dtype: Dtype) -> Ragged:
         if self.fast is None:
@@ -134,6 +142,9 @@ class SentencePieceEngine:
 
     def serialized_model_proto(self) -> bytes:
         return self._decoder.serialized_model_proto()
+
+    def _without_newlines(self, texts: Sequence[str]) -> list[str]:
+        return list(texts) if self._decoded_newline else [text.replace("\n", " ") for text in texts]
 
     def _encoder(self, add_dummy_prefix: bool) -> Any:
         """The processor with or without a dummy prefix, and with special tokens that text never makes."""

@@ -69,6 +69,12 @@ class Tokenizer:
         rows = self.encode_flat(texts)
         return [part.tolist() for part in np.split(rows.values, rows.offsets[1:-1])] if len(texts) else []
 
+    def encode_ranges(self, texts: Sequence[str]) -> list[tuple[list[int], np.ndarray]]:
+        """Return the ids of each text as ``encode_batch`` does, and int32 [ids, 2]: the first character that each was
+        made of and the one after the last. A piece for a space that is added is made of none."""
+        encoded = self._engine.encode_ranges(texts)
+        return [(ids, np.array(ranges, np.int32).reshape(-1, 2)) for ids, ranges in encoded]
+
     def encode_flat(self, texts: Sequence[str]) -> Ragged:
         """Return the ids of many texts, a row for each, in ``dtype``.
 

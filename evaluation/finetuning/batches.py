@@ -1,12 +1,15 @@
 """Batches of encoded examples: in random order for training, by length for scoring."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import EncodedExamples
 from sesame.pretrain.batch import Batch
-from sesame.pretrain.data.packing import pack
+from sesame.pretrain.data.packing import layout_like, pack
 
 BUCKET_BATCHES = 50
 """Batches whose rows are sorted by length together, so that a batch has similar lengths in a nearly random order."""
@@ -47,7 +50,21 @@ def pack_rows(examples: EncodedExamples, rows: np.ndarray) -> Batch:
     first_lengths = examples.first_segment_lengths[sequences]
     columns = {} if examples.spans is None else {"spans": examples.spans[sequences]}
     tokens = [examples.tokens[sequence] for sequence in sequences]
-    return pack(tokens, first_lengths.tolist(), first_lengths=first_lengths, **columns)
+    batch = pack(tokens, first_lengths.tolist(), first_lengths=first_lengths, **columns)
+    if examples.decoder_tokens is None:
+        return batch
+    return with_targets(batch, [examples.decoder_tokens[sequence] for sequence in sequences])
+
+
+def with_targets(batch: Batch, texts: Sequence[np.ndarray]) -> Batch:
+    """Return a batch with targets of its decoder, which reads all tokens of each text but the last one, and is to say
+    all but the first one."""
+    device = batch.layout.cu_seqlens_B1.device
+    layout = layout_like(batch.layout, np.array([len(text) - 1 for text in texts]))
+    parts = {"decoder_tokens": [text[:-1] for text in texts], "target_labels": [text[1:] for text in texts]}
+    targets = {name: torch.from_numpy(np.concatenate(each).astype(np.int64)) for name, each in parts.items()}
+    columns = {**batch.columns, **{name: each.to(device) for name, each in targets.items()}}
+    return replace(batch, columns=columns, targets=layout.to(device))
 
 
 def autocast(config: FinetuneConfig, device: torch.device) -> torch.autocast:

@@ -1,101 +1,20 @@
 """Tokenization of a task's files as [CLS] a [SEP], or [CLS] a [SEP] b [SEP] (BERT, figure 4)."""
 
-import hashlib
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.selection import limited, split
+from sesame.evaluation.finetuning.text_encoding import encode_text
+from sesame.evaluation.finetuning.windows import windows
 from sesame.evaluation.reading.checks import check_files, check_training_labels
 from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
 from sesame.evaluation.tasks.task import Task
-
-SPLIT_SEED = 20180420
-"""Seed of the rows chosen by ``split_dev`` and ``limit_train_rows``: the same rows for every seed and model."""
-TRAIN_SHARE_OF_DEV = 0.8
-
-
-@dataclass(frozen=True)
-class EncodedExamples:
-    """Token sequences of a file with their labels. A row has one sequence, or one for each candidate."""
-
-    tokens: list[np.ndarray]
-    """int32 [length] for each sequence."""
-    first_segment_lengths: np.ndarray
-    """int64 [sequences]: tokens of the first segment, including [CLS] and its [SEP]."""
-    labels: np.ndarray
-    """[rows]"""
-    indices: list[str]
-    counts: np.ndarray | None = None
-    """int64 [rows]: sequences of each row; None: one."""
-    spans: np.ndarray | None = None
-    """int64 [sequences, spans, 2]: first token of each span, and the one after its last; None: the task has none."""
-    groups: np.ndarray | None = None
-    """int64 [rows]: rows with the same number are scored together; None: no groups."""
-    categories: list[tuple[str, ...]] | None = None
-    """Of each row, for scores by category."""
-    truncated: int = 0
-    """Sequences that were longer than the sequence length."""
-
-    @property
-    def rows(self) -> int:
-        return len(self.indices)
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        """int64 [rows + 1]: the first sequence of each row."""
-        counts = np.ones(self.rows, np.int64) if self.counts is None else self.counts
-        return np.concatenate([[0], np.cumsum(counts)])
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """int64 [rows]: tokens of the longest sequence of each row."""
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        return lengths if self.counts is None else np.maximum.reduceat(lengths, self.starts[:-1])
-
-    @cached_property
-    def row_tokens(self) -> np.ndarray:
-        """int64 [rows]: tokens of all sequences of each row."""
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        return lengths if self.counts is None else np.add.reduceat(lengths, self.starts[:-1])
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of what a model reads and is compared with; every job of a task asks for it."""
-        sha256 = hashlib.sha256(np.concatenate(self.tokens).tobytes())
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        for part in (lengths, self.first_segment_lengths, self.labels, self.counts, self.spans):
-            sha256.update(b"" if part is None else part.tobytes())
-            sha256.update(b"|")
-        return sha256.hexdigest()
-
-    def sequences(self, rows: np.ndarray) -> np.ndarray:
-        """Return the numbers of the sequences of ``rows``, in their order."""
-        if self.counts is None:
-            return rows
-        return np.concatenate([np.arange(int(self.starts[row]), int(self.starts[row + 1])) for row in rows])
-
-    def take(self, rows: np.ndarray) -> "EncodedExamples":
-        """Select ``rows``, in their order."""
-        sequences = self.sequences(rows)
-
-        def part(values: np.ndarray | None, selected: np.ndarray) -> np.ndarray | None:
-            return None if values is None else values[selected]
-
-        return EncodedExamples(
-            [self.tokens[sequence] for sequence in sequences],
-            self.first_segment_lengths[sequences],
-            self.labels[rows] if len(self.labels) else self.labels,
-            [self.indices[row] for row in rows],
-            part(self.counts, rows),
-            part(self.spans, sequences),
-            part(self.groups, rows),
-            None if self.categories is None else [self.categories[row] for row in rows],
-            self.truncated,
-        )
 
 
 @dataclass(frozen=True)
@@ -111,6 +30,8 @@ class TaskData:
     test: dict[str, EncodedExamples]
     notes: list[str] = field(default_factory=list)
     """Remarks for the report."""
+    tokenizer: str = ""
+    """Path of the tokenizer's file, for a task that a decoder answers."""
 
 
 def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tokenizer, predict: bool) -> TaskData:
@@ -123,43 +44,81 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     files = _read(task, config, data_dir, predict)
     notes = [note for examples in files.values() for note in examples.notes] + check_files(task, data_dir, files)
     notes += _absent(task, files, predict)
-    encoded = {file: encode(examples, tokenizer, config.sequence_length) for file, examples in files.items()}
-    notes += [
-        f"{file}: {examples.truncated} of {len(examples.tokens)} sequences are cut to {config.sequence_length} tokens"
-        for file, examples in encoded.items()
-        if examples.truncated
-    ]
-    dev = {prefix: encoded[table.file] for prefix, table in task.dev.items() if table.file in encoded}
-    test = {name: encoded[table.file] for name, table in task.test.items() if predict and table.file in encoded}
-    title, train = task.name, None
+    name = f"{task.name} (text to text)" if task.text is not None else task.name
+    dev = {prefix: files[table.file] for prefix, table in task.dev.items() if table.file in files}
+    test = {each: files[table.file] for each, table in task.test.items() if predict and table.file in files}
+    title, train = name, None
     if config.split_dev and task.train is not None:
-        title = f"{task.name} (dev split 80/20)"
-        train, dev = _split(dev)
+        if task.text is not None and not task.text.words:
+            raise TaskError(f"{task.name}: finetune.split_dev does not fit form 'text'; give its training file")
+        title = f"{name} (dev split 80/20)"
+        train, dev = split(dev)
         notes.append("trained on a random 80 % of the dev rows, scored on the other 20 %: not an official dev score")
     elif task.train is not None:
-        train = encoded[task.train.file]
+        train = files[task.train.file]
         check_training_labels(task, data_dir / task.train.file, train.labels)
+    # Rows that are left out are not encoded.
     if train is not None:
-        train = _limited(train, config.limit_train_rows, "trained", notes)
+        train = limited(train, config.limit_train_rows, "trained", notes)
     if config.limit_dev_rows is not None:
         title += f" ({config.limit_dev_rows} dev rows)"
-        dev = {prefix: _limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in dev.items()}
-    return TaskData(task, title, train, dev, test, notes)
+        dev = {prefix: limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in dev.items()}
+    encoder = _Encoder(task, tokenizer, config, {id(examples): file for file, examples in files.items()})
+    return TaskData(
+        task,
+        title,
+        encoder.encode(train, is_trained=True) if train is not None else None,
+        {prefix: encoder.encode(each) for prefix, each in dev.items()},
+        {each: encoder.encode(examples) for each, examples in test.items()},
+        [*notes, *encoder.notes],
+        tokenizer.name if task.text is not None else "",
+    )
+
+
+class _Encoder:
+    """Encodes the files of a task, each once: AX-b and AX-g are scored and predicted."""
+
+    def __init__(self, task: Task, tokenizer: Tokenizer, config: FinetuneConfig, names: dict[int, str]):
+        self.task, self.tokenizer, self.config, self.names = task, tokenizer, config, names
+        self.encoded: dict[int, EncodedExamples] = {}
+        self.notes: list[str] = []
+
+    def encode(self, examples: Examples, *, is_trained: bool = False) -> EncodedExamples:
+        number = id(examples)
+        if number not in self.encoded:
+            self.encoded[number] = encoded = self._encode(examples, is_trained)
+            if encoded.truncated:
+                cut = f"{encoded.truncated} of {len(encoded.tokens)} sequences"
+                file = self.names.get(number, "training rows" if is_trained else "dev rows")
+                self.notes.append(f"{file}: {cut} are cut to {self.config.sequence_length} tokens")
+        return self.encoded[number]
+
+    def _encode(self, examples: Examples, is_trained: bool) -> EncodedExamples:
+        length = self.config.sequence_length
+        if self.task.text is not None:
+            return encode_text(examples, self.task, self.tokenizer, length, is_trained)
+        if self.task.kind == "extract":
+            return windows(examples, self.tokenizer, length, self.config.window_stride)
+        return encode(examples, self.tokenizer, length)
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> EncodedExamples:
-    """Tokenize, and truncate long sequences at the end of the longer text, token by token (BERT's published code)."""
+    """Tokenize, and truncate long sequences at the end of the longer text, token by token (BERT's published code).
+
+    A text with a gap is truncated on both sides of it.
+    """
     special = tokenizer.special
     columns = [tokenizer.encode_batch(column) for column in zip(*examples.texts, strict=True)]
     tokens, firsts, truncated, starts = [], [], 0, []
-    for pieces in zip(*columns, strict=True):
+    for number, pieces in enumerate(zip(*columns, strict=True)):
         lengths = [len(part) for part in pieces]
         kept = _truncated(lengths, sequence_length - 1 - len(pieces))
         truncated += kept != lengths
+        skipped = _skipped(examples, number, tokenizer, lengths, kept)
         ids, begins = [special.cls], []
-        for part, length in zip(pieces, kept, strict=True):
+        for part, skip, length in zip(pieces, skipped, kept, strict=True):
             begins.append((len(ids), length))
-            ids += [*part[:length], special.sep]
+            ids += [*part[skip : skip + length], special.sep]
         tokens.append(np.array(ids, np.int32))
         firsts.append(kept[0] + 2)
         starts.append(begins)
@@ -173,7 +132,22 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
         None if examples.groups is None else np.unique(np.array(examples.groups), return_inverse=True)[1],
         examples.categories,
         truncated,
+        examples.right,
+        examples.choices,
     )
+
+
+def _skipped(examples: Examples, sequence: int, tokenizer: Tokenizer, lengths: list[int], kept: list[int]) -> list[int]:
+    """Tokens of each text of a sequence that are left out at its beginning, so that its gap is in the middle."""
+    skipped = [0] * len(lengths)
+    if examples.gaps is None or kept == lengths:
+        return skipped
+    column, start, end = examples.gaps[sequence]
+    text = examples.texts[sequence][column]
+    before, until = (len(ids) for ids in tokenizer.encode_batch([text[:start].rstrip(), text[:end]]))
+    first = before - (kept[column] - (until - before)) // 2
+    skipped[column] = min(max(first, 0), lengths[column] - kept[column])
+    return skipped
 
 
 def _spans(examples: Examples, tokenizer: Tokenizer, starts: list[list[tuple[int, int]]]) -> np.ndarray | None:
@@ -224,8 +198,10 @@ def _absent(task: Task, files: dict[str, Examples], predict: bool) -> list[str]:
     for name, table in task.test.items():
         if table.file not in files:
             notes.append(f"{table.file} is missing: no predictions for {name}")
-        elif table.rows is not None and len(files[table.file].indices) != table.rows:
-            notes.append(f"{table.file} has {len(files[table.file].indices)} rows, the official release {table.rows}")
+            continue
+        rows = len(files[table.file].indices)
+        if table.rows is not None and (rows < table.rows or (rows > table.rows and not table.indices.more_rows)):
+            notes.append(f"{table.file} has {rows} rows, the official release {table.rows}")
     return notes
 
 
@@ -237,23 +213,3 @@ def _truncated(lengths: list[int], limit: int) -> list[int]:
     half = limit // 2
     kept_second = min(second, max(half, limit - first))
     return [min(first, limit - kept_second), kept_second]
-
-
-def _split(dev: dict[str, EncodedExamples]) -> tuple[EncodedExamples, dict[str, EncodedExamples]]:
-    """Split the first dev set into (train, dev); further dev sets (MNLI's mismatched) are not split."""
-    prefix, examples = next(iter(dev.items()))
-    order = np.random.default_rng(SPLIT_SEED).permutation(examples.rows)
-    cut = round(TRAIN_SHARE_OF_DEV * len(order))
-    return examples.take(order[:cut]), {**dev, prefix: examples.take(order[cut:])}
-
-
-def _limited(examples: EncodedExamples, limit: int | None, verb: str, notes: list[str]) -> EncodedExamples:
-    if limit is None or limit >= examples.rows:
-        return examples
-    notes.append(f"{verb} on {limit} of {examples.rows} rows, drawn at random")
-    generator = np.random.default_rng(SPLIT_SEED)
-    if examples.groups is None:
-        return examples.take(generator.permutation(examples.rows)[:limit])
-    # Rows that are scored together stay together.
-    order = generator.permutation(int(examples.groups.max()) + 1)[examples.groups]
-    return examples.take(np.argsort(order, kind="stable")[:limit])

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from sesame.configs.errors import TaskError
 from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_batches, shuffled_batches
+from sesame.evaluation.finetuning.decoder import kind_of
 from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
-from sesame.evaluation.finetuning.heads import Head
-from sesame.evaluation.finetuning.kinds import KINDS, Kind, answers_of
+from sesame.evaluation.finetuning.heads import make_head
+from sesame.evaluation.finetuning.kinds import Kind
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
@@ -55,8 +57,7 @@ class TaskModel(nn.Module):
     def __init__(self, backbone: nn.Module, task: Task, config: FinetuneConfig):
         super().__init__()
         self.backbone = backbone
-        spans = len(task.train.spans) if task.train is not None else 0
-        self.head = Head(cast(Backbone, backbone), task.outputs, config, spans)
+        self.head = make_head(cast(Backbone, backbone), task, config)
         for module in backbone.modules():
             if isinstance(module, nn.Dropout):
                 module.p = config.dropout
@@ -89,7 +90,7 @@ def finetune(
     assert data.train is not None
     torch.manual_seed(seed)
     model = TaskModel(backbone, data.task, config).to(device)
-    kind = KINDS[data.task.kind].of(data.train.labels)
+    kind = kind_of(data, config)
     best: tuple[float, int, dict[str, Tensor]] = (-math.inf, config.epochs, {})
     for epoch in _epochs(model, data, data.train, config, seed, device, kind, advance):
         if config.select == "best":
@@ -114,11 +115,6 @@ def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float
     return scores
 
 
-def answers(task: Task, examples: EncodedExamples, outputs_SC: np.ndarray) -> np.ndarray:
-    """Predictions of every row, [B]."""
-    return answers_of(task, outputs_SC, np.diff(examples.starts))
-
-
 @torch.no_grad()
 def predict(
     model: TaskModel, examples: EncodedExamples, config: FinetuneConfig, device: torch.device, kind: Kind
@@ -128,8 +124,8 @@ def predict(
     batches = scoring_batches(examples)
     sized = sizes_for(model, config.precision, device)
     with autocast(config, device):
-        outputs = [model(sized(pack_rows(examples, rows).to(device))).cpu() for rows in batches]
-    outputs_SC = kind.in_label_units(torch.cat(outputs)).numpy()
+        outputs = [kind.predict(model, sized(pack_rows(examples, rows).to(device)), examples, rows) for rows in batches]
+    outputs_SC = np.concatenate(outputs)
     inverse = np.empty_like(outputs_SC)
     inverse[examples.sequences(np.concatenate(batches))] = outputs_SC
     return inverse
@@ -161,8 +157,8 @@ def _epochs(
                 group["lr"] = config.learning_rate * schedule.factor(step, steps)
             with autocast(config, device):
                 outputs_SC = model(sized(pack_rows(train, rows).to(device)))
-            labels_B, counts_B = (torch.from_numpy(each[rows]).to(device) for each in (train.labels, counts))
-            loss = kind.loss(outputs_SC, labels_B, counts_B)
+            targets, counts_B = (torch.from_numpy(each).to(device) for each in (train.targets_of(rows), counts[rows]))
+            loss = kind.loss(outputs_SC, targets, counts_B)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping or math.inf)
             if not torch.isfinite(norm):

@@ -1,6 +1,6 @@
 """Task head on a backbone: pooling, an optional hidden layer, and the output layer.
 
-T tokens, B sequences, N spans of a sequence, D width, C outputs, L layers.
+T tokens, B sequences, N spans of a sequence, D width, C outputs, L layers, M tokens of the longest sequence.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.decoder_head import DecoderHead, require_decoder
+from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.roles import Backbone, Encoded
 
@@ -110,6 +112,41 @@ class Head(nn.Module):
         return self.output(self.hidden(self.dropout(pooled))).float()
 
 
+class TokenHead(nn.Module):
+    """A backbone's hidden states -> outputs of each token [B, M, C], -inf behind a sequence."""
+
+    def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig):
+        super().__init__()
+        self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(backbone.width, outputs)
+        nn.init.trunc_normal_(self.output.weight, std=0.02, a=-0.04, b=0.04)
+        nn.init.zeros_(self.output.bias)
+
+    @property
+    def pooler(self) -> dict[str, Tensor]:
+        """None: there is no hidden layer."""
+        return {}
+
+    def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
+        hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)
+        outputs_TC = self.output(self.dropout(hidden_TD)).float()
+        lengths_B = batch.layout.cu_seqlens_B1.long().diff()
+        sequences_T = torch.repeat_interleave(torch.arange(len(lengths_B), device=outputs_TC.device), lengths_B)
+        padded = outputs_TC.new_full((len(lengths_B), batch.layout.longest, outputs_TC.shape[1]), float("-inf"))
+        return padded.index_put((sequences_T, batch["positions"]), outputs_TC)
+
+
+def make_head(backbone: Backbone, task: Task, config: FinetuneConfig) -> nn.Module:
+    """Return the head that a task needs."""
+    if task.text is not None:
+        require_decoder(backbone, task.name)
+        return DecoderHead(backbone)
+    if task.kind == "extract":
+        return TokenHead(backbone, task.outputs, config)
+    return Head(backbone, task.outputs, config, _spans_of(task))
+
+
 def pooling_of(backbone: Backbone, config: FinetuneConfig) -> str:
     """Return the pooling that ``config`` means for this backbone."""
     return backbone.pooling if config.pooling == "auto" else config.pooling
@@ -127,3 +164,19 @@ def describe_head(backbone: Backbone, config: FinetuneConfig, spans: int = 0) ->
         hidden = "pretrained pooler"
     pooled = {"first": "first token", "last": "last token", "mean": "mean of tokens", "pair": "(u, v, |u-v|, u*v)"}
     return f"{pooled[pooling_of(backbone, config)]}{' and spans' if spans else ''}, {hidden}"
+
+
+def head_of(backbone: Backbone, config: FinetuneConfig, task: Task) -> str:
+    """Describe the head of a task for the report."""
+    if task.train is None:
+        return "none"
+    if task.text is not None:
+        require_decoder(backbone, task.name)
+        is_likelihood = config.decoding == "likelihood" and task.text.target != "referent"
+        way = "likelihood of the answers" if is_likelihood else "greedy decoding"
+        return f"decoder, text to text, {way}"
+    return "each token" if task.kind == "extract" else describe_head(backbone, config, _spans_of(task))
+
+
+def _spans_of(task: Task) -> int:
+    return len(task.train.spans) if task.train is not None else 0

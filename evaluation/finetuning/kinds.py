@@ -1,6 +1,6 @@
 """The table of kinds of tasks: the loss of the head's outputs, and the answers that they mean.
 
-S sequences, B rows, C outputs.
+S sequences, B rows, C outputs, M tokens of the longest sequence.
 """
 
 from abc import ABC, abstractmethod
@@ -9,9 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from sesame.evaluation.tasks.task import Task
+from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.pretrain.batch import Batch
+
+DEFAULTS = FinetuneConfig()
+N_BEST = 20
+"""Spans of a window that are stored (BERT's published code)."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +25,22 @@ class Kind(ABC):
     """Loss and answers of one kind of task."""
 
     @classmethod
-    def of(cls, labels: np.ndarray) -> "Kind":
+    def of(cls, labels: np.ndarray, config: FinetuneConfig = DEFAULTS) -> "Kind":
         """Return the kind for training rows with these labels."""
         return cls()
 
     @abstractmethod
     def loss(self, outputs_SC: Tensor, labels_B: Tensor, counts_B: Tensor) -> Tensor:
-        """Mean loss over the rows of a batch; ``counts_B`` are the sequences of each row."""
+        """Mean loss over the rows of a batch.
+
+        Args:
+            labels_B: of each row; or the targets of each sequence (``EncodedExamples.targets``).
+            counts_B: sequences of each row.
+        """
+
+    def predict(self, model: nn.Module, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
+        """Return what is stored of each sequence of a batch, which has these ``rows``: [S, C]."""
+        return self.in_label_units(model(batch)).cpu().numpy()
 
     def in_label_units(self, outputs_SC: Tensor) -> Tensor:
         """Outputs as they are stored and answers are read from."""
@@ -56,7 +71,7 @@ class Regress(Kind):
     std: float = 1.0
 
     @classmethod
-    def of(cls, labels: np.ndarray) -> "Regress":
+    def of(cls, labels: np.ndarray, config: FinetuneConfig = DEFAULTS) -> "Regress":
         return cls(float(labels.mean()), float(labels.std()) or 1.0)
 
     def loss(self, outputs_SC: Tensor, labels_B: Tensor, counts_B: Tensor) -> Tensor:
@@ -71,14 +86,21 @@ class Regress(Kind):
 
 
 class Choose(Kind):
-    """The best candidate of each row, whose outputs share a softmax (Radford et al. 2018, section 3.3)."""
+    """The best candidate of each row, whose outputs share a softmax (Radford et al. 2018, section 3.3).
+
+    If several candidates of a row may be right, the loss is that of the sum of their probabilities.
+    """
 
     def loss(self, outputs_SC: Tensor, labels_B: Tensor, counts_B: Tensor) -> Tensor:
         rows = torch.repeat_interleave(torch.arange(len(counts_B), device=counts_B.device), counts_B)
         starts = counts_B.cumsum(0) - counts_B
         places = torch.arange(len(rows), device=rows.device) - starts[rows]
         padded = outputs_SC.new_full((len(counts_B), int(counts_B.max())), float("-inf"))
-        return F.cross_entropy(padded.index_put((rows, places), outputs_SC[:, 0]), labels_B)
+        scores = padded.index_put((rows, places), outputs_SC[:, 0])
+        if labels_B.dtype != torch.bool:
+            return F.cross_entropy(scores, labels_B)
+        right = padded.index_put((rows[labels_B], places[labels_B]), outputs_SC[labels_B, 0])
+        return (scores.logsumexp(-1) - right.logsumexp(-1)).mean()
 
     @staticmethod
     def answers(outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
@@ -86,25 +108,68 @@ class Choose(Kind):
         return np.array([outputs_SC[end - count : end, 0].argmax() for count, end in zip(counts_B, ends, strict=True)])
 
 
-KINDS: dict[str, type[Kind]] = {"classify": Classify, "regress": Regress, "choose": Choose, "spans": Classify}
-"""By ``Task.kind``. The head of spans sees the states of the spans beside the pooled state."""
+@dataclass(frozen=True)
+class Extract(Kind):
+    """The words of a text from the best first to the best last token; the loss is the mean of both cross-entropies."""
+
+    longest: int = DEFAULTS.longest_answer
+    """Tokens of an answer, at most."""
+
+    @classmethod
+    def of(cls, labels: np.ndarray, config: FinetuneConfig = DEFAULTS) -> "Extract":
+        return cls(config.longest_answer)
+
+    def loss(self, outputs_SC: Tensor, labels_B: Tensor, counts_B: Tensor) -> Tensor:
+        starts_SM, ends_SM = outputs_SC.unbind(-1)
+        return (F.cross_entropy(starts_SM, labels_B[:, 0]) + F.cross_entropy(ends_SM, labels_B[:, 1])) / 2
+
+    def predict(self, model: nn.Module, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
+        lengths_S = batch.layout.cu_seqlens_B1.long().diff()
+        best = best_spans(model(batch), batch["first_lengths"], lengths_S - 1, self.longest)
+        return best.flatten(1).cpu().numpy()
+
+    @staticmethod
+    def answers(outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
+        """Of each row the number of the sequence with the best span, and its first and last token, [B, 3]."""
+        best_S3 = outputs_SC.reshape(len(outputs_SC), -1, 3)[:, 0]
+        ends = np.cumsum(counts_B)
+        sequences = [
+            end - count + int(best_S3[end - count : end, 0].argmax()) for count, end in zip(counts_B, ends, strict=True)
+        ]
+        return np.column_stack([sequences, best_S3[sequences, 1:]]).astype(np.int64)
 
 
-def _pair_answers(outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
-    """1 if the first of two sequences has the larger output, 1/2 if both are equal, else 0."""
-    first, second = outputs_SC.reshape(-1, 2).T
-    return np.where(first == second, 0.5, first > second).astype(np.float32)
+def best_spans(outputs_SM2: Tensor, first_S: Tensor, end_S: Tensor, longest: int) -> Tensor:
+    """Return (sum of both outputs, first token, last token) of the best spans in [first, end) of each sequence.
+
+    Args:
+        longest: tokens of a span, at most.
+
+    Returns:
+        float32 [S, N_BEST, 3], the best first; -inf, 0, 0 where there are fewer.
+    """
+    sequences, length = outputs_SM2.shape[:2]
+    places = torch.arange(length, device=outputs_SM2.device)
+    starts, ends = places[:, None], places[None, :]
+    allowed = (starts <= ends) & (ends < starts + longest)
+    found = outputs_SM2.new_zeros(sequences, N_BEST, 3)
+    found[..., 0] = float("-inf")
+    for number, (output, first, end) in enumerate(zip(outputs_SM2, first_S, end_S, strict=True)):
+        inside = (places >= first) & (places < end)
+        scores = output[:, :1] + output[:, 1]
+        scores = scores.masked_fill(~(allowed & inside[:, None] & inside), float("-inf"))
+        values, indices = scores.flatten().topk(min(N_BEST, scores.numel()))
+        kept = values > float("-inf")
+        values, indices = values[kept], indices[kept]
+        found[number, : len(values)] = torch.stack([values, indices // length, indices % length], 1)
+    return found
 
 
-ANSWERS = {
-    **{name: kind.answers for name, kind in KINDS.items()},
-    # Both sequences of a row have the cosine of the two.
-    "similarity": lambda outputs_SC, counts_B: outputs_SC[::2, 0],
-    "minimal_pairs": _pair_answers,
+KINDS: dict[str, type[Kind]] = {
+    "classify": Classify,
+    "regress": Regress,
+    "choose": Choose,
+    "spans": Classify,
+    "extract": Extract,
 }
-"""Function from stored outputs [S, C] and the sequences of each row [B] to predictions [B], by ``Task.kind``."""
-
-
-def answers_of(task: Task, outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
-    """Return the predictions [B] that stored outputs mean."""
-    return ANSWERS[task.kind](outputs_SC, counts_B)
+"""By ``Task.kind``. The head of spans sees the states of the spans beside the pooled state."""

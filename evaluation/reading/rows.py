@@ -5,7 +5,8 @@ separators).
 """
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from sesame.configs.errors import TaskError
 from sesame.data_pipeline.sources.streams import open_binary
 from sesame.evaluation.tasks.task import FIELD, Column, Table
 
+OTHER_GAP = "____"
+"""What stands in a text for the gaps that another row asks for."""
 COMPARE = "compare the file with the official release"
 
 
@@ -32,23 +35,34 @@ class Row(NamedTuple):
     """File and line, for messages."""
     read: Callable[[Column], Any]
     """A column's value: a string, or in JSON any value."""
+    gap: int = 0
+    """Which gap of the text of ``Table.blank`` the row asks for."""
 
-    def text(self, column: Column, table: Table, choice: str = "") -> str:
+    def text(self, column: Column, table: Table, choice: str = "", choices: Sequence[str] = ()) -> str:
         """Return a column's value as text, or a template with its columns filled in.
+
+        Args:
+            choice: the candidate, which also fills the row's gap.
+            choices: all candidates.
 
         Raises:
             TaskError: the value is not text or a number.
         """
         if not isinstance(column, str) or "{" not in column:
-            return self._text(column)
-        values = {"choice": choice}
+            return self._filled(column, table, choice)
+        values = {"choice": lambda: choice, "choices": lambda: ", ".join(choices), "blank": lambda: self._mark(table)}
 
         def value(match: Any) -> str:
             name = match[1]
-            found = values[name] if name in values else self._text(name)
+            found = values[name]() if name in values else self._filled(name, table, choice)
             return table.words.get(found, found)
 
         return FIELD.sub(value, column)
+
+    def gap_of(self, table: Table, choice: str) -> tuple[int, int]:
+        """Return (first character, the one after the last) of the candidate in the text whose gap it fills."""
+        first = len(self._parts(table)[0].lstrip())
+        return first, first + len(choice)
 
     def has(self, column: Column) -> bool:
         """Return whether the row has a column, and something in it."""
@@ -56,6 +70,23 @@ class Row(NamedTuple):
             return bool(self.read(column))
         except TaskError:
             return False
+
+    def _filled(self, column: Column, table: Table, choice: str) -> str:
+        if table.blank is None or column != table.blank.column or not choice:
+            return self._text(column)
+        before, _, after = self._parts(table)
+        return before + choice + after
+
+    def _mark(self, table: Table) -> str:
+        return self._parts(table)[1]
+
+    def _parts(self, table: Table) -> tuple[str, str, str]:
+        """The text before the row's gap, the gap's mark, and the text after it."""
+        assert table.blank is not None
+        text = self._text(table.blank.column)
+        gap = list(re.finditer(table.blank.pattern, text))[self.gap]
+        others = [re.sub(table.blank.pattern, OTHER_GAP, part) for part in (text[: gap.start()], text[gap.end() :])]
+        return others[0], gap[0], others[1]
 
     def _text(self, column: Column) -> str:
         value = self.read(column)
@@ -75,7 +106,12 @@ def read_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:
         MissingFileError: the file does not exist.
         TaskError: it is a folder or not UTF-8, its header lacks a column, or a line is not a JSON object.
     """
-    return _json_rows(path, table) if table.is_json else _tsv_rows(path, table)
+    for row in _json_rows(path, table) if table.is_json else _tsv_rows(path, table):
+        if table.blank is None or not isinstance(row, Row):
+            yield row
+        else:
+            gaps = len(re.findall(table.blank.pattern, row.text(table.blank.column, table)))
+            yield from (row._replace(gap=gap) for gap in range(gaps))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -138,12 +174,16 @@ def _json_rows(path: Path, table: Table) -> Iterator[Row]:
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
-    """(file and line, record) of JSON lines; or (file and number, record) of a file that is one JSON list (C3)."""
+    """(file and line, record) of JSON lines; (file and number, record) of a file that is one JSON list (C3); or (file,
+    record) of one that is a single object on many lines (CMRC2018)."""
     lines = _lines(path)
     first = next(lines, (1, ""))
     if first[1].lstrip().startswith("["):
         records = _json("\n".join([first[1], *(text for _, text in lines)]), str(path))
         yield from ((f"{path}, record {number}", record) for number, record in enumerate(records, 1))
+        return
+    if first[1].strip() == "{":
+        yield str(path), _json("\n".join([first[1], *(text for _, text in lines)]), str(path))
         return
     for number, line in chain([first], lines):
         if line.strip():

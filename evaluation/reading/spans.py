@@ -43,17 +43,18 @@ def _range(row: Row, span: Span, table: Table, text: str) -> tuple[int, int, boo
     words = row.text(span.words, table).strip() if span.words is not None else ""
     if words and text[start : start + len(words)] == words:
         return start, start + len(words), False
-    found = _occurrences(words, text)
-    if not found and not 0 <= start < end <= len(text):
+    found = nearest(words, text, start)
+    if found is None and not 0 <= start < end <= len(text):
         raise TaskError(f"{row.place}: the span {start} to {end} is outside a text of {len(text)}; {COMPARE}")
-    if not found:
+    if found is None:
         return start, end, bool(words)
-    nearest = min(found, key=lambda first: abs(first - start))
-    return nearest, nearest + len(words), True
+    return found, found + len(words), True
 
 
-def _occurrences(words: str, text: str) -> list[int]:
-    return [match.start() for match in re.finditer(re.escape(words), text, re.IGNORECASE)] if words else []
+def nearest(words: str, text: str, start: int) -> int | None:
+    """Return where the occurrence of ``words`` nearest to ``start`` begins; None: they do not occur."""
+    found = [match.start() for match in re.finditer(re.escape(words), text, re.IGNORECASE)] if words else []
+    return min(found, key=lambda first: abs(first - start), default=None)
 
 
 def _number(row: Row, column: Column) -> int:

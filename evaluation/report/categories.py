@@ -6,6 +6,7 @@ import numpy as np
 
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
+from sesame.evaluation.finetuning.text_answers import invalid
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.scores import score
 
@@ -35,6 +36,19 @@ def category_scores(data: TaskData, results: Sequence[Result]) -> Scores:
             for name, some in rows.items()
         }
     return found
+
+
+def invalid_notes(data: TaskData, results: Sequence[Result]) -> list[str]:
+    """Say how many texts of a decoder are none of the task's words; they count as wrong."""
+    notes = {}
+    for result in results:
+        for prefix, outputs in result.outputs.items():
+            count = invalid(data.task, outputs) if result.task == data.task.name else 0
+            if count:
+                who = f"{result.model}, seed {result.seed}"
+                rows = f"{count} of {data.dev[prefix].rows} answers to {prefix or 'dev'}"
+                notes[f"{who}: {rows} are none of the task's words and count as wrong"] = None
+    return list(notes)
 
 
 def tie_notes(data: TaskData, results: Sequence[Result]) -> list[str]:

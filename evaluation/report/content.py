@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
-from sesame.evaluation.report.categories import Scores, category_scores, tie_notes
+from sesame.evaluation.report.categories import Scores, category_scores, invalid_notes, tie_notes
 from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.results.result import Result
 
@@ -63,15 +64,17 @@ class Content:
             for prefix, outputs in each.outputs.items():
                 values = np.unique(answers(data.task, data.dev[prefix], outputs))
                 if len(values) == 1 and data.dev[prefix].rows > 1 and data.task.kind != "minimal_pairs":
-                    value = f"{values[0]:.3f}" if data.task.has_scores else _label(data, int(values[0]))
+                    value = f"{values[0]:.3f}" if data.task.has_scores else _label(data, values[0])
                     constant.setdefault((each.model, prefix, value), []).append(each.seed)
         for (model, prefix, value), seeds in constant.items():
             who = f"{model}, seed {', '.join(map(str, seeds))}"
             notes.append(f"{who}: the same prediction for every row of {prefix or 'dev'}: '{value}'")
-        return [*data.notes, *notes, *tie_notes(data, self.results)]
+        return [*data.notes, *notes, *tie_notes(data, self.results), *invalid_notes(data, self.results)]
 
 
-def _label(data: TaskData, label: int) -> str:
+def _label(data: TaskData, label: Any) -> str:
+    if data.task.has_texts:
+        return str(label)
     return data.task.labels[label] if data.task.labels else f"candidate {label}"
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import rankdata
 
+from sesame.evaluation.scores import ANSWER_SCORES, answer_scores
+
 Resampled = Callable[[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray], np.ndarray]
 """(labels [R], predictions [S, R], groups [R] or None, weights int64 [B, R]) -> [B, S]"""
 
@@ -121,6 +123,15 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, otherwise: float) -> 
     return np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=denominator > 0)
 
 
+def _of_answers(metric: str) -> Resampled:
+    def resampled(
+        labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None, weights: np.ndarray
+    ) -> np.ndarray:
+        return _share(np.array([answer_scores(metric, labels, each) for each in predictions]), weights)
+
+    return resampled
+
+
 RESAMPLED: dict[str, Resampled] = {
     "accuracy": _accuracy,
     "f1": _f1,
@@ -131,5 +142,6 @@ RESAMPLED: dict[str, Resampled] = {
     "exact_match": _exact_match,
     "parity": _parity,
     "pair_accuracy": _pair_accuracy,
+    **{metric: _of_answers(metric) for metric in ANSWER_SCORES},
 }
 """By the names of ``scores.METRICS``."""

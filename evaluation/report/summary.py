@@ -209,7 +209,7 @@ def constant_scores(data: TaskData) -> dict[str, float]:
             name = f"{prefix} {metric}".strip()
             if data.task.kind == "minimal_pairs":
                 scores[name] = 0.5
-            elif data.task.has_scores or data.train is None:
+            elif not data.task.has_constant or data.train is None:
                 scores[name] = math.nan
             else:
                 label = int(np.bincount(data.train.labels).argmax())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.configs.errors import TaskError
+from sesame.configs.storage import digest_of
 from sesame.evaluation.tasks.suites import SUITES, Suite
 from sesame.evaluation.tasks.task import Table, Task
 
@@ -29,9 +30,8 @@ def check_submission(path: Path) -> str:
         raise TaskError(f"{path}: is not a valid submission: {'; '.join(faults[:3])}{more}")
     suite = _suite(set(_contents(path)))
     assert suite is not None
-    unread = f"; not looked into: {', '.join(suite.others)}" if suite.others else ""
-    count = len(suite.files) + len(suite.others)
-    return f"{path}: a complete submission to {suite.name} with {count} files, as {suite.server} wants it{unread}"
+    count = len(_contents(path))
+    return f"{path}: a complete submission to {suite.name} with {count} files, as {suite.server} wants it"
 
 
 def faults_of(path: Path) -> list[str]:
@@ -44,9 +44,8 @@ def faults_of(path: Path) -> list[str]:
     suite = _suite(set(contents))
     if suite is None:
         return [f"has no file of {' or '.join(SUITES)}"]
-    wanted = (*suite.files, *suite.others)
-    faults = [f"{name} is missing" for name in wanted if name not in contents]
-    faults += [f"{name} does not belong to {suite.name}" for name in contents if name not in wanted]
+    faults = [f"{name} is missing" for name in suite.required if name not in contents]
+    faults += [f"{name} does not belong to {suite.name}" for name in contents if name not in suite.files]
     for name, (task, table) in suite.files.items():
         if name in contents:
             faults += [f"{name}, {fault}" for fault in _file_faults(contents[name], task, table)]
@@ -86,7 +85,9 @@ def _file_faults(content: bytes, task: Task, table: Table) -> Iterator[str]:
         return
     lines = text.removesuffix("\n").split("\n")
     try:
-        rows = list(_json_rows(lines, table) if table.is_json else _tsv_rows(lines))
+        rows = list(
+            _object_rows(text) if table.is_object else _json_rows(lines, table) if table.is_json else _tsv_rows(lines)
+        )
     except ValueError as error:
         yield str(error)
         return
@@ -114,9 +115,20 @@ def _json_rows(lines: list[str], table: Table) -> Iterator[tuple[Any, Any]]:
             if table.is_nested:
                 yield from _leaves(record, str(table.each).split(".*."), ())
             else:
-                yield record[str(table.index).split(".")[-1]], record["label"]
+                yield record[str(table.index).split(".")[-1]], record[table.answer_key]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"line {number}: not a record with an index and a label ({error})") from None
+
+
+def _object_rows(text: str) -> list[tuple[str, Any]]:
+    try:
+        # A dictionary would keep the last of two equal indices only.
+        pairs = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not one JSON object from index to answer ({error})") from None
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        raise ValueError("not one JSON object from index to answer")
+    return pairs
 
 
 def _leaves(record: Any, levels: list[str], above: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
@@ -132,16 +144,25 @@ def _leaves(record: Any, levels: list[str], above: tuple[Any, ...]) -> Iterator[
 
 
 def _index_faults(indices: list[Any], table: Table) -> Iterator[str]:
-    if table.rows is not None and len(indices) != table.rows:
-        yield f"has {len(indices)} rows where the test set has {table.rows}"
+    official, rows = table.indices, len(indices)
+    if table.rows is not None and (rows < table.rows or (rows > table.rows and not official.more_rows)):
+        least = "at least " if official.more_rows else ""
+        yield f"has {rows} rows where the test set has {least}{table.rows}"
         return
-    if len(set(indices)) < len(indices):
+    names = ["/".join(map(str, index)) if isinstance(index, tuple) else str(index) for index in indices]
+    if len(set(names)) < rows:
         yield "has an index twice"
-    elif not table.is_nested:
-        expected = map(str, range(len(indices)))
-        for place, (index, wanted) in enumerate(zip(map(str, indices), expected, strict=True)):
-            if index != wanted:
-                yield f"row {place}: has index {index!r} where {wanted} is expected"
+    elif official.sha256:
+        if digest_of("".join(f"{name}\n" for name in names).encode()) != official.sha256:
+            yield "its indices are not those of the test set, in the order of its file"
+    elif official.pattern:
+        wrong = next((name for name in names if not re.fullmatch(official.pattern, name)), None)
+        if wrong is not None:
+            yield f"has the index {wrong!r}, which is not of the form {official.pattern}"
+    else:
+        for place, name in enumerate(names):
+            if name != str(official.first + place):
+                yield f"row {place}: has index {name!r} where {official.first + place} is expected"
                 return
 
 
@@ -150,11 +171,17 @@ def _value_fault(value: Any, task: Task, table: Table) -> str:
         lowest, highest = task.score_range
         if not NUMBER.fullmatch(str(value)) or not lowest <= float(value) <= highest:
             return f"{value!r} is not a number from {lowest:g} to {highest:g}"
+    elif task.has_texts:
+        if not isinstance(value, str):
+            return f"{value!r} is not a text"
+        if task.kind == "choose" and not value.strip():
+            return "the answer is empty"
     elif task.kind == "choose" or table.is_nested:
+        candidates = len(task.labels) or table.candidates or len(table.choices)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             return f"{value!r} is not the number of a candidate"
-        if task.labels and value >= len(task.labels):
-            return f"{value!r} is not one of {len(task.labels)} candidates"
+        if value >= candidates:
+            return f"{value!r} is not one of {candidates} candidates"
     elif value not in task.labels:
         return f"{value!r} is not one of the labels {', '.join(task.labels)}"
     return ""

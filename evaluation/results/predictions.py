@@ -28,7 +28,7 @@ class Predictions(NamedTuple):
     table: Table
     indices: Sequence[str]
     values: np.ndarray
-    """Classes or candidates int64 [rows], or scores float [rows], which are clipped to the task's range."""
+    """Classes or candidates int64 [rows], texts, or scores float [rows], which are clipped to the task's range."""
 
 
 def write_predictions(output: Path, sets: Mapping[str, Predictions]) -> list[str]:
@@ -59,11 +59,13 @@ def content(predictions: Predictions) -> str:
     pairs = list(zip(predictions.indices, values, strict=True))
     if not predictions.table.is_json:
         return "\n".join(["index\tprediction", *(f"{index}\t{value}" for index, value in pairs), ""])
+    if predictions.table.is_object:
+        return json.dumps(dict(pairs), ensure_ascii=False, indent=2) + "\n"
     if predictions.table.is_nested:
         records = _nested(pairs, str(predictions.table.each))
     else:
         column = str(predictions.table.index).rpartition(".")[2]
-        records = [{column: _number(index), "label": value} for index, value in pairs]
+        records = [{column: _number(index), predictions.table.answer_key: value} for index, value in pairs]
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
@@ -71,6 +73,8 @@ def _values(predictions: Predictions) -> list[Any]:
     task = predictions.task
     if task.has_scores:
         return [f"{score:.3f}" for score in np.clip(predictions.values, *task.score_range)]
+    if task.has_texts:
+        return [str(value) for value in predictions.values]
     if task.kind == "choose" or predictions.table.is_nested:
         return [int(value) for value in predictions.values]
     return [task.labels[value] for value in predictions.values]
@@ -104,7 +108,7 @@ def _archives(output: Path, folder: Path) -> list[str]:
     """Write the archive of each benchmark whose files are all there and have no fault."""
     lines, names = [], {path.name for path in folder.iterdir()}
     for suite in SUITES.values():
-        missing = [name for name in (*suite.files, *suite.others) if name not in names]
+        missing = [name for name in suite.required if name not in names]
         if not names & set(suite.files):
             continue
         archive = output / f"{suite.name}.zip"
@@ -112,7 +116,7 @@ def _archives(output: Path, folder: Path) -> list[str]:
             lines.append(f"No {archive.name}: {suite.server} also requires {', '.join(missing)}.")
             continue
         with atomic_file(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
-            for name in suite.files:
+            for name in (name for name in suite.files if name in names):
                 # A date of its own would make equal predictions different archives.
                 zipped.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
         if faults := faults_of(archive):

@@ -96,6 +96,9 @@ def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -
     sha256 = hashlib.sha256(tokenizer_path.read_bytes())
     sha256.update(json.dumps(configs.dump(model), sort_keys=True).encode())
     pooler = {f"pooler.{name}": tensor for name, tensor in getattr(backbone, "pooler", {}).items()}
+    projection = getattr(backbone, "decoder_projection", None)
+    if projection is not None:
+        pooler["decoder_projection"] = projection
     for name, tensor in sorted({**backbone.state_dict(), **pooler}.items()):
         sha256.update(f"{name} {tuple(tensor.shape)}".encode())
         sha256.update(tensor.detach().cpu().float().numpy().tobytes())

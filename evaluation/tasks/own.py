@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
-from sesame.evaluation.scores import METRICS
+from sesame.evaluation.scores import ANSWER_SCORES, METRICS
 from sesame.evaluation.tasks.task import KindName, Table, Task
 
 
@@ -33,9 +33,12 @@ class OwnTable(Section):
     """Rows with the same value are scored together."""
     choices: tuple[str, ...] = ()
     """Columns of the candidates, or one column with a list of them."""
+    answers: str | None = None
+    """In place of ``label``: list of right answers, as texts or as records with "text" and "answer_start"."""
 
     def row(self) -> Table:
-        return Table(self.file, self.texts, self.label, self.index, group=self.group, choices=self.choices)
+        further = {"group": self.group, "choices": self.choices, "answers": self.answers}
+        return Table(self.file, self.texts, self.label, self.index, **further)  # pyright: ignore[reportArgumentType]
 
 
 class OwnTask(Section):
@@ -43,9 +46,10 @@ class OwnTask(Section):
 
     name: str
     kind: KindName = "classify"
-    """classify, regress, choose, similarity or minimal_pairs."""
+    """classify, regress, choose, extract, similarity or minimal_pairs."""
     metrics: tuple[str, ...] = Field(min_length=1)
-    """accuracy, f1, macro_f1, matthews, pearson, spearman, exact_match, pair_accuracy."""
+    """accuracy, f1, macro_f1, matthews, pearson, spearman, exact_match, pair_accuracy; of answers that are texts
+    squad_em, squad_f1, cmrc_em, cmrc_f1."""
     labels: tuple[str, ...] = ()
     """Classes as written in the files; class 1 is the positive class of F1."""
     score_range: tuple[float, float] = (0.0, 1.0)
@@ -71,6 +75,14 @@ class OwnTask(Section):
         is_scored = self.kind in ("regress", "similarity")
         if not set(self.metrics) <= correlations if is_scored else set(self.metrics) & correlations:
             raise ConfigError(f"own_task '{self.name}': {', '.join(self.metrics)} do not fit kind '{self.kind}'")
+        has_answers = self.dev.answers is not None
+        if not set(self.metrics) <= set(ANSWER_SCORES) if has_answers else set(self.metrics) & set(ANSWER_SCORES):
+            raise ConfigError(
+                f"own_task '{self.name}': {', '.join(self.metrics)} do not fit; {', '.join(ANSWER_SCORES)} are for "
+                "files with `answers`, the others for files with `label`"
+            )
+        if self.kind == "extract" and not (has_answers and len(self.dev.texts) == 2):
+            raise ConfigError(f"own_task '{self.name}': kind 'extract' needs two texts and `answers`")
         return Task(
             self.name,
             self.metrics,

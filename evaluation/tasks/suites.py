@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sesame.evaluation.tasks import clue, glue, superglue
+from sesame.evaluation.tasks import clue, fewclue, glue, superglue
 from sesame.evaluation.tasks.task import Table, Task
 
 
@@ -13,8 +13,13 @@ class Suite:
     name: str
     tasks: tuple[Task, ...]
     server: str
-    others: tuple[str, ...] = ()
-    """Files that the server also wants, of tasks that are not in the table; only their presence is checked."""
+    optional: tuple[str, ...] = ()
+    """Files that the server takes and does not want."""
+
+    @property
+    def required(self) -> list[str]:
+        """Files of a complete archive."""
+        return [name for name in self.files if name not in self.optional]
 
     @property
     def files(self) -> dict[str, tuple[Task, Table]]:
@@ -26,7 +31,8 @@ SUITES: dict[str, Suite] = {
     suite.name: suite
     for suite in (
         Suite("GLUE", glue.ROWS, "gluebenchmark.com"),
-        Suite("SuperGLUE", superglue.ROWS, "super.gluebenchmark.com", ("ReCoRD.jsonl",)),
-        Suite("CLUE", clue.ROWS, "cluebenchmarks.com", ("chid11_predict.json", "cmrc2018_predict.json")),
+        Suite("SuperGLUE", superglue.ROWS, "super.gluebenchmark.com"),
+        Suite("CLUE", clue.ROWS, "cluebenchmarks.com", ("cmnli_predict.json",)),
+        Suite("FewCLUE", fewclue.ROWS, "cluebenchmarks.com"),
     )
 }

@@ -1,12 +1,12 @@
 """SuperGLUE (Wang et al. 2019, table 1) in the layout of the official release: JSON lines in a folder for each task.
 
-The training and dev files are train.jsonl and val.jsonl. AX-b and AX-g are scored and predicted with RTE's model.
-ReCoRD is not here yet: its candidates are ranges of characters, and it has several right answers.
+The training and dev files are train.jsonl and val.jsonl. AX-b and AX-g are scored and predicted with RTE's model. In
+ReCoRD every entity of the passage is a candidate for the placeholder of a query, and several may be right.
 """
 
 from typing import Any
 
-from sesame.evaluation.tasks.task import KindName, Span, Table, Task
+from sesame.evaluation.tasks.task import Blank, Indices, KindName, Span, Table, Task
 
 BOOLEAN = ("false", "true")
 NLI = ("not_entailment", "entailment")
@@ -26,6 +26,9 @@ WSC = (
     Span(0, "target.span1_index", words="target.span1_text", unit="word"),
     Span(0, "target.span2_index", words="target.span2_text", unit="word"),
 )
+RECORD_QUERY = "qas.*.query"
+RECORD_SENTENCES = ((r"(?<=[.?!\"'])\n@highlight\n", " "), (r"\n@highlight\n", ". "))
+"""The passage has the highlights of its article at the end, each behind this mark (as T5's published code reads it)."""
 AX_B_CATEGORIES = ("lexical-semantics", "predicate-argument-structure", "logic", "knowledge")
 
 
@@ -53,6 +56,20 @@ def _task(
         test={folder: _table(f"{folder}/test", texts, label=None, rows=test_rows, **rest)},
         labels=labels,
         kind=kind,
+    )
+
+
+def _record(file: str, **rest: Any) -> Table:
+    return Table(
+        f"ReCoRD/{file}.jsonl",
+        ("passage.text", RECORD_QUERY),
+        each="qas",
+        group="idx",
+        choices=("passage.entities",),
+        choices_in="passage.text",
+        blank=Blank(RECORD_QUERY, "@placeholder"),
+        replacements=RECORD_SENTENCES,
+        **rest,
     )
 
 
@@ -91,10 +108,19 @@ ROWS = (
                 MULTIRC_TEXTS,
                 index=f"{MULTIRC_QUESTION}/{{{MULTIRC}.*.idx}}",
                 rows=9693,
+                indices=Indices(sha256="8b5e968b1c4da8802a8689be56c233c7289136d4d85a1f9675ffe20f7ffac7c3"),
                 each=MULTIRC,
             )
         },
         labels=("0", "1"),
+    ),
+    Task(
+        "ReCoRD",
+        ("squad_f1", "squad_em"),
+        train=_record("train", answers="qas.*.answers"),
+        dev={"": _record("val", answers="qas.*.answers")},
+        test={"ReCoRD": _record("test", index="qas.*.idx", rows=10_000)},
+        kind="choose",
     ),
     _rte(),
     _task("WiC", ("accuracy",), DIAGNOSTIC, 1400, labels=BOOLEAN, kind="spans", spans=WIC),

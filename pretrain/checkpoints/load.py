@@ -26,6 +26,8 @@ from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.models import FAMILIES, parse_model
 from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 
+PROJECTION = "objectives.span_corruption.projection.weight"
+"""The projection of a decoder's states to the vocabulary, where it is not tied."""
 POOLER = "objectives.sentence_pairs.pooler"
 """The pooler of the sentence-pair head, which later stages use as well."""
 
@@ -152,6 +154,7 @@ def load_backbone(path: Path, *, seed: int | None = None) -> LoadedBackbone:
     if seed is None:
         pooler = {ending: f"{POOLER}.{ending}" for ending in ("weight", "bias")}
         backbone.pooler = {ending: weights.whole(name) for ending, name in pooler.items() if name in weights.shapes}
+        backbone.decoder_projection = weights.whole(PROJECTION) if PROJECTION in weights.shapes else None
     return LoadedBackbone(backbone.eval(), tokenizer, model, checkpoint.record.step if seed is None else 0)
 
 

@@ -115,6 +115,7 @@ class FamilyModule(nn.Module):
     mixed_layers: int = 0
     unsplittable: str = ""
     pooler: Mapping[str, Tensor] = MappingProxyType({})
+    decoder_projection: Tensor | None = None
 
 
 class TransformerConfig(ModelConfig):

@@ -4,9 +4,10 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor, nn
 
 from sesame.configs.kinds import Fixed, Free
-from sesame.pretrain.batch import Batch
+from sesame.pretrain.batch import Batch, Layout
 from sesame.pretrain.layers.experts import SparseFeedForward
 from sesame.pretrain.layers.feed_forward import FeedForward
 from sesame.pretrain.models.t5 import T5, T5Config
@@ -64,13 +65,20 @@ class Switch(T5):
         )
 
     def forward(self, batch: Batch) -> Encoded:
-        for blocks, layout in ((self.encoder_blocks, batch.layout), (self.decoder_blocks, batch.targets)):
-            for part in blocks.modules():
-                if isinstance(part, SparseFeedForward):
-                    part.layout = layout
+        _set_layout(self.encoder_blocks, batch.layout)
         encoded = super().forward(batch)
         sparse_layers = [part for part in self.modules() if isinstance(part, SparseFeedForward)]
         losses = [part.balance for part in sparse_layers if part.balance is not None]
         for part in sparse_layers:
             part.balance = None
         return encoded._replace(balance=torch.stack(losses).sum() if losses else None)
+
+    def decode(self, batch: Batch, encoded_TD: Tensor) -> Tensor:
+        _set_layout(self.decoder_blocks, batch.targets)
+        return super().decode(batch, encoded_TD)
+
+
+def _set_layout(blocks: nn.Module, layout: Layout | None) -> None:
+    for part in blocks.modules():
+        if isinstance(part, SparseFeedForward):
+            part.layout = layout

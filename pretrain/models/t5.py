@@ -133,7 +133,7 @@ class T5(FamilyModule):
         for block in self.encoder_blocks:
             hidden_TD = block(hidden_TD, pattern)
         hidden_TD = self.dropout(self.encoder_norm(self.encoder_split.leave(hidden_TD)))
-        return Encoded(hidden_TD, decoded_UD=self._decode(batch, hidden_TD) if batch.targets else None)
+        return Encoded(hidden_TD, decoded_UD=self.decode(batch, hidden_TD) if batch.targets else None)
 
     def flops(self, batch: Batch) -> int:
         tokens, pairs = batch.tokens, token_pairs(batch.layout, batch.layout)
@@ -144,7 +144,8 @@ class T5(FamilyModule):
         cross_pairs = token_pairs(batch.targets, batch.layout)
         return encoder + sum(block.flops(targets, target_pairs, tokens, cross_pairs) for block in self.decoder_blocks)
 
-    def _decode(self, batch: Batch, encoded_TD: Tensor) -> Tensor:
+    def decode(self, batch: Batch, encoded_TD: Tensor) -> Tensor:
+        """Return the decoder's last states [U, D] for the targets of a batch that is encoded already."""
         targets = batch.targets
         assert targets is not None
         hidden_UD = self.dropout(self.token_embedding(batch["decoder_tokens"]))

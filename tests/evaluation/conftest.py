@@ -26,6 +26,12 @@ class LetterTokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
+    def encode_ranges(self, texts: Sequence[str]) -> list[tuple[list[int], np.ndarray]]:
+        places = [np.arange(len(text), dtype=np.int32)[:, None] for text in texts]
+        return [
+            (self.encode(text), place + np.array([0, 1], np.int32)) for text, place in zip(texts, places, strict=True)
+        ]
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

@@ -137,6 +137,12 @@ OWN = {
         ({"kind": "similarity", "metrics": ["spearman"]}, "kind 'similarity' does not have a training file"),
         ({"train": None}, "own_task 'Own': kind 'classify' needs a training file"),
         ({"kind": "rank"}, "own_task"),
+        (
+            {"metrics": ["squad_f1"]},
+            "squad_f1 do not fit; squad_em, squad_f1, cmrc_em, cmrc_f1 are for files",
+        ),
+        ({"dev": {"file": "d.tsv", "texts": ["text"], "answers": "right"}}, "own_task 'Own': accuracy do not fit"),
+        ({"kind": "extract"}, "own_task 'Own': kind 'extract' needs two texts and `answers`"),
     ],
 )
 def test_an_error_in_a_task_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
@@ -163,3 +169,27 @@ def test_an_absent_diagnostic_set_is_said_and_a_dev_set_is_required(
     data = load_task(task, EASY, tmp_path, letter_tokenizer, False)
     assert "AX-b/AX-b.jsonl is missing: it is not scored" in data.notes and list(data.dev) == [""]
     assert task.score_names == ("accuracy",)
+
+
+def test_answers_in_a_text_of_ones_own(tmp_path: Path, letter_tokenizer: Tokenizer) -> None:
+    text = """
+        [suite]
+        tasks = ["Find"]
+        [[own_task]]
+        name = "Find"
+        kind = "extract"
+        metrics = ["squad_em", "squad_f1"]
+        train = { file = "train.jsonl", texts = ["ask", "text"], answers = "right" }
+        dev = { file = "dev.jsonl", texts = ["ask", "text"], answers = "right" }
+        test = { file = "test.jsonl", texts = ["ask", "text"], index = "id" }
+    """
+    (tmp_path / "suite.toml").write_text(text)
+    for split in ("train", "dev", "test"):
+        record = {"id": "q7", "ask": f"what? {split}", "text": "the red cat", "right": ["red", "red cat"]}
+        _write(tmp_path / f"{split}.jsonl", [record] * 3)
+    config = configs.load(tmp_path / "suite.toml", EvaluationConfig)
+    data = load_task(config.task_table()["Find"], config.settings("Find"), tmp_path, letter_tokenizer, True)
+    assert data.train is not None and data.train.targets is not None
+    question = letter_tokenizer.encode("what? train")
+    assert data.train.targets.tolist() == [[len(question) + 2 + 4, len(question) + 2 + 6]] * 3
+    assert data.test["Find"].indices == ["q7"] * 3 and not len(data.test["Find"].labels)

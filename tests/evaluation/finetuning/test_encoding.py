@@ -1,8 +1,10 @@
 """Special tokens, truncation, the split of a dev set and the limit on training rows."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
@@ -65,3 +67,42 @@ def test_limited_rows_are_the_same_each_time_and_noted(letters: Path, letter_tok
     assert first.train.indices == second.train.indices and first.train.rows == 30
     assert first.notes[-1] == "trained on 30 of 200 rows, drawn at random"
     assert len(first.test["SST-2"].tokens) == 20
+
+
+@pytest.mark.parametrize("before", [0, 3, 20, 60])
+@pytest.mark.parametrize("after", [0, 3, 20, 60])
+def test_a_text_is_cut_on_both_sides_of_its_gap(before: int, after: int, letter_tokenizer: Tokenizer) -> None:
+    text = "b" * before + "WXYZ" + "a" * after
+    examples = Examples([(text,)], np.array([0]), ["0"], gaps=[(0, before, before + 4)])
+    tokens = encode(examples, letter_tokenizer, 16).tokens[0].tolist()
+    kept = tokens[1:-1]
+    assert len(kept) == min(14, len(text)) and (tokens[0], tokens[-1]) == (2, 3)
+    gap, whole = letter_tokenizer.encode("WXYZ"), letter_tokenizer.encode(text)
+    place = kept.index(gap[0])
+    assert kept[place : place + 4] == gap
+    assert any(whole[start : start + len(kept)] == kept for start in range(len(whole)))
+    # As much on either side as there is, else five tokens.
+    assert place >= min(before, 5) and len(kept) - place - 4 >= min(after, 5)
+
+
+def test_limited_rows_are_those_of_the_whole_file(tmp_path: Path, letter_tokenizer: Tokenizer) -> None:
+    """Candidates, gaps and groups of the chosen rows stay with them, and nothing else is encoded."""
+    idioms = ["aaaa", "bbbb", "cccc"]
+    lines = [{"content": [f"x{row}#idiom{row:06}#y"], "candidates": idioms} for row in range(40)]
+    labels = {f"#idiom{row:06}#": row % 3 for row in range(40)}
+    (tmp_path / "CHID").mkdir()
+    for split in ("train", "dev"):
+        records = [{**line, "content": [f"{split}{line['content'][0]}"]} for line in lines]
+        (tmp_path / "CHID" / f"{split}.json").write_text("".join(json.dumps(each) + "\n" for each in records))
+        (tmp_path / "CHID" / f"{split}_answer.json").write_text(json.dumps(labels))
+    whole = load_task(TASKS["CHID"], FinetuneConfig(sequence_length=32), tmp_path, letter_tokenizer, False)
+    config = FinetuneConfig(sequence_length=32, limit_train_rows=7, limit_dev_rows=5)
+    data = load_task(TASKS["CHID"], config, tmp_path, letter_tokenizer, False)
+    assert whole.train is not None and data.train is not None
+    for some, all_rows, count in ((data.train, whole.train, 7), (data.dev[""], whole.dev[""], 5)):
+        assert some.rows == count and len(some.tokens) == 3 * count
+        numbers = [all_rows.indices.index(index) for index in some.indices]
+        expected = all_rows.take(np.array(numbers))
+        assert [each.tolist() for each in some.tokens] == [each.tolist() for each in expected.tokens]
+        assert some.labels.tolist() == expected.labels.tolist() == [number % 3 for number in numbers]
+        assert some.groups is not None and len(set(some.groups)) == count

@@ -10,7 +10,7 @@ from sesame.configs.errors import ConfigError, TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import load_task
-from sesame.evaluation.scores import METRICS, score
+from sesame.evaluation.scores import ANSWER_SCORES, METRICS, score
 from sesame.evaluation.tasks import TASKS, Table, Task
 
 SHORT = FinetuneConfig(sequence_length=64)
@@ -56,7 +56,9 @@ def test_a_test_set_of_another_size_than_the_official_one_is_noted(letters: Path
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_dev_set_of_one_row_has_a_score(metric: str) -> None:
-    values = [score(metric, np.array([label]), np.array([prediction])) for label in (0, 1) for prediction in (0, 1)]
+    kind = str if metric in ANSWER_SCORES else int
+    pairs = [(kind(label), kind(prediction)) for label in (0, 1) for prediction in (0, 1)]
+    values = [score(metric, np.array([label]), np.array([prediction])) for label, prediction in pairs]
     assert all(math.isnan(value) or 0 <= value <= 1 for value in values)
 
 

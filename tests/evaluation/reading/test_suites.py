@@ -1,6 +1,7 @@
 """The rows of SuperGLUE, CLUE, FewCLUE and BLiMP: every released file is read, and what is read is right."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,12 +116,14 @@ def test_blimp_has_67_paradigms_of_1000_pairs(shared: Path) -> None:
 def test_fewclue_is_read(task: Task, shared: Path) -> None:
     for table in task.tables:
         examples = _read(shared, task.name, table)
-        assert len(np.unique(examples.labels)) > 1 and len(examples.labels) == len(examples.indices) > 100
+        assert len(examples.indices) == table.rows or (table.rows is None and len(examples.indices) > 100)
+        if table.is_labelled:
+            assert len(np.unique(examples.labels)) > 1 and len(examples.labels) == len(examples.indices)
 
 
 def test_questions_of_c3_have_their_own_candidates(tmp_path: Path) -> None:
     """Made by hand in the release's layout: a list of [lines of a dialogue, questions, name]."""
-    table = TASKS["C3"].dev[""]
+    table = replace(TASKS["C3"].dev[""], also=())
     questions = [
         {"question": "谁?", "choice": ["甲", "乙"], "answer": "乙"},
         {"question": "何时?", "choice": ["今天", "明天", "昨天"], "answer": "今天"},

@@ -1,0 +1,94 @@
+"""Every suite with every checkpoint: the scores as one Markdown table for each suite.
+
+    python benchmarks/suites.py --data-dir DATA --output runs/suites --checkpoint books=runs/books minilm=runs/minilm
+    python benchmarks/suites.py ... --suites superglue fewclue --set 'suite.seeds=[1]' finetune.limit_dev_rows=100
+
+DATA has the folders glue, superglue, clue and blimp in their official layouts. A task without its files is left out and
+named below its table, as is a suite without any. What is there from an earlier call is not computed again. Scores are
+times 100; a task that was trained or scored on part of its rows has their number.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sesame import configs
+from sesame.configs.errors import TaskError
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.evaluate import evaluate
+
+SUITES = {
+    "glue": "glue",
+    "superglue": "superglue",
+    "clue": "clue",
+    "fewclue": "clue",
+    "zero_shot": ".",
+}
+"""File in configs/evaluation -> folder below the data directory."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", nargs="+", required=True, metavar="NAME=DIR", help="run folders or checkpoints")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
+    parser.add_argument("--set", nargs="*", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
+    options = parser.parse_args()
+    checkpoints = dict(pair.split("=", 1) for pair in options.checkpoint)
+    for suite in options.suites:
+        reports, missing = {}, {}
+        for name, folder in checkpoints.items():
+            output = options.output / name / suite
+            given = [f"checkpoint={folder}", f"data_dir={options.data_dir / SUITES[suite]}", f"output={output}"]
+            config = configs.load(
+                Path("configs/evaluation") / f"{suite}.toml", EvaluationConfig, [*given, *options.overrides]
+            )
+            try:
+                evaluate(config)
+                reports[name] = json.loads((output / "report.json").read_text(encoding="utf-8"))
+            except TaskError as error:
+                missing[name] = str(error)
+        print("\n".join(lines_of(suite, reports, missing)), flush=True)
+
+
+def lines_of(suite: str, reports: dict[str, Any], missing: dict[str, str]) -> Iterator[str]:
+    """Yield the lines of a suite's table, with a row for each metric and a column for each model of each checkpoint."""
+    yield f"\n### {suite}\n"
+    columns = [(name, model) for name, report in reports.items() for model in report["mean"] if model in MODELS]
+    titles = dict.fromkeys(title for report in reports.values() for title in report["tasks"])
+    if titles:
+        yield _row(["task", "metric", "train rows", *(f"{name}{MODELS[model]}" for name, model in columns), "constant"])
+        yield "|---|---|" + "---:|" * (len(columns) + 2)
+    for title in titles:
+        tasks = {name: report["tasks"].get(title) for name, report in reports.items()}
+        first = next(task for task in tasks.values() if task)
+        for metric in first["metrics"]:
+            values = [((tasks[name] or {}).get("metrics", {}).get(metric) or {}) for name, _ in columns]
+            cells = [_cell(value.get(model)) for value, (_, model) in zip(values, columns, strict=True)]
+            constant = first["metrics"][metric]["most_frequent_label"]
+            yield _row(
+                [title, metric, first["train_rows"] or "–", *cells, "–" if constant is None else f"{constant:.1f}"]
+            )
+    skipped = {task: reason for report in reports.values() for task, reason in report["skipped"].items()}
+    yield from (f"\n{task} is left out: {reason.rpartition('/')[2]}." for task, reason in skipped.items())
+    yield from (f"\n{name} has no score: {reason}." for name, reason in missing.items())
+
+
+MODELS = {"pretrained": "", "random": ", random weights"}
+
+
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _cell(statistic: dict[str, Any] | None) -> str:
+    if statistic is None or statistic["median"] is None:
+        return "–"
+    return f"{statistic['median']:.1f} ({statistic['spread']:.1f})"
+
+
+if __name__ == "__main__":
+    main()
