@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sesame import configs
 from sesame.configs import Section
@@ -25,14 +25,33 @@ class FinetuneConfig(Section):
     """Sequences in one step."""
     epochs: int = Field(default=3, gt=0)
     """Passes over the training rows."""
+    steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps instead of epochs."""
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0; then it falls linearly to 0."""
+    """Share of the steps in which the learning rate rises from 0."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """The same in steps, instead of the share."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """Shape of the learning rate after the warm-up, to 0 at the end (a key of ``pretrain/schedule.py``)."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate from each layer to the one below (ELECTRA: 0.8, for a large model 0.9)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates of the moments."""
+    epsilon: float = Field(default=1e-6, gt=0)
+    """AdamW's, added to the square root of the second moment."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay of matrices."""
+    weight_decay_times: Literal["learning_rate", "schedule"] = "learning_rate"
+    """What a step multiplies the weight decay by: its learning rate (AdamW), or the share of the peak learning rate
+    (DecoupledAdamW of MosaicML's composer)."""
+    decay_vectors: bool = False
+    """Also decay biases and the weights of norms (fairseq, composer)."""
     gradient_clipping: float = Field(default=1.0, ge=0)
     """Largest global gradient norm; 0: no clipping."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state, in the backbone and in the head."""
+    head_dropout: float | None = Field(default=None, ge=0, lt=1)
+    """The same in the head, if it differs."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight; 0 is faster on a CPU."""
     sequence_length: int = Field(default=128, ge=8)
@@ -56,6 +75,13 @@ class FinetuneConfig(Section):
     """Score on this many random dev rows; in the title of the task, because such a score is not an official one."""
     split_dev: bool = False
     """For a task without a training file: train on 80 % of the dev rows, score on the rest; noted in the report."""
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_are_rates(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas {list(betas)} are not in [0, 1)")
+        return betas
 
 
 class SuiteConfig(Section):

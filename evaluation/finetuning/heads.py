@@ -91,7 +91,7 @@ class Head(nn.Module):
         self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
         self.pool, widths = POOLINGS[pooling_of(backbone, config)]
         widths, self.spans = widths + spans, spans
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout if config.head_dropout is None else config.head_dropout)
         dense = nn.Linear(widths * width, width)
         self.hidden = nn.Sequential(dense, nn.Tanh(), self.dropout) if config.hidden_layer else nn.Identity()
         self.output = nn.Linear(width if config.hidden_layer else widths * width, outputs)
