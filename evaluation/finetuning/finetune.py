@@ -6,7 +6,7 @@ T tokens, S sequences, B rows, C outputs.
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -45,6 +45,8 @@ class Outcome:
     """float32 [steps]: the training loss of each step."""
     dev_scores: tuple[float, ...] = ()
     """Mean dev score after each epoch, if the best one was selected."""
+    pooler: dict[str, Tensor] = field(default_factory=dict)
+    """Weight and bias of the head's hidden layer, if it is a pooler of the first token."""
 
 
 class TaskModel(nn.Module):
@@ -102,7 +104,8 @@ def finetune(
         model.load_state_dict(best[2])
     test = {name: predict(model, examples, config, device, kind) for name, examples in data.test.items()}
     dev = {prefix: predict(model, examples, config, device, kind) for prefix, examples in data.dev.items()}
-    return Outcome(best[1], dev, test, torch.stack(losses).float().cpu().numpy(), tuple(dev_scores))
+    curve = torch.stack(losses).float().cpu().numpy()
+    return Outcome(best[1], dev, test, curve, tuple(dev_scores), model.head.pooler)
 
 
 def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float]:

@@ -102,6 +102,12 @@ class Head(nn.Module):
         if uses_pooler(backbone, config, spans):
             dense.load_state_dict(dict(backbone.pooler))
 
+    @property
+    def pooler(self) -> dict[str, Tensor]:
+        """Weight and bias of the hidden layer if it reads the first token only, as a pretrained pooler does."""
+        is_pooler = self.pool is first and not self.spans and isinstance(self.hidden, nn.Sequential)
+        return dict(self.hidden[0].state_dict()) if is_pooler else {}  # pyright: ignore[reportIndexIssue]
+
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)
         pooled = self.pool(hidden_TD, batch)

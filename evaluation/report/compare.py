@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.report.markdown import comparison_cells, table
+from sesame.evaluation.report.markdown import table
 from sesame.evaluation.report.statistics import POWER, DevPredictions, compare, holm
+from sesame.evaluation.report.tables import comparison_cells
 
 AGAIN = "run `sesame evaluate` there again"
 

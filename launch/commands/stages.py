@@ -1,5 +1,7 @@
 """The stages from raw text to a score."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -110,7 +112,7 @@ def evaluate(
     raise_signals()
     config = configs.load(suite, EvaluationConfig, overrides)
     beside = default_output(config.checkpoint, suite.stem) if config.checkpoint is not None else None
-    evaluate(config, config.output or beside)
+    evaluate(config, config.output or beside, shlex.join(["sesame", *sys.argv[1:]]))
 
 
 def check_submission(

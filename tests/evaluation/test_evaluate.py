@@ -316,13 +316,14 @@ def test_folders_of_the_configuration_are_not_in_the_report(
     report = evaluate(config.model_copy(update={"output": tmp_path / "out"}))
     assert report == tmp_path / "out" / "report.md"
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(values["config"]) == {"suite", "finetune", "tasks", "own_task"}
+    assert set(values["config"]) == {"suite", "finetune", "tasks", "own_task", "protocol", "search"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_suites(path: Path) -> None:
     config = configs.load(path, EvaluationConfig)
-    assert config.suite.baseline and len(config.suite.seeds) >= 2
+    # The baseline costs as much as the model; a published protocol has none.
+    assert config.suite.baseline == (config.protocol is None) and len(config.suite.seeds) >= 2
     assert configs.parse(configs.dump(config), EvaluationConfig, "again") == config
     for name, differs in config.tasks.items():
         for key, value in differs.items():

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -69,7 +69,11 @@ def test_the_first_update_has_the_rate_of_its_layer(backbone: Bert) -> None:
 
 def test_weight_decay_of_both_kinds(backbone: Bert) -> None:
     """Without a gradient, a step multiplies by 1 - rate * decay (AdamW) or by 1 - decay (composer, at the peak)."""
-    for times, vectors, kept in (("learning_rate", False, 1 - 0.1 * 0.5), ("schedule", True, 1 - 0.5)):
+    cases: tuple[tuple[Literal["learning_rate", "schedule"], bool, float], ...] = (
+        ("learning_rate", False, 1 - 0.1 * 0.5),
+        ("schedule", True, 1 - 0.5),
+    )
+    for times, vectors, kept in cases:
         head = nn.Linear(3, 2)
         before = head.weight.detach().clone(), head.bias.detach().clone()
         config = FinetuneConfig(
