@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sesame.pretrain.monitoring.scale import Scale, label, limits, ticks
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 190, 190, 6, 36
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 235, 165, 6, 36
 MARK_HEIGHT, ROW_SPACE = 17, 13
 
 

@@ -26,7 +26,7 @@ BUCKETS = 60
 def score_plot(content: Content) -> str:
     """Draw the score of each task with its seeds, its interval and the constant answer."""
     summary = content.summary
-    total = [_plot_row(summary.mean, is_total=True)] if summary.mean.models else []
+    total = [_plot_row(summary.mean, is_total=True)] if len(summary.mean_over) > 1 else []
     rows = [*(_plot_row(row) for row in summary.tasks.values()), *total]
     legend = [(f"c{COLOURS[model]}", NAMES[model]) for model in summary.models]
     if any(not np.isnan(row.constant) for row in summary.tasks.values()):

@@ -21,13 +21,17 @@ from sesame.evaluation.report.tables import (
     search_rows,
     search_sentences,
     settings_rows,
+    transposed,
 )
+
+WIDEST = 11
+"""Columns of a table of scores; of more tasks each has a row."""
 
 
 def markdown(content: Content) -> str:
     """Return the text of the report."""
     config, run, summary = content.config, content.run, content.summary
-    seeds = ", ".join(map(str, config.suite.seeds))
+    seeds, scores = ", ".join(map(str, config.suite.seeds)), score_rows(summary)
     lines = [
         f"# Evaluation of {Path(run.checkpoint).name}",
         "",
@@ -39,7 +43,7 @@ def markdown(content: Content) -> str:
         "the spread (largest minus smallest) in parentheses. The score of a task is the mean of its metrics. The "
         "random-init baseline is the same model with random initial weights, fine-tuned in the same way.",
         "",
-        *table(score_rows(summary)),
+        *table(scores if len(scores[0]) <= WIDEST else transposed(scores)),
         "",
         "![scores](report.png)",
         "",

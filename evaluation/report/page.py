@@ -19,6 +19,7 @@ from sesame.evaluation.report.tables import (
     search_rows,
     search_sentences,
     settings_rows,
+    transposed,
 )
 from sesame.pretrain.monitoring.document import document, section, table
 
@@ -31,7 +32,7 @@ def page(content: Content) -> str:
     parts = [
         f"<h1>Evaluation of {escape(name)}</h1>",
         facts(_facts(content)),
-        section("Scores", score_plot(content) + table(score_rows(content.summary), classes="numbers")),
+        section("Scores", score_plot(content) + table(transposed(score_rows(content.summary)), classes="numbers")),
         _optional("Pretrained against the random-init baseline", _comparisons(content)),
         _optional("The mean without one of its tasks", _numbers(leave_one_out_rows(content.summary), 3)),
         section("By metric", table(metric_rows(content.summary), classes="numbers")),

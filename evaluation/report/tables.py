@@ -21,7 +21,7 @@ def metric_rows(summary: Summary) -> list[list[str]]:
     rows = [["task", "metric", *(NAMES[model] for model in models), "difference", "most frequent label"]]
     for title, metrics in summary.metrics.items():
         rows += [[title, name, *cells(row, models)] for name, row in metrics.items()]
-    return rows
+    return rows if len(models) > 1 else [[*row[:-2], row[-1]] for row in rows]
 
 
 def settings_rows(content: Content) -> list[list[str]]:
@@ -51,6 +51,12 @@ def settings_rows(content: Content) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def transposed(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """A row for each task instead of a column."""
+    head, *columns = zip(*rows, strict=True)
+    return [["task", *head[1:]], *map(list, columns)]
 
 
 def leave_one_out_rows(summary: Summary) -> list[list[str]]:
@@ -132,7 +138,7 @@ def plain(value: float) -> str:
 
 def score_rows(summary: Summary) -> list[list[str]]:
     """Rows of a table of the scores, a column for each task, with the head."""
-    columns = [*summary.tasks.values(), summary.mean]
+    columns = [*summary.tasks.values(), *([summary.mean] if len(summary.mean_over) > 1 else [])]
     rows = [("", [row.title for row in columns])]
     for model in summary.models:
         shown = [row.models.get(model) for row in columns]
