@@ -9,6 +9,8 @@ from sesame.pretrain.monitoring.scale import Scale, label, limits, ticks
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 235, 165, 6, 36
 MARK_HEIGHT, ROW_SPACE = 17, 13
+MOST_ROWS = 16
+"""Rows of one picture."""
 
 
 class Mark(NamedTuple):
@@ -48,23 +50,27 @@ class Plot(NamedTuple):
     """Draw a line at 0, in the middle of which differences lie."""
 
     def html(self) -> str:
-        """Return a figure."""
+        """Return a figure. Many rows are drawn in several pictures of one scale, between which a page may end."""
         numbers = [number for row in self.rows for number in _numbers(row) if math.isfinite(number)]
-        low, high = limits([*numbers, 0.0] if self.zero else numbers)
-        across = Scale(low, high, LEFT, WIDTH - RIGHT)
+        across = Scale(*limits([*numbers, 0.0] if self.zero else numbers), LEFT, WIDTH - RIGHT)
+        items = "".join(f'<span class="{kind}"><i></i>{escape(name)}</span>' for kind, name in self.legend)
+        pictures = -(-len(self.rows) // MOST_ROWS)
+        size = -(-len(self.rows) // max(1, pictures))
+        drawn = [self._picture(self.rows[first : first + size], across) for first in range(0, len(self.rows), size)]
+        title = f'<figcaption><b>{escape(self.title)}</b><span class="legend">{items}</span></figcaption>'
+        return f'<figure class="panel">{title}{"".join(drawn)}</figure>'
+
+    def _picture(self, rows: Sequence[PlotRow], across: Scale) -> str:
         drawn, place = [], float(TOP)
-        for row in self.rows:
+        for row in rows:
             height = MARK_HEIGHT * len(row.marks) + ROW_SPACE
             drawn.append(_row(row, across, place, height))
             place += height
-        items = "".join(f'<span class="{kind}"><i></i>{escape(name)}</span>' for kind, name in self.legend)
         zero = f'<path class="zero" d="M{across(0):.1f} {TOP}V{place}"/>' if self.zero else ""
-        title = escape(self.title)
         return (
-            f'<figure class="panel"><figcaption><b>{title}</b><span class="legend">{items}</span></figcaption>'
-            f'<svg viewBox="0 0 {WIDTH} {place + BOTTOM:.0f}" role="img" aria-label="{title}">'
+            f'<svg viewBox="0 0 {WIDTH} {place + BOTTOM:.0f}" role="img" aria-label="{escape(self.title)}">'
             f'<g class="ticks">{_ticks(across, place)}</g>{zero}{"".join(drawn)}<text class="axis" '
-            f'x="{(LEFT + WIDTH - RIGHT) / 2}" y="{place + BOTTOM - 4:.0f}">{escape(self.unit)}</text></svg></figure>'
+            f'x="{(LEFT + WIDTH - RIGHT) / 2}" y="{place + BOTTOM - 4:.0f}">{escape(self.unit)}</text></svg>'
         )
 
 

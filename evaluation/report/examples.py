@@ -17,7 +17,7 @@ from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.reading.tables import read_table
 
 FOLDER = "dev_rows"
-MOST = 5
+MOST = 3
 """Rows that are shown of each dev set, for each of the two models."""
 Texts = list[list[str]]
 """Of each row: the texts of its sequence; of a row with candidates, those of each candidate, one after the other."""

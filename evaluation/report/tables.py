@@ -127,9 +127,9 @@ def detectable(row: ReportRow) -> str:
 
 
 def between(interval: tuple[float, float]) -> str:
-    """An interval in brackets after a space; empty where it is not known."""
+    """An interval in brackets after a space, in one line; empty where it is not known."""
     low, high = interval
-    return "" if math.isnan(low) or math.isnan(high) else f" [{low:.1f}, {high:.1f}]"
+    return "" if math.isnan(low) or math.isnan(high) else f" [{low:.1f},\u00a0{high:.1f}]"
 
 
 def plain(value: float) -> str:
