@@ -131,9 +131,8 @@ def test_the_interval_of_one_model_has_its_true_score_in_95_of_100_cases() -> No
         right = of_rows + of_seeds + generator.normal(0, 0.6, (5, 100)) > 0
         other = of_rows + generator.normal(0, 0.15, (5, 1)) + generator.normal(0, 0.6, (5, 100)) > 0
         labels, predictions = np.ones(100, np.int64), right.astype(np.int64)
-        estimate = estimate_of(
-            *_first(resample([DevPredictions(labels, predictions, None, ("accuracy",))], 100, trial))
-        )
+        scores, units = resample([DevPredictions(labels, predictions, None, ("accuracy",))], 100, trial)
+        estimate = estimate_of(scores[0], units)
         low, high = estimate.interval
         # P(N(0.8, 1 + 0.15^2 + 0.6^2) > 0)
         inside += low < 0.7519 < high
