@@ -125,4 +125,4 @@ ROWS = (
 
 FROM_MNLI = tuple(started(task, "MNLI") for task in ROWS if task.name in ("MRPC", "STS-B", "RTE"))
 """RTE-from-MNLI and so on: RoBERTa's leaderboard, MosaicBERT and ModernBERT start these small tasks from the model that
-is fine-tuned on MNLI (Liu et al. 2019, section 5.1), which is worth up to ten points."""
+is fine-tuned on MNLI (Liu et al. 2019, section 5.1), which is worth several points."""
