@@ -29,7 +29,8 @@ def run_job(
     """
     start = time.monotonic()
     data = job.data if predict_test else replace(job.data, test={})
-    seed, curves = MODELS[job.model](job.seed), {}
+    # The weights before the first task are those of its own seed, and are replaced by those after it.
+    seed, curves = MODELS[job.model](job.seed if job.start is None else job.start.job.seed), {}
     if job.data.train is None:
         dev = ZERO_SHOT[job.data.task.kind](checkpoint, seed, data, job.settings, device, advance)
         epoch, test = 0, {}

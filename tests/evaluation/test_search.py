@@ -93,11 +93,13 @@ def test_a_diverged_combination_is_not_chosen(data: TaskData, tmp_path: Path) ->
 @pytest.fixture
 def model(
     monkeypatch: pytest.MonkeyPatch, letter_tokenizer: Tokenizer, make_backbone: Callable[[int], Bert], tmp_path: Path
-) -> None:
-    """Replace the checkpoint by a tiny model."""
+) -> list[int | None]:
+    """Replace the checkpoint by a tiny model; returns the seeds of the calls."""
     (tmp_path / "tokenizer.model").write_bytes(b"letters")
+    seeds: list[int | None] = []
 
     def load_backbone(path: Path, *, seed: int | None = None) -> SimpleNamespace:
+        seeds.append(seed)
         config = BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
         backbone = make_backbone(7 if seed is None else 100 + seed)
         return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=config)
@@ -105,10 +107,11 @@ def model(
     for each in (module, jobs_module):
         monkeypatch.setattr(each, "load_backbone", load_backbone)
     monkeypatch.setattr(module.Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
+    return seeds
 
 
 def test_a_search_is_in_the_report_and_is_not_repeated(
-    model: None, letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: list[int | None], letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _config(data_dir=str(letters))
     evaluate(config, tmp_path / "out")
@@ -124,7 +127,7 @@ def test_a_search_is_in_the_report_and_is_not_repeated(
 
 
 def test_a_task_starts_from_the_model_of_another(
-    model: None, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: list[int | None], letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One epoch does not learn the rows, two do: the second task has the same ones."""
     monkeypatch.setitem(TASKS, "SST-2-from-SST-2", started(TASKS["SST-2"], "SST-2"))
@@ -135,6 +138,11 @@ def test_a_task_starts_from_the_model_of_another(
     assert scores["SST-2"] < 70 < 95 < scores["SST-2-from-SST-2"]
     assert report["mean"]["over"] == ["SST-2"], "the plain task only"
     assert len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 1
+    model.clear()
+    suite |= {"baseline": True, "tasks": ["SST-2-from-SST-2"]}
+    evaluate(_config(suite=suite, search=None, data_dir=str(letters)), tmp_path / "out")
+    # The baseline starts from what was learned from the first seed's random weights.
+    assert model == [None, 1, 1] and len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 2
 
 
 def test_the_start_is_trained_once_and_another_is_not_taken(
