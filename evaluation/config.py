@@ -1,9 +1,12 @@
 """One complete run of ``sesame evaluate``: the checkpoint and data, the suite, and the fine-tuning settings by task."""
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sesame import configs
 from sesame.configs import Section
@@ -26,14 +29,33 @@ class FinetuneConfig(Section):
     """Sequences in one step."""
     epochs: int = Field(default=3, gt=0)
     """Passes over the training rows."""
+    steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps instead of epochs."""
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0; then it falls linearly to 0."""
+    """Share of the steps in which the learning rate rises from 0."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """The same in steps, instead of the share."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """Shape of the learning rate after the warm-up, to 0 at the end (a key of ``pretrain/schedule.py``)."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate from each layer to the one below (ELECTRA: 0.8, for a large model 0.9)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates of the moments."""
+    epsilon: float = Field(default=1e-6, gt=0)
+    """AdamW's, added to the square root of the second moment."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay of matrices."""
+    weight_decay_times: Literal["learning_rate", "schedule"] = "learning_rate"
+    """What a step multiplies the weight decay by: its learning rate (AdamW), or the share of the peak learning rate
+    (DecoupledAdamW of MosaicML's composer)."""
+    decay_vectors: bool = False
+    """Also decay biases and the weights of norms (fairseq, composer)."""
     gradient_clipping: float = Field(default=1.0, ge=0)
     """Largest global gradient norm; 0: no clipping."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an entry of a hidden state, in the backbone and in the head."""
+    head_dropout: float | None = Field(default=None, ge=0, lt=1)
+    """The same in the head, if it differs."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an attention weight; 0 is faster on a CPU."""
     sequence_length: int = Field(default=128, ge=8)
@@ -73,6 +95,64 @@ class FinetuneConfig(Section):
     split_dev: bool = False
     """For a task without a training file: train on 80 % of the dev rows, score on the rest; noted in the report."""
 
+    @field_validator("betas")
+    @classmethod
+    def _betas_are_rates(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas {list(betas)} are not in [0, 1)")
+        return betas
+
+
+class SearchGrid(Section):
+    """Values that are tried, all combinations; an empty one keeps the setting."""
+
+    learning_rate: tuple[float, ...] = ()
+    """Of [finetune]."""
+    batch_size: tuple[int, ...] = ()
+    """Of [finetune]."""
+    epochs: tuple[int, ...] = ()
+    """Of [finetune]."""
+    weight_decay: tuple[float, ...] = ()
+    """Of [finetune]."""
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Return the settings of each combination."""
+        tried = {name: values for name in SearchGrid.model_fields if (values := getattr(self, name))}
+        return [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
+
+
+class SearchConfig(SearchGrid):
+    """Search over settings of each task. Combinations are compared on a part of the training rows that they are not
+    trained on; the dev rows are for the reported score only. The best one is then trained on all rows."""
+
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the training rows that are held back to compare."""
+    validation_rows: int = Field(default=5000, gt=0)
+    """Most rows that are held back."""
+    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
+    """Runs of each combination, whose mean is compared."""
+    tasks: dict[str, SearchGrid] = Field(default_factory=dict)
+    """By task: the values that differ, [search.tasks.NAME]; an empty one is that of [search]."""
+
+    def grid(self, task: str) -> list[dict[str, Any]]:
+        """Return the settings of each combination of one task."""
+        own = self.tasks.get(task)
+        values = {name: getattr(self, name) for name in SearchGrid.model_fields}
+        if own is not None:
+            values |= {name: some for name in SearchGrid.model_fields if (some := getattr(own, name))}
+        return SearchGrid(**values).settings()
+
+
+class ProtocolConfig(Section):
+    """Whose way of fine-tuning a file describes; shown in the report."""
+
+    name: str
+    """Such as "RoBERTa"."""
+    source: str
+    """The paper with its table or section, and the published code."""
+    differences: tuple[str, ...] = ()
+    """What is not as published."""
+
 
 class SuiteConfig(Section):
     """Tasks, seeds and baseline of an evaluation."""
@@ -88,8 +168,11 @@ class SuiteConfig(Section):
     """Write submission files for the test sets with the pretrained model of the first seed."""
     required: bool = False
     """A missing task is an error; otherwise it is skipped and listed in the report."""
+    statistic: Literal["median", "mean"] = "median"
+    """Over seeds, of the score that the tables show first."""
     mean_over: tuple[str, ...] = ()
-    """Tasks in the mean score; empty: all that ran."""
+    """Tasks in the mean score; empty: all that ran. Of a task and the same one started from another, only one can be in
+    it; empty: the plain one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: the GPU if there is one."""
     threads: int = Field(default=0, ge=0)
@@ -113,6 +196,10 @@ class EvaluationConfig(Section):
 
     own_task: tuple[OwnTask, ...] = ()
     """Tasks beside the shipped ones, [[own_task]] in the file."""
+    protocol: ProtocolConfig | None = None
+    """Where the settings come from."""
+    search: SearchConfig | None = None
+    """Settings to search for; None: those of [finetune] and [tasks.NAME] are used."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "EvaluationConfig":
@@ -120,15 +207,24 @@ class EvaluationConfig(Section):
             known = self.task_table()
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        for name in (*self.suite.tasks, *self.suite.mean_over, *self.tasks):
+        searched = self.search.tasks if self.search is not None else {}
+        for name in (*self.suite.tasks, *self.suite.mean_over, *self.tasks, *searched):
             if name not in known:
                 raise ValueError(f"unknown task '{name}'; known: {', '.join(known)} (AX is predicted along with MNLI)")
         for key, values in (("tasks", self.suite.tasks), ("seeds", self.suite.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"suite.{key} has a duplicate: {', '.join(map(str, values))}")
+        plain = [known[name].plain_name for name in self.suite.mean_over]
+        if mixed := [name for name in plain if plain.count(name) > 1]:
+            raise ValueError(
+                f"suite.mean_over has {mixed[0]} both plain and started from another task; take one of them"
+            )
+        if self.search is not None and all(self.search.grid(name) == [{}] for name in self.suite.tasks):
+            raise ValueError("search has no values to try; give learning_rate, batch_size, epochs or weight_decay")
         try:
-            for name in self.tasks:
-                self.settings(name)
+            for name in {*self.tasks, *(self.suite.tasks if self.search is not None else ())}:
+                for changes in self.search.grid(name) if self.search is not None else [{}]:
+                    self.settings(name, changes)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
@@ -147,9 +243,9 @@ class EvaluationConfig(Section):
         in_text = [name for name in self.suite.tasks if name in table and self.settings(name).form == "text"]
         return {**table, **{name: as_text(table[name]) for name in in_text}}
 
-    def settings(self, task: str) -> FinetuneConfig:
-        """Settings of one task: [finetune] updated with [tasks.NAME]."""
-        values = {**configs.dump(self.finetune), **self.tasks.get(task, {})}
+    def settings(self, task: str, changes: Mapping[str, Any] = MappingProxyType({})) -> FinetuneConfig:
+        """Settings of one task: [finetune] updated with [tasks.NAME], and with ``changes``."""
+        values = {**configs.dump(self.finetune), **self.tasks.get(task, {}), **changes}
         return configs.parse(values, FinetuneConfig, f"[tasks.{task}]")
 
     def recipe(self) -> dict[str, Any]:

@@ -6,9 +6,8 @@ again for the same checkpoint, files and settings.
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,23 +23,28 @@ from sesame.evaluation.finetuning.heads import head_of
 from sesame.evaluation.jobs import run_job
 from sesame.evaluation.progress import Progress
 from sesame.evaluation.reading.tables import MissingFileError
-from sesame.evaluation.report.content import Content, RunInfo
+from sesame.evaluation.report.content import Content, Repeat, RunInfo
+from sesame.evaluation.report.examples import dev_texts
+from sesame.evaluation.report.repeat import checksums, write_settings
 from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.report.write import write
 from sesame.evaluation.results.predictions import Predictions, write_predictions
-from sesame.evaluation.results.result import MODELS, Job, Result, depends_on_seed, fingerprint, make_job
+from sesame.evaluation.results.result import Job, Result, depends_on_seed, fingerprint
 from sesame.evaluation.results.store import Outputs, Store
+from sesame.evaluation.search import search
+from sesame.evaluation.starting import Jobs, load_starts
 from sesame.pretrain import precision
 from sesame.pretrain.allocator import keep_freed_memory
 from sesame.pretrain.checkpoints.load import latest, load_backbone
 
 
-def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
+def evaluate(config: EvaluationConfig, output: Path | None = None, command: str = "") -> Path:
     """Evaluate ``config.checkpoint`` on the tasks in ``config.data_dir`` and write the report.
 
     Args:
         output: folder for ``report.md``, ``report.json``, ``report.png``, ``results/*`` and ``predictions/*``; None:
             ``config.output``.
+        command: the command line, for the report.
 
     Returns:
         The path of ``report.md``.
@@ -66,18 +70,25 @@ def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
     _check_lengths(config, loaded.backbone)
     tasks, skipped = _load_tasks(config, data_dir, Tokenizer.load(loaded.tokenizer_path))
     identity = fingerprint(loaded.backbone, loaded.tokenizer_path, loaded.model)
+    starts = load_starts(config, tasks, data_dir, Tokenizer.load(loaded.tokenizer_path))
     heads = {data.title: _head(config, data, loaded.backbone) for data in tasks}
     with locked_folder(output) as is_locked:
         if not is_locked:
             raise ConfigError(f"{output}: another evaluation writes there; wait for it, or give another --output DIR")
-        queue = Queue(config, folder, identity, tasks, Store(output / "results"), device)
+        repeat = Repeat(command, checksums(tasks, data_dir), write_settings(output, config))
+        jobs, store = Jobs(config, identity, starts, output / "results"), Store(output / "results")
+        config, searches = search(
+            config, tasks, jobs, lambda some: list(Queue(config, folder, some, store, device).results())
+        )
+        queue = Queue(config, folder, jobs.of(config, tasks), store, device)
         results = list(queue.results())
         if all(result.error for result in results):
             raise TaskError(f"every fine-tuning run failed; the first: {results[0].error}")
         predictions = write_predictions(output, queue.predictions())
         run = RunInfo(str(checkpoint), loaded.step, identity, started, _device_name(device))
-        summary = summarise(tasks, results, config.suite.mean_over)
-        return write(output, Content(config, tasks, results, skipped, run, summary, heads, predictions))
+        summary = summarise(tasks, results, config.suite.mean_over, config.suite.statistic)
+        content = Content(config, tasks, results, skipped, run, summary, heads, predictions, searches, repeat)
+        return write(output, replace(content, texts={data.title: dev_texts(data, data_dir) for data in tasks}))
 
 
 def default_output(checkpoint: Path, suite: str) -> Path:
@@ -93,23 +104,9 @@ class Queue:
 
     config: EvaluationConfig
     checkpoint: Path
-    identity: str
-    """:func:`fingerprint` of the checkpoint."""
-    tasks: list[TaskData]
+    jobs: list[Job]
     store: Store
     device: torch.device
-
-    @cached_property
-    def jobs(self) -> list[Job]:
-        """One for each task, model and seed; a task without fine-tuning has one for the pretrained model."""
-        suite = self.config.suite
-        models = [model for model in MODELS if suite.baseline or model == "pretrained"]
-        return [
-            make_job(self.identity, data, self.config.settings(data.task.name), model, seed)
-            for data in self.tasks
-            for model in models
-            for seed in (suite.seeds if depends_on_seed(data, model) else suite.seeds[:1])
-        ]
 
     def results(self) -> Iterator[Result]:
         """The result of each job, read from the store or computed and kept there."""

@@ -49,7 +49,9 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "config reading fetch probe_data",
         "finetuning",
         "zero_shot results",
-        "progress report jobs",
+        "starting",
+        "search progress jobs",
+        "report",
         "evaluate",
     ),
     "launch": (

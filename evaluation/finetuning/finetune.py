@@ -6,7 +6,7 @@ T tokens, S sequences, B rows, C outputs.
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -21,18 +21,13 @@ from sesame.evaluation.finetuning.decoder import kind_of
 from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
 from sesame.evaluation.finetuning.heads import make_head
 from sesame.evaluation.finetuning.kinds import Kind
+from sesame.evaluation.finetuning.optimization import adamw, epochs_of, schedule_of, steps_of
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.attention import CoreAttention
-from sesame.pretrain.optimizers import parameter_groups
-from sesame.pretrain.optimizers.uncompiled import AdamW, keep_compiler_unloaded
 from sesame.pretrain.roles import Backbone
-from sesame.pretrain.schedule import ScheduleConfig
-
-BETAS, EPSILON = (0.9, 0.999), 1e-6
-"""AdamW's, as in BERT's published code."""
 
 
 class DivergedError(TaskError):
@@ -49,6 +44,12 @@ class Outcome:
     """Outputs float32 [S, C] by dev set, in the order of the file and in the unit of the labels."""
     test: dict[str, np.ndarray]
     """The same by file of predictions."""
+    losses: np.ndarray
+    """float32 [steps]: the training loss of each step."""
+    dev_scores: tuple[float, ...] = ()
+    """Mean dev score after each epoch, if the best one was selected."""
+    pooler: dict[str, Tensor] = field(default_factory=dict)
+    """Weight and bias of the head's hidden layer, if it is a pooler of the first token."""
 
 
 class TaskModel(nn.Module):
@@ -91,18 +92,22 @@ def finetune(
     torch.manual_seed(seed)
     model = TaskModel(backbone, data.task, config).to(device)
     kind = kind_of(data, config)
-    best: tuple[float, int, dict[str, Tensor]] = (-math.inf, config.epochs, {})
-    for epoch in _epochs(model, data, data.train, config, seed, device, kind, advance):
+    best: tuple[float, int, dict[str, Tensor]] = (-math.inf, epochs_of(config, data.train.rows), {})
+    losses: list[Tensor] = []
+    dev_scores: list[float] = []
+    for epoch in _epochs(model, data, data.train, config, seed, device, kind, losses, advance):
         if config.select == "best":
             outputs = {prefix: predict(model, dev, config, device, kind) for prefix, dev in data.dev.items()}
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
+            dev_scores.append(value)
             if value > best[0]:
                 best = (value, epoch, copy.deepcopy(model.state_dict()))
     if best[2]:
         model.load_state_dict(best[2])
     test = {name: predict(model, examples, config, device, kind) for name, examples in data.test.items()}
     dev = {prefix: predict(model, examples, config, device, kind) for prefix, examples in data.dev.items()}
-    return Outcome(best[1], dev, test)
+    curve = torch.stack(losses).float().cpu().numpy()
+    return Outcome(best[1], dev, test, curve, tuple(dev_scores), model.head.pooler)
 
 
 def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float]:
@@ -139,26 +144,24 @@ def _epochs(
     seed: int,
     device: torch.device,
     kind: Kind,
+    losses: list[Tensor],
     advance: Callable[[int, int], None],
 ) -> Iterator[int]:
-    """Train, and yield the number of each epoch after it."""
+    """Train, append the loss of each step to ``losses``, and yield the number of each epoch after it."""
     generator = np.random.default_rng(seed)
-    lengths = train.lengths
-    steps = math.ceil(len(lengths) / config.batch_size) * config.epochs
-    schedule = ScheduleConfig(warmup_steps=round(config.warmup_fraction * steps))
-    groups = parameter_groups(model, config.weight_decay)
-    keep_compiler_unloaded()
-    optimizer = AdamW(groups, config.learning_rate, BETAS, EPSILON, fused=True)
+    lengths, steps = train.lengths, steps_of(config, train.rows)
+    schedule, optimizer = schedule_of(config, steps), adamw(model, config)
     counts, step, sized = np.diff(train.starts), 0, sizes_for(model, config.precision, device)
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(1, epochs_of(config, train.rows) + 1):
         model.train()
-        for rows in shuffled_batches(lengths, config.batch_size, generator):
+        for rows in shuffled_batches(lengths, config.batch_size, generator)[: steps - step]:
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * schedule.factor(step, steps)
+                group["lr"] = config.learning_rate * group["share"] * schedule.factor(step, steps)
             with autocast(config, device):
                 outputs_SC = model(sized(pack_rows(train, rows).to(device)))
             targets, counts_B = (torch.from_numpy(each).to(device) for each in (train.targets_of(rows), counts[rows]))
             loss = kind.loss(outputs_SC, targets, counts_B)
+            losses.append(loss.detach())
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping or math.inf)
             if not torch.isfinite(norm):

@@ -93,7 +93,7 @@ class Head(nn.Module):
         self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
         self.pool, widths = POOLINGS[pooling_of(backbone, config)]
         widths, self.spans = widths + spans, spans
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout if config.head_dropout is None else config.head_dropout)
         dense = nn.Linear(widths * width, width)
         self.hidden = nn.Sequential(dense, nn.Tanh(), self.dropout) if config.hidden_layer else nn.Identity()
         self.output = nn.Linear(width if config.hidden_layer else widths * width, outputs)
@@ -103,6 +103,12 @@ class Head(nn.Module):
                 nn.init.zeros_(module.bias)
         if uses_pooler(backbone, config, spans):
             dense.load_state_dict(dict(backbone.pooler))
+
+    @property
+    def pooler(self) -> dict[str, Tensor]:
+        """Weight and bias of the hidden layer if it reads the first token only, as a pretrained pooler does."""
+        is_pooler = self.pool is first and not self.spans and isinstance(self.hidden, nn.Sequential)
+        return dict(self.hidden[0].state_dict()) if is_pooler else {}  # pyright: ignore[reportIndexIssue]
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)

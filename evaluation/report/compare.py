@@ -3,20 +3,49 @@
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.report.markdown import comparison_cells, table
-from sesame.evaluation.report.statistics import POWER, DevPredictions, compare, holm
+from sesame.evaluation.report.examples import Example, disagreements, read_texts
+from sesame.evaluation.report.markdown import table
+from sesame.evaluation.report.statistics import POWER, Comparison, DevPredictions, difference_of, holm, resample
+from sesame.evaluation.report.tables import comparison_cells
 
 AGAIN = "run `sesame evaluate` there again"
+HEAD = ["task", "first", "second", "difference", "95 % interval", "p (Holm)", "smallest detectable", "the first is"]
 
 
-def compare_reports(first: Path, second: Path) -> str:
-    """Return a table of the tasks in two reports: the first checkpoint's mean score minus the second's.
+@dataclass(frozen=True)
+class TaskComparison:
+    """Two checkpoints on one task."""
+
+    comparison: Comparison
+    p_value: float
+    """Corrected for the number of tasks (Holm)."""
+    scores: tuple[float, float]
+    """Means over seeds, times 100."""
+    examples: dict[str, tuple[list[Example], list[Example]]]
+    """By dev set: rows that the first checkpoint answers better, and those that the second does."""
+
+
+@dataclass(frozen=True)
+class ComparedReports:
+    """Two reports, the difference of whose checkpoints is first minus second."""
+
+    names: tuple[str, str]
+    folders: tuple[Path, Path]
+    tasks: dict[str, TaskComparison]
+    """By title."""
+    left_out: list[str]
+    """Sentences about tasks that only one of them has."""
+
+
+def compare_reports(first: Path, second: Path) -> ComparedReports:
+    """Compare the checkpoints of two reports on the tasks that both have.
 
     Args:
         first: folder of a report, or its ``report.json``.
@@ -29,13 +58,32 @@ def compare_reports(first: Path, second: Path) -> str:
     shared = [title for title in reports[0].tasks if title in reports[1].tasks]
     if not shared:
         raise TaskError(f"{first} and {second}: have no task in common; evaluate both with the same suite")
-    comparisons = {title: compare(list(_sets(title, *reports))) for title in shared}
+    sets = {title: list(_sets(title, *reports)) for title in shared}
+    resampled = {title: resample([each for _, each in some]) for title, some in sets.items()}
+    comparisons = {title: difference_of(*each) for title, each in resampled.items()}
     corrected = holm({title: each.p_value for title, each in comparisons.items()})
-    rows = [["task", "difference", "95 % interval", "p (Holm)", "smallest detectable", "the first is"]]
-    rows += [[title, *comparison_cells(each, corrected[title])] for title, each in comparisons.items()]
-    only = [f"only in {report.folder}: {', '.join(left)}" for report in reports if (left := report.without(shared))]
-    notes = [f"Smallest detectable: with a probability of {100 * POWER:.0f} %.", *only]
-    return "\n".join([*table(rows), "", *notes])
+    tasks = {}
+    for title, comparison in comparisons.items():
+        scores = [100 * float(each.whole_S.mean()) for each in resampled[title][0]]
+        examples = _examples(reports[0], title, sets[title])
+        tasks[title] = TaskComparison(comparison, corrected[title], (scores[0], scores[1]), examples)
+    left_out = [f"only in {report.folder}: {', '.join(left)}" for report in reports if (left := report.without(shared))]
+    names, folders = ([getattr(report, key) for report in reports] for key in ("name", "folder"))
+    return ComparedReports((names[0], names[1]), (folders[0], folders[1]), tasks, left_out)
+
+
+def comparison_text(compared: ComparedReports) -> str:
+    """Return a table of the tasks as Markdown."""
+    notes = [f"Smallest detectable: with a probability of {100 * POWER:.0f} %.", *compared.left_out]
+    return "\n".join([*table([HEAD, *comparison_lines(compared)]), "", *notes])
+
+
+def comparison_lines(compared: ComparedReports) -> list[list[str]]:
+    """Rows of the table of the tasks, without the head."""
+    return [
+        [title, *(f"{score:.1f}" for score in each.scores), *comparison_cells(each.comparison, each.p_value)]
+        for title, each in compared.tasks.items()
+    ]
 
 
 class _Report:
@@ -45,7 +93,9 @@ class _Report:
         self.folder = path.parent if path.name == "report.json" else path
         file = self.folder / "report.json"
         try:
-            self.tasks: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["tasks"]
+            values = json.loads(file.read_text(encoding="utf-8"))
+            self.tasks: dict[str, Any] = values["tasks"]
+            self.name = f"{Path(str(values['checkpoint'])).name}, step {values['step']}"
             self.names = {title: (list(task["results"]), dict(task["counted"])) for title, task in self.tasks.items()}
         except FileNotFoundError:
             raise TaskError(f"{file}: no such file; give the output folder of `sesame evaluate`") from None
@@ -73,8 +123,26 @@ class _Report:
         return found
 
 
-def _sets(title: str, first: _Report, second: _Report) -> Iterator[DevPredictions]:
-    """Both models' predictions for each dev set that counts in the task's score."""
+def _examples(
+    report: _Report, title: str, sets: Sequence[tuple[str, DevPredictions]]
+) -> dict[str, tuple[list[Example], list[Example]]]:
+    texts = read_texts(report.folder, title)
+    found = {}
+    for prefix, each in sets:
+        assert each.second is not None
+        known = texts.get(prefix) or {"rows": [], "texts": [], "labels": []}
+        fits = len(known["rows"]) == len(each.labels)
+        rows = known["rows"] if fits else [str(number) for number in range(len(each.labels))]
+        shown = known["texts"] if fits else []
+        # Minimal pairs have no label; the first sentence is the right one.
+        is_pair = each.metrics == ("pair_accuracy",)
+        labels = np.ones(len(each.labels), np.float32) if is_pair else each.labels
+        found[prefix] = disagreements(labels, each.first, each.second, known["labels"], rows, shown)
+    return found
+
+
+def _sets(title: str, first: _Report, second: _Report) -> Iterator[tuple[str, DevPredictions]]:
+    """Both models' predictions for each dev set that counts in the task's score, with its prefix."""
     arrays = first.arrays(title), second.arrays(title)
     for prefix, metrics in first.names[title][1].items():
         labels = arrays[0][0][f"labels {prefix}"]
@@ -84,4 +152,4 @@ def _sets(title: str, first: _Report, second: _Report) -> Iterator[DevPrediction
                     f"{first.folder} and {second.folder}: {title} has other dev rows; evaluate both on the same files"
                 )
         one, other = (np.stack([each[f"predictions {prefix}"] for each in some]) for some in arrays)
-        yield DevPredictions(labels, one, other, tuple(metrics), arrays[0][0].get(f"groups {prefix}"))
+        yield prefix, DevPredictions(labels, one, other, tuple(metrics), arrays[0][0].get(f"groups {prefix}"))

@@ -15,8 +15,10 @@ from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.report.categories import Scores, category_scores, invalid_notes, tie_notes
+from sesame.evaluation.report.examples import Example, Texts, disagreements
 from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.results.result import Result
+from sesame.evaluation.search import Searched
 
 NAMES = {"pretrained": "pretrained", "random": "random-init baseline"}
 
@@ -35,6 +37,18 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """What is needed to repeat the evaluation."""
+
+    command: str = ""
+    """Of the command line; empty: it was started by a program."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by path below the data directory."""
+    settings: str = ""
+    """Text of the file of all settings."""
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything that a report shows."""
 
@@ -49,11 +63,36 @@ class Content:
     """Pooling and layers of the head, by title."""
     predictions: Sequence[str] = field(default_factory=list)
     """Sentences about the files of test predictions."""
+    searches: Mapping[str, Searched] = field(default_factory=dict)
+    """By name of the task."""
+    repeat: Repeat = Repeat()
+    texts: Mapping[str, Mapping[str, Texts]] = field(default_factory=dict)
+    """By title of the task, by dev set."""
 
     @cached_property
     def categories(self) -> dict[str, Scores]:
         """Scores by category of the dev rows, by title of the task."""
         return {data.title: category_scores(data, self.results) for data in self.tasks}
+
+    def disagreements(self, data: TaskData) -> dict[str, tuple[list[Example], list[Example]]]:
+        """Rows that one of the models answers better than the other, by dev set; empty without a baseline."""
+        if data.task.kind == "minimal_pairs":
+            return {}
+        found = {}
+        for prefix, dev in data.dev.items():
+            both = [
+                [
+                    answers(data.task, dev, each.outputs[prefix])
+                    for each in self.results
+                    if (each.task, each.model) == (data.task.name, model) and each.outputs
+                ]
+                for model in NAMES
+            ]
+            if all(both):
+                texts = self.texts.get(data.title, {}).get(prefix, [])
+                first, second = (np.stack(each) for each in both)
+                found[prefix] = disagreements(dev.labels, first, second, data.task.labels, dev.indices, texts)
+        return found
 
     def notes(self, data: TaskData) -> list[str]:
         """Remarks about a task: its files, runs that diverged, and constant predictions."""

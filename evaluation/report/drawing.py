@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from sesame.configs.storage import atomic_file
 from sesame.evaluation.report.content import NAMES, RunInfo
-from sesame.evaluation.report.markdown import plain
 from sesame.evaluation.report.summary import Summary
+from sesame.evaluation.report.tables import plain
 
 COLOURS = {"pretrained": "#1f5fa8", "random": "#b9bec6"}
 
@@ -22,13 +22,13 @@ def draw(summary: Summary, path: Path, run: RunInfo) -> None:
     width = 0.8 / len(models)
     for number, model in enumerate(models):
         centres = [position + (number - (len(models) - 1) / 2) * width for position in range(len(rows))]
-        medians = [row.models[model].median for row in rows]
+        medians = [row.models[model].value for row in rows]
         axes.bar(centres, medians, width * 0.94, color=COLOURS[model], label=NAMES[model], zorder=2)
         for centre, row in zip(centres, rows, strict=True):
             values = row.models[model].defined
             axes.scatter([centre] * len(values), values, s=14, color="black", zorder=3, linewidths=0)
             annotation = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-            axes.annotate(plain(row.models[model].median), (centre, max([0.0, *values])), **annotation)
+            axes.annotate(plain(row.models[model].value), (centre, max([0.0, *values])), **annotation)
     constants = [(position, row.constant) for position, row in enumerate(rows) if not math.isnan(row.constant)]
     if constants:
         starts, ends = zip(*((position - 0.45, position + 0.45) for position, _ in constants), strict=True)

@@ -1,30 +1,49 @@
 """report.md: scores with intervals, settings, and everything that qualifies them."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from sesame.evaluation.config import EvaluationConfig
-from sesame.evaluation.report.content import NAMES, Content, versions
-from sesame.evaluation.report.statistics import FEWEST_SEEDS, POWER, Comparison
-from sesame.evaluation.report.summary import ReportRow, Summary
+from sesame.evaluation.report.confusion import MOST_CLASSES, confusions
+from sesame.evaluation.report.content import Content, versions
+from sesame.evaluation.report.examples import Example
+from sesame.evaluation.report.summary import Summary
+from sesame.evaluation.report.tables import (
+    COMPARISON_HEAD,
+    COMPARISON_NOTE,
+    PUBLISHED_NOTE,
+    category_rows,
+    comparison_rows,
+    leave_one_out_rows,
+    metric_rows,
+    published_rows,
+    score_rows,
+    search_rows,
+    search_sentences,
+    settings_rows,
+    transposed,
+)
+
+WIDEST = 11
+"""Columns of a table of scores; of more tasks each has a row."""
 
 
 def markdown(content: Content) -> str:
     """Return the text of the report."""
     config, run, summary = content.config, content.run, content.summary
-    seeds = ", ".join(map(str, config.suite.seeds))
+    seeds, scores = ", ".join(map(str, config.suite.seeds)), score_rows(summary)
     lines = [
         f"# Evaluation of {Path(run.checkpoint).name}",
         "",
         f"Checkpoint `{run.checkpoint}`, step {run.step}, fingerprint {run.fingerprint[:16]}. "
         f"Started {run.started:%Y-%m-%d %H:%M %Z} on {run.device}; {_versions()}.",
         "",
-        f"Scores on dev rows, times 100: median over {len(config.suite.seeds)} seeds ({seeds}), with the spread "
-        "(largest minus smallest) in parentheses. The score of a task is the mean of its metrics. The random-init "
-        "baseline is the same model with random initial weights, fine-tuned in the same way.",
+        *protocol_lines(config),
+        f"Scores on dev rows, times 100: {config.suite.statistic} over {len(config.suite.seeds)} seeds ({seeds}), with "
+        "the spread (largest minus smallest) in parentheses. The score of a task is the mean of its metrics. The "
+        "random-init baseline is the same model with random initial weights, fine-tuned in the same way.",
         "",
-        *_score_table(summary),
+        *table(scores if len(scores[0]) <= WIDEST else transposed(scores)),
         "",
         "![scores](report.png)",
         "",
@@ -32,17 +51,23 @@ def markdown(content: Content) -> str:
         *_missing_in_mean(content),
         "",
         *_comparisons(summary),
+        *_leave_one_out(summary),
         "## By metric",
         "",
-        *_metric_table(summary),
+        *table(metric_rows(summary)),
         "",
         *_category_tables(content),
+        *_published(content),
+        *_confusions(content),
+        *_examples(content),
         "## Settings",
         "",
-        *_settings_table(content),
+        *table(settings_rows(content)),
         "",
+        *_searches(content),
         *_notes(content),
         *(["## Test predictions", "", *content.predictions, ""] if content.predictions else []),
+        *_repeat(content),
     ]
     return "\n".join(lines)
 
@@ -51,85 +76,90 @@ def _versions() -> str:
     return ", ".join(f"{name} {version}" for name, version in versions().items())
 
 
-def _score_table(summary: Summary) -> list[str]:
-    columns = [*summary.tasks.values(), summary.mean]
-    rows = [("", [row.title for row in columns])]
-    rows += [(NAMES[model], [str(row.models.get(model, "–")) for row in columns]) for model in summary.models]
-    if "random" in summary.models:
-        rows.append(("difference", [signed(row.difference) for row in columns]))
-    rows.append(("most frequent label", [plain(row.constant) for row in columns]))
-    return table([[name, *cells] for name, cells in rows])
-
-
-def _metric_table(summary: Summary) -> list[str]:
-    models = summary.models
-    rows = [["task", "metric", *(NAMES[model] for model in models), "difference", "most frequent label"]]
-    for title, metrics in summary.metrics.items():
-        rows += [[title, name, *cells(row, models)] for name, row in metrics.items()]
-    return table(rows)
-
-
 def _category_tables(content: Content) -> list[str]:
     lines = []
     for data in content.tasks:
         for metric, categories in content.categories[data.title].items():
-            models = content.summary.models
-            rows = [["category", *(NAMES[model] for model in models)]]
-            rows += [
-                [name, *(plain(values.get(model, math.nan)) for model in models)] for name, values in categories.items()
-            ]
+            rows = category_rows(categories, content.summary.models)
             lines += [f"## {data.title}: {metric} by category, mean over seeds", "", *table(rows), ""]
     return lines
 
 
 def _comparisons(summary: Summary) -> list[str]:
     """Pretrained against the random-init baseline, with what these seeds and rows can show."""
-    rows = [row for row in (*summary.tasks.values(), summary.mean) if row.verdict is not None]
-    if not rows:
+    rows = comparison_rows(summary)
+    title = "## Pretrained against the random-init baseline"
+    return [title, "", *table([COMPARISON_HEAD, *rows]), "", COMPARISON_NOTE, ""] if rows else []
+
+
+def protocol_lines(config: EvaluationConfig) -> list[str]:
+    """Say whose way of fine-tuning this is."""
+    protocol = config.protocol
+    if protocol is None:
         return []
-    lines = [["task", "difference of means", "95 % interval", "p (Holm)", "smallest detectable", "verdict"]]
-    for row in rows:
-        assert row.verdict is not None
-        lines.append([row.title, *comparison_cells(row.verdict.comparison, row.verdict.p_value)])
+    differences = "; ".join(protocol.differences)
     return [
-        "## Pretrained against the random-init baseline",
-        "",
-        *table(lines),
-        "",
-        "Interval and p-value are over seeds and dev rows: rows are resampled for both models at once, seeds count by "
-        "their variance (Student's t), and p-values of tasks are corrected for their number (Holm). The smallest "
-        f"detectable difference is found with a probability of {100 * POWER:.0f} %. Below {FEWEST_SEEDS} seeds there "
-        "is no verdict.",
+        f"Protocol: {protocol.name} ({protocol.source}).{f' Not as published: {differences}.' if differences else ''}",
         "",
     ]
 
 
-def _settings_table(content: Content) -> list[str]:
-    fields = ("learning_rate", "batch_size", "epochs", "dropout", "sequence_length", "precision")
-    titles = (*(name.replace("_", " ") for name in fields), "pooling, head", "weights of", "minutes")
-    rows = [["task", "training rows", "dev rows", *titles]]
+def _leave_one_out(summary: Summary) -> list[str]:
+    if len(summary.leave_one_out) < 2:
+        return []
+    return ["## The mean without one of its tasks", "", *table(leave_one_out_rows(summary)), ""]
+
+
+def _published(content: Content) -> list[str]:
+    rows = published_rows(content)
+    return ["## Published figures", "", PUBLISHED_NOTE, "", *table(rows), ""] if rows else []
+
+
+def _confusions(content: Content) -> list[str]:
+    lines: list[str] = []
     for data in content.tasks:
-        settings = content.config.settings(data.task.name)
-        results = [result for result in content.results if result.task == data.task.name]
-        epochs = sorted({result.epoch for result in results if result.epoch})
-        dev = " + ".join(str(dev.rows) for dev in data.dev.values())
-        minutes = f"{sum(result.seconds for result in results) / 60:.1f}"
-        values = [str(getattr(settings, name)) for name in fields]
-        chosen = f"{settings.select} epoch ({', '.join(map(str, epochs))})"
-        if data.train is None:
-            values, chosen = ["–", "–", "–", "–", *values[-2:]], "no fine-tuning"
-        rows.append(
-            [
-                data.title,
-                str(data.train.rows) if data.train is not None else "–",
-                dev,
-                *values,
-                content.heads[data.title],
-                chosen,
-                minutes,
-            ]
-        )
-    return table(rows)
+        for each in confusions(data, content.results):
+            if each.model == "pretrained" and len(each.labels) <= MOST_CLASSES:
+                title = f"{data.title}{f', {each.prefix}' if each.prefix else ''}"
+                rows = [[f"{title}: label \\ answer", *each.labels]]
+                rows += [
+                    [label, *(f"{count:.1f}" for count in counts)]
+                    for label, counts in zip(each.labels, each.counts, strict=True)
+                ]
+                lines += [*table(rows), ""]
+    return ["## Confusion matrices", "", "Rows of the pretrained model, mean over seeds.", "", *lines] if lines else []
+
+
+def _examples(content: Content) -> list[str]:
+    lines: list[str] = []
+    for data in content.tasks:
+        for prefix, sides in content.disagreements(data).items():
+            lines += [f"### {data.title}{f', {prefix}' if prefix else ''}", ""]
+            for name, some in zip(("pretrained", "random-init baseline"), sides, strict=True):
+                lines += [f"- {name} better: {example_line(each)}" for each in some[:2]]
+            lines.append("")
+    return ["## Rows on which both disagree", "", *lines] if lines else []
+
+
+def example_line(each: Example) -> str:
+    """One row as text: its texts cut short, its label and both answers."""
+    texts = " / ".join(text if len(text) < 200 else f"{text[:197]}..." for text in each.texts)
+    shown = texts.replace("\n", " ").replace("|", "\\|") or "(text not kept)"
+    return f"row {each.row}: {shown}; label {each.label}; answers {' and '.join(each.answers)}"
+
+
+def _searches(content: Content) -> list[str]:
+    if not content.searches:
+        return []
+    return ["## Search", "", *search_sentences(content), "", *table(search_rows(content)), ""]
+
+
+def _repeat(content: Content) -> list[str]:
+    command = content.repeat.command
+    lines = ["## To repeat it", "", "`evaluation.toml` in this folder has all settings:", "", "```sh"]
+    lines += [f"{command}    # as it was started" if command else "", "sesame evaluate evaluation.toml", "```", ""]
+    rows = [["file", "SHA-256"], *([name, value] for name, value in content.repeat.files.items())]
+    return [*lines, *(table(rows) if len(rows) > 1 else []), ""]
 
 
 def _notes(content: Content) -> list[str]:
@@ -145,32 +175,7 @@ def _missing_in_mean(content: Content) -> list[str]:
     return [f"It does not include {', '.join(missing)}, which did not run."] if missing else []
 
 
-def cells(row: ReportRow, models: Sequence[str]) -> list[str]:
-    """Cells of a row: one for each model, the difference, and the constant prediction."""
-    return [*(str(row.models.get(model, "–")) for model in models), signed(row.difference), plain(row.constant)]
-
-
-def comparison_cells(comparison: Comparison, p_value: float) -> list[str]:
-    """Cells of a comparison: difference, interval, corrected p-value, smallest detectable difference, verdict."""
-    low, high = comparison.interval
-    return [
-        signed(100 * comparison.difference),
-        "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}",
-        "–" if math.isnan(p_value) else f"{p_value:.3f}",
-        plain(100 * comparison.smallest_detectable),
-        comparison.verdict(p_value),
-    ]
-
-
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table whose first row is the header."""
     head, *body = ["| " + " | ".join(cells) + " |" for cells in rows]
     return [head, "|---|" + "---:|" * (len(rows[0]) - 1), *body]
-
-
-def signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.1f}"
-
-
-def plain(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1f}"

@@ -32,8 +32,8 @@ class DevPredictions:
     """[R]"""
     first: np.ndarray
     """[S, R]"""
-    second: np.ndarray
-    """[S, R]; may have another number of seeds."""
+    second: np.ndarray | None
+    """[S, R]; may have another number of seeds. None: there is one model."""
     metrics: tuple[str, ...]
     groups: np.ndarray | None = None
     """[R]: rows that are drawn together; None: each row is its own group."""
@@ -72,6 +72,12 @@ class Comparison:
             return float("nan")
         return float(stats.t.ppf(1 - LEVEL / 2, self.freedom) + stats.t.ppf(POWER, self.freedom)) * self.error
 
+    @property
+    def smallest_detectable_unpaired(self) -> float:
+        """The difference from another model that has the same error, where its rows are not compared with these: the
+        rows of two models agree, so that a comparison row by row finds smaller ones."""
+        return float(np.sqrt(2)) * self.smallest_detectable
+
     def verdict(self, p_value: float) -> str:
         """What can be said, given the p-value corrected for the number of tasks."""
         if self.seeds < FEWEST_SEEDS:
@@ -83,22 +89,51 @@ class Comparison:
         return "better" if self.difference > 0 else "worse"
 
 
-def compare(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed: int = 0) -> Comparison:
-    """Compare two models by a task's score: the mean of all metrics of all its dev sets."""
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one model."""
+
+    whole_S: np.ndarray
+    """On the dev rows, by seed."""
+    resampled_BS: np.ndarray
+    """On resampled dev rows, the same ones for every model."""
+
+
+def resample(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed: int = 0) -> tuple[list[Scores], int]:
+    """Return the scores of both models, or of the first one alone, and the number of rows or groups that were drawn.
+
+    The score is the mean of all metrics of all dev sets.
+    """
     generator = np.random.default_rng(seed)
-    scores = ([], [])
-    whole = ([], [])
+    count = 1 if any(part.second is None for part in sets) else 2
+    scores: list[list[np.ndarray]] = [[] for _ in range(count)]
+    whole: list[list[np.ndarray]] = [[] for _ in range(count)]
     units = 0
     for part in sets:
         weights = weights_of(len(part.labels), part.groups, replicates, generator)
         units += len(part.labels) if part.groups is None else len(np.unique(part.groups))
         ones = np.ones((1, len(part.labels)), np.int64)
         for metric in part.metrics:
-            for model, predictions in enumerate((part.first, part.second)):
+            for model, predictions in enumerate((part.first, part.second)[:count]):
+                assert predictions is not None
                 scores[model].append(RESAMPLED[metric](part.labels, predictions, part.groups, weights))
                 whole[model].append(RESAMPLED[metric](part.labels, predictions, part.groups, ones)[0])
-    first, second = (np.mean(each, axis=0) for each in scores)
-    return _comparison(np.mean(whole[0], axis=0), np.mean(whole[1], axis=0), first, second, units)
+    return [Scores(np.mean(whole[model], axis=0), np.mean(scores[model], axis=0)) for model in range(count)], units
+
+
+def compare(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed: int = 0) -> Comparison:
+    """Compare two models by a task's score: the mean of all metrics of all its dev sets."""
+    return difference_of(*resample(sets, replicates, seed))
+
+
+def estimate_of(scores: Scores, units: int) -> Comparison:
+    """Return one model's mean score in the place of the difference, with its error."""
+    return _comparison([(1.0, scores)], units)
+
+
+def difference_of(scores: Sequence[Scores], units: int) -> Comparison:
+    """Return the difference of two models' mean scores."""
+    return _comparison(list(zip((1.0, -1.0), scores, strict=True)), units)
 
 
 def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
@@ -124,21 +159,21 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def _comparison(
-    first_S: np.ndarray, second_S: np.ndarray, first_BS: np.ndarray, second_BS: np.ndarray, units: int
-) -> Comparison:
-    difference = float(first_S.mean() - second_S.mean())
-    seeds = min(len(first_S), len(second_S))
+def _comparison(signed: Sequence[tuple[float, Scores]], units: int) -> Comparison:
+    """The sum of signed mean scores, with its error over seeds and rows."""
+    difference = float(sum(sign * each.whole_S.mean() for sign, each in signed))
+    seeds = min(len(each.whole_S) for _, each in signed)
     if seeds < 2 or units < 2:
         return Comparison(difference, float("nan"), float("nan"), seeds)
-    rows = float(np.var(first_BS.mean(1) - second_BS.mean(1), ddof=1)) * units / (units - 1)
+    means_B = sum(sign * each.resampled_BS.mean(1) for sign, each in signed)
+    rows = float(np.var(means_B, ddof=1)) * units / (units - 1)
     # Variances of the mean over seeds, and what each contributes to the uncertainty of the error.
     total, uncertainty = rows, rows**2 / (units - 1)
-    for scores_S, scores_BS in ((first_S, first_BS), (second_S, second_BS)):
-        count = len(scores_S)
-        observed = float(np.var(scores_S, ddof=1))
+    for _, each in signed:
+        count = len(each.whole_S)
+        observed = float(np.var(each.whole_S, ddof=1))
         # Rows on which seeds disagree are in both variances; here is their part of ``observed``.
-        deviations_BS = scores_BS - scores_BS.mean(1, keepdims=True)
+        deviations_BS = each.resampled_BS - each.resampled_BS.mean(1, keepdims=True)
         of_rows = float(np.mean(np.var(deviations_BS, axis=0, ddof=1))) * count / (count - 1)
         total += max(observed - of_rows, 0.0) / count
         uncertainty += (observed / count) ** 2 / (count - 1)

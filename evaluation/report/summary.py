@@ -2,109 +2,25 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
-from sesame.evaluation.report.statistics import POWER, Comparison, DevPredictions, compare, holm, mean_of
+from sesame.evaluation.report.rows import ReportRow, Statistic, Verdict
+from sesame.evaluation.report.statistics import (
+    Comparison,
+    DevPredictions,
+    difference_of,
+    estimate_of,
+    holm,
+    mean_of,
+    resample,
+)
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.scores import score
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """One score over several seeds."""
-
-    values: tuple[float, ...]
-    """By seed, in the order of ``suite.seeds``; NaN where undefined."""
-
-    @property
-    def defined(self) -> list[float]:
-        return [value for value in self.values if not math.isnan(value)]
-
-    @property
-    def median(self) -> float:
-        """NaN if the score is undefined for all seeds."""
-        return float(np.median(self.defined)) if self.defined else math.nan
-
-    @property
-    def spread(self) -> float:
-        """Largest minus smallest."""
-        return max(self.defined) - min(self.defined) if self.defined else math.nan
-
-    @property
-    def std(self) -> float:
-        """Standard deviation over seeds, with n - 1 in the denominator."""
-        return float(np.std(self.defined, ddof=1)) if len(self.defined) > 1 else math.nan
-
-    def __str__(self) -> str:
-        if not self.defined:
-            return "undefined"
-        missing = len(self.values) - len(self.defined)
-        note = f", {missing} of {len(self.values)} undefined" if missing else ""
-        return f"{self.median:.1f} ({self.spread:.1f}{note})"
-
-    def to_json(self) -> dict[str, object]:
-        values = [number(value) for value in self.values]
-        mean = float(np.mean(self.defined)) if self.defined else math.nan
-        numbers = {"median": self.median, "spread": self.spread, "mean": mean, "std": self.std}
-        return {**{name: number(value) for name, value in numbers.items()}, "by_seed": values}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A comparison of the pretrained model with the random-init baseline."""
-
-    comparison: Comparison
-    p_value: float
-    """Corrected for the number of tasks (Holm)."""
-
-    @property
-    def text(self) -> str:
-        return self.comparison.verdict(self.p_value)
-
-    def to_json(self) -> dict[str, object]:
-        low, high = self.comparison.interval
-        return {
-            "difference_of_means": number(100 * self.comparison.difference),
-            "interval_95": [number(100 * low), number(100 * high)],
-            "p_value": number(self.comparison.p_value),
-            "p_value_holm": number(self.p_value),
-            "smallest_detectable": number(100 * self.comparison.smallest_detectable),
-            "power": POWER,
-            "verdict": self.text,
-        }
-
-
-@dataclass(frozen=True)
-class ReportRow:
-    """Scores of a task, of one of its metrics, or the mean over tasks."""
-
-    title: str
-    models: dict[str, Statistic]
-    """By model: "pretrained", and "random" if the baseline was run."""
-    constant: float = math.nan
-    """Score of always giving the same answer, the most frequent of the training rows; NaN for a regression."""
-    verdict: Verdict | None = None
-    """None for a metric, and without a baseline."""
-
-    @property
-    def difference(self) -> float:
-        """Median of the pretrained model minus median of the random-init baseline; NaN without a baseline."""
-        if "random" not in self.models:
-            return math.nan
-        return self.models["pretrained"].median - self.models["random"].median
-
-    def to_json(self) -> dict[str, object]:
-        values: dict[str, object] = {model: statistic.to_json() for model, statistic in self.models.items()}
-        values["most_frequent_label"] = number(self.constant)
-        if "random" in self.models:
-            values["difference"] = number(self.difference)
-        if self.verdict is not None:
-            values["comparison"] = self.verdict.to_json()
-        return values
 
 
 @dataclass(frozen=True)
@@ -119,6 +35,8 @@ class Summary:
     """Mean over the tasks within each seed; a task with several metrics counts once."""
     mean_over: list[str]
     """Titles of the tasks in the mean."""
+    leave_one_out: dict[str, ReportRow] = field(default_factory=dict)
+    """By title of a task in the mean: the mean without it."""
 
     @property
     def models(self) -> list[str]:
@@ -126,57 +44,85 @@ class Summary:
         return list(next(iter(self.tasks.values())).models)
 
 
-def summarise(tasks: Sequence[TaskData], results: Sequence[Result], mean_over: Sequence[str]) -> Summary:
-    """Summarize ``results``; ``mean_over`` names the tasks in the mean, and is empty for all of ``tasks``."""
+def summarise(
+    tasks: Sequence[TaskData],
+    results: Sequence[Result],
+    mean_over: Sequence[str],
+    statistic: Literal["median", "mean"] = "median",
+) -> Summary:
+    """Summarize ``results``.
+
+    Args:
+        mean_over: names of the tasks in the mean; empty: all of ``tasks``, without those started from another task that
+            are there plain as well.
+        statistic: over seeds, that is shown first.
+    """
     scores, metrics = {}, {}
-    comparisons = {data.title: _comparison(data, results) for data in tasks}
-    known = {title: each for title, each in comparisons.items() if each is not None}
-    corrected = holm({title: each.p_value for title, each in known.items()})
+    compared = {data.title: _compare(data, results) for data in tasks}
+    corrected = holm({title: each.p_value for title, (each, _) in compared.items() if each is not None})
     for data in tasks:
         task_results = [result for result in results if result.task == data.task.name]
-        constant = constant_scores(data)
-        title = data.title
+        constant, title = constant_scores(data), data.title
+        comparison, estimates = compared[title]
+        models = _by_model(task_results, lambda result, names=data.task.score_names: result.mean(names), statistic)
         scores[title] = ReportRow(
             title,
-            _by_model(task_results, lambda result, names=data.task.score_names: result.mean(names)),
+            {model: replace(each, estimate=estimates.get(model)) for model, each in models.items()},
             100 * float(np.mean([constant[name] for name in data.task.score_names])),
-            Verdict(known[title], corrected[title]) if title in known else None,
+            Verdict(comparison, corrected[title]) if comparison is not None else None,
         )
         metrics[title] = {
             name: ReportRow(
-                name, _by_model(task_results, lambda result, name=name: result.scores[name]), 100 * constant[name]
+                name,
+                _by_model(task_results, lambda result, name=name: result.scores[name], statistic),
+                100 * constant[name],
             )
             for name in constant
         }
-    in_mean = [data.title for data in tasks if not mean_over or data.task.name in mean_over]
-    return Summary(scores, metrics, _mean([scores[title] for title in in_mean]), in_mean)
+    in_mean = [data.title for data in tasks if _is_in_mean(data, tasks, mean_over)]
+    means = {left: _mean([scores[title] for title in in_mean if title != left]) for left in (None, *in_mean)}
+    started = sum(data.task.starts_from is not None for data in tasks if data.title in in_mean)
+    mean = means.pop(None)
+    if started:
+        mean = replace(mean, title=f"{mean.title} ({started} from another task)")
+    return Summary(scores, metrics, mean, in_mean, {str(left): each for left, each in means.items() if each.models})
 
 
-def _by_model(results: Sequence[Result], value: Callable[[Result], float]) -> dict[str, Statistic]:
+def _is_in_mean(data: TaskData, tasks: Sequence[TaskData], mean_over: Sequence[str]) -> bool:
+    if mean_over:
+        return data.task.name in mean_over
+    return data.task.starts_from is None or data.task.plain_name not in [each.task.name for each in tasks]
+
+
+def _by_model(
+    results: Sequence[Result], value: Callable[[Result], float], statistic: Literal["median", "mean"]
+) -> dict[str, Statistic]:
     models = dict.fromkeys(result.model for result in results)
     return {
-        model: Statistic(tuple(100 * value(result) for result in results if result.model == model)) for model in models
+        model: Statistic(tuple(100 * value(result) for result in results if result.model == model), statistic)
+        for model in models
     }
 
 
-def _comparison(data: TaskData, results: Sequence[Result]) -> Comparison | None:
-    """Compare the pretrained model with the baseline; None without one, or without two results."""
+def _compare(data: TaskData, results: Sequence[Result]) -> tuple[Comparison | None, dict[str, Comparison]]:
+    """Compare the pretrained model with the baseline, None without one; and estimate the score of each model."""
     models = {
         model: [each for each in results if (each.task, each.model) == (data.task.name, model) and each.outputs]
         for model in ("pretrained", "random")
     }
-    if not all(models.values()):
-        return None
+    names = [model for model, some in models.items() if some]
+    if not names:
+        return None, {}
 
     def predictions(model: str, prefix: str) -> np.ndarray:
         return np.stack([answers(data.task, data.dev[prefix], each.outputs[prefix]) for each in models[model]])
 
-    return compare(
+    scores, units = resample(
         [
             DevPredictions(
                 dev.labels,
-                predictions("pretrained", prefix),
-                predictions("random", prefix),
+                predictions(names[0], prefix),
+                predictions(names[1], prefix) if len(names) > 1 else None,
                 data.task.metrics_of(prefix),
                 dev.groups,
             )
@@ -184,16 +130,21 @@ def _comparison(data: TaskData, results: Sequence[Result]) -> Comparison | None:
             if prefix in data.task.counted
         ]
     )
+    estimates = {name: estimate_of(each, units) for name, each in zip(names, scores, strict=True)}
+    return difference_of(scores, units) if len(names) > 1 else None, estimates
 
 
 def _mean(rows: Sequence[ReportRow]) -> ReportRow:
     title = f"mean of {len(rows)}"
     if not rows:
         return ReportRow(title, {})
-    models = {
-        model: Statistic(tuple(np.mean([row.models[model].values for row in rows], axis=0).tolist()))
-        for model in rows[0].models
-    }
+    models = {}
+    for model, first in rows[0].models.items():
+        some = [row.models[model] for row in rows]
+        values = tuple(np.mean([each.values for each in some], axis=0).tolist())
+        estimates = [each.estimate for each in some if each.estimate is not None]
+        estimate = mean_of(estimates) if len(estimates) == len(some) else None
+        models[model] = Statistic(values, first.kind, estimate)
     verdict = None
     if all(row.verdict is not None for row in rows):
         comparison = mean_of([row.verdict.comparison for row in rows if row.verdict is not None])
@@ -215,8 +166,3 @@ def constant_scores(data: TaskData) -> dict[str, float]:
                 label = int(np.bincount(data.train.labels).argmax())
                 scores[name] = score(metric, dev.labels, np.full_like(dev.labels, label), dev.groups)
     return scores
-
-
-def number(value: float) -> float | None:
-    """Round for JSON; None where undefined."""
-    return None if math.isnan(value) else round(value, 4)

@@ -1,4 +1,4 @@
-"""Report of an evaluation: report.md, report.json, report.png, and a table on the terminal."""
+"""Report of an evaluation: report.html, report.md, report.json, report.png, and a table on the terminal."""
 
 import json
 from pathlib import Path
@@ -8,20 +8,29 @@ from rich.table import Table
 
 from sesame import configs
 from sesame.configs.storage import write_text
+from sesame.evaluation.report.confusion import confusions
 from sesame.evaluation.report.content import NAMES, Content, versions
 from sesame.evaluation.report.drawing import draw
-from sesame.evaluation.report.markdown import cells, markdown
-from sesame.evaluation.report.summary import number
+from sesame.evaluation.report.examples import write_texts
+from sesame.evaluation.report.markdown import markdown
+from sesame.evaluation.report.page import page
+from sesame.evaluation.report.published import published_of
+from sesame.evaluation.report.rows import number
+from sesame.evaluation.report.tables import cells
 
 
 def write(output: Path, content: Content) -> Path:
-    """Write the three files into ``output`` and print the table.
+    """Write the files into ``output`` and print the table.
 
     Returns:
         The path of ``report.md``.
     """
     write_text(output / "report.json", json.dumps(_json(content), indent=2))
     draw(content.summary, output / "report.png", content.run)
+    for data in content.tasks:
+        if texts := content.texts.get(data.title):
+            write_texts(output, data, texts)
+    write_text(output / "report.html", page(content))
     path = output / "report.md"
     write_text(path, markdown(content))
     _print(content, path)
@@ -38,7 +47,11 @@ def _json(content: Content) -> dict[str, object]:
         "device": run.device,
         "versions": versions(),
         "unit": "points of 100; by_seed in the order of suite.seeds; spread = largest - smallest",
-        "mean": {"over": summary.mean_over, **summary.mean.to_json()},
+        "mean": {
+            "over": summary.mean_over,
+            **summary.mean.to_json(),
+            "without": {title: row.to_json() for title, row in summary.leave_one_out.items()},
+        },
         "tasks": {
             data.title: {
                 "task": data.task.name,
@@ -58,6 +71,12 @@ def _json(content: Content) -> dict[str, object]:
                 },
                 "train_rows": data.train.rows if data.train is not None else None,
                 "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},
+                "published": [each._asdict() for each in published_of(data.task.name)],
+                "confusion": [
+                    {"dev": each.prefix, "model": each.model, "labels": list(each.labels), "rows": each.counts.tolist()}
+                    for each in confusions(data, content.results)
+                ],
+                "search": content.searches[data.task.name].to_json() if data.task.name in content.searches else None,
                 "notes": content.notes(data),
                 "head": content.heads[data.title],
                 "settings": configs.dump(content.config.settings(data.task.name)),
@@ -67,6 +86,8 @@ def _json(content: Content) -> dict[str, object]:
         },
         "skipped": dict(content.skipped),
         "predictions": list(content.predictions),
+        "command": content.repeat.command,
+        "sha256": dict(content.repeat.files),
         "config": content.config.recipe(),
     }
 
@@ -74,7 +95,8 @@ def _json(content: Content) -> dict[str, object]:
 def _print(content: Content, path: Path) -> None:
     console = Console()
     summary, models = content.summary, content.summary.models
-    table = Table(title="dev scores, times 100: median over seeds (spread: largest - smallest)")
+    statistic = content.config.suite.statistic
+    table = Table(title=f"dev scores, times 100: {statistic} over seeds (spread: largest - smallest)")
     for name in ("task", "metric", *(NAMES[model] for model in models), "difference", "most frequent label"):
         table.add_column(name, justify="left" if name in ("task", "metric") else "right")
     for title, metrics in summary.metrics.items():
@@ -91,3 +113,4 @@ def _print(content: Content, path: Path) -> None:
     for line in content.predictions:
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"report: {path}", markup=False, soft_wrap=True)
+    console.print(f"page: {path.with_name('report.html')}", markup=False, soft_wrap=True)

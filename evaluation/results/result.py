@@ -43,6 +43,10 @@ class Job(NamedTuple):
     """SHA-256 of everything that the outputs for the dev sets depend on."""
     test_key: str
     """The same of the outputs for the test sets."""
+    start: "Start | None" = None
+    """Fine-tuning on another task before; None: the checkpoint is fine-tuned."""
+    keep: Path | None = None
+    """Where the fine-tuned weights are kept for jobs that start from this one."""
 
     @property
     def name(self) -> str:
@@ -53,6 +57,14 @@ class Job(NamedTuple):
     def title(self) -> str:
         seed = f", seed {self.seed}" if depends_on_seed(self.data, self.model) else ""
         return f"{self.data.title}, {self.model}{seed}"
+
+
+class Start(NamedTuple):
+    """The fine-tuning of another task whose model is the start of a job."""
+
+    job: Job
+    file: Path
+    """Where its weights are kept."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,10 @@ class Result:
     """Why there are no scores."""
     name: str = ""
     """Of its files in ``results``."""
+    losses: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    """float32 [steps]: training loss; empty where it was not kept."""
+    dev_scores: tuple[float, ...] = ()
+    """Mean dev score after each epoch, where the best epoch was selected."""
 
     def mean(self, names: Sequence[str]) -> float:
         """The mean of some scores, as in GLUE."""
@@ -105,7 +121,9 @@ def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -
     return sha256.hexdigest()
 
 
-def make_job(identity: str, data: TaskData, settings: FinetuneConfig, model: str, seed: int) -> Job:
+def make_job(
+    identity: str, data: TaskData, settings: FinetuneConfig, model: str, seed: int, start: Start | None = None
+) -> Job:
     """Return the job with its keys; ``identity`` is the checkpoint's :func:`fingerprint`."""
     task = data.task
     inputs: dict[str, Any] = {
@@ -117,10 +135,13 @@ def make_job(identity: str, data: TaskData, settings: FinetuneConfig, model: str
         "model": model,
         "seed": seed,
     }
+    if start is not None:
+        inputs["start"] = start.job.key
     # The best epoch is chosen by the metrics on the dev rows.
     selection = [task.score_names, _digests(data.dev)] if settings.select == "best" else []
     key = _key({**inputs, "selection": selection, "dev": _digests(data.dev)})
-    return Job(data, settings, model, seed, key, _key({**inputs, "selection": selection, "test": _digests(data.test)}))
+    test_key = _key({**inputs, "selection": selection, "test": _digests(data.test)})
+    return Job(data, settings, model, seed, key, test_key, start)
 
 
 def _settings(settings: FinetuneConfig) -> dict[str, Any]:

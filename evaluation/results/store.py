@@ -21,6 +21,9 @@ from sesame.evaluation.finetuning.encoding import EncodedExamples
 from sesame.evaluation.finetuning.finetune import answers, scores_of
 from sesame.evaluation.results.result import Job, Result
 
+LOSSES, DEV_SCORES = "curve losses", "dev_scores"
+"""Learning curves: an array of the .npz file, and a key of the JSON file. Earlier results have none."""
+
 Outputs = dict[str, np.ndarray]
 
 
@@ -37,7 +40,8 @@ class Store:
             return None
         scores = scores_of(job.data, outputs)
         numbers = int(values["epoch"]), float(values["seconds"]), str(values["device"])
-        return Result(job.data.task.name, job.model, job.seed, scores, *numbers, outputs, name=job.name)
+        curves = {"losses": values[LOSSES], "dev_scores": tuple(values.get(DEV_SCORES, ()))}
+        return Result(job.data.task.name, job.model, job.seed, scores, *numbers, outputs, name=job.name, **curves)
 
     def write(self, job: Job, result: Result) -> None:
         """Keep the result of a job."""
@@ -51,7 +55,10 @@ class Store:
             rows[f"predictions {prefix}"] = answers(job.data.task, dev, result.outputs[prefix])
             if dev.groups is not None:
                 rows[f"groups {prefix}"] = dev.groups
-        self._write(job.name, {**names, "key": job.key, **numbers, "scores": scores}, result.outputs, rows)
+        if len(result.losses):
+            rows[LOSSES] = result.losses
+        values = {**names, "key": job.key, **numbers, "scores": scores, DEV_SCORES: list(result.dev_scores)}
+        self._write(job.name, values, result.outputs, rows)
 
     def read_test(self, job: Job) -> Outputs | None:
         """Return the outputs for the test sets; None if they are not there."""
@@ -78,8 +85,11 @@ class Store:
                 return None, {}
             with np.load(arrays, allow_pickle=False) as file:
                 outputs = {name: file[f"set {name}"] for name in sets}
+                values[LOSSES] = file[LOSSES] if LOSSES in file.files else np.zeros(0, np.float32)
             if not name.endswith(".test"):
-                values = {each: values[each] for each in ("epoch", "seconds", "device")}
+                values = {each: values[each] for each in ("epoch", "seconds", "device")} | {
+                    each: values[each] for each in (LOSSES, DEV_SCORES) if each in values
+                }
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None, {}
         fits = all(len(outputs[name]) == len(examples.tokens) for name, examples in sets.items())

@@ -14,6 +14,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *glue.ROWS,
+        *glue.FROM_MNLI,
         *superglue.ROWS,
         *clue.ROWS,
         *fewclue.ROWS,

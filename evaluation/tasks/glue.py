@@ -4,7 +4,7 @@ Metrics are the paper's. File and column names, and the rows of each test set, a
 gluebenchmark.com/tasks.
 """
 
-from sesame.evaluation.tasks.task import HubDataset, Table, Task
+from sesame.evaluation.tasks.task import HubDataset, Table, Task, started
 
 NLI = ("not_entailment", "entailment")
 MNLI = ("contradiction", "entailment", "neutral")
@@ -122,3 +122,7 @@ ROWS = (
         hub=HubDataset(HUB, PAIR),
     ),
 )
+
+FROM_MNLI = tuple(started(task, "MNLI") for task in ROWS if task.name in ("MRPC", "STS-B", "RTE"))
+"""RTE-from-MNLI and so on: RoBERTa's leaderboard, MosaicBERT and ModernBERT start these small tasks from the model that
+is fine-tuned on MNLI (Liu et al. 2019, section 5.1), which is worth several points."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -212,6 +212,8 @@ class Task:
     """The form in which a decoder answers; None: a head answers."""
     hub: HubDataset | None = None
     """None: ``sesame fetch-glue`` does not download this task."""
+    starts_from: str | None = None
+    """Task on which the model is fine-tuned first (RTE from MNLI). Such a row is never mixed with the plain one."""
 
     def __post_init__(self) -> None:
         if self.kind in ("classify", "spans") and len(self.labels) < 2:
@@ -246,6 +248,11 @@ class Task:
         train = (self.train,) if self.train is not None else ()
         return (*train, *self.dev.values(), *self.test.values())
 
+    @property
+    def plain_name(self) -> str:
+        """Name of the same task without another one before it."""
+        return self.name.removesuffix(f"-from-{self.starts_from}")
+
     def metrics_of(self, prefix: str) -> tuple[str, ...]:
         """Metrics of a dev set."""
         return self.dev[prefix].metrics or self.metrics
@@ -262,3 +269,8 @@ class Task:
     def counted(self) -> tuple[str, ...]:
         """Prefixes of the dev sets that count in the score."""
         return tuple(prefix for prefix, table in self.dev.items() if not table.optional)
+
+
+def started(task: Task, first: str) -> Task:
+    """Return the row of ``task`` with a model that is fine-tuned on the task ``first`` before; without test sets."""
+    return replace(task, name=f"{task.name}-from-{first}", test={}, hub=None, starts_from=first)

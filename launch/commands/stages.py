@@ -1,5 +1,7 @@
 """The stages from raw text to a score."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -110,7 +112,7 @@ def evaluate(
     raise_signals()
     config = configs.load(suite, EvaluationConfig, overrides)
     beside = default_output(config.checkpoint, suite.stem) if config.checkpoint is not None else None
-    evaluate(config, config.output or beside)
+    evaluate(config, config.output or beside, shlex.join(["sesame", *sys.argv[1:]]))
 
 
 def check_submission(
@@ -128,14 +130,21 @@ def check_submission(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="REPORT", help="Output folder of an evaluation.")],
     second: Annotated[Path, typer.Argument(metavar="REPORT", help="That of another checkpoint, on the same tasks.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write an HTML page with examples on which they disagree.")
+    ] = None,
 ) -> None:
     """Compare two evaluated checkpoints: the difference on each task, its interval, and whether it is shown.
 
-    Example: sesame compare runs/bert/scores runs/roberta/scores
+    Example: sesame compare runs/bert/scores runs/roberta/scores --output compare.html
     """
-    from sesame.evaluation.report.compare import compare_reports
+    from sesame.evaluation.report.compare import compare_reports, comparison_text
+    from sesame.evaluation.report.compare_page import write_compare_page
 
-    print(compare_reports(first, second))
+    compared = compare_reports(first, second)
+    print(comparison_text(compared))
+    if output is not None:
+        print(f"page: {write_compare_page(compared, output)}")
 
 
 def demo(

@@ -51,6 +51,8 @@ class Chart(NamedTuple):
     is_stack: bool = False
     top: float | None = None
     """Upper limit of the vertical axis, to compare charts side by side."""
+    across: str = "optimizer step"
+    """Label of the horizontal axis."""
 
     def html(self, steps: tuple[float, float]) -> str:
         """Return a figure for the range of ``steps``."""
@@ -85,7 +87,7 @@ class _Figure:
             f'<svg class="plot" x="{LEFT}" y="{TOP}" width="{INNER_WIDTH}" height="{INNER_HEIGHT}" '
             f'viewBox="0 0 {INNER_WIDTH} {INNER_HEIGHT}" preserveAspectRatio="none">'
             f"{self._markers()}{drawn}{self._level()}</svg>"
-            f'<text class="axis" x="{LEFT + INNER_WIDTH / 2}" y="{HEIGHT - 6}">optimizer step</text>'
+            f'<text class="axis" x="{LEFT + INNER_WIDTH / 2}" y="{HEIGHT - 6}">{escape(chart.across)}</text>'
             f'<text class="axis" transform="translate(13 {TOP + INNER_HEIGHT / 2}) rotate(-90)">{escape(chart.unit)}'
             f'</text><g class="hover"></g></svg><script type="application/json">{self._data()}</script></figure>'
         )
@@ -164,6 +166,7 @@ class _Figure:
         ]
         markers = [[marker.step, marker.text] for marker in self.chart.markers]
         data: dict[str, Any] = {
+            "across": self.chart.across,
             "x": self.across[:2],
             "y": self.up[:2],
             "log": self.is_log,

@@ -1,4 +1,5 @@
-// Hovering shows the values of a step; dragging zooms all charts to the steps between; a double click shows all again.
+// Hovering shows the values of a step; dragging zooms all charts of the same steps to those between; a double click shows
+// all again.
 (() => {
   const SVG = "http://www.w3.org/2000/svg", charts = [];
   const number = (v) => {
@@ -25,7 +26,8 @@
     return Math.abs(xs[low] - x) <= Math.abs(xs[high] - x) ? low : high;
   };
 
-  const zoom = (from, to) => charts.forEach((chart) => {
+  const isLike = (source) => (chart) => chart.data.x.join() === source.data.x.join();
+  const zoom = (source, from, to) => charts.filter(isLike(source)).forEach((chart) => {
     const { data, plot, box, group } = chart, heights = [];
     const [x0, x1] = data.x, [y0, y1] = data.y, a = from ?? x0, b = to ?? x1;
     data.series.forEach((each, s) => each.x.forEach((x, i) => {
@@ -97,7 +99,7 @@
       });
       if (step === null) return;
       tip.replaceChildren();
-      line(null, `step ${Math.round(step).toLocaleString("en")}`);
+      line(null, `${data.across.split(" ").pop()} ${Math.round(step).toLocaleString("en")}`);
       for (const [each, i] of data.stack ? found.reverse() : found)
         line(`c${each.colour}`, `${each.name} ${number(data.log ? 10 ** each.y[i] : each.y[i])}`);
       const near = (chart.view[1] - chart.view[0]) * 0.008;
@@ -121,8 +123,8 @@
     svg.addEventListener("pointerup", (event) => {
       const [a, b] = [start, at(event)].sort((p, q) => p - q);
       start = null;
-      if (b - a > (chart.view[1] - chart.view[0]) * 0.01) { leave(); zoom(a, b); }
+      if (b - a > (chart.view[1] - chart.view[0]) * 0.01) { leave(); zoom(chart, a, b); }
     });
-    svg.addEventListener("dblclick", () => zoom());
+    svg.addEventListener("dblclick", () => zoom(chart));
   });
 })();

@@ -8,6 +8,7 @@ from typing import Any
 
 from sesame.configs.storage import write_text
 from sesame.pretrain.monitoring.curves import COLOURS, NamedRun, charts, step_range
+from sesame.pretrain.monitoring.document import document, section, table
 from sesame.pretrain.monitoring.record import RunFiles, short_names
 from sesame.pretrain.monitoring.summary import last_start, summary
 from sesame.pretrain.reporting.trackers import flat
@@ -15,7 +16,6 @@ from sesame.pretrain.reporting.trackers import flat
 NAME = "report.html"
 MOST_EVENTS = 500
 """Rows of the table of events."""
-FOLDER = Path(__file__).parent
 NOTES = """
 Tokens are real tokens: no padding is computed. FLOPs of the model are 6 for each weight of a matrix product and token
 that passes it, and 12 for each entry of the heads and pair of query and key, forward and backward together (Kaplan et
@@ -55,21 +55,15 @@ def page(runs: Sequence[NamedRun]) -> str:
         f'<p class="soft">Written on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}.'
         '<span class="screen"> Hover over a chart for values, drag to zoom all charts, double-click to zoom out.</span>'
         "</p>",
-        _section("Summary", _table([["", *(each.name for each in runs)], *summary(runs)], runs=runs)),
-        _section("Curves", f'<div class="charts">{"".join(chart.html(steps) for chart in charts(runs))}</div>'),
+        section("Summary", _table([["", *(each.name for each in runs)], *summary(runs)], runs=runs)),
+        section("Curves", f'<div class="charts">{"".join(chart.html(steps) for chart in charts(runs))}</div>'),
         _events(runs),
         _changes(runs),
         _differences(runs) if len(runs) > 1 else "",
         *(_configuration(each, is_open=len(runs) == 1) for each in runs),
-        _section("How the numbers are computed", f'<p class="soft">{NOTES.strip()}</p>{_peaks(runs)}'),
+        section("How the numbers are computed", f'<p class="soft">{NOTES.strip()}</p>{_peaks(runs)}'),
     ]
-    style, script = ((FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)} - training report</title><style>{style}</style></head>\n<body>"
-        f"{''.join(parts)}\n<script>{script}</script></body></html>\n"
-    )
+    return document(f"{title} - training report", parts)
 
 
 def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
@@ -89,7 +83,7 @@ def _events(runs: Sequence[NamedRun]) -> str:
         return ""
     head = [*(["run"] if len(runs) > 1 else []), "step", "time", "kind", "rank", "value", "action", "message"]
     left_out = f"<p>{len(rows) - MOST_EVENTS} more are in events.jsonl.</p>" if len(rows) > MOST_EVENTS else ""
-    return _section("Events", _table([head, *rows[:MOST_EVENTS]]) + left_out)
+    return section("Events", _table([head, *rows[:MOST_EVENTS]]) + left_out)
 
 
 def _event_cells(row: Mapping[str, Any]) -> list[str]:
@@ -112,7 +106,7 @@ def _changes(runs: Sequence[NamedRun]) -> str:
                 if old.get(key) != new.get(key)
             ]
             rows.append([name, str(after.get("step", "")), str(after.get("time", "")), "; ".join(changed) or "nothing"])
-    return _section("Resumed", _table([["run", "at step", "time", "settings changed"], *rows])) if rows else ""
+    return section("Resumed", _table([["run", "at step", "time", "settings changed"], *rows])) if rows else ""
 
 
 def _differences(runs: Sequence[NamedRun]) -> str:
@@ -120,8 +114,8 @@ def _differences(runs: Sequence[NamedRun]) -> str:
     keys = dict.fromkeys(key for config in configs for key in config if key != "output")
     rows = [[key, *(config.get(key, "–") for config in configs)] for key in keys]
     differing = [row for row in rows if len(set(row[1:])) > 1]
-    table = _table([["setting", *(each.name for each in runs)], *differing], runs=runs)
-    return _section("Settings that differ", table if differing else "<p>None.</p>")
+    shown = _table([["setting", *(each.name for each in runs)], *differing], runs=runs)
+    return section("Settings that differ", shown if differing else "<p>None.</p>")
 
 
 def _configuration(each: NamedRun, *, is_open: bool) -> str:
@@ -137,7 +131,7 @@ def _configuration(each: NamedRun, *, is_open: bool) -> str:
     title = "Configuration" if is_open else f"Configuration of {each.name}"
     body = f'<div class="config">{blocks}</div>'
     if is_open:
-        return _section(title, body)
+        return section(title, body)
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
@@ -148,18 +142,8 @@ def _peaks(runs: Sequence[NamedRun]) -> str:
     )
 
 
-def _section(title: str, body: str) -> str:
-    return f"<h2>{escape(title)}</h2>{body}"
-
-
 def _table(rows: Sequence[Sequence[str]], *, has_head: bool = True, runs: Sequence[NamedRun] = ()) -> str:
     """Return a table; the heads of runs have the colours of their curves."""
-    cells = ("".join(f"<td>{escape(text)}</td>" for text in row) for row in rows[has_head:])
-    body = "".join(f"<tr>{each}</tr>" for each in cells)
-    head = "".join(f"<th{_colour(number, runs)}>{escape(text)}</th>" for number, text in enumerate(rows[0]))
-    head = f"<thead><tr>{head}</tr></thead>" if has_head else ""
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
-
-
-def _colour(column: int, runs: Sequence[NamedRun]) -> str:
-    return f' class="c{(column - 1) % COLOURS} name"' if len(runs) > 1 and column else ""
+    is_coloured = len(runs) > 1
+    colours = ["", *(f"c{number % COLOURS} name" for number in range(len(rows[0]) - 1))] if is_coloured else []
+    return table(rows, has_head=has_head, head_classes=colours)

@@ -22,7 +22,7 @@ from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.evaluate import default_output, evaluate
 from sesame.evaluation.fetch import fetch
 from sesame.evaluation.finetuning.finetune import DivergedError
-from sesame.evaluation.report.compare import compare_reports
+from sesame.evaluation.report.compare import compare_reports, comparison_text
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
 from sesame.pretrain.models.bert import Bert, BertConfig
 from sesame.pretrain.precision import Precision
@@ -209,11 +209,11 @@ def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tm
         json.loads((tmp_path / name / "report.json").read_text())["tasks"]["SST-2"]["score"]["pretrained"]["mean"]
         for name in "ab"
     ]
-    lines = compare_reports(tmp_path / "a", tmp_path / "b" / "report.json").splitlines()
-    title, difference, *_, verdict = (cell.strip() for cell in lines[2].strip("|").split("|"))
+    lines = comparison_text(compare_reports(tmp_path / "a", tmp_path / "b" / "report.json")).splitlines()
+    title, _, _, difference, *_, verdict = (cell.strip() for cell in lines[2].strip("|").split("|"))
     assert title == "SST-2" and float(difference) == pytest.approx(means[0] - means[1], abs=0.06) and means[0] > 90
     assert verdict in ("better", "no difference shown")
-    same = compare_reports(tmp_path / "a", tmp_path / "a").splitlines()[2]
+    same = comparison_text(compare_reports(tmp_path / "a", tmp_path / "a")).splitlines()[2]
     assert "+0.0" in same and "no difference shown" in same
     for path in (tmp_path / "b" / "results").glob("*.npz"):
         path.write_bytes(b"")
@@ -316,13 +316,14 @@ def test_folders_of_the_configuration_are_not_in_the_report(
     report = evaluate(config.model_copy(update={"output": tmp_path / "out"}))
     assert report == tmp_path / "out" / "report.md"
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(values["config"]) == {"suite", "finetune", "tasks", "own_task"}
+    assert set(values["config"]) == {"suite", "finetune", "tasks", "own_task", "protocol", "search"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_suites(path: Path) -> None:
     config = configs.load(path, EvaluationConfig)
-    assert config.suite.baseline and len(config.suite.seeds) >= 2
+    # The baseline costs as much as the model; a published protocol has none.
+    assert config.suite.baseline == (config.protocol is None) and len(config.suite.seeds) >= 2
     assert configs.parse(configs.dump(config), EvaluationConfig, "again") == config
     for name, differs in config.tasks.items():
         for key, value in differs.items():

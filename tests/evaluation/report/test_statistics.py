@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from sesame.evaluation.report.resampling import RESAMPLED, weights_of
-from sesame.evaluation.report.statistics import Comparison, DevPredictions, compare, holm, mean_of
+from sesame.evaluation.report.statistics import (
+    Comparison,
+    DevPredictions,
+    compare,
+    estimate_of,
+    holm,
+    mean_of,
+    resample,
+)
 from sesame.evaluation.scores import METRICS, score
 
 ROWS = 60
@@ -112,3 +120,24 @@ def test_the_mean_over_tasks_has_the_error_of_a_mean() -> None:
     mean = mean_of([Comparison(0.02, 0.03, 10, 5), Comparison(0.04, 0.04, 20, 7)])
     assert mean.difference == pytest.approx(0.03) and mean.error == pytest.approx(0.025) and mean.seeds == 5
     assert 10 < mean.freedom < 30
+
+
+def test_the_interval_of_one_model_has_its_true_score_in_95_of_100_cases() -> None:
+    """Rows are easy or hard, seeds good or bad; the true score is that over all rows and seeds."""
+    generator, inside, trials = np.random.default_rng(5), 0, 300
+    detectable, paired = [], []
+    for trial in range(trials):
+        of_rows, of_seeds = generator.normal(0.8, 1.0, 100), generator.normal(0, 0.15, (5, 1))
+        right = of_rows + of_seeds + generator.normal(0, 0.6, (5, 100)) > 0
+        other = of_rows + generator.normal(0, 0.15, (5, 1)) + generator.normal(0, 0.6, (5, 100)) > 0
+        labels, predictions = np.ones(100, np.int64), right.astype(np.int64)
+        scores, units = resample([DevPredictions(labels, predictions, None, ("accuracy",))], 100, trial)
+        estimate = estimate_of(scores[0], units)
+        low, high = estimate.interval
+        # P(N(0.8, 1 + 0.15^2 + 0.6^2) > 0)
+        inside += low < 0.7519 < high
+        both = DevPredictions(labels, predictions, other.astype(np.int64), ("accuracy",))
+        paired.append(compare([both], 100, trial).smallest_detectable)
+        detectable.append(estimate.smallest_detectable_unpaired)
+    assert 0.92 <= inside / trials <= 0.98
+    assert np.mean(detectable) > 1.2 * np.mean(paired), "rows that are compared one by one find smaller differences"

@@ -10,7 +10,8 @@ import pytest
 
 from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
 from sesame.evaluation.report.content import Content
-from sesame.evaluation.report.summary import Statistic, summarise
+from sesame.evaluation.report.rows import Statistic
+from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.tasks import TASKS
 

@@ -1,0 +1,43 @@
+"""Everything that is needed to repeat an evaluation: the command, the settings as a file, and the data's checksums."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sesame import configs
+from sesame.configs.storage import digest, write_text
+from sesame.configs.toml_text import to_toml
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetuning.encoding import TaskData
+
+NAME = "evaluation.toml"
+
+
+def write_settings(output: Path, config: EvaluationConfig) -> str:
+    """Write the resolved settings and folders, with which ``sesame evaluate`` repeats the evaluation.
+
+    Returns:
+        The text of the file.
+    """
+    # Absolute, because the file may be used from any folder.
+    folders = {"checkpoint": config.checkpoint, "data_dir": config.data_dir, "output": output}
+    absolute = {key: folder.absolute() for key, folder in folders.items() if folder is not None}
+    values = configs.dump(config.model_copy(update=absolute))
+    alone = {key: value for key, value in values.items() if not isinstance(value, dict | list)}
+    # Keys of the file itself come before its tables.
+    settings = to_toml({**alone, **{key: value for key, value in values.items() if key not in alone}})
+    text = f"# Settings of this evaluation: sesame evaluate {NAME}\n{settings}"
+    write_text(output / NAME, text)
+    return text
+
+
+def checksums(tasks: Sequence[TaskData], data_dir: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of the tasks that is there, by its path below the data directory."""
+    names = dict.fromkeys(table.file for data in tasks for table in data.task.tables)
+    paths = {name: _stored(data_dir / name) for name in names}
+    return {name: digest(path) for name, path in paths.items() if path is not None}
+
+
+def _stored(path: Path) -> Path | None:
+    """The file, or the one that is compressed."""
+    compressed = path.with_name(f"{path.name}.zst")
+    return path if path.is_file() else compressed if compressed.is_file() else None

@@ -1,0 +1,179 @@
+"""Rows of the tables of a report, as texts, for Markdown and HTML."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from sesame.evaluation.report.content import NAMES, Content
+from sesame.evaluation.report.published import published_of
+from sesame.evaluation.report.rows import ReportRow
+from sesame.evaluation.report.statistics import FEWEST_SEEDS, POWER, Comparison
+from sesame.evaluation.report.summary import Summary
+
+PUBLISHED_NOTE = (
+    "Published figures are of larger models, other data and often other protocols; those of a test set or of an "
+    "ensemble say so. Where a source does not name the metric, the task's score is compared."
+)
+
+
+def metric_rows(summary: Summary) -> list[list[str]]:
+    """Rows of a table of all metrics, with the head."""
+    models = summary.models
+    rows = [["task", "metric", *(NAMES[model] for model in models), "difference", "most frequent label"]]
+    for title, metrics in summary.metrics.items():
+        rows += [[title, name, *cells(row, models)] for name, row in metrics.items()]
+    return rows if len(models) > 1 else [[*row[:-2], row[-1]] for row in rows]
+
+
+def settings_rows(content: Content) -> list[list[str]]:
+    """Rows of a table of the settings of each task, with the head."""
+    fields = ("learning_rate", "batch_size", "epochs", "dropout", "sequence_length", "precision")
+    titles = (*(name.replace("_", " ") for name in fields), "pooling, head", "weights of", "minutes")
+    rows = [["task", "training rows", "dev rows", *titles]]
+    for data in content.tasks:
+        settings = content.config.settings(data.task.name)
+        results = [result for result in content.results if result.task == data.task.name]
+        epochs = sorted({result.epoch for result in results if result.epoch})
+        dev = " + ".join(str(dev.rows) for dev in data.dev.values())
+        minutes = f"{sum(result.seconds for result in results) / 60:.1f}"
+        values = [str(getattr(settings, name)) for name in fields]
+        chosen = f"{settings.select} epoch ({', '.join(map(str, epochs))})"
+        if data.train is None:
+            values, chosen = ["–", "–", "–", "–", *values[-2:]], "no fine-tuning"
+        rows.append(
+            [
+                data.title,
+                str(data.train.rows) if data.train is not None else "–",
+                dev,
+                *values,
+                content.heads[data.title],
+                chosen,
+                minutes,
+            ]
+        )
+    return rows
+
+
+def transposed(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """A row for each task instead of a column."""
+    head, *columns = zip(*rows, strict=True)
+    return [["task", *head[1:]], *map(list, columns)]
+
+
+def leave_one_out_rows(summary: Summary) -> list[list[str]]:
+    """Rows of a table, with the head: what the mean would be without each task."""
+    rows = [["without", *(NAMES[model] for model in summary.models), "difference"]]
+    for title, row in (("(all tasks)", summary.mean), *summary.leave_one_out.items()):
+        rows.append([title, *(str(row.models.get(model, "–")) for model in summary.models), signed(row.difference)])
+    return rows
+
+
+def published_rows(content: Content) -> list[list[str]]:
+    """Rows of a table, with the head, of published figures beside the score of the pretrained model."""
+    rows = [["task", "metric", "here", "published", "model", "kind", "source"]]
+    for data in content.tasks:
+        metrics, score = content.summary.metrics[data.title], content.summary.tasks[data.title]
+        for each in published_of(data.task.name):
+            ours = metrics.get(each.metric, score)
+            here = ours.models["pretrained"].value if "pretrained" in ours.models else math.nan
+            metric = each.metric or "score"
+            rows.append([data.title, metric, plain(here), f"{each.value:.1f}", each.model, each.kind, each.source])
+    return rows if len(rows) > 1 else []
+
+
+def search_rows(content: Content) -> list[list[str]]:
+    """Rows of a table, with the head, of the settings that were tried."""
+    rows = [["task", "settings", "score on held-back training rows", ""]]
+    for name, searched in content.searches.items():
+        for each in searched.tried:
+            shown = ", ".join(f"{key} {value:g}" for key, value in each.settings.items())
+            rows.append([name, shown, plain(100 * each.score), "chosen" if each is searched.chosen else ""])
+    return rows
+
+
+def search_sentences(content: Content) -> list[str]:
+    """Say of each searched task on which rows it was."""
+    return [
+        f"{name}: {each.held_back_rows} training rows held back to compare, {each.train_rows} trained on; dev rows "
+        "were not looked at."
+        for name, each in content.searches.items()
+    ]
+
+
+def cells(row: ReportRow, models: Sequence[str]) -> list[str]:
+    """Cells of a row: one for each model, the difference, and the constant prediction."""
+    return [*(str(row.models.get(model, "–")) for model in models), signed(row.difference), plain(row.constant)]
+
+
+def comparison_cells(comparison: Comparison, p_value: float) -> list[str]:
+    """Cells of a comparison: difference, interval, corrected p-value, smallest detectable difference, verdict."""
+    low, high = comparison.interval
+    return [
+        signed(100 * comparison.difference),
+        "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}",
+        "–" if math.isnan(p_value) else f"{p_value:.3f}",
+        plain(100 * comparison.smallest_detectable),
+        comparison.verdict(p_value),
+    ]
+
+
+def signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.1f}"
+
+
+def detectable(row: ReportRow) -> str:
+    """The smallest difference that so many seeds and rows show; without a second model it is an upper bound."""
+    value, is_paired = row.smallest_detectable
+    return plain(value) if is_paired or math.isnan(value) else f"at most {plain(value)}"
+
+
+def between(interval: tuple[float, float]) -> str:
+    """An interval in brackets after a space, in one line; empty where it is not known."""
+    low, high = interval
+    return "" if math.isnan(low) or math.isnan(high) else f" [{low:.1f},\u00a0{high:.1f}]"
+
+
+def plain(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"
+
+
+def score_rows(summary: Summary) -> list[list[str]]:
+    """Rows of a table of the scores, a column for each task, with the head."""
+    columns = [*summary.tasks.values(), *([summary.mean] if len(summary.mean_over) > 1 else [])]
+    rows = [("", [row.title for row in columns])]
+    for model in summary.models:
+        shown = [row.models.get(model) for row in columns]
+        rows.append((NAMES[model], ["–" if each is None else str(each) for each in shown]))
+        if any(each is not None and not math.isnan(each.interval[0]) for each in shown):
+            rows.append(("95 % interval", ["–" if each is None else between(each.interval).strip() for each in shown]))
+    if "random" in summary.models:
+        rows.append(("difference", [signed(row.difference) for row in columns]))
+    rows.append(("most frequent label", [plain(row.constant) for row in columns]))
+    rows.append(("smallest detectable", [detectable(row) for row in columns]))
+    return [[name, *cells] for name, cells in rows]
+
+
+COMPARISON_HEAD = ["task", "difference of means", "95 % interval", "p (Holm)", "smallest detectable", "verdict"]
+COMPARISON_NOTE = (
+    "Interval and p-value are over seeds and dev rows: rows are resampled for both models at once, seeds count by "
+    "their variance (Student's t), and p-values of tasks are corrected for their number (Holm). The smallest "
+    f"detectable difference is found with a probability of {100 * POWER:.0f} %. Below {FEWEST_SEEDS} seeds there is no "
+    "verdict."
+)
+
+
+def comparison_rows(summary: Summary) -> list[list[str]]:
+    """Rows of a table of the pretrained model against the baseline; none without one."""
+    rows = (*summary.tasks.values(), summary.mean)
+    return [
+        [row.title, *comparison_cells(row.verdict.comparison, row.verdict.p_value)]
+        for row in rows
+        if row.verdict is not None
+    ]
+
+
+def category_rows(categories: Mapping[str, Mapping[str, float]], models: Sequence[str]) -> list[list[str]]:
+    """Rows of a table of scores by category, with the head."""
+    rows = [["category", *(NAMES[model] for model in models)]]
+    for name, values in categories.items():
+        rows.append([name, *(plain(values.get(model, math.nan)) for model in models)])
+    return rows

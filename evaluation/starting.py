@@ -1,0 +1,132 @@
+"""Tasks that start from the model of another task: RTE, MRPC and STS-B from MNLI.
+
+The first task is fine-tuned once for each model, with the first seed, and its weights are kept in
+``OUTPUT/results/NAME.start.safetensors``. Its output layer is dropped; a pooler of the first token is kept.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from sesame.configs.storage import atomic_file, locked_folder
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
+from sesame.evaluation.finetuning.finetune import Outcome, finetune
+from sesame.evaluation.results.result import MODELS, Job, Start, depends_on_seed, make_job
+
+POOLER = "pooler."
+"""Prefix of the pooler's tensors, which are not part of the backbone."""
+POLL_SECONDS = 1.0
+
+
+class Jobs:
+    """Makes the jobs of an evaluation, with those that they start from."""
+
+    def __init__(self, config: EvaluationConfig, identity: str, starts: Mapping[str, TaskData], folder: Path):
+        """
+        Args:
+            identity: the checkpoint's fingerprint.
+            starts: data of the tasks that others start from, by name.
+            folder: of the results.
+        """
+        self.config, self.identity, self.starts, self.folder = config, identity, starts, folder
+
+    def make(self, data: TaskData, settings: FinetuneConfig, model: str, seed: int) -> Job:
+        """Return one job."""
+        first, start = data.task.starts_from, None
+        if first is not None:
+            job = self.make(self.starts[first], self.config.settings(first), model, self.config.suite.seeds[0])
+            start = Start(job, self._file(job))
+        return make_job(self.identity, data, settings, model, seed, start)
+
+    def _file(self, job: Job) -> Path:
+        return self.folder / f"{job.name}.start.safetensors"
+
+    def of(self, config: EvaluationConfig, tasks: Sequence[TaskData]) -> list[Job]:
+        """Return a job for each task, model and seed; a task without fine-tuning has one for the pretrained model."""
+        suite = config.suite
+        jobs = [
+            self.make(data, config.settings(data.task.name), model, seed)
+            for data in tasks
+            for model in (each for each in MODELS if suite.baseline or each == "pretrained")
+            for seed in (suite.seeds if depends_on_seed(data, model) else suite.seeds[:1])
+        ]
+        starts = {job.start.job.key: job.start.file for job in jobs if job.start is not None}
+        return [job._replace(keep=starts.get(job.key)) for job in jobs]
+
+
+def load_starts(
+    config: EvaluationConfig, tasks: Sequence[TaskData], data_dir: Path, tokenizer: Tokenizer
+) -> dict[str, TaskData]:
+    """Return the data of the tasks that others start from.
+
+    Raises:
+        MissingFileError: a file of one is absent.
+    """
+    known = {data.task.name: data for data in tasks}
+    names = dict.fromkeys(data.task.starts_from for data in tasks if data.task.starts_from is not None)
+    table = config.task_table()
+    return {
+        name: known.get(name) or load_task(table[name], config.settings(name), data_dir, tokenizer, False)
+        for name in names
+    }
+
+
+def load_start(
+    start: Start, backbone: Any, device: torch.device, advance: Callable[[int, int], None] = lambda step, steps: None
+) -> None:
+    """Replace the weights of ``backbone`` by those after the first task, which is fine-tuned if they are not there.
+
+    Args:
+        backbone: with the weights that the first task starts from.
+
+    Raises:
+        DivergedError: the first task's training diverged.
+    """
+    lock = start.file.with_name(f".{start.file.name}.lock")
+    while True:
+        with locked_folder(lock) as is_locked:
+            if is_locked:
+                tensors = _read(start) or _train(start, backbone, device, advance)
+                break
+        # Another process trains it.
+        time.sleep(POLL_SECONDS)
+    backbone.load_state_dict({name: each for name, each in tensors.items() if not name.startswith(POOLER)})
+    if pooler := {name.removeprefix(POOLER): each for name, each in tensors.items() if name.startswith(POOLER)}:
+        backbone.pooler = pooler
+
+
+def _read(start: Start) -> dict[str, Tensor]:
+    """Weights that fit the job; empty if the file is absent, damaged, or of another job."""
+    try:
+        with safe_open(start.file, "pt") as file:
+            if (file.metadata() or {}).get("key") == start.job.key:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        pass
+    return {}
+
+
+def _train(
+    start: Start, backbone: nn.Module, device: torch.device, advance: Callable[[int, int], None]
+) -> dict[str, Tensor]:
+    job = start.job
+    outcome = finetune(backbone, job.data, job.settings, job.seed, device, advance)
+    return keep_start(start.file, job, backbone, outcome)
+
+
+def keep_start(path: Path, job: Job, backbone: nn.Module, outcome: Outcome) -> dict[str, Tensor]:
+    """Write the weights of a fine-tuned backbone for the jobs that start from it, and return them."""
+    pooler = {f"{POOLER}{name}": each for name, each in outcome.pooler.items()}
+    tensors = {name: each.detach().cpu().contiguous() for name, each in {**backbone.state_dict(), **pooler}.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(save(tensors, {"key": job.key}))
+    return tensors
