@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from sesame.pretrain import precision
 from tests.pretrain.family_runs import FAMILY_RUNS
 from tests.pretrain.parallel.layout_cases import Case
 from tests.pretrain.parallel.layout_comparison import STEPS, Computed, Recorded
@@ -50,6 +52,7 @@ def computed(
                 for other, case in all_cases.items()
                 if (case.processes, case.parallel.get("tensor")) == (wanted.processes, wanted.parallel.get("tensor"))
                 and case.run in selected
+                and (case.parallel.get("precision") != "fp16" or precision.computes_fp16(torch.device("cpu")))
             ]
             targets = {other: tmp_path / f"{number}.safetensors" for number, other in enumerate(sharing)}
             pairs = [
