@@ -1,21 +1,41 @@
 """One job: fine-tune a model on a task and compute its outputs, or compute them without fine-tuning."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sesame.evaluation.finetuning.finetune import finetune, scores_of
 from sesame.evaluation.results.result import MODELS, Job, Result
 from sesame.evaluation.results.store import Outputs
 from sesame.evaluation.zero_shot import ZERO_SHOT
-from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.checkpoints.load import LoadedBackbone, load_backbone, randomized
+
+
+class Models:
+    """The models of one checkpoint, whose weights are read once."""
+
+    def __init__(self, checkpoint: Path):
+        self.checkpoint = checkpoint
+
+    @cached_property
+    def loaded(self) -> LoadedBackbone:
+        """The checkpoint's backbone, which stays as it is."""
+        return load_backbone(self.checkpoint)
+
+    def backbone(self, seed: int | None) -> nn.Module:
+        """Return a copy of the backbone; with ``seed`` one with random weights."""
+        backbone = copy.deepcopy(self.loaded.backbone)
+        return backbone if seed is None else randomized(backbone, self.loaded.model, seed)
 
 
 def run_job(
-    job: Job, checkpoint: Path, device: torch.device, predict_test: bool, advance: Callable[[int, int], None]
+    job: Job, models: Models, device: torch.device, predict_test: bool, advance: Callable[[int, int], None]
 ) -> tuple[Result, Outputs]:
     """Compute the outputs of a job for the dev sets and, with ``predict_test``, the test sets.
 
@@ -30,11 +50,10 @@ def run_job(
     data = job.data if predict_test else replace(job.data, test={})
     seed = MODELS[job.model](job.seed)
     if job.data.train is None:
-        dev = ZERO_SHOT[job.data.task.kind](checkpoint, seed, data, job.settings, device, advance)
+        dev = ZERO_SHOT[job.data.task.kind](models.checkpoint, seed, data, job.settings, device, advance)
         epoch, test = 0, {}
     else:
-        backbone = load_backbone(checkpoint, seed=seed).backbone
-        outcome = finetune(backbone, data, job.settings, job.seed, device, advance)
+        outcome = finetune(models.backbone(seed), data, job.settings, job.seed, device, advance)
         epoch, dev, test = outcome.epoch, outcome.dev, outcome.test
     seconds, scores = round(time.monotonic() - start, 2), scores_of(data, dev)
     found = Result(data.task.name, job.model, job.seed, scores, epoch, seconds, device.type, dev, name=job.name)
