@@ -13,8 +13,6 @@ from sesame.configs.stopping import end_with_parent
 from sesame.data_pipeline.cluster import RayError, RayTaskError, ray
 from sesame.data_pipeline.outcome import JobError, LostWorkerError, Observer, Outcome, Work, describe
 
-REPORT_SECONDS = 0.5
-"""Shortest time between two reports of a worker."""
 MOST_FAILED_STARTS = 3
 """Of workers one after the other, after which there will be none."""
 STEP, RESULT, ERROR = "step", "result", "error"
@@ -23,15 +21,18 @@ STEP, RESULT, ERROR = "step", "result", "error"
 class Pool:
     """Workers on the machines of a cluster that is connected to; a worker that dies is replaced."""
 
-    def __init__(self, make: Callable[[], Work], count: int, *, cpus: int, gpus: float = 0.0):
+    def __init__(
+        self, make: Callable[[], Work], count: int, *, cpus: int, gpus: float = 0.0, report_seconds: float = 0.5
+    ):
         """
         Args:
             make: called once in each worker; returns what runs a job there.
             count: of workers.
             cpus: that a worker needs.
             gpus: that a worker needs; a fraction if several share one.
+            report_seconds: shortest time between two reports of a worker about its steps.
         """
-        self.count = count
+        self.count, self._report_seconds = count, report_seconds
         self._make = make
         self._actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_Worker)
         self._slots = [_Slot(number) for number in range(count)]
@@ -65,7 +66,7 @@ class Pool:
         for slot in self._slots:
             if slot.actor is None and starting < len(pending):
                 slot.actor = self._actor.remote()
-                slot.start = slot.actor.start.remote(self._make)
+                slot.start = slot.actor.start.remote(self._make, self._report_seconds)
                 starting += 1
 
     def _started(self, slot: "_Slot") -> None:
@@ -130,10 +131,10 @@ class _Slot:
 class _Worker:
     """The actor: one process, which runs one job at a time."""
 
-    def start(self, make: Callable[[], Work]) -> None:
+    def start(self, make: Callable[[], Work], report_seconds: float) -> None:
         # Ray ends the workers of a driver that dies as well, but a moment later.
         end_with_parent()
-        self._work = make()
+        self._work, self._report_seconds = make(), report_seconds
 
     def run(self, job: Any) -> Iterator[tuple[Any, ...]]:
         """Yield (STEP, step, steps) while the job runs, and then (RESULT, result) or (ERROR, exception, traceback)."""
@@ -150,7 +151,7 @@ class _Worker:
 
         def advance(step: int, steps: int) -> None:
             nonlocal reported
-            if time.monotonic() - reported >= REPORT_SECONDS:
+            if time.monotonic() - reported >= self._report_seconds:
                 reported = time.monotonic()
                 report((STEP, step, steps))
 

@@ -14,7 +14,7 @@ import torch
 
 from sesame.configs.errors import ConfigError, TaskError
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import locked_folder
+from sesame.configs.storage import locked_folder, remove_unfinished
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import describe_head
@@ -73,6 +73,7 @@ def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
     with locked_folder(output) as is_locked:
         if not is_locked:
             raise ConfigError(f"{output}: another evaluation writes there; wait for it, or give another --output DIR")
+        remove_unfinished(output)
         tasks = output / encoded.FOLDER if config.queue.workers else None
         with checkpoint_folder(checkpoint, output) as folder, open_runner(config, output) as runner:
             report = evaluate_in(Place(folder, checkpoint, data_dir, output, tasks), config, runner)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from sesame.configs.errors import CheckpointError, ConfigError
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import digest_of, locked_folder
+from sesame.configs.storage import digest_of, locked_folder, remove_unfinished
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import AllFailedError, Place, configured, evaluate_in
 from sesame.evaluation.following.curve import Curve, Point
@@ -58,6 +58,7 @@ def follow(
     with locked_folder(output) as is_locked:
         if not is_locked:
             raise ConfigError(f"{output}: another evaluation writes there; wait for it, or give another --output DIR")
+        remove_unfinished(output)
         with open_runner(config, output) as runner:
             Follower(config, files, data_dir, output, runner, sleep).run()
         shutil.rmtree(output / encoded.FOLDER, ignore_errors=True)
