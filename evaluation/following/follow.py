@@ -162,8 +162,8 @@ class Follower:
         amount = getattr(seen, self.config.follow.unit)
         if amount is None:
             raise ConfigError(
-                f"follow.unit '{self.config.follow.unit}' cannot be counted: the dataset of {self.files.folder} is not "
-                "where the run has read it, or has no validation documents; use --set follow.unit=sequences"
+                f"follow.unit '{self.config.follow.unit}' cannot be counted: a dataset of {self.files.folder} is not "
+                "where the run has read it; use --set follow.unit=sequences, or put it there"
             )
         return float(amount)
 

@@ -1,8 +1,8 @@
 """How much a checkpoint was trained on: steps, rows, tokens and words."""
 
-import json
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,17 +10,13 @@ import numpy as np
 
 from sesame.configs.errors import DatasetError
 from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
-from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.ragged import Column, Columns, Ragged
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.pretrain.checkpoints.record import Record
 from sesame.pretrain.checkpoints.resume import fingerprint
 
-SAMPLE_ROWS = 4096
-"""Training rows whose text tokens are counted."""
-SAMPLE_CHARACTERS = 1_000_000
-"""Of validation documents whose words and tokens are counted."""
-NO_TEXT = ("pad", "cls", "sep")
-"""Special tokens that stand for no text, unlike a masked or an unknown token."""
+SAMPLE_ROWS = 2000
+"""Training rows whose words are counted."""
 
 
 class Seen(NamedTuple):
@@ -31,8 +27,7 @@ class Seen(NamedTuple):
     tokens: float | None
     """With special ones; None if the dataset cannot be read any more."""
     words: float | None
-    """Of the training text, separated by white space: from the tokens of text, and the words for each token in the
-    validation documents. None without these."""
+    """Of the training text, separated by white space, as decoded from a sample of the rows."""
 
 
 class RowText:
@@ -47,24 +42,15 @@ class RowText:
         return split.tokens / max(1, split.rows)
 
     @cached_property
-    def words(self) -> float | None:
-        if (share := self._words_of_token) is None:
-            return None
-        split = self.dataset.split("train")
-        rows = split.take(np.linspace(0, split.rows - 1, min(SAMPLE_ROWS, split.rows)).astype(np.int64))["tokens"]
-        assert isinstance(rows, Ragged)
-        special = self.dataset.manifest.tokenizer.special
-        text = ~np.isin(rows.values, [special[name] for name in NO_TEXT])
-        return share * float(text.sum()) / (len(rows.offsets) - 1)
-
-    @cached_property
-    def _words_of_token(self) -> float | None:
-        """Words for each token of the validation documents; None without documents."""
-        texts = list(_sample(self.dataset.documents_path))
-        if not texts:
-            return None
-        tokens = sum(map(len, Tokenizer.load(self.dataset.tokenizer_path).encode_batch(texts)))
-        return sum(len(text.split()) for text in texts) / max(1, tokens)
+    def words(self) -> float:
+        """Words of the text of a row, without what special tokens are decoded to, and with what is masked."""
+        split, tokenizer = self.dataset.split("train"), Tokenizer.load(self.dataset.tokenizer_path)
+        columns = split.take(np.linspace(0, split.rows - 1, min(SAMPLE_ROWS, split.rows)).astype(np.int64))
+        special = {name: token for name, token in self.dataset.manifest.tokenizer.special.items() if name != "unk"}
+        words = 0
+        for ids in (*_unmasked(columns), *_rows_of(columns.get("target_tokens"))):
+            words += len(tokenizer.decode(ids[~np.isin(ids, list(special.values()))]).split())
+        return words / max(1, len(columns["first_segment_length"]))
 
 
 class Counter:
@@ -78,7 +64,7 @@ class Counter:
         """Return what the checkpoint with this record has seen."""
         counted = list(self._rows(record))
         tokens = [None if text is None else samples * text.tokens for text, samples in counted]
-        words = [None if text is None or text.words is None else samples * text.words for text, samples in counted]
+        words = [None if text is None else samples * text.words for text, samples in counted]
         return Seen(record.step, record.samples, _sum(tokens), _sum(words))
 
     def _rows(self, record: Record) -> Iterator[tuple[RowText | None, int]]:
@@ -112,13 +98,16 @@ def _sum(values: list[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _sample(path: Path) -> Iterator[str]:
-    """The first documents of a file of validation documents."""
-    left = SAMPLE_CHARACTERS
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if left <= 0:
-                return
-            text = json.loads(line)["text"]
-            left -= len(text)
-            yield text
+def _unmasked(columns: Columns) -> Iterator[np.ndarray]:
+    """The ids of each row, with the original ones where they are masked."""
+    masked = zip(_rows_of(columns.get("mask_positions")), _rows_of(columns.get("mask_labels")), strict=True)
+    for ids in _rows_of(columns["tokens"]):
+        places, labels = next(masked, (slice(0, 0), ()))
+        ids[places] = labels
+        yield ids
+
+
+def _rows_of(column: Column | None) -> Iterator[np.ndarray]:
+    """A copy of each row of a column of lists."""
+    if isinstance(column, Ragged):
+        yield from (column.values[start:end].copy() for start, end in pairwise(column.offsets.tolist()))
