@@ -206,6 +206,33 @@ def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], le
     assert "No GLUE.zip: gluebenchmark.com also requires CoLA.tsv" in (out / "report.md").read_text()
 
 
+def test_two_checkpoints_and_two_suites_in_one_folder_are_not_mixed(
+    calls: list[int | None], letters: Path, tmp_path: Path
+) -> None:
+    """Each report in a folder of all of them is the one in a folder of its own; the second time nothing is computed."""
+
+    def contents(folder: Path) -> Any:
+        values = json.loads((folder / "report.json").read_text())
+        del values["started"]
+        for task in values["tasks"].values():
+            del task["seconds"]
+        return values, {path.name: path.read_text() for path in sorted((folder / "predictions").iterdir())}
+
+    short = {"epochs": 1, "pooling": "first"}
+    suites = [_config(letters, seeds=[1]), _config(letters, seeds=[1, 2])]
+    suites[1] = suites[1].model_copy(update={"finetune": suites[1].finetune.model_copy(update=short)})
+    runs = [suite.model_copy(update={"checkpoint": Path(name)}) for suite in suites for name in ("run", "other")]
+    for number, run in enumerate(runs):
+        evaluate(run, tmp_path / str(number))
+    assert len({json.dumps(contents(tmp_path / str(number))) for number in range(4)}) == 4
+    for _ in range(2):
+        calls.clear()
+        for number, run in enumerate(runs):
+            evaluate(run, tmp_path / "shared")
+            assert contents(tmp_path / "shared") == contents(tmp_path / str(number))
+    assert calls == [None] * 4
+
+
 def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
     """One that is trained, and one whose learning rate leaves it as it was; from the predictions that are kept."""
     config = _config(letters, seeds=[1, 2, 3, 4, 5], baseline=False, predict_test=False)
