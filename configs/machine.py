@@ -39,6 +39,8 @@ class Layers(Section):
     """Bytes per second of the operands and results of products."""
     bandwidth: float = Field(gt=0, allow_inf_nan=False)
     """Bytes per second of all other operations."""
+    function_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """For each entry of GELU, softmax and dropout, beyond the time of its bytes."""
     operation_seconds: float = Field(ge=0, allow_inf_nan=False)
     """To start an operation."""
     new_product_seconds: float = Field(ge=0, allow_inf_nan=False)

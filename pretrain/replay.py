@@ -5,8 +5,8 @@ Corruptions at Scale"), or a machine, software or kernel that does not give the 
 """
 
 import math
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,11 +157,10 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
 @contextmanager
 def _copied_start(plan: Plan, mesh: Mesh) -> Iterator[Path]:
     """Yield a folder that looks like the run's at the start of the replay, the same in every process."""
-    path = Path(tempfile.mkdtemp(prefix="replay-", dir=plan.run)) if mesh.is_rank_zero else None
-    output: Path = mesh.gather_objects(path)[0]
+    output = plan.run / f"replay-{mesh.gather_objects(secrets.token_hex(8))[0]}"
     try:
         if mesh.is_rank_zero:
-            (output / "checkpoints").mkdir()
+            (output / "checkpoints").mkdir(parents=True)
             if plan.start is not None:
                 folder(output, plan.first).symlink_to(plan.start.resolve())
             if (plan.run / events.FILE).exists():

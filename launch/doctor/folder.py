@@ -33,7 +33,7 @@ def measure_speed(context: Context) -> dict[str, Any]:
     content = os.urandom(BLOCK)
     blocks = QUICK_BLOCKS if context.quick else BLOCKS
     # Without a name: whatever ends this process, nothing is left.
-    descriptor = _nameless(context.folder)
+    descriptor = _nameless(context)
     try:
         begin = time.perf_counter()
         for _ in range(blocks):
@@ -53,8 +53,10 @@ def measure_speed(context: Context) -> dict[str, Any]:
     return values | {"write": size / (written - begin), "read": size / seconds}
 
 
-def _nameless(folder: Path) -> int:
-    path = folder / f".sesame-doctor-{secrets.token_hex(8)}"
+def _nameless(context: Context) -> int:
+    path = context.folder / f".sesame-doctor-{secrets.token_hex(8)}"
+    # Before the file is made: a signal may come between the two.
+    context.closing.callback(path.unlink, missing_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     path.unlink()
     return descriptor
@@ -73,14 +75,15 @@ def make(context: Context) -> None:
     while not os.path.lexists(folder):
         made.append(folder)
         folder = folder.parent
-    context.folder.mkdir(parents=True, exist_ok=True)
 
     def remove() -> None:
-        with suppress(OSError):
-            for each in made:
+        for each in made:
+            with suppress(OSError):
                 each.rmdir()
 
+    # Before they are made: a signal may come between the two.
     context.closing.callback(remove)
+    context.folder.mkdir(parents=True, exist_ok=True)
 
 
 def judge_speed(answers: Sequence[Answer]) -> Verdict:

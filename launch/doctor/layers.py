@@ -6,7 +6,7 @@ planner counts of them (``pretrain/planning/trace.py``): the rates are those tha
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -42,6 +42,8 @@ SAMPLES = (
     Sample(512, 64, 32),
     Sample(768, 128, 4),
 )
+ACTIVATIONS: tuple[tuple[str, dict[str, str]], ...] = (("relu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"}))
+"""Of samples without products: names in ``torch.nn.functional``, and options."""
 NORM_TOKENS, NORM_WIDTH = 2048, 512
 NEW = Sample(320, 48, 16)
 """Measured in sizes that were not computed before."""
@@ -72,21 +74,25 @@ def rates(precision: str, repeated: int, clock: Clock) -> dict[str, float]:
     from scipy.optimize import nnls
 
     counts, seconds = [], []
-    # The last is without products, whose operands are nearly in proportion to what the rest of a layer moves.
-    measured = [*(partial(_layer, sample) for sample in SAMPLES), _norm]
+    # The last ones are without products, whose operands are nearly in proportion to what the rest of a layer moves.
+    measured = [
+        *(partial(_layer, sample) for sample in SAMPLES),
+        *(partial(_elementwise, *each) for each in ACTIVATIONS),
+    ]
     for make in measured:
         learner, batch, counted = make(precision)
-        counts.append((counted.flops, counted.operands, counted.moved, counted.operations))
+        counts.append((counted.flops, counted.operands, counted.moved, counted.evaluated, counted.operations))
         seconds.append(_seconds(learner, batch, repeated, clock))
     # Relative errors count, so each row is divided by its time.
     shares = np.array(counts) / np.array(seconds)[:, None]
     scale = shares.max(axis=0)
     costs = nnls(shares / scale, np.ones(len(shares)))[0] / scale
-    per_flop, per_operand_byte, per_moved_byte, per_operation = (float(cost) for cost in costs)
+    per_flop, per_operand_byte, per_moved_byte, per_function, per_operation = (float(cost) for cost in costs)
     return {
         "flops": _inverse(per_flop),
         "operand_bandwidth": _inverse(per_operand_byte),
         "bandwidth": _inverse(per_moved_byte),
+        "function_seconds": per_function,
         "operation_seconds": per_operation,
         "new_product_seconds": _new_product_seconds(precision, repeated, clock),
     }
@@ -114,10 +120,10 @@ def _layer(sample: Sample, precision: str) -> tuple[Any, Any, Any]:
     return learner, batch, trace(learner, batch, Split(1, 1), DTYPES[precision], recompute="none")
 
 
-def _norm(precision: str) -> tuple[Any, Any, Any]:
+def _elementwise(name: str, options: Mapping[str, str], precision: str) -> tuple[Any, Any, Any]:
     """Return a function of a tensor that has no product, the tensor, and what the planner counts of both passes."""
     import torch
-    from torch.nn.functional import gelu, layer_norm
+    from torch.nn import functional
 
     from sesame.pretrain.planning.activations import DTYPES
     from sesame.pretrain.planning.trace import LiveTensors
@@ -125,7 +131,8 @@ def _norm(precision: str) -> tuple[Any, Any, Any]:
     states = torch.zeros(NORM_TOKENS, NORM_WIDTH, dtype=DTYPES[precision], requires_grad=True)
 
     def run(states: Any) -> tuple[Any]:
-        return ((states + gelu(layer_norm(states, (NORM_WIDTH,)))).sum(),)
+        normed = functional.layer_norm(states, (NORM_WIDTH,))
+        return ((states + getattr(functional, name)(normed, **options)).sum(),)
 
     with LiveTensors(iter([states])) as counted:
         run(states)[0].backward()

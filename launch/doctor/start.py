@@ -1,13 +1,14 @@
 """Start ``sesame doctor`` as a run is started: alone, in processes of its own, or as one of a launcher's."""
 
 import os
+import secrets
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -49,9 +50,12 @@ def start(folder: Path, output: Path | None, processes: int | None, *, quick: bo
     raise_signals()
     ignore_library_warnings()
     with ExitStack() as closing:
-        temporary = closing.enter_context(TemporaryDirectory(prefix="sesame-doctor-"))
+        temporary = Path(tempfile.gettempdir()) / f"sesame-doctor-{secrets.token_hex(8)}"
+        # Before it is made: a signal may come between the two.
+        closing.callback(shutil.rmtree, temporary, ignore_errors=True)
+        temporary.mkdir(mode=0o700)
         # Of the libraries as well, which leave caches there.
-        os.environ["TMPDIR"] = tempfile.tempdir = temporary
+        os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
         return _examine(open_context(folder, quick=quick, closing=closing), output)
 
 

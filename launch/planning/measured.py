@@ -72,6 +72,7 @@ def _layers(device: Device, precision: str) -> dict[str, Any]:
         f"{precision}_tflops": layers.flops / 1e12,
         "operand_bandwidth": layers.operand_bandwidth / 1e9,
         "memory_bandwidth": layers.bandwidth / 1e9,
+        "function_nanoseconds": layers.function_seconds * 1e9,
         "operation_microseconds": layers.operation_seconds * 1e6,
         "new_product_milliseconds": layers.new_product_seconds * 1e3,
     }

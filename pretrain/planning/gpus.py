@@ -39,6 +39,9 @@ class Assumptions(Section):
     )
     memory_bandwidth: float = Field(gt=0, description="of the device's memory, GB/s")
     bandwidth_efficiency: float = Field(default=0.48, gt=0, le=1, description="of it that elementwise work reaches")
+    function_nanoseconds: float = Field(
+        default=0.0, ge=0, description="for each entry of GELU, softmax and dropout, beyond its bytes"
+    )
     link_within: float = Field(gt=0, description="between devices of a machine, GB/s each, one direction")
     link_between: float = Field(gt=0, description="between machines, GB/s for each device, one direction")
     link_efficiency: float = Field(default=0.75, gt=0, le=1, description="of both that collectives reach")

@@ -32,7 +32,7 @@ class StepTime(NamedTuple):
     new_products: float
     """Generating code for sizes that no earlier step had, as oneDNN does on a CPU."""
     traffic: float
-    """Elementwise work, bound by the bandwidth of memory."""
+    """Elementwise work, bound by the bandwidth of memory, and on a CPU by functions such as GELU."""
     overhead: float
     """Starting operations, where that takes longer than the device needs for them."""
     tensor: float
@@ -63,7 +63,8 @@ def step_time(
     passes, bandwidth = layout.accumulation, assumed.memory_bandwidth * 1e9 * assumed.bandwidth_efficiency
     products = _products(layout, traced, work, assumed)
     new_products = 0.0 if work.is_even else traced.product_shapes * assumed.new_product_milliseconds * 1e-3
-    traffic, started = traced.moved / bandwidth, traced.operations * assumed.operation_microseconds * 1e-6
+    traffic = traced.moved / bandwidth + traced.evaluated * assumed.function_nanoseconds * 1e-9
+    started = traced.operations * assumed.operation_microseconds * 1e-6
     # A GPU works while the next operations are started; a CPU does both itself.
     overhead = started if assumed.device == "cpu" else max(0.0, started - products - traffic)
     tensor = _all_reduce(traced.reduced, layout.tensor) / _link(assumed, layout.tensor, 1)

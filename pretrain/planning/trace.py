@@ -5,7 +5,7 @@ release, as an allocator would, so the count stays right when a layer changes.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ class Pass(NamedTuple):
     """While the last ``LAST`` weights get theirs."""
     moved: float
     """Read and written by operations that are not matrix products."""
+    evaluated: float
+    """Entries of the results of functions that take longer than their bytes do, by their weight in ``FUNCTIONS``."""
     operations: float
     """How many operations there are, views not counted."""
     flops: float
@@ -79,7 +81,7 @@ class LiveTensors(TorchDispatchMode):
         self.kept_gradients = 0.0
         self.is_late = False
         self.peaks = [0.0] * 4
-        self.moved = self.operations = self.flops = self.operands = 0.0
+        self.moved = self.evaluated = self.operations = self.flops = self.operands = 0.0
         self.product_shapes: dict[tuple[Any, ...], float] = {}
         self._existing = list(existing)
         for tensor in self._existing:
@@ -103,6 +105,7 @@ class LiveTensors(TorchDispatchMode):
                 self.product_shapes[shape] = 1.0 if func.overloadpacket in PLAIN_PRODUCTS else SHARE_OF_MANY
             else:
                 self.moved += size
+                self.evaluated += outputs[0].numel() * _evaluations(func, kwargs or {})
         return result
 
     def keep(self, gradient_bytes: int) -> None:
@@ -138,6 +141,11 @@ def _nonzero(states: Tensor) -> Tensor:
     return states.new_empty(states.numel(), states.dim(), dtype=torch.int64)
 
 
+def _evaluations(operation: Any, options: Mapping[str, Any]) -> float:
+    """Return the exponentials that take as long as this operation does for an entry."""
+    return TANH_GELU if options.get("approximate") == "tanh" else FUNCTIONS.get(operation.overloadpacket, 0.0)
+
+
 def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
     """Two products."""
     return flop_counter.sdpa_flop_count(query.shape, key.shape, value.shape)
@@ -158,6 +166,16 @@ PRODUCTS: dict[Any, Callable[..., int]] = {
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
 """Operations whose time is that of their arithmetic -> floating-point operations by arguments."""
+EXPONENTIALS = (
+    *("exp", "exp_", "tanh", "erf", "sigmoid", "silu", "silu_backward", "gelu", "gelu_backward"),
+    *("_softmax", "_safe_softmax", "_log_softmax", "logsumexp"),
+)
+FUNCTIONS = {getattr(aten, name): 1.0 for name in EXPONENTIALS} | {
+    getattr(aten, name): 5.0 for name in ("bernoulli", "bernoulli_", "native_dropout")
+}
+"""Operations that evaluate an exponential, or draw a random number, for each entry -> how many exponentials' time."""
+TANH_GELU = 3.0
+"""The same of GELU by its approximation, which CPUs compute in several passes."""
 PLAIN_PRODUCTS = {aten.mm, aten.addmm}
 """Of two matrices, not of many at once."""
 SHARE_OF_MANY = 1 / 3
@@ -207,7 +225,7 @@ def trace(learner: Learner, batch: Batch, split: Split, dtype: torch.dtype, *, r
     with live:
         total, _ = learner(batch)
         total.backward()
-    counted = live.moved, live.operations, live.flops, live.operands, sum(live.product_shapes.values())
+    counted = live.moved, live.evaluated, live.operations, live.flops, live.operands, sum(live.product_shapes.values())
     return Pass._make([*live.peaks, *counted, split.reduced, split.exchanged])
 
 

@@ -256,6 +256,27 @@ def test_the_disk_is_measured_and_nothing_is_left(context: Context, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_an_interrupt_right_after_a_file_is_made_leaves_nothing(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    made = getattr(os, call)
+
+    def make(path: Any, *arguments: Any, **options: Any) -> Any:
+        result = made(path, *arguments, **options)
+        if str(path).startswith(str(tmp_path)):
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, make)
+        with pytest.raises(KeyboardInterrupt):
+            folder.measure_speed(context)
+    assert list(tmp_path.iterdir())
+    context.closing.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_is_a_finding(context: Context, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     context.folder = tmp_path / "file" / "runs"
