@@ -52,12 +52,24 @@ class FinetuneConfig(Section):
     select: Literal["last", "best"] = "last"
     """Score the weights of the last epoch, or of the epoch with the best dev score (optimistic: selected and scored on
     the same rows)."""
+    early_stopping: int = Field(default=0, ge=0)
+    """With ``select = "best"``: end after so many epochs without a better dev score; 0: never. The learning rate falls
+    as planned for all ``epochs``."""
+    recompute: bool = False
+    """Compute each block again in the backward pass instead of keeping what it computes (Chen et al. 2016): less memory
+    for a fifth to a third more time."""
     limit_train_rows: int | None = Field(default=None, gt=0)
     """Train on this many random rows; noted in the report."""
     limit_dev_rows: int | None = Field(default=None, gt=0)
     """Score on this many random dev rows; in the title of the task, because such a score is not an official one."""
     split_dev: bool = False
     """For a task without a training file: train on 80 % of the dev rows, score on the rest; noted in the report."""
+
+    @model_validator(mode="after")
+    def _early_stopping_has_scores(self) -> "FinetuneConfig":
+        if self.early_stopping and self.select != "best":
+            raise ValueError('early_stopping compares the dev scores of epochs; set select = "best" as well')
+        return self
 
 
 class SuiteConfig(Section):

@@ -22,7 +22,7 @@ from sesame.evaluation.jobs import Models
 from sesame.evaluation.queue import encoded
 from sesame.evaluation.queue.checkpoint import checkpoint_folder
 from sesame.evaluation.queue.device import Device
-from sesame.evaluation.queue.jobs import Queue
+from sesame.evaluation.queue.jobs import Queue, jobs_of
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
 from sesame.evaluation.queue.tasks import load_tasks
 from sesame.evaluation.report.content import Content, RunInfo
@@ -94,10 +94,9 @@ def evaluate_in(place: Place, config: EvaluationConfig, runner: InProcess | RayW
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
     identity = identity_of(loaded.backbone, loaded.tokenizer_path, loaded.model)
     if isinstance(runner, InProcess):
-        runner.work.preset(models, {suite.folders[data.title]: data for data in suite.tasks})
-    queue = Queue(
-        config, place.checkpoint, identity, suite.tasks, suite.folders, Store(place.output / "results"), runner
-    )
+        runner.work.preset(models, suite.folders.data)
+    jobs, store = jobs_of(config, identity, suite.tasks), Store(place.output / "results")
+    queue = Queue(config, place.checkpoint, jobs, store, runner, suite.folders)
     results = queue.results()
     if all(result.error for result in results):
         raise AllFailedError(f"every fine-tuning run failed; the first: {results[0].error}")

@@ -25,6 +25,7 @@ from sesame.pretrain.batch import Batch
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.optimizers import parameter_groups
 from sesame.pretrain.optimizers.uncompiled import AdamW, keep_compiler_unloaded
+from sesame.pretrain.parallel.recompute import recompute_parts
 from sesame.pretrain.roles import Backbone
 from sesame.pretrain.schedule import ScheduleConfig
 
@@ -88,6 +89,8 @@ def finetune(
     assert data.train is not None
     torch.manual_seed(seed)
     model = TaskModel(backbone, data.task, config).to(device)
+    if config.recompute and not recompute_parts(model, "block"):
+        raise TaskError("finetune.recompute: this model has no blocks that can be computed again; set it to false")
     kind = KINDS[data.task.kind].of(data.train.labels)
     best: tuple[float, int, dict[str, Tensor]] = (-math.inf, config.epochs, {})
     for epoch in _epochs(model, data, data.train, config, seed, device, kind, advance):
@@ -96,6 +99,8 @@ def finetune(
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
             if value > best[0]:
                 best = (value, epoch, copy.deepcopy(model.state_dict()))
+            elif config.early_stopping and epoch - best[1] >= config.early_stopping:
+                break
     if best[2]:
         model.load_state_dict(best[2])
     test = {name: predict(model, examples, config, device, kind) for name, examples in data.test.items()}

@@ -38,6 +38,8 @@ TRAINING_SETTINGS = (
     "hidden_layer",
     "precision",
     "select",
+    "early_stopping",
+    "recompute",
 )
 """Fields of FinetuneConfig that the encoding does not depend on; it is assumed to depend on any other."""
 CLASSES: dict[str, type] = {each.__name__: each for each in (EncodedExamples, TaskData)}
@@ -55,6 +57,13 @@ def encoding_key(task: Task, settings: FinetuneConfig, data_dir: Path, tokenizer
     relevant = {name: value for name, value in configs.dump(settings).items() if name not in TRAINING_SETTINGS}
     inputs = [repr(task), relevant, files, digest(tokenizer), predict, _code()]
     return digest_of(json.dumps(inputs, sort_keys=True).encode())
+
+
+def content_key(data: TaskData) -> str:
+    """SHA-256 of an encoded task that was made from another one."""
+    sets = {"train": data.train, **{f"dev {name}": each for name, each in data.dev.items()}, **data.test}
+    digests = {name: "" if each is None else each.digest for name, each in sets.items()}
+    return digest_of(json.dumps([data.title, repr(data.task), digests]).encode())
 
 
 def write_task(folder: Path, data: TaskData) -> None:

@@ -3,7 +3,6 @@
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from sesame.configs.errors import SesameError, message_of
@@ -14,36 +13,35 @@ from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.progress import Progress
 from sesame.evaluation.queue.estimate import cost_of
 from sesame.evaluation.queue.runner import Silent
+from sesame.evaluation.queue.tasks import TaskFolders
 from sesame.evaluation.queue.worker import QueuedJob
 from sesame.evaluation.results.predictions import Predictions
 from sesame.evaluation.results.result import MODELS, Identity, Job, Result, depends_on_seed, make_job
 from sesame.evaluation.results.store import Outputs, Store
 
 
+def jobs_of(config: EvaluationConfig, identity: Identity, tasks: Sequence[TaskData]) -> list[Job]:
+    """Return a job for each task, model and seed; a task without fine-tuning has one for the pretrained model."""
+    suite = config.suite
+    models = [model for model in MODELS if suite.baseline or model == "pretrained"]
+    return [
+        make_job(identity.of(model), data, config.settings(data.task.name), model, seed)
+        for data in tasks
+        for model in models
+        for seed in (suite.seeds if depends_on_seed(data, model) else suite.seeds[:1])
+    ]
+
+
 @dataclass
 class Queue:
-    """The jobs of an evaluation of one checkpoint."""
+    """Jobs of one checkpoint."""
 
     config: EvaluationConfig
     checkpoint: Path
-    identity: Identity
-    tasks: Sequence[TaskData]
-    folders: Mapping[str, Path]
-    """Of the encoded tasks, by title."""
+    jobs: Sequence[Job]
     store: Store
     runner: Runner
-
-    @cached_property
-    def jobs(self) -> list[Job]:
-        """One for each task, model and seed; a task without fine-tuning has one for the pretrained model."""
-        suite = self.config.suite
-        models = [model for model in MODELS if suite.baseline or model == "pretrained"]
-        return [
-            make_job(self.identity.of(model), data, self.config.settings(data.task.name), model, seed)
-            for data in self.tasks
-            for model in models
-            for seed in (suite.seeds if depends_on_seed(data, model) else suite.seeds[:1])
-        ]
+    folders: TaskFolders
 
     def results(self) -> list[Result]:
         """The result of each job, in their order, read from the store or computed and kept there."""
@@ -68,18 +66,7 @@ class Queue:
 
     def _queued(self, number: int) -> QueuedJob:
         job = self.jobs[number]
-        return QueuedJob(
-            number,
-            self.checkpoint,
-            job.data.task,
-            self.folders[job.data.title],
-            job.settings,
-            job.model,
-            job.seed,
-            job.key,
-            job.test_key,
-            predicts_test=self._predicts(job),
-        )
+        return QueuedJob(number, self.checkpoint, self.folders.detached(job), self._predicts(job))
 
     def _announce(self, progress: Progress, found: Mapping[int, Result], pending: Sequence[QueuedJob]) -> None:
         """Print how long the jobs will take, from the time of those in the store or of some steps."""
@@ -89,7 +76,8 @@ class Queue:
             source = f"as fast as {len(found)} jobs before"
         else:
             # The most expensive job of each of the most expensive tasks, at the same time.
-            dearest = {job.folder: job for job in sorted(pending, key=lambda job: progress.costs[job.number])}
+            by_cost = sorted(pending, key=lambda job: progress.costs[job.number])
+            dearest = {self.jobs[job.number].data.title: job for job in by_cost}
             some = [job._replace(is_measured=True) for job in list(dearest.values())[: -self.runner.count - 1 : -1]]
             rates = [each.result for each in self.runner.run(deque(some), Silent()) if each.error is None]
             progress.rate = sum(rates) / len(rates) if rates else None

@@ -6,32 +6,23 @@ from typing import NamedTuple
 
 import torch
 
-from sesame.configs.errors import TaskError
-from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.jobs import Models, run_job
 from sesame.evaluation.queue.device import Device, find_device
-from sesame.evaluation.queue.encoded import read_task
 from sesame.evaluation.queue.estimate import seconds_per_cost
+from sesame.evaluation.queue.tasks import attached
 from sesame.evaluation.results.result import Job, Result
 from sesame.evaluation.results.store import Outputs
-from sesame.evaluation.tasks.task import Task
 
 
 class QueuedJob(NamedTuple):
-    """A job as a worker gets it: what it needs is on disk."""
+    """A job as a worker gets it."""
 
     number: int
-    """Of the job in its queue."""
+    """In its queue."""
     checkpoint: Path
-    task: Task
-    folder: Path
-    """Of the encoded task; see ``encoded.py``."""
-    settings: FinetuneConfig
-    model: str
-    seed: int
-    key: str
-    test_key: str
+    job: Job
+    """With a :class:`~sesame.evaluation.queue.tasks.StoredTask` for each task."""
     predicts_test: bool
     is_measured: bool = False
     """Take some steps only, and return the seconds for each unit of cost (``estimate.py``)."""
@@ -56,7 +47,7 @@ class JobRunner:
 
     def preset(self, models: Models, tasks: dict[Path, TaskData]) -> None:
         """Take what this process has loaded already."""
-        self.models, self.tasks = models, dict(tasks)
+        self.models, self.tasks = models, tasks
 
     def __call__(
         self, job: QueuedJob | DeviceQuestion, advance: Callable[[int, int], None]
@@ -68,16 +59,7 @@ class JobRunner:
             return Device.of(device)
         if self.models is None or self.models.checkpoint != job.checkpoint:
             self.models = Models(job.checkpoint)
-        data = self._task(job)
-        whole = Job(data, job.settings, job.model, job.seed, job.key, job.test_key)
+        whole: Job = attached(job.job, self.tasks)
         if job.is_measured:
             return seconds_per_cost(whole, self.models, device)
         return run_job(whole, self.models, device, job.predicts_test, advance)
-
-    def _task(self, job: QueuedJob) -> TaskData:
-        if job.folder not in self.tasks:
-            data = read_task(job.folder, job.task)
-            if data is None:
-                raise TaskError(f"{job.folder}: the encoded task is missing or damaged; run the same command again")
-            self.tasks[job.folder] = data
-        return self.tasks[job.folder]
