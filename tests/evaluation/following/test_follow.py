@@ -192,6 +192,7 @@ def test_the_first_checkpoint_at_or_after_a_number_is_scored(
 def test_words_are_those_of_the_rows(config: EvaluationConfig, run: Run, tmp_path: Path, dataset: Path) -> None:
     """Compared with the pieces that begin a word, of all rows."""
     from sesame.data_pipeline.dataset.shards import open_dataset
+    from sesame.data_pipeline.ragged import Ragged
     from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 
     run.save(100)
@@ -202,18 +203,11 @@ def test_words_are_those_of_the_rows(config: EvaluationConfig, run: Run, tmp_pat
     opened = open_dataset(dataset, verify=False)
     tokenizer, words = Tokenizer.load(opened.tokenizer_path), 0
     for block in opened.split("train").blocks():
-        # A masked token is counted by its label.
-        ids = np.concatenate([block["tokens"].values, block["mask_labels"].values])  # pyright: ignore[reportAttributeAccessIssue]
-        words += sum(tokenizer.is_marked(each) for each in ids.tolist() if each not in (2, 3, 4))
-        places = (
-            block["mask_positions"].values
-            + np.repeat(  # pyright: ignore[reportAttributeAccessIssue]
-                block["tokens"].offsets[:-1],
-                np.diff(block["mask_positions"].offsets),  # pyright: ignore[reportAttributeAccessIssue]
-            )
-        )
-        kept = block["tokens"].values[places]  # pyright: ignore[reportAttributeAccessIssue]
-        words -= sum(tokenizer.is_marked(each) for each in kept.tolist() if each != 4)
+        tokens, places, labels = (block[name] for name in ("tokens", "mask_positions", "mask_labels"))
+        assert isinstance(tokens, Ragged) and isinstance(places, Ragged) and isinstance(labels, Ragged)
+        ids = tokens.values.copy()
+        ids[places.values + np.repeat(tokens.offsets[:-1], np.diff(places.offsets))] = labels.values
+        words += sum(tokenizer.is_marked(each) for each in ids.tolist() if each not in (2, 3))
     assert values["unit"] == "words"
     assert values["points"][0]["words"] == pytest.approx(800 * words / opened.split("train").rows, rel=0.01)
 

@@ -19,8 +19,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[3]
-KILLS = 20
-WORKERS = 2
+KILLS, WORKERS = 20, 2
 SUITE = """
 [suite]
 tasks = ["SST-2", "Letters", "Length"]
@@ -81,6 +80,12 @@ class Command:
         return self.log.read_text(encoding="utf-8")
 
     @property
+    def done(self) -> int:
+        """Jobs whose results are there."""
+        results = Path(self.words[-3]) / "results"
+        return sum(not path.name.endswith(".test.json") for path in results.glob("*.json"))
+
+    @property
     def descendants(self) -> list[psutil.Process]:
         try:
             return psutil.Process(self.process.pid).children(recursive=True)
@@ -132,31 +137,32 @@ def checkpoint(write_checkpoint: Callable[..., Path], tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_kills_at_random_moments_change_nothing(checkpoint: Path, letters: Path, tmp_path: Path) -> None:
+    """Half of the kills come when random numbers of jobs are done, each of the others some seconds after one of them,
+    while driver or workers start again."""
     suite = tmp_path / "suite.toml"
-    suite.write_text(SUITE.format(epochs=60))
+    suite.write_text(SUITE.format(epochs=10))
     plain = Command(suite, checkpoint, letters, tmp_path / "plain", 0)
-    printed = plain.run()
-    assert "[30/30]" in printed
+    assert "[30/30]" in plain.run()
     command = Command(suite, checkpoint, letters, tmp_path / "killed", WORKERS)
     draw, kills, orphans = random.Random(4), Counter[str](), []
     command.start()
-    while kills.total() < KILLS:
-        time.sleep(draw.uniform(0, 9))
-        assert command.process.poll() is None, f"ended after {kills}: {command.printed[-2000:]}"
-        kind = draw.choice(["driver", "worker"])
-        if kind == "worker":
-            if not (workers := command.workers):
-                continue
-            draw.choice(workers).kill()
-        else:
-            others = command.descendants
-            command.process.send_signal(signal.SIGKILL)
-            command.process.wait()
-            orphans += end_all(others)
-            command.start()
+    for number, done in enumerate(sorted([*draw.sample(range(28), KILLS // 2)] * 2)):
+        while command.done < done or not command.workers:
+            assert command.process.poll() is None, f"ended after {kills}: {command.printed[-2000:]}"
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, 6) if number % 2 else draw.uniform(0, 1))
+        kind = draw.choice(["driver", "worker"]) if command.workers else "driver"
         kills[kind] += 1
+        if kind == "worker":
+            draw.choice(command.workers).kill()
+            continue
+        others = command.descendants
+        command.process.send_signal(signal.SIGKILL)
+        command.process.wait()
+        orphans += end_all(others)
+        command.start()
     assert command.process.wait() == 0, command.printed[-3000:]
-    assert min(kills["driver"], kills["worker"]) >= 4 and not orphans, (kills, orphans)
+    assert kills.total() == KILLS and min(kills["driver"], kills["worker"]) >= 4 and not orphans, (kills, orphans)
     assert without_times(tmp_path / "killed") == without_times(tmp_path / "plain")
     assert names(tmp_path / "killed") == names(tmp_path / "plain"), "nothing is left of what was killed"
     computed = Counter(re.findall(r"\] (.+): \w+ -?[\d.]+ \(\d+ s", command.printed))
@@ -167,7 +173,7 @@ def test_kills_at_random_moments_change_nothing(checkpoint: Path, letters: Path,
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_ends_driver_and_workers(checkpoint: Path, letters: Path, tmp_path: Path, number: int) -> None:
     suite = tmp_path / "suite.toml"
-    suite.write_text(SUITE.format(epochs=30))
+    suite.write_text(SUITE.format(epochs=10))
     command = Command(suite, checkpoint, letters, tmp_path / "out", WORKERS)
     command.start()
     while "/30] " not in command.printed:
