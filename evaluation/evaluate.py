@@ -6,6 +6,8 @@ again for the same checkpoint, files and settings.
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +20,13 @@ from sesame.configs.storage import locked_folder, remove_unfinished
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import describe_head
+from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.jobs import Models
 from sesame.evaluation.queue import encoded
 from sesame.evaluation.queue.checkpoint import checkpoint_folder
 from sesame.evaluation.queue.device import Device
 from sesame.evaluation.queue.jobs import Queue, jobs_of
+from sesame.evaluation.queue.processes import open_processes
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
 from sesame.evaluation.queue.tasks import load_tasks
 from sesame.evaluation.report.content import Content, RunInfo
@@ -32,6 +36,8 @@ from sesame.evaluation.results.predictions import write_predictions
 from sesame.evaluation.results.result import identity_of
 from sesame.evaluation.results.store import Store
 from sesame.pretrain.checkpoints.load import latest
+
+REPORT = "report.md"
 
 
 class AllFailedError(TaskError):
@@ -70,20 +76,42 @@ def evaluate(config: EvaluationConfig, output: Path | None = None) -> Path:
     checkpoint = configured(config.checkpoint, "checkpoint")
     data_dir = configured(config.data_dir, "data_dir")
     output = configured(output or config.output, "output")
+    tasks = output / encoded.FOLDER if config.queue.workers else None
+    with open_processes(config) as share:
+        if share.rank:
+            place = Place(share.gather(None)[0], checkpoint, data_dir, output, tasks)
+            return evaluate_in(place, config, open_runner(config, output, share), share)
+        with only_evaluation_in(output), checkpoint_folder(checkpoint, output) as folder:
+            place = Place(share.gather(folder)[0], checkpoint, data_dir, output, tasks)
+            with open_runner(config, output, share) as runner:
+                report = evaluate_in(place, config, runner, share)
+            if tasks is not None:
+                shutil.rmtree(tasks, ignore_errors=True)
+            return report
+
+
+@contextmanager
+def only_evaluation_in(output: Path) -> Iterator[None]:
+    """Keep other evaluations out of a folder, and remove what a killed one was writing.
+
+    Raises:
+        ConfigError: another evaluation writes there.
+    """
     with locked_folder(output) as is_locked:
         if not is_locked:
             raise ConfigError(f"{output}: another evaluation writes there; wait for it, or give another --output DIR")
         remove_unfinished(output)
-        tasks = output / encoded.FOLDER if config.queue.workers else None
-        with checkpoint_folder(checkpoint, output) as folder, open_runner(config, output) as runner:
-            report = evaluate_in(Place(folder, checkpoint, data_dir, output, tasks), config, runner)
-        if tasks is not None:
-            shutil.rmtree(tasks, ignore_errors=True)
-        return report
+        yield
 
 
-def evaluate_in(place: Place, config: EvaluationConfig, runner: InProcess | RayWorkers) -> Path:
-    """Evaluate a checkpoint with a runner that may have evaluated others, and write the report."""
+def evaluate_in(
+    place: Place, config: EvaluationConfig, runner: InProcess | RayWorkers, share: DataShare = ALONE
+) -> Path:
+    """Evaluate a checkpoint with a runner that may have evaluated others, and write the report.
+
+    Args:
+        share: of this process, if several evaluate together; only the first writes.
+    """
     started = datetime.now().astimezone()
     device = runner.device()
     config = _with_precision(config, device)
@@ -96,10 +124,12 @@ def evaluate_in(place: Place, config: EvaluationConfig, runner: InProcess | RayW
     if isinstance(runner, InProcess):
         runner.work.preset(models, suite.folders.data)
     jobs, store = jobs_of(config, identity, suite.tasks), Store(place.output / "results")
-    queue = Queue(config, place.checkpoint, jobs, store, runner, suite.folders)
+    queue = Queue(config, place.checkpoint, jobs, store, runner, suite.folders, share)
     results = queue.results()
     if all(result.error for result in results):
         raise AllFailedError(f"every fine-tuning run failed; the first: {results[0].error}")
+    if share.rank:
+        return place.output / REPORT
     predictions = write_predictions(place.output, queue.predictions())
     run = RunInfo(str(place.name), loaded.step, identity.weights, started, device.name)
     summary = summarise(suite.tasks, results, config.suite.mean_over)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sesame.evaluation.finetuning.finetune import finetune, scores_of
+from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.results.result import MODELS, Job, Result
 from sesame.evaluation.results.store import Outputs
 from sesame.evaluation.zero_shot import ZERO_SHOT
@@ -35,12 +36,18 @@ class Models:
 
 
 def run_job(
-    job: Job, models: Models, device: torch.device, predict_test: bool, advance: Callable[[int, int], None]
+    job: Job,
+    models: Models,
+    device: torch.device,
+    predict_test: bool,
+    advance: Callable[[int, int], None],
+    share: DataShare = ALONE,
 ) -> tuple[Result, Outputs]:
     """Compute the outputs of a job for the dev sets and, with ``predict_test``, the test sets.
 
     Args:
         advance: called with (finished steps, total steps) after each step.
+        share: of this process, if several run the job together; all have the same outputs.
 
     Raises:
         DivergedError: training diverged.
@@ -53,7 +60,7 @@ def run_job(
         dev = ZERO_SHOT[job.data.task.kind](models.checkpoint, seed, data, job.settings, device, advance)
         epoch, test = 0, {}
     else:
-        outcome = finetune(models.backbone(seed), data, job.settings, job.seed, device, advance)
+        outcome = finetune(models.backbone(seed), data, job.settings, job.seed, device, advance, share)
         epoch, dev, test = outcome.epoch, outcome.dev, outcome.test
     seconds, scores = round(time.monotonic() - start, 2), scores_of(data, dev)
     found = Result(data.task.name, job.model, job.seed, scores, epoch, seconds, device.type, dev, name=job.name)

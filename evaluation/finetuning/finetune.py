@@ -19,6 +19,7 @@ from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_ba
 from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
 from sesame.evaluation.finetuning.heads import Head
 from sesame.evaluation.finetuning.kinds import KINDS, Kind, answers_of
+from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
@@ -74,14 +75,16 @@ def finetune(
     seed: int,
     device: torch.device,
     advance: Callable[[int, int], None] = lambda step, steps: None,
+    share: DataShare = ALONE,
 ) -> Outcome:
-    """Train on ``data.train``, and compute the outputs for ``data.dev`` and ``data.test``.
+    """Train on ``data.train``, and compute the outputs for ``data.dev`` and ``data.test``; with a share, a collective.
 
     Args:
         backbone: modified in place.
         config: its precision is "fp32" or "bf16"; "auto" is resolved by the caller.
         seed: determines the head's initial values, the order of the rows and dropout.
         advance: called with (finished steps, total steps) after each step.
+        share: of this process, if several fine-tune together.
 
     Raises:
         DivergedError: the gradient norm is not finite.
@@ -92,10 +95,13 @@ def finetune(
     if config.recompute and not recompute_parts(model, "block"):
         raise TaskError("finetune.recompute: this model has no blocks that can be computed again; set it to false")
     kind = KINDS[data.task.kind].of(data.train.labels)
+    if share.rank:
+        # Dropout of other rows than those of the first process.
+        torch.manual_seed((seed << 16) + share.rank)
     best: tuple[float, int, dict[str, Tensor]] = (-math.inf, config.epochs, {})
-    for epoch in _epochs(model, data, data.train, config, seed, device, kind, advance):
+    for epoch in _epochs(model, data, data.train, config, seed, device, kind, advance, share):
         if config.select == "best":
-            outputs = {prefix: predict(model, dev, config, device, kind) for prefix, dev in data.dev.items()}
+            outputs = {prefix: predict(model, dev, config, device, kind, share) for prefix, dev in data.dev.items()}
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
             if value > best[0]:
                 best = (value, epoch, copy.deepcopy(model.state_dict()))
@@ -103,8 +109,8 @@ def finetune(
                 break
     if best[2]:
         model.load_state_dict(best[2])
-    test = {name: predict(model, examples, config, device, kind) for name, examples in data.test.items()}
-    dev = {prefix: predict(model, examples, config, device, kind) for prefix, examples in data.dev.items()}
+    test = {name: predict(model, examples, config, device, kind, share) for name, examples in data.test.items()}
+    dev = {prefix: predict(model, examples, config, device, kind, share) for prefix, examples in data.dev.items()}
     return Outcome(best[1], dev, test)
 
 
@@ -125,13 +131,19 @@ def answers(task: Task, examples: EncodedExamples, outputs_SC: np.ndarray) -> np
 
 @torch.no_grad()
 def predict(
-    model: TaskModel, examples: EncodedExamples, config: FinetuneConfig, device: torch.device, kind: Kind
+    model: TaskModel,
+    examples: EncodedExamples,
+    config: FinetuneConfig,
+    device: torch.device,
+    kind: Kind,
+    share: DataShare = ALONE,
 ) -> np.ndarray:
     """Outputs float32 [S, C] in the order of ``examples`` and in the unit of the labels."""
     model.eval()
     batches = scoring_batches(examples)
     with autocast(config, device):
-        outputs = [model(pack_rows(examples, rows).to(device)).cpu() for rows in batches]
+        outputs = [model(pack_rows(examples, rows).to(device)).cpu() for rows in batches[share.rank :: share.size]]
+    outputs = interleaved(share.gather(outputs))
     outputs_SC = kind.in_label_units(torch.cat(outputs)).numpy()
     inverse = np.empty_like(outputs_SC)
     inverse[examples.sequences(np.concatenate(batches))] = outputs_SC
@@ -147,6 +159,7 @@ def _epochs(
     device: torch.device,
     kind: Kind,
     advance: Callable[[int, int], None],
+    share: DataShare,
 ) -> Iterator[int]:
     """Train, and yield the number of each epoch after it."""
     generator = np.random.default_rng(seed)
@@ -162,11 +175,14 @@ def _epochs(
         for rows in shuffled_batches(lengths, config.batch_size, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * schedule.factor(step, steps)
-            with autocast(config, device):
-                outputs_SC = model(pack_rows(train, rows).to(device))
-            labels_B, counts_B = (torch.from_numpy(each[rows]).to(device) for each in (train.labels, counts))
-            loss = kind.loss(outputs_SC, labels_B, counts_B)
-            loss.backward()
+            # A batch may have fewer rows than there are processes.
+            if len(own := rows[share.rank :: share.size]):
+                with autocast(config, device):
+                    outputs_SC = model(pack_rows(train, own).to(device))
+                labels_B, counts_B = (torch.from_numpy(each[own]).to(device) for each in (train.labels, counts))
+                loss = kind.loss(outputs_SC, labels_B, counts_B)
+                (loss if share.size == 1 else loss * (len(own) / len(rows))).backward()
+            share.sum_gradients(model.parameters())
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping or math.inf)
             if not torch.isfinite(norm):
                 raise DivergedError(

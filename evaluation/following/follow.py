@@ -15,9 +15,9 @@ from rich.console import Console
 
 from sesame.configs.errors import CheckpointError, ConfigError
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import digest_of, locked_folder, remove_unfinished
+from sesame.configs.storage import digest_of
 from sesame.evaluation.config import EvaluationConfig
-from sesame.evaluation.evaluate import AllFailedError, Place, configured, evaluate_in
+from sesame.evaluation.evaluate import AllFailedError, Place, configured, evaluate_in, only_evaluation_in
 from sesame.evaluation.following.curve import Curve, Point
 from sesame.evaluation.following.seen import Counter, Seen
 from sesame.evaluation.following.snapshot import snapshot
@@ -55,10 +55,7 @@ def follow(
     """
     data_dir, output = configured(config.data_dir, "data_dir"), configured(output or config.output, "output")
     files = RunFiles(run)
-    with locked_folder(output) as is_locked:
-        if not is_locked:
-            raise ConfigError(f"{output}: another evaluation writes there; wait for it, or give another --output DIR")
-        remove_unfinished(output)
+    with only_evaluation_in(output):
         with open_runner(config, output) as runner:
             Follower(config, files, data_dir, output, runner, sleep).run()
         shutil.rmtree(output / encoded.FOLDER, ignore_errors=True)

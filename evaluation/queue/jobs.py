@@ -10,6 +10,7 @@ from sesame.data_pipeline.outcome import Runner, describe
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import answers
+from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.progress import Progress
 from sesame.evaluation.queue.estimate import cost_of
 from sesame.evaluation.queue.runner import Silent
@@ -42,10 +43,15 @@ class Queue:
     store: Store
     runner: Runner
     folders: TaskFolders
+    share: DataShare = ALONE
+    """Of this process, if several run each job together; only the first reads and writes the store."""
 
     def results(self) -> list[Result]:
         """The result of each job, in their order, read from the store or computed and kept there."""
-        found = {number: result for number, job in enumerate(self.jobs) if (result := self._stored(job)) is not None}
+        found = {}
+        if self.share.rank == 0:
+            found = {number: each for number, job in enumerate(self.jobs) if (each := self._stored(job)) is not None}
+        found = self.share.gather(found)[0]
         costs = [cost_of(job, predicts_test=self._predicts(job)) for job in self.jobs]
         pending = deque(self._queued(number) for number in range(len(self.jobs)) if number not in found)
         if self.runner.count > 1:
@@ -80,6 +86,7 @@ class Queue:
             dearest = {self.jobs[job.number].data.title: job for job in by_cost}
             some = [job._replace(is_measured=True) for job in list(dearest.values())[: -self.runner.count - 1 : -1]]
             rates = [each.result for each in self.runner.run(deque(some), Silent()) if each.error is None]
+            rates = self.share.gather(rates)[0]
             progress.rate = sum(rates) / len(rates) if rates else None
             source = f"from some steps of {', '.join(self.jobs[job.number].data.title for job in some)}"
         before = f", {len(found)} already computed" if found else ""
@@ -95,9 +102,10 @@ class Queue:
             job = self.jobs[number]
             if outcome.error is None:
                 result, test = outcome.result
-                self.store.write(job, result)
-                if test:
-                    self.store.write_test(job, test)
+                if self.share.rank == 0:
+                    self.store.write(job, result)
+                    if test:
+                        self.store.write_test(job, test)
                 found[number] = result
                 progress.end(number, result, f"{result.seconds:.0f} s", worker=worker)
                 continue

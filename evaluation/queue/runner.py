@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from sesame.configs.errors import ConfigError
+from sesame.configs.errors import ConfigError, SesameError
 from sesame.data_pipeline.outcome import Observer, Outcome, Runner
 from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.queue.device import Device, find_device
 from sesame.evaluation.queue.worker import DeviceQuestion, JobRunner
 
@@ -22,8 +23,8 @@ class InProcess:
 
     count = 1
 
-    def __init__(self, config: EvaluationConfig):
-        self.work = JobRunner(config.suite.device, config.suite.threads)
+    def __init__(self, config: EvaluationConfig, share: DataShare = ALONE):
+        self.work, self._share = JobRunner(config.suite.device, config.suite.threads, share), share
 
     def __enter__(self) -> Self:
         return self
@@ -32,7 +33,9 @@ class InProcess:
         """There is nothing to end."""
 
     def device(self) -> Device:
-        return self.work(DeviceQuestion(), lambda step, steps: None)  # pyright: ignore[reportReturnType]
+        device: Device = self.work(DeviceQuestion(), lambda step, steps: None)  # pyright: ignore[reportAssignmentType]
+        each = f"{self._share.size} processes, each with " if self._share.size > 1 else ""
+        return device._replace(name=f"{each}{device.name}")
 
     def run(self, pending: deque[Any], observer: Observer) -> Iterator[Outcome]:
         while pending:
@@ -41,6 +44,9 @@ class InProcess:
             try:
                 outcome = Outcome(job, 0, result=self.work(job, partial(observer.advance, 0)))
             except Exception as error:
+                if self._share.size > 1 and not isinstance(error, SesameError):
+                    # The other processes wait for this one.
+                    raise
                 outcome = Outcome(job, 0, error=error, trace="".join(traceback.format_exception(error)))
             yield outcome
 
@@ -109,9 +115,9 @@ class Silent:
     def advance(self, worker: int, step: int, steps: int) -> None: ...
 
 
-def open_runner(config: EvaluationConfig, folder: Path) -> InProcess | RayWorkers:
+def open_runner(config: EvaluationConfig, folder: Path, share: DataShare = ALONE) -> InProcess | RayWorkers:
     """Return what runs the jobs of an evaluation, a context manager; ``folder`` is seen by all machines."""
-    return RayWorkers(config, folder) if config.queue.workers else InProcess(config)
+    return RayWorkers(config, folder) if config.queue.workers else InProcess(config, share)
 
 
 def _threads(cpus: list[float], workers: int) -> int:

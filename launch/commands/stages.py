@@ -1,5 +1,7 @@
 """The stages from raw text to a score."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,8 @@ from sesame.configs.shipped import finders
 from sesame.configs.stopping import raise_signals
 from sesame.launch.commands.options import Output, Overrides
 from sesame.launch.overrides import with_folders
+from sesame.launch.place import machine
+from sesame.launch.processes import supervise
 
 
 def prepare(
@@ -107,6 +111,10 @@ def evaluate(
         int | None,
         typer.Option(min=0, metavar="N", help="Run jobs in N Ray workers; without it one after the other, here."),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Fine-tune in N processes together, each with a part of every batch."),
+    ] = None,
     output: Output = None,
     overrides: Overrides = None,
 ) -> None:
@@ -121,6 +129,8 @@ def evaluate(
     from sesame.evaluation.evaluate import default_output, evaluate
     from sesame.evaluation.following import follow as following
 
+    if processes is not None and processes > 1 and "RANK" not in os.environ:
+        raise typer.Exit(supervise([sys.executable, "-m", "sesame", *sys.argv[1:]], machine(processes)))
     if checkpoint is not None and follow is not None:
         raise ConfigError("--checkpoint and --follow are both given; --follow takes the checkpoints of a run")
     overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)
