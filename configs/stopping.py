@@ -4,6 +4,7 @@ Schedulers send them before they take a machine away: SIGTERM (Kubernetes, Slurm
 a job asks for with ``--signal`` (SIGUSR1, SIGUSR2).
 """
 
+import ctypes
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from types import FrameType
 CONTINUE = os.EX_TEMPFAIL
 """Exit code 75 of a command that was stopped: nothing is wrong, and the same command continues it."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+PR_SET_PDEATHSIG = 1
 
 
 class Stopped(BaseException):
@@ -63,6 +65,13 @@ def kept_handlers() -> Iterator[None]:
             for number, handler in before.items():
                 if handler not in (None, signal.SIG_DFL):
                     signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, however that ends (Linux; elsewhere nothing happens)."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:

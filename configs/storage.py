@@ -118,6 +118,12 @@ def named_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder and below; call it while the folder is locked."""
+    for path in folder.rglob(".sesame-*.partial"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def keep_lines(path: Path, is_kept: Callable[[bytes], bool]) -> None:
     """Remove the other lines of a file, atomically, and the rest of a line that a killed process has not completed;
     nothing if there is no such file."""

@@ -1,21 +1,12 @@
-"""Ray workers: a private cluster on this machine, or an existing one.
-
-Token authentication is on, usage statistics are off, and there is no dashboard unless it is configured.
-"""
+"""Ray workers: jobs whose results are recorded in a ledger, on the machines of a :class:`Cluster`."""
 
 import functools
 import gc
-import importlib.util
-import logging
 import os
-import secrets
-import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field
@@ -23,30 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sesame.configs import Section
-from sesame.configs.errors import ConfigError, DatasetError, SesameError, path_error
+from sesame.configs.errors import SesameError, path_error
 from sesame.configs.log_lines import timed
-from sesame.configs.stopping import kept_handlers
+from sesame.data_pipeline.cluster import Cluster, NodeDiedError, ObjectLostError, RayTaskError, ray
 from sesame.data_pipeline.compiled import cache
 from sesame.data_pipeline.ledger import Ledger
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default is 15, a low priority
-if "ray" not in sys.modules:
-    # Ray reads these when it is imported; set later, its servers require a token that the driver does not send.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if "RAY_AUTH_TOKEN_PATH" not in os.environ and not Path("~/.ray/auth_token").expanduser().is_file():
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-import ray
-from ray.exceptions import NodeDiedError, ObjectLostError, RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""Settings of malloc in the workers: jobs allocate and free large arrays, and returning that memory to the system costs
-a fifth of the time."""
-OBJECT_STORE_BYTES = 256 << 20
-SECONDS_TO_ANSWER = 5
 LOST_VALUE_ERRORS = (ObjectLostError, NodeDiedError)
 RETRIES = 20
 """How many times a job is repeated because its worker died or its values were lost."""
@@ -72,55 +45,18 @@ class Workers:
         self.count = config.count or len(os.sched_getaffinity(0))
         self.console = console
         self.ledger = ledger
+        self._cluster = Cluster(config.address, ledger.folder, cpus=self.count, dashboard=config.dashboard)
 
     def __enter__(self) -> Self:
-        # Ray's own handler would end the process with code 15.
-        with kept_handlers():
-            if self.config.address:
-                self._join(self.config.address)
-            else:
-                self._start()
+        if not self.config.address:
+            cache.share(self.ledger.folder.with_name("loops"))
+        self._cluster.__enter__()
+        if self.config.address:
+            self.count = self.config.count or max(1, int(ray.cluster_resources().get("CPU", 1)))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        ray.shutdown()
-
-    def _start(self) -> None:
-        """Start a private cluster that only this process can use."""
-        for setting, value in KEEP_MEMORY.items():
-            os.environ.setdefault(setting, value)
-        cache.share(self.ledger.folder.with_name("loops"))
-        if self.config.dashboard and importlib.util.find_spec("aiohttp_cors") is None:
-            raise ConfigError("workers.dashboard needs Ray's own extra; pip install 'ray[default]', or set it to false")
-        ray.init(
-            address="local",
-            num_cpus=self.count,
-            # Data is passed in files, so little shared memory is enough; containers have little.
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=self.config.dashboard,
-            dashboard_host="127.0.0.1",
-            configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
-
-    def _join(self, address: str) -> None:
-        """Connect to an existing cluster and check that its machines can do the work."""
-        _check_listening(address)
-        try:
-            ray.init(address=address, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"workers.address {address}: the Ray cluster refused the connection ({reason}); set RAY_AUTH_TOKEN to "
-                "the token that it was started with, or RAY_AUTH_MODE=disabled where it has none"
-            ) from None
-        try:
-            _check_machines(address, self.ledger.folder)
-        except BaseException:
-            ray.shutdown()
-            raise
-        self.count = self.config.count or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    def __exit__(self, *failure: object) -> None:
+        self._cluster.__exit__(*failure)
 
     def map(self, title: str, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return ``function(*job)`` for each job, in order.
@@ -192,60 +128,6 @@ class Workers:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         return Progress(*columns, *times, console=self.console, disable=not self.console.is_terminal)
-
-
-def _check_listening(address: str) -> None:
-    """Raise ConfigError if the port is closed, because Ray waits for more than a minute."""
-    host, port = address.rsplit(":", 1)
-    try:
-        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"workers.address {address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
-            "leave workers.address empty to work on this machine"
-        ) from None
-
-
-def _check_machines(address: str, folder: Path) -> None:
-    """Check that every machine with CPUs has Sesame and can access ``folder``.
-
-    Raises:
-        ConfigError: a machine cannot run Sesame.
-        DatasetError: a machine cannot access the folder.
-    """
-    machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    if not machines:
-        raise ConfigError(f"workers.address {address}: the Ray cluster has no CPU to work on; add a machine to it")
-    mark = folder / f"visible-{secrets.token_hex(8)}"
-    mark.touch()
-    try:
-        answers = {}
-        for node in machines:
-            strategy: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answers[node["NodeManagerAddress"]] = ray.remote(scheduling_strategy=strategy)(_exists).remote(str(mark))
-        for machine, answer in answers.items():
-            if not _get_answer(machine, answer):
-                raise DatasetError(
-                    f"{folder}: cannot be seen by machine {machine} of the Ray cluster; put --output on storage that "
-                    "all of its machines share under one path"
-                )
-    finally:
-        mark.unlink()
-
-
-def _get_answer(machine: str, answer: Any) -> bool:
-    try:
-        return ray.get(answer)
-    except RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ConfigError(
-            f"workers.address: machine {machine} of the Ray cluster cannot run Sesame ({reason}); install the same "
-            "version there"
-        ) from None
-
-
-def _exists(path: str) -> bool:
-    return os.path.exists(path)
 
 
 def _result(reference: Any) -> Any:

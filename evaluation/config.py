@@ -18,6 +18,8 @@ from sesame.evaluation.tasks.text_forms import as_text
 
 FOLDERS = ("checkpoint", "data_dir", "output")
 """Keys of :class:`EvaluationConfig` that say where files are."""
+SCHEDULING = ("queue", "follow")
+"""Keys of :class:`EvaluationConfig` that say when and where jobs run, which does not affect a result."""
 
 
 class FinetuneConfig(Section):
@@ -88,6 +90,12 @@ class FinetuneConfig(Section):
     """Of a task whose answer is a part of a text: the text is read in windows that begin so many tokens apart."""
     longest_answer: int = Field(default=50, gt=0)
     """Of such a task: tokens of an answer, at most."""
+    early_stopping: int = Field(default=0, ge=0)
+    """With ``select = "best"``: end after so many epochs without a better dev score; 0: never. The learning rate falls
+    as planned for all ``epochs``."""
+    recompute: bool = False
+    """Compute each block again in the backward pass instead of keeping what it computes (Chen et al. 2016): less memory
+    for a fifth to a third more time."""
     limit_train_rows: int | None = Field(default=None, gt=0)
     """Train on this many random rows; noted in the report."""
     limit_dev_rows: int | None = Field(default=None, gt=0)
@@ -101,6 +109,12 @@ class FinetuneConfig(Section):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas {list(betas)} are not in [0, 1)")
         return betas
+
+    @model_validator(mode="after")
+    def _early_stopping_has_scores(self) -> "FinetuneConfig":
+        if self.early_stopping and self.select != "best":
+            raise ValueError('early_stopping compares the dev scores of epochs; set select = "best" as well')
+        return self
 
 
 class SearchGrid(Section):
@@ -179,6 +193,50 @@ class SuiteConfig(Section):
     """CPU threads; 0: torch's default."""
 
 
+class QueueConfig(Section):
+    """Where the jobs of an evaluation run; it does not affect a result."""
+
+    workers: int = Field(default=0, ge=0)
+    """Ray worker processes that run jobs at the same time; 0: the jobs run in this process, one after the other. Each
+    has ``suite.threads`` CPU threads, or an equal share of this machine's cores; ``--workers`` on the command line."""
+    gpus_per_worker: float = Field(default=1.0, ge=0)
+    """GPUs that a worker needs where ``suite.device`` has GPUs; a fraction, such as 0.5, if several share one."""
+    address: str = Field(default="", pattern=r"^([^\s:/]+:\d+)?$")
+    """HOST:PORT of an existing Ray cluster whose machines run the workers; empty: this machine. Its token is read from
+    RAY_AUTH_TOKEN or ~/.ray/auth_token; its machines need Sesame, and access to the checkpoint and the output."""
+    retries: int = Field(default=2, ge=0)
+    """How often a job is repeated whose worker died or that failed by an error that may be another one next time (no
+    memory, a disk). Training that diverges and files that are wrong are not tried again."""
+
+    @model_validator(mode="after")
+    def _gpus_are_whole_or_shared(self) -> "QueueConfig":
+        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
+            raise ValueError(f"gpus_per_worker {self.gpus_per_worker:g} is neither below 1 nor a whole number")
+        if self.address and not self.workers:
+            raise ValueError("address needs workers; set queue.workers to the number of workers on that cluster")
+        return self
+
+
+class FollowConfig(Section):
+    """Which checkpoints of a run are scored with ``--follow``."""
+
+    unit: Literal["steps", "sequences", "tokens", "words"] = "steps"
+    """What ``at`` counts: optimizer steps, rows, tokens with special ones, or words of the training text."""
+    at: tuple[float, ...] = ()
+    """The first checkpoint at or after each of these numbers is scored: [1e6, 2e6, 5e6] words; empty: every
+    checkpoint."""
+    poll_seconds: float = Field(default=10.0, gt=0)
+    """Time between two looks for a new checkpoint."""
+    give_up_minutes: float = Field(default=60.0, gt=0)
+    """End when the run has written nothing for so long, though it has not said that it ended: its machine is gone."""
+
+    @model_validator(mode="after")
+    def _marks_rise(self) -> "FollowConfig":
+        if any(value <= 0 for value in self.at) or list(self.at) != sorted(set(self.at)):
+            raise ValueError("at must be rising numbers above 0")
+        return self
+
+
 class EvaluationConfig(Section):
     """One complete run of ``sesame evaluate``."""
 
@@ -193,6 +251,8 @@ class EvaluationConfig(Section):
     """Settings of all tasks."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """By task: the settings that differ from [finetune]."""
+    queue: QueueConfig = QueueConfig()
+    follow: FollowConfig = FollowConfig()
 
     own_task: tuple[OwnTask, ...] = ()
     """Tasks beside the shipped ones, [[own_task]] in the file."""
@@ -249,8 +309,8 @@ class EvaluationConfig(Section):
         return configs.parse(values, FinetuneConfig, f"[tasks.{task}]")
 
     def recipe(self) -> dict[str, Any]:
-        """All settings except the folders, as plain JSON values."""
-        return {key: value for key, value in configs.dump(self).items() if key not in FOLDERS}
+        """All settings that a result may depend on, as plain JSON values."""
+        return {key: value for key, value in configs.dump(self).items() if key not in (*FOLDERS, *SCHEDULING)}
 
     def with_precision(self, available: str) -> "EvaluationConfig":
         """Replace precision "auto" by ``available`` everywhere, so that results depend on the precision they ran in."""

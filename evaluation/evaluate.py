@@ -4,38 +4,65 @@ What a job computed is kept in ``OUTPUT/results``, keyed by everything that it d
 again for the same checkpoint, files and settings.
 """
 
+import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from sesame.configs.errors import ConfigError, TaskError
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import locked_folder
+from sesame.configs.storage import locked_folder, remove_unfinished
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig
-from sesame.evaluation.finetuning.encoding import TaskData, load_task
-from sesame.evaluation.finetuning.finetune import DivergedError, answers
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import head_of
-from sesame.evaluation.jobs import run_job
-from sesame.evaluation.progress import Progress
-from sesame.evaluation.reading.tables import MissingFileError
+from sesame.evaluation.finetuning.share import ALONE, DataShare
+from sesame.evaluation.jobs import Models
+from sesame.evaluation.queue import encoded
+from sesame.evaluation.queue.checkpoint import checkpoint_folder
+from sesame.evaluation.queue.device import Device
+from sesame.evaluation.queue.jobs import Queue
+from sesame.evaluation.queue.processes import open_processes
+from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
+from sesame.evaluation.queue.tasks import load_tasks
 from sesame.evaluation.report.content import Content, Repeat, RunInfo
 from sesame.evaluation.report.examples import dev_texts
 from sesame.evaluation.report.repeat import checksums, write_settings
 from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.report.write import write
-from sesame.evaluation.results.predictions import Predictions, write_predictions
-from sesame.evaluation.results.result import Job, Result, depends_on_seed, fingerprint
-from sesame.evaluation.results.store import Outputs, Store
+from sesame.evaluation.results.predictions import write_predictions
+from sesame.evaluation.results.result import Job, identity_of
+from sesame.evaluation.results.store import Store
 from sesame.evaluation.search import search
 from sesame.evaluation.starting import Jobs, load_starts
-from sesame.pretrain import precision
-from sesame.pretrain.allocator import keep_freed_memory
-from sesame.pretrain.checkpoints.load import latest, load_backbone
+from sesame.pretrain.checkpoints.load import latest
+
+REPORT = "report.md"
+
+
+class AllFailedError(TaskError):
+    """No job has a result."""
+
+
+class Place(NamedTuple):
+    """Where an evaluation reads and writes."""
+
+    checkpoint: Path
+    """That is loaded."""
+    name: Path
+    """Of the checkpoint in the report."""
+    data_dir: Path
+    output: Path
+    command: str
+    """That was typed; empty: another program's call."""
+    encoded: Path | None
+    """Folder of encoded tasks, for workers; None: they stay in this process."""
 
 
 def evaluate(config: EvaluationConfig, output: Path | None = None, command: str = "") -> Path:
@@ -44,7 +71,6 @@ def evaluate(config: EvaluationConfig, output: Path | None = None, command: str 
     Args:
         output: folder for ``report.md``, ``report.json``, ``report.png``, ``results/*`` and ``predictions/*``; None:
             ``config.output``.
-        command: the command line, for the report.
 
     Returns:
         The path of ``report.md``.
@@ -55,40 +81,77 @@ def evaluate(config: EvaluationConfig, output: Path | None = None, command: str 
         ConfigError: a folder is not configured, or is in use by another evaluation, or a sequence length exceeds the
             positions of the model.
     """
-    checkpoint = _configured(config.checkpoint, "checkpoint")
-    data_dir = _configured(config.data_dir, "data_dir")
-    output = _configured(output or config.output, "output")
-    started = datetime.now().astimezone()
-    if config.suite.threads:
-        torch.set_num_threads(config.suite.threads)
-    device = _device(config.suite.device)
-    keep_freed_memory(device)
-    config = _with_precision(config, device)
-    # Resolved once, because a training run may save a newer checkpoint during the evaluation.
-    folder = latest(checkpoint) or checkpoint
-    loaded = load_backbone(folder)
-    _check_lengths(config, loaded.backbone)
-    tasks, skipped = _load_tasks(config, data_dir, Tokenizer.load(loaded.tokenizer_path))
-    identity = fingerprint(loaded.backbone, loaded.tokenizer_path, loaded.model)
-    starts = load_starts(config, tasks, data_dir, Tokenizer.load(loaded.tokenizer_path))
-    heads = {data.title: _head(config, data, loaded.backbone) for data in tasks}
+    checkpoint = configured(config.checkpoint, "checkpoint")
+    data_dir = configured(config.data_dir, "data_dir")
+    output = configured(output or config.output, "output")
+    tasks = output / encoded.FOLDER if config.queue.workers else None
+    with open_processes(config) as share:
+        if share.rank:
+            place = Place(share.gather(None)[0], checkpoint, data_dir, output, command, tasks)
+            return evaluate_in(place, config, open_runner(config, output, share), share)
+        with only_evaluation_in(output), checkpoint_folder(checkpoint, output) as folder:
+            place = Place(share.gather(folder)[0], checkpoint, data_dir, output, command, tasks)
+            with open_runner(config, output, share) as runner:
+                report = evaluate_in(place, config, runner, share)
+            if tasks is not None:
+                shutil.rmtree(tasks, ignore_errors=True)
+            return report
+
+
+@contextmanager
+def only_evaluation_in(output: Path) -> Iterator[None]:
+    """Keep other evaluations out of a folder, and remove what a killed one was writing.
+
+    Raises:
+        ConfigError: another evaluation writes there.
+    """
     with locked_folder(output) as is_locked:
         if not is_locked:
             raise ConfigError(f"{output}: another evaluation writes there; wait for it, or give another --output DIR")
-        repeat = Repeat(command, checksums(tasks, data_dir), write_settings(output, config))
-        jobs, store = Jobs(config, identity, starts, output / "results"), Store(output / "results")
-        config, searches = search(
-            config, tasks, jobs, lambda some: list(Queue(config, folder, some, store, device).results())
-        )
-        queue = Queue(config, folder, jobs.of(config, tasks), store, device)
-        results = list(queue.results())
-        if all(result.error for result in results):
-            raise TaskError(f"every fine-tuning run failed; the first: {results[0].error}")
-        predictions = write_predictions(output, queue.predictions())
-        run = RunInfo(str(checkpoint), loaded.step, identity, started, _device_name(device))
-        summary = summarise(tasks, results, config.suite.mean_over, config.suite.statistic)
-        content = Content(config, tasks, results, skipped, run, summary, heads, predictions, searches, repeat)
-        return write(output, replace(content, texts={data.title: dev_texts(data, data_dir) for data in tasks}))
+        remove_unfinished(output)
+        yield
+
+
+def evaluate_in(
+    place: Place, config: EvaluationConfig, runner: InProcess | RayWorkers, share: DataShare = ALONE
+) -> Path:
+    """Evaluate a checkpoint with a runner that may have evaluated others, and write the report.
+
+    Args:
+        share: of this process, if several evaluate together; only the first writes.
+    """
+    started = datetime.now().astimezone()
+    device = runner.device()
+    config = _with_precision(config, device)
+    models = Models(place.checkpoint)
+    loaded = models.loaded
+    _check_lengths(config, loaded.backbone)
+    suite = load_tasks(config, place.data_dir, loaded.tokenizer_path, place.encoded)
+    starts = load_starts(config, suite.tasks, place.data_dir, Tokenizer.load(loaded.tokenizer_path))
+    heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
+    identity = identity_of(loaded.backbone, loaded.tokenizer_path, loaded.model)
+    if isinstance(runner, InProcess):
+        runner.work.preset(models, suite.folders.data)
+    results, store = place.output / "results", Store(place.output / "results")
+
+    def queue_of(jobs: Sequence[Job]) -> Queue:
+        return Queue(config, place.checkpoint, jobs, store, runner, suite.folders, share)
+
+    asked, jobs = config, Jobs(config, identity, starts, results)
+    config, searches = search(config, suite.tasks, jobs, lambda some: queue_of(some).results())
+    queue = queue_of(jobs.of(config, suite.tasks))
+    found = queue.results()
+    if all(result.error for result in found):
+        raise AllFailedError(f"every fine-tuning run failed; the first: {found[0].error}")
+    if share.rank:
+        return place.output / REPORT
+    repeat = Repeat(place.command, checksums(suite.tasks, place.data_dir), write_settings(place.output, asked))
+    predictions = write_predictions(place.output, queue.predictions())
+    run = RunInfo(str(place.name), loaded.step, identity.weights, started, device.name)
+    summary = summarise(suite.tasks, found, config.suite.mean_over, config.suite.statistic)
+    content = Content(config, suite.tasks, found, suite.skipped, run, summary, heads, predictions, searches, repeat)
+    texts = {data.title: dev_texts(data, place.data_dir) for data in suite.tasks}
+    return write(place.output, replace(content, texts=texts))
 
 
 def default_output(checkpoint: Path, suite: str) -> Path:
@@ -98,92 +161,23 @@ def default_output(checkpoint: Path, suite: str) -> Path:
     return run / "evaluation" / folder.name / suite
 
 
-@dataclass
-class Queue:
-    """The jobs of an evaluation, in order."""
+def configured(folder: Path | None, key: str) -> Path:
+    """Return a folder of the configuration.
 
-    config: EvaluationConfig
-    checkpoint: Path
-    jobs: list[Job]
-    store: Store
-    device: torch.device
-
-    def results(self) -> Iterator[Result]:
-        """The result of each job, read from the store or computed and kept there."""
-        with Progress([_cost(job) for job in self.jobs]) as progress:
-            for job in self.jobs:
-                progress.begin(job.title)
-                result, status = self.store.read(job), "already computed"
-                is_missing = result is None or (self._predicts(job) and self.store.read_test(job) is None)
-                if result is None or is_missing:
-                    result = self._run(job, progress)
-                    status = f"{result.seconds:.0f} s" if not result.error else "failed"
-                progress.end(result, status, is_computed=is_missing)
-                yield from self._by_seed(job, result)
-
-    def _run(self, job: Job, progress: Progress) -> Result:
-        try:
-            result, test = run_job(job, self.checkpoint, self.device, self._predicts(job), progress.advance)
-        except DivergedError as error:
-            return Result.failed(job, str(error))
-        self.store.write(job, result)
-        if test:
-            self.store.write_test(job, test)
-        return result
-
-    def _predicts(self, job: Job) -> bool:
-        """Test sets are predicted by one model."""
-        return bool(job.data.test) and job.model == "pretrained" and job.seed == self.config.suite.seeds[0]
-
-    def _by_seed(self, job: Job, result: Result) -> Iterator[Result]:
-        """The result once for each seed if it does not depend on the seed, so that means over tasks have it."""
-        for seed in (job.seed,) if depends_on_seed(job.data, job.model) else self.config.suite.seeds:
-            yield result.with_seed(seed)
-
-    def predictions(self) -> dict[str, Predictions]:
-        """Predictions for the test sets, by name of the file; without those of a model whose training diverged."""
-        sets = {}
-        for job in filter(self._predicts, self.jobs):
-            outputs: Outputs = self.store.read_test(job) or {}
-            for name, values in outputs.items():
-                task, examples = job.data.task, job.data.test[name]
-                sets[name] = Predictions(task, task.test[name], examples.indices, answers(task, examples, values))
-        return sets
-
-
-def _cost(job: Job) -> float:
-    """Tokens of a job; a training token costs as much as three others."""
-    data = job.data
-    passes = 3 * job.settings.epochs if data.train is not None else 1
-    training = data.train.row_tokens.sum() * passes if data.train is not None else 0
-    return float(training + sum(dev.row_tokens.sum() for dev in data.dev.values()))
-
-
-def _configured(folder: Path | None, key: str) -> Path:
+    Raises:
+        ConfigError: it is not set.
+    """
     if folder is None:
         option = key.replace("_", "-")
         raise ConfigError(f"the evaluation has no {key}; use --{option} DIR, or set {key} in the TOML file")
     return folder
 
 
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("suite.device is 'cuda', but torch finds no GPU; use --set suite.device=auto")
-    return torch.device("cuda" if torch.cuda.is_available() and name != "cpu" else "cpu")
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"the CPU with {torch.get_num_threads()} threads"
-
-
-def _with_precision(config: EvaluationConfig, device: torch.device) -> EvaluationConfig:
+def _with_precision(config: EvaluationConfig, device: Device) -> EvaluationConfig:
     """Resolve precision "auto" to the best precision of ``device``."""
-    available = precision.of_device(device)
-    resolved = config.with_precision(available.name)
+    resolved = config.with_precision(device.precision.name)
     if resolved != config:
-        line = f"fine-tuning on {device.type} in {available}"
+        line = f"fine-tuning on {device.type} in {device.precision}"
         print(timed(line, is_terminal=sys.stdout.isatty()), flush=True)
     return resolved
 
@@ -197,25 +191,6 @@ def _check_lengths(config: EvaluationConfig, backbone: torch.nn.Module) -> None:
                 f"{name}: finetune.sequence_length {length} is more than the {positions} positions of this "
                 f"checkpoint's model; use --set finetune.sequence_length={positions}"
             )
-
-
-def _load_tasks(
-    config: EvaluationConfig, data_dir: Path, tokenizer: Tokenizer
-) -> tuple[list[TaskData], dict[str, str]]:
-    """Read the files of all tasks, before any training; returns (tasks, reason by name of each skipped task)."""
-    tasks, skipped, table = [], {}, config.task_table()
-    for name in config.suite.tasks:
-        try:
-            tasks.append(load_task(table[name], config.settings(name), data_dir, tokenizer, config.suite.predict_test))
-        except MissingFileError as error:
-            if config.suite.required:
-                raise
-            skipped[name] = str(error)
-    if not tasks:
-        raise MissingFileError(
-            f"{data_dir}: holds none of {', '.join(config.suite.tasks)}; {next(iter(skipped.values()))}"
-        )
-    return tasks, skipped
 
 
 def _head(config: EvaluationConfig, data: TaskData, backbone: torch.nn.Module) -> str:

@@ -1,27 +1,54 @@
 """One job: fine-tune a model on a task and compute its outputs, or compute them without fine-tuning."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sesame.evaluation.finetuning.finetune import finetune, scores_of
+from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.results.result import MODELS, Job, Result
 from sesame.evaluation.results.store import Outputs
 from sesame.evaluation.starting import keep_start, load_start
 from sesame.evaluation.zero_shot import ZERO_SHOT
-from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.checkpoints.load import LoadedBackbone, load_backbone, randomized
+
+
+class Models:
+    """The models of one checkpoint, whose weights are read once."""
+
+    def __init__(self, checkpoint: Path):
+        self.checkpoint = checkpoint
+
+    @cached_property
+    def loaded(self) -> LoadedBackbone:
+        """The checkpoint's backbone, which stays as it is."""
+        return load_backbone(self.checkpoint)
+
+    def backbone(self, seed: int | None) -> nn.Module:
+        """Return a copy of the backbone; with ``seed`` one with random weights."""
+        backbone = copy.deepcopy(self.loaded.backbone)
+        return backbone if seed is None else randomized(backbone, self.loaded.model, seed)
 
 
 def run_job(
-    job: Job, checkpoint: Path, device: torch.device, predict_test: bool, advance: Callable[[int, int], None]
+    job: Job,
+    models: Models,
+    device: torch.device,
+    predict_test: bool,
+    advance: Callable[[int, int], None],
+    share: DataShare = ALONE,
 ) -> tuple[Result, Outputs]:
     """Compute the outputs of a job for the dev sets and, with ``predict_test``, the test sets.
 
     Args:
         advance: called with (finished steps, total steps) after each step.
+        share: of this process, if several run the job together; all have the same outputs.
 
     Raises:
         DivergedError: training diverged.
@@ -32,14 +59,14 @@ def run_job(
     # The weights before the first task are those of its own seed, and are replaced by those after it.
     seed, curves = MODELS[job.model](job.seed if job.start is None else job.start.job.seed), {}
     if job.data.train is None:
-        dev = ZERO_SHOT[job.data.task.kind](checkpoint, seed, data, job.settings, device, advance)
+        dev = ZERO_SHOT[job.data.task.kind](models.checkpoint, seed, data, job.settings, device, advance)
         epoch, test = 0, {}
     else:
-        backbone = load_backbone(checkpoint, seed=seed).backbone
+        backbone = models.backbone(seed)
         if job.start is not None:
             load_start(job.start, backbone, device, advance)
-        outcome = finetune(backbone, data, job.settings, job.seed, device, advance)
-        if job.keep is not None:
+        outcome = finetune(backbone, data, job.settings, job.seed, device, advance, share)
+        if job.keep is not None and share.rank == 0:
             keep_start(job.keep, job, backbone, outcome)
         epoch, dev, test = outcome.epoch, outcome.dev, outcome.test
         curves = {"losses": outcome.losses, "dev_scores": outcome.dev_scores}

@@ -1,75 +1,123 @@
-"""Progress display of an evaluation: progress bars on a terminal, and one line for each finished job."""
+"""Progress display of an evaluation: a live table on a terminal, and one line for each finished job."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress as Table
 
 from sesame.configs.log_lines import timed
 from sesame.evaluation.results.result import Result
 
 
-class Progress:
-    """Context manager; call ``begin``, ``advance`` and ``end`` for each job.
+@dataclass
+class _Running:
+    number: int
+    started: float
+    share: float = 0.0
+    """That is finished."""
 
-    The time that is left is estimated from the costs of the jobs and the time of those that were computed.
+
+class Progress:
+    """Context manager that shows the jobs of some workers, and the time that is left.
+
+    The time is estimated from the costs of the jobs and the time of those that were computed.
     """
 
-    def __init__(self, costs: Sequence[float]):
+    def __init__(self, titles: Sequence[str], costs: Sequence[float], workers: int = 1):
         """
         Args:
             costs: of each job, proportional to its time.
         """
         self.console = Console(highlight=False)
-        self.costs = list(costs)
-        self.done = 0
-        self.spent = self.started = 0.0
-        self.computed = 0.0
-        self.bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+        self.titles, self.costs, self.workers = titles, list(costs), workers
+        self.rate: float | None = None
+        """Seconds for each unit of cost, until a job has ended."""
+        self.spent = self.computed = 0.0
+        self.waiting = set(range(len(titles)))
+        """Numbers of the jobs that have not ended."""
+        self.running: dict[int, _Running] = {}
+        """By worker."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.table = Table(
+            *columns,
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             disable=not self.console.is_terminal,
             transient=True,
         )
-        self.total = self.bar.add_task("jobs", total=len(self.costs))
-        self.current = self.bar.add_task("", total=None)
-        self.title = ""
+        self.total = self.table.add_task("jobs", total=len(titles), left="")
+        self.rows = [self.table.add_task("", total=None, left="", visible=False) for _ in range(workers)]
 
     def __enter__(self) -> "Progress":
-        self.bar.start()
+        self.table.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self.bar.stop()
+        self.table.stop()
 
-    def begin(self, title: str) -> None:
-        """Start the next job."""
-        self.title, self.started = title, time.monotonic()
-        self.bar.reset(self.current, description=title, total=None)
+    def begin(self, worker: int, job: Any) -> None:
+        """Show that a worker starts a job, whose ``number`` is its place among the titles."""
+        self.running[worker] = _Running(job.number, time.monotonic())
+        name = f"{worker + 1}  " if self.workers > 1 else ""
+        description = f"{name}{self.titles[job.number]}"
+        self.table.reset(self.rows[worker], description=description, total=None, visible=True)
 
-    def advance(self, step: int, steps: int) -> None:
-        """Show that ``step`` of ``steps`` are finished in the current job."""
-        self.bar.update(self.current, completed=step, total=steps)
+    def advance(self, worker: int, step: int, steps: int) -> None:
+        """Show that ``step`` of ``steps`` of a worker's job are finished."""
+        self.running[worker].share = step / steps
+        self.table.update(self.rows[worker], completed=step, total=steps)
+        self._show_left()
 
-    def end(self, result: Result, status: str, *, is_computed: bool = True) -> None:
-        """Finish the current job and print its scores (times 100), ``status`` and the time that is left."""
-        if is_computed:
-            self.spent += time.monotonic() - self.started
-            self.computed += self.costs[self.done]
-        self.done += 1
-        self.bar.update(self.total, completed=self.done)
+    def fail(self, worker: int, reason: str) -> None:
+        """Print why a worker's job has no result yet."""
+        job = self.running.pop(worker)
+        self.print(f"{self.titles[job.number]}: {reason}")
+
+    def end(self, number: int, result: Result, status: str, *, worker: int | None = None) -> None:
+        """Finish a job and print its scores (times 100), ``status`` and the time that is left.
+
+        Args:
+            worker: that computed it; None: it was computed before.
+        """
+        if worker is not None:
+            job = self.running.pop(worker)
+            self.spent += time.monotonic() - job.started
+            self.computed += self.costs[number]
+        self.waiting.discard(number)
+        done = len(self.titles) - len(self.waiting)
+        self.table.update(self.total, completed=done)
         found = ", ".join(f"{name} {100 * value:.1f}" for name, value in result.scores.items())
-        line = f"[{self.done}/{len(self.costs)}] {self.title}: {result.error or found} ({status}{self._left()})"
+        left = f"; {self.left} left" if self.left else ""
+        self.print(f"[{done}/{len(self.titles)}] {self.titles[number]}: {result.error or found} ({status}{left})")
+        self._show_left()
+
+    @property
+    def left(self) -> str:
+        """The time that is left in words; empty if nothing is, or nothing is known of it."""
+        rate = self.spent / self.computed if self.computed else self.rate
+        shares = {job.number: job.share for job in self.running.values()}
+        costs = [self.costs[number] * (1 - shares.get(number, 0.0)) for number in self.waiting]
+        return duration(time_left(costs, rate, self.workers)) if rate is not None and costs else ""
+
+    def print(self, line: str) -> None:
+        """Print a line above the table."""
         self.console.print(timed(line, is_terminal=self.console.is_terminal), markup=False, soft_wrap=True)
 
-    def _left(self) -> str:
-        remaining = sum(self.costs[self.done :])
-        if not remaining or not self.computed:
-            return ""
-        seconds = self.spent / self.computed * remaining
-        return f"; about {seconds:.0f} s left" if seconds < 90 else f"; about {seconds / 60:.0f} min left"
+    def _show_left(self) -> None:
+        self.table.update(self.total, left=f"{self.left} left" if self.left else "")
+
+
+def time_left(costs: Sequence[float], rate: float, workers: int) -> float:
+    """Seconds for jobs of these ``costs``, at ``rate`` seconds for each unit of cost."""
+    return rate * max(sum(costs) / workers, max(costs, default=0.0))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: "about 40 s", "about 12 min", "about 3.5 h"."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

@@ -19,7 +19,7 @@ from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import Outcome, finetune
-from sesame.evaluation.results.result import MODELS, Job, Start, depends_on_seed, make_job
+from sesame.evaluation.results.result import MODELS, Identity, Job, Start, depends_on_seed, make_job
 
 POOLER = "pooler."
 """Prefix of the pooler's tensors, which are not part of the backbone."""
@@ -29,10 +29,10 @@ POLL_SECONDS = 1.0
 class Jobs:
     """Makes the jobs of an evaluation, with those that they start from."""
 
-    def __init__(self, config: EvaluationConfig, identity: str, starts: Mapping[str, TaskData], folder: Path):
+    def __init__(self, config: EvaluationConfig, identity: Identity, starts: Mapping[str, TaskData], folder: Path):
         """
         Args:
-            identity: the checkpoint's fingerprint.
+            identity: of the checkpoint.
             starts: data of the tasks that others start from, by name.
             folder: of the results.
         """
@@ -44,7 +44,7 @@ class Jobs:
         if first is not None:
             job = self.make(self.starts[first], self.config.settings(first), model, self.config.suite.seeds[0])
             start = Start(job, self._file(job))
-        return make_job(self.identity, data, settings, model, seed, start)
+        return make_job(self.identity.of(model), data, settings, model, seed, start)
 
     def _file(self, job: Job) -> Path:
         return self.folder / f"{job.name}.start.safetensors"

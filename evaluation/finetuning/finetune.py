@@ -22,11 +22,13 @@ from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
 from sesame.evaluation.finetuning.heads import make_head
 from sesame.evaluation.finetuning.kinds import Kind
 from sesame.evaluation.finetuning.optimization import adamw, epochs_of, schedule_of, steps_of
+from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.attention import CoreAttention
+from sesame.pretrain.parallel.recompute import recompute_parts
 from sesame.pretrain.roles import Backbone
 
 
@@ -76,14 +78,16 @@ def finetune(
     seed: int,
     device: torch.device,
     advance: Callable[[int, int], None] = lambda step, steps: None,
+    share: DataShare = ALONE,
 ) -> Outcome:
-    """Train on ``data.train``, and compute the outputs for ``data.dev`` and ``data.test``.
+    """Train on ``data.train``, and compute the outputs for ``data.dev`` and ``data.test``; with a share, a collective.
 
     Args:
         backbone: modified in place.
         config: its precision is "fp32" or "bf16"; "auto" is resolved by the caller.
         seed: determines the head's initial values, the order of the rows and dropout.
         advance: called with (finished steps, total steps) after each step.
+        share: of this process, if several fine-tune together.
 
     Raises:
         DivergedError: the gradient norm is not finite.
@@ -91,22 +95,29 @@ def finetune(
     assert data.train is not None
     torch.manual_seed(seed)
     model = TaskModel(backbone, data.task, config).to(device)
+    if config.recompute and not recompute_parts(model, "block"):
+        raise TaskError("finetune.recompute: this model has no blocks that can be computed again; set it to false")
+    if share.rank:
+        # Dropout of other rows than those of the first process.
+        torch.manual_seed((seed << 16) + share.rank)
     kind = kind_of(data, config)
     best: tuple[float, int, dict[str, Tensor]] = (-math.inf, epochs_of(config, data.train.rows), {})
     losses: list[Tensor] = []
     dev_scores: list[float] = []
-    for epoch in _epochs(model, data, data.train, config, seed, device, kind, losses, advance):
+    for epoch in _epochs(model, data, data.train, config, seed, device, kind, losses, advance, share):
         if config.select == "best":
-            outputs = {prefix: predict(model, dev, config, device, kind) for prefix, dev in data.dev.items()}
+            outputs = {prefix: predict(model, dev, config, device, kind, share) for prefix, dev in data.dev.items()}
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
             dev_scores.append(value)
             if value > best[0]:
                 best = (value, epoch, copy.deepcopy(model.state_dict()))
+            elif config.early_stopping and epoch - best[1] >= config.early_stopping:
+                break
     if best[2]:
         model.load_state_dict(best[2])
-    test = {name: predict(model, examples, config, device, kind) for name, examples in data.test.items()}
-    dev = {prefix: predict(model, examples, config, device, kind) for prefix, examples in data.dev.items()}
-    curve = torch.stack(losses).float().cpu().numpy()
+    test = {name: predict(model, examples, config, device, kind, share) for name, examples in data.test.items()}
+    dev = {prefix: predict(model, examples, config, device, kind, share) for prefix, examples in data.dev.items()}
+    curve = np.sum(share.gather(torch.stack(losses).float().cpu().numpy()), axis=0)
     return Outcome(best[1], dev, test, curve, tuple(dev_scores), model.head.pooler)
 
 
@@ -122,15 +133,23 @@ def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float
 
 @torch.no_grad()
 def predict(
-    model: TaskModel, examples: EncodedExamples, config: FinetuneConfig, device: torch.device, kind: Kind
+    model: TaskModel,
+    examples: EncodedExamples,
+    config: FinetuneConfig,
+    device: torch.device,
+    kind: Kind,
+    share: DataShare = ALONE,
 ) -> np.ndarray:
     """Outputs float32 [S, C] in the order of ``examples`` and in the unit of the labels."""
     model.eval()
     batches = scoring_batches(examples)
     sized = sizes_for(model, config.precision, device)
     with autocast(config, device):
-        outputs = [kind.predict(model, sized(pack_rows(examples, rows).to(device)), examples, rows) for rows in batches]
-    outputs_SC = np.concatenate(outputs)
+        outputs = [
+            kind.predict(model, sized(pack_rows(examples, rows).to(device)), examples, rows)
+            for rows in batches[share.rank :: share.size]
+        ]
+    outputs_SC = np.concatenate(interleaved(share.gather(outputs)))
     inverse = np.empty_like(outputs_SC)
     inverse[examples.sequences(np.concatenate(batches))] = outputs_SC
     return inverse
@@ -146,23 +165,19 @@ def _epochs(
     kind: Kind,
     losses: list[Tensor],
     advance: Callable[[int, int], None],
+    share: DataShare,
 ) -> Iterator[int]:
     """Train, append the loss of each step to ``losses``, and yield the number of each epoch after it."""
     generator = np.random.default_rng(seed)
     lengths, steps = train.lengths, steps_of(config, train.rows)
     schedule, optimizer = schedule_of(config, steps), adamw(model, config)
-    counts, step, sized = np.diff(train.starts), 0, sizes_for(model, config.precision, device)
+    step, sized = 0, sizes_for(model, config.precision, device)
     for epoch in range(1, epochs_of(config, train.rows) + 1):
         model.train()
         for rows in shuffled_batches(lengths, config.batch_size, generator)[: steps - step]:
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * group["share"] * schedule.factor(step, steps)
-            with autocast(config, device):
-                outputs_SC = model(sized(pack_rows(train, rows).to(device)))
-            targets, counts_B = (torch.from_numpy(each).to(device) for each in (train.targets_of(rows), counts[rows]))
-            loss = kind.loss(outputs_SC, targets, counts_B)
-            losses.append(loss.detach())
-            loss.backward()
+            losses.append(_backward(model, train, rows, config, device, kind, sized, share))
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping or math.inf)
             if not torch.isfinite(norm):
                 raise DivergedError(
@@ -174,3 +189,28 @@ def _epochs(
             step += 1
             advance(step, steps)
         yield epoch
+
+
+def _backward(
+    model: TaskModel,
+    train: EncodedExamples,
+    rows: np.ndarray,
+    config: FinetuneConfig,
+    device: torch.device,
+    kind: Kind,
+    sized: Callable[[Batch], Batch],
+    share: DataShare,
+) -> Tensor:
+    """Compute the gradients of a batch, and return this process's part of its mean loss."""
+    own, loss = rows[share.rank :: share.size], torch.zeros((), device=device)
+    # A batch may have fewer rows than there are processes.
+    if len(own):
+        with autocast(config, device):
+            outputs_SC = model(sized(pack_rows(train, own).to(device)))
+        counts = np.diff(train.starts)[own]
+        targets, counts_B = (torch.from_numpy(each).to(device) for each in (train.targets_of(own), counts))
+        loss = kind.loss(outputs_SC, targets, counts_B)
+        loss = loss if share.size == 1 else loss * (len(own) / len(rows))
+        loss.backward()
+    share.sum_gradients(model.parameters())
+    return loss.detach()

@@ -143,7 +143,7 @@ class TokenHead(nn.Module):
         return padded.index_put((sequences_T, batch["positions"]), outputs_TC)
 
 
-def make_head(backbone: Backbone, task: Task, config: FinetuneConfig) -> nn.Module:
+def make_head(backbone: Backbone, task: Task, config: FinetuneConfig) -> Head | TokenHead | DecoderHead:
     """Return the head that a task needs."""
     if task.text is not None:
         require_decoder(backbone, task.name)

@@ -107,6 +107,27 @@ class Result:
         return cls(task.name, job.model, job.seed, scores, 0, 0.0, error=error)
 
 
+class Identity(NamedTuple):
+    """What the outputs of a checkpoint depend on."""
+
+    weights: str
+    """:func:`fingerprint`."""
+    architecture: str
+    """The same without the weights, for models with random ones: they are equal for all checkpoints of a run."""
+
+    def of(self, model: str) -> str:
+        """Return what the outputs of a key of ``MODELS`` depend on."""
+        return self.architecture if model == "random" else self.weights
+
+
+def identity_of(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -> Identity:
+    """Return the identity of a checkpoint."""
+    sha256 = hashlib.sha256(tokenizer_path.read_bytes())
+    shapes = {name: list(tensor.shape) for name, tensor in sorted(backbone.state_dict().items())}
+    sha256.update(json.dumps([configs.dump(model), shapes], sort_keys=True).encode())
+    return Identity(fingerprint(backbone, tokenizer_path, model), sha256.hexdigest())
+
+
 def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -> str:
     """SHA-256 of architecture, weights and tokenizer, independent of the folder and format it was loaded from."""
     sha256 = hashlib.sha256(tokenizer_path.read_bytes())

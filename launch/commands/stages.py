@@ -1,5 +1,6 @@
 """The stages from raw text to a score."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Annotated
 import typer
 
 from sesame import configs
+from sesame.configs.errors import ConfigError
 from sesame.configs.shipped import finders
 from sesame.configs.stopping import raise_signals
 from sesame.launch.commands.options import Output, Overrides
 from sesame.launch.overrides import with_folders
+from sesame.launch.place import machine
+from sesame.launch.processes import supervise
 
 
 def prepare(
@@ -87,7 +91,15 @@ def evaluate(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="A checkpoint, or the output folder of pretrain; overrides the one in the file."
+            metavar="DIR",
+            help="A checkpoint, the output folder of pretrain, or a model folder of transformers; overrides the one in "
+            "the file.",
+        ),
+    ] = None,
+    follow: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Score each checkpoint of this pretraining run, also those to come, until it has ended."
         ),
     ] = None,
     data_dir: Annotated[
@@ -96,6 +108,14 @@ def evaluate(
             metavar="DIR", help="Task files in GLUE's layout, DIR/CoLA/train.tsv; overrides the one in the file."
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Run jobs in N Ray workers; without it one after the other, here."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Fine-tune in N processes together, each with a part of every batch."),
+    ] = None,
     output: Output = None,
     overrides: Overrides = None,
 ) -> None:
@@ -103,16 +123,29 @@ def evaluate(
 
     Example: sesame evaluate configs/evaluation/glue.toml --checkpoint runs/demo/pretrain --data-dir glue
 
-    Without an output folder the report is written beside the run's checkpoints, to RUN/evaluation/STEP/SUITE.
+    Without an output folder the report is written beside the run's checkpoints, to RUN/evaluation/STEP/SUITE. With
+    --follow it is RUN/evaluation/follow-SUITE, with a report for each checkpoint and the curve of all.
     """
     from sesame.evaluation.config import EvaluationConfig
     from sesame.evaluation.evaluate import default_output, evaluate
+    from sesame.evaluation.following import follow as following
 
+    if processes is not None and processes > 1 and "RANK" not in os.environ:
+        raise typer.Exit(supervise([sys.executable, "-m", "sesame", *sys.argv[1:]], machine(processes)))
+    if checkpoint is not None and follow is not None:
+        raise ConfigError("--checkpoint and --follow are both given; --follow takes the checkpoints of a run")
     overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)
     raise_signals()
-    config = configs.load(suite, EvaluationConfig, overrides)
+    config = configs.load(suite, EvaluationConfig, [*overrides, *_workers(workers)])
+    if follow is not None:
+        following.follow(config, follow, config.output or following.default_output(follow, suite.stem))
+        return
     beside = default_output(config.checkpoint, suite.stem) if config.checkpoint is not None else None
     evaluate(config, config.output or beside, shlex.join(["sesame", *sys.argv[1:]]))
+
+
+def _workers(count: int | None) -> list[str]:
+    return [] if count is None else [f"queue.workers={count}"]
 
 
 def check_submission(

@@ -158,6 +158,14 @@ def load_backbone(path: Path, *, seed: int | None = None) -> LoadedBackbone:
     return LoadedBackbone(backbone.eval(), tokenizer, model, checkpoint.record.step if seed is None else 0)
 
 
+def randomized(backbone: Any, model: ModelConfig, seed: int) -> Any:
+    """Replace the weights of a loaded backbone by those that :func:`load_backbone` draws with ``seed``; return it."""
+    draw = random_value(seed, model.init_std)
+    materialise(backbone, lambda name, parameter: draw(f"backbone.{name}", parameter.shape))
+    backbone.pooler = {}
+    return backbone
+
+
 def check_shapes(folder: Path, stored: Shapes, expected: Shapes, remedy: str = "choose another output folder") -> None:
     """Compare the parameters that the checkpoint ``folder`` has with those that a model has.
 

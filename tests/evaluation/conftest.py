@@ -8,6 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from sesame import configs
+from sesame.configs.storage import digest_of
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.pretrain import learner
+from sesame.pretrain.checkpoints.record import CheckpointMetadata
+from sesame.pretrain.checkpoints.save import write_weights
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.models.bert import Bert, BertConfig
 from sesame.pretrain.models.family import Vocabulary
@@ -60,6 +66,36 @@ def make_backbone() -> Callable[[int], Bert]:
         return module
 
     return make
+
+
+@pytest.fixture
+def write_checkpoint(dataset: Path) -> Callable[..., Path]:
+    """(folder, seed of the weights, step) -> the folder with a one-layer BERT that knows the dataset's tokenizer."""
+    content = (dataset / "tokenizer.model").read_bytes()
+    pieces = len(Tokenizer.load(dataset / "tokenizer.model"))
+    config = BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
+
+    def write(folder: Path, seed: int = 1, step: int = 1) -> Path:
+        module = learner.build(config, {"masked_lm": 1.0}, Vocabulary(pieces))
+        draw = random_value(seed, config.init_std)
+        weights = {name: draw(name, parameter.shape) for name, parameter in module.named_parameters()}
+        metadata = CheckpointMetadata(
+            step=step,
+            samples=8 * step,
+            seed=seed,
+            vocabulary_size=pieces,
+            tokenizer_sha256=digest_of(content),
+            config={
+                "model": configs.dump(config),
+                "objectives": {"masked_lm": 1.0},
+                "data": {"dataset": str(dataset)},
+            },
+        )
+        folder.mkdir(parents=True)
+        write_weights(folder, weights, content, metadata)
+        return folder
+
+    return write
 
 
 @pytest.fixture

@@ -22,8 +22,11 @@ from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.evaluate import default_output, evaluate
 from sesame.evaluation.fetch import fetch
 from sesame.evaluation.finetuning.finetune import DivergedError
+from sesame.evaluation.queue import worker
 from sesame.evaluation.report.compare import compare_reports, comparison_text
+from sesame.evaluation.results.result import MODELS, Job
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
+from sesame.pretrain import precision
 from sesame.pretrain.models.bert import Bert, BertConfig
 from sesame.pretrain.precision import Precision
 
@@ -48,21 +51,25 @@ def calls(
     make_backbone: Callable[[int], Bert],
     tmp_path: Path,
 ) -> list[int | None]:
-    """Replace the checkpoint by a tiny model; returns the seeds of the calls of ``load_backbone``."""
+    """Replace the checkpoint by a tiny model; returns None for each load of it, and the seed of weights of each job."""
     calls: list[int | None] = []
     (tmp_path / "tokenizer.model").write_bytes(b"letters")
 
-    def load_backbone(path: Path, *, seed: int | None = None) -> SimpleNamespace:
-        calls.append(seed)
-        backbone = make_backbone((7 if path.name == "run" else 8) if seed is None else 100 + seed)
+    def load_backbone(path: Path) -> SimpleNamespace:
+        calls.append(None)
+        backbone = make_backbone(7 if path.name == "run" else 8)
         model = architectures.get(
             path.name, BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
         )
         return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=model)
 
-    monkeypatch.setattr(module, "load_backbone", load_backbone)
+    def run_job(job: Job, *arguments: Any) -> Any:
+        calls.append(MODELS[job.model](job.seed))
+        return jobs.run_job(job, *arguments)
+
     monkeypatch.setattr(jobs, "load_backbone", load_backbone)
-    monkeypatch.setattr(module.Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
+    monkeypatch.setattr(worker, "run_job", run_job)
+    monkeypatch.setattr(Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
     return calls
 
 
@@ -197,6 +204,33 @@ def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], le
     assert [path.name for path in (out / "predictions").iterdir()] == ["SST-2.tsv"]
     assert not (out / "GLUE.zip").exists() and len([*(out / "results").glob("*.test.npz")]) == 2
     assert "No GLUE.zip: gluebenchmark.com also requires CoLA.tsv" in (out / "report.md").read_text()
+
+
+def test_two_checkpoints_and_two_suites_in_one_folder_are_not_mixed(
+    calls: list[int | None], letters: Path, tmp_path: Path
+) -> None:
+    """Each report in a folder of all of them is the one in a folder of its own; the second time nothing is computed."""
+
+    def contents(folder: Path) -> Any:
+        values = json.loads((folder / "report.json").read_text())
+        del values["started"]
+        for task in values["tasks"].values():
+            del task["seconds"]
+        return values, {path.name: path.read_text() for path in sorted((folder / "predictions").iterdir())}
+
+    short = {"epochs": 1, "pooling": "first"}
+    suites = [_config(letters, seeds=[1]), _config(letters, seeds=[1, 2])]
+    suites[1] = suites[1].model_copy(update={"finetune": suites[1].finetune.model_copy(update=short)})
+    runs = [suite.model_copy(update={"checkpoint": Path(name)}) for suite in suites for name in ("run", "other")]
+    for number, run in enumerate(runs):
+        evaluate(run, tmp_path / str(number))
+    assert len({json.dumps(contents(tmp_path / str(number))) for number in range(4)}) == 4
+    for _ in range(2):
+        calls.clear()
+        for number, run in enumerate(runs):
+            evaluate(run, tmp_path / "shared")
+            assert contents(tmp_path / "shared") == contents(tmp_path / str(number))
+    assert calls == [None] * 4
 
 
 def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
@@ -353,7 +387,7 @@ def test_results_depend_on_the_resolved_precision(
     names: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16", "fp32")
     for name in names:
         available = Precision(name, "test")
-        monkeypatch.setattr(module.precision, "of_device", lambda device, available=available: available)
+        monkeypatch.setattr(precision, "of_device", lambda device, available=available: available)
         evaluate(config, tmp_path / "out")
         values = json.loads((tmp_path / "out" / "report.json").read_text())
         assert values["tasks"]["SST-2"]["settings"]["precision"] == name

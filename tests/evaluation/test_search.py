@@ -18,7 +18,7 @@ from sesame.evaluation import jobs as jobs_module
 from sesame.evaluation.config import EvaluationConfig, SearchConfig
 from sesame.evaluation.evaluate import evaluate
 from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData, load_task
-from sesame.evaluation.results.result import Job, Result
+from sesame.evaluation.results.result import Identity, Job, Result
 from sesame.evaluation.search import held_back, search
 from sesame.evaluation.starting import Jobs, load_start
 from sesame.evaluation.tasks import TASKS
@@ -49,7 +49,7 @@ def _searched(data: TaskData, folder: Path) -> tuple[EvaluationConfig, list[Job]
         ran.extend(jobs)
         return [Result("SST-2", "pretrained", 1, {"accuracy": number / 10}, 1, 0.0) for number in range(len(jobs))]
 
-    config, searches = search(_config(), [data], Jobs(_config(), "model", {}, folder), run)
+    config, searches = search(_config(), [data], Jobs(_config(), Identity("model", "random"), {}, folder), run)
     return config, ran, searches
 
 
@@ -84,7 +84,7 @@ def test_a_diverged_combination_is_not_chosen(data: TaskData, tmp_path: Path) ->
         scores = [0.2, float("nan"), 0.7, 0.1]
         return [Result("SST-2", "pretrained", 1, {"accuracy": each}, 1, 0.0) for each in scores]
 
-    config, searches = search(_config(), [data], Jobs(_config(), "model", {}, tmp_path), run)
+    config, searches = search(_config(), [data], Jobs(_config(), Identity("model", "random"), {}, tmp_path), run)
     assert searches["SST-2"].chosen.settings == {"learning_rate": 3e-3, "epochs": 1}
     assert (searches["SST-2"].train_rows, searches["SST-2"].held_back_rows) == (180, 20)
     assert config.settings("SST-2").epochs == 1
@@ -151,7 +151,7 @@ def test_the_start_is_trained_once_and_another_is_not_taken(
     config = _config()
     data = load_task(TASKS["SST-2"], config.finetune, letters, letter_tokenizer, False)
     later = replace(data, task=started(TASKS["SST-2"], "SST-2"))
-    job = Jobs(config, "model", {"SST-2": data}, tmp_path).make(later, config.finetune, "pretrained", 2)
+    job = Jobs(config, Identity("model", "random"), {"SST-2": data}, tmp_path).make(later, config.finetune, "pretrained", 2)
     assert job.start is not None
     weights, steps = [], []
     for seed in (1, 2):
@@ -159,7 +159,7 @@ def test_the_start_is_trained_once_and_another_is_not_taken(
         load_start(job.start, backbone, CPU, lambda *each: steps.append(each))
         weights.append(backbone.token_embedding.weight.detach().clone())
     assert torch.equal(*weights) and len(steps) == 13, "the second one reads what the first one has trained"
-    other = Jobs(config, "other", {"SST-2": data}, tmp_path).make(later, config.finetune, "pretrained", 2)
+    other = Jobs(config, Identity("other", "random"), {"SST-2": data}, tmp_path).make(later, config.finetune, "pretrained", 2)
     assert other.start is not None and other.key != job.key
     job.start.file.rename(other.start.file)
     load_start(other.start, make_backbone(2), CPU, lambda *each: steps.append(each))

@@ -13,7 +13,7 @@ from sesame.evaluation.report.statistics import (
     mean_of,
     resample,
 )
-from sesame.evaluation.scores import METRICS, score
+from sesame.evaluation.scores import ANSWER_SCORES, METRICS, score
 
 ROWS = 60
 
@@ -27,11 +27,14 @@ def test_a_replicate_is_the_metric_of_the_repeated_rows(metric: str, case: str) 
         labels, predictions = generator.integers(5, size=ROWS) * 1.0, generator.normal(size=(3, ROWS))
     elif metric == "pair_accuracy":
         labels, predictions = np.zeros(ROWS, np.int64), generator.choice([0.0, 0.5, 1.0], (3, ROWS))
+    elif metric in ANSWER_SCORES:
+        words = np.array(["a black cat", "the cat", "black dogs", "a dog"])
+        labels, predictions = generator.choice(words, ROWS), generator.choice(words, (3, ROWS))
     else:
         classes = 3 if metric in ("macro_f1", "matthews") else 2
         labels, predictions = generator.integers(classes, size=ROWS), generator.integers(classes, size=(3, ROWS))
     if case == "constant":
-        predictions = np.ones_like(predictions)
+        predictions = np.full_like(predictions, predictions[0, 0])
     weights = weights_of(ROWS, groups, 4, generator)
     if case == "one row repeated":
         weights = np.zeros_like(weights)

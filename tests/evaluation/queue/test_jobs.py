@@ -1,0 +1,108 @@
+"""Jobs that fail are repeated, then reported; what was computed is kept; the time is estimated before the first."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sesame import configs
+from sesame.configs.errors import TaskError
+from sesame.evaluation import jobs
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.queue import worker
+from sesame.evaluation.results.result import Job
+
+Failure = Callable[[Job, int], Exception | None]
+"""(job, how often it was tried before) -> why it fails."""
+
+
+@pytest.fixture
+def config(write_checkpoint: Callable[..., Path], letters: Path, tmp_path: Path) -> EvaluationConfig:
+    values = {
+        "checkpoint": str(write_checkpoint(tmp_path / "checkpoint")),
+        "data_dir": str(letters),
+        "suite": {"tasks": ["SST-2"], "seeds": [1, 2], "predict_test": False},
+        "finetune": {"learning_rate": 3e-3, "epochs": 1, "batch_size": 16, "sequence_length": 48, "pooling": "mean"},
+    }
+    return configs.parse(values, EvaluationConfig, "test")
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[Failure], list[str]]:
+    """Let jobs fail; returns a list to which every try adds the job's title."""
+
+    def install(failure: Failure) -> list[str]:
+        tried: list[str] = []
+
+        def run_job(job: Job, *arguments: Any) -> Any:
+            tried.append(job.title)
+            if (error := failure(job, tried.count(job.title) - 1)) is not None:
+                raise error
+            return jobs.run_job(job, *arguments)
+
+        monkeypatch.setattr(worker, "run_job", run_job)
+        return tried
+
+    return install
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """The report without its times."""
+    values = json.loads((folder / "report.json").read_text())
+    del values["started"]
+    for task in values["tasks"].values():
+        del task["seconds"]
+    return values
+
+
+def test_a_job_that_fails_is_tried_again(
+    config: EvaluationConfig, fail: Callable[[Failure], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(config, tmp_path / "whole")
+    title = "SST-2, pretrained, seed 2"
+    tried = fail(lambda job, before: RuntimeError("no memory") if job.title == title and before < 2 else None)
+    capsys.readouterr()
+    evaluate(config, tmp_path / "out")
+    assert report(tmp_path / "out") == report(tmp_path / "whole")
+    assert len(tried) == 4 + 2 and tried.count(title) == 3
+    lines = capsys.readouterr().out.splitlines()
+    again = [line.split(" ", 1)[1] for line in lines if "trying again" in line]
+    assert again == [f"{title}: RuntimeError: no memory; trying again ({number} of 2)" for number in (1, 2)]
+    assert any(line.startswith("Traceback") or " Traceback" in line for line in lines), "a defect stays visible"
+
+
+def test_a_job_that_always_fails_is_reported_and_ends_nothing(
+    config: EvaluationConfig, fail: Callable[[Failure], list[str]], tmp_path: Path
+) -> None:
+    title = "SST-2, pretrained, seed 1"
+    tried = fail(lambda job, before: OSError(5, "broken disk", "/data/x") if job.title == title else None)
+    text = evaluate(config, tmp_path / "out").read_text()
+    assert tried.count(title) == 3 and len(tried) == 3 + 3
+    assert "pretrained, seed 1: /data/x: broken disk; the disk failed" in text and "1 of 2 undefined" in text
+    tried = fail(lambda job, before: None)
+    assert "undefined" not in evaluate(config, tmp_path / "out").read_text()
+    assert tried == [title], "the others were kept"
+
+
+def test_what_the_user_has_to_correct_is_not_tried_again(
+    config: EvaluationConfig, fail: Callable[[Failure], list[str]], tmp_path: Path
+) -> None:
+    tried = fail(lambda job, before: TaskError("a file is wrong; fetch it") if job.seed == 1 else None)
+    assert "a file is wrong; fetch it" in evaluate(config, tmp_path / "out").read_text()
+    assert len(tried) == 4
+
+
+def test_the_time_is_printed_before_the_first_job(
+    config: EvaluationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(config, tmp_path / "out")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "jobs" in line or "] SST-2" in line]
+    assert re.search(r"4 jobs: about \d+ s \(from some steps of SST-2\)$", lines[0]) and len(lines) == 5
+    more = config.model_copy(update={"suite": config.suite.model_copy(update={"seeds": (1, 2, 3)})})
+    evaluate(more, tmp_path / "out")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "jobs" in line]
+    assert re.search(r"6 jobs, 4 already computed: about \d+ s \(as fast as 4 jobs before\)$", lines[0])
