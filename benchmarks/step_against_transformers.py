@@ -1,26 +1,31 @@
-"""Compare a training step with one of transformers' BertForMaskedLM of the same shape, on the same batches.
+"""Compare a training step with one of transformers' BertForMaskedLM of the same shape, on rows of the same datasets.
 
     .venv/bin/python benchmarks/step_against_transformers.py DATASET ...
 
-Both: bf16 if the CPU computes it in hardware, else fp32; AdamW, gradients clipped to norm 1, the better of one thread
-and all threads for each. transformers' batches are padded to the longest sequence, with autocast in bf16, as its
-documentation recommends; ours are packed. Padding is not counted as tokens. Steps alternate, so that changes of the
-machine's speed affect both. ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 limits a CPU to AVX2.
+Both: bf16 if the CPU computes it in hardware, else fp32; AdamW, gradients clipped to norm 1. Ours are packed batches in
+the order of `sesame pretrain`. Theirs are the step of the Trainer without its own overhead: under autocast in bf16,
+with the eager or the fused attention, with batches in random order or of similar lengths (its "group_by_length"); the
+best of these counts. Padding is not counted as tokens.
+
+Each side is a process of its own with the memory settings that it has in real use; "+ memory" are transformers' steps
+with those of `sesame pretrain`. The sides take turns, step by step, so that changes of the machine's speed affect all.
+`--clock processor` counts processor time of one thread, for a machine with other work. ATEN_CPU_CAPABILITY=avx2 and
+ONEDNN_MAX_CPU_ISA=AVX2 in the environment limit a CPU to AVX2.
 """
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import transformers
-from torch.nn.utils.rnn import pad_sequence
 
 from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain.allocator import keep_freed_memory
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.batches import Batches, DataRank
 from sesame.pretrain.data.config import DataConfig
@@ -32,44 +37,85 @@ from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.mesh import Mesh
-from sesame.pretrain.precision import Precision, of_device
+from sesame.pretrain.precision import of_device
 
 SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_width": 1024, "positions": 128}
 SEQUENCES = 32
-WARM_UP = 2
-"""Steps that are not timed."""
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+GROUPED_BATCHES = 50
+"""Batches whose rows the Trainer sorts together."""
+CPU = torch.device("cpu")
+Step = tuple[int, Callable[[], object]]
+"""Real tokens of a step, and what takes it."""
 
 
-def ours(vocabulary_size: int, mesh: Mesh, precision: Precision) -> Callable[[Batch], object]:
-    """Return the training step of ``sesame pretrain``."""
-    config = BertConfig(**SHAPE, dropout=0.1, attention_dropout=0.1)
-    learner = build(config, {"masked_lm": 1.0}, Vocabulary(vocabulary_size))
-    value = random_value(1, config.init_std)
+class Task(NamedTuple):
+    """What every side gets."""
+
+    dataset: Path
+    threads: int
+    steps: int
+    warm_up: int
+    clock: str
+    precision: str
+
+
+class Side(NamedTuple):
+    """A way to train."""
+
+    make: Callable[..., list[Step]]
+    arguments: tuple[Any, ...] = ()
+    keeps_memory: bool = False
+    """Use the memory settings of ``sesame pretrain``, which sets them itself."""
+
+
+def batches_of(task: Task) -> tuple[Batches, int]:
+    dataset = open_dataset(task.dataset, verify=False)
+    config = DataConfig(dataset=str(task.dataset), global_batch=SEQUENCES, micro_batch=SEQUENCES)
+    reads = ("tokens", "positions", "segments", "mask_positions", "mask_labels")
+    return Batches(dataset, config, reads, 1, DataRank(0, 1)), dataset.manifest.tokenizer.vocabulary_size
+
+
+def ours(task: Task) -> list[Step]:
+    """Return training steps of ``sesame pretrain``."""
+    source, size = batches_of(task)
+    mesh = Mesh(ParallelConfig(threads=task.threads))
+    learner = build(BertConfig(**SHAPE, dropout=0.1, attention_dropout=0.1), {"masked_lm": 1.0}, Vocabulary(size))
+    value = random_value(1, BertConfig().init_std)
     materialise(learner, lambda name, parameter: value(name, parameter.shape))
-    optimizer = OptimizerConfig(learning_rate=1e-4)
-    engine = Engine(learner, optimizer, ParallelConfig(precision=precision.name), mesh, (SEQUENCES, 1))
+    parallel = ParallelConfig(precision=task.precision)  # type: ignore[arg-type]
+    engine = Engine(learner, OptimizerConfig(learning_rate=1e-4), parallel, mesh, (SEQUENCES, 1))
 
     def step(batch: Batch) -> object:
-        return engine.accumulate(batch), engine.step(1e-4)
+        return engine.accumulate(batch), float(engine.step(1e-4))
 
-    return step
+    batches = [next(iter(source.step(number))) for number in range(task.warm_up + task.steps)]
+    return [(batch.tokens, lambda batch=batch: step(batch)) for batch in batches]
 
 
-def theirs(vocabulary_size: int, precision: Precision) -> Callable[[dict[str, torch.Tensor]], object]:
-    """Return transformers' training step."""
+def theirs(task: Task, attention: str, groups: bool) -> list[Step]:
+    """Return training steps of transformers.
+
+    Args:
+        groups: batches of similar lengths.
+    """
+    import transformers
+
+    source, size = batches_of(task)
     config = transformers.BertConfig(
-        vocab_size=vocabulary_size,
+        vocab_size=size,
         hidden_size=SHAPE["width"],
         num_hidden_layers=SHAPE["layers"],
         num_attention_heads=SHAPE["heads"],
         intermediate_size=SHAPE["feed_forward_width"],
         max_position_embeddings=SHAPE["positions"],
     )
+    config._attn_implementation = attention
     model = transformers.BertForMaskedLM(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
 
     def step(inputs: dict[str, torch.Tensor]) -> object:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision.name == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=task.precision == "bf16"):
             loss = model(**inputs).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -77,62 +123,112 @@ def theirs(vocabulary_size: int, precision: Precision) -> Callable[[dict[str, to
         optimizer.zero_grad()
         return loss.item()
 
-    return step
+    count = task.warm_up + task.steps
+    rows = [row for number in range(max(count, GROUPED_BATCHES)) for row in split(next(iter(source.step(number))))]
+    chosen = grouped(rows)[:: GROUPED_BATCHES // count] if groups else [rows]
+    flat = [row for batch in chosen for row in batch]
+    parts = [padded(flat[start : start + SEQUENCES]) for start in range(0, count * SEQUENCES, SEQUENCES)]
+    return [(int(inputs["attention_mask"].sum()), lambda inputs=inputs: step(inputs)) for inputs in parts]
 
 
-def padded(batch: Batch) -> dict[str, torch.Tensor]:
-    """Return the same sequences, labels and mask in transformers' padded layout."""
-    lengths = batch.layout.cu_seqlens_B1.diff().tolist()
+def split(batch: Batch) -> list[dict[str, torch.Tensor]]:
+    """Return the columns of each sequence of a packed batch, by transformers' names."""
     labels = torch.full((batch.tokens,), -100)
     labels[batch["mask_positions"]] = batch["mask_labels"]
     columns = {"input_ids": batch["tokens"], "token_type_ids": batch["segments"], "labels": labels}
+    lengths = batch.layout.cu_seqlens_B1.diff().tolist()
+    parts = zip(*(column.split(lengths) for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in parts]
+
+
+def grouped(rows: list[dict[str, torch.Tensor]]) -> list[list[dict[str, torch.Tensor]]]:
+    """Return batches in random order, made of rows that are sorted by length."""
+    from transformers.trainer_pt_utils import get_length_grouped_indices
+
+    indices = get_length_grouped_indices([len(row["input_ids"]) for row in rows], SEQUENCES, GROUPED_BATCHES)
+    batches = [indices[start : start + SEQUENCES] for start in range(0, len(indices), SEQUENCES)]
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(1)).tolist()
+    return [[rows[index] for index in batches[number]] for number in order]
+
+
+def padded(rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return rows in transformers' padded layout."""
     inputs = {
-        name: pad_sequence(list(column.split(lengths)), batch_first=True, padding_value=-100 if name == "labels" else 0)
-        for name, column in columns.items()
+        name: torch.nn.utils.rnn.pad_sequence(
+            [row[name] for row in rows], batch_first=True, padding_value=-100 if name == "labels" else 0
+        )
+        for name in rows[0]
     }
-    inputs["attention_mask"] = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    inputs["attention_mask"] = (torch.arange(inputs["input_ids"].shape[1]) < lengths[:, None]).long()
     return inputs
 
 
-def compare(path: Path, steps: int, mesh: Mesh) -> None:
-    """Time both on the first batches of one dataset and print the rates."""
-    dataset = open_dataset(path, verify=False)
-    size = dataset.manifest.tokenizer.vocabulary_size
-    config = DataConfig(dataset=str(path), global_batch=SEQUENCES, micro_batch=SEQUENCES)
-    reads = ("tokens", "positions", "segments", "mask_positions", "mask_labels")
-    source = Batches(dataset, config, reads, 1, DataRank(0, 1))
-    batches = [next(iter(source.step(number))) for number in range(steps + WARM_UP)]
-    pairs = [(batch, padded(batch)) for batch in batches]
-    precision = of_device(torch.device("cpu"))
-    step_functions = {"ours": ours(size, mesh, precision), "transformers": theirs(size, precision)}
-    rates: dict[tuple[str, int], list[float]] = {}
-    threads = sorted({1, len(os.sched_getaffinity(0))})
-    for number, pair in enumerate(pairs):
-        for count in threads:
-            torch.set_num_threads(count)
-            for (name, step), inputs in zip(step_functions.items(), pair, strict=True):
-                begin = time.perf_counter()
-                step(inputs)  # type: ignore[arg-type]
-                if number >= WARM_UP:
-                    rates.setdefault((name, count), []).append(pair[0].tokens / (time.perf_counter() - begin))
-    fraction = sum(b.tokens for b in batches) / sum(p["input_ids"].numel() for _, p in pairs)
-    print(f"{path}: {fraction:.1%} of the padded positions are real tokens; {precision}")
-    for (name, count), values in rates.items():
-        low, middle, high = min(values), statistics.median(values), max(values)
-        print(f"  {name:13} {count} threads: {middle:8,.0f} real tokens/s (from {low:,.0f} to {high:,.0f})")
-    best = {name: max(statistics.median(rates[name, count]) for count in threads) for name in step_functions}
-    print(f"  ratio of the best medians: {best['ours'] / best['transformers']:.2f}")
+def serve(side: Side, task: Task, connection: Any) -> None:
+    """In a process of its own: take a step for each number that is received, and send (tokens, seconds)."""
+    if side.keeps_memory:
+        keep_freed_memory(CPU)
+    steps = side.make(task, *side.arguments)
+    torch.set_num_threads(task.threads)
+    read = CLOCKS[task.clock]
+    while (number := connection.recv()) is not None:
+        tokens, step = steps[number]
+        begin = read()
+        step()
+        connection.send((tokens, read() - begin))
+    # Without the clean-up of process groups.
+    os._exit(0)
+
+
+def compare(task: Task, sides: dict[str, Side]) -> None:
+    """Take turns and print the rate of each side."""
+    context, workers = multiprocessing.get_context("spawn"), {}
+    for name, side in sides.items():
+        here, there = context.Pipe()
+        process = context.Process(target=serve, args=(side, task, there), daemon=True)
+        process.start()
+        workers[name] = here, process
+    taken: dict[str, list[tuple[int, float]]] = {name: [] for name in sides}
+    for number in range(task.warm_up + task.steps):
+        for name, (connection, _) in workers.items():
+            connection.send(number)
+            taken[name].append(connection.recv())
+    for connection, process in workers.values():
+        connection.send(None)
+        process.join()
+    rates = {}
+    print(f"{task.dataset}: {task.precision}, {task.threads} threads, {task.clock} time")
+    for name, values in taken.items():
+        each = [tokens / seconds for tokens, seconds in values[task.warm_up :]]
+        # Batches differ in size, so the rate is that of a step of median cost per token.
+        rates[name] = statistics.median(each)
+        print(f"  {name:45} {rates[name]:8,.0f} real tokens/s (from {min(each):,.0f} to {max(each):,.0f})", flush=True)
+    own = rates.pop("sesame")
+    plain = {name: rate for name, rate in rates.items() if not name.endswith("+ memory")}
+    for title, others in (("", plain), (" with our memory settings", rates)):
+        best = max(others, key=others.__getitem__)
+        print(f"  ratio to the best of theirs{title} ({best}): {own / others[best]:.2f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--warm-up", type=int, default=12, help="steps that are not timed")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default=of_device(CPU).name)
+    parser.add_argument("--attention", nargs="+", default=["eager", "sdpa"])
     arguments = parser.parse_args()
-    mesh = Mesh(ParallelConfig())
+    sides = {"sesame": Side(ours)}
+    for attention in arguments.attention:
+        for groups in (False, True):
+            name = f"transformers, {attention}{', grouped' if groups else ''}"
+            sides[name] = Side(theirs, (attention, groups))
+            sides[f"{name} + memory"] = Side(theirs, (attention, groups), keeps_memory=True)
     for path in arguments.datasets:
-        compare(path, arguments.steps, mesh)
-    mesh.close()
+        task = Task(path, arguments.threads, arguments.steps, arguments.warm_up, arguments.clock, arguments.precision)
+        compare(task, sides)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from functools import cache
 
 import torch
 
+from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.vocabulary import LOGITS_AT_ONCE
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
@@ -90,4 +91,7 @@ class Activations:
         learner.train()
         with without_values():
             batch = shape_batch(self.rows, micro_batch, learner.reads)
-            return trace(learner, batch, split, DTYPES[division.precision], recompute=division.recompute)
+            sized = sizes_for(learner, division.precision, torch.device(self.device))(batch)
+            counted = trace(learner, sized, split, DTYPES[division.precision], recompute=division.recompute)
+        # Rounded sizes are those of earlier steps.
+        return counted if sized is batch else counted._replace(product_shapes=0.0)
