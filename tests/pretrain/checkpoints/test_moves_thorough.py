@@ -15,7 +15,7 @@ OFFLOAD: dict[str, Any] = {"zero_stage": 2, "offload": "optimizer"}
 ON_HOST: dict[str, Any] = {"zero_stage": 3, "offload": "parameters"}
 FP16: dict[str, Any] = {"zero_stage": 1, "precision": "fp16"}
 AVERAGED: dict[str, Any] = {"optimizer": "sgd", "average_decay": 0.3}
-IN_FP16: dict[str, Any] = {"loss_weight": 0.25, "tolerance": 0.02}
+IN_FP16: dict[str, Any] = {"loss_weight": 0.25, "tolerance": 0.02, "noise": 1e-7}
 """The loss is so small that no gradient overflows at the first loss scale."""
 MOVES = {
     "fp32": [

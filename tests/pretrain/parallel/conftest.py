@@ -28,7 +28,7 @@ def selected(request: pytest.FixtureRequest) -> frozenset[str]:
     """The runs that are compared: all, or those of ``pytest -k FAMILY``."""
     items: Any = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     runs = {item.callspec.params.get("run") for item in items}
-    return frozenset(FAMILY_RUNS if None in runs else runs)
+    return frozenset(FAMILY_RUNS if None in runs or not runs else runs)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sesame.pretrain import precision
+from sesame.pretrain.optimizers.matrices import layout_of
 from tests.pretrain.parallel.layout_cases import (
     AVERAGE_LAYOUTS,
     BUDGETS,
@@ -53,10 +54,19 @@ def test_muon_updates_whole_experts(layout: str, computed: Computed) -> None:
 
 @pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
 @pytest.mark.parametrize("layout", [name for name in FP16_MUON if not name.startswith("one")])
-def test_muon_in_fp16_is_that_of_one_process(layout: str, computed: Computed) -> None:
+def test_muon_in_fp16_moves_matrices_like_one_process(layout: str, computed: Computed) -> None:
+    """Directions of the change: updates of two halves of a matrix instead of the whole have a cosine of 0.84 at most.
+
+    Not of the pooler, whose gradient has one large singular value: the others are the rounding errors of fp16.
+    """
     one, other = computed("one, fp16, Muon"), computed(layout)
     assert_norms_near(one, other, 2e-3)
-    assert_near(one, other, 2e-2)
+    matrices = [name for name in one if name.startswith("0/weight/") and layout_of(name.removeprefix("0/weight/"))]
+    for first in matrices:
+        last = first.replace("0/", f"{STEPS - 1}/", 1)
+        change, other_change = ((run[last] - run[first]).double().flatten() for run in (one, other))
+        if "pooler" not in first:
+            assert float(torch.cosine_similarity(change, other_change, dim=0)) > 0.99, first
 
 
 @pytest.mark.parametrize("layout", AVERAGE_LAYOUTS)

@@ -15,8 +15,10 @@ from tests.pretrain.watch.test_watch import last_record, lines
 
 Settings = Callable[..., dict[str, Any]]
 BAD_STEP, STEPS = 6, 8
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
+TOLERANCE = {"fp32": 1e-5, "bf16": 0.1}
 """Of the largest entry of a parameter."""
+NOISE = "attention.key.bias"
+"""Its gradient is zero in theory; AdamW makes steps of the rounding errors."""
 
 
 class Layout(NamedTuple):
@@ -82,7 +84,7 @@ def test_every_layout_goes_on_like_one_process(
         _check_events(outputs[name], layout, policy, effect, row)
         for parameter, value in weights(outputs[name]).items():
             difference = float((value - expected[parameter]).abs().max() / expected[parameter].abs().max())
-            assert difference < TOLERANCE[layout.precision], (name, parameter, difference)
+            assert NOISE in parameter or difference < TOLERANCE[layout.precision], (name, parameter, difference)
 
 
 def _values(settings: Settings, layout: Layout, policy: str, output: Path) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _values(settings: Settings, layout: Layout, policy: str, output: Path) -> di
         optimizer={"name": "adamw", "learning_rate": 1e-3, "epsilon": 1e-3},
         parallel={"precision": layout.precision, **layout.parallel},
         checkpoint={"save_every_steps": 2, "keep": 9},
-        watch={"non_finite": policy, "spike": policy, "window": 8, "deviations": 20.0},
+        watch={"non_finite": policy, "spike": policy, "window": 8, "deviations": 20.0, "slow_factor": 0},
     )
 
 
