@@ -49,8 +49,9 @@ def test_zero_divides_the_state_of_the_optimizer() -> None:
     kind = optimizer_kind(OptimizerConfig(name="muon", learning_rate=0.1))
     counts = Counts.of(build(MODEL, {"causal_lm": 1.0}, Vocabulary(64)), kind)
     matrices = 2 * (4 * 32 * 32 + 2 * 32 * 64)
-    assert counts.matrices == matrices
-    assert counts.alike == 2 * 4 * 32 * 32
+    # Squares are the most at once: a copy, and two of an iteration, which has two products of the same size.
+    assert counts.shared_matrices == (matrices, 2 * 4 * 32 * 32 * 5)
+    assert counts.expert_matrices == (0, 0)
     for stage, part in ((0, 1), (1, 4), (3, 4)):
         layout = Layout(1, 4, 1, stage, "none", "fp32", 8, 1)
         assert counts.owned(layout) == counts.all / part
