@@ -27,7 +27,7 @@ class InPlace:
 @pytest.mark.parametrize("average_decay", [0.0, 0.999])
 @pytest.mark.parametrize("name", NAMES)
 def test_moments_are_what_the_optimizer_keeps(name: str, average_decay: float) -> None:
-    config = OptimizerConfig(name=name, learning_rate=0.1, average_decay=average_decay)
+    config = OptimizerConfig.model_validate({"name": name, "learning_rate": 0.1, "average_decay": average_decay})
     kind = optimizer_kind(config)
     learner = build(MODEL, {"causal_lm": 1.0}, Vocabulary(64)).to_empty(device="cpu")
     optimizer = kind.create(kind.groups(learner, 0.0), config)
