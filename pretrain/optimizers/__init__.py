@@ -86,10 +86,6 @@ class OptimizerKind(NamedTuple):
         """Moments that a parameter has at most."""
         return max(len(spec.moments) for spec in self._specs) + len(self._average)
 
-    def has_matrix(self, name: str) -> bool:
-        """Return whether the parameter ``name`` is updated as a matrix."""
-        return self.matrix_state is not None and layout_of(name) is not None
-
     def state_of(self, name: str) -> StateSpec:
         """Return the state of the parameter ``name``."""
         return self.matrix_state if self.matrix_state is not None and layout_of(name) else self.state

@@ -51,8 +51,8 @@ class Activations:
             IndivisibleError: the model cannot be split so.
         """
         low, high = self._traced_sequences(division, micro_batch, most)
-        passes = (self.of_sequences(division, sequences) for sequences in (low, high))
-        return extrapolate(*passes, (micro_batch - low) / (high - low))
+        few, many = self.of_sequences(division, low), self.of_sequences(division, high)
+        return extrapolate(few, many, (micro_batch - low) / (high - low))
 
     def _traced_sequences(self, division: Division, micro_batch: int, most: int) -> tuple[int, int]:
         """Return two micro-batches from which the count is interpolated."""

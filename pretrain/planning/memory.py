@@ -8,8 +8,8 @@ from sesame.pretrain.parallel.matrix_plan import ENTRIES_AT_ONCE
 from sesame.pretrain.planning.stages import OFFLOADED, STAGES, Case, Counts, Layout, Stage
 from sesame.pretrain.planning.trace import Pass
 
-ITERATED = 5
-"""Tensors of the size of the matrices that are orthogonalized at once: a copy, and those of an iteration."""
+MOST_COMPUTED = 5
+"""Entries of all tensors while a square matrix is orthogonalized, for each of its own."""
 
 
 def _per_weight(size: int) -> Callable[[Case], float]:
@@ -18,9 +18,22 @@ def _per_weight(size: int) -> Callable[[Case], float]:
 
 def _of_matrices(case: Case) -> float:
     """Their updates in fp32, and what is computed at once in the precision of products."""
-    counts, share = case.counts, case.owned / case.entries
-    at_once = min(ENTRIES_AT_ONCE, counts.alike * share)
-    return 4 * counts.matrices * share + ITERATED * case.bytes * at_once
+    sizes = [
+        _of_group(case, matrices.entries * share, matrices.computed * share)
+        for matrices, share in zip(
+            (case.counts.shared_matrices, case.counts.expert_matrices), case.layout.shares, strict=True
+        )
+    ]
+    # ZeRO updates experts apart from the rest.
+    return max(sizes) if case.layout.zero_stage else sum(sizes)
+
+
+def _of_group(case: Case, entries: float, computed: float) -> float:
+    at_once, computed = min(ENTRIES_AT_ONCE, entries), min(MOST_COMPUTED * ENTRIES_AT_ONCE, computed)
+    if case.layout.tensor > 1 or case.layout.zero_stage == 3:
+        # All are cut: a process receives pieces, joins them to parts and these to matrices, and sends all back.
+        computed = max(3 * at_once + computed, 5 * at_once)
+    return 4 * entries + case.bytes * computed
 
 
 UPDATE = {

@@ -2,12 +2,13 @@
 (``bf16_optimizer.py``, ``zero/stage_1_and_2.py``, ``zero/stage3.py`` of 0.19). All numbers are bytes unless said."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from sesame.pretrain.optimizers import OptimizerKind
+from sesame.pretrain.optimizers.matrices import layout_of
 from sesame.pretrain.parallel.flat_update import SMALL_ENTRIES
 from sesame.pretrain.planning.split import Division, is_expert_part
 
@@ -45,6 +46,33 @@ class Layout(NamedTuple):
     def processes(self) -> int:
         return self.tensor * self.data
 
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Parts of (shared weights, experts) of a process that it updates."""
+        return (1 / self.data, self.expert / self.data) if self.zero_stage else (1.0, 1.0)
+
+
+class Matrices(NamedTuple):
+    """Weights that Muon orthogonalizes."""
+
+    entries: int
+    computed: float
+    """Entries of all tensors while those of one shape are computed, the most: of [r, c] with r <= c a copy, two of an
+    iteration, and two [r, r]."""
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Tensor]) -> "Matrices":
+        """
+        Args:
+            parameters: by name, others as well.
+        """
+        by_shape = Counter[tuple[int, ...]]()
+        for name, parameter in parameters.items():
+            if (layout := layout_of(name)) is not None:
+                by_shape[tuple(layout.view(parameter).shape[1:])] += parameter.numel()
+        computed = (size * (3 + 2 * min(shape) / max(shape)) for shape, size in by_shape.items())
+        return cls(by_shape.total(), max(computed, default=0.0))
+
 
 class Counts(NamedTuple):
     """Weights of one process and entries of its optimizer's state, before ZeRO divides them."""
@@ -61,31 +89,28 @@ class Counts(NamedTuple):
     """Entries of the optimizer's moments, and of the moving average of the weights, of shared weights."""
     expert_moments: int
     """The same of experts."""
-    matrices: int
-    """In matrices that the optimizer orthogonalizes."""
-    alike: int
-    """The largest part of these in matrices of one shape."""
+    shared_matrices: Matrices
+    """Of shared weights, those that the optimizer orthogonalizes."""
+    expert_matrices: Matrices
+    """The same of experts."""
 
     @classmethod
     def of(cls, module: nn.Module, optimizer: OptimizerKind) -> "Counts":
         parts = [
-            (parameter.numel(), len(optimizer.moments_of(name)), is_expert_part(parameter))
+            (name, parameter.numel(), len(optimizer.moments_of(name)), is_expert_part(parameter))
             for name, parameter in module.named_parameters()
         ]
-        shared, experts = ([part[:2] for part in parts if part[2] == is_expert] for is_expert in (False, True))
-        matrices = Counter[tuple[int, ...]]()
-        for name, parameter in module.named_parameters():
-            if optimizer.has_matrix(name):
-                matrices[tuple(parameter.shape)] += parameter.numel()
+        shared, experts = ([part for part in parts if part[-1] == is_expert] for is_expert in (False, True))
+        named = dict(module.named_parameters()) if optimizer.matrix_state is not None else {}
         return cls(
-            shared=sum(size for size, _ in shared),
-            experts=sum(size for size, _ in experts),
-            largest=max(size for size, *_ in parts),
-            small=sum(size for size, *_ in parts if size <= SMALL_ENTRIES),
-            shared_moments=sum(size * moments for size, moments in shared),
-            expert_moments=sum(size * moments for size, moments in experts),
-            matrices=matrices.total(),
-            alike=max(matrices.values(), default=0),
+            shared=sum(size for _, size, *_ in shared),
+            experts=sum(size for _, size, *_ in experts),
+            largest=max(size for _, size, *_ in parts),
+            small=sum(size for _, size, *_ in parts if size <= SMALL_ENTRIES),
+            shared_moments=sum(size * moments for _, size, moments, _ in shared),
+            expert_moments=sum(size * moments for _, size, moments, _ in experts),
+            shared_matrices=Matrices.of({name: named[name] for name, *_ in shared if name in named}),
+            expert_matrices=Matrices.of({name: named[name] for name, *_ in experts if name in named}),
         )
 
     @property
@@ -94,18 +119,13 @@ class Counts(NamedTuple):
 
     def owned(self, layout: Layout) -> float:
         """Weights that this process's optimizer updates."""
-        return _own_part(self.shared, self.experts, layout)
+        shared, experts = layout.shares
+        return self.shared * shared + self.experts * experts
 
     def owned_moments(self, layout: Layout) -> float:
         """Entries of the optimizer's state that this process keeps."""
-        return _own_part(self.shared_moments, self.expert_moments, layout)
-
-
-def _own_part(shared: int, experts: int, layout: Layout) -> float:
-    """Return how many entries are left to a process, of those that data-parallel processes have as well."""
-    if layout.zero_stage == 0:
-        return shared + experts
-    return shared / layout.data + experts * layout.expert / layout.data
+        shared, experts = layout.shares
+        return self.shared_moments * shared + self.expert_moments * experts
 
 
 class Stage(NamedTuple):

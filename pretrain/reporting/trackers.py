@@ -60,35 +60,27 @@ class TensorBoard:
     """An event file in ``OUTPUT/tensorboard``, written at once and not by a thread, whose errors nobody would get."""
 
     def __init__(self, run: TrackedRun):
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
         folder = run.output / "tensorboard"
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         # Steps that a killed run has logged after its last checkpoint are hidden.
         first = run.first_step + 1
-        self._write(
-            Event(wall_time=time.time(), step=first, file_version="brain.Event:2"),
-            Event(wall_time=time.time(), step=first, session_log=SessionLog(status=SessionLog.START)),
-        )
+        self._write(first, file_version="brain.Event:2")
+        self._write(first, session_log={"status": "START"})
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+        self._write(step, summary={"value": [{"tag": name, "simple_value": value} for name, value in values.items()]})
 
     def close(self) -> None:
         """Nothing is left to write."""
 
-    def _write(self, *events: Any) -> None:
+    def _write(self, step: int, **fields: Any) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        records = io.BytesIO()
-        for event in events:
-            RecordWriter(records).write(event.SerializeToString())
-        append(self._path, records.getvalue())
+        events: Any = import_module("tensorboard.compat.proto.event_pb2")
+        record = io.BytesIO()
+        RecordWriter(record).write(events.Event(wall_time=time.time(), step=step, **fields).SerializeToString())
+        append(self._path, record.getvalue())
 
 
 class WandB:

@@ -57,7 +57,7 @@ def test_a_plan_says_everything(sesame: Command) -> None:
 def layouts_table(*plans: tuple[Layout, float]) -> list[str]:
     """Return the lines of the table, for layouts that take so many GiB."""
     time = StepTime(100.0, *[0.0] * 8)
-    made = [Plan(layout, Memory(gib * 2**30, *[0.0] * 6, "backward"), time) for layout, gib in plans]
+    made = [Plan(layout, Memory(gib * 2**30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "backward"), time) for layout, gib in plans]
     file = io.StringIO()
     planner = SimpleNamespace(assumed=assumptions("a100-40gb", {}))
     print_layouts(planner, 64, made, Console(file=file, width=80))
