@@ -23,6 +23,9 @@ from tests.pretrain.family_runs import FAMILY_RUNS
 PROCESS = Path(__file__).with_name("layout_process.py")
 STEPS = 3
 BOUND = 1e-6
+BOUNDS = {"bert, GPT-BERT": 3e-6}
+"""Of runs whose rounding errors are larger: norms on what layers add divide by its size, which is small at the start. An
+error of a layout would be a thousand times as large."""
 MUON_BOUND = 1e-5
 """Small singular values of a momentum, and the rounding errors in them, are multiplied by up to 3.4445^5 = 485 before
 they become a step; an update of a part of a matrix instead of the whole would differ by more than 1e-2."""
@@ -286,18 +289,18 @@ def test_every_family_has_a_run() -> None:
 @pytest.mark.parametrize("layout", FAMILY_LAYOUTS)
 @pytest.mark.parametrize("run", OTHER_RUNS)
 def test_family_equals_one_process(run: str, layout: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
-    assert_equal(computed(f"one, {run}"), computed(f"{layout}, {run}"))
+    assert_equal(computed(f"one, {run}"), computed(f"{layout}, {run}"), BOUNDS.get(run, BOUND))
 
 
 @pytest.mark.parametrize("variant", marked({**VARIANTS, **THOROUGH}))
 def test_variant_equals_one_process(variant: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
-    reference = {**VARIANTS, **THOROUGH}[variant][0]
-    assert_equal(computed(reference), computed(variant))
+    reference, case = {**VARIANTS, **THOROUGH}[variant]
+    assert_equal(computed(reference), computed(variant), BOUNDS.get(case.run, BOUND))
 
 
 @pytest.mark.parametrize("run", BUDGET_RUNS)
 def test_a_token_budget_changes_nothing(run: str, computed: Callable[[str], dict[str, torch.Tensor]]) -> None:
-    assert_equal(computed(f"one, {run}"), computed(f"token budget, {run}"))
+    assert_equal(computed(f"one, {run}"), computed(f"token budget, {run}"), BOUNDS.get(run, BOUND))
 
 
 @pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
