@@ -163,7 +163,7 @@ class Reporter:
             "learning_rate": metrics.learning_rate,
             "gradient_norm": metrics.gradient_norm,
             "tokens_per_second": round(metrics.tokens / seconds, 1),
-            "teraflops": round(metrics.flops / seconds / 1e12, 4),
+            "teraflops": round(metrics.flops / seconds / 1e12, 8),
             "seconds": round(now - self.start_time, 3),
             "saving_seconds": round(saving_seconds, 3),
             "report_seconds": round(seconds, 5),

@@ -13,6 +13,9 @@ import torch
 
 STEPS = 3
 BOUND = 1e-6
+BOUNDS = {"bert, GPT-BERT": 3e-6}
+"""Of runs whose rounding errors are larger: norms on what layers add divide by its size, which is small at the start.
+An error of a layout would be a thousand times as large."""
 MUON_BOUND = 1e-5
 """Small singular values of a momentum, and the rounding errors in them, are multiplied by up to 3.4445^5 = 485 before
 they become a step; an update of a part of a matrix instead of the whole would differ by more than 1e-2."""
