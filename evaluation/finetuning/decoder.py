@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import with_targets
@@ -28,9 +29,15 @@ def kind_of(data: TaskData, config: FinetuneConfig) -> Kind:
         return KINDS[data.task.kind].of(data.train.labels, config)
     tokenizer = _tokenizer(data.tokenizer)
     words = decoder_tokens(data.task.text.words, tokenizer)
+    ids = {tuple(each.tolist()): word for each, word in zip(words, data.task.text.words, strict=True)}
+    if len(ids) < len(words):
+        raise TaskError(
+            f"{data.task.name}: the checkpoint's tokenizer has the same tokens for several of the words "
+            f"{', '.join(data.task.text.words[:6])}; use --set finetune.form=head"
+        )
     # Whatever is longer than every word is no word.
     limit = max(map(len, words)) if words else config.longest_answer
-    return Text(tokenizer, words, limit, config.decoding == "likelihood")
+    return Text(tokenizer, ids, limit, config.decoding == "likelihood")
 
 
 @lru_cache(maxsize=2)
@@ -43,8 +50,8 @@ class Text(Kind):
     """What a decoder says: texts [S], or with ``by_likelihood`` the log-likelihood of each candidate [S, C]."""
 
     tokenizer: Tokenizer
-    words: list[np.ndarray]
-    """Start token, tokens and end token of each answer; empty: any text may be one."""
+    words: dict[tuple[int, ...], str]
+    """Answers by start token, tokens and end token; empty: any text may be one."""
     limit: int
     """Tokens of an answer, at most."""
     by_likelihood: bool
@@ -55,14 +62,19 @@ class Text(Kind):
     def predict(self, model: Any, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
         encoded_TD = model.backbone(replace(batch, targets=None)).hidden_TD
         if self.by_likelihood and self.words:
-            return likelihoods(model, batch, encoded_TD, [self.words] * len(rows))
+            words = [np.array(ids) for ids in self.words]
+            return likelihoods(model, batch, encoded_TD, [words] * len(rows))
         if self.by_likelihood and examples.candidates is not None:
             candidates = [examples.candidates[row] for row in rows]
             tokens = [decoder_tokens(each, self.tokenizer) for each in candidates]
             best = likelihoods(model, batch, encoded_TD, tokens).argmax(1)
             return np.array([each[number] for each, number in zip(candidates, best, strict=True)])
-        ids = greedy(model, batch, encoded_TD, self.tokenizer, self.limit)
-        return np.array([self.tokenizer.decode(each) for each in ids])
+        return np.array([self.text_of(ids) for ids in greedy(model, batch, encoded_TD, self.tokenizer, self.limit)])
+
+    def text_of(self, ids: list[int]) -> str:
+        """Return the word of these tokens, even if the tokenizer changes it (capitals, underscores), else their text."""
+        special = self.tokenizer.special
+        return self.words.get((special.pad, *ids, special.sep)) or self.tokenizer.decode(ids)
 
     @staticmethod
     def answers(outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:

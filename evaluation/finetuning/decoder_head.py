@@ -5,11 +5,12 @@ U target tokens, D width, V vocabulary.
 
 from typing import cast
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesame.configs.errors import TaskError
 from sesame.pretrain.batch import Batch
-from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
+from sesame.pretrain.layers.vocabulary import VocabularyProjection
 from sesame.pretrain.roles import Backbone, Encoded
 
 
@@ -27,7 +28,6 @@ class DecoderHead(nn.Module):
             self.projection.weight = nn.Parameter(backbone.decoder_projection.clone())
         else:
             nn.init.normal_(self.projection.weight, std=backbone.width**-0.5)
-        self.cross_entropy = CrossEntropy()
 
     @property
     def pooler(self) -> dict[str, Tensor]:
@@ -37,8 +37,8 @@ class DecoderHead(nn.Module):
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
         """Mean loss of the batch's target tokens."""
         assert encoded.decoded_UD is not None
-        labels_U = batch["target_labels"]
-        return self.cross_entropy(self.projection, encoded.decoded_UD, labels_U) / len(labels_U)
+        # Answers are short, so all logits fit; pretraining's fused loss takes one precision for states and weights.
+        return F.cross_entropy(self.projection(encoded.decoded_UD).float(), batch["target_labels"])
 
 
 def require_decoder(backbone: Backbone, task: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from sesame.data_pipeline.ragged import Ragged
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import pack_rows, with_targets
-from sesame.evaluation.finetuning.decoder import greedy, kind_of, likelihoods
+from sesame.evaluation.finetuning.decoder import Text, greedy, kind_of, likelihoods
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import TaskModel, answers, finetune, scores_of
 from sesame.evaluation.finetuning.heads import head_of
 from sesame.evaluation.finetuning.text_encoding import decoder_tokens
 from sesame.evaluation.tasks import TASKS
-from sesame.evaluation.tasks.text_forms import as_text
+from sesame.evaluation.tasks.text_forms import FORMS, as_text
 from sesame.pretrain.data.packing import assemble
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.models import FAMILIES, parse_model
@@ -30,7 +31,8 @@ from sesame.pretrain.models.family import Vocabulary, on_meta_device
 from sesame.pretrain.objectives.span_corruption import SpanCorruption
 
 WORDS = (
-    *("a", "b", "c", "d", "z", "left", "not", "cola", "sst2", "stsb", "sentence", "sentence1", "sentence2", ":", "."),
+    *("not", "_", "entailment", "rte"),
+    *("a", "b", "c", "d", "z", "left", "cola", "sst2", "stsb", "sentence", "sentence1", "sentence2", ":", "."),
     *("positive", "negative", *map(str, range(10))),
 )
 SIZES = {"layers": 1, "decoder_layers": 1, "width": 32, "heads": 2, "head_width": 16, "feed_forward_width": 64}
@@ -148,12 +150,13 @@ def test_answers_are_those_of_one_sequence_at_a_time(
             assert values[row, number] == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["t5", "switch"])
+@pytest.mark.parametrize(("name", "precision"), [("t5", "bf16"), ("switch", "fp32")])
 def test_a_decoder_learns_its_words(
-    name: str, make: Callable[[str], nn.Module], tmp_path: Path, tokenizer: Tokenizer
+    name: str, precision: str, make: Callable[[str], nn.Module], tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     data = _task_data(tmp_path, tokenizer)
-    outcome = finetune(make(name), data, TRAINED, 1, torch.device("cpu"))
+    config = TRAINED.model_copy(update={"precision": precision})
+    outcome = finetune(make(name), data, config, 1, torch.device("cpu"))
     assert set(outcome.dev[""]) == {"positive", "negative"}
     assert scores_of(data, outcome.dev)["accuracy"] > 0.9
 
@@ -201,6 +204,22 @@ def test_the_likeliest_entity_answers_record(
         values.append(sum(float(log_p[place, token]) for place, token in enumerate(ids[1:].tolist())))
     assert answer == candidates[int(np.argmax(values))]
     assert answers(data.task, dev, np.array([answer])).tolist() == [answer]
+
+
+def test_a_word_that_the_tokenizer_changes_is_still_that_word(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """ "not_entailment" is three tokens, and "not _ entailment" when it is decoded; "True" and "False" are unknown."""
+    for split in ("train", "dev"):
+        (tmp_path / "RTE").mkdir(exist_ok=True)
+        rows = [f"{split}{label}\tb\t{label}" for label in ("entailment", "not_entailment")]
+        (tmp_path / "RTE" / f"{split}.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *rows]) + "\n")
+    data = load_task(as_text(TASKS["RTE"]), TRAINED, tmp_path, tokenizer, False)
+    kind = kind_of(data, TRAINED)
+    assert isinstance(kind, Text)
+    ids = tokenizer.encode("not_entailment")
+    assert tokenizer.decode(ids) != "not_entailment" and kind.text_of(ids) == "not_entailment"
+    assert kind.text_of(ids[:1]) == "not"
+    with pytest.raises(TaskError, match="the same tokens for several of the words False, True"):
+        kind_of(replace(data, task=replace(data.task, text=FORMS["BoolQ"])), TRAINED)
 
 
 def test_a_model_without_a_decoder_is_refused(make_backbone: Callable[[int], Bert]) -> None:
