@@ -6,6 +6,7 @@ The first task is fine-tuned once for each model, with the first seed, and its w
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,9 @@ def _train(
     start: Start, backbone: nn.Module, device: torch.device, advance: Callable[[int, int], None]
 ) -> dict[str, Tensor]:
     job = start.job
-    outcome = finetune(backbone, job.data, job.settings, job.seed, device, advance)
+    # Its dev rows are scored only to select an epoch.
+    dev = job.data.dev if job.settings.select == "best" else {}
+    outcome = finetune(backbone, replace(job.data, dev=dev, test={}), job.settings, job.seed, device, advance)
     return keep_start(start.file, job, backbone, outcome)
 
 

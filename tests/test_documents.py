@@ -32,7 +32,7 @@ SETTINGS = {
     *(name for name, _ in all_settings()),
 }  # fmt: skip
 SECTIONS = {name.partition(".")[0] for name in SETTINGS if "." in name}
-SUFFIXES = (".py", ".toml", ".json", ".md", ".arrow", ".sh", ".jsonl", ".tsv", ".png", ".Dockerfile")
+SUFFIXES = (".py", ".toml", ".json", ".md", ".arrow", ".sh", ".jsonl", ".tsv", ".png", ".html", ".Dockerfile")
 TOP = ("configs", "data_pipeline", "pretrain", "evaluation", "launch", "tests", "docs", "docker", "benchmarks")
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+")
 

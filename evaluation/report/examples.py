@@ -5,6 +5,7 @@ S seeds, R rows.
 
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +62,7 @@ def write_texts(output: Path, data: TaskData, texts: Mapping[str, Texts]) -> Non
         for prefix, each in texts.items()
     }
     content = json.dumps(values, ensure_ascii=False).encode()
-    with atomic_file(folder / f"{data.title}.json.gz") as file:
+    with atomic_file(_path(output, data.title)) as file:
         file.write(gzip.compress(content, mtime=0))
 
 
@@ -71,7 +72,7 @@ def read_texts(output: Path, title: str) -> dict[str, dict[str, list]]:
     Raises:
         TaskError: the file is damaged.
     """
-    path = output / FOLDER / f"{title}.json.gz"
+    path = _path(output, title)
     try:
         values = json.loads(gzip.decompress(path.read_bytes()))
         return {
@@ -81,6 +82,11 @@ def read_texts(output: Path, title: str) -> dict[str, dict[str, list]]:
         return {}
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         raise TaskError(f"{path}: is damaged; run `sesame evaluate` there again") from None
+
+
+def _path(output: Path, title: str) -> Path:
+    # "QNLI (dev split 80/20)" is not the name of a file.
+    return output / FOLDER / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', title).strip('_')}.json.gz"
 
 
 def disagreements(

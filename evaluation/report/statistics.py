@@ -178,4 +178,6 @@ def _comparison(signed: Sequence[tuple[float, Scores]], units: int) -> Compariso
         total += max(observed - of_rows, 0.0) / count
         uncertainty += (observed / count) ** 2 / (count - 1)
     freedom = total**2 / uncertainty if uncertainty > 0 else float(units - 1)
-    return Comparison(difference, total**0.5, freedom, seeds)
+    # Satterthwaite's number is never below the smallest of its parts, but what was subtracted above can make it so.
+    fewest = min(seeds, units) - 1
+    return Comparison(difference, total**0.5, max(freedom, float(fewest)), seeds)

@@ -1,5 +1,7 @@
 """The nine GLUE tasks (Wang et al. 2019, table 1) in the layout of the official release; AX is a test set of MNLI.
 
+With AX/diagnostic-full.tsv, its labels, AX is scored by category.
+
 Metrics are the paper's. File and column names, and the rows of each test set, are those of the archives on
 gluebenchmark.com/tasks.
 """
@@ -11,6 +13,9 @@ MNLI = ("contradiction", "entailment", "neutral")
 PAIR = ("sentence1", "sentence2")
 QUESTIONS = ("question1", "question2")
 STRINGS = ("#1 String", "#2 String")
+
+AX_CATEGORIES = ("Lexical Semantics", "Predicate-Argument Structure", "Logic", "Knowledge")
+"""Coarse categories of the diagnostic set; a row is in each whose column is filled in."""
 
 HUB = "nyu-mll/glue"
 HUB_NLI = ("entailment", "not_entailment")
@@ -76,6 +81,15 @@ ROWS = (
         dev={
             "m": Table("MNLI/dev_matched.tsv", PAIR, "gold_label", hub_file=parquet("mnli/validation_matched")),
             "mm": Table("MNLI/dev_mismatched.tsv", PAIR, "gold_label", hub_file=parquet("mnli/validation_mismatched")),
+            # The diagnostic set with its labels, which are published apart from it; R3 (section 4).
+            "AX": Table(
+                "AX/diagnostic-full.tsv",
+                ("Premise", "Hypothesis"),
+                "Label",
+                metrics=("matthews",),
+                categories=AX_CATEGORIES,
+                optional=True,
+            ),
         },
         test={
             "MNLI-m": Table(

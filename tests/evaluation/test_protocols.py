@@ -148,7 +148,7 @@ def test_every_value_has_its_source(name: str) -> None:
     text = (FOLDER / "evaluation" / f"glue_{name}.toml").read_text(encoding="utf-8")
     ours = ("pooling", "precision", "select", "seeds", "validation_fraction")
     common, tasks, _ = text.partition("\n[tasks.")
-    settings = common.partition("[search]" if "[search]" in common else "[finetune]")[2].splitlines()
+    settings = common.partition("\n[search]" if "\n[search]" in common else "\n[finetune]")[2].splitlines()
     values = [line for line in settings if " = " in line and not line.startswith("#")]
     assert len(values) > 8 and not [line for line in values if "#" not in line and line.split(" = ")[0] not in ours]
     assert not tasks or common.rstrip().splitlines()[-1].startswith("# ")

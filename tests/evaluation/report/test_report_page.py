@@ -143,9 +143,10 @@ def test_a_confusion_matrix_counts_rows(tmp_path: Path) -> None:
 
 def test_texts_are_read_as_they_were_written(tmp_path: Path) -> None:
     examples = EncodedExamples([np.array([2, 3])] * 2, np.full(2, 2), np.array([0, 1]), ["4", "9"])
-    data = TaskData(TASKS["RTE"], "RTE", examples, {"": examples}, {})
+    data = TaskData(TASKS["RTE"], "RTE (dev split 80/20)", examples, {"": examples}, {})
     write_texts(tmp_path, data, {"": [["a", "ü\n"], ["b", ""]]})
-    found = read_texts(tmp_path, "RTE")[""]
+    assert [path.name for path in (tmp_path / "dev_rows").iterdir()] == ["RTE_dev_split_80_20.json.gz"]
+    found = read_texts(tmp_path, data.title)[""]
     assert found == {"rows": ["4", "9"], "texts": [["a", "ü\n"], ["b", ""]], "labels": list(TASKS["RTE"].labels)}
     assert read_texts(tmp_path, "CoLA") == {}
 

@@ -144,3 +144,14 @@ def test_the_interval_of_one_model_has_its_true_score_in_95_of_100_cases() -> No
         detectable.append(estimate.smallest_detectable_unpaired)
     assert 0.92 <= inside / trials <= 0.98
     assert np.mean(detectable) > 1.2 * np.mean(paired), "rows that are compared one by one find smaller differences"
+
+
+def test_two_seeds_that_disagree_on_many_rows_have_a_finite_interval() -> None:
+    """Their spread is explained by the rows, so that nothing is left of it; the degrees of freedom are still one."""
+    generator = np.random.default_rng(2)
+    labels, first = generator.integers(2, size=(2, 277))
+    predictions = np.stack([first, np.where(generator.random(277) < 0.95, 1 - first, first)])
+    scores, units = resample([DevPredictions(labels, predictions, None, ("accuracy",))])
+    estimate = estimate_of(scores[0], units)
+    low, high = estimate.interval
+    assert estimate.freedom == 1 and 0.05 < high - low < 1.5
