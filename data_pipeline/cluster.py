@@ -25,10 +25,10 @@ if "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray
-from ray.exceptions import NodeDiedError, ObjectLostError, RayError, RayTaskError
+from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-__all__ = ["Cluster", "NodeDiedError", "ObjectLostError", "RayError", "RayTaskError", "ray"]
+__all__ = ["Cluster", "NodeDiedError", "ObjectLostError", "OutOfMemoryError", "RayError", "RayTaskError", "ray"]
 """Other modules import Ray from here, after the settings above."""
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 """Settings of malloc in the workers: jobs allocate and free large arrays, and returning that memory to the system costs

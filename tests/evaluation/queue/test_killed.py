@@ -125,8 +125,8 @@ def names(folder: Path) -> set[str]:
 
 
 def end_all(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Wait for processes that have lost their driver; returns those that are alive after ten seconds."""
-    alive = psutil.wait_procs(processes, timeout=10)[1]
+    """Wait for processes that have lost their driver; returns those that are alive after twenty seconds."""
+    alive = psutil.wait_procs(processes, timeout=20)[1]
     return [each for each in alive if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
