@@ -152,11 +152,11 @@ def test_kills_at_random_moments_change_nothing(checkpoint: Path, letters: Path,
     command = Command(suite, checkpoint, letters, tmp_path / "killed", WORKERS)
     draw, kills, orphans = random.Random(4), Counter[str](), []
     command.start()
-    for number, done in enumerate(sorted([*draw.sample(range(28), KILLS // 2)] * 2)):
+    for number, done in enumerate(sorted([*draw.sample(range(24), KILLS // 2)] * 2)):
         while number % 2 == 0 and (command.done < done or not command.workers):
             command.keep_running()
             time.sleep(0.05)
-        time.sleep(draw.uniform(0, 6) if number % 2 else draw.uniform(0, 1))
+        time.sleep(draw.uniform(0, 2.5 if number % 2 else 0.3))
         command.keep_running()
         kind = draw.choice(["driver", "worker"]) if command.workers else "driver"
         kills[kind] += 1
