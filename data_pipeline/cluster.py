@@ -25,16 +25,18 @@ if "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray
-from ray.exceptions import NodeDiedError, ObjectLostError, RayError, RayTaskError
+from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-__all__ = ["Cluster", "NodeDiedError", "ObjectLostError", "RayError", "RayTaskError", "ray"]
+__all__ = ["Cluster", "NodeDiedError", "ObjectLostError", "OutOfMemoryError", "RayError", "RayTaskError", "ray"]
 """Other modules import Ray from here, after the settings above."""
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 """Settings of malloc in the workers: jobs allocate and free large arrays, and returning that memory to the system costs
 a fifth of the time."""
 OBJECT_STORE_BYTES = 256 << 20
 SECONDS_TO_ANSWER = 5
+NOT_STARTED = "timed out during startup"
+"""In the message of Ray's exception."""
 
 
 class Cluster:
@@ -75,17 +77,26 @@ class Cluster:
             raise ConfigError(
                 f"{self.setting}.dashboard needs Ray's own extra; pip install 'ray[default]', or set it to false"
             )
-        ray.init(
-            address="local",
-            num_cpus=self.cpus,
-            # Data is passed in files, so little shared memory is enough; containers have little.
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=self.dashboard,
-            dashboard_host="127.0.0.1",
-            configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=self.cpus,
+                # Data is passed in files, so little shared memory is enough; containers have little.
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=self.dashboard,
+                dashboard_host="127.0.0.1",
+                configure_logging=True,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+        except Exception as error:
+            # Ray has no class for it.
+            if NOT_STARTED not in str(error):
+                raise
+            raise ConfigError(
+                "Ray did not start on this machine within half a minute; run the same command again when fewer "
+                "processes compete for its processors and memory"
+            ) from None
 
     def _join(self) -> None:
         """Connect to an existing cluster and check that its machines can do the work."""

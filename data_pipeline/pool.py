@@ -10,7 +10,7 @@ from typing import Any
 
 from sesame.configs.errors import ConfigError, SesameError
 from sesame.configs.stopping import end_with_parent
-from sesame.data_pipeline.cluster import RayError, RayTaskError, ray
+from sesame.data_pipeline.cluster import OutOfMemoryError, RayError, RayTaskError, ray
 from sesame.data_pipeline.outcome import JobError, LostWorkerError, Observer, Outcome, Work, describe
 
 MOST_FAILED_STARTS = 3
@@ -94,7 +94,7 @@ class Pool:
             kind, *values = ray.get(next(slot.stream))
         except (RayError, StopIteration) as error:
             slot.clear()
-            reason = "it may have needed more memory than there is" if "memory" in str(error).lower() else "it died"
+            reason = "the machine has too little memory" if isinstance(error, OutOfMemoryError) else "it was killed"
             return Outcome(job, slot.number, error=LostWorkerError(f"the worker process has ended: {reason}"))
         if kind == STEP:
             observer.advance(slot.number, *values)
@@ -131,9 +131,11 @@ class _Slot:
 class _Worker:
     """The actor: one process, which runs one job at a time."""
 
-    def start(self, make: Callable[[], Work], report_seconds: float) -> None:
-        # Ray ends the workers of a driver that dies as well, but a moment later.
+    def __init__(self) -> None:
+        # Before anything large is imported. Ray ends the workers of a driver that dies as well, but later.
         end_with_parent()
+
+    def start(self, make: Callable[[], Work], report_seconds: float) -> None:
         self._work, self._report_seconds = make(), report_seconds
 
     def run(self, job: Any) -> Iterator[tuple[Any, ...]]:

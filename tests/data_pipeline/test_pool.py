@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sesame.configs.errors import DatasetError, TaskError
+from sesame.configs.errors import ConfigError, DatasetError, TaskError
+from sesame.data_pipeline import cluster as cluster_module
 from sesame.data_pipeline.cluster import Cluster
 from sesame.data_pipeline.outcome import JobError, LostWorkerError, Outcome
 from sesame.data_pipeline.pool import Pool
@@ -90,3 +91,18 @@ def test_an_error_of_the_start_is_raised_as_it_is(cluster: Cluster) -> None:
 
     with pytest.raises(DatasetError, match="no such folder; make it"):
         list(Pool(make, 1, cpus=1).run(deque(["a"]), Seen()))
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [("The current node timed out during startup.", ConfigError), ("another one", RuntimeError)],
+)
+def test_a_machine_that_is_too_busy_for_ray_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, expected: type[Exception]
+) -> None:
+    def init(**_: Any) -> None:
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(cluster_module.ray, "init", init)
+    with pytest.raises(expected, match="run the same command again" if expected is ConfigError else reason):
+        Cluster("", tmp_path, cpus=1).__enter__()

@@ -70,6 +70,12 @@ class Command:
             environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
             self.process = subprocess.Popen(self.words, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
+    def keep_running(self) -> None:
+        """Start the command again if the machine was too busy to start Ray; any other end is an error."""
+        if self.process.poll() is not None:
+            assert self.printed.splitlines()[-1].startswith("sesame: Ray did not start"), self.printed[-3000:]
+            self.start()
+
     def run(self) -> str:
         self.start()
         assert self.process.wait() == 0, self.printed
@@ -125,8 +131,8 @@ def names(folder: Path) -> set[str]:
 
 
 def end_all(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Wait for processes that have lost their driver; returns those that are alive after ten seconds."""
-    alive = psutil.wait_procs(processes, timeout=10)[1]
+    """Wait for processes that have lost their driver; returns those that are alive after twenty seconds."""
+    alive = psutil.wait_procs(processes, timeout=20)[1]
     return [each for each in alive if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -146,11 +152,12 @@ def test_kills_at_random_moments_change_nothing(checkpoint: Path, letters: Path,
     command = Command(suite, checkpoint, letters, tmp_path / "killed", WORKERS)
     draw, kills, orphans = random.Random(4), Counter[str](), []
     command.start()
-    for number, done in enumerate(sorted([*draw.sample(range(28), KILLS // 2)] * 2)):
+    for number, done in enumerate(sorted([*draw.sample(range(24), KILLS // 2)] * 2)):
         while number % 2 == 0 and (command.done < done or not command.workers):
-            assert command.process.poll() is None, f"ended after {kills}: {command.printed[-2000:]}"
+            command.keep_running()
             time.sleep(0.05)
-        time.sleep(draw.uniform(0, 6) if number % 2 else draw.uniform(0, 1))
+        time.sleep(draw.uniform(0, 2.5 if number % 2 else 0.3))
+        command.keep_running()
         kind = draw.choice(["driver", "worker"]) if command.workers else "driver"
         kills[kind] += 1
         if kind == "worker":
@@ -161,7 +168,8 @@ def test_kills_at_random_moments_change_nothing(checkpoint: Path, letters: Path,
         command.process.wait()
         orphans += end_all(others)
         command.start()
-    assert command.process.wait() == 0, command.printed[-3000:]
+    while command.process.wait():
+        command.keep_running()
     assert kills.total() == KILLS and min(kills["driver"], kills["worker"]) >= 4 and not orphans, (kills, orphans)
     assert without_times(tmp_path / "killed") == without_times(tmp_path / "plain")
     assert names(tmp_path / "killed") == names(tmp_path / "plain"), "nothing is left of what was killed"
