@@ -151,7 +151,9 @@ def test_the_start_is_trained_once_and_another_is_not_taken(
     config = _config()
     data = load_task(TASKS["SST-2"], config.finetune, letters, letter_tokenizer, False)
     later = replace(data, task=started(TASKS["SST-2"], "SST-2"))
-    job = Jobs(config, Identity("model", "random"), {"SST-2": data}, tmp_path).make(later, config.finetune, "pretrained", 2)
+    job = Jobs(config, Identity("model", "random"), {"SST-2": data}, tmp_path).make(
+        later, config.finetune, "pretrained", 2
+    )
     assert job.start is not None
     weights, steps = [], []
     for seed in (1, 2):
@@ -159,7 +161,9 @@ def test_the_start_is_trained_once_and_another_is_not_taken(
         load_start(job.start, backbone, CPU, lambda *each: steps.append(each))
         weights.append(backbone.token_embedding.weight.detach().clone())
     assert torch.equal(*weights) and len(steps) == 13, "the second one reads what the first one has trained"
-    other = Jobs(config, Identity("other", "random"), {"SST-2": data}, tmp_path).make(later, config.finetune, "pretrained", 2)
+    other = Jobs(config, Identity("other", "random"), {"SST-2": data}, tmp_path).make(
+        later, config.finetune, "pretrained", 2
+    )
     assert other.start is not None and other.key != job.key
     job.start.file.rename(other.start.file)
     load_start(other.start, make_backbone(2), CPU, lambda *each: steps.append(each))
