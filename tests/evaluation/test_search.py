@@ -13,12 +13,12 @@ import torch
 
 from sesame import configs
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation import evaluate as module
-from sesame.evaluation import jobs as jobs_module
+from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig, SearchConfig
 from sesame.evaluation.evaluate import evaluate
 from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData, load_task
-from sesame.evaluation.results.result import Identity, Job, Result
+from sesame.evaluation.queue import worker
+from sesame.evaluation.results.result import MODELS, Identity, Job, Result
 from sesame.evaluation.search import held_back, search
 from sesame.evaluation.starting import Jobs, load_start
 from sesame.evaluation.tasks import TASKS
@@ -94,19 +94,22 @@ def test_a_diverged_combination_is_not_chosen(data: TaskData, tmp_path: Path) ->
 def model(
     monkeypatch: pytest.MonkeyPatch, letter_tokenizer: Tokenizer, make_backbone: Callable[[int], Bert], tmp_path: Path
 ) -> list[int | None]:
-    """Replace the checkpoint by a tiny model; returns the seeds of the calls."""
+    """Replace the checkpoint by a tiny model; returns the seed of the weights of each job."""
     (tmp_path / "tokenizer.model").write_bytes(b"letters")
     seeds: list[int | None] = []
+    config = BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
 
-    def load_backbone(path: Path, *, seed: int | None = None) -> SimpleNamespace:
-        seeds.append(seed)
-        config = BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
-        backbone = make_backbone(7 if seed is None else 100 + seed)
+    def load_backbone(path: Path) -> SimpleNamespace:
+        backbone = make_backbone(7)
         return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=config)
 
-    for each in (module, jobs_module):
-        monkeypatch.setattr(each, "load_backbone", load_backbone)
-    monkeypatch.setattr(module.Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
+    def run_job(job: Job, *arguments: Any) -> Any:
+        seeds.append(MODELS[job.model](job.seed if job.start is None else job.start.job.seed))
+        return jobs.run_job(job, *arguments)
+
+    monkeypatch.setattr(jobs, "load_backbone", load_backbone)
+    monkeypatch.setattr(worker, "run_job", run_job)
+    monkeypatch.setattr(Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
     return seeds
 
 
@@ -142,7 +145,7 @@ def test_a_task_starts_from_the_model_of_another(
     suite |= {"baseline": True, "tasks": ["SST-2-from-SST-2"]}
     evaluate(_config(suite=suite, search=None, data_dir=str(letters)), tmp_path / "out")
     # The baseline starts from what was learned from the first seed's random weights.
-    assert model == [None, 1, 1] and len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 2
+    assert model == [1, 1] and len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 2
 
 
 def test_the_start_is_trained_once_and_another_is_not_taken(
