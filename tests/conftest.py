@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,7 +89,10 @@ def world() -> World:
     """``world(n, script, *arguments)`` runs a script in n processes connected by gloo, and returns their output."""
 
     def run(processes: int, script: Path, *arguments: str) -> list[str]:
-        port = random.randint(20000, 60000)
+        with socket.socket() as listener:
+            # A port that is free now; one that is drawn is taken at times on a machine with other runs.
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
         running = []
         for rank in range(processes):
             environment = os.environ | {
