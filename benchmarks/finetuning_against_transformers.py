@@ -4,9 +4,9 @@
 
 DATASET gives the tokenizer. A BERT of MiniLM's shape (6 layers of 384) with random weights in both, AdamW, clipping,
 dropout 0.1; bf16 by autocast if the CPU computes it in hardware, else fp32. Both have the memory settings of
-`sesame evaluate`. Two kinds of batches of theirs, padded to the longest row of the batch: the rows of ours, which are
-of similar length, and rows in random order, the default of the Trainer. Steps alternate in one process. A computed token
-is a position that a model computes, padding included.
+`sesame evaluate`. Theirs with two kinds of batches, padded to the longest row: the rows of ours, which are of similar
+length, and rows in random order, the default of the Trainer. Steps alternate in one process. A computed token is a
+position that a model computes, padding included.
 """
 
 import argparse

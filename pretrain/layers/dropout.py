@@ -1,5 +1,6 @@
 """Dropout (Srivastava et al. 2014) that draws a quarter of torch's random numbers on a CPU: 16 bits for each entry."""
 
+import struct
 from typing import Any, cast
 
 import torch
@@ -47,5 +48,9 @@ def _factors(shape: torch.Size, dtype: torch.dtype, probability: float) -> Tenso
 
 
 def _bits(value: float, dtype: torch.dtype) -> int:
-    """Return the 16 bits of ``value``, read as an integer."""
-    return int(torch.tensor(value, dtype=dtype).view(torch.int16))
+    """Return ``value`` in a format of 16 bits, which are read as an integer; without a tensor, which may have no value
+    (``pretrain/planning``)."""
+    if dtype == torch.float16:
+        return struct.unpack("<h", struct.pack("<e", value))[0]
+    bits = struct.unpack("<i", struct.pack("<f", value))[0]
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
