@@ -37,6 +37,8 @@ validate_every_steps = 2
 validation_rows = 8
 [checkpoint]
 save_every_steps = 1
+[watch]
+slow_factor = 1e9  # Of two processes on a busy machine, one is slow.
 """
 TIME, LOSSES = r"\d\d:\d\d:\d\d ", r"masked_lm \d+\.\d{3}"
 STEP = LOSSES + r" sentence_pairs \d\.\d{3} \| [\d,]+ tokens/s( \| \d+:\d\d left)?"

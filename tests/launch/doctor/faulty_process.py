@@ -17,7 +17,7 @@ from sesame.launch.doctor.checks import CHECKS
 from sesame.launch.doctor.context import Instruments, place
 from sesame.launch.doctor.examination import examine, open_context
 
-LEFT_OUT = ("disk", "memory copy", "training")
+LEFT_OUT = ("disk", "memory copy", "layers", "training")
 """Checks that take long."""
 
 
