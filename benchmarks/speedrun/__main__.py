@@ -31,7 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     failed = 0
     for recipe in arguments.recipes:
         try:
-            Run(recipe, arguments.track, TRACKS[arguments.track], _options(arguments)).run()
+            queued = Run(recipe, arguments.track, TRACKS[arguments.track], _options(arguments))
+            if queued.is_for_track:
+                queued.run()
+            else:
+                print(f"{queued.name}: left out, because it is for {', '.join(queued.recipe.tracks)}", flush=True)
         except Exception as error:
             if (message := message_of(error)) is None:
                 raise

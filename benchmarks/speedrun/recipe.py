@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from benchmarks.speedrun.tracks import TRACKS
 from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
@@ -47,6 +48,8 @@ class Recipe(Section):
     """What trains: a row of ``trainers.TRAINERS``."""
     about: str
     """What is special, for the table."""
+    tracks: tuple[str, ...] = ()
+    """Tracks that it is made for; a queue leaves it out of others. Empty: all."""
     steps: int | None = Field(default=None, gt=0)
     """Optimizer steps that use up a track's minutes on its machine; unset: they are found by a short run."""
     averaged: bool = False
@@ -60,6 +63,13 @@ class Recipe(Section):
     the first one's tokenizer."""
     pretrain: dict[str, Any]
     """Settings of the trainer. ``data.stages`` name corpora in place of folders."""
+
+    @model_validator(mode="after")
+    def _tracks_exist(self) -> "Recipe":
+        unknown = [name for name in self.tracks if name not in TRACKS]
+        if unknown:
+            raise ValueError(f"tracks names {unknown[0]!r}; the tracks are {', '.join(TRACKS)}")
+        return self
 
     @model_validator(mode="after")
     def _rules_are_kept(self) -> "Recipe":

@@ -80,6 +80,10 @@ class Run:
         budget = f"{track_name}-{self.minutes:g}"
         self.folder = options.work / budget / f"{self.name}-{self.recipe.digest[:8]}"
 
+    @property
+    def is_for_track(self) -> bool:
+        return not self.recipe.tracks or self.track_name in self.recipe.tracks
+
     def run(self) -> Record | None:
         """Compute a record and append it; None if an earlier stage is the last one.
 

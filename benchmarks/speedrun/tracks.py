@@ -10,7 +10,7 @@ class Track(NamedTuple):
     cores: int | None
     """CPU cores that training and evaluation may use; None: all."""
     minutes: float
-    """Of training, validation and checkpoints included; starting the program, preparing and evaluating are not."""
+    """From before the first step to after the last one, with validation and checkpoints between."""
     machine: str
     """For people."""
 

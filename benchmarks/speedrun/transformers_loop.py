@@ -199,8 +199,8 @@ def run(config: dict[str, Any], origin: str) -> None:
         taken += 1
         if taken % 100 == 0:
             print(f"step {taken}/{steps or '?'}, {used / 60:.1f} minutes", flush=True)
-    loss = loop.validate()
     minutes = (time.monotonic() - begin) / 60
+    loss = loop.validate()
     if not (output / "model").exists():
         loop.save(output / "model", dataset.tokenizer_path)
     tokens = taken * settings.batch_size * loop.train.length

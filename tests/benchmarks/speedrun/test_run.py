@@ -67,7 +67,7 @@ class Programs:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Run]:
     """``make(recipe changes, options)``: a run on the track of thirty minutes."""
-    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus").mkdir(exist_ok=True)
     (tmp_path / "corpus" / "a.jsonl").write_text('{"id": 1, "text": "ten words of text"}\n')
     from benchmarks.speedrun.document_list import make_list
 
@@ -174,6 +174,18 @@ def test_a_failed_recipe_does_not_end_the_queue(
     assert command.main(["check", str(tmp_path / "mine.toml"), *arguments[3:-4], "--records", arguments[-3],
                          "--list", arguments[-1]]) == 0  # fmt: skip
     assert "mine on cpu-30m" in capsys.readouterr().out
+
+
+def test_a_queue_leaves_out_recipes_of_other_tracks(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = Programs(monkeypatch)
+    make('tracks = ["gpu-2m"]')
+    places = ["--list", str(tmp_path / "list.tsv"), "--records", str(tmp_path / "records.jsonl")]
+    assert command.main(["run", str(tmp_path / "mine.toml"), "--track", "cpu-30m", *places]) == 0
+    assert "mine: left out, because it is for gpu-2m" in capsys.readouterr().out and not programs.started
+    with pytest.raises(ConfigError, match="tracks names 'tpu'; the tracks are cpu-30m, cpu-4h, gpu-2m, gpu-10m"):
+        make('tracks = ["tpu"]')
 
 
 def test_a_command_that_fails_is_named_with_its_last_line(tmp_path: Path) -> None:
