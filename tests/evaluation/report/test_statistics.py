@@ -5,7 +5,7 @@ import pytest
 
 from sesame.evaluation.report.resampling import RESAMPLED, weights_of
 from sesame.evaluation.report.statistics import Comparison, DevPredictions, compare, holm, mean_of
-from sesame.evaluation.scores import METRICS, score
+from sesame.evaluation.scores import ANSWER_SCORES, METRICS, score
 
 ROWS = 60
 
@@ -24,6 +24,8 @@ def test_a_replicate_is_the_metric_of_the_repeated_rows(metric: str, case: str) 
         labels, predictions = generator.integers(classes, size=ROWS), generator.integers(classes, size=(3, ROWS))
     if case == "constant":
         predictions = np.ones_like(predictions)
+    if metric in ANSWER_SCORES:
+        labels, predictions = (np.array(["Ada", "Ada Bob"])[each] for each in (labels, predictions))
     weights = weights_of(ROWS, groups, 4, generator)
     if case == "one row repeated":
         weights = np.zeros_like(weights)
