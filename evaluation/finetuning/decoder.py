@@ -72,7 +72,7 @@ class Text(Kind):
         return np.array([self.text_of(ids) for ids in greedy(model, batch, encoded_TD, self.tokenizer, self.limit)])
 
     def text_of(self, ids: list[int]) -> str:
-        """Return the word of these tokens, even if the tokenizer changes it (capitals, underscores), else their text."""
+        """Return the word of these tokens, even if the tokenizer changes it (capitals), else their text."""
         special = self.tokenizer.special
         return self.words.get((special.pad, *ids, special.sep)) or self.tokenizer.decode(ids)
 

@@ -82,7 +82,7 @@ def test_a_job_that_always_fails_is_reported_and_ends_nothing(
     tried = fail(lambda job, before: OSError(5, "broken disk", "/data/x") if job.title == title else None)
     text = evaluate(config, tmp_path / "out").read_text()
     assert tried.count(title) == 3 and len(tried) == 3 + 3
-    assert "pretrained, seed 1: /data/x: broken disk; the disk failed" in text and "1 of 2 undefined" in text
+    assert "pretrained, seed 1: /data/x: input/output error; the disk failed" in text and "1 of 2 undefined" in text
     tried = fail(lambda job, before: None)
     assert "undefined" not in evaluate(config, tmp_path / "out").read_text()
     assert tried == [title], "the others were kept"
