@@ -32,7 +32,8 @@ def score_plot(content: Content) -> str:
     if any(not np.isnan(row.constant) for row in summary.tasks.values()):
         legend.append(("constant", "always the most frequent label"))
     unit = f"score, times 100 (full: {content.config.suite.statistic}; open: seeds; bar: 95 % interval of the mean)"
-    return Plot("Dev scores", unit, legend, rows).html()
+    lowest = min((value for row in rows for mark in row.marks for value in mark.dots), default=0.0)
+    return Plot("Dev scores", unit, legend, rows, bounds=(min(0.0, lowest), 100.0)).html()
 
 
 def _plot_row(row: ReportRow, *, is_total: bool = False) -> PlotRow:

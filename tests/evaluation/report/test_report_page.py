@@ -16,6 +16,7 @@ from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
 from sesame.evaluation.report.compare import compare_reports
 from sesame.evaluation.report.compare_page import compare_page
 from sesame.evaluation.report.confusion import confusions
+from sesame.evaluation.report.dot_plot import Mark, Plot, PlotRow
 from sesame.evaluation.report.examples import disagreements, read_texts, write_texts
 from sesame.evaluation.report.published import PUBLISHED, published_of
 from sesame.evaluation.results.result import Result
@@ -175,3 +176,10 @@ def test_published_figures_are_of_their_row() -> None:
     started = {each.model for each in published_of("RTE-from-MNLI")}
     assert started == {"MosaicBERT-base", "ModernBERT-base", "ModernBERT-large"}
     assert not started & {each.model for each in published_of("RTE")}
+
+
+def test_an_interval_that_is_wider_than_the_scores_is_cut_off() -> None:
+    mark = Mark(50.0, (-4000.0, 5000.0), (40.0, 60.0), 0, "50.0")
+    html = Plot("Scores", "points", [], [PlotRow("RTE", [mark], 52.7)], bounds=(0.0, 100.0)).html()
+    places = [float(place) for place in re.findall(r'(?:cx=|[MH])"?(-?[\d.]+)', html)]
+    assert min(places) >= 0 and max(places) <= 960 and max(places) - min(places) > 500
