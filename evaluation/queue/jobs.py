@@ -33,12 +33,6 @@ def jobs_of(config: EvaluationConfig, identity: Identity, tasks: Sequence[TaskDa
     ]
 
 
-def start_key(job: Job) -> str:
-    """Return the key of the job whose model this one starts from; empty if it starts from the checkpoint."""
-    start = getattr(job, "start", None)
-    return start.job.key if start is not None else ""
-
-
 @dataclass
 class Queue:
     """Jobs of one checkpoint."""
@@ -156,3 +150,9 @@ class Queue:
                 task, examples = job.data.task, job.data.test[name]
                 sets[name] = Predictions(task, task.test[name], examples.indices, answers(task, examples, values))
         return sets
+
+
+def start_key(job: Job) -> str:
+    """Return the key of the job whose model this one starts from; empty if it starts from the checkpoint."""
+    start = getattr(job, "start", None)
+    return start.job.key if start is not None else ""
