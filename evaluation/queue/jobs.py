@@ -1,7 +1,7 @@
 """The jobs of an evaluation, run once each: what is in the store is not computed again, what fails is repeated."""
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,16 @@ class Queue:
                 progress.end(number, result, "already computed")
             if pending:
                 self._announce(progress, found, pending)
-            self._run(pending, progress, found)
+            for part in filter(None, self._parts(pending)):
+                self._run(part, progress, found)
         return [each for number, job in enumerate(self.jobs) for each in self._by_seed(job, found[number])]
+
+    def _parts(self, pending: Sequence[QueuedJob]) -> Iterator[deque[QueuedJob]]:
+        """The jobs that can run now, and then those that start from the model of one of them."""
+        keys = {self.jobs[each.number].key for each in pending}
+        waiting = {each.number for each in pending if start_key(self.jobs[each.number]) in keys}
+        yield deque(each for each in pending if each.number not in waiting)
+        yield deque(each for each in pending if each.number in waiting)
 
     def _stored(self, job: Job) -> Result | None:
         """The stored result of a job; None if it is not there, or if predictions for test sets are missing."""
@@ -68,8 +76,10 @@ class Queue:
             progress.rate = sum(result.seconds for result in found.values()) / known
             source = f"as fast as {len(found)} jobs before"
         else:
-            # The most expensive job of each of the most expensive tasks, at the same time.
-            by_cost = sorted(pending, key=lambda job: progress.costs[job.number])
+            # The most expensive job of each of the most expensive tasks, at the same time. One that starts from another
+            # task's model would first train that.
+            plain = [job for job in pending if not start_key(self.jobs[job.number])]
+            by_cost = sorted(plain, key=lambda job: progress.costs[job.number])
             dearest = {self.jobs[job.number].data.title: job for job in by_cost}
             some = [job._replace(is_measured=True) for job in list(dearest.values())[: -self.runner.count - 1 : -1]]
             rates = [each.result for each in self.runner.run(deque(some), Silent()) if each.error is None]
@@ -127,3 +137,9 @@ class Queue:
                 task, examples = job.data.task, job.data.test[name]
                 sets[name] = Predictions(task, task.test[name], examples.indices, answers(task, examples, values))
         return sets
+
+
+def start_key(job: Job) -> str:
+    """Return the key of the job whose model this one starts from; empty if it starts from the checkpoint."""
+    start = getattr(job, "start", None)
+    return start.job.key if start is not None else ""

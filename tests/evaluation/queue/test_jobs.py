@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
 from sesame.evaluation.queue import worker
+from sesame.evaluation.queue.jobs import Queue
 from sesame.evaluation.results.result import Job
 
 Failure = Callable[[Job, int], Exception | None]
@@ -106,3 +108,21 @@ def test_the_time_is_printed_before_the_first_job(
     evaluate(more, tmp_path / "out")
     lines = [line for line in capsys.readouterr().out.splitlines() if "jobs" in line]
     assert re.search(r"6 jobs, 4 already computed: about \d+ s \(as fast as 4 jobs before\)$", lines[0])
+
+
+def test_a_job_waits_for_the_one_that_it_starts_from() -> None:
+    """Two workers would otherwise both train the first task."""
+
+    def job(key: str, start: str = "") -> Any:
+        first = SimpleNamespace(job=SimpleNamespace(key=start)) if start else None
+        return SimpleNamespace(key=key, start=first)
+
+    jobs = [job("rte 1", "mnli"), job("cola"), job("mnli"), job("rte 2", "mnli"), job("mrpc", "elsewhere")]
+    queue = Queue(*[None] * 2, jobs, *[None] * 3)  # pyright: ignore[reportArgumentType]
+
+    def parts(*numbers: int) -> list[list[int]]:
+        queued: Any = [SimpleNamespace(number=number) for number in numbers]
+        return [[each.number for each in part] for part in queue._parts(queued)]
+
+    assert parts(0, 1, 2, 3, 4) == [[1, 2, 4], [0, 3]]
+    assert parts(3, 0) == [[3, 0], []], "the first task is in the store"
