@@ -25,7 +25,8 @@ def test_a_replicate_is_the_metric_of_the_repeated_rows(metric: str, case: str) 
     if case == "constant":
         predictions = np.ones_like(predictions)
     if metric in ANSWER_SCORES:
-        labels, predictions = (np.array(["Ada", "Ada Bob"])[each] for each in (labels, predictions))
+        texts = np.array(["Ada", "Ada Bob"])
+        labels, predictions = texts[labels.astype(int)], texts[predictions.astype(int)]
     weights = weights_of(ROWS, groups, 4, generator)
     if case == "one row repeated":
         weights = np.zeros_like(weights)
