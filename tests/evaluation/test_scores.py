@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sesame.evaluation.scores import METRICS, score
+from sesame.evaluation.scores import ANSWER_SCORES, METRICS, score
 from sesame.evaluation.tasks import TASKS
 
 LABELS = np.array([1, 1, 1, 0, 0])
@@ -41,8 +41,10 @@ def test_the_metrics_of_every_task_fit_its_labels() -> None:
     correlations = {"pearson", "spearman"}
     for task in TASKS.values():
         metrics = {metric for prefix in task.dev for metric in task.metrics_of(prefix)}
-        assert metrics <= (correlations if task.has_scores else set(METRICS) - correlations)
-        assert task.outputs == (len(task.labels) if task.kind in ("classify", "spans") else 1)
+        of_texts, of_classes = set(ANSWER_SCORES), set(METRICS) - correlations - set(ANSWER_SCORES)
+        assert metrics <= (correlations if task.has_scores else of_texts if task.has_texts else of_classes)
+        outputs = {"classify": len(task.labels), "spans": len(task.labels), "extract": 2}
+        assert task.outputs == outputs.get(task.kind, 1)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
