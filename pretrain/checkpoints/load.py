@@ -162,7 +162,7 @@ def randomized(backbone: Any, model: ModelConfig, seed: int) -> Any:
     """Replace the weights of a loaded backbone by those that :func:`load_backbone` draws with ``seed``; return it."""
     draw = random_value(seed, model.init_std)
     materialise(backbone, lambda name, parameter: draw(f"backbone.{name}", parameter.shape))
-    backbone.pooler = {}
+    backbone.pooler, backbone.decoder_projection = {}, None
     return backbone
 
 

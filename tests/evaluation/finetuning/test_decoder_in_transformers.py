@@ -17,7 +17,7 @@ from sesame.evaluation.finetuning.finetune import TaskModel
 from sesame.evaluation.results.result import fingerprint
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.text_forms import as_text
-from sesame.pretrain.checkpoints.load import load_backbone
+from sesame.pretrain.checkpoints.load import load_backbone, randomized
 from sesame.pretrain.huggingface.from_hf import import_model
 
 transformers = pytest.importorskip("transformers")
@@ -88,5 +88,6 @@ def test_the_projection_of_the_baseline_is_random_and_changes_the_fingerprint(tm
     assert fingerprint(loaded.backbone, loaded.tokenizer_path, loaded.model) != before
     random = load_backbone(checkpoint, seed=1).backbone
     assert random.decoder_projection is None
+    assert randomized(loaded.backbone, loaded.model, 1).decoder_projection is None
     weight: Any = TaskModel(random, as_text(TASKS["RTE"]), CONFIG).head.projection.weight
     assert not torch.isclose(weight, kept).all()

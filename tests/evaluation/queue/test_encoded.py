@@ -104,6 +104,11 @@ def test_the_key_has_all_that_the_encoding_depends_on(letters: Path, tmp_path: P
     others.append(key())
     (letters / "SST-2" / "dev.tsv").rename(letters / "SST-2" / "dev.tsv.zst")
     others.append(key())
+    assert task.train is not None
+    more = dataclasses.replace(task.train, also=("SST-2/more.tsv",), labels_file="SST-2/labels.json")
+    for name in ("more.tsv", "labels.json"):
+        (letters / "SST-2" / name).write_text(name)
+        others.append(key(task=dataclasses.replace(task, train=more)))
     tokenizer.write_bytes(b"others")
     others.append(key())
     assert len({first, *others}) == len(others) + 1
