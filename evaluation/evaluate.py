@@ -93,8 +93,8 @@ def evaluate(config: EvaluationConfig, output: Path | None = None, command: str 
             place = Place(share.gather(folder)[0], checkpoint, data_dir, output, command, tasks)
             with open_runner(config, output, share) as runner:
                 report = evaluate_in(place, config, runner, share)
-            if tasks is not None:
-                shutil.rmtree(tasks, ignore_errors=True)
+            # Also of workers that were killed before.
+            shutil.rmtree(output / encoded.FOLDER, ignore_errors=True)
             return report
 
 

@@ -118,7 +118,8 @@ def test_a_job_waits_for_the_one_that_it_starts_from() -> None:
         return SimpleNamespace(key=key, start=first)
 
     jobs = [job("rte 1", "mnli"), job("cola"), job("mnli"), job("rte 2", "mnli"), job("mrpc", "elsewhere")]
-    queue = Queue(*[None] * 2, jobs, *[None] * 3)  # pyright: ignore[reportArgumentType]
+    none: Any = None
+    queue = Queue(none, none, jobs, none, none, none)
 
     def parts(*numbers: int) -> list[list[int]]:
         queued: Any = [SimpleNamespace(number=number) for number in numbers]

@@ -56,6 +56,10 @@ dev = {{ file = "SST-2/dev.tsv", texts = ["sentence"], label = "label" }}
 """Three tasks, two models, five seeds: thirty jobs."""
 
 
+OF_ONE_RUN = ("started", "seconds", "device", "command", "repeat")
+"""Keys of ``report.json`` and of results: times, and what was typed."""
+
+
 class Command:
     """``sesame evaluate`` in processes of its own, and everything that all of them printed."""
 
@@ -109,21 +113,22 @@ class Command:
         return found
 
 
+def pruned(value: Any) -> Any:
+    """JSON without what tells two runs of the same evaluation apart."""
+    if isinstance(value, dict):
+        return {key: pruned(each) for key, each in value.items() if key not in OF_ONE_RUN}
+    return [pruned(each) for each in value] if isinstance(value, list) else value
+
+
 def without_times(folder: Path) -> Any:
-    """Everything in a report and its results but times, and how many processes have computed it."""
-    report = json.loads((folder / "report.json").read_text())
-    del report["started"], report["device"]
-    for task in report["tasks"].values():
-        del task["seconds"]
+    """The report, the results and the predictions, but for times, and how many processes have computed them."""
     results = {}
     for path in sorted((folder / "results").glob("*.json")):
-        results[path.name] = {key: value for key, value in json.loads(path.read_text()).items() if key != "seconds"}
+        results[path.name] = pruned(json.loads(path.read_text()))
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             results[path.stem] = {name: arrays[name].tolist() for name in arrays.files}
-    markdown = (folder / "report.md").read_text()
-    text = [line for line in markdown.splitlines() if not line.startswith("Checkpoint `")]
     predictions = {path.name: path.read_text() for path in (folder / "predictions").iterdir()}
-    return report, results, [re.sub(r"\d+(\.\d+)? (s|min|h)\b", "TIME", line) for line in text], predictions
+    return pruned(json.loads((folder / "report.json").read_text())), results, predictions
 
 
 def names(folder: Path) -> set[str]:
