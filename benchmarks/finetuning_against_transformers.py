@@ -91,7 +91,7 @@ def theirs(vocabulary: int, task: Task, train: EncodedExamples, config: Finetune
             num_attention_heads=SHAPE["heads"],
             intermediate_size=SHAPE["feed_forward_width"],
             max_position_embeddings=SHAPE["positions"],
-            num_labels=task.outputs,
+            **{"num_labels": task.outputs},
         )
     ).train()
     update = updated(model, config)
