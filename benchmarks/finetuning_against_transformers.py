@@ -83,17 +83,16 @@ def ours(vocabulary: int, task: Task, train: EncodedExamples, config: FinetuneCo
 
 def theirs(vocabulary: int, task: Task, train: EncodedExamples, config: FinetuneConfig) -> Callable[[np.ndarray], int]:
     """Return transformers' training step: row numbers -> computed tokens."""
-    model = transformers.BertForSequenceClassification(
-        transformers.BertConfig(
-            vocab_size=vocabulary,
-            hidden_size=SHAPE["width"],
-            num_hidden_layers=SHAPE["layers"],
-            num_attention_heads=SHAPE["heads"],
-            intermediate_size=SHAPE["feed_forward_width"],
-            max_position_embeddings=SHAPE["positions"],
-            num_labels=task.outputs,
-        )
-    ).train()
+    shape = transformers.BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=SHAPE["width"],
+        num_hidden_layers=SHAPE["layers"],
+        num_attention_heads=SHAPE["heads"],
+        intermediate_size=SHAPE["feed_forward_width"],
+        max_position_embeddings=SHAPE["positions"],
+    )
+    shape.num_labels = task.outputs
+    model = transformers.BertForSequenceClassification(shape).train()
     update = updated(model, config)
 
     def step(rows: np.ndarray) -> int:

@@ -2,7 +2,7 @@
 
 A training step allocates and frees the same hundreds of megabytes again and again. By default the C library returns
 large blocks to the system at once, and each new one is filled with zeros a page of 4 kB at a time when it is first
-written: with larger pages that are kept, a step takes a tenth less time.
+written: with larger pages that are kept, a step in bf16 takes up to an eighth less time.
 """
 
 import ctypes
@@ -20,7 +20,8 @@ GROWTH_BYTES = 64 << 20
 def keep_freed_memory(device: torch.device) -> None:
     """Keep memory that is freed, in pages of 2 MB where the system has them; without effect where it is not possible.
 
-    Peak memory grows by at most a page for each large tensor. Settings of the user in the environment are kept.
+    Peak memory grows, by up to a third, because large tensors begin at such pages. Settings of the user in the
+    environment are kept.
     """
     if device.type != "cpu":
         return

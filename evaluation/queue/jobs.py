@@ -141,5 +141,5 @@ class Queue:
 
 def start_key(job: Job) -> str:
     """Return the key of the job whose model this one starts from; empty if it starts from the checkpoint."""
-    start = getattr(job, "start", None)
+    start = job.start
     return start.job.key if start is not None else ""
