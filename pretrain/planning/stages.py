@@ -62,10 +62,7 @@ class Matrices(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Mapping[str, Tensor]) -> "Matrices":
-        """
-        Args:
-            parameters: by name, others as well.
-        """
+        """Count those among ``parameters``, which are given by name."""
         by_shape = Counter[tuple[int, ...]]()
         for name, parameter in parameters.items():
             if (layout := layout_of(name)) is not None:
