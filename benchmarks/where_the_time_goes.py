@@ -22,6 +22,7 @@ from sesame.data_pipeline.cleaning.clean import clean
 from sesame.data_pipeline.cleaning.config import CleanConfig
 from sesame.data_pipeline.cleaning.parts import write_parts
 from sesame.data_pipeline.cleaning.pieces import Features
+from sesame.data_pipeline.cluster import KEEP_MEMORY
 from sesame.data_pipeline.dataset.build import add_special_tokens
 from sesame.data_pipeline.dataset.shards import write_shard
 from sesame.data_pipeline.examples.corrupt import CorruptConfig, Vocabulary, corrupt
@@ -31,7 +32,6 @@ from sesame.data_pipeline.ragged import Columns, Ragged
 from sesame.data_pipeline.random_streams import generator
 from sesame.data_pipeline.sources import SourceConfig, read, units
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.data_pipeline.workers import KEEP_MEMORY
 
 
 def main() -> None:

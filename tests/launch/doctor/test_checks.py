@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sesame.data_pipeline.workers import OBJECT_STORE_BYTES
+from sesame.data_pipeline.cluster import OBJECT_STORE_BYTES
 from sesame.launch.doctor import (
     checks,
     clocks,
