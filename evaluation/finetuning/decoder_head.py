@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesame.configs.errors import TaskError
-from sesame.pretrain.batch import Batch
+from sesame.pretrain.batch import IGNORED, Batch
 from sesame.pretrain.layers.vocabulary import VocabularyProjection
 from sesame.pretrain.roles import Backbone, Encoded
 
@@ -38,7 +38,8 @@ class DecoderHead(nn.Module):
         """Mean loss of the batch's target tokens."""
         assert encoded.decoded_UD is not None
         # Answers are short, so all logits fit; pretraining's fused loss takes one precision for states and weights.
-        return F.cross_entropy(self.projection(encoded.decoded_UD).float(), batch["target_labels"])
+        logits_UV = self.projection(encoded.decoded_UD).float()
+        return F.cross_entropy(logits_UV, batch["target_labels"], ignore_index=IGNORED)
 
 
 def require_decoder(backbone: Backbone, task: str) -> None:

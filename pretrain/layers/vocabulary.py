@@ -98,7 +98,9 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.chunks == 1:
             hidden_PD, weight_VD, bias_V, of_logits = ctx.saved_tensors
-            multiply = _scaled_products if ctx.device == "cpu" else _products_of_scaled
+            # In fp32 layouts agree to more digits if all of them scale the logits.
+            is_short = hidden_PD.dtype != torch.float32
+            multiply = _scaled_products if ctx.device == "cpu" and is_short else _products_of_scaled
             products = multiply(hidden_PD, weight_VD, bias_V, of_logits, gradients[0], ctx.rows)
         else:
             products = [None if product is None else product * gradients[0] for product in ctx.saved_tensors]

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from sesame import configs
 from sesame.configs.errors import ConfigError, DatasetError
+from sesame.data_pipeline import cluster as cluster_module
 from sesame.data_pipeline import workers
 from sesame.data_pipeline.examples import balance
 from sesame.data_pipeline.ledger import Ledger
@@ -156,7 +157,7 @@ def test_an_invalid_address_is_rejected(address: str) -> None:
 def test_a_machine_without_access_to_the_folder_is_reported(
     cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_exists", lambda path: os.path.exists(path + "-elsewhere"))
+    monkeypatch.setattr(cluster_module, "_exists", lambda path: os.path.exists(path + "-elsewhere"))
     with pytest.raises(DatasetError, match=r"cannot be seen by machine [\d.]+ of the Ray cluster; put --output on"):
         join(cluster.address, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -169,7 +170,7 @@ def test_a_machine_without_sesame_is_reported(
     def imports(path: str) -> bool:
         raise ModuleNotFoundError("No module named 'data_pipeline'")
 
-    monkeypatch.setattr(workers, "_exists", imports)
+    monkeypatch.setattr(cluster_module, "_exists", imports)
     with pytest.raises(ConfigError, match=r"machine [\d.]+ of .* cannot run Sesame \(.*No module named"):
         join(cluster.address, tmp_path)
 

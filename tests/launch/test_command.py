@@ -125,7 +125,9 @@ def test_evaluate_takes_its_folders_from_the_file_or_the_options(
 
     folders = []
     monkeypatch.setattr(
-        evaluate, "evaluate", lambda config, output: folders.append((config.checkpoint, config.data_dir, output))
+        evaluate,
+        "evaluate",
+        lambda config, output, command: folders.append((config.checkpoint, config.data_dir, output)),
     )
     suite = tmp_path / "small.toml"
     suite.write_text('checkpoint = "run"\ndata_dir = "tasks"\n[suite]\ntasks = ["RTE"]\n')

@@ -29,6 +29,6 @@ def faults(**environment: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of the GNU C library")
 def test_freed_memory_is_kept() -> None:
-    assert faults() < 500
-    # 64 MB are 16,384 pages of 4 kB.
-    assert faults(MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536", THP_MEM_ALLOC_ENABLE="0") > 8 * 10_000
+    # 64 MB are 16,384 pages of 4 kB; a block that begins elsewhere than the one before is written anew in part.
+    returned = faults(MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536", THP_MEM_ALLOC_ENABLE="0")
+    assert returned > 8 * 10_000 and faults() < returned / 10
