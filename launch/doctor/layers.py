@@ -47,6 +47,8 @@ ACTIVATIONS: tuple[tuple[str, dict[str, str]], ...] = (("relu", {}), ("gelu", {}
 NORM_TOKENS, NORM_WIDTH = 2048, 512
 NEW = Sample(320, 48, 16)
 """Measured in sizes that were not computed before."""
+IMMEASURABLE = 1e15
+"""Bytes per second from which on moving them took no time that could be told from that of the rest."""
 REPEATED, QUICK_REPEATED = 9, 4
 LEAST_SECONDS = 0.02
 """Shorter samples are repeated more often, within this time."""
@@ -176,11 +178,13 @@ def _new_product_seconds(precision: str, repeated: int, clock: Clock) -> float:
 def judge(answers: Sequence[Answer]) -> Verdict:
     if not answers[0].value:
         return Verdict("not needed on a GPU")
-    value = answers[0].value
-    shown = (
-        f"{name}: products {value[name]['flops'] / 1e12:.2f} TFLOP/s, their operands "
-        f"{value[name]['operand_bandwidth'] / 1e9:,.1f} GB/s, other work {value[name]['bandwidth'] / 1e9:,.1f} GB/s, "
-        f"{value[name]['new_product_seconds'] * 1e3:.1f} ms for a product of a new size"
-        for name in PRECISIONS
+    return Verdict("; ".join(_shown(name, answers[0].value[name]) for name in PRECISIONS))
+
+
+def _shown(name: str, rates: Mapping[str, float]) -> str:
+    operands = f", their operands {rates['operand_bandwidth'] / 1e9:,.1f} GB/s"
+    return (
+        f"{name}: products {rates['flops'] / 1e12:.2f} TFLOP/s"
+        f"{operands if rates['operand_bandwidth'] < IMMEASURABLE else ''}, other work "
+        f"{rates['bandwidth'] / 1e9:,.1f} GB/s, {rates['new_product_seconds'] * 1e3:.1f} ms for a product of a new size"
     )
-    return Verdict("; ".join(shown))

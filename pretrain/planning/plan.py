@@ -98,7 +98,7 @@ class Planner:
             traced = self.activations.of(layout.division, layout.micro_batch, self.run.data.global_batch)
         optimizer, device = self.run.optimizer.name, self.assumed.device
         memory = estimate(counts, layout, traced, optimizer, device)
-        return Plan(layout, memory, step_time(layout, counts, traced, self.work, optimizer, self.assumed))
+        return Plan(layout, memory, step_time(layout, counts, traced, self.work, self.assumed))
 
     def configured(self, devices: int) -> Layout | None:
         """Return the layout of the run's file, None if the devices or the batch do not divide by it."""

@@ -8,7 +8,6 @@ processes moves 2 (n - 1) / n S, a reduce-scatter or an all-gather half of it (T
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.planning.gpus import Assumptions
 from sesame.pretrain.planning.stages import BYTES, Counts, Layout
 from sesame.pretrain.planning.trace import Pass
@@ -50,15 +49,12 @@ class StepTime(NamedTuple):
         return sum(self)
 
 
-def step_time(
-    layout: Layout, counts: Counts, traced: Pass, work: Work, optimizer: str, assumed: Assumptions
-) -> StepTime:
+def step_time(layout: Layout, counts: Counts, traced: Pass, work: Work, assumed: Assumptions) -> StepTime:
     """Estimate a step.
 
     Args:
         counts: weights of one process.
         traced: one micro-batch of one process.
-        optimizer: row of ``OPTIMIZERS``.
     """
     passes, bandwidth = layout.accumulation, assumed.memory_bandwidth * 1e9 * assumed.bandwidth_efficiency
     products = _products(layout, traced, work, assumed)
@@ -69,12 +65,12 @@ def step_time(
     overhead = started if assumed.device == "cpu" else max(0.0, started - products - traffic)
     tensor = _all_reduce(traced.reduced, layout.tensor) / _link(assumed, layout.tensor, 1)
     experts = traced.exchanged / _link(assumed, layout.expert * layout.tensor, layout.tensor)
-    moments = OPTIMIZERS[optimizer].most_moments
     owned = counts.owned(layout) if layout.zero_stage else counts.all
-    # Gradient, weight and moments are read, weight and moments written, and the gradient is read for its norm.
+    state = counts.owned_moments(layout) if layout.zero_stage else counts.all_moments
+    # Gradient, weight and state are read, weight and state written, and the gradient is read for its norm.
     if layout.offload != "none":
         bandwidth = assumed.host_bandwidth * 1e9
-    update = owned * (16 + 8 * moments + BYTES[layout.precision]) / bandwidth
+    update = (owned * (16 + BYTES[layout.precision]) + 8 * state) / bandwidth
     computed = passes * assumed.calibration
     return StepTime(
         computed * products,

@@ -20,6 +20,7 @@ from sesame.launch.doctor import (
     folder,
     hosts,
     interconnect,
+    layers,
     limits,
     ports,
     shared_memory,
@@ -226,6 +227,14 @@ def test_a_process_that_trains_otherwise_is_named(change: dict[str, Any], expect
 def test_a_loss_that_does_not_fall() -> None:
     assert sentences(training.judge(answers(trained(losses=[9.0] * 40))))[0].startswith("BAD the loss fell from 9.00")
     assert sentences(training.judge(answers(trained(losses=[9.0] * 4))))[0].startswith("SLOW only 4 steps")
+
+
+@pytest.mark.parametrize("bandwidth", [2.5e10, 1e18])
+def test_moving_operands_in_no_time_is_not_shown_as_a_speed(bandwidth: float) -> None:
+    rates = {"flops": 1e11, "operand_bandwidth": bandwidth, "bandwidth": 1e10, "new_product_seconds": 1e-3}
+    text = layers.judge(answers({"fp32": rates, "bf16": rates})).text
+    assert ("their operands 25.0 GB/s" in text) == (bandwidth == 2.5e10)
+    assert "operands 1,000" not in text and "fp32: products 0.10 TFLOP/s" in text
 
 
 def test_the_disk_is_measured_and_nothing_is_left(context: Context, tmp_path: Path) -> None:

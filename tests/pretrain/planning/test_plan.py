@@ -116,6 +116,15 @@ def test_a_moving_average_takes_four_bytes_for_each_parameter() -> None:
     assert averaged.checkpoint_bytes - plain.checkpoint_bytes == 4 * PARAMETERS["bert_base"]
 
 
+def test_an_update_moves_the_state_that_the_optimizer_keeps() -> None:
+    """bf16 under ZeRO 1: 18 bytes for gradient and weight, 8 for each number of state, and 8 more for an average."""
+    adamw, averaged = (
+        as_configured("bert_base", 8, "h100-80gb", *changes)[0].time.update
+        for changes in ((), ("optimizer.average_decay=0.999",))
+    )
+    assert averaged / adamw == pytest.approx((18 + 3 * 8) / (18 + 2 * 8))
+
+
 def test_layouts_keep_the_global_batch() -> None:
     made = planner("bert_large")
     for layout in made.layouts(8):
