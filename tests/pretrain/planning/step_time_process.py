@@ -20,6 +20,8 @@ from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
 
 REPEATED = 7
+WARM_UP = {"fp32": 1, "bf16": 24}
+"""Steps before those that are measured; in bf16 the sizes of products have to have come up (``repeated_sizes.py``)."""
 SIDE, COPIED = 1024, 2**25
 """Rows of the square matrices, entries of the copied tensor."""
 
@@ -54,7 +56,8 @@ def _step(values: dict[str, Any]) -> float:
     config = configs.parse(values, RunConfig, "the test's run")
     mesh = Mesh(config.parallel)
     run = Run(config, mesh)
-    run.train_step()
+    for _ in range(WARM_UP[config.parallel.precision]):
+        run.train_step()
     seconds = _seconds(run.train_step)
     run.close()
     mesh.close()
