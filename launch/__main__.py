@@ -63,9 +63,11 @@ def main() -> None:
     except Stopped as stopped:
         print(f"sesame: stopped by {stopped}; run the same command again to resume", file=sys.stderr)
         sys.exit(CONTINUE)
-    except KeyboardInterrupt:
-        print("sesame: interrupted; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        # typer replaces the interrupt by an exit with code 130.
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            print("sesame: interrupted; run the same command again to resume", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":
