@@ -25,6 +25,7 @@ from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import digest_of, write_text
+from sesame.configs.toml_text import to_toml
 
 FIXED = {
     "corpora": ("output", "seed", "source", "clean", "workers"),
@@ -154,14 +155,5 @@ def with_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def write_toml(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a complete configuration, a line for each key of the top level."""
-    write_text(path, "".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in values.items()))
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + " }"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
-    # Strings, numbers and truth values are written as in JSON.
-    return json.dumps(value, ensure_ascii=False)
+    """Write a complete configuration."""
+    write_text(path, to_toml(values))

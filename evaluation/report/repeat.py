@@ -21,10 +21,7 @@ def write_settings(output: Path, config: EvaluationConfig) -> str:
     # Absolute, because the file may be used from any folder.
     folders = {"checkpoint": config.checkpoint, "data_dir": config.data_dir, "output": output}
     absolute = {key: folder.absolute() for key, folder in folders.items() if folder is not None}
-    values = configs.dump(config.model_copy(update=absolute))
-    alone = {key: value for key, value in values.items() if not isinstance(value, dict | list)}
-    # Keys of the file itself come before its tables.
-    settings = to_toml({**alone, **{key: value for key, value in values.items() if key not in alone}})
+    settings = to_toml(configs.dump(config.model_copy(update=absolute)))
     text = f"# Settings of this evaluation: sesame evaluate {NAME}\n{settings}"
     write_text(output / NAME, text)
     return text

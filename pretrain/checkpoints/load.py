@@ -144,22 +144,18 @@ def load_backbone(path: Path, *, seed: int | None = None) -> LoadedBackbone:
     shapes = {f"backbone.{name}": tuple(value.shape) for name, value in backbone.named_parameters()}
     stored = {name: shape for name, shape in checkpoint.record.shapes.items() if name.startswith("backbone.")}
     check_shapes(folder, stored, shapes)
-    weights, draw = checkpoint.tensors("weights"), random_value(seed or 0, model.init_std)
-    materialise(
-        backbone,
-        lambda name, parameter: (
-            weights.whole(f"backbone.{name}") if seed is None else draw(f"backbone.{name}", parameter.shape)
-        ),
-    )
-    if seed is None:
-        pooler = {ending: f"{POOLER}.{ending}" for ending in ("weight", "bias")}
-        backbone.pooler = {ending: weights.whole(name) for ending, name in pooler.items() if name in weights.shapes}
-        backbone.decoder_projection = weights.whole(PROJECTION) if PROJECTION in weights.shapes else None
-    return LoadedBackbone(backbone.eval(), tokenizer, model, checkpoint.record.step if seed is None else 0)
+    weights = checkpoint.tensors("weights")
+    if seed is not None:
+        return LoadedBackbone(randomized(backbone, model, seed).eval(), tokenizer, model, 0)
+    materialise(backbone, lambda name, _: weights.whole(f"backbone.{name}"))
+    pooler = {ending: f"{POOLER}.{ending}" for ending in ("weight", "bias")}
+    backbone.pooler = {ending: weights.whole(name) for ending, name in pooler.items() if name in weights.shapes}
+    backbone.decoder_projection = weights.whole(PROJECTION) if PROJECTION in weights.shapes else None
+    return LoadedBackbone(backbone.eval(), tokenizer, model, checkpoint.record.step)
 
 
 def randomized(backbone: Any, model: ModelConfig, seed: int) -> Any:
-    """Replace the weights of a loaded backbone by those that :func:`load_backbone` draws with ``seed``; return it."""
+    """Replace the weights of a backbone, which may be on the meta device, by random ones; return it."""
     draw = random_value(seed, model.init_std)
     materialise(backbone, lambda name, parameter: draw(f"backbone.{name}", parameter.shape))
     backbone.pooler, backbone.decoder_projection = {}, None

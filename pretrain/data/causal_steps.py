@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sesame.data_pipeline.ragged import Column, Columns, Ragged
+from sesame.data_pipeline.ragged import Column, Columns, Ragged, boundaries
 
 OBJECTIVE = "masked_next"
 """The objective whose head is the same in both kinds of steps."""
@@ -44,11 +44,10 @@ def causal_columns(columns: Mapping[str, Column], special: Mapping[str, int]) ->
     """Return the columns with every token as a prediction, but special ones and the first of each row."""
     tokens = columns["tokens"]
     assert isinstance(tokens, Ragged)
-    lengths = np.diff(tokens.offsets)
+    lengths = tokens.lengths
     positions = np.arange(len(tokens.values)) - np.repeat(tokens.offsets[:-1], lengths)
     is_label = (positions > 0) & ~np.isin(tokens.values, [special[name] for name in SPECIAL if name in special])
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    counts = np.bincount(rows[is_label], minlength=len(lengths))
-    offsets = np.concatenate([[0], np.cumsum(counts)])
+    offsets = boundaries(np.bincount(rows[is_label], minlength=len(lengths)))
     labels = Ragged(tokens.values[is_label], offsets)
     return {**columns, "mask_positions": Ragged(positions[is_label], offsets), "mask_labels": labels}

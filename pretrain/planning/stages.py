@@ -119,10 +119,6 @@ class Counts(NamedTuple):
         shared, experts = layout.shares
         return self.shared * shared + self.experts * experts
 
-    @property
-    def all_moments(self) -> int:
-        return self.shared_moments + self.expert_moments
-
     def owned_moments(self, layout: Layout) -> float:
         """Entries of the optimizer's state that this process keeps."""
         shared, experts = layout.shares

@@ -65,8 +65,7 @@ def step_time(layout: Layout, counts: Counts, traced: Pass, work: Work, assumed:
     overhead = started if assumed.device == "cpu" else max(0.0, started - products - traffic)
     tensor = _all_reduce(traced.reduced, layout.tensor) / _link(assumed, layout.tensor, 1)
     experts = traced.exchanged / _link(assumed, layout.expert * layout.tensor, layout.tensor)
-    owned = counts.owned(layout) if layout.zero_stage else counts.all
-    state = counts.owned_moments(layout) if layout.zero_stage else counts.all_moments
+    owned, state = counts.owned(layout), counts.owned_moments(layout)
     # Gradient, weight and state are read, weight and state written, and the gradient is read for its norm.
     if layout.offload != "none":
         bandwidth = assumed.host_bandwidth * 1e9
