@@ -34,12 +34,8 @@ OTHER_LAYERS = (ProjectedLSTM, SparseFeedForward)
 def sizes_for(model: nn.Module, precision: str, device: torch.device) -> Callable[[Batch], Batch]:
     """Return what a batch is changed by before the model computes it in a precision: rounding where it saves time."""
     is_generated = device.type == "cpu" and precision == "bf16"
-    return with_repeated_sizes if is_generated and can_round_sizes(model) else lambda batch: batch
-
-
-def can_round_sizes(model: nn.Module) -> bool:
-    """Return whether tokens that belong to no sequence change nothing."""
-    return not any(isinstance(part, OTHER_LAYERS) for part in model.modules())
+    is_possible = not any(isinstance(part, OTHER_LAYERS) for part in model.modules())
+    return with_repeated_sizes if is_generated and is_possible else lambda batch: batch
 
 
 def with_repeated_sizes(batch: Batch) -> Batch:

@@ -92,4 +92,6 @@ class Activations:
         with without_values():
             batch = shape_batch(self.rows, micro_batch, learner.reads)
             sized = sizes_for(learner, division.precision, torch.device(self.device))(batch)
-            return trace(learner, sized, split, DTYPES[division.precision], recompute=division.recompute)
+            counted = trace(learner, sized, split, DTYPES[division.precision], recompute=division.recompute)
+        # Rounded sizes are those of earlier steps.
+        return counted if sized is batch else counted._replace(product_shapes=0.0)

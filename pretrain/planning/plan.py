@@ -6,7 +6,6 @@ from functools import cache
 from typing import NamedTuple, get_args
 
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.data.repeated_sizes import can_round_sizes
 from sesame.pretrain.layers.experts import Experts
 from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.learner import Learner, build
@@ -236,7 +235,7 @@ def _work(learner: Learner, rows: Rows) -> Work:
     blocks, of_double = (learner.backbone.flops(batch) / counted for batch in (single, double))
     # A third of the operations are those of the forward pass.
     recomputed = {"none": 0.0, "attention": (of_double - 2 * blocks) / 2 / 3, "block": blocks / 3}
-    return Work(total, recomputed, repeats_sizes=not rows.quantiles or can_round_sizes(learner))
+    return Work(total, recomputed, is_even=not rows.quantiles)
 
 
 def _longer(rows: Rows, times: int) -> Rows:

@@ -20,8 +20,8 @@ class Work(NamedTuple):
     """Forward and backward, as training reports them."""
     recomputed: Mapping[str, float]
     """Once more forward through what ``parallel.recompute`` names."""
-    repeats_sizes: bool
-    """Whether products have sizes of earlier steps: of equal rows, or because a CPU rounds sizes in bf16."""
+    is_even: bool
+    """Whether all micro-batches have the same shape."""
 
 
 class StepTime(NamedTuple):
@@ -58,7 +58,7 @@ def step_time(layout: Layout, counts: Counts, traced: Pass, work: Work, assumed:
     """
     passes, bandwidth = layout.accumulation, assumed.memory_bandwidth * 1e9 * assumed.bandwidth_efficiency
     products = _products(layout, traced, work, assumed)
-    new_products = 0.0 if work.repeats_sizes else traced.product_shapes * assumed.new_product_milliseconds * 1e-3
+    new_products = 0.0 if work.is_even else traced.product_shapes * assumed.new_product_milliseconds * 1e-3
     traffic = traced.moved / bandwidth + traced.evaluated * assumed.function_nanoseconds * 1e-9
     started = traced.operations * assumed.operation_microseconds * 1e-6
     # A GPU works while the next operations are started; a CPU does both itself.

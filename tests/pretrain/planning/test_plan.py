@@ -10,7 +10,7 @@ from sesame.configs.shipped import FOLDER
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.planning.gpus import ROWS, assumptions
 from sesame.pretrain.planning.plan import Plan, Planner
-from sesame.pretrain.planning.rows import find
+from sesame.pretrain.planning.rows import Rows, find
 
 RUNS = sorted((FOLDER / "pretrain").glob("*.toml"))
 PARAMETERS = {
@@ -123,6 +123,21 @@ def test_an_update_moves_the_state_that_the_optimizer_keeps() -> None:
         for changes in ((), ("optimizer.average_decay=0.999",))
     )
     assert averaged / adamw == pytest.approx((18 + 3 * 8) / (18 + 2 * 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "has_new"),
+    [("bert_small", "fp32", True), ("bert_small", "bf16", False), ("elmo_small", "bf16", True)],
+)
+def test_rounded_sizes_are_those_of_earlier_steps(name: str, precision: str, has_new: bool) -> None:
+    """Rows of uneven length have new sizes in each step, unless they are rounded: in bf16, but not of ELMo."""
+    run = configs.load(FOLDER / "pretrain" / f"{name}.toml", RunConfig, (f"parallel.precision={precision}",))
+    rows = Rows(32, 5, "a test", tuple(range(2, 65)))
+    assumed = assumptions("cpu", {"new_product_milliseconds": 1.0, "bf16_tflops": 1.0})
+    made = Planner(run, 4096, rows, assumed)
+    layout = made.configured(1)
+    assert layout is not None
+    assert (made.plan(layout, exact=True).time.new_products > 0) == has_new
 
 
 def test_layouts_keep_the_global_batch() -> None:
