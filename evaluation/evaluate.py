@@ -126,18 +126,19 @@ def evaluate_in(
     models = Models(place.checkpoint)
     loaded = models.loaded
     _check_lengths(config, loaded.backbone)
-    suite = load_tasks(config, place.data_dir, loaded.tokenizer_path, place.encoded)
-    starts = load_starts(config, suite.tasks, place.data_dir, Tokenizer.load(loaded.tokenizer_path))
+    tokenizer = Tokenizer.load(loaded.tokenizer_path)
+    suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, place.encoded)
+    starts = load_starts(config, suite.tasks, place.data_dir, tokenizer)
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
     identity = identity_of(loaded.backbone, loaded.tokenizer_path, loaded.model)
     if isinstance(runner, InProcess):
         runner.work.preset(models, suite.folders.data)
-    results, store = place.output / "results", Store(place.output / "results")
+    store = Store(place.output / "results")
 
     def queue_of(jobs: Sequence[Job]) -> Queue:
         return Queue(config, place.checkpoint, jobs, store, runner, suite.folders, share)
 
-    asked, jobs = config, Jobs(config, identity, starts, results)
+    asked, jobs = config, Jobs(config, identity, starts, store.folder)
     config, searches = search(config, suite.tasks, jobs, lambda some: queue_of(some).results())
     queue = queue_of(jobs.of(config, suite.tasks))
     found = queue.results()
