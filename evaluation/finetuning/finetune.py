@@ -207,8 +207,9 @@ def _backward(
     if len(own):
         with autocast(config, device):
             outputs_SC = model(sized(pack_rows(train, own).to(device)))
-        counts = np.diff(train.starts)[own]
-        targets, counts_B = (torch.from_numpy(each).to(device) for each in (train.targets_of(own), counts))
+        targets, counts_B = (
+            torch.from_numpy(each).to(device) for each in (train.targets_of(own), train.row_counts[own])
+        )
         loss = kind.loss(outputs_SC, targets, counts_B)
         loss = loss if share.size == 1 else loss * (len(own) / len(rows))
         loss.backward()
