@@ -18,7 +18,8 @@ from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_batches, shuffled_batches
 from sesame.evaluation.finetuning.decoder import kind_of
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import make_head
 from sesame.evaluation.finetuning.kinds import Kind
 from sesame.evaluation.finetuning.optimization import adamw, epochs_of, schedule_of, steps_of

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.finetuning.text_answers import invalid
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.scores import score

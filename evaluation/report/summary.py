@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.report.rows import ReportRow, Statistic, Verdict
 from sesame.evaluation.report.statistics import (
     Comparison,

@@ -14,7 +14,8 @@ from torch import nn
 from sesame import configs
 from sesame.configs.storage import digest_of
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.pretrain.models.family import ModelConfig
 
 PROCEDURE = 2

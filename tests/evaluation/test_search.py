@@ -16,7 +16,8 @@ from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig, SearchConfig
 from sesame.evaluation.evaluate import evaluate
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData, load_task
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.queue import worker
 from sesame.evaluation.results.result import MODELS, Identity, Job, Result
 from sesame.evaluation.search import held_back, search
