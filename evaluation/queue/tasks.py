@@ -9,7 +9,7 @@ from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
-from sesame.evaluation.queue.encoded import content_key, encoding_key, read_task, write_task
+from sesame.evaluation.queue.task_files import content_key, encoding_key, read_task, write_task
 from sesame.evaluation.reading.tables import MissingFileError
 from sesame.evaluation.tasks.task import Task
 
