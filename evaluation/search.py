@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from sesame import configs
-from sesame.evaluation.config import EvaluationConfig, SearchConfig
+from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.results.result import Job, Result
+from sesame.evaluation.search_config import SearchConfig
 from sesame.evaluation.starting import Jobs
 
 SPLIT_SEED = 20180421

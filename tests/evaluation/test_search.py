@@ -14,13 +14,14 @@ import torch
 from sesame import configs
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation import jobs
-from sesame.evaluation.config import EvaluationConfig, SearchConfig
+from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.queue import worker
 from sesame.evaluation.results.result import MODELS, Identity, Job, Result
 from sesame.evaluation.search import held_back, search
+from sesame.evaluation.search_config import SearchConfig
 from sesame.evaluation.starting import Jobs, load_start
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.task import started
