@@ -25,7 +25,7 @@ from sesame.evaluation.finetuning.kinds import Kind
 from sesame.evaluation.finetuning.optimization import adamw, epochs_of, schedule_of, steps_of
 from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
 from sesame.evaluation.scores import score
-from sesame.evaluation.tasks.task import Task
+from sesame.evaluation.tasks.task import Task, score_name
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.attention import CoreAttention
@@ -128,7 +128,7 @@ def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float
     for prefix, dev in data.dev.items():
         predictions = answers(data.task, dev, outputs[prefix])
         for metric in data.task.metrics_of(prefix):
-            scores[f"{prefix} {metric}".strip()] = score(metric, dev.labels, predictions, dev.groups)
+            scores[score_name(prefix, metric)] = score(metric, dev.labels, predictions, dev.groups)
     return scores
 
 
