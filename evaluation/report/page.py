@@ -14,6 +14,7 @@ from sesame.evaluation.report.tables import (
     comparison_rows,
     leave_one_out_rows,
     metric_rows,
+    of_set,
     published_rows,
     score_rows,
     search_rows,
@@ -101,7 +102,7 @@ def _examples(content: Content) -> str:
     for data in content.tasks:
         for prefix, sides in content.disagreements(data).items():
             for model, some in zip(NAMES.values(), sides, strict=True):
-                title = f"{data.title}{f', {prefix}' if prefix else ''}: {model} better"
+                title = f"{of_set(data.title, prefix)}: {model} better"
                 names = (NAMES["pretrained"], NAMES["random"])
                 parts.append(f"<h3>{escape(title)}</h3>{example_blocks(some, names)}" if some else "")
     return "".join(parts)
