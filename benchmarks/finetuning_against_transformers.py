@@ -26,7 +26,8 @@ from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, shuffled_batches
-from sesame.evaluation.finetuning.encoding import EncodedExamples, load_task
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import load_task
 from sesame.evaluation.finetuning.finetune import TaskModel
 from sesame.evaluation.finetuning.kinds import KINDS
 from sesame.evaluation.tasks import TASKS

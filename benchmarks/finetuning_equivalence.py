@@ -26,7 +26,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData, load_task
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import finetune, scores_of
 from sesame.evaluation.tasks import TASKS as TASK_TABLE
 from sesame.pretrain.checkpoints.load import load_backbone

@@ -67,7 +67,7 @@ class Cluster:
     @property
     def machines(self) -> list[dict[str, float]]:
         """CPUs ("CPU") and GPUs ("GPU") of each machine that has CPUs."""
-        return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        return [node["Resources"] for node in _nodes()]
 
     def _start(self) -> None:
         """Start a private cluster that only this process can use."""
@@ -129,6 +129,11 @@ def _check_listening(address: str, where: str) -> None:
         ) from None
 
 
+def _nodes() -> list[dict[str, Any]]:
+    """What Ray says of each machine that has CPUs."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
 def _check_machines(where: str, folder: Path) -> None:
     """Check that every machine with CPUs has Sesame and can access ``folder``.
 
@@ -136,7 +141,7 @@ def _check_machines(where: str, folder: Path) -> None:
         ConfigError: a machine cannot run Sesame.
         DatasetError: a machine cannot access the folder.
     """
-    machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    machines = _nodes()
     if not machines:
         raise ConfigError(f"{where}: the Ray cluster has no CPU to work on; add a machine to it")
     mark = folder / f"visible-{secrets.token_hex(8)}"

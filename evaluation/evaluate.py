@@ -24,7 +24,7 @@ from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import head_of
 from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.jobs import Models
-from sesame.evaluation.queue import encoded
+from sesame.evaluation.queue import task_files
 from sesame.evaluation.queue.checkpoint import checkpoint_folder
 from sesame.evaluation.queue.device import Device
 from sesame.evaluation.queue.jobs import Queue
@@ -84,7 +84,7 @@ def evaluate(config: EvaluationConfig, output: Path | None = None, command: str 
     checkpoint = configured(config.checkpoint, "checkpoint")
     data_dir = configured(config.data_dir, "data_dir")
     output = configured(output or config.output, "output")
-    tasks = output / encoded.FOLDER if config.queue.workers else None
+    tasks = output / task_files.FOLDER if config.queue.workers else None
     with open_processes(config) as share:
         if share.rank:
             place = Place(share.gather(None)[0], checkpoint, data_dir, output, command, tasks)
@@ -94,7 +94,7 @@ def evaluate(config: EvaluationConfig, output: Path | None = None, command: str 
             with open_runner(config, output, share) as runner:
                 report = evaluate_in(place, config, runner, share)
             # Also of workers that were killed before.
-            shutil.rmtree(output / encoded.FOLDER, ignore_errors=True)
+            shutil.rmtree(output / task_files.FOLDER, ignore_errors=True)
             return report
 
 
@@ -126,18 +126,19 @@ def evaluate_in(
     models = Models(place.checkpoint)
     loaded = models.loaded
     _check_lengths(config, loaded.backbone)
-    suite = load_tasks(config, place.data_dir, loaded.tokenizer_path, place.encoded)
-    starts = load_starts(config, suite.tasks, place.data_dir, Tokenizer.load(loaded.tokenizer_path))
+    tokenizer = Tokenizer.load(loaded.tokenizer_path)
+    suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, place.encoded)
+    starts = load_starts(config, suite.tasks, place.data_dir, tokenizer)
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
     identity = identity_of(loaded.backbone, loaded.tokenizer_path, loaded.model)
     if isinstance(runner, InProcess):
         runner.work.preset(models, suite.folders.data)
-    results, store = place.output / "results", Store(place.output / "results")
+    store = Store(place.output / "results")
 
     def queue_of(jobs: Sequence[Job]) -> Queue:
         return Queue(config, place.checkpoint, jobs, store, runner, suite.folders, share)
 
-    asked, jobs = config, Jobs(config, identity, starts, results)
+    asked, jobs = config, Jobs(config, identity, starts, store.folder)
     config, searches = search(config, suite.tasks, jobs, lambda some: queue_of(some).results())
     queue = queue_of(jobs.of(config, suite.tasks))
     found = queue.results()

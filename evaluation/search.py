@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from sesame import configs
-from sesame.evaluation.config import EvaluationConfig, SearchConfig
+from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.results.result import Job, Result
+from sesame.evaluation.search_config import SearchConfig
 from sesame.evaluation.starting import Jobs
 
 SPLIT_SEED = 20180421
@@ -73,11 +74,13 @@ def search(
     """
     if config.search is None:
         return config, {}
+    searched = [data for data in tasks if data.train is not None and config.search.grid(data.task.name) != [{}]]
+    # Once for each task: all of its combinations have the same rows, whose digests are computed once.
+    parts = {data.task.name: held_back(data, config.search) for data in searched}
     plan = [
-        (data.task.name, changes, held_back(data, config.search, changes), seed)
-        for data in tasks
-        if data.train is not None and config.search.grid(data.task.name) != [{}]
-        for changes in config.search.grid(data.task.name)
+        (name, changes, _titled(part, changes), seed)
+        for name, part in parts.items()
+        for changes in config.search.grid(name)
         for seed in config.search.seeds
     ]
     if not plan:
@@ -86,19 +89,18 @@ def search(
         [jobs.make(data, config.settings(name, changes), "pretrained", seed) for name, changes, data, seed in plan]
     )
     found: dict[str, dict[str, Tried]] = {}
-    sizes = {name: _sizes(data) for name, _, data, _ in plan}
     for (name, changes, _, _), result in zip(plan, results, strict=True):
         earlier = found.setdefault(name, {}).get(str(changes), Tried(changes, ()))
         score = float(np.mean(list(result.scores.values())))
         found[name][str(changes)] = replace(earlier, scores=(*earlier.scores, score))
-    searches = {name: Searched(tuple(tried.values()), *sizes[name]) for name, tried in found.items()}
+    searches = {name: Searched(tuple(tried.values()), *_sizes(parts[name])) for name, tried in found.items()}
     values = configs.dump(config)
     for name, each in searches.items():
         values["tasks"][name] = {**values["tasks"].get(name, {}), **each.chosen.settings}
     return configs.parse(values, EvaluationConfig, "the suite"), searches
 
 
-def held_back(data: TaskData, config: SearchConfig, changes: dict[str, Any]) -> TaskData:
+def held_back(data: TaskData, config: SearchConfig) -> TaskData:
     """Return the training rows in two parts: to train on, and in the place of the dev rows; without test rows."""
     assert data.train is not None
     train, generator = data.train, np.random.default_rng(SPLIT_SEED)
@@ -109,14 +111,18 @@ def held_back(data: TaskData, config: SearchConfig, changes: dict[str, Any]) -> 
     count = min(config.validation_rows, max(1, round(config.validation_fraction * train.rows)), train.rows - 1)
     # The group at the cut is trained on as a whole.
     count = int(np.searchsorted(order[rows], order[rows[count]])) or count
-    settings = ", ".join(f"{name} {value:g}" for name, value in changes.items())
     return replace(
         data,
-        title=f"{data.title}, search: {settings}",
         train=train.take(np.sort(rows[count:])),
         dev={data.task.counted[0]: train.take(np.sort(rows[:count]))},
         test={},
     )
+
+
+def _titled(data: TaskData, changes: dict[str, Any]) -> TaskData:
+    """The same rows, with the settings in the title."""
+    settings = ", ".join(f"{name} {value:g}" for name, value in changes.items())
+    return replace(data, title=f"{data.title}, search: {settings}")
 
 
 def _sizes(data: TaskData) -> tuple[int, int]:

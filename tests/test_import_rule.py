@@ -46,7 +46,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "replay",
     ),
     "evaluation": (
-        "tasks scores answer_scores",
+        "tasks scores answer_scores search_config",
         "config reading fetch probe_data",
         "finetuning",
         "zero_shot results",

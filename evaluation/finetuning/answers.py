@@ -16,11 +16,10 @@ def answers(task: Task, examples: EncodedExamples, outputs_SC: np.ndarray) -> np
     """Return the predictions of every row, [B]: int64 classes or candidates, float32 scores, or texts."""
     if task.text is not None:
         return text_answers(task, examples, outputs_SC)
-    counts_B = np.diff(examples.starts)
     if task.is_distinct and examples.groups is not None:
         found = _distinct(outputs_SC[:, 0], examples.starts, examples.groups)
     else:
-        found = ANSWERS[task.kind](outputs_SC, counts_B)
+        found = ANSWERS[task.kind](outputs_SC, examples.row_counts)
     texts, ranges = examples.answer_texts, examples.ranges
     if texts is None:
         return found

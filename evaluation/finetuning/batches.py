@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples
+from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import layout_like, pack
 

@@ -47,29 +47,35 @@ class EncodedExamples:
         return len(self.indices)
 
     @cached_property
+    def row_counts(self) -> np.ndarray:
+        """int64 [rows]: sequences of each row."""
+        return np.ones(self.rows, np.int64) if self.counts is None else self.counts
+
+    @cached_property
     def starts(self) -> np.ndarray:
         """int64 [rows + 1]: the first sequence of each row."""
-        counts = np.ones(self.rows, np.int64) if self.counts is None else self.counts
-        return np.concatenate([[0], np.cumsum(counts)])
+        return np.concatenate([[0], np.cumsum(self.row_counts)])
+
+    @cached_property
+    def sequence_lengths(self) -> np.ndarray:
+        """int64 [sequences]: tokens of each sequence."""
+        return np.array([len(tokens) for tokens in self.tokens])
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """int64 [rows]: tokens of the longest sequence of each row."""
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        return lengths if self.counts is None else np.maximum.reduceat(lengths, self.starts[:-1])
+        return self._by_row(np.maximum)
 
     @cached_property
     def row_tokens(self) -> np.ndarray:
         """int64 [rows]: tokens of all sequences of each row."""
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        return lengths if self.counts is None else np.add.reduceat(lengths, self.starts[:-1])
+        return self._by_row(np.add)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what a model reads and is compared with; every job of a task asks for it."""
         sha256 = hashlib.sha256(np.concatenate(self.tokens).tobytes())
-        lengths = np.array([len(tokens) for tokens in self.tokens])
-        for part in (lengths, self.first_segment_lengths, self.labels, self.counts, self.spans):
+        for part in (self.sequence_lengths, self.first_segment_lengths, self.labels, self.counts, self.spans):
             sha256.update(b"" if part is None else part.tobytes())
             sha256.update(b"|")
         for part in (self.targets, *(self.decoder_tokens or ())):
@@ -113,3 +119,8 @@ class EncodedExamples:
             some(self.decoder_tokens, sequences),
             some(self.candidates, rows),
         )
+
+    def _by_row(self, function: np.ufunc) -> np.ndarray:
+        """The lengths of each row's sequences, reduced by ``function``."""
+        lengths = self.sequence_lengths
+        return lengths if self.counts is None else function.reduceat(lengths, self.starts[:-1])

@@ -129,7 +129,7 @@ def encode(examples: Examples, tokenizer: Tokenizer, sequence_length: int) -> En
         examples.indices,
         None if examples.counts is None else np.array(examples.counts, np.int64),
         _spans(examples, tokenizer, starts),
-        None if examples.groups is None else np.unique(np.array(examples.groups), return_inverse=True)[1],
+        examples.group_numbers,
         examples.categories,
         truncated,
         examples.right,

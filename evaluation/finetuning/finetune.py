@@ -18,13 +18,14 @@ from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_batches, shuffled_batches
 from sesame.evaluation.finetuning.decoder import kind_of
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import make_head
 from sesame.evaluation.finetuning.kinds import Kind
 from sesame.evaluation.finetuning.optimization import adamw, epochs_of, schedule_of, steps_of
 from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
 from sesame.evaluation.scores import score
-from sesame.evaluation.tasks.task import Task
+from sesame.evaluation.tasks.task import Task, score_name
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.attention import CoreAttention
@@ -127,7 +128,7 @@ def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float
     for prefix, dev in data.dev.items():
         predictions = answers(data.task, dev, outputs[prefix])
         for metric in data.task.metrics_of(prefix):
-            scores[f"{prefix} {metric}".strip()] = score(metric, dev.labels, predictions, dev.groups)
+            scores[score_name(prefix, metric)] = score(metric, dev.labels, predictions, dev.groups)
     return scores
 
 
@@ -207,8 +208,9 @@ def _backward(
     if len(own):
         with autocast(config, device):
             outputs_SC = model(sized(pack_rows(train, own).to(device)))
-        counts = np.diff(train.starts)[own]
-        targets, counts_B = (torch.from_numpy(each).to(device) for each in (train.targets_of(own), counts))
+        targets, counts_B = (
+            torch.from_numpy(each).to(device) for each in (train.targets_of(own), train.row_counts[own])
+        )
         loss = kind.loss(outputs_SC, targets, counts_B)
         loss = loss if share.size == 1 else loss * (len(own) / len(rows))
         loss.backward()

@@ -99,8 +99,7 @@ class Head(nn.Module):
         self.output = nn.Linear(width if config.hidden_layer else widths * width, outputs)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-                nn.init.zeros_(module.bias)
+                _initialize(module)
         if uses_pooler(backbone, config, spans):
             dense.load_state_dict(dict(backbone.pooler))
 
@@ -111,7 +110,7 @@ class Head(nn.Module):
         return dict(self.hidden[0].state_dict()) if is_pooler else {}  # pyright: ignore[reportIndexIssue]
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
-        hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)
+        hidden_TD = _mixed(self.mixture, encoded)
         pooled = self.pool(hidden_TD, batch)
         if self.spans:
             pooled = torch.cat([pooled.float(), span_means(hidden_TD, batch)], -1)
@@ -126,8 +125,7 @@ class TokenHead(nn.Module):
         self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(backbone.width, outputs)
-        nn.init.trunc_normal_(self.output.weight, std=0.02, a=-0.04, b=0.04)
-        nn.init.zeros_(self.output.bias)
+        _initialize(self.output)
 
     @property
     def pooler(self) -> dict[str, Tensor]:
@@ -135,12 +133,21 @@ class TokenHead(nn.Module):
         return {}
 
     def forward(self, encoded: Encoded, batch: Batch) -> Tensor:
-        hidden_TD = encoded.hidden_TD if self.mixture is None else self.mixture(encoded.layers)
-        outputs_TC = self.output(self.dropout(hidden_TD)).float()
+        outputs_TC = self.output(self.dropout(_mixed(self.mixture, encoded))).float()
         lengths_B = batch.layout.cu_seqlens_B1.long().diff()
         sequences_T = torch.repeat_interleave(torch.arange(len(lengths_B), device=outputs_TC.device), lengths_B)
         padded = outputs_TC.new_full((len(lengths_B), batch.layout.longest, outputs_TC.shape[1]), float("-inf"))
         return padded.index_put((sequences_T, batch["positions"]), outputs_TC)
+
+
+def _initialize(linear: nn.Linear) -> None:
+    nn.init.trunc_normal_(linear.weight, std=0.02, a=-0.04, b=0.04)
+    nn.init.zeros_(linear.bias)
+
+
+def _mixed(mixture: Mixture | None, encoded: Encoded) -> Tensor:
+    """The last layer's states, or the mixture of all layers'."""
+    return encoded.hidden_TD if mixture is None else mixture(encoded.layers)
 
 
 def make_head(backbone: Backbone, task: Task, config: FinetuneConfig) -> Head | TokenHead | DecoderHead:

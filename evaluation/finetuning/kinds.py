@@ -104,8 +104,7 @@ class Choose(Kind):
 
     @staticmethod
     def answers(outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
-        ends = np.cumsum(counts_B)
-        return np.array([outputs_SC[end - count : end, 0].argmax() for count, end in zip(counts_B, ends, strict=True)])
+        return _best(outputs_SC[:, 0], counts_B)
 
 
 @dataclass(frozen=True)
@@ -132,11 +131,15 @@ class Extract(Kind):
     def answers(outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
         """Of each row the number of the sequence with the best span, and its first and last token, [B, 3]."""
         best_S3 = outputs_SC.reshape(len(outputs_SC), -1, 3)[:, 0]
-        ends = np.cumsum(counts_B)
-        sequences = [
-            end - count + int(best_S3[end - count : end, 0].argmax()) for count, end in zip(counts_B, ends, strict=True)
-        ]
+        sequences = np.cumsum(counts_B) - counts_B + _best(best_S3[:, 0], counts_B)
         return np.column_stack([sequences, best_S3[sequences, 1:]]).astype(np.int64)
+
+
+def _best(values_S: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
+    """Which of its sequences is the best of each row, int64 [B]."""
+    ends = np.cumsum(counts_B)
+    best = [values_S[end - count : end].argmax() for count, end in zip(counts_B, ends, strict=True)]
+    return np.array(best, np.int64)
 
 
 def best_spans(outputs_SM2: Tensor, first_S: Tensor, end_S: Tensor, longest: int) -> Tensor:

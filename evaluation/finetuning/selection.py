@@ -28,9 +28,9 @@ def limited(examples: Examples, limit: int | None, verb: str, notes: list[str]) 
         return examples
     notes.append(f"{verb} on {limit} of {rows} rows, drawn at random")
     generator = np.random.default_rng(SPLIT_SEED)
-    if examples.groups is None:
+    groups = examples.group_numbers
+    if groups is None:
         return examples.take(generator.permutation(rows)[:limit])
     # Rows that are scored together stay together.
-    groups = np.unique(np.array(examples.groups), return_inverse=True)[1]
     order = generator.permutation(int(groups.max()) + 1)[groups]
     return examples.take(np.argsort(order, kind="stable")[:limit])

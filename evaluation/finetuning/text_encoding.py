@@ -28,13 +28,12 @@ def encode_text(
     pieces = tokenizer.encode_batch(inputs(examples, form))
     room = sequence_length - len(start) - 1
     tokens = [np.array([*start, *ids[:room], special.sep], np.int32) for ids in pieces]
-    groups = None if examples.groups is None else np.unique(np.array(examples.groups), return_inverse=True)[1]
     encoded = EncodedExamples(
         tokens,
         np.array([len(each) for each in tokens], np.int64),
         examples.labels,
         examples.indices,
-        groups=groups,
+        groups=examples.group_numbers,
         categories=examples.categories,
         truncated=sum(len(ids) > room for ids in pieces),
         answer_texts=referents(examples) if form.target == "referent" else None,

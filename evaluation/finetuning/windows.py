@@ -52,7 +52,7 @@ def windows(examples: Examples, tokenizer: Tokenizer, sequence_length: int, stri
         examples.labels,
         examples.indices,
         np.bincount(owners, minlength=len(texts)),
-        groups=None if examples.groups is None else np.unique(np.array(examples.groups), return_inverse=True)[1],
+        groups=examples.group_numbers,
         categories=examples.categories,
         truncated=sum(len(question) > room for question in questions),
         targets=np.array([window.target for window in found], np.int64),

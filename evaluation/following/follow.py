@@ -21,7 +21,7 @@ from sesame.evaluation.evaluate import AllFailedError, Place, configured, evalua
 from sesame.evaluation.following.curve import Curve, Point
 from sesame.evaluation.following.seen import Counter, Seen
 from sesame.evaluation.following.snapshot import snapshot
-from sesame.evaluation.queue import encoded
+from sesame.evaluation.queue import task_files
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints import retention
@@ -58,7 +58,7 @@ def follow(
     with only_evaluation_in(output):
         with open_runner(config, output) as runner:
             Follower(config, files, data_dir, output, runner, sleep).run()
-        shutil.rmtree(output / encoded.FOLDER, ignore_errors=True)
+        shutil.rmtree(output / task_files.FOLDER, ignore_errors=True)
     return output / "curve.json"
 
 
@@ -175,7 +175,7 @@ class Follower:
         self._print(f"{folder}: {self._describe(seen)}")
         self._take_baseline(output / "results")
         with snapshot(folder, self.output / SNAPSHOT) as copy:
-            place = Place(copy, folder, self.data_dir, output, "", self.output / encoded.FOLDER)
+            place = Place(copy, folder, self.data_dir, output, "", self.output / task_files.FOLDER)
             evaluate_in(place, self.config, self.runner)
         report = json.loads((output / "report.json").read_text(encoding="utf-8"))
         tasks = {title: task["score"] for title, task in report["tasks"].items()}

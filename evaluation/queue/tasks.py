@@ -9,7 +9,7 @@ from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
-from sesame.evaluation.queue.encoded import content_key, encoding_key, read_task, write_task
+from sesame.evaluation.queue.task_files import content_key, encoding_key, read_task, write_task
 from sesame.evaluation.reading.tables import MissingFileError
 from sesame.evaluation.tasks.task import Task
 
@@ -92,17 +92,19 @@ class Tasks(NamedTuple):
     """Reason by name of each skipped task."""
 
 
-def load_tasks(config: EvaluationConfig, data_dir: Path, tokenizer_path: Path, encoded: Path | None) -> Tasks:
+def load_tasks(
+    config: EvaluationConfig, data_dir: Path, tokenizer: Tokenizer, tokenizer_path: Path, encoded: Path | None
+) -> Tasks:
     """Read and encode all tasks, before any training.
 
     Args:
+        tokenizer_path: of the tokenizer's file.
         encoded: folder in which they are kept, or were kept before; nothing is written before all are read.
 
     Raises:
         TaskError: a file breaks its layout, no task can run, or one is missing and ``suite.required`` is set.
     """
-    tokenizer, folders = Tokenizer.load(tokenizer_path), TaskFolders(encoded)
-    tasks, skipped, table = [], {}, config.task_table()
+    folders, tasks, skipped, table = TaskFolders(encoded), [], {}, config.task_table()
     written: dict[Path, TaskData] = {}
     for name in config.suite.tasks:
         task, settings, predict = table[name], config.settings(name), config.suite.predict_test

@@ -56,7 +56,6 @@ def check_training_labels(task: Task, path: Path, labels: np.ndarray) -> None:
 
 def _rows(examples: Examples) -> list[tuple[str, ...]]:
     """The texts of each row's first sequence, with its spans."""
-    counts = examples.counts or [1] * len(examples.indices)
-    starts = np.cumsum([0, *counts])[:-1]
+    starts = examples.starts[:-1]
     spans = examples.spans or [()] * len(starts)
     return [(*examples.texts[start], str(span)) for start, span in zip(starts, spans, strict=True)]

@@ -114,11 +114,17 @@ def read_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:
             yield from (row._replace(gap=gap) for gap in range(gaps))
 
 
+def stored(path: Path) -> Path:
+    """Return ``path``, or that of the compressed file if only that is there."""
+    compressed = path.with_name(f"{path.name}.zst")
+    return compressed if compressed.exists() and not path.exists() else path
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number from 1, line without its end); of ``path`` with the ending .zst if there is no such file."""
-    stored = path if path.exists() or not path.with_name(f"{path.name}.zst").exists() else f"{path}.zst"
+    found = stored(path)
     try:
-        file = path.open("rb") if stored == path else open_binary(str(stored))
+        file = path.open("rb") if found == path else open_binary(str(found))
     except FileNotFoundError:
         raise MissingFileError(
             f"{path}: no such file; the data directory must have the layout of the official files"

@@ -51,9 +51,19 @@ class Examples(NamedTuple):
     candidates: list[list[str]] | None = None
     """Of each row, which a decoder reads at once; None: there are none, or each is a sequence."""
 
+    @property
+    def starts(self) -> np.ndarray:
+        """int64 [rows + 1]: the first sequence of each row."""
+        return np.cumsum([0, *(self.counts or [1] * len(self.indices))])
+
+    @property
+    def group_numbers(self) -> np.ndarray | None:
+        """int64 [rows]: rows with the same number are scored together; None: the file has no groups."""
+        return None if self.groups is None else np.unique(np.array(self.groups), return_inverse=True)[1]
+
     def take(self, rows: np.ndarray) -> "Examples":
         """Select ``rows``, in their order, without the notes."""
-        starts = np.cumsum([0, *(self.counts or [1] * len(self.indices))])
+        starts = self.starts
         sequences = [each for row in rows for each in range(starts[row], starts[row + 1])]
 
         def some(values: list[Any] | None, numbers: Iterable[int]) -> Any:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.finetuning.text_answers import invalid
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.scores import score
+from sesame.evaluation.tasks.task import score_name
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """Title of the metric -> category -> model -> mean over seeds, times 100; NaN where undefined."""
@@ -28,7 +29,7 @@ def category_scores(data: TaskData, results: Sequence[Result]) -> Scores:
             if result.task == data.task.name and result.outputs:
                 predictions = answers(data.task, dev, result.outputs[prefix])
                 by_model.setdefault(result.model, []).append(predictions)
-        found[f"{prefix} {metric}".strip()] = {
+        found[score_name(prefix, metric)] = {
             name: {
                 model: 100 * float(np.mean([score(metric, dev.labels[some], each[some]) for each in predictions]))
                 for model, predictions in by_model.items()

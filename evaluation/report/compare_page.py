@@ -8,7 +8,7 @@ from sesame.evaluation.report.compare import HEAD, ComparedReports, comparison_l
 from sesame.evaluation.report.dot_plot import Mark, Plot, PlotRow
 from sesame.evaluation.report.figures import example_blocks
 from sesame.evaluation.report.page import STYLE, facts
-from sesame.evaluation.report.tables import COMPARISON_NOTE, signed
+from sesame.evaluation.report.tables import COMPARISON_NOTE, of_set, signed
 from sesame.pretrain.monitoring.document import document, section, table
 
 
@@ -54,7 +54,7 @@ def _examples(compared: ComparedReports) -> str:
     for title, task in compared.tasks.items():
         for prefix, sides in task.examples.items():
             for place, some in zip(("first", "second"), sides, strict=True):
-                name = f"{title}{f', {prefix}' if prefix else ''}: the {place} is better"
+                name = f"{of_set(title, prefix)}: the {place} is better"
                 blocks = example_blocks(some, ("first", "second"))
                 parts.append(f"<h3>{escape(name)}</h3>{blocks}" if some else "")
     return "".join(parts)

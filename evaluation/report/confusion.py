@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.results.result import Result
 
 MOST_CLASSES = 20

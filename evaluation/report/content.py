@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.report.categories import Scores, category_scores, invalid_notes, tie_notes
 from sesame.evaluation.report.examples import Example, Texts, disagreements
 from sesame.evaluation.report.summary import Summary

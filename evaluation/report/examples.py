@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,11 +45,9 @@ def dev_texts(data: TaskData, data_dir: Path) -> dict[str, Texts]:
     found: dict[str, Texts] = {}
     for prefix, dev in data.dev.items():
         examples = read_table(data_dir, data.task.dev[prefix], data.task)
-        counts = examples.counts or [1] * len(examples.indices)
-        ends = np.cumsum(counts)
         by_row: dict[str, list[str]] = {}
-        for name, end, count in zip(examples.indices, ends, counts, strict=True):
-            by_row.setdefault(name, [text for each in examples.texts[end - count : end] for text in each])
+        for name, (start, end) in zip(examples.indices, pairwise(examples.starts), strict=True):
+            by_row.setdefault(name, [text for each in examples.texts[start:end] for text in each])
         found[prefix] = [by_row.get(name, []) for name in dev.indices]
     return found
 

@@ -11,7 +11,7 @@ from sesame.evaluation.report.content import NAMES, Content
 from sesame.evaluation.report.dot_plot import Mark, Plot, PlotRow
 from sesame.evaluation.report.examples import Example
 from sesame.evaluation.report.rows import ReportRow
-from sesame.evaluation.report.tables import between, plain
+from sesame.evaluation.report.tables import between, of_set, plain
 from sesame.evaluation.results.result import Result
 from sesame.pretrain.monitoring.chart import Chart, Curve
 from sesame.pretrain.monitoring.document import table
@@ -91,7 +91,7 @@ def confusion_tables(data: TaskData, content: Content) -> str:
 
 
 def _name(each: Confusion) -> str:
-    return f"{NAMES[each.model]}{f', {each.prefix}' if each.prefix else ''}"
+    return of_set(NAMES[each.model], each.prefix)
 
 
 def _matrix(each: Confusion) -> str:

@@ -16,6 +16,7 @@ from sesame.evaluation.report.tables import (
     comparison_rows,
     leave_one_out_rows,
     metric_rows,
+    of_set,
     published_rows,
     score_rows,
     search_rows,
@@ -120,7 +121,7 @@ def _confusions(content: Content) -> list[str]:
     for data in content.tasks:
         for each in confusions(data, content.results):
             if each.model == "pretrained" and len(each.labels) <= MOST_CLASSES:
-                title = f"{data.title}{f', {each.prefix}' if each.prefix else ''}"
+                title = of_set(data.title, each.prefix)
                 rows = [[f"{title}: label \\ answer", *each.labels]]
                 rows += [
                     [label, *(f"{count:.1f}" for count in counts)]
@@ -134,7 +135,7 @@ def _examples(content: Content) -> list[str]:
     lines: list[str] = []
     for data in content.tasks:
         for prefix, sides in content.disagreements(data).items():
-            lines += [f"### {data.title}{f', {prefix}' if prefix else ''}", ""]
+            lines += [f"### {of_set(data.title, prefix)}", ""]
             for name, some in zip(("pretrained", "random-init baseline"), sides, strict=True):
                 lines += [f"- {name} better: {example_line(each)}" for each in some[:2]]
             lines.append("")

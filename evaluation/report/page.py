@@ -14,6 +14,7 @@ from sesame.evaluation.report.tables import (
     comparison_rows,
     leave_one_out_rows,
     metric_rows,
+    of_set,
     published_rows,
     score_rows,
     search_rows,
@@ -38,9 +39,9 @@ def page(content: Content) -> str:
         section("By metric", table(metric_rows(content.summary), classes="numbers")),
         _optional("Published figures", _published(content)),
         _optional("Learning curves", learning_curves(content)),
-        _optional("Confusion matrices", _by_task(content, "confusions")),
+        _optional("Confusion matrices", _confusions(content)),
         _optional("Scores by category, mean over seeds", _categories(content)),
-        _optional("Rows on which the models disagree", _by_task(content, "examples")),
+        _optional("Rows on which the models disagree", _examples(content)),
         section("Settings", table(settings_rows(content), classes="numbers")),
         _optional("Search", _search(content)),
         _optional("Notes", _notes(content)),
@@ -91,16 +92,17 @@ def _published(content: Content) -> str:
     return f'<p class="soft">{escape(PUBLISHED_NOTE)}</p>{table(rows)}' if rows else ""
 
 
-def _by_task(content: Content, what: str) -> str:
+def _confusions(content: Content) -> str:
+    tables = {data.title: confusion_tables(data, content) for data in content.tasks}
+    return "".join(f"<h3>{escape(title)}</h3>{body}" for title, body in tables.items() if body)
+
+
+def _examples(content: Content) -> str:
     parts = []
     for data in content.tasks:
-        if what == "confusions":
-            body = confusion_tables(data, content)
-            parts.append(f"<h3>{escape(data.title)}</h3>{body}" if body else "")
-            continue
         for prefix, sides in content.disagreements(data).items():
             for model, some in zip(NAMES.values(), sides, strict=True):
-                title = f"{data.title}{f', {prefix}' if prefix else ''}: {model} better"
+                title = f"{of_set(data.title, prefix)}: {model} better"
                 names = (NAMES["pretrained"], NAMES["random"])
                 parts.append(f"<h3>{escape(title)}</h3>{example_blocks(some, names)}" if some else "")
     return "".join(parts)

@@ -8,6 +8,7 @@ from sesame.configs.storage import digest, write_text
 from sesame.configs.toml_text import to_toml
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.reading.rows import stored
 
 NAME = "evaluation.toml"
 
@@ -30,11 +31,5 @@ def write_settings(output: Path, config: EvaluationConfig) -> str:
 def checksums(tasks: Sequence[TaskData], data_dir: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of the tasks that is there, by its path below the data directory."""
     names = dict.fromkeys(table.file for data in tasks for table in data.task.tables)
-    paths = {name: _stored(data_dir / name) for name in names}
-    return {name: digest(path) for name, path in paths.items() if path is not None}
-
-
-def _stored(path: Path) -> Path | None:
-    """The file, or the one that is compressed."""
-    compressed = path.with_name(f"{path.name}.zst")
-    return path if path.is_file() else compressed if compressed.is_file() else None
+    paths = {name: stored(data_dir / name) for name in names}
+    return {name: digest(path) for name, path in paths.items() if path.is_file()}

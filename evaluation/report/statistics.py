@@ -121,11 +121,6 @@ def resample(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed:
     return [Scores(np.mean(whole[model], axis=0), np.mean(scores[model], axis=0)) for model in range(count)], units
 
 
-def compare(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed: int = 0) -> Comparison:
-    """Compare two models by a task's score: the mean of all metrics of all its dev sets."""
-    return difference_of(*resample(sets, replicates, seed))
-
-
 def estimate_of(scores: Scores, units: int) -> Comparison:
     """Return one model's mean score in the place of the difference, with its error."""
     return _comparison([(1.0, scores)], units)

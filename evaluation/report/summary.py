@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.finetune import answers
 from sesame.evaluation.report.rows import ReportRow, Statistic, Verdict
 from sesame.evaluation.report.statistics import (
     Comparison,
@@ -21,6 +21,7 @@ from sesame.evaluation.report.statistics import (
 )
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.scores import score
+from sesame.evaluation.tasks.task import score_name
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def constant_scores(data: TaskData) -> dict[str, float]:
     scores = {}
     for prefix, dev in data.dev.items():
         for metric in data.task.metrics_of(prefix):
-            name = f"{prefix} {metric}".strip()
+            name = score_name(prefix, metric)
             if data.task.kind == "minimal_pairs":
                 scores[name] = 0.5
             elif not data.task.has_constant or data.train is None:

@@ -117,6 +117,11 @@ def comparison_cells(comparison: Comparison, p_value: float) -> list[str]:
     ]
 
 
+def of_set(title: str, prefix: str) -> str:
+    """A title with the prefix of a dev set, if that has one: "MNLI, mm"."""
+    return f"{title}, {prefix}" if prefix else title
+
+
 def signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.1f}"
 

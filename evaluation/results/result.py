@@ -14,7 +14,9 @@ from torch import nn
 from sesame import configs
 from sesame.configs.storage import digest_of
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.tasks.task import score_name
 from sesame.pretrain.models.family import ModelConfig
 
 PROCEDURE = 2
@@ -102,7 +104,7 @@ class Result:
     def failed(cls, job: Job, error: str) -> "Result":
         """Return the result of a job whose training diverged."""
         task = job.data.task
-        names = [f"{prefix} {metric}".strip() for prefix in job.data.dev for metric in task.metrics_of(prefix)]
+        names = [score_name(prefix, metric) for prefix in job.data.dev for metric in task.metrics_of(prefix)]
         scores = dict.fromkeys(names, math.nan)
         return cls(task.name, job.model, job.seed, scores, 0, 0.0, error=error)
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from sesame.configs.storage import atomic_file, digest, write_text
-from sesame.evaluation.finetuning.encoding import EncodedExamples
-from sesame.evaluation.finetuning.finetune import answers, scores_of
+from sesame.evaluation.finetuning.answers import answers
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.finetune import scores_of
 from sesame.evaluation.results.result import Job, Result
 
 LOSSES, DEV_SCORES = "curve losses", "dev_scores"

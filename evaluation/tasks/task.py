@@ -263,12 +263,17 @@ class Task:
 
         Optional dev sets, SuperGLUE's diagnostics, are reported and not counted, as on its leaderboard.
         """
-        return tuple(f"{prefix} {metric}".strip() for prefix in self.counted for metric in self.metrics_of(prefix))
+        return tuple(score_name(prefix, metric) for prefix in self.counted for metric in self.metrics_of(prefix))
 
     @property
     def counted(self) -> tuple[str, ...]:
         """Prefixes of the dev sets that count in the score."""
         return tuple(prefix for prefix, table in self.dev.items() if not table.optional)
+
+
+def score_name(prefix: str, metric: str) -> str:
+    """Return what a metric of a dev set is called in results and reports: "accuracy", "mm accuracy"."""
+    return f"{prefix} {metric}".strip()
 
 
 def started(task: Task, first: str) -> Task:

@@ -14,12 +14,14 @@ import torch
 from sesame import configs
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation import jobs
-from sesame.evaluation.config import EvaluationConfig, SearchConfig
+from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData, load_task
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.queue import worker
 from sesame.evaluation.results.result import MODELS, Identity, Job, Result
 from sesame.evaluation.search import held_back, search
+from sesame.evaluation.search_config import SearchConfig
 from sesame.evaluation.starting import Jobs, load_start
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.task import started
@@ -73,7 +75,7 @@ def test_held_back_rows_are_of_no_group_that_is_trained_on() -> None:
     tokens = [np.array([2, number, 3], np.int32) for number in range(60)]
     examples = EncodedExamples(tokens, np.full(60, 3), np.arange(60), list(map(str, range(60))), groups=groups)
     task = TaskData(TASKS["MultiRC"], "MultiRC", examples, {"": examples}, {})
-    part = held_back(task, SearchConfig(epochs=(1,), validation_fraction=0.3), {"epochs": 1})
+    part = held_back(task, SearchConfig(epochs=(1,), validation_fraction=0.3))
     assert part.train is not None and part.train.groups is not None and part.dev[""].groups is not None
     assert not set(part.train.groups) & set(part.dev[""].groups)
     assert 10 <= part.dev[""].rows <= 18 and part.train.rows + part.dev[""].rows == 60

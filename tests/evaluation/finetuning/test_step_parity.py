@@ -10,7 +10,8 @@ import torch
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import shuffled_batches
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData, load_task
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import TaskModel, finetune
 from sesame.evaluation.tasks import TASKS
 from sesame.pretrain.checkpoints.load import load_backbone

@@ -9,7 +9,8 @@ import numpy as np
 
 from sesame import configs
 from sesame.evaluation.config import EvaluationConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import scores_of
 from sesame.evaluation.report.content import Content, Repeat, RunInfo
 from sesame.evaluation.report.repeat import write_settings

@@ -12,7 +12,8 @@ import pytest
 from sesame import configs
 from sesame.configs.errors import TaskError
 from sesame.evaluation.config import EvaluationConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.report.compare import compare_reports
 from sesame.evaluation.report.compare_page import compare_page
 from sesame.evaluation.report.confusion import confusions

@@ -7,7 +7,7 @@ from sesame.evaluation.report.resampling import RESAMPLED, weights_of
 from sesame.evaluation.report.statistics import (
     Comparison,
     DevPredictions,
-    compare,
+    difference_of,
     estimate_of,
     holm,
     mean_of,
@@ -68,7 +68,7 @@ def _share_of_verdicts(seeds: int, effect: float, seed_std: float, trials: int =
             noise = generator.normal(0, 1, (seeds, rows))
             models.append((ability + of_seeds + of_rows + noise > difficulty).astype(np.int64))
         data = DevPredictions(np.ones(rows, np.int64), models[0], models[1], ("accuracy",))
-        verdicts += compare([data], replicates=100, seed=trial).p_value < 0.05
+        verdicts += difference_of(*resample([data], replicates=100, seed=trial)).p_value < 0.05
     return verdicts / trials
 
 
@@ -99,7 +99,7 @@ def test_few_seeds_give_no_verdict() -> None:
     labels = np.ones(50, np.int64)
     for seeds, verdict in ((1, "no verdict below 5 seeds"), (4, "no verdict below 5 seeds"), (5, "better")):
         right, wrong = np.ones((seeds, 50), np.int64), np.zeros((seeds, 50), np.int64)
-        found = compare([DevPredictions(labels, right, wrong, ("accuracy",))])
+        found = difference_of(*resample([DevPredictions(labels, right, wrong, ("accuracy",))]))
         assert found.verdict(found.p_value) == verdict and found.difference == 1
     assert Comparison(-0.1, 0.01, 9, 5).verdict(0.001) == "worse"
     assert Comparison(-0.1, 0.01, 9, 5).verdict(0.06) == "no difference shown"
@@ -108,7 +108,9 @@ def test_few_seeds_give_no_verdict() -> None:
 
 def test_equal_models_do_not_differ() -> None:
     predictions = np.random.default_rng(1).integers(2, size=(5, 80))
-    found = compare([DevPredictions(np.ones(80, np.int64), predictions, predictions, ("accuracy", "f1"))])
+    found = difference_of(
+        *resample([DevPredictions(np.ones(80, np.int64), predictions, predictions, ("accuracy", "f1"))])
+    )
     assert found.difference == 0 and found.p_value == 1
 
 
@@ -140,7 +142,7 @@ def test_the_interval_of_one_model_has_its_true_score_in_95_of_100_cases() -> No
         # P(N(0.8, 1 + 0.15^2 + 0.6^2) > 0)
         inside += low < 0.7519 < high
         both = DevPredictions(labels, predictions, other.astype(np.int64), ("accuracy",))
-        paired.append(compare([both], 100, trial).smallest_detectable)
+        paired.append(difference_of(*resample([both], 100, trial)).smallest_detectable)
         detectable.append(estimate.smallest_detectable_unpaired)
     assert 0.92 <= inside / trials <= 0.98
     assert np.mean(detectable) > 1.2 * np.mean(paired), "rows that are compared one by one find smaller differences"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.report.content import Content
 from sesame.evaluation.report.rows import Statistic
 from sesame.evaluation.report.summary import summarise

@@ -9,8 +9,9 @@ import pytest
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData, load_task
-from sesame.evaluation.queue.encoded import INDEX, TRAINING_SETTINGS, encoding_key, read_task, write_task
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
+from sesame.evaluation.queue.task_files import INDEX, TRAINING_SETTINGS, encoding_key, read_task, write_task
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.task import Table, Task
 

@@ -18,7 +18,8 @@ import numpy as np
 from sesame import configs
 from sesame.configs.storage import atomic_directory, digest, digest_of
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.encoding import EncodedExamples, TaskData
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.tasks.task import Task
 
 FOLDER = "encoded"
