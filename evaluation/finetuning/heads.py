@@ -93,7 +93,7 @@ class Head(nn.Module):
         self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
         self.pool, widths = POOLINGS[pooling_of(backbone, config)]
         widths, self.spans = widths + spans, spans
-        self.dropout = nn.Dropout(config.dropout if config.head_dropout is None else config.head_dropout)
+        self.dropout = nn.Dropout(_dropout(config))
         dense = nn.Linear(widths * width, width)
         self.hidden = nn.Sequential(dense, nn.Tanh(), self.dropout) if config.hidden_layer else nn.Identity()
         self.output = nn.Linear(width if config.hidden_layer else widths * width, outputs)
@@ -123,7 +123,7 @@ class TokenHead(nn.Module):
     def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig):
         super().__init__()
         self.mixture = Mixture(backbone.mixed_layers) if backbone.mixed_layers else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(_dropout(config))
         self.output = nn.Linear(backbone.width, outputs)
         _initialize(self.output)
 
@@ -136,8 +136,14 @@ class TokenHead(nn.Module):
         outputs_TC = self.output(self.dropout(_mixed(self.mixture, encoded))).float()
         lengths_B = batch.layout.cu_seqlens_B1.long().diff()
         sequences_T = torch.repeat_interleave(torch.arange(len(lengths_B), device=outputs_TC.device), lengths_B)
+        # Tokens behind them are in no sequence.
+        tokens = len(sequences_T)
         padded = outputs_TC.new_full((len(lengths_B), batch.layout.longest, outputs_TC.shape[1]), float("-inf"))
-        return padded.index_put((sequences_T, batch["positions"]), outputs_TC)
+        return padded.index_put((sequences_T, batch["positions"][:tokens]), outputs_TC[:tokens])
+
+
+def _dropout(config: FinetuneConfig) -> float:
+    return config.dropout if config.head_dropout is None else config.head_dropout
 
 
 def _initialize(linear: nn.Linear) -> None:

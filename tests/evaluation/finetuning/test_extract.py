@@ -4,11 +4,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
@@ -140,8 +142,12 @@ def test_the_target_tokens_say_the_answer(name: str, shared: Path, tmp_path: Pat
         assert found.tolist() == texts
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_place_of_a_word_is_learned(
-    tmp_path: Path, letter_tokenizer: Tokenizer, make_backbone: Callable[[int], Bert]
+    precision: Literal["fp32", "bf16"],
+    tmp_path: Path,
+    letter_tokenizer: Tokenizer,
+    make_backbone: Callable[[int], Bert],
 ) -> None:
     """The answer is the word of z in a text of several windows."""
     generator = np.random.default_rng(1)
@@ -158,7 +164,7 @@ def test_the_place_of_a_word_is_learned(
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
     config = FinetuneConfig(
-        learning_rate=3e-3, epochs=5, batch_size=16, sequence_length=32, window_stride=12, precision="fp32",
+        learning_rate=3e-3, epochs=5, batch_size=16, sequence_length=32, window_stride=12, precision=precision,
         longest_answer=6,
     )  # fmt: skip
     data = load_task(TASK, config, tmp_path, letter_tokenizer, False)
@@ -186,3 +192,10 @@ def test_padding_of_a_batch_changes_no_output(
     torch.testing.assert_close(both[0, :7], alone[0][0])
     torch.testing.assert_close(both[1], alone[1][0])
     assert F.softmax(both[0, :, 0], 0).isfinite().all()
+
+
+def test_the_dropout_of_a_head_is_that_of_the_head(make_backbone: Callable[[int], Bert]) -> None:
+    from sesame.evaluation.finetuning.finetune import TaskModel
+
+    model = TaskModel(make_backbone(1), TASK, FinetuneConfig(dropout=0.3, head_dropout=0.2))
+    assert {module.p for module in model.head.modules() if isinstance(module, nn.Dropout)} == {0.2}
