@@ -61,7 +61,7 @@ def encoding_key(task: Task, settings: FinetuneConfig, data_dir: Path, tokenizer
     files = {
         path.relative_to(data_dir).as_posix(): digest(path)
         for table in task.tables
-        for name in (table.file, *table.also, *([table.labels_file] if table.labels_file else []))
+        for name in table.files
         # Also what is compressed: its name has another ending.
         for path in sorted((data_dir / name).parent.glob(f"{Path(name).name}*"))
         if path.is_file()

@@ -30,6 +30,6 @@ def write_settings(output: Path, config: EvaluationConfig) -> str:
 
 def checksums(tasks: Sequence[TaskData], data_dir: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of the tasks that is there, by its path below the data directory."""
-    names = dict.fromkeys(table.file for data in tasks for table in data.task.tables)
+    names = dict.fromkeys(name for data in tasks for table in data.task.tables for name in table.files)
     paths = {name: stored(data_dir / name) for name in names}
     return {name: digest(path) for name, path in paths.items() if path.is_file()}

@@ -22,8 +22,6 @@ from sesame.pretrain.models.family import ModelConfig
 PROCEDURE = 2
 """Version of training and prediction; increased by a change of either, so that earlier results are not reused."""
 
-LATER = {"pseudo_likelihood": "exact"}
-"""Settings that were added later, with their defaults."""
 MODELS: dict[str, Callable[[int], int | None]] = {"pretrained": lambda seed: None, "random": lambda seed: seed}
 """Name -> function from the seed of a run to the seed of random weights; None: the checkpoint's weights."""
 
@@ -154,7 +152,7 @@ def make_job(
         "checkpoint": identity,
         "task": [data.title, task.kind, task.labels, task.score_range],
         "train": data.train.digest if data.train is not None else "",
-        "settings": _settings(settings),
+        "settings": configs.dump(settings),
         "model": model,
         "seed": seed,
     }
@@ -165,12 +163,6 @@ def make_job(
     key = _key({**inputs, "selection": selection, "dev": _digests(data.dev)})
     test_key = _key({**inputs, "selection": selection, "test": _digests(data.test)})
     return Job(data, settings, model, seed, key, test_key, start)
-
-
-def _settings(settings: FinetuneConfig) -> dict[str, Any]:
-    """Return the settings without those that earlier versions did not have, where they have their defaults, so that
-    earlier results are found."""
-    return {name: value for name, value in configs.dump(settings).items() if LATER.get(name) != value}
 
 
 def _key(inputs: dict[str, Any]) -> str:

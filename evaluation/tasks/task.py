@@ -141,6 +141,11 @@ class Table:
     """A dev set that may be absent, which the report says, and that does not count in the task's score."""
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """All files that are read."""
+        return (self.file, *self.also, *([self.labels_file] if self.labels_file is not None else []))
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """All columns that are read, without those of templates more than once."""
         spans = [column for span in self.spans for column in (span.start, span.end, span.words)]
