@@ -1,14 +1,13 @@
-"""What a record says about data, versions and code."""
+"""What a record says about data, packages and code."""
 
 import json
-import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sesame.configs.storage import digest_of
 
 PACKAGES = ("sesame", "torch", "transformers", "numpy")
+"""Those that compute in the trainers of all recipes."""
 FOLDER = Path(__file__).parent
 
 
@@ -17,17 +16,6 @@ def dataset_digest(folder: Path) -> str:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     shards = {name: [shard["sha256"] for shard in split["shards"]] for name, split in manifest["splits"].items()}
     return digest_of(json.dumps([shards, manifest["tokenizer"]["sha256"]], sort_keys=True).encode())
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def code_version() -> str:

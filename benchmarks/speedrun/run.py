@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.speedrun.commands import Deadline, execute
 from benchmarks.speedrun.document_list import DocumentList, read_list, write_text_of
-from benchmarks.speedrun.facts import code_version, dataset_digest, versions
+from benchmarks.speedrun.facts import PACKAGES, code_version, dataset_digest
 from benchmarks.speedrun.recipe import Recipe, load_recipe, write_toml
 from benchmarks.speedrun.record import Record, SeedRow, append, read_records, read_scores
 from benchmarks.speedrun.tracks import Track
@@ -21,6 +21,7 @@ from benchmarks.speedrun.trainers import SESAME, TRAINERS, Job, Limit, Trained
 from sesame.configs.errors import ConfigError, TrainingError
 from sesame.configs.machine import processor
 from sesame.configs.storage import digest_of, write_text
+from sesame.pretrain.reporting.run_record import versions
 
 HERE = Path(__file__).parent
 LIST = HERE / "text" / "english-10m.tsv"
@@ -284,7 +285,7 @@ class Run:
             datasets={name: dataset_digest(path) for name, path in datasets.items()},
             processor=next(iter(trained.values())).processor,
             threads=int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))),
-            versions=versions(),
+            versions=versions(PACKAGES),
             code=code_version(),
             chosen=chosen,
             runs=runs,

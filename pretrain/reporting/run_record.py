@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +26,7 @@ from sesame.configs.storage import append_line
 
 NAME = "run.jsonl"
 PACKAGES = ("sesame", "torch", "deepspeed", "megatron-core", "numpy")
+"""Those that compute in a run of ``sesame pretrain``."""
 
 
 def write_start(output: Path, step: int, facts: Mapping[str, Any]) -> None:
@@ -57,10 +58,10 @@ def device_name(device: torch.device) -> str:
     return processor()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute."""
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of those of the packages that are installed."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
