@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ import torch
 from sesame import configs
 from sesame.configs.storage import digest_of
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation import jobs
+from sesame.evaluation.queue import worker
+from sesame.evaluation.results.result import MODELS, Job
 from sesame.pretrain import learner
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.save import write_weights
@@ -126,3 +130,39 @@ def letters(tmp_path: Path) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(lines) + "\n")
     return tmp_path
+
+
+@pytest.fixture
+def architectures() -> dict[str, BertConfig]:
+    """Name of a checkpoint -> its configuration, where it is another one."""
+    return {}
+
+
+@pytest.fixture
+def calls(
+    monkeypatch: pytest.MonkeyPatch,
+    architectures: dict[str, BertConfig],
+    letter_tokenizer: Tokenizer,
+    make_backbone: Callable[[int], Bert],
+    tmp_path: Path,
+) -> list[int | None]:
+    """Replace the checkpoint by a tiny model; returns None for each load of it, and the seed of weights of each job."""
+    calls: list[int | None] = []
+    (tmp_path / "tokenizer.model").write_bytes(b"letters")
+
+    def load_backbone(path: Path) -> SimpleNamespace:
+        calls.append(None)
+        backbone = make_backbone(7 if path.name == "run" else 8)
+        model = architectures.get(
+            path.name, BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
+        )
+        return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=model)
+
+    def run_job(job: Job, *arguments: Any) -> Any:
+        calls.append(MODELS[job.model](job.seed))
+        return jobs.run_job(job, *arguments)
+
+    monkeypatch.setattr(jobs, "load_backbone", load_backbone)
+    monkeypatch.setattr(worker, "run_job", run_job)
+    monkeypatch.setattr(Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
+    return calls
