@@ -21,6 +21,7 @@ from sesame.pretrain.checkpoints.save import write_weights
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.models.bert import Bert, BertConfig
 from sesame.pretrain.models.family import Vocabulary
+from tests.evaluation.made_suite import Calls
 
 VOCABULARY = 128
 
@@ -145,13 +146,13 @@ def calls(
     letter_tokenizer: Tokenizer,
     make_backbone: Callable[[int], Bert],
     tmp_path: Path,
-) -> list[int | None]:
-    """Replace the checkpoint by a tiny model; returns None for each load of it, and the seed of weights of each job."""
-    calls: list[int | None] = []
+) -> Calls:
+    """Replace the checkpoint by a tiny model."""
+    calls = Calls([], [])
     (tmp_path / "tokenizer.model").write_bytes(b"letters")
 
     def load_backbone(path: Path) -> SimpleNamespace:
-        calls.append(None)
+        calls.loads.append(path.name)
         backbone = make_backbone(7 if path.name == "run" else 8)
         model = architectures.get(
             path.name, BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
@@ -159,7 +160,7 @@ def calls(
         return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=model)
 
     def run_job(job: Job, *arguments: Any) -> Any:
-        calls.append(MODELS[job.model](job.seed))
+        calls.seeds.append(MODELS[job.model](job.seed if job.start is None else job.start.job.seed))
         return jobs.run_job(job, *arguments)
 
     monkeypatch.setattr(jobs, "load_backbone", load_backbone)

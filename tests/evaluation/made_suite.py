@@ -1,10 +1,24 @@
-"""A suite of one task whose files are there, SST-2 of letters, and one whose files are not."""
+"""A suite of SST-2, whose files are made of letters, and RTE, which has no files; and what evaluations of it did."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sesame import configs
 from sesame.evaluation.config import EvaluationConfig
+
+
+class Calls(NamedTuple):
+    """What evaluations have done."""
+
+    loads: list[str]
+    """Name of each checkpoint that was loaded."""
+    seeds: list[int | None]
+    """Of the random weights of each job; None: those of the checkpoint."""
+
+    def clear(self) -> None:
+        self.loads.clear()
+        self.seeds.clear()
+
 
 SUITE: dict[str, Any] = {
     "suite": {"tasks": ["SST-2", "RTE"], "seeds": [1, 2]},

@@ -20,12 +20,12 @@ from sesame.evaluation.fetch import fetch
 from sesame.evaluation.finetuning.finetune import DivergedError
 from sesame.evaluation.report.compare import compare_reports, comparison_text
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
-from tests.evaluation.made_suite import suite_config
+from tests.evaluation.made_suite import Calls, suite_config
 
 SHIPPED = sorted((Path(module.__file__).parents[1] / "configs" / "evaluation").glob("*.toml"))
 
 
-def test_suite_to_report(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_suite_to_report(calls: Calls, letters: Path, tmp_path: Path) -> None:
     report = evaluate(suite_config(letters), tmp_path / "out")
     text = report.read_text()
     values = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -39,11 +39,11 @@ def test_suite_to_report(calls: list[int | None], letters: Path, tmp_path: Path)
     assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
     predictions = (tmp_path / "out" / "predictions" / "SST-2.tsv").read_text().splitlines()
     assert predictions[0] == "index\tprediction" and len(predictions) == 21
-    assert calls == [None, None, None, 1, 2]
+    assert calls == (["run"], [None, None, 1, 2])
     assert not list((tmp_path / "out").rglob("*.partial"))
 
 
-def test_a_task_is_added_by_one_row(calls: list[int | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_is_added_by_one_row(calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row is enough to fetch its files, fine-tune on them and write a submission file."""
     columns = ("question", "passage")
     task = Task(
@@ -71,7 +71,7 @@ def test_a_task_is_added_by_one_row(calls: list[int | None], tmp_path: Path, mon
     assert predictions[:3] == ["index\tprediction", "0\tyes", "1\tno"]
 
 
-def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_two_checkpoints_are_compared(calls: Calls, letters: Path, tmp_path: Path) -> None:
     """One that is trained, and one whose learning rate leaves it as it was; from the predictions that are kept."""
     config = suite_config(letters, seeds=[1, 2, 3, 4, 5], baseline=False, predict_test=False)
     slow = config.finetune.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
@@ -95,7 +95,7 @@ def test_two_checkpoints_are_compared(calls: list[int | None], letters: Path, tm
         compare_reports(tmp_path / "a", tmp_path / "none")
 
 
-def test_two_evaluations_do_not_write_one_folder(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_two_evaluations_do_not_write_one_folder(calls: Calls, letters: Path, tmp_path: Path) -> None:
     with locked_folder(tmp_path / "out") as is_locked:
         assert is_locked
         with pytest.raises(ConfigError, match="another evaluation writes there"):
@@ -104,7 +104,7 @@ def test_two_evaluations_do_not_write_one_folder(calls: list[int | None], letter
 
 
 def test_a_task_that_diverges_does_not_end_the_suite(
-    calls: list[int | None], letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: Calls, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = jobs.finetune
 
@@ -126,7 +126,7 @@ def test_the_default_output_belongs_to_the_checkpoint(tmp_path: Path) -> None:
     assert default_output(tmp_path / "imported", "glue") == tmp_path / "evaluation" / "imported" / "glue"
 
 
-def test_the_report_says_what_qualifies_a_score(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_the_report_says_what_qualifies_a_score(calls: Calls, letters: Path, tmp_path: Path) -> None:
     """Head, device and truncated rows."""
     config = suite_config(letters, seeds=[1], baseline=False)
     finetune = {"learning_rate": 1e-9, "sequence_length": 12, "epochs": 1}
@@ -137,7 +137,7 @@ def test_the_report_says_what_qualifies_a_score(calls: list[int | None], letters
 
 
 def test_a_missing_required_task_is_an_error_before_anything_is_written(
-    calls: list[int | None], letters: Path, tmp_path: Path
+    calls: Calls, letters: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TaskError, match="RTE"):
         evaluate(suite_config(letters, required=True), tmp_path / "out")
@@ -150,7 +150,7 @@ def test_a_missing_required_task_is_an_error_before_anything_is_written(
 
 
 def test_a_sequence_length_above_the_positions_of_the_model_is_an_error(
-    calls: list[int | None], letters: Path, tmp_path: Path
+    calls: Calls, letters: Path, tmp_path: Path
 ) -> None:
     config = suite_config(letters)
     config = config.model_copy(update={"finetune": FinetuneConfig(sequence_length=128)})
@@ -159,18 +159,14 @@ def test_a_sequence_length_above_the_positions_of_the_model_is_an_error(
 
 
 @pytest.mark.parametrize("key", ["checkpoint", "data_dir", "output"])
-def test_a_folder_that_is_not_configured_is_an_error(
-    calls: list[int | None], letters: Path, tmp_path: Path, key: str
-) -> None:
+def test_a_folder_that_is_not_configured_is_an_error(calls: Calls, letters: Path, tmp_path: Path, key: str) -> None:
     config = suite_config(letters).model_copy(update={key: None})
     with pytest.raises(ConfigError, match=f"has no {key}; use --{key.replace('_', '-')} DIR"):
         evaluate(config, None if key == "output" else tmp_path / "out")
-    assert not (tmp_path / "out").exists() and not calls
+    assert not (tmp_path / "out").exists() and calls == ([], [])
 
 
-def test_folders_of_the_configuration_are_not_in_the_report(
-    calls: list[int | None], letters: Path, tmp_path: Path
-) -> None:
+def test_folders_of_the_configuration_are_not_in_the_report(calls: Calls, letters: Path, tmp_path: Path) -> None:
     config = suite_config(letters, baseline=False, seeds=[1])
     report = evaluate(config.model_copy(update={"output": tmp_path / "out"}))
     assert report == tmp_path / "out" / "report.md"

@@ -12,21 +12,21 @@ from sesame.evaluation.tasks import TASKS
 from sesame.pretrain import precision
 from sesame.pretrain.models.bert import BertConfig
 from sesame.pretrain.precision import Precision
-from tests.evaluation.made_suite import suite_config
+from tests.evaluation.made_suite import Calls, suite_config
 
 
-def test_existing_results_are_reused(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_existing_results_are_reused(calls: Calls, letters: Path, tmp_path: Path) -> None:
     evaluate(suite_config(letters), tmp_path / "out")
     before = json.loads((tmp_path / "out" / "report.json").read_text())
     calls.clear()
     evaluate(suite_config(letters), tmp_path / "out")
     after = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert calls == [None] and before["tasks"] == after["tasks"]
+    assert calls == (["run"], []) and before["tasks"] == after["tasks"]
     evaluate(suite_config(letters, seeds=[1, 2, 3], baseline=False), tmp_path / "out")
-    assert calls == [None, None, None]
+    assert calls == (["run"] * 2, [None])
 
 
-def test_other_data_or_settings_are_computed_again(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_other_data_or_settings_are_computed_again(calls: Calls, letters: Path, tmp_path: Path) -> None:
     config = suite_config(letters, baseline=False, seeds=[1])
     evaluate(config, tmp_path / "out")
     with (letters / "SST-2" / "dev.tsv").open("a") as file:
@@ -35,12 +35,11 @@ def test_other_data_or_settings_are_computed_again(calls: list[int | None], lett
     evaluate(config, tmp_path / "out")
     other = config.model_copy(update={"finetune": config.finetune.model_copy(update={"weight_decay": 0.2})})
     evaluate(other, tmp_path / "out")
-    # Each is one call for the fingerprint and one for the job.
-    assert calls == [None] * 4
+    assert calls == (["run"] * 2, [None] * 2)
 
 
 def test_another_architecture_or_label_order_is_another_result(
-    calls: list[int | None],
+    calls: Calls,
     architectures: dict[str, BertConfig],
     letters: Path,
     tmp_path: Path,
@@ -52,17 +51,17 @@ def test_another_architecture_or_label_order_is_another_result(
     architectures["run"] = BertConfig(layers=1, width=32, heads=8, positions=64)
     calls.clear()
     evaluate(config, tmp_path / "out")
-    assert calls == [None, None]
+    assert calls == (["run"], [None])
     architectures["run"] = architectures["run"].model_copy(update={"activation": "relu"})
     evaluate(config, tmp_path / "out")
-    assert calls == [None] * 4
+    assert calls == (["run"] * 2, [None] * 2)
     monkeypatch.setitem(TASKS, "SST-2", replace(TASKS["SST-2"], labels=("1", "0")))
     evaluate(config, tmp_path / "out")
-    assert calls == [None] * 6
+    assert calls == (["run"] * 3, [None] * 3)
 
 
 def test_results_depend_on_the_resolved_precision(
-    calls: list[int | None], letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: Calls, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = suite_config(letters, baseline=False, seeds=[1])
     names: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16", "fp32")
@@ -74,10 +73,10 @@ def test_results_depend_on_the_resolved_precision(
         assert values["tasks"]["SST-2"]["settings"]["precision"] == name
     kept = {path.name for path in (tmp_path / "out" / "results").glob("*.json")}
     assert len([name for name in kept if not name.endswith(".test.json")]) == 2
-    assert calls == [None, None] * 2 + [None], "the third run reuses the results of the first"
+    assert calls == (["run"] * 3, [None] * 2), "the third run reuses the results of the first"
 
 
-def test_a_damaged_result_is_computed_again(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_a_damaged_result_is_computed_again(calls: Calls, letters: Path, tmp_path: Path) -> None:
     config = suite_config(letters, seeds=[1], baseline=False, predict_test=False)
     evaluate(config, tmp_path / "out")
     [text], [arrays] = ([*(tmp_path / "out" / "results").glob(f"*.{ending}")] for ending in ("json", "npz"))
@@ -85,11 +84,11 @@ def test_a_damaged_result_is_computed_again(calls: list[int | None], letters: Pa
         path.write_bytes(damaged)
         calls.clear()
         evaluate(config, tmp_path / "out")
-        assert calls == [None, None] and json.loads(text.read_text())["scores"]["accuracy"] > 0.9
+        assert calls == (["run"], [None]) and json.loads(text.read_text())["scores"]["accuracy"] > 0.9
 
 
 def test_an_added_metric_is_computed_from_the_kept_outputs(
-    calls: list[int | None], letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: Calls, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = suite_config(letters, seeds=[1], baseline=False)
     evaluate(config, tmp_path / "out")
@@ -97,24 +96,24 @@ def test_an_added_metric_is_computed_from_the_kept_outputs(
     calls.clear()
     evaluate(config, tmp_path / "out")
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert calls == [None] and values["tasks"]["SST-2"]["metrics"]["f1"]["pretrained"]["median"] > 90
+    assert calls == (["run"], []) and values["tasks"]["SST-2"]["metrics"]["f1"]["pretrained"]["median"] > 90
 
 
-def test_test_predictions_are_kept_apart(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_test_predictions_are_kept_apart(calls: Calls, letters: Path, tmp_path: Path) -> None:
     """Asking for them fine-tunes one model again and no other; asking again, none."""
     out = tmp_path / "out"
     evaluate(suite_config(letters, predict_test=False), out)
     assert not (out / "predictions").exists()
     calls.clear()
     evaluate(suite_config(letters), out)
-    assert calls == [None, None]
+    assert calls == (["run"], [None])
     predictions = (out / "predictions" / "SST-2.tsv").read_text()
     (out / "predictions" / "SST-2.tsv").write_text("of another checkpoint")
     evaluate(suite_config(letters), out)
-    assert calls == [None] * 3 and (out / "predictions" / "SST-2.tsv").read_text() == predictions
+    assert calls == (["run"] * 2, [None]) and (out / "predictions" / "SST-2.tsv").read_text() == predictions
 
 
-def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], letters: Path, tmp_path: Path) -> None:
+def test_predictions_are_of_the_last_checkpoint_only(calls: Calls, letters: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     config = suite_config(letters, seeds=[1], baseline=False)
     evaluate(config, out)
@@ -127,7 +126,7 @@ def test_predictions_are_of_the_last_checkpoint_only(calls: list[int | None], le
 
 
 def test_two_checkpoints_and_two_suites_in_one_folder_are_not_mixed(
-    calls: list[int | None], letters: Path, tmp_path: Path
+    calls: Calls, letters: Path, tmp_path: Path
 ) -> None:
     """Each report in a folder of all of them is the one in a folder of its own; the second time nothing is computed."""
 
@@ -150,4 +149,4 @@ def test_two_checkpoints_and_two_suites_in_one_folder_are_not_mixed(
         for number, run in enumerate(runs):
             evaluate(run, tmp_path / "shared")
             assert contents(tmp_path / "shared") == contents(tmp_path / str(number))
-    assert calls == [None] * 4
+    assert calls == (["run", "other"] * 2, [])
