@@ -1,4 +1,4 @@
-"""Fixtures that run the command ``sesame`` in the process of the test."""
+"""Fixtures that run the command ``sesame`` in the process of the test, and the model of runs of a moment."""
 
 import sys
 from collections.abc import Callable
@@ -10,6 +10,15 @@ from sesame.launch.__main__ import main
 
 Command = Callable[..., tuple[int, str, str]]
 UserError = Callable[..., str]
+TINY_BERT = """[model]
+family = "bert"
+layers = 1
+width = 32
+heads = 2
+feed_forward_width = 64
+positions = 128
+"""
+"""Section of a run's file; two processes can split it."""
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from sesame.configs.storage import digest
+from tests.launch.conftest import TINY_BERT
 from tests.launch.test_pretraining import LAUNCHERS
 
 ROOT = Path(__file__).parents[2]
@@ -144,13 +145,6 @@ objectives = {{masked_lm = 1.0}}
 [data]
 dataset = "{dataset}"
 global_batch = 4
-[model]
-family = "bert"
-layers = 1
-width = 32
-heads = 2
-feed_forward_width = 64
-positions = 48
 [optimizer]
 learning_rate = 1e-3
 [parallel]
@@ -168,7 +162,7 @@ save_every_steps = 1
 @pytest.fixture(scope="session")
 def run_file(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "run.toml"
-    path.write_text(RUN.format(dataset=dataset))
+    path.write_text(RUN.format(dataset=dataset) + TINY_BERT)
     return path
 
 
