@@ -1,5 +1,6 @@
 """A suite of SST-2, whose files are made of letters, and RTE, which has no files; and what evaluations of it did."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,3 +30,12 @@ SUITE: dict[str, Any] = {
 def suite_config(data_dir: Path, **suite: Any) -> EvaluationConfig:
     folders = {"checkpoint": "run", "data_dir": str(data_dir)}
     return configs.parse({**SUITE, **folders, "suite": {**SUITE["suite"], **suite}}, EvaluationConfig, "test")
+
+
+def report_without_times(folder: Path) -> dict[str, Any]:
+    """Return ``report.json`` but for what differs between two runs of one evaluation."""
+    values = json.loads((folder / "report.json").read_text())
+    del values["started"]
+    for task in values["tasks"].values():
+        del task["seconds"]
+    return values
