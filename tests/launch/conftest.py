@@ -1,4 +1,4 @@
-"""Fixtures that run the command ``sesame`` in the process of the test, and the model of runs of a moment."""
+"""Fixtures that run the command ``sesame`` in the process of the test, and the files of tiny runs."""
 
 import sys
 from collections.abc import Callable
@@ -19,6 +19,23 @@ feed_forward_width = 64
 positions = 128
 """
 """Section of a run's file; two processes can split it."""
+TINY_RUN = (
+    """
+output = "unused"
+steps = {steps}
+objectives = {{masked_lm = 1.0}}
+[data]
+dataset = "{dataset}"
+global_batch = 4
+[optimizer]
+learning_rate = 1e-3
+[parallel]
+precision = "fp32"
+threads = 1
+"""
+    + TINY_BERT
+)
+"""File of a run whose sections of reports and checkpoints are the defaults."""
 
 
 @pytest.fixture
