@@ -12,7 +12,6 @@ position that a model computes, padding included.
 import argparse
 import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 import transformers
 from torch.nn.utils.rnn import pad_sequence
+from with_transformers import CLOCKS, bert_config
 
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
@@ -42,7 +42,6 @@ from sesame.pretrain.precision import of_device
 
 SHAPE: dict[str, Any] = {"layers": 6, "width": 384, "heads": 12, "feed_forward_width": 1536, "positions": 512}
 CPU = torch.device("cpu")
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 def updated(model: torch.nn.Module, config: FinetuneConfig) -> Callable[[torch.Tensor], None]:
@@ -84,14 +83,7 @@ def ours(vocabulary: int, task: Task, train: EncodedExamples, config: FinetuneCo
 
 def theirs(vocabulary: int, task: Task, train: EncodedExamples, config: FinetuneConfig) -> Callable[[np.ndarray], int]:
     """Return transformers' training step: row numbers -> computed tokens."""
-    shape = transformers.BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=SHAPE["width"],
-        num_hidden_layers=SHAPE["layers"],
-        num_attention_heads=SHAPE["heads"],
-        intermediate_size=SHAPE["feed_forward_width"],
-        max_position_embeddings=SHAPE["positions"],
-    )
+    shape = bert_config(vocabulary, SHAPE)
     shape.num_labels = task.outputs
     model = transformers.BertForSequenceClassification(shape).train()
     update = updated(model, config)

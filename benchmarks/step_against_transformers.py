@@ -17,12 +17,12 @@ import argparse
 import multiprocessing
 import os
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from with_transformers import CLOCKS, bert_config
 
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain.allocator import keep_freed_memory
@@ -41,7 +41,6 @@ from sesame.pretrain.precision import of_device
 
 SHAPE: dict[str, Any] = {"layers": 4, "width": 256, "heads": 4, "feed_forward_width": 1024, "positions": 128}
 SEQUENCES = 32
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 GROUPED_BATCHES = 50
 """Batches whose rows the Trainer sorts together."""
 CPU = torch.device("cpu")
@@ -102,14 +101,7 @@ def theirs(task: Task, attention: str, groups: bool) -> list[Step]:
     import transformers
 
     source, size = batches_of(task)
-    config = transformers.BertConfig(
-        vocab_size=size,
-        hidden_size=SHAPE["width"],
-        num_hidden_layers=SHAPE["layers"],
-        num_attention_heads=SHAPE["heads"],
-        intermediate_size=SHAPE["feed_forward_width"],
-        max_position_embeddings=SHAPE["positions"],
-    )
+    config = bert_config(size, SHAPE)
     config._attn_implementation = attention
     model = transformers.BertForMaskedLM(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)

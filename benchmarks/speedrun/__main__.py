@@ -16,9 +16,10 @@ from typing import get_args
 from benchmarks.speedrun import document_list
 from benchmarks.speedrun.checking import compare, find
 from benchmarks.speedrun.commands import Deadline, Paused
+from benchmarks.speedrun.options import HERE, LIST, SUITES, Options, Stage
 from benchmarks.speedrun.presentation import draw, write_table
 from benchmarks.speedrun.record import read_records
-from benchmarks.speedrun.run import HERE, LIST, SUITES, Options, Run, Stage
+from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
 from sesame.configs.errors import message_of
 from sesame.configs.stopping import Stopped, raise_signals

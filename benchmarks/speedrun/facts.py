@@ -1,4 +1,4 @@
-"""What a record says about data, versions and code."""
+"""What a record says about data, packages and code."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from sesame.configs.storage import digest_of
 
 PACKAGES = ("sesame", "torch", "transformers", "numpy")
-"""Of whose versions a record tells."""
+"""Those that compute in the trainers of all recipes."""
 FOLDER = Path(__file__).parent
 
 

@@ -31,7 +31,7 @@ class SeedRow(Section):
     words: float
     """The same in words of the text."""
     flops: float
-    """Of the model (``sesame/pretrain/flops.py``)."""
+    """Of the model (``pretrain/flops.py``)."""
     validation_loss: float
     """Of masked tokens in nats; comparable only between recipes of one corpus and one mask."""
     weights_sha256: str
@@ -84,7 +84,7 @@ class Record(Section):
     suites_sha256: str
     """Of the suites of the evaluation."""
     datasets: dict[str, str]
-    """SHA-256 of the manifest by corpus."""
+    """Digest of the rows and the tokenizer by corpus."""
     processor: str
     threads: int
     versions: dict[str, str]

@@ -3,17 +3,16 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from benchmarks.speedrun.commands import Deadline, execute
+from benchmarks.speedrun.commands import execute
 from benchmarks.speedrun.document_list import DocumentList, read_list, write_text_of
 from benchmarks.speedrun.facts import PACKAGES, code_version, dataset_digest
+from benchmarks.speedrun.options import LIST, SUITES, Options
 from benchmarks.speedrun.recipe import Recipe, load_recipe, write_toml
 from benchmarks.speedrun.record import Record, SeedRow, append, read_records, read_scores
 from benchmarks.speedrun.tracks import Track
@@ -23,9 +22,6 @@ from sesame.configs.machine import processor
 from sesame.configs.storage import digest_of, write_text
 from sesame.pretrain.reporting.run_record import versions
 
-HERE = Path(__file__).parent
-LIST = HERE / "text" / "english-10m.tsv"
-SUITES = HERE / "suites"
 VALIDATION_SHARE = 0.01
 """Of the documents."""
 PACE_SHARE, PACE_MINUTES = 0.04, 0.5
@@ -34,36 +30,6 @@ MARGIN = 0.97
 """Of the steps that fit at that pace."""
 ATTEMPTS = 4
 """At a number of steps that fits."""
-
-
-Stage = Literal["prepare", "train", "evaluate"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says beside the recipe and the track."""
-
-    text: Path | None
-    """Folder of the corpus; None: the datasets are there."""
-    evaluation: Path | None
-    """Folder of the evaluation's files: blimp/ and GLUE's, there or below glue/; None: it is not evaluated."""
-    work: Path
-    """Folder of everything that is computed."""
-    records: Path
-    seeds: int = 3
-    minutes: float | None = None
-    """Cut budget of a proof; None: the track's."""
-    steps: int | None = None
-    """None: the recipe's, or found by a short run."""
-    list: Path = LIST
-    suites: Path = SUITES
-    random_init: bool = False
-    enforces_minutes: bool = True
-    """False where a record is computed again, perhaps on a slower machine."""
-    until: Stage = "evaluate"
-    """The last stage: the machine that trains need not be the one that prepares or evaluates."""
-    deadline: Deadline = field(default_factory=Deadline)
-    """When this command stops, to be given again."""
 
 
 class Run:

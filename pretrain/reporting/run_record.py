@@ -26,6 +26,7 @@ from sesame.configs.storage import append_line
 
 NAME = "run.jsonl"
 PACKAGES = ("sesame", "torch", "deepspeed", "megatron-core", "numpy")
+"""Those that compute in a run of ``sesame pretrain``."""
 
 
 def write_start(output: Path, step: int, facts: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,16 @@ import torch
 from sesame import configs
 from sesame.configs.storage import digest_of
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
+from sesame.evaluation import jobs
+from sesame.evaluation.queue import worker
+from sesame.evaluation.results.result import MODELS, Job
 from sesame.pretrain import learner
 from sesame.pretrain.checkpoints.record import CheckpointMetadata
 from sesame.pretrain.checkpoints.save import write_weights
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.models.bert import Bert, BertConfig
 from sesame.pretrain.models.family import Vocabulary
+from tests.evaluation.made_suite import Calls
 
 VOCABULARY = 128
 
@@ -126,3 +131,39 @@ def letters(tmp_path: Path) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(lines) + "\n")
     return tmp_path
+
+
+@pytest.fixture
+def architectures() -> dict[str, BertConfig]:
+    """Name of a checkpoint -> its configuration, where it is another one."""
+    return {}
+
+
+@pytest.fixture
+def calls(
+    monkeypatch: pytest.MonkeyPatch,
+    architectures: dict[str, BertConfig],
+    letter_tokenizer: Tokenizer,
+    make_backbone: Callable[[int], Bert],
+    tmp_path: Path,
+) -> Calls:
+    """Replace the checkpoint by a tiny model."""
+    calls = Calls([], [])
+    (tmp_path / "tokenizer.model").write_bytes(b"letters")
+
+    def load_backbone(path: Path) -> SimpleNamespace:
+        calls.loads.append(path.name)
+        backbone = make_backbone(7 if path.name == "run" else 8)
+        model = architectures.get(
+            path.name, BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
+        )
+        return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=model)
+
+    def run_job(job: Job, *arguments: Any) -> Any:
+        calls.seeds.append(MODELS[job.model](job.seed if job.start is None else job.start.job.seed))
+        return jobs.run_job(job, *arguments)
+
+    monkeypatch.setattr(jobs, "load_backbone", load_backbone)
+    monkeypatch.setattr(worker, "run_job", run_job)
+    monkeypatch.setattr(Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
+    return calls

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,18 @@ import torch
 
 from sesame import configs
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
-from sesame.evaluation.queue import worker
-from sesame.evaluation.results.result import MODELS, Identity, Job, Result
+from sesame.evaluation.results.result import Identity, Job, Result
 from sesame.evaluation.search import held_back, search
 from sesame.evaluation.search_config import SearchConfig
 from sesame.evaluation.starting import Jobs, load_start
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.task import started
-from sesame.pretrain.models.bert import Bert, BertConfig
+from sesame.pretrain.models.bert import Bert
+from tests.evaluation.made_suite import Calls
 
 CPU = torch.device("cpu")
 FINETUNE = {"learning_rate": 3e-3, "epochs": 1, "batch_size": 16, "sequence_length": 64, "precision": "fp32"}
@@ -92,31 +90,8 @@ def test_a_diverged_combination_is_not_chosen(data: TaskData, tmp_path: Path) ->
     assert config.settings("SST-2").epochs == 1
 
 
-@pytest.fixture
-def model(
-    monkeypatch: pytest.MonkeyPatch, letter_tokenizer: Tokenizer, make_backbone: Callable[[int], Bert], tmp_path: Path
-) -> list[int | None]:
-    """Replace the checkpoint by a tiny model; returns the seed of the weights of each job."""
-    (tmp_path / "tokenizer.model").write_bytes(b"letters")
-    seeds: list[int | None] = []
-    config = BertConfig(layers=1, width=32, heads=2, feed_forward_width=64, positions=64)
-
-    def load_backbone(path: Path) -> SimpleNamespace:
-        backbone = make_backbone(7)
-        return SimpleNamespace(backbone=backbone, tokenizer_path=tmp_path / "tokenizer.model", step=12, model=config)
-
-    def run_job(job: Job, *arguments: Any) -> Any:
-        seeds.append(MODELS[job.model](job.seed if job.start is None else job.start.job.seed))
-        return jobs.run_job(job, *arguments)
-
-    monkeypatch.setattr(jobs, "load_backbone", load_backbone)
-    monkeypatch.setattr(worker, "run_job", run_job)
-    monkeypatch.setattr(Tokenizer, "load", lambda path: letter_tokenizer, raising=False)
-    return seeds
-
-
 def test_a_search_is_in_the_report_and_is_not_repeated(
-    model: list[int | None], letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calls: Calls, letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _config(data_dir=str(letters))
     evaluate(config, tmp_path / "out")
@@ -132,7 +107,7 @@ def test_a_search_is_in_the_report_and_is_not_repeated(
 
 
 def test_a_task_starts_from_the_model_of_another(
-    model: list[int | None], letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: Calls, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One epoch does not learn the rows, two do: the second task has the same ones."""
     monkeypatch.setitem(TASKS, "SST-2-from-SST-2", started(TASKS["SST-2"], "SST-2"))
@@ -143,11 +118,11 @@ def test_a_task_starts_from_the_model_of_another(
     assert scores["SST-2"] < 70 < 95 < scores["SST-2-from-SST-2"]
     assert report["mean"]["over"] == ["SST-2"], "the plain task only"
     assert len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 1
-    model.clear()
+    calls.clear()
     suite |= {"baseline": True, "tasks": ["SST-2-from-SST-2"]}
     evaluate(_config(suite=suite, search=None, data_dir=str(letters)), tmp_path / "out")
     # The baseline starts from what was learned from the first seed's random weights.
-    assert model == [1, 1] and len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 2
+    assert calls.seeds == [1, 1] and len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 2
 
 
 def test_the_start_is_trained_once_and_another_is_not_taken(

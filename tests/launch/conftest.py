@@ -1,4 +1,4 @@
-"""Fixtures that run the command ``sesame`` in the process of the test."""
+"""Fixtures that run the command ``sesame`` in the process of the test, and the files of tiny runs."""
 
 import sys
 from collections.abc import Callable
@@ -10,6 +10,32 @@ from sesame.launch.__main__ import main
 
 Command = Callable[..., tuple[int, str, str]]
 UserError = Callable[..., str]
+TINY_BERT = """[model]
+family = "bert"
+layers = 1
+width = 32
+heads = 2
+feed_forward_width = 64
+positions = 128
+"""
+"""Section of a run's file; two processes can split it."""
+TINY_RUN = (
+    """
+output = "unused"
+steps = {steps}
+objectives = {{masked_lm = 1.0}}
+[data]
+dataset = "{dataset}"
+global_batch = 4
+[optimizer]
+learning_rate = 1e-3
+[parallel]
+precision = "fp32"
+threads = 1
+"""
+    + TINY_BERT
+)
+"""File of a run whose sections of reports and checkpoints are the defaults."""
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from sesame.configs.storage import digest
+from tests.launch.conftest import TINY_RUN
 from tests.launch.test_pretraining import LAUNCHERS
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +115,21 @@ PREPARE = {
 }
 
 
+@pytest.fixture(scope="session")
+def prepare_words(corpus: Path) -> list[str | Path]:
+    changes = {**PREPARE, "source.paths": json.dumps([str(corpus)]), "source.kind": "json_lines"}
+    words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    return ["prepare", "configs/corpus/books.toml", *words]
+
+
+@pytest.fixture(scope="session")
+def prepared(prepare_words: list[str | Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Digests of what is prepared undisturbed."""
+    output = tmp_path_factory.mktemp("prepared") / "whole"
+    run_command(*SESAME, *prepare_words, "--output", output)
+    return digests(output)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kilobytes", "file"),
@@ -124,38 +140,21 @@ PREPARE = {
     ],
 )
 def test_prepare_continues_when_the_disk_has_space(
-    on_disk: Callable[..., Attempts], corpus: Path, tmp_path: Path, kilobytes: int, file: str
+    on_disk: Callable[..., Attempts],
+    prepare_words: list[str | Path],
+    prepared: dict[str, str],
+    kilobytes: int,
+    file: str,
 ) -> None:
-    changes = {**PREPARE, "source.paths": json.dumps([str(corpus)]), "source.kind": "json_lines"}
-    words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
-    attempts = on_disk(kilobytes, "prepare", "configs/corpus/books.toml", *words, "--output", "DISK/dataset")
+    attempts = on_disk(kilobytes, *prepare_words, "--output", "DISK/dataset")
     assert re.match(file, require_one_sentence(attempts.full))
     assert not (attempts.left / "dataset").exists()
     assert attempts.again.code == 0, attempts.again
-    run_command(*SESAME, "prepare", "configs/corpus/books.toml", *words, "--output", tmp_path / "whole")
-    assert digests(attempts.kept / "dataset") == digests(tmp_path / "whole")
+    assert digests(attempts.kept / "dataset") == prepared
     assert sorted(each.name for each in attempts.kept.iterdir()) == ["dataset"]
 
 
-RUN = """
-output = "unused"
-steps = 3
-objectives = {{masked_lm = 1.0}}
-[data]
-dataset = "{dataset}"
-global_batch = 4
-[model]
-family = "bert"
-layers = 1
-width = 32
-heads = 2
-feed_forward_width = 64
-positions = 48
-[optimizer]
-learning_rate = 1e-3
-[parallel]
-precision = "fp32"
-threads = 1
+REPORTS = """
 [report]
 every_steps = 1
 validate_every_steps = 3
@@ -168,7 +167,7 @@ save_every_steps = 1
 @pytest.fixture(scope="session")
 def run_file(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "run.toml"
-    path.write_text(RUN.format(dataset=dataset))
+    path.write_text(TINY_RUN.format(dataset=dataset, steps=3) + REPORTS)
     return path
 
 
@@ -229,24 +228,40 @@ dev = { file = "letters/train.jsonl", texts = ["text"], label = "label" }
 """
 
 
+@pytest.fixture(scope="session")
+def evaluate_words(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    folder = tmp_path_factory.mktemp("letters")
+    (folder / "tasks" / "letters").mkdir(parents=True)
+    rows = [{"text": label * 3 + " " + label, "label": label} for label in "azazazaz" * 8]
+    (folder / "tasks" / "letters" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = folder / "suite.toml"
+    suite.write_text(SUITE)
+    return ["evaluate", suite, "--checkpoint", trained, "--data-dir", folder / "tasks", "--output"]
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text())["tasks"]["Letters"]["metrics"]
+
+
+@pytest.fixture(scope="session")
+def scored(evaluate_words: list[str | Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Scores of an undisturbed evaluation."""
+    output = tmp_path_factory.mktemp("scored") / "whole"
+    run_command(*SESAME, *evaluate_words, output)
+    return scores(output)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kilobytes", "file"), [(4, r"scores/results/"), (16, r"scores/\S+")])
 def test_evaluate_continues_when_the_disk_has_space(
-    on_disk: Callable[..., Attempts], trained: Path, tmp_path: Path, kilobytes: int, file: str
+    on_disk: Callable[..., Attempts],
+    evaluate_words: list[str | Path],
+    scored: dict[str, Any],
+    kilobytes: int,
+    file: str,
 ) -> None:
-    (tmp_path / "tasks" / "letters").mkdir(parents=True)
-    rows = [{"text": label * 3 + " " + label, "label": label} for label in "azazazaz" * 8]
-    (tmp_path / "tasks" / "letters" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    suite = tmp_path / "suite.toml"
-    suite.write_text(SUITE)
-    words = ["evaluate", suite, "--checkpoint", trained, "--data-dir", tmp_path / "tasks", "--output"]
-    attempts = on_disk(kilobytes, *words, "DISK/scores")
+    attempts = on_disk(kilobytes, *evaluate_words, "DISK/scores")
     assert re.match(file, require_one_sentence(attempts.full))
     assert not (attempts.left / "scores" / "report.md").exists()
     assert attempts.again.code == 0, attempts.again
-    run_command(*SESAME, *words, tmp_path / "whole")
-    found, whole = (
-        json.loads((folder / "report.json").read_text())["tasks"]["Letters"]["metrics"]
-        for folder in (attempts.kept / "scores", tmp_path / "whole")
-    )
-    assert found == whole
+    assert scores(attempts.kept / "scores") == scored

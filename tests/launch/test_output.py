@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sesame.launch.processes import free_port
+from tests.launch.conftest import TINY_BERT
 from tests.launch.test_pretraining import LAUNCHERS
 
 ROOT = Path(__file__).parents[2]
@@ -18,13 +19,6 @@ steps = 2
 [data]
 dataset = '{dataset}'
 global_batch = 4
-[model]
-family = "bert"
-layers = 1
-width = 32
-heads = 4
-feed_forward_width = 64
-positions = 48
 [objectives]
 masked_lm = 1.0
 sentence_pairs = 1.0
@@ -62,7 +56,7 @@ LAYOUTS = {
 
 def pretrain(folder: Path, dataset: Path, words: tuple[str, ...], changes: tuple[str, ...]) -> list[str]:
     """The lines that a run prints, of all of its processes, on standard output and standard error."""
-    (folder / "run.toml").write_text(RUN.format(dataset=dataset))
+    (folder / "run.toml").write_text(RUN.format(dataset=dataset) + TINY_BERT)
     keep = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
     keep |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     keep.pop("PYTHONWARNINGS", None)

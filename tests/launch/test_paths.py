@@ -7,36 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.conftest import UserError
+from tests.launch.conftest import TINY_RUN, UserError
 
 PREPARE = ["prepare", "configs/corpus/demo.toml", "--set", "workers.count=1"]
-RUN = """
-steps = 1
-output = "unused"
-objectives = {{masked_lm = 1.0}}
-[data]
-dataset = "{dataset}"
-global_batch = 4
-[model]
-family = "bert"
-layers = 1
-width = 16
-heads = 2
-feed_forward_width = 32
-positions = 64
-[optimizer]
-learning_rate = 1e-3
-[parallel]
-precision = "fp32"
-threads = 1
-"""
 
 
 @pytest.fixture
 def pretrain_command(dataset: Path, tmp_path: Path) -> list[str]:
     """Arguments of a tiny pretraining run."""
     path = tmp_path / "run.toml"
-    path.write_text(RUN.format(dataset=dataset))
+    path.write_text(TINY_RUN.format(dataset=dataset, steps=1))
     return ["pretrain", str(path)]
 
 

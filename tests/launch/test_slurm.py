@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.launch.conftest import TINY_BERT
 from tests.launch.slurm_cluster import kill_node, slurm, start_node, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]
@@ -32,13 +33,6 @@ steps = {STEPS}
 [data]
 dataset = "dataset"
 global_batch = 16
-[model]
-family = "bert"
-layers = 1
-width = 32
-heads = 2
-feed_forward_width = 64
-positions = 128
 [objectives]
 masked_lm = 1.0
 [optimizer]
@@ -68,7 +62,7 @@ class Undisturbed(NamedTuple):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("slurm")
-    (made / "run.toml").write_text(RUN)
+    (made / "run.toml").write_text(RUN + TINY_BERT)
     return made
 
 

@@ -78,7 +78,7 @@ def test_a_line_that_is_no_document_is_an_error(line: str, tmp_path: Path) -> No
 
 
 def test_the_shipped_list_has_ten_million_words() -> None:
-    from benchmarks.speedrun.run import LIST
+    from benchmarks.speedrun.options import LIST
 
     chosen = read_list(LIST)
     assert 9_990_000 < chosen.words <= 10_000_000

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.speedrun.options import HERE, SUITES
 from benchmarks.speedrun.recipe import Recipe, load_recipe, with_key, write_toml
-from benchmarks.speedrun.run import HERE, SUITES
 from benchmarks.speedrun.trainers import TRAINERS, Job, Limit
 from benchmarks.speedrun.transformers_loop import Settings
 from sesame import configs

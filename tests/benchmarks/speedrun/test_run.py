@@ -10,8 +10,9 @@ import pytest
 from benchmarks.speedrun import __main__ as command
 from benchmarks.speedrun import run as driver
 from benchmarks.speedrun.commands import Deadline, Paused, execute
+from benchmarks.speedrun.options import Options
 from benchmarks.speedrun.record import Record, read_records
-from benchmarks.speedrun.run import Options, Run
+from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
 from benchmarks.speedrun.trainers import TRAINERS, Job, Trained, Trainer
 from sesame.configs.errors import ConfigError, SesameError, TrainingError

@@ -1,6 +1,5 @@
 """Jobs that fail are repeated, then reported; what was computed is kept; the time is estimated before the first."""
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from sesame.evaluation.evaluate import evaluate
 from sesame.evaluation.queue import worker
 from sesame.evaluation.queue.jobs import Queue
 from sesame.evaluation.results.result import Job
+from tests.evaluation.made_suite import report_without_times
 
 Failure = Callable[[Job, int], Exception | None]
 """(job, how often it was tried before) -> why it fails."""
@@ -52,15 +52,6 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[Failure], list[str]]:
     return install
 
 
-def report(folder: Path) -> dict[str, Any]:
-    """The report without its times."""
-    values = json.loads((folder / "report.json").read_text())
-    del values["started"]
-    for task in values["tasks"].values():
-        del task["seconds"]
-    return values
-
-
 def test_a_job_that_fails_is_tried_again(
     config: EvaluationConfig, fail: Callable[[Failure], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,7 +60,7 @@ def test_a_job_that_fails_is_tried_again(
     tried = fail(lambda job, before: RuntimeError("no memory") if job.title == title and before < 2 else None)
     capsys.readouterr()
     evaluate(config, tmp_path / "out")
-    assert report(tmp_path / "out") == report(tmp_path / "whole")
+    assert report_without_times(tmp_path / "out") == report_without_times(tmp_path / "whole")
     assert len(tried) == 4 + 2 and tried.count(title) == 3
     lines = capsys.readouterr().out.splitlines()
     again = [line.split(" ", 1)[1] for line in lines if "trying again" in line]

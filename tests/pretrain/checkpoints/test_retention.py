@@ -13,11 +13,10 @@ from sesame.configs.errors import CheckpointError, TrainingError
 from sesame.pretrain.checkpoints import record, retention
 from sesame.pretrain.checkpoints import save as saving
 from sesame.pretrain.checkpoints.load import SINGLE_PROCESS, Process, latest
-from sesame.pretrain.checkpoints.record import CheckpointMetadata, LossScaleState
+from sesame.pretrain.checkpoints.record import LossScaleState
 from sesame.pretrain.checkpoints.save import CheckpointWriter
 from sesame.pretrain.checkpoints.stored import TensorSlice
-
-SHAPES = {"a.weight": (4, 2), "b.bias": (3,)}
+from tests.pretrain.checkpoints.savers import SHAPES, metadata, names
 
 
 class Owner:
@@ -37,26 +36,9 @@ class Owner:
     def set_loss_scale(self, state: LossScaleState | None) -> None: ...
 
 
-@pytest.fixture
-def tokenizer(tmp_path: Path) -> Path:
-    path = tmp_path / "tokenizer"
-    path.write_bytes(b"pieces")
-    return path
-
-
 def save(output: Path, step: int, tokenizer: Path, owner: Owner | None = None) -> Path:
     writer = CheckpointWriter(output, owner or Owner(), ("exp_avg",), SHAPES, tokenizer, SINGLE_PROCESS)
     return writer.save(metadata(step))
-
-
-def metadata(step: int) -> CheckpointMetadata:
-    return CheckpointMetadata(
-        step=step, samples=step, seed=1, vocabulary_size=4, tokenizer_sha256="0" * 64, config={"model": {}}
-    )
-
-
-def names(output: Path) -> list[str]:
-    return sorted(path.name for path in (output / "checkpoints").iterdir())
 
 
 def test_the_newest_are_kept(tmp_path: Path, tokenizer: Path) -> None:

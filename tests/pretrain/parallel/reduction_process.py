@@ -22,7 +22,9 @@ SENT = {
 counted: Counter[str] = Counter()
 
 
-def counting(function: Callable[..., Any], name: str, place: int) -> Callable[..., Any]:
+def with_sent_bytes(function: Callable[..., Any], name: str, place: int) -> Callable[..., Any]:
+    """Return the collective, which adds the bytes of its argument to ``counted``."""
+
     def collective(*arguments: Any, **named: Any) -> Any:
         for tensor in tree_leaves(named[name] if name in named else arguments[place]):
             counted[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * tensor.element_size()
@@ -36,7 +38,7 @@ def main(cases: str) -> None:
     # Before DeepSpeed is imported, which keeps some of them.
     for collective, argument in SENT.items():
         if hasattr(torch.distributed, collective):
-            setattr(torch.distributed, collective, counting(getattr(torch.distributed, collective), *argument))
+            setattr(torch.distributed, collective, with_sent_bytes(getattr(torch.distributed, collective), *argument))
     from sesame import configs
     from sesame.pretrain.config import RunConfig
     from sesame.pretrain.parallel.mesh import Mesh
