@@ -155,6 +155,16 @@ def test_a_folder_with_other_files_is_rejected(files: list[Path], tmp_path: Path
     assert [path.name for path in output.iterdir()] == ["letter.txt"]
 
 
+def test_other_files_in_the_folder_of_an_unfinished_dataset_are_kept(files: list[Path], tmp_path: Path) -> None:
+    partial = tmp_path / "home.partial"
+    partial.mkdir()
+    (partial / "train-00000.arrow").write_text("unfinished")
+    (partial / "letter.txt").write_text("dear")
+    with pytest.raises(DatasetError, match=r"has letter\.txt, which `sesame prepare` did not write; move that"):
+        prepare(config(tmp_path / "home", files), tmp_path / "home")
+    assert sorted(path.name for path in partial.iterdir()) == ["letter.txt", "train-00000.arrow"]
+
+
 def test_errors_are_one_sentence_and_leave_no_files(
     json_lines: Callable[..., Path], files: list[Path], tmp_path: Path, cluster: Any
 ) -> None:
