@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sesame.configs.durations import duration
 from sesame.configs.shipped import FOLDER
 from sesame.configs.stopping import CONTINUE
 from sesame.launch.processes import follow
@@ -100,8 +101,8 @@ def _show_results(console: Console, folder: Path, seconds: dict[str, float], glu
         "validation loss": _loss_against_baseline(folder),
         "loss curve": str(folder / "pretrain" / "loss.png"),
         "full report": str(folder / "evaluation" / "report.md"),
-        "time": ", ".join(f"{stage} {clock(took)}" for stage, took in seconds.items() if took >= 1)
-        + f"; total {clock(sum(seconds.values()))} (expected: at most {clock(EXPECTED_SECONDS)})",
+        "time": ", ".join(f"{stage} {duration(took)}" for stage, took in seconds.items() if took >= 1)
+        + f"; total {duration(sum(seconds.values()))} (expected: at most {duration(EXPECTED_SECONDS)})",
         "next": _next_command(folder, glue),
     }
     grid = Table.grid(padding=(0, 2))
@@ -144,9 +145,3 @@ def _loss_against_baseline(folder: Path) -> str:
 def _next_command(folder: Path, glue: Path | None) -> str:
     inspect = shlex.join(["sesame", "inspect", str(folder / "dataset"), "--split", "validation"])
     return inspect if glue else f"make demo GLUE=DIR  (fine-tune on the GLUE files in DIR), or {inspect}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as minutes:seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
+from sesame.configs.durations import duration
 from sesame.configs.log_lines import timed
 from sesame.configs.storage import append_line, keep_lines
 from sesame.pretrain.objectives import OBJECTIVES
@@ -143,7 +144,7 @@ class Reporter:
             self.bar.tasks[0].total = max(step, round(min(self.steps, expected_steps)))
             speed = self.bar.tasks[0].speed
             left = min((self.steps - step) / speed if speed else math.inf, seconds_left)
-            self.left = f"{_duration(left)} left" if math.isfinite(left) else ""
+            self.left = f"{duration(left)} left" if math.isfinite(left) else ""
             self.bar.update(self.task, completed=step, left=self.left)
 
     def report_training(
@@ -269,8 +270,3 @@ def _is_report(line: bytes, last: int) -> bool:
         return type(row["step"]) is int and row["step"] <= last and are_losses
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
-
-
-def _duration(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}" if minutes >= 60 else f"{minutes}:{second:02d}"
