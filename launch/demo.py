@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sesame.configs.durations import duration
+from sesame.configs.json_lines import read_rows
 from sesame.configs.shipped import FOLDER
 from sesame.configs.stopping import CONTINUE
 from sesame.launch.processes import follow
@@ -134,7 +135,7 @@ def _cell(value: Mapping[str, float | None] | float | None) -> str:
 def _loss_against_baseline(folder: Path) -> str:
     manifest = json.loads((folder / "dataset" / "manifest.json").read_text(encoding="utf-8"))
     baseline = manifest["unigram_cross_entropy_validation"]
-    rows = [json.loads(line) for line in (folder / "pretrain" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    rows = read_rows(folder / "pretrain" / "metrics.jsonl")
     step, loss = next((row["step"], row["validation"]["masked_lm"]) for row in reversed(rows) if "validation" in row)
     below = baseline - loss
     distance = f"{abs(below):.2f} nats {'below' if below >= 0 else 'above'} the unigram baseline of {baseline:.2f}"
