@@ -14,6 +14,10 @@ from sesame.configs.storage import write_text
 from sesame.configs.strict_json import read_json_object
 
 
+IMMEASURABLE = 1e15
+"""Bytes or operations per second from which on they took no time that could be told from that of the rest."""
+
+
 def processor(path: Path = Path("/proc/cpuinfo")) -> str:
     """Return the name of this machine's processor, as ``lscpu`` shows it."""
     if path.is_file():
