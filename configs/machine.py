@@ -13,7 +13,6 @@ from sesame.configs.errors import ConfigError
 from sesame.configs.storage import write_text
 from sesame.configs.strict_json import read_json_object
 
-
 IMMEASURABLE = 1e15
 """Bytes or operations per second from which on they took no time that could be told from that of the rest."""
 
