@@ -13,9 +13,9 @@ from rich.console import Console
 from sesame.launch.planning import figures
 from sesame.launch.planning.tables import print_layouts
 from sesame.pretrain.planning.gpus import Assumptions, assumptions, find
+from sesame.pretrain.planning.layout import Layout
 from sesame.pretrain.planning.memory import Memory
 from sesame.pretrain.planning.plan import Plan
-from sesame.pretrain.planning.stages import Layout
 from sesame.pretrain.planning.step_time import StepTime
 from tests.launch.conftest import Command, UserError
 
