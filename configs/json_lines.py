@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sesame.configs.storage import atomic_file
+from sesame.configs.storage import keep_lines
 
 Row = dict[str, Any]
 
@@ -27,8 +27,4 @@ def parse_row(line: bytes) -> Row | None:
 
 def keep_rows(path: Path, is_kept: Callable[[Row], bool]) -> None:
     """Remove damaged lines and the other rows of a file, atomically; nothing if there is no such file."""
-    if path.exists():
-        lines = path.read_bytes().split(b"\n")
-        kept = [line + b"\n" for line in lines if (row := parse_row(line)) is not None and is_kept(row)]
-        with atomic_file(path) as file:
-            file.write(b"".join(kept))
+    keep_lines(path, lambda line: (row := parse_row(line)) is not None and is_kept(row))

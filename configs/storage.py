@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -142,6 +142,15 @@ def remove_unfinished(folder: Path) -> None:
     """Remove what writers that were killed have left in a folder and below; call it while the folder is locked."""
     for path in folder.rglob(".sesame-*.partial"):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def keep_lines(path: Path, is_kept: Callable[[bytes], bool]) -> None:
+    """Remove the other lines of a file, atomically, and the rest of a line that a killed process has not completed;
+    nothing if there is no such file."""
+    if path.exists():
+        lines = [line + b"\n" for line in path.read_bytes().split(b"\n") if is_kept(line)]
+        with atomic_file(path) as file:
+            file.write(b"".join(lines))
 
 
 @contextmanager

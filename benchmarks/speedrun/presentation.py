@@ -6,8 +6,6 @@ from pathlib import Path
 import matplotlib
 
 from benchmarks.speedrun.record import Record, Score
-from sesame.configs.errors import ConfigError
-from sesame.configs.storage import atomic_file, write_text
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -36,24 +34,18 @@ def table(records: Sequence[Record]) -> str:
 
 
 def write_table(records: Sequence[Record], readme: Path) -> None:
-    """Replace the table between the two comments of a Markdown file.
-
-    Raises:
-        ConfigError: the file has no such comments.
-    """
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ConfigError(f"{readme}: has no place for the table; write {BEGIN} and {END} into it")
+    """Replace the table between the two comments of a Markdown file."""
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
     content = table(records) if records else "No record was entered yet."
-    write_text(readme, f"{before}{BEGIN}\n{content}\n{END}{after}")
+    readme.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}", encoding="utf-8")
 
 
 def draw(records: Sequence[Record], output: Path) -> None:
     """Save the picture of all records."""
     figure = figure_of(records)
-    with atomic_file(output) as file:
-        figure.savefig(file, dpi=110, format=output.suffix[1:] or "png")
+    figure.savefig(output, dpi=110)
     pyplot.close(figure)
 
 

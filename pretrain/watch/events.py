@@ -23,8 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sesame.configs.json_lines import Row, keep_rows, read_rows
-from sesame.configs.storage import append_line
+from sesame.configs.storage import append_line, keep_lines
 from sesame.pretrain.data.skipped import Samples
 
 FILE = "events.jsonl"
@@ -73,7 +72,7 @@ class EventLog:
         """
         self.path, self._is_rank_zero, self._clock = output / FILE, is_rank_zero, clock
         if is_rank_zero:
-            keep_rows(self.path, lambda row: _is_kept(row, first_step))
+            keep_lines(self.path, lambda line: _is_kept(line, first_step))
 
     def write(self, event: Event) -> None:
         """Append an event."""
@@ -84,17 +83,20 @@ class EventLog:
 
 def skipped_samples(output: Path, first_step: int) -> list[Samples]:
     """Return what the roll-backs of the run in ``output`` skip, if it starts or resumes at ``first_step``."""
-    rows = [row for row in read_rows(output / FILE) if _is_kept(row, first_step)]
+    file = output / FILE
+    lines = file.read_bytes().split(b"\n") if file.exists() else []
+    rows = [json.loads(line) for line in lines if _is_kept(line, first_step)]
     return [Samples(*row["samples"]) for row in rows if row["action"] == "roll_back"]
 
 
-def _is_kept(row: Row, first_step: int) -> bool:
-    """Return whether a row is an event that still counts for a run that starts or resumes at ``first_step``."""
+def _is_kept(line: bytes, first_step: int) -> bool:
+    """Return whether a line is an event that still counts for a run that starts or resumes at ``first_step``."""
     try:
+        row = json.loads(line)
         if row["action"] == "roll_back":
             return first_step > 0 and row["checkpoint_step"] <= first_step and _is_range(*row["samples"])
         return 0 < row["step"] <= first_step
-    except (KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
