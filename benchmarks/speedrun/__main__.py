@@ -21,6 +21,7 @@ from benchmarks.speedrun.presentation import draw, write_tables
 from benchmarks.speedrun.record import read_records
 from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
+from benchmarks.speedrun.trials import BASELINE
 from sesame.configs.errors import ConfigError, message_of
 from sesame.configs.stopping import Stopped, raise_signals
 
@@ -83,7 +84,7 @@ def present(arguments: argparse.Namespace) -> int:
     records, trials = (read_records(path) if path.exists() else [] for path in files)
     if records:
         draw(records, arguments.picture)
-    write_tables(records, trials, arguments.readme)
+    write_tables(records, trials, arguments.readme, arguments.baseline)
     print(f"{arguments.readme}: {len(records)} records, {len(trials)} trials")
     return 0
 
@@ -137,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(function=present)
     command.add_argument("--records", type=Path, default=RECORDS)
     command.add_argument("--trials", type=Path, default=TRIALS)
+    command.add_argument("--baseline", default=BASELINE, help="recipe that gains of the trials are against")
     command.add_argument("--picture", type=Path, default=HERE / "speedrun.png")
     command.add_argument("--readme", type=Path, default=HERE / "README.md")
     return root

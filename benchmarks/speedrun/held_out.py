@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sesame.configs.errors import CheckpointError
+from sesame.configs.errors import CheckpointError, DatasetError
 from sesame.configs.storage import digest, write_text
 from sesame.data_pipeline.dataset.shards import DOCUMENTS
 from sesame.data_pipeline.tokenizers.special_tokens import Special
@@ -71,11 +71,15 @@ def measure(checkpoint: Path, documents: Path) -> HeldOut:
     model, head = load_language_model(checkpoint)
     tokenizer = Tokenizer.load((latest(checkpoint) or checkpoint) / TOKENIZER_FILE)
     if head not in MASKED or tokenizer.special.mask is None:
+        needed = " or ".join(MASKED)
         raise CheckpointError(
-            f"{checkpoint}: has the objective {head}, but held-out words need {' or '.join(MASKED)}; leave the recipe out"
+            f"{checkpoint}: has the objective {head}, but held-out words need {needed}; leave the recipe out"
         )
     texts = [json.loads(line)["text"] for line in documents.read_text(encoding="utf-8").splitlines()]
     found = [window for text in texts for window in windows(text, tokenizer)]
+    words = sum(word.is_predicted for window in found for word in window)
+    if not words:
+        raise DatasetError(f"{documents}: has no document of more than {FIRST} words; give a text with longer ones")
     longest = (model.backbone.positions or sys.maxsize) - 2
     parts = chain.from_iterable(fitting(window, longest) for window in found)
     inputs = list(predictions(parts, tokenizer.special))
@@ -85,7 +89,6 @@ def measure(checkpoint: Path, documents: Path) -> HeldOut:
     for rows in batches_by_length(lengths, lengths):
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
             total += float(log_probabilities(model, head, [inputs[row] for row in rows], device).sum())
-    words = sum(word.is_predicted for window in found for word in window)
     return HeldOut(-total / words, words, digest(documents))
 
 

@@ -35,15 +35,18 @@ def table(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def write_tables(records: Sequence[Record], tried: Sequence[Record], readme: Path) -> None:
+def write_tables(
+    records: Sequence[Record], tried: Sequence[Record], readme: Path, baseline: str = trials.BASELINE
+) -> None:
     """Replace both tables of a Markdown file, each between its two comments.
 
     Args:
         tried: the trials.
+        baseline: the recipe that their gains are against.
     """
     text = readme.read_text(encoding="utf-8")
     text = _with_table(text, RECORDS, table(records) if records else "No record was entered yet.")
-    text = _with_table(text, TRIALS, trials.table(tried) if tried else "Nothing was tried yet.")
+    text = _with_table(text, TRIALS, trials.table(tried, baseline) if tried else "Nothing was tried yet.")
     readme.write_text(text, encoding="utf-8")
 
 
