@@ -9,7 +9,7 @@ python -m benchmarks.speedrun draw
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -98,9 +98,8 @@ def _holds_evaluation(folder: Path) -> Callable[[str], bool]:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    names = ("text", "evaluation", "work", "records", "trials", "seeds", "minutes", "steps", "list", "suites")
-    given = {name: getattr(arguments, name) for name in (*names, "random_init", "until")}
-    return Options(**given, deadline=Deadline(arguments.stop_after))
+    names = [field.name for field in fields(Options) if hasattr(arguments, field.name)]
+    return Options(**{name: getattr(arguments, name) for name in names}, deadline=Deadline(arguments.stop_after))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -124,6 +123,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--stop-after", type=float, metavar="MINUTES", help="then stop; the same command goes on")
         command.add_argument("--list", type=Path, default=LIST, help="documents of the text")
         command.add_argument("--suites", type=Path, default=SUITES, help="folder of the evaluation's suites")
+        command.add_argument(
+            "--workers", type=int, help="processes that fine-tune at a time; default: the track's cores"
+        )
         work = Path("runs/speedrun" if name == "run" else "runs/speedrun-check")
         command.add_argument("--work", type=Path, default=work, help="folder of everything that is computed")
         command.add_argument("--records", type=Path, default=RECORDS, help="file that a record is added to")

@@ -35,6 +35,8 @@ class Options:
     list: Path = LIST
     suites: Path = SUITES
     """Folder of the suites of the stage ``evaluate``."""
+    workers: int | None = None
+    """Processes that fine-tune at the same time; None: as many as the track has cores."""
     random_init: bool = False
     enforces_minutes: bool = True
     """False where a record is computed again, perhaps on a slower machine."""

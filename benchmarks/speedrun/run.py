@@ -63,6 +63,8 @@ class Run:
         if self.track.cores:
             allowed = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, allowed[: self.track.cores])
+            if (used := self._threads()) < self.track.cores:
+                print(f"{self.name}: trains with {used} of {self.track.cores} cores; see OMP_NUM_THREADS", flush=True)
         datasets = self.datasets()
         if self.options.until == "prepare":
             return self._stopped("prepared")
@@ -83,6 +85,9 @@ class Run:
         write_text(self.folder / "record.json", json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
         print(f"{self.name}: {record.summary}", flush=True)
         return record
+
+    def _threads(self) -> int:
+        return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
     def _stopped(self, done: str) -> None:
         print(f"{self.name}: {done}; the same command without --until goes on", flush=True)
@@ -212,7 +217,9 @@ class Run:
 
     @cached_property
     def scoring(self) -> Scoring:
-        return Scoring(self.folder / "evaluation", self.options.evaluation, self._execute)
+        workers = self.options.workers
+        count = (self.track.cores or 0) if workers is None else workers
+        return Scoring(self.folder / "evaluation", self.options.evaluation, self._execute, count)
 
     def _execute(self, command: Sequence[str], title: str, log: Path) -> None:
         execute(command, f"{self.name}: {title}", log, self.options.deadline)
@@ -250,7 +257,7 @@ class Run:
             suites_sha256=suites_digest(suites),
             datasets={name: dataset_digest(path) for name, path in datasets.items()},
             processor=next(iter(trained.values())).processor,
-            threads=int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))),
+            threads=self._threads(),
             versions=versions(PACKAGES),
             code=code_version(),
             chosen=chosen,

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from benchmarks.speedrun.held_out import HeldOut
 from benchmarks.speedrun.trainers import SESAME, Trained
+from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import digest, digest_of
+from sesame.evaluation.config import EvaluationConfig
 
 Execute = Callable[[Sequence[str], str, Path], None]
 """(command, title, file of its output) -> run it."""
@@ -34,13 +36,14 @@ def suites_digest(folder: Path) -> str:
 class Scoring:
     """Asks checkpoints; what was asked before is read."""
 
-    def __init__(self, folder: Path, tasks: Path | None, execute: Execute):
+    def __init__(self, folder: Path, tasks: Path | None, execute: Execute, workers: int = 0):
         """
         Args:
             folder: of all results.
             tasks: blimp/ and GLUE's tasks, there or below glue/; None: there are none.
+            workers: that fine-tune at the same time; 0: none beside the process of ``sesame evaluate``.
         """
-        self.folder, self.tasks, self.execute = folder, tasks, execute
+        self.folder, self.tasks, self.execute, self.workers = folder, tasks, execute, workers
 
     def held_out(self, seed: int, trained: Trained, dataset: Path) -> HeldOut:
         """Return how well a checkpoint predicts the held-out documents of a dataset."""
@@ -65,6 +68,7 @@ class Scoring:
             output = self._folder(trained) / f"{suite.stem}-{digest(suite)[:8]}"
             command = [*SESAME, "evaluate", str(suite), "--checkpoint", trained.checkpoint, "--output", str(output)]
             command += ["--data-dir", str(self._data(suite))]
+            command += self._in_workers(suite)
             if random_init:
                 command += ["--set", "suite.baseline=true"]
             if not (output / "report.json").exists() or random_init:
@@ -72,6 +76,12 @@ class Scoring:
                 self.execute(command, f"evaluate, seed {seed}, {suite.stem}", output.with_suffix(".log"))
             reports.append(output / "report.json")
         return reports
+
+    def _in_workers(self, suite: Path) -> list[str]:
+        """Small steps are faster in a process for each core than on all cores in turn, if there is a job for each."""
+        asked = configs.load(suite, EvaluationConfig).suite
+        has_enough = len(asked.tasks) * len(asked.seeds) >= self.workers > 1
+        return ["--workers", str(self.workers)] if has_enough else []
 
     def _folder(self, trained: Trained) -> Path:
         folder = self.folder / trained.weights_sha256[:12]

@@ -27,6 +27,7 @@ class Programs:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = SECONDS_PER_STEP):
         self.started: list[str] = []
+        self.commands_of: dict[str, Sequence[str]] = {}
         self.pause_at = -1
         self.seconds = seconds
         monkeypatch.setattr(driver, "execute", self.execute)
@@ -38,6 +39,7 @@ class Programs:
             self.pause_at = -1
             raise Paused
         self.started.append(title.partition(": ")[2])
+        self.commands_of[self.started[-1]] = command
         if command[0] == "train":
             return
         name = command[3]
@@ -131,9 +133,21 @@ def test_another_suite_of_the_same_name_is_evaluated(
     (tmp_path / "suites").mkdir()
     suite = tmp_path / "suites" / "blimp.toml"
     for number in range(2):
-        suite.write_text(f"# {number}\n")
+        suite.write_text(f"suite = {{ tasks = ['BLiMP'], seeds = [1] }}\n# {number}\n")
         make(suites=suite.parent, seeds=1).run()
     assert programs.started.count("evaluate, seed 1, blimp") == 2
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(None, "2"), (3, "3"), (0, None)])
+def test_a_suite_of_many_jobs_runs_in_workers(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, workers: int | None, expected: str | None
+) -> None:
+    programs = Programs(monkeypatch)
+    make(seeds=1, workers=workers).run()
+    found = {title: command for title, command in programs.commands_of.items() if title.startswith("evaluate")}
+    assert "--workers" not in found["evaluate, seed 1, blimp"], "one job"
+    large = found["evaluate, seed 1, glue_large"]
+    assert (large[large.index("--workers") + 1] if "--workers" in large else None) == expected
 
 
 def test_after_a_kill_at_any_command_it_goes_on_to_the_same_record(
