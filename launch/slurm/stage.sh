@@ -17,7 +17,7 @@ stage() {
     "$@" &
     step=$!
     local signalled=
-    trap 'signalled=1; log "signal: $name stops and is continued later"; kill -USR1 "$step" 2>/dev/null' USR1 TERM
+    trap 'signalled=1; log "signal: $name stops"; kill -USR1 "$step" 2>/dev/null' USR1 TERM
     while kill -0 "$step" 2>/dev/null; do wait "$step"; done
     wait "$step"
     code=$?
