@@ -11,6 +11,7 @@ import pytest
 
 from sesame import configs
 from sesame.configs.errors import TrainingError
+from sesame.launch.library_warnings import ignore_library_warnings
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.parallel.mesh import Mesh
@@ -31,6 +32,7 @@ class Case(NamedTuple):
 
 def main(cases: str) -> None:
     """Run each case of ``cases``, a JSON file."""
+    ignore_library_warnings()
     for case in (Case(*each) for each in json.loads(Path(cases).read_text())):
         config = configs.parse(case.settings, RunConfig, "the test's run")
         if case.skipped:
