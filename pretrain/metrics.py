@@ -57,11 +57,12 @@ class MetricSums:
         self.losses: dict[str, Tensor] = {}
         self.tokens = self.flops = self.learning_rate = 0.0
         self.gradient_norm: SupportsFloat = 0.0
-        self.steps = 0
+        self.steps = self.taken = 0
+        """With an update, and all."""
 
     def add(self, step: StepMetrics, *, is_skipped: bool = False) -> None:
         """Add the metrics of a step; of one whose update was skipped only what it cost."""
-        self.tokens, self.flops = self.tokens + step.tokens, self.flops + step.flops
+        self.tokens, self.flops, self.taken = self.tokens + step.tokens, self.flops + step.flops, self.taken + 1
         if is_skipped:
             return
         self.losses = {name: self.losses.get(name, 0.0) + loss for name, loss in step.losses.items()}
