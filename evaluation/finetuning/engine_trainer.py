@@ -82,8 +82,7 @@ class EngineTrainer(Trainer):
         return {name: self.engine.zero_state.working_copy(name).clone() for name in self.engine.parameters}
 
     def restore(self, weights: dict[str, Tensor]) -> None:
-        for name, values in weights.items():
-            self.engine.zero_state.working_copy(name).copy_(values)
+        self.engine.zero_state.set_working_copies(weights)
 
     def whole_backbone(self) -> dict[str, Tensor]:
         """Return the whole weights of the backbone by their names in it, and of a pooler; a collective.

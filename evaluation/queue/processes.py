@@ -40,6 +40,11 @@ def models_of(checkpoint: Path, share: DataShare) -> Models:
     return SharedModels(checkpoint, share, share.mesh, share.layout) if is_shared else Models(checkpoint)
 
 
+def count() -> int:
+    """Return how many processes a launcher has started for this command."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def open_processes(config: EvaluationConfig) -> Iterator[DataShare]:
     """Yield this process's share: all of it, unless a launcher has started several processes.
@@ -47,8 +52,8 @@ def open_processes(config: EvaluationConfig) -> Iterator[DataShare]:
     Raises:
         ConfigError: what is configured cannot be done by so many processes.
     """
-    layout, processes = config.parallel, int(os.environ.get("WORLD_SIZE", "1"))
-    if processes == 1:
+    layout = config.parallel
+    if count() == 1:
         if layout.tensor > 1:
             raise ConfigError(
                 f"parallel.tensor {layout.tensor} needs several processes; start a multiple of {layout.tensor} with "

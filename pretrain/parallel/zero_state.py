@@ -217,6 +217,14 @@ class ZeroState:
         """Return what forward and backward use of a parameter in this process, flat; a view."""
         return self._working_copy(self.parameters[name])[0]
 
+    def set_working_copies(self, values: Mapping[str, Tensor]) -> None:
+        """Set what :meth:`working_copy` returns, by name; for forward passes, because the master weights stay."""
+        if self.stage == 3:
+            # What a forward pass has gathered would otherwise be used again.
+            self.zero.wrapper._partition_all_parameters()
+        for name, value in values.items():
+            self.working_copy(name).copy_(value)
+
     def whole(self, name: str) -> Tensor:
         """Return the whole of what forward and backward use of a parameter; a collective."""
         parameter, local = self.parameters[name], self.working_copy(name)

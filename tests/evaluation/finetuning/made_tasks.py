@@ -22,9 +22,9 @@ VOCABULARY = 64
 ROWS = 22
 """Three batches of 7, and one of a single row, of which one of two processes has none."""
 CONFIG = FinetuneConfig(
-    learning_rate=2e-3, epochs=2, batch_size=7, epsilon=1e-3, dropout=0.0, attention_dropout=0.0, precision="fp32"
+    learning_rate=1e-2, epochs=2, batch_size=7, epsilon=1e-3, dropout=0.0, attention_dropout=0.0, precision="fp32"
 )
-KINDS = ("classify", "regress", "choose", "spans", "extract")
+KINDS: tuple[KindName, ...] = ("classify", "regress", "choose", "spans", "extract")
 SEED = 3
 
 
@@ -56,11 +56,16 @@ def _rows(kind: str, seed: int) -> EncodedExamples:
 
 def one_process(run: str, kind: KindName, changes: dict[str, Any], tokenizer: Path | None = None) -> Outcome:
     """Fine-tune a model of a row of ``FAMILY_RUNS`` in this process alone."""
+    settings = CONFIG.model_copy(update=changes)
+    return finetune(backbone_of(run, tokenizer), task_data(kind), settings, SEED, torch.device("cpu"))
+
+
+def backbone_of(run: str, tokenizer: Path | None = None) -> Any:
+    """Return the backbone of a row of ``FAMILY_RUNS``."""
     config, backbone = _model(run, tokenizer)
     draw = random_value(SEED, config.init_std)
     materialise(backbone, lambda name, parameter: draw(f"backbone.{name}", parameter.shape))
-    settings = CONFIG.model_copy(update=changes)
-    return finetune(backbone, task_data(kind), settings, SEED, torch.device("cpu"))
+    return backbone
 
 
 def several_processes(
