@@ -2,12 +2,14 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import DistError  # pyright: ignore[reportPrivateImportUsage]
 
 from sesame.configs.errors import ConfigError
 from sesame.evaluation.config import EvaluationConfig
@@ -15,6 +17,9 @@ from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.jobs import Models
 from sesame.evaluation.layout_config import LayoutConfig
 from sesame.evaluation.shared_models import SharedModels
+
+SIGNAL_SECONDS = 10.0
+"""Time in which a launcher signals the others when one process has ended."""
 
 
 class MeshShare:
@@ -70,6 +75,11 @@ def open_processes(config: EvaluationConfig) -> Iterator[DataShare]:
             yield MeshShare(mesh, layout)
         mesh.watchdog.close()
         mesh.barrier()
+    except RuntimeError as error:
+        if type(error) is RuntimeError or isinstance(error, DistError):
+            # A collective fails when another process has ended. What ended that one is then about to end this one.
+            time.sleep(SIGNAL_SECONDS)
+        raise
     finally:
         mesh.close()
 

@@ -72,20 +72,27 @@ def several_processes(
     run: str, kind: KindName, changes: dict[str, Any], layout: dict[str, Any], tokenizer: Path | None = None
 ) -> tuple[Outcome, bool]:
     """Fine-tune the same in this process, which is one of several; return whether it is the first one, too."""
+    config, backbone = _model(run, tokenizer)
+    return by_the_engine(config, backbone, task_data(kind), CONFIG.model_copy(update=changes), layout)
+
+
+def by_the_engine(
+    model: ModelConfig, backbone: Any, data: TaskData, settings: FinetuneConfig, layout: dict[str, Any]
+) -> tuple[Outcome, bool]:
+    """Fine-tune a backbone on the meta device, whose weights are drawn from ``SEED``."""
     from sesame.evaluation.finetuning.engine_trainer import EngineTrainer
     from sesame.evaluation.queue.processes import MeshShare
     from sesame.pretrain.parallel.mesh import Mesh
 
-    config, backbone = _model(run, tokenizer)
-    divided, settings = LayoutConfig(**layout), CONFIG.model_copy(update=changes)
+    divided = LayoutConfig(**layout)
     mesh = Mesh(divided.of_engine(1))
-    share, data = MeshShare(mesh, divided), task_data(kind)
+    share = MeshShare(mesh, divided)
 
     def weights(name: str, shape: torch.Size) -> Rows:
-        return random_rows(SEED, name, shape, config.init_std)
+        return random_rows(SEED, name, shape, model.init_std)
 
     try:
-        arguments = backbone, config.family, weights, data, settings, SEED, divided, mesh, share
+        arguments = backbone, model.family, weights, data, settings, SEED, divided, mesh, share
         with closing(EngineTrainer(*arguments)) as trainer:
             outcome = train(trainer, data, SEED, lambda step, steps: None)
         mesh.barrier()

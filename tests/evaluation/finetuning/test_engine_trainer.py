@@ -64,13 +64,14 @@ LAYOUTS = {
     **{f"tensor 2 x data 2, ZeRO {stage}": (4, {"tensor": 2, "zero_stage": stage}) for stage in (1, 3)},
     "data 4, ZeRO 1": (4, {"zero_stage": 1}),
 }
+RECOMPUTED = ("data 2, ZeRO 3", "tensor 2, sequence", "tensor 2 x data 2, ZeRO 1")
 FAMILIES = ("bert, modern", "bert, RoBERTa", "albert", "elmo", "t5", "t5, v1.1")
 THOROUGH = {
     **{
         f"{name}, {run}, {kind}": Case(processes, layout, kind, run)
         for name, (processes, layout) in LAYOUTS.items()
-        for run in ("bert", "gpt")
-        for kind in KINDS
+        for run, kinds in {"bert": KINDS, "gpt": ("classify", "choose")}.items()
+        for kind in kinds
     },
     **{
         f"{name}, {run}": Case(*LAYOUTS[name], run=run)
@@ -80,7 +81,7 @@ THOROUGH = {
     # The capacity of its experts is a share of the tokens of a process, so that parts of a batch drop other tokens.
     "tensor 2, ZeRO 1, switch": Case(*LAYOUTS["tensor 2, ZeRO 1"], run="switch"),
     **{f"{name}, all settings": Case(*layout, settings=EVERY_SETTING) for name, layout in LAYOUTS.items()},
-    **{f"{name}, recompute": Case(*layout, settings={"recompute": True}) for name, layout in LAYOUTS.items()},
+    **{f"{name}, recompute": Case(*LAYOUTS[name], settings={"recompute": True}) for name in RECOMPUTED},
 }
 
 
@@ -162,6 +163,15 @@ def test_dropout_has_the_same_masks_in_each_layout(parts: int, run_cases: Callab
     assert np.abs(first["losses"] - plain.losses).max() > 1e-3, "nothing was dropped"
     for name, other in found.items():
         assert_same(name, "classify", first, other)
+
+
+@pytest.mark.slow
+def test_bf16_is_one_process_within_its_precision(run_cases: Callable[..., Outcomes]) -> None:
+    """Products are rounded to 8 bits, 4e-3."""
+    cases = {name: Case(*layout, settings={"precision": "bf16"}) for name, layout in LAYOUTS.items()}
+    one = one_process("bert", "classify", {"precision": "bf16"})
+    for name, found in run_cases(cases).items():
+        np.testing.assert_allclose(found["losses"], one.losses, rtol=2e-2, err_msg=name)
 
 
 @pytest.mark.parametrize(("kind", "stage"), [(kind, number % 4) for number, kind in enumerate(KINDS)])
