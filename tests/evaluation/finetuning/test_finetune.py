@@ -18,10 +18,10 @@ from sesame.evaluation.finetuning.finetune import (
     TaskModel,
     answers,
     finetune,
-    predict,
     scores_of,
 )
 from sesame.evaluation.finetuning.kinds import KINDS
+from sesame.evaluation.finetuning.trainer import predict
 from sesame.evaluation.tasks import TASKS
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.layers.attention import CoreAttention
