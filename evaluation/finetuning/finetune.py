@@ -22,8 +22,9 @@ from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import make_head
 from sesame.evaluation.finetuning.kinds import Kind
-from sesame.evaluation.finetuning.optimization import adamw, epochs_of, schedule_of, steps_of
+from sesame.evaluation.finetuning.optimization import epochs_of
 from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
+from sesame.evaluation.finetuning.training import Training
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import Task, score_name
 from sesame.pretrain.batch import Batch
@@ -31,10 +32,6 @@ from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.parallel.recompute import recompute_parts
 from sesame.pretrain.roles import Backbone
-
-
-class DivergedError(TaskError):
-    """The gradient norm of a fine-tuning run is not finite."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def finetune(
     best: tuple[float, int, dict[str, Tensor]] = (-math.inf, epochs_of(config, data.train.rows), {})
     losses: list[Tensor] = []
     dev_scores: list[float] = []
-    for epoch in _epochs(model, data, data.train, config, seed, device, kind, losses, advance, share):
+    for epoch in _epochs(Training(model, data, config, device, kind, share), seed, losses, advance):
         if config.select == "best":
             outputs = {prefix: predict(model, dev, config, device, kind, share) for prefix, dev in data.dev.items()}
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
@@ -156,63 +153,13 @@ def predict(
     return inverse
 
 
-def _epochs(
-    model: TaskModel,
-    data: TaskData,
-    train: EncodedExamples,
-    config: FinetuneConfig,
-    seed: int,
-    device: torch.device,
-    kind: Kind,
-    losses: list[Tensor],
-    advance: Callable[[int, int], None],
-    share: DataShare,
-) -> Iterator[int]:
+def _epochs(training: Training, seed: int, losses: list[Tensor], advance: Callable[[int, int], None]) -> Iterator[int]:
     """Train, append the loss of each step to ``losses``, and yield the number of each epoch after it."""
-    generator = np.random.default_rng(seed)
-    lengths, steps = train.lengths, steps_of(config, train.rows)
-    schedule, optimizer = schedule_of(config, steps), adamw(model, config)
-    step, sized = 0, sizes_for(model, config.precision, device)
+    generator, train, config = np.random.default_rng(seed), training.train, training.config
     for epoch in range(1, epochs_of(config, train.rows) + 1):
-        model.train()
-        for rows in shuffled_batches(lengths, config.batch_size, generator)[: steps - step]:
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * group["share"] * schedule.factor(step, steps)
-            losses.append(_backward(model, train, rows, config, device, kind, sized, share))
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping or math.inf)
-            if not torch.isfinite(norm):
-                raise DivergedError(
-                    f"{data.title}: the gradient norm is not finite at step {step} of {steps} with learning_rate "
-                    f"{config.learning_rate:g}; lower it under [tasks.{data.task.name}]"
-                )
-            optimizer.step()
-            optimizer.zero_grad()
-            step += 1
-            advance(step, steps)
+        batches = shuffled_batches(train.lengths, config.batch_size, generator)
+        with training.running():
+            for rows in batches[: training.steps - training.step_number]:
+                losses.append(training.step(rows))
+                advance(training.step_number, training.steps)
         yield epoch
-
-
-def _backward(
-    model: TaskModel,
-    train: EncodedExamples,
-    rows: np.ndarray,
-    config: FinetuneConfig,
-    device: torch.device,
-    kind: Kind,
-    sized: Callable[[Batch], Batch],
-    share: DataShare,
-) -> Tensor:
-    """Compute the gradients of a batch, and return this process's part of its mean loss."""
-    own, loss = rows[share.rank :: share.size], torch.zeros((), device=device)
-    # A batch may have fewer rows than there are processes.
-    if len(own):
-        with autocast(config, device):
-            outputs_SC = model(sized(pack_rows(train, own).to(device)))
-        targets, counts_B = (
-            torch.from_numpy(each).to(device) for each in (train.targets_of(own), train.row_counts[own])
-        )
-        loss = kind.loss(outputs_SC, targets, counts_B)
-        loss = loss if share.size == 1 else loss * (len(own) / len(rows))
-        loss.backward()
-    share.sum_gradients(model.parameters())
-    return loss.detach()
