@@ -26,7 +26,7 @@ class TokenRows(nn.Module):
 
     def __init__(self, table: nn.Embedding, tokens_N: Tensor):
         super().__init__()
-        self.weight = nn.Parameter(table.weight.detach()[tokens_N])
+        self.weight = nn.Parameter(table.weight.detach()[tokens_N], table.weight.requires_grad)
         numbers_V = torch.zeros(len(table.weight), dtype=torch.int64, device=tokens_N.device)
         numbers_V[tokens_N] = torch.arange(len(tokens_N), device=tokens_N.device)
         self.register_buffer("numbers_V", numbers_V, persistent=False)
