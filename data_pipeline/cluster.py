@@ -9,11 +9,13 @@ import os
 import secrets
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from sesame.configs.errors import ConfigError, DatasetError
 from sesame.configs.stopping import kept_handlers
+from sesame.data_pipeline.reaper import Reaper
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -51,18 +53,24 @@ class Cluster:
             setting: name of the section in the configuration, for messages.
         """
         self.address, self.folder, self.cpus, self.dashboard, self.setting = address, folder, cpus, dashboard, setting
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        # Ray's own handler would end the process with code 15.
-        with kept_handlers():
-            if self.address:
-                self._join()
-            else:
-                self._start()
+        with ExitStack() as stack:
+            # Ray's own handler would end the process with code 15.
+            with kept_handlers():
+                if self.address:
+                    self._join()
+                else:
+                    reaper = stack.enter_context(Reaper())
+                    self._start()
+                    reaper.all_started()
+            stack.callback(ray.shutdown)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        ray.shutdown()
+        self._stack.close()
 
     @property
     def machines(self) -> list[dict[str, float]]:

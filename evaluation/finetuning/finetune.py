@@ -118,15 +118,15 @@ def _epochs(
     generator, steps, step = np.random.default_rng(seed), steps_of(config, len(lengths)), 0
     schedule = schedule_of(config, steps)
     for epoch in range(1, epochs_of(config, len(lengths)) + 1):
-        trainer.model.train()
-        for rows in shuffled_batches(lengths, config.batch_size, generator)[: steps - step]:
-            loss, is_finite = trainer.step(rows, step, schedule.factor(step, steps))
-            if not is_finite:
-                raise DivergedError(
-                    f"{data.title}: the gradient norm is not finite at step {step} of {steps} with learning_rate "
-                    f"{config.learning_rate:g}; lower it under [tasks.{data.task.name}]"
-                )
-            losses.append(loss)
-            step += 1
-            advance(step, steps)
+        with trainer.running():
+            for rows in shuffled_batches(lengths, config.batch_size, generator)[: steps - step]:
+                loss, is_finite = trainer.step(rows, step, schedule.factor(step, steps))
+                if not is_finite:
+                    raise DivergedError(
+                        f"{data.title}: the gradient norm is not finite at step {step} of {steps} with learning_rate "
+                        f"{config.learning_rate:g}; lower it under [tasks.{data.task.name}]"
+                    )
+                losses.append(loss)
+                step += 1
+                advance(step, steps)
         yield epoch

@@ -6,6 +6,8 @@ S sequences, C outputs.
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from sesame.evaluation.finetuning.kinds import Kind
 from sesame.evaluation.finetuning.optimization import adamw
 from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
 from sesame.evaluation.finetuning.task_model import TaskModel
+from sesame.evaluation.finetuning.used_rows import rows_to_train
 from sesame.pretrain.data.repeated_sizes import sizes_for
 
 
@@ -33,6 +36,12 @@ class Trainer(ABC):
         assert data.train is not None
         self.model, self.train, self.config, self.device = model, data.train, config, device
         self.kind, self.sized = kind, sizes_for(model, config.precision, device)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Prepare the model for steps in the block, and for prediction afterwards."""
+        self.model.train()
+        yield
 
     @abstractmethod
     def step(self, rows: np.ndarray, step: int, factor: float) -> tuple[Tensor, bool]:
@@ -66,7 +75,14 @@ class LocalTrainer(Trainer):
 
     def __init__(self, model: TaskModel, data: TaskData, config: FinetuneConfig, device: torch.device):
         super().__init__(model, data, config, device, kind_of(data, config))
-        self.optimizer = adamw(model, config)
+        self.rows = rows_to_train(model.backbone, self.train, device)
+        with self.rows.trained():
+            self.optimizer = adamw(model, config)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with super().running(), self.rows.trained():
+            yield
 
     def step(self, rows: np.ndarray, step: int, factor: float) -> tuple[Tensor, bool]:
         for group in self.optimizer.param_groups:
@@ -81,6 +97,7 @@ class LocalTrainer(Trainer):
         is_finite = bool(torch.isfinite(norm))
         if is_finite:
             self.optimizer.step()
+            self.rows.decay(self.optimizer.param_groups)
         self.optimizer.zero_grad()
         return loss.detach(), is_finite
 

@@ -72,10 +72,11 @@ def encoding_key(task: Task, settings: FinetuneConfig, data_dir: Path, tokenizer
 
 
 def content_key(data: TaskData) -> str:
-    """SHA-256 of an encoded task that was made from another one."""
-    sets = {"train": data.train, **{f"dev {name}": each for name, each in data.dev.items()}, **data.test}
-    digests = {name: "" if each is None else each.digest for name, each in sets.items()}
-    return digest_of(json.dumps([data.title, repr(data.task), digests]).encode())
+    """SHA-256 of everything that :func:`write_task` writes, for an encoded task that was made from another one."""
+    arrays: list[np.ndarray] = []
+    content = json.dumps([repr(data.task), _encoded(data, arrays)])
+    digests = [digest_of(f"{each.dtype} {each.shape} ".encode() + each.tobytes()) for each in arrays]
+    return digest_of(json.dumps([content, digests]).encode())
 
 
 def write_task(folder: Path, data: TaskData) -> None:

@@ -1,6 +1,7 @@
 """The tasks of a suite, encoded once: in memory, or in files that all workers map."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ class StoredTask(NamedTuple):
 
     folder: Path
     task: Task
+    title: str
+    """Not that of the folder: the combinations of a search have the same rows under titles of their own."""
 
 
 class TaskFolders:
@@ -38,13 +41,14 @@ class TaskFolders:
     def detached(self, value: Any) -> Any:
         """Return a job with :class:`StoredTask` for each task in it; a task that is in no folder yet is written."""
         if isinstance(value, TaskData):
-            return StoredTask(self._path(value), value.task)
+            return StoredTask(self._path(value), value.task, value.title)
         return _each_field(value, self.detached)
 
     def _path(self, data: TaskData) -> Path:
         for path, known in self.data.items():
-            if known is data:
+            if all(getattr(known, part) is getattr(data, part) for part in ("task", "train", "dev", "test")):
                 return path
+        data = replace(data, title=data.task.name)
         if self.folder is None:
             path = Path(f"task {len(self.data)}")
         else:
@@ -71,7 +75,7 @@ def attached(value: Any, tasks: dict[Path, TaskData]) -> Any:
         if data is None:
             raise TaskError(f"{value.folder}: the encoded task is missing or damaged; run the same command again")
         tasks[value.folder] = data
-    return tasks[value.folder]
+    return replace(tasks[value.folder], title=value.title)
 
 
 def _each_field(value: Any, change: Any) -> Any:

@@ -3,7 +3,8 @@
 The input is a sentence with the name of the task, the target one word for each class. STS-B's target is its score,
 rounded to 0.2; WSC's the noun that the pronoun stands for, trained on the rows in which the named one is right; that of
 ReCoRD an entity, with a training row for each right one. WNLI is not trained in the paper; its form is that of the
-code's other pairs.
+code's other pairs. COPA's words are the classes of TensorFlow Datasets (super_glue 1.0.2), which the code writes; the
+paper's example has "True" for the second choice.
 """
 
 from dataclasses import replace

@@ -95,6 +95,21 @@ ROWS: dict[str, tuple[list[str], str, str]] = {
     "RTE": (["a", "b", "not_entailment"], "rte sentence1: a sentence2: b", "not_entailment"),
     "WNLI": (["a", "b", "1"], "wnli sentence1: a sentence2: b", "entailment"),
 }
+NLI = ("entailment", "neutral", "contradiction", "not_entailment")
+WORDS: dict[str, dict[str, str]] = {
+    "CoLA": {"0": "unacceptable", "1": "acceptable"},
+    "SST-2": {"0": "negative", "1": "positive"},
+    "MRPC": {"0": "not_equivalent", "1": "equivalent"},
+    "QQP": {"0": "not_duplicate", "1": "duplicate"},
+    "WNLI": {"0": "not_entailment", "1": "entailment"},
+    "COPA": {"0": "choice1", "1": "choice2"},
+    **{name: {"false": "False", "true": "True"} for name in ("BoolQ", "WiC")},
+    "MultiRC": {"0": "False", "1": "True"},
+    **{name: dict(zip(NLI[:3], NLI[:3], strict=True)) for name in ("MNLI", "CB")},
+    **{name: dict(zip(NLI[::3], NLI[::3], strict=True)) for name in ("QNLI", "RTE", "SuperGLUE-RTE")},
+}
+"""By label in the file: the names of the classes in TensorFlow Datasets (glue, super_glue 1.0.2), from which T5's
+published code takes them."""
 
 
 def _decoded(tokenizer: Tokenizer, ids: np.ndarray) -> str:
@@ -143,6 +158,34 @@ def test_every_row_of_glue_and_superglue_has_a_form() -> None:
     assert {task.name for task in (*glue.ROWS, *superglue.ROWS)} == set(FORMS)
     for name, form in FORMS.items():
         assert len(form.words) in (len(as_text(TASKS[name]).labels), 26) or form.target in ("answer", "referent")
+
+
+def test_every_label_has_the_word_of_the_published_code() -> None:
+    assert set(FORMS) - set(WORDS) == {"STS-B", "ReCoRD", "WSC"}, "their answers are numbers, entities and nouns"
+    for name, words in WORDS.items():
+        assert dict(zip(as_text(TASKS[name]).labels, FORMS[name].words, strict=True)) == words, name
+
+
+@pytest.mark.parametrize(("label", "target"), [(0, "choice1"), (1, "choice2")])
+def test_copa(label: int, target: str, cased: Tokenizer, tmp_path: Path) -> None:
+    """The example of the paper (appendix D), and the class in TensorFlow Datasets; the paper has "True" for label 1."""
+    record = {
+        "premise": "Political violence broke out in the nation.",
+        "choice1": "Many citizens relocated to the capitol.",
+        "choice2": "Many citizens took refuge in other territories.",
+        "question": "effect",
+    }
+    task = as_text(TASKS["COPA"])
+    assert task.train is not None and task.text is not None
+    (tmp_path / "COPA").mkdir()
+    (tmp_path / "COPA" / "train.jsonl").write_text(json.dumps({**record, "idx": 0, "label": label}) + "\n")
+    examples = read_table(tmp_path, task.train, task)
+    assert inputs(examples, task.text) == [
+        "copa choice1: Many citizens relocated to the capitol. choice2: Many citizens took refuge in other "
+        "territories. premise: Political violence broke out in the nation. question: effect"
+    ]
+    [tokens] = encode_text(examples, task, cased, 200, True).decoder_tokens or []
+    assert _decoded(cased, tokens) == target
 
 
 def test_a_wrong_noun_is_not_learned_and_is_compared(cased: Tokenizer, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.queue.task_files import INDEX, TRAINING_SETTINGS, encoding_key, read_task, write_task
+from sesame.evaluation.queue.tasks import TaskFolders, attached
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.task import Table, Task
 
@@ -62,6 +63,24 @@ def test_what_is_read_is_what_was_written(data: TaskData, tmp_path: Path) -> Non
     while not isinstance(base, np.memmap):
         assert base.base is not None, "the tokens are in memory"
         base = base.base
+
+
+def test_the_same_rows_are_written_once(data: TaskData, tmp_path: Path) -> None:
+    """The combinations of a search have the same rows under other titles, and so has the same search started again."""
+    titled = [dataclasses.replace(data, title=f"RTE, search: epochs {epochs}") for epochs in (2, 3)]
+    assert data.train is not None
+    other = dataclasses.replace(data, train=dataclasses.replace(data.train, groups=data.train.labels))
+    folders = TaskFolders(tmp_path / "encoded")
+    stored = [folders.detached(each) for each in (*titled, other)]
+    paths = [each.folder for each in stored]
+    assert paths[0] == paths[1] != paths[2] and set((tmp_path / "encoded").iterdir()) == set(paths)
+    again = TaskFolders(tmp_path / "encoded").detached(titled[1])
+    assert again.folder == paths[0]
+    read: dict[Path, TaskData] = {}
+    found = [attached(each, read) for each in stored]
+    assert [each.title for each in found] == [titled[0].title, titled[1].title, "RTE (7 rows)"] and len(read) == 2
+    assert found[0].train is found[1].train is not None, "the rows are in memory once"
+    assert as_plain(found[1]) == as_plain(titled[1]) and as_plain(found[2]) == as_plain(other)
 
 
 def test_what_is_damaged_is_not_read(data: TaskData, tmp_path: Path) -> None:
