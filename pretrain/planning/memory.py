@@ -111,7 +111,11 @@ def phases(counts: Counts, layout: Layout, traced: Pass, optimizer: str, device:
 def _backward(case: Case, stage: Stage, traced: Pass) -> tuple[float, float]:
     """Return (activations, with the gradients that come and go; gradients that stay) at the peak of a backward pass."""
     if stage.releases:
-        return traced.released, stage.gradients(case)
+        gradients = stage.gradients(case)
+        # Stage 3 has room for them from the start; the others make it as a backward pass sums them.
+        if case.layout.zero_stage == 3 or case.layout.accumulation > 1:
+            return traced.released, gradients
+        return max((traced.released_early, 0.0), (traced.released_late, gradients), key=sum)
     # Stage 1 in bf16 has sums in fp32 beside the gradients in bf16.
     has_sums = case.layout.precision == "bf16"
     sums, kept = (stage.gradients(case), case.working) if has_sums else (0.0, stage.gradients(case))
