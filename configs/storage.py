@@ -4,6 +4,7 @@ Content is written under a temporary name in the same folder, synced to the disk
 full disk at any moment the previous content is intact.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -26,6 +27,8 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written; the temporary file is removed.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = _sibling(path)
     try:
         with named_errors(path), partial.open("xb") as file:
