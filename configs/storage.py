@@ -85,7 +85,8 @@ def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     ``path`` may be an empty folder, or a link to one. Missing parents are created, and removed if the block fails.
 
     Args:
-        replace: ``path`` may be a folder with content, which is removed once the new one is complete.
+        replace: ``path`` may be a folder with content, which is removed once the new one is complete. A kill between
+            the two renames leaves no folder of that name.
 
     Raises:
         OSError: it cannot be written, or ``path`` is not empty by then; the temporary folder is removed.
