@@ -23,6 +23,15 @@ LONGEST_OVERRIDE = 2**16
 """Characters."""
 LONGEST_SHOWN = 120
 """Characters of a wrong value in a message."""
+TOML_WORDS = {
+    "Tuple": "Array",
+    "valid tuple": "valid array",
+    "valid list": "valid array",
+    " after validation": "",
+    "an object": "a table",
+    "valid dictionary": "table",
+}
+"""Word of pydantic's messages -> that of TOML."""
 
 
 class Section(BaseModel):
@@ -59,7 +68,8 @@ def read(path: Path) -> dict[str, Any]:
         status = path.stat()
         if not stat.S_ISDIR(status.st_mode) and (not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE):
             raise ConfigError(f"{path}: is a device or larger than {LARGEST_FILE:,} bytes, but a TOML file is needed")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin a file with a byte order mark.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file; `sesame configs` lists the shipped ones") from None
     except IsADirectoryError:
@@ -182,9 +192,11 @@ def _message(error: ValidationError, kind: type[Section], single: Sequence[str])
         return f"unknown key '{key}'{_known(kind, first['loc'])}"
     if first["type"] == "missing":
         return f"key '{key}' is missing"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").removeprefix(f"[{key}]: ")
     if first["type"] == "value_error":
         return f"'{key}': {message}" if first["loc"] else message
+    for theirs, ours in TOML_WORDS.items():
+        message = message.replace(theirs, ours)
     shown = repr(first["input"])
     shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
     return f"'{key}' = {shown}: {message[:1].lower()}{message[1:]}"

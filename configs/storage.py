@@ -4,6 +4,7 @@ Content is written under a temporary name in the same folder, synced to the disk
 full disk at any moment the previous content is intact.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -26,6 +27,8 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written; the temporary file is removed.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = _sibling(path)
     try:
         with named_errors(path), partial.open("xb") as file:
@@ -82,7 +85,8 @@ def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     ``path`` may be an empty folder, or a link to one. Missing parents are created, and removed if the block fails.
 
     Args:
-        replace: ``path`` may be a folder with content, which is removed once the new one is complete.
+        replace: ``path`` may be a folder with content, which is removed once the new one is complete. A kill between
+            the two renames leaves no folder of that name.
 
     Raises:
         OSError: it cannot be written, or ``path`` is not empty by then; the temporary folder is removed.

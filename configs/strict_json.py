@@ -1,15 +1,12 @@
 """JSON files of unknown origin: one object, with limits on size and numbers, and without duplicate keys or NaN."""
 
 import json
-import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sesame.configs.errors import SesameError
-from sesame.configs.file_errors import file_errors_as
+from sesame.configs.file_errors import read_file
 
-LARGEST_FILE = 2**26
-"""Bytes."""
 LONGEST_INTEGER = 1000
 """Digits; ``int`` takes quadratic time."""
 
@@ -24,17 +21,7 @@ def read_json_object(file: Path, error_type: type[SesameError], advice: str) -> 
     Raises:
         SesameError: an ``error_type``; the file is missing, not a regular file, too large, or not one valid object.
     """
-    with file_errors_as(error_type, file, "read"):
-        try:
-            status = file.stat()
-        except FileNotFoundError:
-            raise error_type(f"{file}: no such file; {advice}") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise error_type(f"{file}: is not a regular file; {advice}")
-        if status.st_size > LARGEST_FILE:
-            raise error_type(f"{file}: has {status.st_size:,} bytes, more than the limit of {LARGEST_FILE:,}; {advice}")
-        content = file.read_bytes()
-    return parse_json_object(content, file, error_type, advice)
+    return parse_json_object(read_file(file, error_type, advice), file, error_type, advice)
 
 
 def parse_json_object(content: bytes, file: Path, error_type: type[SesameError], advice: str) -> dict[str, Any]:

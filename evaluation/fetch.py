@@ -59,7 +59,9 @@ def _download_rows(download: Download, repository: str, file: str) -> list[dict[
     try:
         return parquet.read_table(download(repository, file)).to_pylist()
     except OSError as error:
-        raise TaskError(f"{repository}, {file}: cannot be fetched ({type(error).__name__}: {error})") from None
+        raise TaskError(
+            f"{repository}, {file}: cannot be fetched ({type(error).__name__}: {error}); try again"
+        ) from None
 
 
 def _lines(rows: list[dict[str, Any]], table: Table, task: Task, hub: HubDataset) -> Iterator[str]:

@@ -40,7 +40,9 @@ def machine(processes: int | None, variables: Mapping[str, str] = os.environ, *,
         missing = " and ".join(name for name, value in (("NODE_RANK", rank), ("MASTER_ADDR", address)) if value is None)
         raise ConfigError(f"{machines} machines need {missing}; start this once on each with them set: {command}")
     if not 0 <= rank < machines:
-        raise ConfigError(f"NODE_RANK is {rank}, but the {machines} machines are numbered from 0 to {machines - 1}")
+        raise ConfigError(
+            f"NODE_RANK is {rank}, but the {machines} machines are numbered from 0 to {machines - 1}; correct it"
+        )
     return Machine(count, address, port, machines, rank)
 
 

@@ -63,7 +63,8 @@ class RunConfig(Section):
     def _objectives(cls, value: dict[str, float]) -> dict[str, float]:
         unknown = [name for name in value if name not in OBJECTIVES]
         if unknown or not value:
-            raise ValueError(f"{unknown or 'nothing'} is not in the table; the objectives are {', '.join(OBJECTIVES)}")
+            problem = f"'{unknown[0]}' is not an objective" if unknown else "is empty"
+            raise ValueError(f"{problem}; the objectives are {', '.join(OBJECTIVES)}")
         negative = [name for name, weight in value.items() if weight < 0]
         if negative or not any(value.values()):
             problem = f"the weight of {negative[0]} is negative" if negative else "all weights are 0"

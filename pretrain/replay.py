@@ -72,8 +72,11 @@ def plan(run: Path, step: int) -> Plan:
         raise CheckpointError(f"{run}: does not contain a checkpoint; give the output folder of `sesame pretrain`")
     recorded = step_values.read(run)
     if step not in recorded:
-        known = f"steps {min(recorded)} to {max(recorded)}" if recorded else "no step"
-        raise CheckpointError(f"{run / step_values.FILE}: has values of {known}, not of step {step}; give one of those")
+        file = run / step_values.FILE
+        if not recorded:
+            raise CheckpointError(f"{file}: has values of no step, so there is nothing to compare; train the run again")
+        known = f"steps {min(recorded)} to {max(recorded)}"
+        raise CheckpointError(f"{file}: has values of {known}, not of step {step}; give one of those")
     before = max((number for number in checkpoints if number < step), default=0)
     start = checkpoints.get(before)
     record = records.read(start or checkpoints[min(checkpoints)])

@@ -56,7 +56,9 @@ def checksum(paths: tuple[str, ...]) -> str:
         hashes = [_stored(path) if "://" in path else digest(Path(path)) for path in paths]
     except OSError as error:
         name = printable(str(error.filename or paths[0]))
-        raise CorpusError(f"{name}: cannot be read ({error.strerror or error})") from None
+        raise CorpusError(
+            f"{name}: cannot be read ({error.strerror or error}); restore it, then run the same command again"
+        ) from None
     return hashes[0] if len(hashes) == 1 else digest_of("\n".join(hashes).encode())
 
 

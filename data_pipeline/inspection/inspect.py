@@ -35,9 +35,9 @@ def render(dataset: str | Path, split: str, count: int, row: int | None = None) 
     opened = open_dataset(dataset, verify=False)
     rows = opened.split(split)
     if not rows.rows:
-        raise DatasetError(f"{dataset}: the split '{split}' has no rows")
+        raise DatasetError(f"{dataset}: the split '{split}' has no rows; name another with --split")
     tokenizer = Tokenizer.load(opened.tokenizer_path)
-    numbers = np.arange(min(count, rows.rows)) if row is None else _row_number(rows, split, row)
+    numbers = np.arange(min(count, rows.rows)) if row is None else _row_number(dataset, rows, split, row)
     chosen = rows.take(numbers)
     kind = opened.manifest.recipe["segment"]["kind"]
     panels = [_panel(chosen, index, int(number), tokenizer, kind) for index, number in enumerate(numbers)]
@@ -52,7 +52,7 @@ def origins(dataset: str | Path, split: str, row: int) -> list[str]:
         DatasetError: no such dataset, split or row.
     """
     opened = open_dataset(dataset, verify=False)
-    columns = opened.split(split).take(_row_number(opened.split(split), split, row))
+    columns = opened.split(split).take(_row_number(opened.path, opened.split(split), split, row))
     segments = {"A": "document", "B": "second_document"}
     numbers = {name: int(columns[column][0]) for name, column in segments.items() if column in columns}  # pyright: ignore
     document_places = places(opened, split, numbers.values())
@@ -62,9 +62,9 @@ def origins(dataset: str | Path, split: str, row: int) -> list[str]:
     ]
 
 
-def _row_number(rows: Split, split: str, row: int) -> np.ndarray:
+def _row_number(dataset: str | Path, rows: Split, split: str, row: int) -> np.ndarray:
     if not 0 <= row < rows.rows:
-        raise DatasetError(f"the split '{split}' has no row {row}; its rows are 0 to {rows.rows - 1}")
+        raise DatasetError(f"{dataset}: the split '{split}' has no row {row}; its rows are 0 to {rows.rows - 1}")
     return np.array([row])
 
 

@@ -179,8 +179,10 @@ def _remote(pattern: str, setting: str) -> list[File]:
             paths = store.glob(root) if glob.has_magic(pattern) else []
         infos = [(path, store.info(path)) for path in paths]
         files = [(store.unstrip_protocol(path), info["size"]) for path, info in infos if info["type"] != "directory"]
-    except (ImportError, ValueError) as error:
-        raise CorpusError(f"{pattern}: {error}; pip install 'sesame[s3]' or 'sesame[gcs]', or correct it") from None
+    except ImportError as error:
+        raise CorpusError(f"{pattern}: {error}; pip install 'sesame[s3]' or 'sesame[gcs]'") from None
+    except ValueError as error:
+        raise CorpusError(f"{pattern}: {error}; give {setting} local paths, or those of S3 or Google's store") from None
     except Exception as error:
         raise store_error(pattern, error) from None
     return [File(url, url, size) for url, size in sorted(files)] or _raise_no_match(pattern, setting)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.configs.errors import ConfigError
+from sesame.configs.file_errors import read_file
 from sesame.configs.strict_json import parse_json_object
 
 
@@ -13,10 +14,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ConfigError: it cannot be read.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: the tokenizer model cannot be read ({error.strerror})") from None
+    return read_file(path, ConfigError, "name the file or folder of a tokenizer")
 
 
 def read_text(path: Path) -> str:

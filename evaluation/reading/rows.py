@@ -123,6 +123,8 @@ def stored(path: Path) -> Path:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number from 1, line without its end); of ``path`` with the ending .zst if there is no such file."""
     found = stored(path)
+    if found.exists() and not found.is_file() and not found.is_dir():
+        raise TaskError(f"{path}: is a pipe or a device where a file is needed; {COMPARE}")
     try:
         file = path.open("rb") if found == path else open_binary(str(found))
     except FileNotFoundError:

@@ -261,8 +261,8 @@ def _label(text: str, task: Task, choices: list[str], place: str) -> int | float
 def _score(text: str, task: Task, place: str) -> float:
     lowest, highest = task.score_range
     if not NUMBER.fullmatch(text):
-        raise TaskError(f"{place}: the score '{text}' is not a number")
+        raise TaskError(f"{place}: the score '{text}' is not a number; {COMPARE}")
     score = float(text)
     if not lowest <= score <= highest:
-        raise TaskError(f"{place}: the score {text} is outside {lowest:g} to {highest:g}")
+        raise TaskError(f"{place}: the score {text} is outside {lowest:g} to {highest:g}; {COMPARE}")
     return score

@@ -60,6 +60,8 @@ def _contents(path: Path) -> dict[str, bytes]:
     """Content of each file by name; those in folders of an archive keep the folder in their names."""
     if path.is_dir():
         return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.is_file()}
+    if path.exists() and not path.is_file():
+        raise TaskError(f"{path}: is a pipe or a device; give a folder of predictions or an archive of them")
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]

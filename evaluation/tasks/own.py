@@ -65,16 +65,19 @@ class OwnTask(Section):
             ConfigError: the task cannot be.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
-            raise ConfigError(f"own_task '{self.name}': a name has letters, digits and . _ - only")
+            raise ConfigError(f"own_task '{self.name}': a name has letters, digits and . _ - only; change it")
         if unknown := [metric for metric in self.metrics if metric not in METRICS]:
             raise ConfigError(f"own_task '{self.name}': unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
         if (self.train is None) != (self.kind in ("similarity", "minimal_pairs")):
-            needed = "needs" if self.train is None else "does not have"
-            raise ConfigError(f"own_task '{self.name}': kind '{self.kind}' {needed} a training file")
+            needed, change = ("needs", "add one") if self.train is None else ("does not have", "leave it out")
+            raise ConfigError(f"own_task '{self.name}': kind '{self.kind}' {needed} a training file; {change}")
         correlations = {"pearson", "spearman"}
         is_scored = self.kind in ("regress", "similarity")
         if not set(self.metrics) <= correlations if is_scored else set(self.metrics) & correlations:
-            raise ConfigError(f"own_task '{self.name}': {', '.join(self.metrics)} do not fit kind '{self.kind}'")
+            raise ConfigError(
+                f"own_task '{self.name}': {', '.join(self.metrics)} do not fit kind '{self.kind}'; "
+                "pearson and spearman are for scores, the others for classes and texts"
+            )
         has_answers = self.dev.answers is not None
         if not set(self.metrics) <= set(ANSWER_SCORES) if has_answers else set(self.metrics) & set(ANSWER_SCORES):
             raise ConfigError(
@@ -82,7 +85,9 @@ class OwnTask(Section):
                 "files with `answers`, the others for files with `label`"
             )
         if self.kind == "extract" and not (has_answers and len(self.dev.texts) == 2):
-            raise ConfigError(f"own_task '{self.name}': kind 'extract' needs two texts and `answers`")
+            raise ConfigError(
+                f"own_task '{self.name}': kind 'extract' needs two texts and `answers`; add what is missing"
+            )
         return Task(
             self.name,
             self.metrics,

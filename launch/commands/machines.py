@@ -78,10 +78,12 @@ def plan_run(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Change an assumption; may be repeated.")
     ] = None,
     vocabulary: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Tokens of the tokenizer; otherwise the corpus file's.")
+        int | None,
+        typer.Option(min=1, max=2**20, metavar="N", help="Tokens of the tokenizer; otherwise the corpus file's."),
     ] = None,
     sequence_length: Annotated[
-        int | None, typer.Option(min=8, metavar="N", help="Tokens of a row; otherwise the corpus file's.")
+        int | None,
+        typer.Option(min=8, max=65535, metavar="N", help="Tokens of a row; otherwise the corpus file's."),
     ] = None,
     corpus: Annotated[
         Path | None,

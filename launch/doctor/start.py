@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sesame.configs.errors import one_line
+from sesame.configs.errors import ConfigError, one_line
 from sesame.configs.machine import Device, Layers, Machine, Products, Training
 from sesame.configs.stopping import raise_signals
 from sesame.launch.doctor.check import Answer, Check, Level, Verdict
@@ -41,6 +41,8 @@ def start(folder: Path, output: Path | None, processes: int | None, *, quick: bo
     Raises:
         SesameError: the scheduler's variables do not fit, or the first process cannot be reached.
     """
+    if output is not None and output.is_dir():
+        raise ConfigError(f"--output {output}: is a folder; name a file in it, such as {output / 'machine.json'}")
     if "RANK" not in os.environ:
         place = machine(processes)
         if place.processes * place.machines > 1:

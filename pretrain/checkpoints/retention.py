@@ -117,6 +117,8 @@ def _free_name(path: Path, suffix: str) -> Path:
 
 
 def _entries(output: Path) -> list[Path]:
+    if not output.is_dir():
+        return []
     try:
         return sorted((output / "checkpoints").iterdir())
     except FileNotFoundError:

@@ -83,7 +83,7 @@ def _convert(folder: ModelFolder, counterpart: Counterpart, vocabulary_size: int
         model = HFModel(values, names, read, folder.origin)
         config = config_from_hf(counterpart, model, len(names), vocabulary_size)
         shapes = _shapes(counterpart, mappings, config, vocabulary_size, folder.origin)
-        weights = weights_from_hf(mappings, shapes, names, read, counterpart.tied_tensors)
+        weights = weights_from_hf(mappings, shapes, names, read, counterpart.tied_tensors, str(folder.path))
     objectives = {key: weight for name in present for key, weight in counterpart.components[name].objectives.items()}
     notes = [*counterpart.import_notes(values), *folder.notes(list(names.values()))]
     if "pooler" in present and "sentence_pairs" not in present:

@@ -70,12 +70,14 @@ def weights_from_hf(
     names: Collection[str],
     read: Read,
     tied_tensors: Mapping[str, tuple[str, ...]],
+    origin: str,
 ) -> dict[str, Tensor]:
     """Convert transformers tensors to Sesame parameters with these ``shapes``.
 
     Args:
         names: of all tensors of the model; each must have a mapping.
         tied_tensors: tensor name -> other names under which ``names`` may contain a copy.
+        origin: folder of the model, for messages.
 
     Returns:
         Parameter name -> fp32 value.
@@ -85,22 +87,24 @@ def weights_from_hf(
     """
     groups = tensor_groups(mappings, shapes)
     expected_names = {name: None for group in groups for name in group.hf}
-    sources = deduplicate(tied_tensors, names, expected_names, read)
+    sources = deduplicate(tied_tensors, names, expected_names, read, origin)
     for name in expected_names:
         if name not in sources:
-            raise ConversionError(f"tensor {name}: is missing, but config.json requires it; check the model's files")
+            raise ConversionError(
+                f"{origin}: tensor {name}: is missing, but config.json requires it; copy all files again"
+            )
     for name in sources:
         if name not in expected_names:
-            raise ConversionError(f"tensor {name}: is unknown for this model type and config.json; remove it")
+            raise ConversionError(f"{origin}: tensor {name}: is unknown for this model type and config.json; remove it")
     parameters: dict[str, Tensor] = {}
     for group in groups:
         group_shapes = [tuple(shapes[name]) for name in group.ours]
         tensors = [read(sources[name]) for name in group.hf]
-        _check_shapes(group, group_shapes, tensors)
+        _check_shapes(group, group_shapes, tensors, origin)
         for name, value in zip(group.ours, group.conversion.from_hf(tensors, group_shapes), strict=True):
             if name in parameters and not torch.equal(parameters[name], value):
                 raise ConversionError(
-                    f"tensor {group.hf[0]}: differs from another tensor of parameter {name}; both must be equal"
+                    f"{origin}: tensor {group.hf[0]}: differs from another of parameter {name}; both must be equal"
                 )
             parameters[name] = value.contiguous()
     return parameters
@@ -126,7 +130,11 @@ def normalized_names(counterpart: Counterpart, names: Collection[str]) -> dict[s
 
 
 def deduplicate(
-    tied_tensors: Mapping[str, tuple[str, ...]], names: Collection[str], expected: Collection[str], read: Read
+    tied_tensors: Mapping[str, tuple[str, ...]],
+    names: Collection[str],
+    expected: Collection[str],
+    read: Read,
+    origin: str,
 ) -> dict[str, str]:
     """Return tensor name -> one of ``names`` to read it from, with tied tensors only once.
 
@@ -139,7 +147,9 @@ def deduplicate(
             if copy not in sources or copy in expected:
                 continue
             if name in sources and not torch.equal(read(sources[name]), read(copy)):
-                raise ConversionError(f"tensor {copy}: differs from {name}, but this model ties them")
+                raise ConversionError(
+                    f"{origin}: tensor {copy}: differs from {name}, but this model ties them; copy it again"
+                )
             sources.setdefault(name, copy)
             del sources[copy]
     return sources
@@ -165,12 +175,13 @@ def _groups_of(mapping: ParameterMapping, shapes: Mapping[str, Shape]) -> Iterat
         yield TensorGroup(ours, tuple(hf.replace("#", str(number)) for number in range(experts)), mapping.conversion)
 
 
-def _check_shapes(group: TensorGroup, shapes: list[Shape], tensors: list[Tensor]) -> None:
+def _check_shapes(group: TensorGroup, shapes: list[Shape], tensors: list[Tensor], origin: str) -> None:
     expected = group.conversion.to_hf([torch.empty(shape, device="meta") for shape in shapes])
     for name, tensor, like in zip(group.hf, tensors, expected, strict=True):
         if tensor.shape != like.shape:
             raise ConversionError(
-                f"tensor {name}: has shape {_shape(tensor)}, but config.json requires {_shape(like)}; correct one"
+                f"{origin}: tensor {name}: has shape {_shape(tensor)}, but config.json requires {_shape(like)}; "
+                "correct one"
             )
 
 

@@ -41,5 +41,6 @@ def parse_model(values: Mapping[str, Any], origin: str) -> ModelConfig:
     """
     family = values.get("family")
     if not isinstance(family, str) or family not in FAMILIES:
-        raise ConfigError(f"{origin}: family is {family!r}; the families are {', '.join(FAMILIES)}")
+        problem = "has no family" if family is None else f"family is {family!r}"
+        raise ConfigError(f"{origin}: {problem}; the families are {', '.join(FAMILIES)}")
     return configs.parse(values, FAMILIES[family].config, origin)

@@ -3,7 +3,7 @@
 import atexit
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -245,12 +245,34 @@ def _start_process_group(timeout: timedelta) -> None:
     single = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     if "RANK" not in os.environ:
         os.environ.update(single)
+    _check_variables(os.environ)
     deepspeed_api.configure_process()
     if not torch.distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=timeout)
         # Only at exit: DeepSpeed keeps groups in globals, so a process can be initialized once only.
         atexit.register(torch.distributed.destroy_process_group)
+
+
+def _check_variables(variables: Mapping[str, str]) -> None:
+    """Check what a launcher tells its processes.
+
+    Raises:
+        ConfigError: a variable is missing or has no meaning.
+    """
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "MASTER_ADDR"):
+        value = variables.get(name, "")
+        if not value or (name != "MASTER_ADDR" and not (value.isascii() and value.isdecimal())):
+            found = f"is {value!r}" if value else "is not set"
+            raise ConfigError(
+                f"RANK is set, so a launcher has started this process, but {name} {found}; start with --processes, "
+                "torchrun or deepspeed, which set it, or unset RANK"
+            )
+    if int(variables["RANK"]) >= int(variables["WORLD_SIZE"]):
+        raise ConfigError(
+            f"RANK is {variables['RANK']}, but WORLD_SIZE is {variables['WORLD_SIZE']} and ranks are numbered from 0; "
+            "correct the two, or unset RANK"
+        )
 
 
 def _device() -> torch.device:

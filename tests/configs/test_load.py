@@ -1,8 +1,10 @@
 """Strict loading: values are typed, and an error is one sentence that names the file and the key."""
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
@@ -128,6 +130,30 @@ def test_devices_and_large_files_are_not_read(tmp_path: Path) -> None:
         file.truncate(configs.LARGEST_FILE + 1)
     with pytest.raises(ConfigError, match="is a device or larger than"):
         configs.load(large, Run)
+
+
+def test_a_byte_order_mark_is_left_out(tmp_path: Path) -> None:
+    assert configs.load(write(tmp_path, b"\xef\xbb\xbfname = 'x'"), Run).name == "x"
+
+
+class Lists(configs.Section):
+    numbers: tuple[int, ...] = Field(default=(), min_length=1)
+    table: dict[str, int] = Field(default_factory=dict)
+    section: Run = Run()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("numbers = []", "'numbers' = []: array should have at least 1 item, not 0"),
+        ("numbers = 1", "'numbers' = 1: input should be a valid array"),
+        ("table = 1", "'table' = 1: input should be a table"),
+        ("section = 1", "'section' = 1: input should be a table"),
+    ],
+)
+def test_types_are_named_as_in_toml(text: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        configs.load(write(tmp_path, text), Lists)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

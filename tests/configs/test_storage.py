@@ -35,6 +35,14 @@ def test_an_exception_keeps_the_existing_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path, Path(".")):
+        with pytest.raises(IsADirectoryError), storage.atomic_file(path):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_exists_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder"
     with storage.atomic_directory(path) as partial:

@@ -92,3 +92,21 @@ def test_an_empty_output(
 ) -> None:
     for command in (PREPARE, pretrain_command):
         assert "empty" in user_error(*command, *option)
+
+
+WRONG_KINDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "a tokenizer without end": ((*PREPARE, "--set", "tokenizer.model=/dev/zero"), "/dev/zero: is not a regular file"),
+    "a page in place of a folder": (("report", "{run}", "--output", "{run}"), "it is a folder, but a file is needed"),
+    "speeds in place of a folder": (("doctor", "--output", "{run}"), "is a folder; name a file in it"),
+    "a submission without end": (("check-submission", "/dev/zero"), "/dev/zero: is a pipe or a device"),
+    "a checkpoint that is a file": (("export", "{run}/metrics.jsonl", "out"), "contains no checkpoint"),
+    "steps that were not recorded": (("replay", "{run}", "--step", "3"), "does not contain a checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KINDS)
+def test_a_path_of_another_kind(name: str, user_error: UserError, tmp_path: Path) -> None:
+    arguments, sentence = WRONG_KINDS[name]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    assert sentence in user_error(*(each.format(run=tmp_path / "run") for each in arguments))

@@ -83,7 +83,7 @@ def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.model").write_bytes(b"nonsense")
     with pytest.raises(ConfigError, match=r"x.model: is not a sentencepiece model"):
         Tokenizer.load(tmp_path / "x.model")
-    with pytest.raises(ConfigError, match=r"y.model: .*cannot be read"):
+    with pytest.raises(ConfigError, match=r"y.model: no such file; name the file or folder"):
         Tokenizer.load(tmp_path / "y.model")
 
 

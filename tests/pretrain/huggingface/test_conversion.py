@@ -163,7 +163,9 @@ def gradients(other: Any, case: Case, ours: Learner) -> dict[str, torch.Tensor]:
     counterpart, shapes = counterpart_of(case), {name: tuple(value.shape) for name, value in ours.named_parameters()}
     names = normalized_names(counterpart, list(found))
     mappings = [mapping for component in counterpart.components.values() for mapping in component.mappings]
-    return weights_from_hf(mappings, shapes, names, lambda name: found[names[name]], counterpart.tied_tensors)
+    return weights_from_hf(
+        mappings, shapes, names, lambda name: found[names[name]], counterpart.tied_tensors, "a model"
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.architecture}-{len(case.model)}")

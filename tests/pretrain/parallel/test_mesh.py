@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from sesame import configs
+from sesame.configs.errors import ConfigError
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.parallel.mesh import _check_variables
 from sesame.pretrain.train import train
 
 LAYOUTS: list[tuple[str, dict[str, Any]]] = [
@@ -53,3 +56,22 @@ if __name__ == "__main__":
     import sys
 
     main(*sys.argv[1:])
+
+
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "n0", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"RANK": "x"}, "but RANK is 'x'; start with --processes"),
+        ({"MASTER_PORT": "-1"}, "but MASTER_PORT is '-1'"),
+        ({"WORLD_SIZE": ""}, "but WORLD_SIZE is not set"),
+        ({"MASTER_ADDR": ""}, "but MASTER_ADDR is not set"),
+        ({"RANK": "2"}, "RANK is 2, but WORLD_SIZE is 2"),
+    ],
+)
+def test_wrong_variables_of_a_launcher_are_named(change: dict[str, str], sentence: str) -> None:
+    _check_variables(LAUNCHED)
+    with pytest.raises(ConfigError, match=sentence):
+        _check_variables(LAUNCHED | change)
