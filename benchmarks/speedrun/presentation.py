@@ -65,7 +65,7 @@ def draw(records: Sequence[Record], output: Path) -> None:
 
 def figure_of(records: Sequence[Record]) -> Figure:
     """Return each score in ``PANELS`` against FLOPs, with the range over seeds; marked rows are hollow."""
-    figure, panels = pyplot.subplots(1, len(PANELS), figsize=(5.5 * len(PANELS), 4.8))
+    figure, panels = pyplot.subplots(1, len(PANELS), figsize=(5 * len(PANELS) + 2.5, 4.8), layout="constrained")
     recipes = list(dict.fromkeys(record.recipe for record in records))
     for panel, name in zip(panels, PANELS, strict=True):
         for record in records:
@@ -76,9 +76,9 @@ def figure_of(records: Sequence[Record]) -> Figure:
         panel.set_ylabel(f"{name} (points; bar: range over seeds)")
         panel.grid(alpha=0.25)
     if records:
-        panels[0].legend(fontsize=8)
+        # Beside the panels: a queue has more recipes than a panel has room for.
+        figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
     figure.suptitle("Score against computing; hollow: not a record (see its remarks)")
-    figure.tight_layout()
     return figure
 
 

@@ -146,12 +146,19 @@ def with_means(scores: Mapping[str, Score]) -> dict[str, Score]:
 
 
 def read_scores(reports: Iterable[list[Path]]) -> dict[str, Score]:
-    """Return the score of each task from the ``report.json`` files of each pretraining seed."""
+    """Return the score of each task from the ``report.json`` files of each pretraining seed.
+
+    Raises:
+        ConfigError: two suites have the same task.
+    """
     tasks: dict[str, list[dict[str, Any]]] = {}
-    for of_seed in reports:
+    for number, of_seed in enumerate(reports, 1):
         for path in of_seed:
             for title, values in json.loads(path.read_text(encoding="utf-8"))["tasks"].items():
-                tasks.setdefault(values["task"], []).append({**values, "title": title})
+                found = tasks.setdefault(values["task"], [])
+                found.append({**values, "title": title})
+                if len(found) > number:
+                    raise ConfigError(f"{path}: another suite has {values['task']} as well; remove it from one of them")
     scores = {}
     for task, found in tasks.items():
         models = [values["score"] for values in found]

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from benchmarks.speedrun.record import Record, Score
+from benchmarks.speedrun.record import Record
 
 BASELINE = "muon"
 SEEDS = 3
 """Of both recipes, before a difference is believed."""
+CLOSE = 0.1
+"""Share by which the minutes that two recipes used may differ: with --steps they are what was asked for."""
 HEAD = (
     "track", "minutes", "recipe", "what differs", "seeds", "steps", "words seen", "nats per word", "gain", "verdict",
     "BLiMP in one pass", "gain", "remarks",
@@ -29,14 +31,16 @@ def table(trials: Sequence[Record], baseline: str = BASELINE) -> str:
     return "\n".join(lines)
 
 
-def verdict(score: Score, baseline: Score) -> str:
-    """Say whether the mean of a lower-is-better score differs by more than both ranges over seeds."""
-    if min(len(score.by_seed), len(baseline.by_seed)) < SEEDS:
+def verdict(trial: Record, baseline: Record) -> str:
+    """Say whether the mean of a trial's nats differs from the baseline's by more than both ranges over seeds."""
+    if min(len(trial.runs), len(baseline.runs)) < SEEDS:
         return "too few seeds"
-    difference = score.mean - baseline.mean
-    if abs(difference) <= max(score.spread, baseline.spread):
+    if abs(trial.longest_minutes / baseline.longest_minutes - 1) > CLOSE:
+        return "other minutes"
+    nats, against = trial.nats_per_word, baseline.nats_per_word
+    if abs(nats.mean - against.mean) <= max(nats.spread, against.spread):
         return "within the spread"
-    return "better" if difference < 0 else "worse"
+    return "better" if nats.mean < against.mean else "worse"
 
 
 def _conditions(trial: Record) -> tuple[object, ...]:
@@ -60,7 +64,7 @@ def _line(trial: Record, against: Record | None) -> str:
     else:
         known = against.scores.get(BLIMP)
         gain = f"{blimp.mean - known.mean:+.1f}" if blimp and known else ""
-        cells += [f"{against.nats_per_word.mean - nats.mean:+.3f}", verdict(nats, against.nats_per_word)]
+        cells += [f"{against.nats_per_word.mean - nats.mean:+.3f}", verdict(trial, against)]
         cells += [str(blimp or ""), gain]
     cells.append("; ".join(trial.marks))
     return f"| {' | '.join(cells)} |"

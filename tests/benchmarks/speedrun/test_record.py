@@ -47,6 +47,12 @@ def test_scores_are_means_over_seeds_of_fine_tuning(tmp_path: Path) -> None:
     assert "GLUE-9" not in scores, "four of its tasks were not scored"
 
 
+def test_a_task_in_two_suites_is_an_error(tmp_path: Path) -> None:
+    reports = [report(tmp_path / name, {"CoLA": (10.0, 1.0)}) for name in ("one", "two")]
+    with pytest.raises(ConfigError, match="two: another suite has CoLA as well; remove it from one of them"):
+        read_scores([reports])
+
+
 def test_records_are_kept_as_lines(make_record: Make, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records = [make_record({"BLiMP": (60.0, 62.0, 61.0)}), make_record({"BLiMP": (1.0,)}, marks=("1 seeds",))]

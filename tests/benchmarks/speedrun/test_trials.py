@@ -46,6 +46,13 @@ def test_a_difference_is_believed_beyond_both_ranges(make_record: Make, nats: tu
     assert other[9:12] == [word, "", ""], "without scores of BLiMP there is no gain of them"
 
 
+def test_fewer_minutes_than_the_budget_are_no_verdict(make_record: Make) -> None:
+    trials = [make_record({}, (5.0, 5.0, 5.0), recipe=recipe) for recipe in ("muon", "other")]
+    runs = tuple(run.model_copy(update={"minutes": 20.0}) for run in trials[1].runs)
+    (other,) = (row for row in rows([trials[0], trials[1].model_copy(update={"runs": runs})]) if row[2] == "other")
+    assert other[9] == "other minutes"
+
+
 @pytest.mark.parametrize("change", [{"held_out_sha256": "x"}, {"processor": "Other"}, {"track": "cpu-4h"}])
 def test_other_conditions_do_not_compare(make_record: Make, change: dict[str, str]) -> None:
     trials = [make_record({}, (5.0,), recipe="muon"), make_record({}, (4.0,), recipe="other", **change)]
