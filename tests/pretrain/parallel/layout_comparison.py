@@ -19,6 +19,7 @@ An error of a layout would be a thousand times as large."""
 MUON_BOUND = 1e-5
 """Small singular values of a momentum, and the rounding errors in them, are multiplied by up to 3.4445^5 = 485 before
 they become a step; an update of a part of a matrix instead of the whole would differ by more than 1e-2."""
+
 Recorded = dict[str, torch.Tensor]
 """By ``STEP/KIND/NAME``."""
 Computed = Callable[[str], Recorded]
