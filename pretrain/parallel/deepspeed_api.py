@@ -66,6 +66,15 @@ def communication_backend() -> Any:
     return deepspeed.comm.comm.cdb
 
 
+def forget_overflown_gradients(wrapper: Any) -> None:
+    """Let the next step of ZeRO stage 1 or 2 with offload begin with no gradients, if the last one overflowed.
+
+    DeepSpeed 0.19.8 keeps that step's sums in its offload branch, and adds the gradients of all later steps to them.
+    """
+    if wrapper.overflow:
+        wrapper.averaged_gradients.update(dict.fromkeys(wrapper.averaged_gradients))
+
+
 def clear_module_caches() -> None:
     """Drop the references by which ZeRO stage 3 keeps a model in memory: a global stack of modules, cached methods."""
     FWD_MODULE_STACK.clear()

@@ -85,6 +85,7 @@ class Engine:
                 "parallel.graphs needs a GPU, precision bf16, zero_stage 1, tensor 1 and expert 1; change them or set "
                 "it to false"
             )
+        self._offloads_sums = parallel.offload != "none" and self.stage in (1, 2)
         self._sized = sizes_for(learner, parallel.precision, mesh.device)
         self.learner = learner
         self.parameters = dict(learner.named_parameters())
@@ -142,6 +143,8 @@ class Engine:
             self._norm = norm = self._clip() if self.stage == 0 else None
             self.deepspeed.step()
         self.has_pending_micro_batch = False
+        if self._offloads_sums:
+            deepspeed_api.forget_overflown_gradients(self.deepspeed.optimizer)
         if self.loss_scale is not None and self.loss_scale.step_was_skipped():
             return self._last_norm
         if self.flat_update is not None:

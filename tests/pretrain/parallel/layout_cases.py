@@ -1,8 +1,8 @@
 """Runs of a few steps in many layouts, and the run of one process that each is compared with.
 
-``FAST`` are those of ``test_layouts.py``, which every change is tested in, and ``THOROUGH`` those of
-``test_layouts_thorough.py``. Cases with equal numbers of processes and tensor parallelism run one after the other in
-one world.
+``FAST`` are those of ``test_layouts.py``, which every change is tested in, ``THOROUGH`` those of
+``test_layouts_thorough.py``, and ``COMPILED`` those of ``test_layouts_compiled.py``. Cases with equal numbers of
+processes and tensor parallelism run one after the other in one world.
 """
 
 from collections.abc import Mapping
@@ -106,19 +106,19 @@ MORE_VARIANTS: Variants = {
         if run not in ("bert", "elmo")
     },
 }
-COMPILED: dict[str, Any] = {"compile": True}
+COMPILES: dict[str, Any] = {"compile": True}
 COMPILED_VARIANTS: Variants = {
-    "compiled": ("one", Case(1, COMPILED, SGD)),
-    "compiled, token budget": ("one", Case(1, COMPILED, SGD, data=BUDGET)),
-    "compiled, recompute": ("one", Case(1, {**COMPILED, "recompute": "block"}, SGD)),
-    "compiled, bert, modern": ("one, bert, modern", Case(1, COMPILED, SGD, "bert, modern")),
-    "compiled, t5": ("one, t5", Case(1, COMPILED, SGD, "t5")),
-    "compiled, switch": ("one, switch", Case(1, COMPILED, SGD, "switch")),
-    "compiled, Muon": ("one, Muon", Case(1, COMPILED, MUON)),
-    "data 2, ZeRO 0, compiled": ("one", Case(2, {**COMPILED, "zero_stage": 0}, SGD)),
-    "data 2, ZeRO 1, compiled, token budget": ("one", Case(2, COMPILED, SGD, data=BUDGET)),
-    "data 2, ZeRO 2, compiled, offload": ("one", Case(2, {**COMPILED, **OFFLOAD}, SGD)),
-    "expert 2, ZeRO 1, compiled": ("one, switch", Case(2, {**COMPILED, "expert": 2}, SGD, "switch")),
+    "compiled": ("one", Case(1, COMPILES, SGD)),
+    "compiled, token budget": ("one", Case(1, COMPILES, SGD, data=BUDGET)),
+    "compiled, recompute": ("one", Case(1, {**COMPILES, "recompute": "block"}, SGD)),
+    "compiled, bert, modern": ("one, bert, modern", Case(1, COMPILES, SGD, "bert, modern")),
+    "compiled, t5": ("one, t5", Case(1, COMPILES, SGD, "t5")),
+    "compiled, switch": ("one, switch", Case(1, COMPILES, SGD, "switch")),
+    "compiled, Muon": ("one, Muon", Case(1, COMPILES, MUON)),
+    "data 2, ZeRO 0, compiled": ("one", Case(2, {**COMPILES, "zero_stage": 0}, SGD)),
+    "data 2, ZeRO 1, compiled, token budget": ("one", Case(2, COMPILES, SGD, data=BUDGET)),
+    "data 2, ZeRO 2, compiled, offload": ("one", Case(2, {**COMPILES, **OFFLOAD}, SGD)),
+    "expert 2, ZeRO 1, compiled": ("one, switch", Case(2, {**COMPILES, "expert": 2}, SGD, "switch")),
 }
 """Tensor parallelism and ZeRO 3 communicate within blocks, which are not compiled then."""
 FAMILY_LAYOUTS = ["tensor 2, ZeRO 1", "tensor 2 x data 2, ZeRO 3"]
@@ -228,7 +228,6 @@ THOROUGH: dict[str, Case] = {
     "one": Case(1, {"zero_stage": 1}, SGD),
     "one, small loss": Case(1, {"zero_stage": 1}, SGD, loss_weight=SMALL_LOSS),
     **MORE_FP16_LAYOUTS,
-    **{name: case for name, (_, case) in COMPILED_VARIANTS.items()},
     **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in OTHER_RUNS if run != "elmo"},
     **{name: BUDGETS[name] for name in SLOW_BUDGETS},
     **{name: case for name, (_, case) in MORE_VARIANTS.items()},
@@ -246,4 +245,10 @@ THOROUGH: dict[str, Case] = {
     "expert 2, ZeRO 1, reduced in bf16": Case(2, {"expert": 2, "reduction": "bf16"}, SGD, "switch"),
     "one, averaged": Case(1, {"zero_stage": 1}, AVERAGED),
     **{f"{name}, averaged": case._replace(optimizer=AVERAGED) for name, case in AVERAGE_LAYOUTS.items()},
+}
+COMPILED: dict[str, Case] = {
+    "one": Case(1, {"zero_stage": 1}, SGD),
+    "one, Muon": Case(1, {"zero_stage": 0}, MUON),
+    **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in ("bert, modern", "t5", "switch")},
+    **{name: case for name, (_, case) in COMPILED_VARIANTS.items()},
 }

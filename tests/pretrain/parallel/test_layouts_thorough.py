@@ -1,7 +1,5 @@
 """More layouts that compute what one process computes, those of features together among them."""
 
-import shutil
-
 import pytest
 import torch
 
@@ -10,14 +8,12 @@ from sesame.pretrain.optimizers.matrices import layout_of
 from tests.pretrain.parallel.layout_cases import (
     AVERAGE_LAYOUTS,
     BUDGETS,
-    COMPILED_VARIANTS,
     EXPERT_LAYOUTS,
     FAST_MUON,
     FP16_MUON,
     LAYOUTS,
     MORE_FP16_LAYOUTS,
     MORE_VARIANTS,
-    MUON,
     MUON_VARIANTS,
     REDUCED_LAYOUTS,
     SLOW_BUDGETS,
@@ -26,7 +22,6 @@ from tests.pretrain.parallel.layout_cases import (
 from tests.pretrain.parallel.layout_comparison import (
     BOUND,
     BOUNDS,
-    COMPILED_BOUND,
     MUON_BOUND,
     STEPS,
     Computed,
@@ -49,13 +44,6 @@ def test_layout_equals_one_process(layout: str, computed: Computed) -> None:
 def test_variant_equals_one_process(variant: str, computed: Computed) -> None:
     reference, case = MORE_VARIANTS[variant]
     assert_equal(computed(reference), computed(variant), BOUNDS.get(case.run, BOUND))
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
-@pytest.mark.parametrize("variant", COMPILED_VARIANTS)
-def test_compiled_blocks_equal_one_process_that_does_not_compile(variant: str, computed: Computed) -> None:
-    reference, case = COMPILED_VARIANTS[variant]
-    assert_equal(computed(reference), computed(variant), MUON_BOUND if case.optimizer is MUON else COMPILED_BOUND)
 
 
 @pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")

@@ -94,6 +94,13 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ZeRO 3": {"parallel": {"zero_stage": 3}},
     "ZeRO 3, parameters in host memory": {"parallel": {"zero_stage": 3, "offload": "parameters"}},
     "offload": {"parallel": {"zero_stage": 2, "offload": "optimizer"}},
+    **{
+        f"{precision}, ZeRO {stage}, offload": {
+            "parallel": {"precision": precision, "zero_stage": stage, "offload": "optimizer"}
+        }
+        for precision in ("bf16", "fp16")
+        for stage in (1, 2, 3)
+    },
     "bf16, recompute": {"parallel": {"precision": "bf16", "recompute": "block"}},
     "fp16": {"parallel": {"precision": "fp16"}},
     "fp16, ZeRO 3": {"parallel": {"precision": "fp16", "zero_stage": 3}},
