@@ -24,8 +24,8 @@ from sesame.configs.stopping import CONTINUE, SIGNALS
 FORWARDED = (*SIGNALS, signal.SIGINT)
 KILL_SECONDS = 5.0
 """After one trainer has failed, the others get SIGTERM and, so much later, SIGKILL."""
-STOP_SECONDS = 600.0
-"""Longest time for all trainers to end after a signal; a scheduler is less patient."""
+STOP_SECONDS = 3600.0
+"""Longest time for all trainers to end after a signal; most schedulers are less patient."""
 KEPT_LINES = 400
 """Last lines of a trainer's standard error that are kept until it is known whose are printed."""
 SENTENCE = b"sesame: "
@@ -100,6 +100,8 @@ class _Trainers:
         self._errors: list[_Errors] = []
         self._ended: queue.Queue[int] = queue.Queue()
         self._signal: int | None = None
+        self._is_asked_to_end = False
+        """Whether SIGTERM or SIGINT has come from outside."""
         self._deadline = float("inf")
         self._failure: int | None = None
         """Code of the trainer that failed first."""
@@ -123,10 +125,19 @@ class _Trainers:
             threading.Thread(target=self._await, args=(local_rank,), daemon=True).start()
 
     def forward(self, number: int, _frame: object = None) -> None:
-        """Pass a signal on; the second one of a kind that ends processes kills."""
-        if self._signal is not None and number in (signal.SIGTERM, signal.SIGINT):
-            self.kill()
-            return
+        """Pass a signal on; the second SIGTERM or SIGINT kills.
+
+        The first one does not, even if SIGUSR1 came before it: Slurm sends both when a checkpoint takes longer than the
+        job's time, and waits.
+        """
+        if number in (signal.SIGTERM, signal.SIGINT):
+            if self._is_asked_to_end:
+                self.kill()
+                return
+            self._is_asked_to_end = True
+        self._stop(number)
+
+    def _stop(self, number: int) -> None:
         self._signal = number
         self._deadline = min(self._deadline, time.monotonic() + STOP_SECONDS)
         self._send(number)
@@ -149,7 +160,7 @@ class _Trainers:
                 self._send(signal.SIGTERM)
             elif codes[rank] == CONTINUE and self._signal is None:
                 # Only this trainer got the signal, and perhaps before it could inform the others.
-                self.forward(signal.SIGTERM)
+                self._stop(signal.SIGTERM)
         if self._failure is not None:
             failed = [self._errors[rank] for rank, code in codes.items() if code not in (0, CONTINUE)]
             min(failed, key=lambda each: each.first_error).print()

@@ -83,7 +83,7 @@ def jobs(
 
     Args:
         overrides: for ``--set``, of a single file.
-        processes: trainers on each node.
+        processes: trainers on each node, or workers of a suite that does not say how many.
         checkpoint: what a suite evaluates; None: what the file before it trains.
         data_dir: the tasks of a suite.
         nodes: machines of each job.
@@ -114,6 +114,8 @@ def jobs(
             raise ConfigError(f"{file}: has no 'output'; give the folder to write with --output")
         if stage == "evaluate":
             command += ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", output]
+            if processes > 1 and not values.get("queue", {}).get("workers"):
+                command += ["--workers", str(processes)]
         if stage == "pretrain":
             _check_division(file, values, nodes * processes)
             command += ["--processes", str(processes)]

@@ -149,7 +149,7 @@ def check_docker(words: list[str], command: Command) -> None:
 
 
 def check_kubectl(words: list[str], command: Command) -> None:
-    if words[0] == "apply":
+    if words[0] in ("apply", "delete"):
         assert words[1] == "-f"
         assert (REPOSITORY / words[2]).is_file()
         return

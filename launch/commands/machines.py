@@ -20,7 +20,8 @@ def submit(
         int, typer.Option(min=0, metavar="C", help="Processors on each machine; otherwise what the cluster gives.")
     ] = 0,
     processes: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Trainers on each machine; otherwise one for each GPU.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Trainers, or workers of a suite, on a machine; otherwise one a GPU."),
     ] = None,
     partition: Annotated[str | None, typer.Option(metavar="P", help="Instead of the cluster file's.")] = None,
     account: Annotated[str | None, typer.Option(metavar="A", help="Instead of the cluster file's.")] = None,

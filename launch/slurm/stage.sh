@@ -12,7 +12,7 @@ stage() {
     shift 2
     # Of an earlier job.
     if [ "${SLURM_RESTART_COUNT:-0}" -eq 0 ]; then rm -f "$output.requeue"; fi
-    log "$name on $SLURM_NNODES machines, $SLURM_CPUS_ON_NODE processors on ${SLURMD_NODENAME:-the first}: $*"
+    log "$name (machines: $SLURM_NNODES, processors of the first: $SLURM_CPUS_ON_NODE): $*"
     # A shell runs a trap only between commands, so the command runs in the background and is waited for.
     "$@" &
     step=$!
@@ -59,7 +59,7 @@ requeue() {
     fi
     # Slurm may end this script before the command that asks for it returns.
     log "$1: requeued"
-    scontrol requeue "$SLURM_JOB_ID" || exit 75
+    scontrol requeue "$SLURM_JOB_ID" || { log "$1: Slurm does not requeue the job"; exit 75; }
     sleep 120
     exit 75
 }

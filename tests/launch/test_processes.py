@@ -219,6 +219,25 @@ def test_the_second_signal_kills(folder: Path) -> None:
     assert all_end(trainers(folder))
 
 
+def test_a_signal_to_stop_and_then_one_to_end_do_not_kill(folder: Path) -> None:
+    """As from Slurm: before the time of a job ends, and when it ends."""
+    notes = "".join(
+        f"signal.signal(signal.{name}, lambda *_: open(f'{name}-{{rank}}', 'w').close());"
+        for name in ("SIGUSR1", "SIGTERM")
+    )
+    checkpoint = (
+        f"[time.sleep(0.05) for _ in iter(lambda: os.path.exists(f'SIGTERM-{{rank}}'), True)]; sys.exit({CONTINUE})"
+    )
+    run = start(folder, f"{READY} {notes} open(f'armed-{{rank}}', 'w'); {checkpoint}")
+    wait_for(folder, "armed")
+    run.send_signal(signal.SIGUSR1)
+    wait_for(folder, "SIGUSR1")
+    run.terminate()
+    run.communicate()
+    assert run.returncode == CONTINUE
+    assert all_end(trainers(folder))
+
+
 def test_no_trainer_outlives_its_supervisor(folder: Path) -> None:
     run = start(folder, SAVES)
     wait_for(folder, "armed")

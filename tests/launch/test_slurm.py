@@ -274,8 +274,12 @@ def test_a_run_goes_on_after_a_node_was_killed(
     print(f"the node was killed after step {max(losses(metrics.parent))}", flush=True)
     wait(job, cluster, until=("PENDING", "REQUEUED"))
     assert max(losses(metrics.parent)) < STEPS
+    # What Slurm could not send to the node it sends again after a minute, also the order to kill this job.
+    subprocess.run(["scontrol", "hold", job], env=cluster, check=True)
     node = start_node("n2", cluster)
     try:
+        time.sleep(70)
+        subprocess.run(["scontrol", "release", job], env=cluster, check=True)
         wait(job, cluster)
     finally:
         node.terminate()

@@ -69,6 +69,17 @@ def test_a_suite_evaluates_the_run_before_it() -> None:
     assert chain[2].command[3:5] == ("--checkpoint", "runs/demo/pretrain")
 
 
+@pytest.mark.parametrize(
+    ("processes", "overrides", "workers"),
+    [(1, (), None), (8, (), "8"), (8, ("queue.workers=3",), None)],
+)
+def test_a_suite_uses_all_the_gpus_of_its_machine(
+    processes: int, overrides: Sequence[str], workers: str | None
+) -> None:
+    (job,) = submit.jobs([SUITE], overrides, processes, Path("run"), Path("tasks"))
+    assert dict(zip(job.command, job.command[1:], strict=False)).get("--workers") == workers
+
+
 def test_a_suite_evaluates_the_nearest_run_before_it(tmp_path: Path) -> None:
     second = tmp_path / "second.toml"
     second.write_text(RUN.read_text().replace('"runs/demo/pretrain"', '"runs/second"'))
