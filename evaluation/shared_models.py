@@ -1,18 +1,20 @@
 """Models that several processes load and train together, each with its part of the weights."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sesame.configs.errors import TaskError
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import Outcome, train
 from sesame.evaluation.finetuning.share import DataShare
+from sesame.evaluation.finetuning.trainer import BACKBONE, Weights
 from sesame.evaluation.jobs import Models
 from sesame.evaluation.layout_config import LayoutConfig
 from sesame.evaluation.results.result import Identity, Job, Start, identity_of
@@ -21,9 +23,6 @@ from sesame.pretrain.checkpoints.load import OpenedBackbone, Process, open_backb
 from sesame.pretrain.checkpoints.stored import StoredTensors
 from sesame.pretrain.initialization import Rows, random_rows
 
-BACKBONE = "backbone."
-Weights = Callable[[str, torch.Size], Rows]
-"""See ``EngineTrainer``."""
 ROWS_AT_ONCE = 2**16
 """Rows of a weight that are read at once for the fingerprint."""
 
@@ -49,7 +48,7 @@ class SharedModels(Models):
         """Computed by the first process, which reads some rows at a time; a collective."""
         backbone, tokenizer, model, _, weights = self.loaded
 
-        def values(name: str, tensor: torch.Tensor) -> Any:
+        def values(name: str, tensor: Tensor) -> Iterable[Tensor]:
             return _in_parts(weights, f"{BACKBONE}{name}") if tensor.is_meta else (tensor,)
 
         own = identity_of(backbone, tokenizer, model, values) if self.share.is_rank_zero else None
@@ -99,6 +98,6 @@ class SharedModels(Models):
         return weights
 
 
-def _in_parts(weights: StoredTensors, name: str) -> Any:
+def _in_parts(weights: StoredTensors, name: str) -> Iterable[Tensor]:
     rows, count = weights.rows(name), weights.shapes[name][0]
     return (rows(first, min(first + ROWS_AT_ONCE, count)) for first in range(0, count, ROWS_AT_ONCE))

@@ -4,7 +4,6 @@ Import it only in a process that is one of several: it loads DeepSpeed.
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,17 +16,13 @@ from sesame.evaluation.finetuning.heads import HEAD_LAYER
 from sesame.evaluation.finetuning.optimization import HEAD, adamw_config, groups_of
 from sesame.evaluation.finetuning.share import DataShare
 from sesame.evaluation.finetuning.task_model import TaskLearner, require_blocks, training_batch
-from sesame.evaluation.finetuning.trainer import Trainer
+from sesame.evaluation.finetuning.trainer import BACKBONE, Trainer, Weights
 from sesame.evaluation.layout_config import LayoutConfig
 from sesame.pretrain.dropout_seed import seed_dropout
 from sesame.pretrain.initialization import Rows
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.parallelize import parallelize
-
-BACKBONE = "backbone."
-Weights = Callable[[str, torch.Size], Rows]
-"""(name, whole shape) -> rows of a weight of the backbone, as checkpoints name it."""
 
 
 class EngineTrainer(Trainer):

@@ -6,7 +6,7 @@ S sequences, C outputs.
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -24,6 +24,12 @@ from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
 from sesame.evaluation.finetuning.task_model import TaskModel
 from sesame.evaluation.finetuning.used_rows import rows_to_train
 from sesame.pretrain.data.repeated_sizes import sizes_for
+from sesame.pretrain.initialization import Rows
+
+BACKBONE = "backbone."
+"""Prefix of the backbone's parameters, in checkpoints and in the model of a task."""
+Weights = Callable[[str, torch.Size], Rows]
+"""(name with prefix, whole shape) -> rows of a weight of a backbone."""
 
 
 class Trainer(ABC):

@@ -73,6 +73,8 @@ def open_processes(config: EvaluationConfig) -> Iterator[DataShare]:
     try:
         with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if mesh.is_rank_zero else nowhere):
             yield MeshShare(mesh, layout)
+        # The others wait here while the first one writes the report; and it leaves last, with what connects them.
+        mesh.barrier()
         mesh.watchdog.close()
         mesh.barrier()
     except RuntimeError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData
@@ -103,5 +104,10 @@ def by_the_engine(
 
 def _model(run: str, tokenizer: Path | None) -> tuple[ModelConfig, Any]:
     config = parse_model(FAMILY_RUNS[run].model, "the test")
+    vocabulary = Vocabulary(VOCABULARY)
+    if config.family == "elmo":
+        # It reads the characters of each piece.
+        assert tokenizer is not None
+        vocabulary = Vocabulary(len(Tokenizer.load(tokenizer)), tokenizer)
     with on_meta_device():
-        return config, FAMILIES[config.family].module(config, Vocabulary(VOCABULARY, tokenizer))
+        return config, FAMILIES[config.family].module(config, vocabulary)

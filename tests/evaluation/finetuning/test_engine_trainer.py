@@ -139,6 +139,7 @@ def assert_equal_one_process(cases: dict[str, Case], found: Outcomes, tokenizer:
         assert_same(name, case.kind, known[key], found[name])
 
 
+@pytest.mark.slow
 def test_processes_equal_one(run_cases: Callable[..., Outcomes], dataset: Path) -> None:
     assert_equal_one_process(QUICK, run_cases(QUICK), dataset / "tokenizer.model")
 

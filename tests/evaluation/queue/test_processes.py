@@ -1,21 +1,22 @@
-"""Processes that fine-tune together: gradients, the order of outputs, and the scores of one process."""
+"""Processes that fine-tune together: the order of what they computed, and the scores of one process."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.share import ALONE, interleaved
+from sesame.evaluation.layout_config import LayoutConfig
 from sesame.evaluation.queue.processes import MeshShare, open_processes
 
 ROOT = Path(__file__).parents[3]
@@ -37,21 +38,22 @@ precision = "fp32"
 """
 
 
-def test_gradients_are_summed_with_zeros_where_there_are_none() -> None:
-    sent: list[Tensor] = []
+def test_values_are_those_of_the_first_process_of_each_part() -> None:
+    """Of four processes, two by two tensor-parallel ones, of which the second has another value."""
+    others = {0: (True, "a"), 1: (False, None), 2: (True, "b"), 3: (False, None)}
 
-    def sum_over_data(flat: Tensor) -> Tensor:
-        sent.append(flat.clone())
-        return flat * 3
+    def gather_objects(rank: int, value: Any) -> list[Any]:
+        return [value if each == rank else others[each] for each in others]
 
-    share = MeshShare(SimpleNamespace(rank=1, world=2, sum_over_data=sum_over_data))
-    first, second, third = (nn.Parameter(torch.ones(size)) for size in ((2, 2), (3,), (1,)))
-    third.requires_grad_(False)
-    first.grad = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    share.sum_gradients([first, second, third])
-    assert [each.tolist() for each in sent] == [[1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0]]
-    assert first.grad.tolist() == [[3.0, 6.0], [9.0, 12.0]] and third.grad is None
-    assert second.grad is not None and second.grad.tolist() == [0.0] * 3
+    for rank in others:
+        mesh = SimpleNamespace(
+            rank=rank, world=4, data_rank=rank // 2, data=2, tensor_rank=rank % 2, tensor=2, is_rank_zero=rank == 0
+        )
+        mesh.gather_objects = partial(gather_objects, rank)
+        share = MeshShare(mesh, LayoutConfig(tensor=2))
+        assert share.gather("ab"[share.rank] if rank % 2 == 0 else "other") == ["a", "b"]
+        assert (share.rank, share.size, share.processes, share.is_rank_zero) == (rank // 2, 2, 4, rank == 0)
+        assert share.description == "4 processes (tensor 2 x data 2, ZeRO 1), each with "
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -71,8 +73,9 @@ def test_one_process_has_all_rows_and_several_have_no_workers(monkeypatch: pytes
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("setting", ["parallel.zero_stage=2", "parallel.tensor=2"])
 def test_two_processes_compute_what_one_does(
-    write_checkpoint: Callable[..., Path], letters: Path, tmp_path: Path
+    setting: str, write_checkpoint: Callable[..., Path], letters: Path, tmp_path: Path
 ) -> None:
     """Batches of 7 rows are divided into 4 and 3, and the last one of an epoch has 4."""
     checkpoint, suite = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "suite.toml"
@@ -82,6 +85,7 @@ def test_two_processes_compute_what_one_does(
         output = tmp_path / str(count)
         words = ["evaluate", str(suite), "--checkpoint", str(checkpoint), "--data-dir", str(letters)]
         command = [sys.executable, "-m", "sesame", *words, "--output", str(output), "--processes", str(count)]
+        command += ["--set", setting] if count > 1 else []
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
@@ -95,4 +99,6 @@ def test_two_processes_compute_what_one_does(
     for name in found[0]:
         np.testing.assert_allclose(found[1][name], found[0][name], rtol=0, atol=2e-4)
     assert printed[1].count("[1/2]") == 1, "one process prints"
-    assert "on 2 processes, each with the CPU with 1 threads" in (tmp_path / "2" / "report.md").read_text()
+    layouts = {"parallel.zero_stage=2": "tensor 1 x data 2, ZeRO 2", "parallel.tensor=2": "tensor 2 x data 1, ZeRO 1"}
+    said = f"on 2 processes ({layouts[setting]}), each with the CPU with 1 threads"
+    assert said in (tmp_path / "2" / "report.md").read_text()
