@@ -35,9 +35,8 @@ from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, shuffled_batches
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
-from sesame.evaluation.finetuning.finetune import TaskModel
-from sesame.evaluation.finetuning.kinds import KINDS
-from sesame.evaluation.finetuning.training import Training
+from sesame.evaluation.finetuning.task_model import TaskModel
+from sesame.evaluation.finetuning.trainer import LocalTrainer
 from sesame.evaluation.tasks import TASKS
 from sesame.pretrain.allocator import keep_freed_memory
 from sesame.pretrain.checkpoints.load import load_backbone
@@ -95,18 +94,18 @@ def ours(comparison: Comparison, task: str) -> list[Step]:
     assert data.train is not None
     train = data.train
     model = TaskModel(load_backbone(comparison.checkpoint).backbone, data.task, config)
-    training = Training(model, data, config, CPU, KINDS[data.task.kind].of(train.labels))
+    trainer = LocalTrainer(model, data, config, CPU)
     batches = shuffled_batches(train.lengths, config.batch_size, np.random.default_rng(1))
     chosen = spread(batches, [int(train.lengths[rows].sum()) for rows in batches], comparison.batches)
 
     running = ExitStack()
-    running.enter_context(training.running())
+    running.enter_context(trainer.training())
 
     def step(rows: np.ndarray) -> object:
         assert running, "entered as long as there are steps"
-        return training.step(rows).item()
+        return trainer.step(rows, 0, 1.0)[0].item()
 
-    return [(len(training.sized(pack_rows(train, rows))["tokens"]), lambda rows=rows: step(rows)) for rows in chosen]
+    return [(len(trainer.sized(pack_rows(train, rows))["tokens"]), lambda rows=rows: step(rows)) for rows in chosen]
 
 
 def theirs(comparison: Comparison, task: str, policy: str) -> list[Step]:
@@ -238,7 +237,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default=of_device(CPU).name)
     parser.add_argument("--our-memory", action="store_true", help="also transformers with our memory settings")
     arguments = parser.parse_args()
-    config = FinetuneConfig(precision=arguments.precision, sequence_length=PADDED, steps=1_000_000, warmup_steps=0)
+    config = FinetuneConfig(precision=arguments.precision, sequence_length=PADDED)
     sides = [Side("sesame: none", ours)]
     for keeps_memory in (False, True) if arguments.our_memory else (False,):
         memory = ", our memory settings" if keeps_memory else ""

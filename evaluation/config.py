@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
+from sesame.evaluation.layout_config import LayoutConfig
 from sesame.evaluation.search_config import SearchConfig
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.own import OwnTask
@@ -18,8 +19,8 @@ from sesame.evaluation.tasks.text_forms import as_text
 
 FOLDERS = ("checkpoint", "data_dir", "output")
 """Keys of :class:`EvaluationConfig` that say where files are."""
-SCHEDULING = ("queue", "follow")
-"""Keys of :class:`EvaluationConfig` that say when and where jobs run, which does not affect a result."""
+SCHEDULING = ("queue", "follow", "parallel")
+"""Keys of :class:`EvaluationConfig` that say when, where and by how many jobs run, which does not affect a result."""
 
 
 class FinetuneConfig(Section):
@@ -213,6 +214,7 @@ class EvaluationConfig(Section):
     """By task: the settings that differ from [finetune]."""
     queue: QueueConfig = QueueConfig()
     follow: FollowConfig = FollowConfig()
+    parallel: LayoutConfig = LayoutConfig()
 
     own_task: tuple[OwnTask, ...] = ()
     """Tasks beside the shipped ones, [[own_task]] in the file."""
@@ -220,6 +222,15 @@ class EvaluationConfig(Section):
     """Where the settings come from."""
     search: SearchConfig | None = None
     """Settings to search for; None: those of [finetune] and [tasks.NAME] are used."""
+
+    @model_validator(mode="after")
+    def _workers_run_jobs_alone(self) -> "EvaluationConfig":
+        if self.queue.workers and self.parallel.tensor > 1:
+            raise ValueError(
+                f"parallel.tensor {self.parallel.tensor} splits a job over the processes of --processes, but each of "
+                "the queue.workers runs its jobs alone; set one of the two"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "EvaluationConfig":

@@ -23,12 +23,11 @@ from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import head_of
 from sesame.evaluation.finetuning.share import ALONE, DataShare
-from sesame.evaluation.jobs import Models
 from sesame.evaluation.queue import task_files
 from sesame.evaluation.queue.checkpoint import checkpoint_folder
 from sesame.evaluation.queue.device import Device
 from sesame.evaluation.queue.jobs import Queue
-from sesame.evaluation.queue.processes import open_processes
+from sesame.evaluation.queue.processes import models_of, open_processes
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
 from sesame.evaluation.queue.tasks import load_tasks
 from sesame.evaluation.report.content import Content, Repeat, RunInfo
@@ -37,7 +36,7 @@ from sesame.evaluation.report.repeat import checksums, write_settings
 from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.report.write import write
 from sesame.evaluation.results.predictions import write_predictions
-from sesame.evaluation.results.result import Job, identity_of
+from sesame.evaluation.results.result import Job
 from sesame.evaluation.results.store import Store
 from sesame.evaluation.search import search
 from sesame.evaluation.starting import Jobs, load_starts
@@ -86,7 +85,7 @@ def evaluate(config: EvaluationConfig, output: Path | None = None, command: str 
     output = configured(output or config.output, "output")
     tasks = output / task_files.FOLDER if config.queue.workers else None
     with open_processes(config) as share:
-        if share.rank:
+        if not share.is_rank_zero:
             place = Place(share.gather(None)[0], checkpoint, data_dir, output, command, tasks)
             return evaluate_in(place, config, open_runner(config, output, share), share)
         with only_evaluation_in(output), checkpoint_folder(checkpoint, output) as folder:
@@ -123,14 +122,14 @@ def evaluate_in(
     started = datetime.now().astimezone()
     device = runner.device()
     config = _with_precision(config, device)
-    models = Models(place.checkpoint)
+    models = models_of(place.checkpoint, share)
     loaded = models.loaded
     _check_lengths(config, loaded.backbone)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, place.encoded)
     starts = load_starts(config, suite.tasks, place.data_dir, tokenizer)
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
-    identity = identity_of(loaded.backbone, loaded.tokenizer_path, loaded.model)
+    identity = models.identity
     if isinstance(runner, InProcess):
         runner.work.preset(models, suite.folders.data)
     store = Store(place.output / "results")
@@ -144,7 +143,7 @@ def evaluate_in(
     found = queue.results()
     if all(result.error for result in found):
         raise AllFailedError(f"every fine-tuning run failed; the first: {found[0].error}")
-    if share.rank:
+    if not share.is_rank_zero:
         return place.output / REPORT
     repeat = Repeat(place.command, checksums(suite.tasks, place.data_dir), write_settings(place.output, asked))
     predictions = write_predictions(place.output, queue.predictions())

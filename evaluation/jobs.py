@@ -6,17 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from sesame.evaluation.finetuning.finetune import finetune, scores_of
-from sesame.evaluation.finetuning.share import ALONE, DataShare
-from sesame.evaluation.results.result import MODELS, Job, Result
+from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.finetuning.finetune import Outcome, finetune, scores_of
+from sesame.evaluation.results.result import Identity, Job, Result, identity_of
 from sesame.evaluation.results.store import Outputs
 from sesame.evaluation.starting import keep_start, load_start
 from sesame.evaluation.zero_shot import ZERO_SHOT
-from sesame.pretrain.checkpoints.load import LoadedBackbone, load_backbone, randomized
+from sesame.pretrain.checkpoints.load import LoadedBackbone, OpenedBackbone, load_backbone, randomized
 
 
 class Models:
@@ -26,29 +27,38 @@ class Models:
         self.checkpoint = checkpoint
 
     @cached_property
-    def loaded(self) -> LoadedBackbone:
+    def loaded(self) -> LoadedBackbone | OpenedBackbone:
         """The checkpoint's backbone, which stays as it is."""
         return load_backbone(self.checkpoint)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What results depend on."""
+        return identity_of(self.loaded.backbone, self.loaded.tokenizer_path, self.loaded.model)
 
     def backbone(self, seed: int | None) -> nn.Module:
         """Return a copy of the backbone; with ``seed`` one with random weights."""
         backbone = copy.deepcopy(self.loaded.backbone)
         return backbone if seed is None else randomized(backbone, self.loaded.model, seed)
 
+    def finetune(self, job: Job, data: TaskData, device: torch.device, advance: Callable[[int, int], None]) -> Outcome:
+        """Fine-tune the model of a job on ``data``, and keep its weights if others start from them."""
+        backbone = self.backbone(job.initial_seed)
+        if job.start is not None:
+            load_start(job.start, backbone, device, advance)
+        outcome = finetune(backbone, data, job.settings, job.seed, device, advance)
+        if job.keep is not None:
+            keep_start(job.keep, job, backbone, outcome)
+        return outcome
+
 
 def run_job(
-    job: Job,
-    models: Models,
-    device: torch.device,
-    predict_test: bool,
-    advance: Callable[[int, int], None],
-    share: DataShare = ALONE,
+    job: Job, models: Models, device: torch.device, predict_test: bool, advance: Callable[[int, int], None]
 ) -> tuple[Result, Outputs]:
     """Compute the outputs of a job for the dev sets and, with ``predict_test``, the test sets.
 
     Args:
         advance: called with (finished steps, total steps) after each step.
-        share: of this process, if several run the job together; all have the same outputs.
 
     Raises:
         DivergedError: training diverged.
@@ -56,18 +66,13 @@ def run_job(
     """
     start = time.monotonic()
     data = job.data if predict_test else replace(job.data, test={})
-    # The weights before the first task are those of its own seed, and are replaced by those after it.
-    seed, curves = MODELS[job.model](job.seed if job.start is None else job.start.job.seed), {}
+    curves: dict[str, Any] = {}
     if job.data.train is None:
-        dev = ZERO_SHOT[job.data.task.kind](models.checkpoint, seed, data, job.settings, device, advance)
+        scorer = ZERO_SHOT[job.data.task.kind]
+        dev = scorer(models.checkpoint, job.initial_seed, data, job.settings, device, advance)
         epoch, test = 0, {}
     else:
-        backbone = models.backbone(seed)
-        if job.start is not None:
-            load_start(job.start, backbone, device, advance)
-        outcome = finetune(backbone, data, job.settings, job.seed, device, advance, share)
-        if job.keep is not None and share.rank == 0:
-            keep_start(job.keep, job, backbone, outcome)
+        outcome = models.finetune(job, data, device, advance)
         epoch, dev, test = outcome.epoch, outcome.dev, outcome.test
         curves = {"losses": outcome.losses, "dev_scores": outcome.dev_scores}
     seconds, scores = round(time.monotonic() - start, 2), scores_of(data, dev)

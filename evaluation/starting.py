@@ -6,6 +6,7 @@ The first task is fine-tuned once for each model, with the first seed, and its w
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,32 +105,45 @@ def load_start(
         backbone.pooler = pooler
 
 
+def open_start(start: Start) -> Any:
+    """Return the file of weights that fit the job, opened; None if it is absent, damaged, or of another job."""
+    with suppress(OSError, SafetensorError):
+        file = safe_open(start.file, "pt")
+        if (file.metadata() or {}).get("key") == start.job.key:
+            return file
+    return None
+
+
 def _read(start: Start) -> dict[str, Tensor]:
-    """Weights that fit the job; empty if the file is absent, damaged, or of another job."""
-    try:
-        with safe_open(start.file, "pt") as file:
-            if (file.metadata() or {}).get("key") == start.job.key:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
-        pass
-    return {}
+    """Weights that fit the job; empty without them."""
+    file = open_start(start)
+    return {} if file is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _train(
     start: Start, backbone: nn.Module, device: torch.device, advance: Callable[[int, int], None]
 ) -> dict[str, Tensor]:
     job = start.job
-    # Its dev rows are scored only to select an epoch.
-    dev = job.data.dev if job.settings.select == "best" else {}
-    outcome = finetune(backbone, replace(job.data, dev=dev, test={}), job.settings, job.seed, device, advance)
+    outcome = finetune(backbone, data_of(start), job.settings, job.seed, device, advance)
     return keep_start(start.file, job, backbone, outcome)
+
+
+def data_of(start: Start) -> TaskData:
+    """Return what the first task is trained on; its dev rows are scored only to select an epoch."""
+    job = start.job
+    return replace(job.data, dev=job.data.dev if job.settings.select == "best" else {}, test={})
 
 
 def keep_start(path: Path, job: Job, backbone: nn.Module, outcome: Outcome) -> dict[str, Tensor]:
     """Write the weights of a fine-tuned backbone for the jobs that start from it, and return them."""
     pooler = {f"{POOLER}{name}": each for name, each in outcome.pooler.items()}
     tensors = {name: each.detach().cpu().contiguous() for name, each in {**backbone.state_dict(), **pooler}.items()}
+    write_start(path, job, tensors)
+    return tensors
+
+
+def write_start(path: Path, job: Job, tensors: dict[str, Tensor]) -> None:
+    """Write the weights of a backbone, by their names in it, and its pooler's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(save(tensors, {"key": job.key}))
-    return tensors

@@ -14,18 +14,22 @@ FIRST_PORT, PORTS = 20_000, 10_000
 """A job's own port follows from its number: two jobs on one machine do not meet."""
 
 
-def machine(processes: int | None, variables: Mapping[str, str] = os.environ) -> Machine:
+PRETRAIN = "bash launch/pretrain.sh --config RUN.toml --processes N"
+
+
+def machine(processes: int | None, variables: Mapping[str, str] = os.environ, *, command: str = PRETRAIN) -> Machine:
     """The machines of this job, from NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT, or else from Slurm.
 
     Args:
         processes: trainers on each machine; None: one for each GPU, or one.
+        command: that is to be started on each machine, for messages.
 
     Raises:
         ConfigError: what has to be known is not, or the scheduler starts several tasks that would each train alone.
     """
     machines = _count(variables, "NNODES", "SLURM_NNODES") or 1
     count = processes or gpus(variables) or 1
-    _refuse_tasks_that_train_alone(variables, machines)
+    _refuse_tasks_that_train_alone(variables, machines, command)
     if machines == 1:
         return Machine(count, port=_count(variables, "MASTER_PORT") or 0)
     rank = _count(variables, "NODE_RANK", "SLURM_NODEID")
@@ -34,7 +38,7 @@ def machine(processes: int | None, variables: Mapping[str, str] = os.environ) ->
     port = _count(variables, "MASTER_PORT") or FIRST_PORT + job % PORTS
     if rank is None or address is None:
         missing = " and ".join(name for name, value in (("NODE_RANK", rank), ("MASTER_ADDR", address)) if value is None)
-        raise ConfigError(f"{machines} machines need {missing}; start launch/pretrain.sh once on each with them set")
+        raise ConfigError(f"{machines} machines need {missing}; start this once on each with them set: {command}")
     if not 0 <= rank < machines:
         raise ConfigError(f"NODE_RANK is {rank}, but the {machines} machines are numbered from 0 to {machines - 1}")
     return Machine(count, address, port, machines, rank)
@@ -48,18 +52,18 @@ def gpus(variables: Mapping[str, str] = os.environ) -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
-def _refuse_tasks_that_train_alone(variables: Mapping[str, str], machines: int) -> None:
+def _refuse_tasks_that_train_alone(variables: Mapping[str, str], machines: int, command: str) -> None:
     tasks = _count(variables, "SLURM_STEP_NUM_TASKS") or 1
     if tasks > machines:
         raise ConfigError(
             f"srun has started {tasks} tasks on {machines} machines (SLURM_NTASKS), and each would train alone into "
             "the same folder; start one task a machine, which starts its own trainers: "
-            "srun --ntasks-per-node=1 bash launch/pretrain.sh --config RUN.toml --processes N"
+            f"srun --ntasks-per-node=1 {command}"
         )
     if machines > 1 and "SLURM_JOB_ID" in variables and "NNODES" not in variables and "SLURM_STEP_ID" not in variables:
         raise ConfigError(
             f"this job has {machines} machines, but only the first one runs this command; start it on all of them: "
-            "srun --ntasks-per-node=1 bash launch/pretrain.sh --config RUN.toml --processes N"
+            f"srun --ntasks-per-node=1 {command}"
         )
 
 

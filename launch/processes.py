@@ -7,6 +7,7 @@ the environment variables of torchrun (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD
 import ctypes
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -27,8 +28,9 @@ STOP_SECONDS = 600.0
 """Longest time for all trainers to end after a signal; a scheduler is less patient."""
 KEPT_LINES = 400
 """Last lines of a trainer's standard error that are kept until it is known whose are printed."""
-ERROR_BEGINS = (b"Traceback (most recent call last)", b"sesame")
-"""First words of an error on standard error."""
+SENTENCE = b"sesame: "
+ERROR = re.compile(rb"(\[rank\d+\]: )?Traceback \(most recent call last\)|sesame")
+"""First words of an error on standard error; torch names the rank once processes are connected."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -152,7 +154,10 @@ class _Trainers:
             failed = [self._errors[rank] for rank, code in codes.items() if code not in (0, CONTINUE)]
             min(failed, key=lambda each: each.first_error).print()
             return self._failure
-        return CONTINUE if CONTINUE in codes.values() else 0
+        if CONTINUE in codes.values():
+            self._errors[0].print(SENTENCE)
+            return CONTINUE
+        return 0
 
     def kill(self) -> None:
         """End every trainer, and what it has started, at once."""
@@ -205,14 +210,16 @@ class _Errors:
         self._thread.join(timeout=1.0)
         self.first_error = min(self.first_error, time.monotonic())
 
-    def print(self) -> None:
-        sys.stderr.buffer.write(b"".join(self._kept))
-        sys.stderr.flush()
+    def print(self, begin: bytes = b"") -> None:
+        """Print the lines that are kept, or those of them that begin so if the others were printed live."""
+        if self._live or not begin:
+            sys.stderr.buffer.write(b"".join(line for line in self._kept if line.startswith(begin)))
+            sys.stderr.flush()
 
     def _read(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            if line.startswith(ERROR_BEGINS) and self.first_error == float("inf"):
+            if ERROR.match(line) and self.first_error == float("inf"):
                 self.first_error = time.monotonic()
             if self._live and self.first_error == float("inf"):
                 sys.stderr.buffer.write(line)

@@ -1,5 +1,6 @@
 """The module that the engine wraps: a backbone and its objectives, batch -> (total loss, named losses)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,11 +13,24 @@ from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_devic
 from sesame.pretrain.objectives import OBJECTIVES
 
 
-class Learner(nn.Module):
-    """Weighted sum of the objectives' losses, each averaged over the global batch."""
+class Trainable(nn.Module, ABC):
+    """What ``pretrain/parallel`` splits and trains: batch -> (loss, named losses)."""
 
     backbone: Any
     """A Backbone."""
+
+    @abstractmethod
+    def sharding(self) -> Iterator[tuple[str, str]]:
+        """Yield (pattern of module names, style) of the SHARDING tables, in this module's names."""
+
+    @abstractmethod
+    def tie(self) -> None:
+        """Tie the weights of heads to the backbone again, after modules were replaced."""
+
+
+class Learner(Trainable):
+    """Weighted sum of the objectives' losses, each averaged over the global batch."""
+
     objectives: Any
     """The Objectives by name, in an nn.ModuleDict."""
 
@@ -35,13 +49,11 @@ class Learner(nn.Module):
         return tuple(dict.fromkeys(columns))
 
     def sharding(self) -> Iterator[tuple[str, str]]:
-        """Yield (pattern of module names, style) of the SHARDING tables, in the learner's module names."""
         yield from ((f"backbone.{pattern}", style) for pattern, style in self.backbone.SHARDING.items())
         for name, objective in self.objectives.items():
             yield from ((f"objectives.{name}.{pattern}", style) for pattern, style in objective.SHARDING.items())
 
     def tie(self) -> None:
-        """Tie the weights of objectives to the backbone again, after modules were replaced."""
         for objective in self.objectives.values():
             if hasattr(objective, "tie"):
                 objective.tie(self.backbone)

@@ -59,6 +59,10 @@ class Text(Kind):
     def loss(self, outputs_SC: Tensor, labels_B: Tensor, counts_B: Tensor) -> Tensor:
         return outputs_SC
 
+    def terms(self, train: EncodedExamples, rows: np.ndarray) -> int:
+        assert train.decoder_tokens is not None
+        return sum(len(train.decoder_tokens[sequence]) - 1 for sequence in train.sequences(rows))
+
     def predict(self, model: Any, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
         encoded_TD = model.backbone(replace(batch, targets=None)).hidden_TD
         if self.by_likelihood and self.words:

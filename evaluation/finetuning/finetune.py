@@ -3,11 +3,9 @@
 T tokens, S sequences, B rows, C outputs.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,22 +14,18 @@ from torch import Tensor, nn
 from sesame.configs.errors import TaskError
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.answers import answers
-from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_batches, shuffled_batches
-from sesame.evaluation.finetuning.decoder import kind_of
-from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.batches import shuffled_batches
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.heads import make_head
-from sesame.evaluation.finetuning.kinds import Kind
-from sesame.evaluation.finetuning.optimization import epochs_of
-from sesame.evaluation.finetuning.share import ALONE, DataShare, interleaved
-from sesame.evaluation.finetuning.training import Training
+from sesame.evaluation.finetuning.optimization import epochs_of, schedule_of, steps_of
+from sesame.evaluation.finetuning.task_model import TaskModel, require_blocks
+from sesame.evaluation.finetuning.trainer import LocalTrainer, Trainer
 from sesame.evaluation.scores import score
-from sesame.evaluation.tasks.task import Task, score_name
-from sesame.pretrain.batch import Batch
-from sesame.pretrain.data.repeated_sizes import sizes_for
-from sesame.pretrain.layers.attention import CoreAttention
+from sesame.evaluation.tasks.task import score_name
 from sesame.pretrain.parallel.recompute import recompute_parts
-from sesame.pretrain.roles import Backbone
+
+
+class DivergedError(TaskError):
+    """The gradient norm of a fine-tuning run is not finite."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +46,6 @@ class Outcome:
     """Weight and bias of the head's hidden layer, if it is a pooler of the first token."""
 
 
-class TaskModel(nn.Module):
-    """Backbone and head: batch -> outputs [S, C]."""
-
-    def __init__(self, backbone: nn.Module, task: Task, config: FinetuneConfig):
-        super().__init__()
-        self.backbone = backbone
-        self.head = make_head(cast(Backbone, backbone), task, config)
-        for module in backbone.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = config.dropout
-            if isinstance(module, CoreAttention):
-                module.dropout = config.attention_dropout
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.head(self.backbone(batch), batch)
-
-
 def finetune(
     backbone: nn.Module,
     data: TaskData,
@@ -76,47 +53,51 @@ def finetune(
     seed: int,
     device: torch.device,
     advance: Callable[[int, int], None] = lambda step, steps: None,
-    share: DataShare = ALONE,
 ) -> Outcome:
-    """Train on ``data.train``, and compute the outputs for ``data.dev`` and ``data.test``; with a share, a collective.
+    """Fine-tune in this process: see :func:`train`.
 
     Args:
         backbone: modified in place.
         config: its precision is "fp32" or "bf16"; "auto" is resolved by the caller.
         seed: determines the head's initial values, the order of the rows and dropout.
+    """
+    torch.manual_seed(seed)
+    model = TaskModel(backbone, data.task, config).to(device)
+    if config.recompute:
+        require_blocks(model)
+        recompute_parts(model, "block")
+    return train(LocalTrainer(model, data, config, device), data, seed, advance)
+
+
+def train(trainer: Trainer, data: TaskData, seed: int, advance: Callable[[int, int], None]) -> Outcome:
+    """Train on ``data.train``, and compute the outputs for ``data.dev`` and ``data.test``.
+
+    Args:
+        seed: determines the order of the rows.
         advance: called with (finished steps, total steps) after each step.
-        share: of this process, if several fine-tune together.
 
     Raises:
         DivergedError: the gradient norm is not finite.
     """
-    assert data.train is not None
-    torch.manual_seed(seed)
-    model = TaskModel(backbone, data.task, config).to(device)
-    if config.recompute and not recompute_parts(model, "block"):
-        raise TaskError("finetune.recompute: this model has no blocks that can be computed again; set it to false")
-    if share.rank:
-        # Dropout of other rows than those of the first process.
-        torch.manual_seed((seed << 16) + share.rank)
-    kind = kind_of(data, config)
-    best: tuple[float, int, dict[str, Tensor]] = (-math.inf, epochs_of(config, data.train.rows), {})
+    config, rows = trainer.config, trainer.train.rows
+    best: tuple[float, int, dict[str, Tensor]] = (-math.inf, epochs_of(config, rows), {})
     losses: list[Tensor] = []
     dev_scores: list[float] = []
-    for epoch in _epochs(Training(model, data, config, device, kind, share), seed, losses, advance):
+    for epoch in _epochs(trainer, data, seed, losses, advance):
         if config.select == "best":
-            outputs = {prefix: predict(model, dev, config, device, kind, share) for prefix, dev in data.dev.items()}
+            outputs = {prefix: trainer.predict(dev) for prefix, dev in data.dev.items()}
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
             dev_scores.append(value)
             if value > best[0]:
-                best = (value, epoch, copy.deepcopy(model.state_dict()))
+                best = (value, epoch, trainer.weights())
             elif config.early_stopping and epoch - best[1] >= config.early_stopping:
                 break
     if best[2]:
-        model.load_state_dict(best[2])
-    test = {name: predict(model, examples, config, device, kind, share) for name, examples in data.test.items()}
-    dev = {prefix: predict(model, examples, config, device, kind, share) for prefix, examples in data.dev.items()}
-    curve = np.sum(share.gather(torch.stack(losses).float().cpu().numpy()), axis=0)
-    return Outcome(best[1], dev, test, curve, tuple(dev_scores), model.head.pooler)
+        trainer.restore(best[2])
+    test = {name: trainer.predict(examples) for name, examples in data.test.items()}
+    dev = {prefix: trainer.predict(examples) for prefix, examples in data.dev.items()}
+    curve = np.sum(trainer.share.gather(torch.stack(losses).float().cpu().numpy()), axis=0)
+    return Outcome(best[1], dev, test, curve, tuple(dev_scores), trainer.model.head.pooler)
 
 
 def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float]:
@@ -129,37 +110,23 @@ def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float
     return scores
 
 
-@torch.no_grad()
-def predict(
-    model: TaskModel,
-    examples: EncodedExamples,
-    config: FinetuneConfig,
-    device: torch.device,
-    kind: Kind,
-    share: DataShare = ALONE,
-) -> np.ndarray:
-    """Outputs float32 [S, C] in the order of ``examples`` and in the unit of the labels."""
-    model.eval()
-    batches = scoring_batches(examples)
-    sized = sizes_for(model, config.precision, device)
-    with autocast(config, device):
-        outputs = [
-            kind.predict(model, sized(pack_rows(examples, rows).to(device)), examples, rows)
-            for rows in batches[share.rank :: share.size]
-        ]
-    outputs_SC = np.concatenate(interleaved(share.gather(outputs)))
-    inverse = np.empty_like(outputs_SC)
-    inverse[examples.sequences(np.concatenate(batches))] = outputs_SC
-    return inverse
-
-
-def _epochs(training: Training, seed: int, losses: list[Tensor], advance: Callable[[int, int], None]) -> Iterator[int]:
+def _epochs(
+    trainer: Trainer, data: TaskData, seed: int, losses: list[Tensor], advance: Callable[[int, int], None]
+) -> Iterator[int]:
     """Train, append the loss of each step to ``losses``, and yield the number of each epoch after it."""
-    generator, train, config = np.random.default_rng(seed), training.train, training.config
-    for epoch in range(1, epochs_of(config, train.rows) + 1):
-        batches = shuffled_batches(train.lengths, config.batch_size, generator)
-        with training.running():
-            for rows in batches[: training.steps - training.step_number]:
-                losses.append(training.step(rows))
-                advance(training.step_number, training.steps)
+    config, lengths = trainer.config, trainer.train.lengths
+    generator, steps, step = np.random.default_rng(seed), steps_of(config, len(lengths)), 0
+    schedule = schedule_of(config, steps)
+    for epoch in range(1, epochs_of(config, len(lengths)) + 1):
+        with trainer.training():
+            for rows in shuffled_batches(lengths, config.batch_size, generator)[: steps - step]:
+                loss, is_finite = trainer.step(rows, step, schedule.factor(step, steps))
+                if not is_finite:
+                    raise DivergedError(
+                        f"{data.title}: the gradient norm is not finite at step {step} of {steps} with learning_rate "
+                        f"{config.learning_rate:g}; lower it under [tasks.{data.task.name}]"
+                    )
+                losses.append(loss)
+                step += 1
+                advance(step, steps)
         yield epoch

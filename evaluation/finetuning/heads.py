@@ -65,13 +65,17 @@ def span_means(hidden_TD: Tensor, batch: Batch) -> Tensor:
     return _means(hidden_TD[tokens], lengths).reshape(len(spans_BN2), -1)
 
 
+HEAD_LAYER = "hidden.0"
+"""Name in a :class:`Head` of the dense layer that may be a pooler."""
+
+
 class Mixture(nn.Module):
     """Weighted mean of all layers' states, times gamma (ELMo, Peters et al. 2018, eq. 1)."""
 
     def __init__(self, layers: int):
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(layers))
-        self.gamma = nn.Parameter(torch.ones(()))
+        self.gamma = nn.Parameter(torch.ones(1))
 
     def forward(self, layers: tuple[Tensor, ...]) -> Tensor:
         """[T, D] of each layer -> [T, D]."""

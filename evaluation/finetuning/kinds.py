@@ -38,6 +38,10 @@ class Kind(ABC):
             counts_B: sequences of each row.
         """
 
+    def terms(self, train: EncodedExamples, rows: np.ndarray) -> int:
+        """Return of how many terms the loss of ``rows`` is the mean."""
+        return len(rows)
+
     def predict(self, model: nn.Module, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
         """Return what is stored of each sequence of a batch, which has these ``rows``: [S, C]."""
         return self.in_label_units(model(batch)).cpu().numpy()
@@ -121,6 +125,9 @@ class Extract(Kind):
     def loss(self, outputs_SC: Tensor, labels_B: Tensor, counts_B: Tensor) -> Tensor:
         starts_SM, ends_SM = outputs_SC.unbind(-1)
         return (F.cross_entropy(starts_SM, labels_B[:, 0]) + F.cross_entropy(ends_SM, labels_B[:, 1])) / 2
+
+    def terms(self, train: EncodedExamples, rows: np.ndarray) -> int:
+        return int(train.row_counts[rows].sum())
 
     def predict(self, model: nn.Module, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
         lengths_S = batch.layout.cu_seqlens_B1.long().diff()

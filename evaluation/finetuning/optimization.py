@@ -9,6 +9,7 @@ from torch import nn
 
 from sesame.evaluation.config import FinetuneConfig
 from sesame.pretrain.optimizers import parameter_groups
+from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.uncompiled import AdamW, keep_compiler_unloaded
 from sesame.pretrain.schedule import ScheduleConfig
 
@@ -31,14 +32,32 @@ def schedule_of(config: FinetuneConfig, steps: int) -> ScheduleConfig:
 
 
 def adamw(model: nn.Module, config: FinetuneConfig) -> AdamW:
-    """Return AdamW; each parameter group has its ``share`` of the learning rate."""
+    """Return AdamW for :func:`groups_of` a model."""
+    groups = groups_of(model, config)
+    keep_compiler_unloaded()
+    return AdamW(groups, config.learning_rate, config.betas, config.epsilon, fused=True)
+
+
+def adamw_config(config: FinetuneConfig) -> OptimizerConfig:
+    """Return the same optimizer as pretraining's section [optimizer]."""
+    return OptimizerConfig(
+        name="adamw",
+        learning_rate=config.learning_rate,
+        betas=config.betas,
+        epsilon=config.epsilon,
+        weight_decay=config.weight_decay,
+        gradient_clipping=config.gradient_clipping,
+    )
+
+
+def groups_of(model: nn.Module, config: FinetuneConfig) -> list[dict[str, Any]]:
+    """Return parameter groups with their weight decay and their ``share`` of the learning rate."""
     groups = layer_groups(model, config) if config.layer_decay < 1 else parameter_groups(model, _decay(config))
     for group in groups:
         group.setdefault("share", 1.0)
         if config.decay_vectors:
             group["weight_decay"] = _decay(config)
-    keep_compiler_unloaded()
-    return AdamW(groups, config.learning_rate, config.betas, config.epsilon, fused=True)
+    return groups
 
 
 def layer_groups(model: nn.Module, config: FinetuneConfig) -> list[dict[str, Any]]:

@@ -1,33 +1,30 @@
-"""The part of one process in a run that several processes fine-tune together (data parallelism)."""
+"""The part of one process in a run that several processes fine-tune together."""
 
-from collections.abc import Iterable
 from typing import Any, Protocol
-
-from torch import nn
 
 
 class DataShare(Protocol):
-    """One of the processes; each computes a part of the rows of every batch."""
+    """One of the processes."""
 
     rank: int
+    """Which part of the rows of every batch it computes; tensor-parallel processes compute the same part."""
     size: int
-    """Processes."""
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace the gradients by their sums over all processes; a collective."""
+    """Parts."""
+    processes: int
+    is_rank_zero: bool
+    """Whether it is the one process that writes files."""
+    description: str
+    """How many processes there are and how they divide the model, for the report; empty if there is one."""
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all processes, in order of rank; a collective."""
+        """Return the value of each part, in their order; a collective."""
         ...
 
 
 class Alone:
     """The only process."""
 
-    rank, size = 0, 1
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Its gradients are the sums."""
+    rank, size, processes, is_rank_zero, description = 0, 1, 1, True, ""
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
@@ -37,5 +34,5 @@ ALONE: DataShare = Alone()
 
 
 def interleaved(parts: list[list[Any]]) -> list[Any]:
-    """Return the entries of all processes in their order, where entry i of rank r is number i * size + r of all."""
+    """Return the entries of all parts in their order, where entry i of part r is number i * size + r of all."""
     return [parts[number % len(parts)][number // len(parts)] for number in range(sum(map(len, parts)))]

@@ -21,7 +21,7 @@ from sesame.evaluation.evaluate import AllFailedError, Place, configured, evalua
 from sesame.evaluation.following.curve import Curve, Point
 from sesame.evaluation.following.seen import Counter, Seen
 from sesame.evaluation.following.snapshot import snapshot
-from sesame.evaluation.queue import task_files
+from sesame.evaluation.queue import processes, task_files
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints import retention
@@ -54,6 +54,11 @@ def follow(
         SesameError: ``run`` is not the folder of a run, or as ``evaluate`` raises it.
     """
     data_dir, output = configured(config.data_dir, "data_dir"), configured(output or config.output, "output")
+    if processes.count() > 1 or config.parallel.tensor > 1:
+        raise ConfigError(
+            "--follow scores each checkpoint in one process or in queue.workers; leave out --processes and "
+            "parallel.tensor, or score one checkpoint with --checkpoint"
+        )
     files = RunFiles(run)
     with only_evaluation_in(output):
         with open_runner(config, output) as runner:

@@ -7,7 +7,6 @@ from contextlib import suppress
 import torch
 
 from sesame.evaluation.finetuning.optimization import epochs_of, steps_of
-from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.jobs import Models, run_job
 from sesame.evaluation.results.result import Job
 
@@ -40,7 +39,7 @@ def training_cost(job: Job) -> float:
     return float(3 * epochs * data.row_tokens.sum())
 
 
-def seconds_per_cost(job: Job, models: Models, device: torch.device, share: DataShare = ALONE) -> float:
+def seconds_per_cost(job: Job, models: Models, device: torch.device) -> float:
     """Take the first steps of a job and return the seconds for each unit of its cost."""
     times: list[float] = []
     steps = 1
@@ -56,7 +55,7 @@ def seconds_per_cost(job: Job, models: Models, device: torch.device, share: Data
 
     start = time.monotonic()
     with suppress(_EnoughError):
-        run_job(job, models, device, False, advance, share)
+        run_job(job, models, device, False, advance)
     if len(times) < 2:
         return (time.monotonic() - start) / max(1.0, cost_of(job))
     return (times[-1] - times[0]) / (len(times) - 1) * steps / max(1.0, training_cost(job))

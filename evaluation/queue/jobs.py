@@ -36,7 +36,7 @@ class Queue:
     def results(self) -> list[Result]:
         """The result of each job, in their order, read from the store or computed and kept there."""
         found = {}
-        if self.share.rank == 0:
+        if self.share.is_rank_zero:
             found = {number: each for number, job in enumerate(self.jobs) if (each := self._stored(job)) is not None}
         found = self.share.gather(found)[0]
         costs = [cost_of(job, predicts_test=self._predicts(job)) for job in self.jobs]
@@ -99,7 +99,7 @@ class Queue:
             job = self.jobs[number]
             if outcome.error is None:
                 result, test = outcome.result
-                if self.share.rank == 0:
+                if self.share.is_rank_zero:
                     self.store.write(job, result)
                     if test:
                         self.store.write_test(job, test)

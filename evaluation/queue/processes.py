@@ -1,39 +1,53 @@
-"""Several processes that run the same jobs together, each with a part of the rows (data parallelism)."""
+"""Several processes that run the same jobs together, each with a part of the rows, of the model, or of both."""
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch.distributed import DistError  # pyright: ignore[reportPrivateImportUsage]
 
 from sesame.configs.errors import ConfigError
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.share import ALONE, DataShare
+from sesame.evaluation.jobs import Models
+from sesame.evaluation.layout_config import LayoutConfig
+from sesame.evaluation.shared_models import SharedModels
+
+SIGNAL_SECONDS = 10.0
+"""Time in which a launcher signals the others when one process has ended."""
 
 
 class MeshShare:
     """A process of a :class:`~sesame.pretrain.parallel.mesh.Mesh`."""
 
-    def __init__(self, mesh: Any):
-        self.rank, self.size, self._mesh = mesh.rank, mesh.world, mesh
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum in one collective for each dtype; a parameter without a gradient in this process counts as zeros."""
-        groups: dict[torch.dtype, list[nn.Parameter]] = {}
-        for parameter in parameters:
-            if parameter.requires_grad:
-                groups.setdefault(parameter.dtype, []).append(parameter)
-        for group in groups.values():
-            parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in group]
-            flat = self._mesh.sum_over_data(torch.cat([part.flatten() for part in parts]))
-            for each, values in zip(group, flat.split([part.numel() for part in parts]), strict=True):
-                each.grad = values.view_as(each)
+    def __init__(self, mesh: Any, layout: LayoutConfig):
+        self.rank, self.size, self.processes = mesh.data_rank, mesh.data, mesh.world
+        self.is_rank_zero: bool = mesh.is_rank_zero
+        self.mesh, self.layout = mesh, layout
+        divided = f"tensor {mesh.tensor} x data {mesh.data}, ZeRO {layout.zero_stage}"
+        self.description = f"{mesh.world} processes ({divided}), each with "
 
     def gather(self, value: Any) -> list[Any]:
-        return self._mesh.gather_objects(value)
+        """Return the values of the first of the tensor-parallel processes of each part."""
+        is_first = self.mesh.tensor_rank == 0
+        found = self.mesh.gather_objects((is_first, value if is_first else None))
+        return [each for is_part, each in found if is_part]
+
+
+def models_of(checkpoint: Path, share: DataShare) -> Models:
+    """Return the models of a checkpoint, in this process or divided over several."""
+    is_shared = isinstance(share, MeshShare)
+    return SharedModels(checkpoint, share, share.mesh, share.layout) if is_shared else Models(checkpoint)
+
+
+def count() -> int:
+    """Return how many processes a launcher has started for this command."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
@@ -41,11 +55,37 @@ def open_processes(config: EvaluationConfig) -> Iterator[DataShare]:
     """Yield this process's share: all of it, unless a launcher has started several processes.
 
     Raises:
-        ConfigError: there are workers as well.
+        ConfigError: what is configured cannot be done by so many processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    layout = config.parallel
+    if count() == 1:
+        if layout.tensor > 1:
+            raise ConfigError(
+                f"parallel.tensor {layout.tensor} needs several processes; start a multiple of {layout.tensor} with "
+                "--processes, or set it to 1"
+            )
         yield ALONE
         return
+    _check(config)
+    from sesame.pretrain.parallel.mesh import Mesh
+
+    mesh = Mesh(layout.of_engine(config.suite.threads))
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if mesh.is_rank_zero else nowhere):
+            yield MeshShare(mesh, layout)
+        mesh.watchdog.close()
+        mesh.barrier()
+    except RuntimeError as error:
+        if type(error) is RuntimeError or isinstance(error, DistError):
+            # A collective fails when another process has ended. What ended that one is then about to end this one.
+            time.sleep(SIGNAL_SECONDS)
+        raise
+    finally:
+        mesh.close()
+
+
+def _check(config: EvaluationConfig) -> None:
+    """Raise ConfigError for what several processes cannot do together."""
     if config.queue.workers:
         raise ConfigError(
             "queue.workers and several processes are both set; use workers for many jobs at a time, or --processes for "
@@ -53,13 +93,17 @@ def open_processes(config: EvaluationConfig) -> Iterator[DataShare]:
         )
     if config.suite.device == "cpu" and torch.cuda.is_available():
         raise ConfigError("suite.device is 'cpu', but several processes use the GPUs; set CUDA_VISIBLE_DEVICES=")
-    from sesame.pretrain.parallel.config import ParallelConfig
-    from sesame.pretrain.parallel.mesh import Mesh
-
-    mesh = Mesh(ParallelConfig(threads=config.suite.threads))
-    try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if mesh.is_rank_zero else nowhere):
-            yield MeshShare(mesh)
-        mesh.barrier()
-    finally:
-        mesh.close()
+    if not config.parallel.splits_weights:
+        return
+    table = config.task_table()
+    for name in config.suite.tasks:
+        if table[name].train is None:
+            raise ConfigError(
+                f"{name} is scored without fine-tuning, which {config.parallel.setting} does not divide; leave it out "
+                "of suite.tasks, or score it in one process"
+            )
+        if table[name].text is not None:
+            raise ConfigError(
+                f"{name}: finetune.form 'text' decodes with whole weights, which {config.parallel.setting} splits; use "
+                "finetune.form head, or parallel.tensor 1 and zero_stage 2"
+            )

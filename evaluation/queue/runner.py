@@ -24,7 +24,7 @@ class InProcess:
     count = 1
 
     def __init__(self, config: EvaluationConfig, share: DataShare = ALONE):
-        self.work, self._share = JobRunner(config.suite.device, config.suite.threads, share), share
+        self.work, self._share = JobRunner(config.suite.device, config.suite.threads), share
 
     def __enter__(self) -> Self:
         return self
@@ -34,8 +34,7 @@ class InProcess:
 
     def device(self) -> Device:
         device: Device = self.work(DeviceQuestion(), lambda step, steps: None)  # pyright: ignore[reportAssignmentType]
-        each = f"{self._share.size} processes, each with " if self._share.size > 1 else ""
-        return device._replace(name=f"{each}{device.name}")
+        return device._replace(name=f"{self._share.description}{device.name}")
 
     def run(self, pending: deque[Any], observer: Observer) -> Iterator[Outcome]:
         while pending:
@@ -44,7 +43,7 @@ class InProcess:
             try:
                 outcome = Outcome(job, 0, result=self.work(job, partial(observer.advance, 0)))
             except Exception as error:
-                if self._share.size > 1 and not isinstance(error, SesameError):
+                if self._share.processes > 1 and not isinstance(error, SesameError):
                     # The other processes wait for this one.
                     raise
                 outcome = Outcome(job, 0, error=error, trace="".join(traceback.format_exception(error)))

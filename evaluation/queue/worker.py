@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.jobs import Models, run_job
 from sesame.evaluation.queue.device import Device, find_device
 from sesame.evaluation.queue.estimate import seconds_per_cost
@@ -37,14 +36,13 @@ class DeviceQuestion(NamedTuple):
 class JobRunner:
     """Runs jobs one after the other; the weights of a checkpoint and the tasks are loaded once."""
 
-    def __init__(self, device: str, threads: int, share: DataShare = ALONE):
+    def __init__(self, device: str, threads: int):
         """
         Args:
             device: ``suite.device``.
             threads: of the CPU; 0: torch's default.
-            share: of this process, if several run each job together.
         """
-        self.device_name, self.threads, self.share = device, threads, share
+        self.device_name, self.threads = device, threads
         self.models: Models | None = None
         self.tasks: dict[Path, TaskData] = {}
 
@@ -65,5 +63,5 @@ class JobRunner:
             self.models = Models(job.checkpoint)
         whole: Job = attached(job.job, self.tasks)
         if job.is_measured:
-            return seconds_per_cost(whole, self.models, device, self.share)
-        return run_job(whole, self.models, device, job.predicts_test, advance, self.share)
+            return seconds_per_cost(whole, self.models, device)
+        return run_job(whole, self.models, device, job.predicts_test, advance)

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from sesame import configs
 from sesame.configs.storage import digest_of
@@ -52,6 +52,12 @@ class Job(NamedTuple):
     def name(self) -> str:
         """Of the job's files."""
         return f"{self.data.task.name}-{self.model}-{self.seed}-{self.key[:12]}"
+
+    @property
+    def initial_seed(self) -> int | None:
+        """Of the initial weights; None: the checkpoint's. Those of another task before, if there is one, are its own
+        and replaced by what it was trained to."""
+        return MODELS[self.model](self.seed if self.start is None else self.start.job.seed)
 
     @property
     def title(self) -> str:
@@ -120,15 +126,24 @@ class Identity(NamedTuple):
         return self.architecture if model == "random" else self.weights
 
 
-def identity_of(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -> Identity:
+Values = Callable[[str, Tensor], Iterable[Tensor]]
+"""(name, tensor of a backbone) -> its values, in parts along the first dimension."""
+
+
+def in_memory(name: str, tensor: Tensor) -> Iterable[Tensor]:
+    """The values of a tensor that is in memory."""
+    return (tensor,)
+
+
+def identity_of(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig, values: Values = in_memory) -> Identity:
     """Return the identity of a checkpoint."""
     sha256 = hashlib.sha256(tokenizer_path.read_bytes())
     shapes = {name: list(tensor.shape) for name, tensor in sorted(backbone.state_dict().items())}
     sha256.update(json.dumps([configs.dump(model), shapes], sort_keys=True).encode())
-    return Identity(fingerprint(backbone, tokenizer_path, model), sha256.hexdigest())
+    return Identity(fingerprint(backbone, tokenizer_path, model, values), sha256.hexdigest())
 
 
-def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -> str:
+def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig, values: Values = in_memory) -> str:
     """SHA-256 of architecture, weights and tokenizer, independent of the folder and format it was loaded from."""
     sha256 = hashlib.sha256(tokenizer_path.read_bytes())
     sha256.update(json.dumps(configs.dump(model), sort_keys=True).encode())
@@ -138,7 +153,8 @@ def fingerprint(backbone: nn.Module, tokenizer_path: Path, model: ModelConfig) -
         pooler["decoder_projection"] = projection
     for name, tensor in sorted({**backbone.state_dict(), **pooler}.items()):
         sha256.update(f"{name} {tuple(tensor.shape)}".encode())
-        sha256.update(tensor.detach().cpu().float().numpy().tobytes())
+        for part in values(name, tensor):
+            sha256.update(part.detach().cpu().float().numpy().tobytes())
     return sha256.hexdigest()
 
 

@@ -13,6 +13,7 @@ from sesame.configs.errors import ConfigError
 from sesame.configs.shipped import finders
 from sesame.configs.stopping import raise_signals
 from sesame.launch.commands.options import Output, Overrides
+from sesame.launch.library_warnings import ignore_library_warnings
 from sesame.launch.overrides import with_folders
 from sesame.launch.place import machine
 from sesame.launch.processes import supervise
@@ -114,7 +115,12 @@ def evaluate(
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Fine-tune in N processes together, each with a part of every batch."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Fine-tune in N processes of this machine together, which divide every batch, or with parallel.tensor "
+            "and parallel.zero_stage also the model.",
+        ),
     ] = None,
     output: Output = None,
     overrides: Overrides = None,
@@ -125,13 +131,18 @@ def evaluate(
 
     Without an output folder the report is written beside the run's checkpoints, to RUN/evaluation/STEP/SUITE. With
     --follow it is RUN/evaluation/follow-SUITE, with a report for each checkpoint and the curve of all.
+
+    torchrun and the deepspeed launcher can start the processes as well.
     """
+    ignore_library_warnings()
     from sesame.evaluation.config import EvaluationConfig
     from sesame.evaluation.evaluate import default_output, evaluate
     from sesame.evaluation.following import follow as following
 
-    if processes is not None and processes > 1 and "RANK" not in os.environ:
-        raise typer.Exit(supervise([sys.executable, "-m", "sesame", *sys.argv[1:]], machine(processes)))
+    if processes is not None and "RANK" not in os.environ:
+        place = machine(processes, command="sesame evaluate SUITE.toml --processes N")
+        if place.processes * place.machines > 1:
+            raise typer.Exit(supervise([sys.executable, "-m", "sesame", *sys.argv[1:]], place))
     if checkpoint is not None and follow is not None:
         raise ConfigError("--checkpoint and --follow are both given; --follow takes the checkpoints of a run")
     overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)

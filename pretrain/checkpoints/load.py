@@ -112,6 +112,18 @@ def open_checkpoint(folder: Path, process: Process = SINGLE_PROCESS) -> Checkpoi
     return Checkpoint(folder, record)
 
 
+class OpenedBackbone(NamedTuple):
+    """A backbone whose weights are not read yet."""
+
+    backbone: Any
+    """Module of the family on the meta device, with its pretrained ``pooler`` and ``decoder_projection``."""
+    tokenizer_path: Path
+    model: ModelConfig
+    step: int
+    weights: StoredTensors
+    """By name, such as ``backbone.token_embedding.weight``."""
+
+
 class LoadedBackbone(NamedTuple):
     """A backbone for the stages after pretraining."""
 
@@ -129,10 +141,23 @@ def load_backbone(path: Path, *, seed: int | None = None) -> LoadedBackbone:
     Raises:
         CheckpointError: ``path`` does not contain a complete checkpoint.
     """
-    folder = latest(Path(path))
+    backbone, tokenizer, model, step, weights = open_backbone(path)
+    if seed is not None:
+        return LoadedBackbone(randomized(backbone, model, seed).eval(), tokenizer, model, 0)
+    materialise(backbone, lambda name, _: weights.whole(f"backbone.{name}"))
+    return LoadedBackbone(backbone.eval(), tokenizer, model, step)
+
+
+def open_backbone(path: Path, process: Process = SINGLE_PROCESS) -> OpenedBackbone:
+    """Build the backbone of a run's newest checkpoint on the meta device; a collective.
+
+    Raises:
+        CheckpointError: ``path`` does not contain a complete checkpoint.
+    """
+    folder = latest(Path(path), process)
     if folder is None:
         raise CheckpointError(f"{path}: does not contain a checkpoint; give a folder that `sesame pretrain` wrote")
-    checkpoint = open_checkpoint(folder)
+    checkpoint = open_checkpoint(folder, process)
     model, tokenizer = checkpoint.model(), folder / TOKENIZER_FILE
     try:
         with on_meta_device():
@@ -145,13 +170,10 @@ def load_backbone(path: Path, *, seed: int | None = None) -> LoadedBackbone:
     stored = {name: shape for name, shape in checkpoint.record.shapes.items() if name.startswith("backbone.")}
     check_shapes(folder, stored, shapes)
     weights = checkpoint.tensors("weights")
-    if seed is not None:
-        return LoadedBackbone(randomized(backbone, model, seed).eval(), tokenizer, model, 0)
-    materialise(backbone, lambda name, _: weights.whole(f"backbone.{name}"))
     pooler = {ending: f"{POOLER}.{ending}" for ending in ("weight", "bias")}
     backbone.pooler = {ending: weights.whole(name) for ending, name in pooler.items() if name in weights.shapes}
     backbone.decoder_projection = weights.whole(PROJECTION) if PROJECTION in weights.shapes else None
-    return LoadedBackbone(backbone.eval(), tokenizer, model, checkpoint.record.step)
+    return OpenedBackbone(backbone, tokenizer, model, checkpoint.record.step, weights)
 
 
 def randomized(backbone: Any, model: ModelConfig, seed: int) -> Any:

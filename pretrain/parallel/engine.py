@@ -18,7 +18,7 @@ from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.initialization import Rows
 from sesame.pretrain.layers.attention import Attention
 from sesame.pretrain.layers.recurrent import ProjectedLSTM
-from sesame.pretrain.learner import Learner
+from sesame.pretrain.learner import Trainable
 from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.muon import Muon
@@ -40,17 +40,25 @@ class Engine:
     """Forward, backward and update of a learner, and its optimizer state by parameter name."""
 
     def __init__(
-        self, learner: Learner, optimizer: OptimizerConfig, parallel: ParallelConfig, mesh: Mesh, batch: tuple[int, int]
+        self,
+        learner: Trainable,
+        optimizer: OptimizerConfig,
+        parallel: ParallelConfig,
+        mesh: Mesh,
+        batch: tuple[int, int],
+        groups: list[dict[str, Any]] | None = None,
     ):
         """
         Args:
             batch: (sequences in a micro-batch of one process, micro-batches in a step).
+            groups: of parameters, each with its ``share`` of the learning rate if that is not 1; None: those of the
+                optimizer.
         """
         self.mesh, self.stage = mesh, parallel.zero_stage
         self.clipping, self.average_decay, self.updates = optimizer.gradient_clipping, optimizer.average_decay, 0
         self.has_pending_micro_batch = False
         kind = optimizer_kind(optimizer)
-        groups = split_expert_groups(kind.groups(learner, optimizer.weight_decay), mesh)
+        groups = split_expert_groups(groups or kind.groups(learner, optimizer.weight_decay), mesh)
         if self.stage == 3:
             _keep_recurrent_layers_whole(learner)
             _call_projections_one_by_one(learner)
@@ -127,7 +135,7 @@ class Engine:
             TrainingError: see ``LossScale``.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("share", 1.0)
         self.gate.ask(accepts)
         with self.mesh.timer.phase("optimizer"):
             # Stage 0 has no norm of its own, and with tensor parallelism its clipping would be wrong.

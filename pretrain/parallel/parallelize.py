@@ -4,7 +4,7 @@ import torch
 
 from sesame.configs.errors import ConfigError
 from sesame.pretrain.initialization import materialise
-from sesame.pretrain.learner import Learner
+from sesame.pretrain.learner import Trainable
 from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.mesh import Mesh
@@ -14,7 +14,7 @@ from sesame.pretrain.parallel.sequence import split_tokens, sum_partial_gradient
 from sesame.pretrain.parallel.tensor import shard
 
 
-def parallelize(learner: Learner, family: str, parallel: ParallelConfig, mesh: Mesh) -> dict[str, torch.Size]:
+def parallelize(learner: Trainable, family: str, parallel: ParallelConfig, mesh: Mesh) -> dict[str, torch.Size]:
     """Split a learner over processes, wrap its blocks and allocate it with zeros.
 
     Args:

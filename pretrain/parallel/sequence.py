@@ -22,7 +22,7 @@ from sesame.pretrain.layers.dropout import Dropout, dropout
 from sesame.pretrain.layers.experts import SparseFeedForward
 from sesame.pretrain.layers.token_split import TokenSplit
 from sesame.pretrain.layers.transformer import PostNormBlock
-from sesame.pretrain.learner import Learner
+from sesame.pretrain.learner import Trainable
 
 
 class TokenGroup(NamedTuple):
@@ -154,7 +154,7 @@ class _GatheredAgain:
         return whole
 
 
-def split_tokens(learner: Learner, group: TokenGroup, *, gathers_again: bool) -> int:
+def split_tokens(learner: Trainable, group: TokenGroup, *, gathers_again: bool) -> int:
     """Divide the tokens within each stack of blocks, and return how many stacks there are.
 
     Args:

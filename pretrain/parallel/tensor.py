@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from sesame.configs.errors import ConfigError
-from sesame.pretrain.learner import Learner
+from sesame.pretrain.learner import Trainable
 from sesame.pretrain.parallel.mesh import Mesh
 
 SPLIT_SIZES = {
@@ -32,7 +32,7 @@ SPLIT_SIZES = {
 """Style -> attribute of a layer with the size that is split."""
 
 
-def shard(learner: Learner, mesh: Mesh) -> None:
+def shard(learner: Trainable, mesh: Mesh) -> None:
     """Replace the layers of ``learner`` (on the meta device) in place; with one process for both splits do nothing.
 
     Raises:

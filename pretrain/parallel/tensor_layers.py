@@ -27,12 +27,19 @@ from sesame.pretrain.parallel.sequence import SplitTokens
 
 
 class Column(ColumnParallelLinear):
+    sums_input_gradient = True
+
     def keep_partial_gradient(self) -> None:
         """Leave the sum of the input's gradient over the processes to the module that made the input."""
         self.allreduce_dgrad, self.disable_grad_reduce = False, True
+        self.sums_input_gradient = False
 
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(hidden)[0]
+        if not torch.is_autocast_enabled(hidden.device.type):
+            return super().forward(hidden)[0]
+        # megatron's backward multiplies in the precision of the weights on a CPU, whatever the forward pass did.
+        whole = copy_to_tensor_model_parallel_region(hidden) if self.sums_input_gradient else hidden
+        return F.linear(whole, cast(Tensor, self.weight), self.bias)
 
 
 class Row(RowParallelLinear):
@@ -40,9 +47,11 @@ class Row(RowParallelLinear):
     """Under sequence parallelism, the stack that the layer is in; a tuple, because it is no part of the layer."""
 
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        if not self.token_split:
+        if not self.token_split and not torch.is_autocast_enabled(hidden.device.type):
             return super().forward(hidden)[0]
-        output = self.token_split[0].sum_parts(F.linear(hidden, cast(Tensor, self.weight)))
+        product = F.linear(hidden, cast(Tensor, self.weight))
+        sum_parts = self.token_split[0].sum_parts if self.token_split else reduce_from_tensor_model_parallel_region
+        output = cast(Tensor, sum_parts(product))
         return output if self.bias is None else output + self.bias
 
 

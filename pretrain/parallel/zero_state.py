@@ -213,6 +213,26 @@ class ZeroState:
         """Return the tensors that the optimizer updates, each once."""
         return {id(each.owner): each.owner for each in self.fragments.values() if each is not None}.values()
 
+    def working_copy(self, name: str) -> Tensor:
+        """Return what forward and backward use of a parameter in this process, flat; a view."""
+        return self._working_copy(self.parameters[name])[0]
+
+    def set_working_copies(self, values: Mapping[str, Tensor]) -> None:
+        """Set what :meth:`working_copy` returns, by name; for forward passes, because the master weights stay."""
+        if self.stage == 3:
+            # What a forward pass has gathered would otherwise be used again.
+            self.zero.wrapper._partition_all_parameters()
+        for name, value in values.items():
+            self.working_copy(name).copy_(value)
+
+    def whole(self, name: str) -> Tensor:
+        """Return the whole of what forward and backward use of a parameter; a collective."""
+        parameter, local = self.parameters[name], self.working_copy(name)
+        if self.stage == 3:
+            local = placement.all_gather(local, 0, self.mesh.data_group, self.mesh.data)
+        shape = placement.local_shape(parameter)
+        return placement.gather(parameter, local[: shape.numel()].view(shape), self.mesh)
+
     def _working_copy(self, parameter: Any) -> tuple[Tensor, int]:
         """Return the rounded copy that forward and backward use, flat, and where it starts in this process's part."""
         if self.stage == 3:

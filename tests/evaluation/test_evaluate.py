@@ -17,7 +17,7 @@ from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.evaluate import default_output, evaluate
 from sesame.evaluation.fetch import fetch
-from sesame.evaluation.finetuning.training import DivergedError
+from sesame.evaluation.finetuning.finetune import DivergedError
 from sesame.evaluation.report.compare import compare_reports, comparison_text
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
 from tests.evaluation.made_suite import Calls, suite_config

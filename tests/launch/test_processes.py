@@ -123,6 +123,18 @@ def test_a_failure_ends_the_others_and_its_reason_is_printed_once(folder: Path) 
     assert all_end(trainers(folder))
 
 
+def test_the_rank_before_a_traceback_is_known(folder: Path) -> None:
+    """torch prints it; the reason is that of the process that failed first, once."""
+    trainer = (
+        f"{READY} time.sleep(0 if rank == 1 else 1);"
+        "print(f'[rank{rank}]: Traceback (most recent call last):', file=sys.stderr, flush=True);"
+        "time.sleep(0 if rank == 0 else 2); sys.exit(1)"
+    )
+    run = start(folder, trainer)
+    errors = run.communicate()[1]
+    assert (run.returncode, errors) == (1, "[rank1]: Traceback (most recent call last):\n")
+
+
 def test_the_reason_is_the_first_one(folder: Path) -> None:
     """The others fail because of it, when its reason has been read, and end before it."""
     trainer = (
@@ -164,6 +176,15 @@ def test_a_signal_to_one_trainer_stops_all(folder: Path) -> None:
     run.communicate()
     assert run.returncode == CONTINUE
     assert all_end(trainers(folder))
+
+
+def test_the_sentence_of_a_stopped_trainer_is_printed_once(folder: Path) -> None:
+    ends = f"(print(f'sesame: stopped {{rank}}', file=sys.stderr), sys.exit({CONTINUE}))"
+    trainer = SAVES.replace(f"sys.exit({CONTINUE})", ends)
+    run = start(folder, trainer)
+    wait_for(folder, "armed")
+    run.terminate()
+    assert (run.communicate()[1], run.returncode) == ("sesame: stopped 0\n", CONTINUE)
 
 
 def test_a_signal_before_the_trainers_can_answer_it_loses_nothing(folder: Path) -> None:

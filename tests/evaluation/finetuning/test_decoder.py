@@ -29,6 +29,7 @@ from sesame.pretrain.models import FAMILIES, parse_model
 from sesame.pretrain.models.bert import Bert
 from sesame.pretrain.models.family import Vocabulary, on_meta_device
 from sesame.pretrain.objectives.span_corruption import SpanCorruption
+from tests.evaluation.finetuning.made_tasks import SEED, by_the_engine
 
 WORDS = (
     *("not", "_", "entailment", "rte"),
@@ -238,3 +239,17 @@ def test_the_report_names_the_form(make: Callable[[str], nn.Module]) -> None:
     ]
     way = "decoder, text to text, "
     assert described == [f"{way}greedy decoding", f"{way}likelihood of the answers", f"{way}greedy decoding"]
+
+
+@pytest.mark.parametrize("name", ["t5", "t5 untied"])
+def test_the_engine_trains_a_decoder_as_one_process_does(name: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    data, config = _task_data(tmp_path, tokenizer), TRAINED.model_copy(update={"epochs": 1, "epsilon": 1e-3})
+    model = parse_model(MODELS[name], "the test")
+    with on_meta_device():
+        one, other = (FAMILIES[model.family].module(model, Vocabulary(len(tokenizer))) for _ in range(2))
+    draw = random_value(SEED, model.init_std)
+    materialise(one, lambda each, parameter: draw(f"backbone.{each}", parameter.shape))
+    alone = finetune(one, data, config, SEED, torch.device("cpu"))
+    together, _ = by_the_engine(model, other, data, config, {"zero_stage": 1})
+    np.testing.assert_allclose(together.losses, alone.losses, rtol=1e-5)
+    assert together.dev[""].tolist() == alone.dev[""].tolist()

@@ -13,15 +13,15 @@ from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import shuffled_batches
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import (
+    DivergedError,
     Outcome,
     TaskModel,
     answers,
     finetune,
-    predict,
     scores_of,
 )
 from sesame.evaluation.finetuning.kinds import KINDS
-from sesame.evaluation.finetuning.training import DivergedError
+from sesame.evaluation.finetuning.trainer import predict
 from sesame.evaluation.tasks import TASKS
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.layers.attention import CoreAttention

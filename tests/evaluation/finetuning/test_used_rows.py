@@ -11,7 +11,7 @@ import torch
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning import training
+from sesame.evaluation.finetuning import trainer
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import finetune
 from sesame.evaluation.finetuning.used_rows import AllRows, UsedRows, rows_to_train
@@ -58,7 +58,7 @@ def test_all_weights_are_those_of_training_all_rows(
     before = backbones[0].token_embedding.weight.detach().clone()
     for backbone in backbones:
         outcomes.append(finetune(backbone, data, config, 1, CPU))
-        monkeypatch.setattr(training, "rows_to_train", lambda *_: AllRows())
+        monkeypatch.setattr(trainer, "rows_to_train", lambda *_: AllRows())
     rtol, atol = (0.0, 0.0) if is_exact else (1e-5, 1e-6)
     names = [list(backbone.state_dict()) for backbone in backbones]
     assert names[0] == names[1]
