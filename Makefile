@@ -1,5 +1,6 @@
 # make demo     all stages on a small example in a few minutes; make demo GLUE=DIR fine-tunes on the GLUE files in DIR
 # make test     the tests that every change must pass
+# make install  installs into .venv and does nothing else
 # make check    ruff and pyright
 # make check-slow   the tests that take minutes
 # make check-cuda   what a GPU would do, traced without one; installs a CUDA build of torch (6 GB) into .venv-cuda
@@ -9,11 +10,13 @@ GLUE ?=
 INSTALLED := .venv/.installed
 CUDA_INSTALLED := .venv-cuda/.installed
 
-.PHONY: demo test check check-slow check-cuda
+.PHONY: demo install test check check-slow check-cuda
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
 	@.venv/bin/sesame demo $(if $(GLUE),--glue "$(GLUE)")
+
+install: $(INSTALLED)
 
 # One test file at a time in each of two processes; a file that starts processes of its own uses both cores anyway.
 test: $(INSTALLED)

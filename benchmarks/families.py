@@ -11,7 +11,6 @@ them: unigrams that know which sentinel is next, but not where.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sesame import configs
+from sesame.configs.json_lines import read_rows
 from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
 from sesame.data_pipeline.examples.spans import sentinel_ids
 from sesame.data_pipeline.prepare import CorpusConfig, prepare
@@ -74,7 +74,7 @@ def trained(file: Path) -> Curve:
     checkpoint = latest(run.output)
     if checkpoint is None or checkpoint.name != f"step-{run.steps:08d}":
         train(run)
-    rows = [json.loads(line) for line in (run.output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(run.output / "metrics.jsonl")
     objective = next(name for name in run.objectives if OBJECTIVES[name].predicts_tokens)
     points = [(row["step"], row["validation"][objective]) for row in rows if "validation" in row]
     steps, losses = map(list, zip(*points, strict=True))

@@ -99,7 +99,7 @@ def ours(comparison: Comparison, task: str) -> list[Step]:
     chosen = spread(batches, [int(train.lengths[rows].sum()) for rows in batches], comparison.batches)
 
     running = ExitStack()
-    running.enter_context(trainer.training())
+    running.enter_context(trainer.running())
 
     def step(rows: np.ndarray) -> object:
         assert running, "entered as long as there are steps"
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default=of_device(CPU).name)
     parser.add_argument("--our-memory", action="store_true", help="also transformers with our memory settings")
     arguments = parser.parse_args()
-    config = FinetuneConfig(precision=arguments.precision, sequence_length=PADDED)
+    config = FinetuneConfig(precision=arguments.precision, sequence_length=PADDED, steps=1_000_000, warmup_steps=0)
     sides = [Side("sesame: none", ours)]
     for keeps_memory in (False, True) if arguments.our_memory else (False,):
         memory = ", our memory settings" if keeps_memory else ""

@@ -24,6 +24,7 @@ import transformers
 from scipy import stats
 from torch.nn.utils.rnn import pad_sequence
 
+from sesame.configs.json_lines import read_rows
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
@@ -181,7 +182,7 @@ def main() -> None:
         name: load_task(TASK_TABLE[name], configs[name], arguments.glue, tokenizer, False) for name in arguments.tasks
     }
     path = arguments.output / "runs.jsonl"
-    runs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    runs = read_rows(path)
     done = {(run["task"], run["side"], run["seed"]) for run in runs}
     # transformers first, so that its loop is read from the model's own folder and not from ours.
     sides: dict[str, Callable[..., dict[str, float]]] = {"theirs": theirs, "ours": ours}

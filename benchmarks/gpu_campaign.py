@@ -38,6 +38,8 @@ import torch
 from gpu_shapes import SHAPES
 from gpu_timing import ROOT, seconds, where
 
+from sesame.configs.storage import write_text
+
 TESTS_SECONDS = 200
 STEPS = [sys.executable, str(Path(__file__).with_name("gpu_steps.py"))]
 
@@ -158,8 +160,8 @@ def main() -> None:
         except Exception as error:
             record["parts"][name] = {"error": f"{type(error).__name__}: {error}", "at": where(error)}
         print(f"{name}: {time.perf_counter() - begin:.1f} s {json.dumps(record['parts'][name])[:1500]}", flush=True)
-        (arguments.output / "gpu_campaign.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        (arguments.output / "gpu_campaign.md").write_text(markdown(record), encoding="utf-8")
+        write_text(arguments.output / "gpu_campaign.json", json.dumps(record, indent=1) + "\n")
+        write_text(arguments.output / "gpu_campaign.md", markdown(record))
     print((arguments.output / "gpu_campaign.md").read_text(encoding="utf-8"))
 
 

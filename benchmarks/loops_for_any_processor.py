@@ -21,7 +21,8 @@ from sesame.configs.storage import digest
 from sesame.data_pipeline.cleaning.config import CleanConfig
 from sesame.data_pipeline.cleaning.parts import read_unit
 from sesame.data_pipeline.cleaning.selection import Choice, Outcome
-from sesame.data_pipeline.dataset.build import DocumentGroup, Recipe, make_examples
+from sesame.data_pipeline.dataset.build import Recipe, make_examples
+from sesame.data_pipeline.dataset.groups import DocumentGroup
 from sesame.data_pipeline.examples.corrupt import CorruptConfig
 from sesame.data_pipeline.examples.segment import SegmentConfig
 from sesame.data_pipeline.examples.sentences import split

@@ -3,7 +3,7 @@
 import json
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -11,6 +11,10 @@ from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import write_text
+from sesame.configs.strict_json import read_json_object
+
+IMMEASURABLE = 1e15
+"""Bytes or operations per second from which on they took no time that could be told from that of the rest."""
 
 
 def processor(path: Path = Path("/proc/cpuinfo")) -> str:
@@ -89,14 +93,10 @@ class Machine(Section):
         Raises:
             ConfigError: it is missing, damaged or of another format.
         """
-        try:
-            values: Any = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file; write it with `sesame doctor --output {path}`") from None
-        except (ValueError, RecursionError):
-            raise ConfigError(f"{path}: is not JSON; write it again with `sesame doctor --output {path}`") from None
-        if not isinstance(values, dict) or values.get("format") != 1:
-            raise ConfigError(f"{path}: is no machine.json of format 1; write it with `sesame doctor --output {path}`")
+        advice = f"write it with `sesame doctor --output {path}`"
+        values = read_json_object(path, ConfigError, advice)
+        if values.get("format") != 1:
+            raise ConfigError(f"{path}: is no machine.json of format 1; {advice}")
         return configs.parse(values, cls, str(path))
 
     def save(self, path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,10 +76,13 @@ def append(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to ``path`` when the block ends without an exception.
 
     ``path`` may be an empty folder, or a link to one. Missing parents are created, and removed if the block fails.
+
+    Args:
+        replace: ``path`` may be a folder with content, which is removed once the new one is complete.
 
     Raises:
         OSError: it cannot be written, or ``path`` is not empty by then; the temporary folder is removed.
@@ -97,7 +100,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     sync_file(file)
         sync_folder(partial)
-        partial.rename(final)
+        with _moved_aside(final) if replace else nullcontext():
+            partial.rename(final)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         for folder in reversed(created):
@@ -105,6 +109,22 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 folder.rmdir()
         raise
     sync_folder(final.parent)
+
+
+@contextmanager
+def _moved_aside(folder: Path) -> Iterator[None]:
+    """Rename a folder while the block runs, then remove it; it gets its name back if the block fails."""
+    if not folder.is_dir():
+        yield
+        return
+    aside = _sibling(folder)
+    folder.rename(aside)
+    try:
+        yield
+    except BaseException:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

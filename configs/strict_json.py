@@ -28,7 +28,7 @@ def read_json_object(file: Path, error_type: type[SesameError], advice: str) -> 
         try:
             status = file.stat()
         except FileNotFoundError:
-            raise error_type(f"{file}: does not exist; {advice}") from None
+            raise error_type(f"{file}: no such file; {advice}") from None
         if not stat.S_ISREG(status.st_mode):
             raise error_type(f"{file}: is not a regular file; {advice}")
         if status.st_size > LARGEST_FILE:

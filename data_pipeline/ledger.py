@@ -4,6 +4,7 @@ A result is a JSON file and an .npz file with its arrays; only classes that the 
 """
 
 import json
+import re
 import shutil
 import zipfile
 from collections import Counter
@@ -16,7 +17,7 @@ import numpy as np
 from sesame.configs import Section, storage
 from sesame.configs.errors import DatasetError
 
-IDENTITY = "identity.json"
+IDENTITY, LOCK = "identity.json", "lock"
 
 
 class Ledger:
@@ -89,18 +90,28 @@ class Ledger:
         return makers[name](content)
 
 
-def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
+def open_folder(folder: Path, identity: dict[str, Any], written: re.Pattern[str]) -> Any:
     """Create or open the folder of a run, lock it, and remove its content unless it is of the same ``identity``.
+
+    Args:
+        written: names of what a run writes there, besides the files of this module.
 
     Returns:
         An open file that holds the lock until it is closed.
 
     Raises:
-        DatasetError: another process has the lock, or the folder cannot be created.
+        DatasetError: another process has the lock, or the folder cannot be created or has files that no run wrote.
     """
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.name not in (LOCK, IDENTITY) and not written.fullmatch(path.name):
+                raise DatasetError(
+                    f"{folder}: is the folder of an unfinished dataset, but has {path.name}, which `sesame prepare` "
+                    "did not write; move that, or choose another --output"
+                )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        lock = (folder / LOCK).open("w")
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
     if not storage.try_lock(lock):
@@ -109,7 +120,7 @@ def open_folder(folder: Path, identity: dict[str, Any]) -> Any:
     text = json.dumps(identity, sort_keys=True)
     if not path_of_identity.is_file() or path_of_identity.read_text(encoding="utf-8") != text:
         for path in folder.iterdir():
-            if path.name != "lock":
+            if path.name != LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         storage.write_text(path_of_identity, text, durable=False)
     return lock

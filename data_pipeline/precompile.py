@@ -19,7 +19,8 @@ from sesame.data_pipeline.cleaning.config import CleanConfig
 from sesame.data_pipeline.cleaning.parts import Part, read_unit
 from sesame.data_pipeline.cleaning.selection import Choice, Outcome
 from sesame.data_pipeline.compiled import cache
-from sesame.data_pipeline.dataset.build import DocumentGroup, Recipe, gather_shard, make_examples
+from sesame.data_pipeline.dataset.build import Recipe, gather_shard, make_examples
+from sesame.data_pipeline.dataset.groups import DocumentGroup
 from sesame.data_pipeline.examples.corrupt import CorruptConfig
 from sesame.data_pipeline.examples.segment import KINDS, SegmentConfig
 from sesame.data_pipeline.examples.sentences import split

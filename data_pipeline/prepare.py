@@ -4,6 +4,7 @@ The jobs depend only on the input, each uses a random generator seeded with its 
 order. So the bytes do not depend on the number of workers or on which one finishes first.
 """
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -45,6 +46,12 @@ RESULTS = (Part, Reading, GroupRows, RowCounts, Shard)
 """Classes of the workers' results."""
 WORK = "work"
 """Folder of intermediate files, inside the partial folder of the dataset."""
+WRITTEN = re.compile(
+    rf"{WORK}|{'|'.join(map(re.escape, (MANIFEST, shards.TOKENIZER, shards.DOCUMENTS, shards.PLACES)))}"
+    rf"|({'|'.join(shards.SPLITS)})-\d{{5,}}\.arrow|\.sesame-\w+\.partial|\.nfs\w+",
+    re.ASCII,
+)
+"""Names in the partial folder; the last is that of a removed file that is still open, on a network file system."""
 
 
 def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
@@ -74,7 +81,7 @@ def prepare(config: CorpusConfig, output: Path | None = None) -> Path:
         return output
 
     partial = output.with_name(output.name + ".partial")
-    lock = open_folder(partial, identity(config, inputs))
+    lock = open_folder(partial, identity(config, inputs), WRITTEN)
     start = time.perf_counter()
     try:
         with Workers(config.workers, console, Ledger(partial.resolve() / WORK / "ledger", RESULTS)) as workers:

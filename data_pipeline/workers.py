@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sesame.configs import Section
+from sesame.configs.durations import duration
 from sesame.configs.errors import SesameError, path_error
 from sesame.configs.log_lines import timed
 from sesame.data_pipeline.cluster import Cluster, NodeDiedError, ObjectLostError, RayTaskError, ray
@@ -98,7 +99,7 @@ class Workers:
                     bar.advance(task)
         if not self.console.is_terminal:
             kept = f" ({len(jobs) - len(pending)} of them finished before)" if len(pending) < len(jobs) else ""
-            self._log(f"{title}: {len(jobs)} parts{kept} in {time.perf_counter() - start:.1f} s")
+            self._log(f"{title}: {len(jobs)} parts{kept} in {duration(time.perf_counter() - start)}")
         return results
 
     def once(self, title: str, function: Callable[[], Any]) -> Any:
@@ -119,7 +120,7 @@ class Workers:
                 yield
         else:
             yield
-        self._log(f"{title}: {time.perf_counter() - start:.1f} s")
+        self._log(f"{title}: {duration(time.perf_counter() - start)}")
 
     def _log(self, message: str) -> None:
         self.console.print(timed(message, is_terminal=self.console.is_terminal), soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Table
 
+from sesame.configs.durations import duration
 from sesame.configs.log_lines import timed
 from sesame.evaluation.results.result import Result
 
@@ -101,7 +102,7 @@ class Progress:
         rate = self.spent / self.computed if self.computed else self.rate
         shares = {job.number: job.share for job in self.running.values()}
         costs = [self.costs[number] * (1 - shares.get(number, 0.0)) for number in self.waiting]
-        return duration(time_left(costs, rate, self.workers)) if rate is not None and costs else ""
+        return f"about {duration(time_left(costs, rate, self.workers))}" if rate is not None and costs else ""
 
     def print(self, line: str) -> None:
         """Print a line above the table."""
@@ -114,10 +115,3 @@ class Progress:
 def time_left(costs: Sequence[float], rate: float, workers: int) -> float:
     """Seconds for jobs of these ``costs``, at ``rate`` seconds for each unit of cost."""
     return rate * max(sum(costs) / workers, max(costs, default=0.0))
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words: "about 40 s", "about 12 min", "about 3.5 h"."""
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

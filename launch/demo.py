@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sesame.configs.durations import duration
+from sesame.configs.json_lines import read_rows
 from sesame.configs.shipped import FOLDER
 from sesame.configs.stopping import CONTINUE
 from sesame.launch.processes import follow
@@ -100,8 +102,8 @@ def _show_results(console: Console, folder: Path, seconds: dict[str, float], glu
         "validation loss": _loss_against_baseline(folder),
         "loss curve": str(folder / "pretrain" / "loss.png"),
         "full report": str(folder / "evaluation" / "report.md"),
-        "time": ", ".join(f"{stage} {clock(took)}" for stage, took in seconds.items() if took >= 1)
-        + f"; total {clock(sum(seconds.values()))} (expected: at most {clock(EXPECTED_SECONDS)})",
+        "time": ", ".join(f"{stage} {duration(took)}" for stage, took in seconds.items() if took >= 1)
+        + f"; total {duration(sum(seconds.values()))} (expected: at most {duration(EXPECTED_SECONDS)})",
         "next": _next_command(folder, glue),
     }
     grid = Table.grid(padding=(0, 2))
@@ -133,7 +135,7 @@ def _cell(value: Mapping[str, float | None] | float | None) -> str:
 def _loss_against_baseline(folder: Path) -> str:
     manifest = json.loads((folder / "dataset" / "manifest.json").read_text(encoding="utf-8"))
     baseline = manifest["unigram_cross_entropy_validation"]
-    rows = [json.loads(line) for line in (folder / "pretrain" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    rows = read_rows(folder / "pretrain" / "metrics.jsonl")
     step, loss = next((row["step"], row["validation"]["masked_lm"]) for row in reversed(rows) if "validation" in row)
     below = baseline - loss
     distance = f"{abs(below):.2f} nats {'below' if below >= 0 else 'above'} the unigram baseline of {baseline:.2f}"
@@ -144,9 +146,3 @@ def _loss_against_baseline(folder: Path) -> str:
 def _next_command(folder: Path, glue: Path | None) -> str:
     inspect = shlex.join(["sesame", "inspect", str(folder / "dataset"), "--split", "validation"])
     return inspect if glue else f"make demo GLUE=DIR  (fine-tune on the GLUE files in DIR), or {inspect}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as minutes:seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"

@@ -68,8 +68,8 @@ def _refuse_tasks_that_train_alone(variables: Mapping[str, str], machines: int, 
 
 
 def _first_host(variables: Mapping[str, str]) -> str | None:
-    """The address of the first machine of a Slurm job."""
-    hosts = variables.get("SLURM_JOB_NODELIST")
+    """The address of the first machine of a Slurm step, which may have some of the job's machines only."""
+    hosts = variables.get("SLURM_STEP_NODELIST") or variables.get("SLURM_JOB_NODELIST")
     if hosts is None or shutil.which("scontrol") is None:
         # As in a container. It is the first machine's where srun was called by a batch script.
         return variables.get("SLURM_LAUNCH_NODE_IPADDR")

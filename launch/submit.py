@@ -1,9 +1,11 @@
 """``sesame submit``: a stage's file -> a Slurm script -> a job; several files are jobs that wait for each other."""
 
+import importlib
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +14,17 @@ from pydantic import Field
 
 from sesame import configs
 from sesame.configs import Section
-from sesame.configs.errors import ConfigError
+from sesame.configs.errors import ConfigError, package_error
 
 TEMPLATES = Path(__file__).resolve().with_name("slurm")
 STAGES = {"source": "prepare", "model": "pretrain", "suite": "evaluate"}
 """The section that only files of this stage have."""
+CLASSES = {
+    "prepare": ("sesame.data_pipeline.config", "CorpusConfig"),
+    "pretrain": ("sesame.pretrain.config", "RunConfig"),
+    "evaluate": ("sesame.evaluation.config", "EvaluationConfig"),
+}
+"""Stage -> module and name of the class of its files."""
 
 
 class ClusterConfig(Section):
@@ -28,7 +36,7 @@ class ClusterConfig(Section):
     options: tuple[str, ...] = ()
     """Further options of sbatch, such as "--exclusive" or "--constraint=a100"."""
     srun_options: tuple[str, ...] = ()
-    """Further options of srun; of pyxis for example "--container-image=IMAGE.sqsh"."""
+    """Further options of srun; of pyxis for example "--container-image=IMAGE.sqsh" and "--container-mounts=DIR:DIR"."""
     setup: tuple[str, ...] = ()
     """Commands of the shell before the first stage, such as "module load cuda" or ". /shared/venv/bin/activate"."""
     container: tuple[str, ...] = ()
@@ -51,6 +59,8 @@ class Allocation(NamedTuple):
     gpus_per_node: int
     time: str
     """As sbatch takes it: minutes, HH:MM:SS or D-HH:MM."""
+    cpus_per_node: int = 0
+    """Processors on each machine; 0: what the cluster gives, which may be one."""
 
 
 class Job(NamedTuple):
@@ -79,8 +89,8 @@ def jobs(
         nodes: machines of each job.
 
     Raises:
-        ConfigError: a file does not exist or is for no stage, something that it needs is not given, or a run cannot be
-            divided over its processes.
+        ConfigError: a file does not exist, is for no stage or has a wrong value, something that it needs is not given,
+            or a run cannot be divided over its processes.
     """
     if overrides and len(files) > 1:
         raise ConfigError(
@@ -92,10 +102,11 @@ def jobs(
         for override in overrides:
             configs.apply_override(values, override)
         stage = _stage_of(file, values)
+        _check_values(file, values, stage)
         command = ["sesame", stage, str(file), *(word for each in overrides for word in ("--set", each))]
         output = values.get("output")
         if stage == "evaluate":
-            trained = checkpoint or next((each.output for each in found if each.stage == "pretrain"), None)
+            trained = checkpoint or next((each.output for each in reversed(found) if each.stage == "pretrain"), None)
             if trained is None or data_dir is None:
                 raise ConfigError(f"{file}: is evaluated with --data-dir, and --checkpoint or a training before it")
             output = output or str(Path(trained) / "evaluation" / file.stem)
@@ -118,8 +129,25 @@ def _stage_of(file: Path, values: dict[str, Any]) -> str:
     raise ConfigError(f"{file}: has none of the sections {', '.join(STAGES)}, so it is for no stage of Sesame")
 
 
+def _check_values(file: Path, values: dict[str, Any], stage: str) -> None:
+    """Refuse a file that its job would refuse, after it has waited.
+
+    Raises:
+        ConfigError: a key is unknown, missing or of the wrong type, or a value is invalid.
+    """
+    module, name = CLASSES[stage]
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        # A login node may have no torch.
+        if package_error(error) is None:
+            raise
+        return
+    configs.parse(values, kind, str(file))
+
+
 def _check_division(file: Path, values: dict[str, Any], processes: int) -> None:
-    """Refuse a run whose job would end at once, after it has waited.
+    """Refuse a run that cannot be divided over its job's processes.
 
     Raises:
         ConfigError: the processes or the batch do not divide as the run's layout says.
@@ -149,6 +177,7 @@ def render(job: Job, allocation: Allocation, cluster: ClusterConfig, folder: Pat
         "job-name": f"sesame-{job.stage}",
         "nodes": whole.nodes,
         "ntasks-per-node": 1,
+        "cpus-per-task": whole.cpus_per_node,
         "gpus-per-node": whole.gpus_per_node if job.stage != "prepare" else 0,
         "time": whole.time,
         "chdir": folder,
@@ -161,16 +190,25 @@ def render(job: Job, allocation: Allocation, cluster: ClusterConfig, folder: Pat
     }
     lines = [f"#SBATCH --{name}={value}" for name, value in header.items() if value]
     lines += ["#SBATCH --requeue", *(f"#SBATCH {option}" for option in cluster.options)]
+    # The program that submits, where neither `setup` nor the container has another one.
+    path = [] if cluster.container else [f"PATH=$PATH:{shlex.quote(str(Path(sys.executable).parent))}"]
     exports = [f"export {name}={shlex.quote(value)}" for name, value in cluster.variables.items()]
     settings = [
         f"OUTPUT={shlex.quote(str(job.output))}",
-        f"SRUN_OPTIONS=({shlex.join(cluster.srun_options)})",
+        f"SRUN_OPTIONS=({shlex.join(_srun_options(cluster, folder))})",
         f"CONTAINER=({shlex.join(cluster.container)})",
         f'COMMAND=("${{CONTAINER[@]}}" {shlex.join(job.command)})',
         'mkdir -p "$(dirname "$OUTPUT")"',
     ]
-    parts = ["#!/bin/bash", *lines, "", *cluster.setup, *exports, "set -u", *settings, ""]
+    parts = ["#!/bin/bash", *lines, "", *cluster.setup, *exports, *path, "set -u", *settings, ""]
     return "\n".join(parts) + "\n" + _template("stage") + "\n" + _template(job.stage)
+
+
+def _srun_options(cluster: ClusterConfig, folder: Path) -> list[str]:
+    """The options of srun; a container of pyxis would start in the folder that its image names, not in the job's."""
+    names = {each.partition("=")[0] for each in cluster.srun_options}
+    is_needed = names & {"--container-image", "--container-name"} and "--container-workdir" not in names
+    return [*cluster.srun_options, *([f"--container-workdir={folder}"] if is_needed else [])]
 
 
 def submit(chain: Sequence[Job], allocation: Allocation, cluster: ClusterConfig, *, dry_run: bool) -> list[str]:

@@ -1,10 +1,10 @@
 """Plot of training and validation loss by step, with the unigram baseline."""
 
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from sesame.configs.json_lines import read_rows
 from sesame.configs.storage import atomic_file
 from sesame.pretrain.objectives import OBJECTIVES
 
@@ -17,7 +17,7 @@ STYLES: dict[str, dict[str, float | str]] = {
 
 def draw(metrics: Path, plot: Path, unigram_baseline: float | None) -> None:
     """Draw the losses in ``metrics`` (JSON lines, nats) to ``plot`` (PNG), with a panel for each objective."""
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(metrics)
     names = list(dict.fromkeys(name for row in rows for part in STYLES for name in row.get(part, {})))
     figure = Figure(figsize=(6.4 * len(names), 4.2))
     panels = figure.subplots(1, len(names), squeeze=False)

@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
+from sesame.configs.durations import duration
+from sesame.configs.json_lines import Row, keep_rows, read_rows
 from sesame.configs.log_lines import timed
-from sesame.configs.storage import append_line, keep_lines
+from sesame.configs.storage import append_line
 from sesame.pretrain.objectives import OBJECTIVES
 from sesame.pretrain.reporting import run_record
 from sesame.pretrain.reporting.trackers import TrackedRun, Trackers
@@ -55,11 +57,12 @@ class MetricSums:
         self.losses: dict[str, Tensor] = {}
         self.tokens = self.flops = self.learning_rate = 0.0
         self.gradient_norm: SupportsFloat = 0.0
-        self.steps = 0
+        self.steps = self.taken = 0
+        """With an update, and all."""
 
     def add(self, step: StepMetrics, *, is_skipped: bool = False) -> None:
         """Add the metrics of a step; of one whose update was skipped only what it cost."""
-        self.tokens, self.flops = self.tokens + step.tokens, self.flops + step.flops
+        self.tokens, self.flops, self.taken = self.tokens + step.tokens, self.flops + step.flops, self.taken + 1
         if is_skipped:
             return
         self.losses = {name: self.losses.get(name, 0.0) + loss for name, loss in step.losses.items()}
@@ -143,7 +146,7 @@ class Reporter:
             self.bar.tasks[0].total = max(step, round(min(self.steps, expected_steps)))
             speed = self.bar.tasks[0].speed
             left = min((self.steps - step) / speed if speed else math.inf, seconds_left)
-            self.left = f"{_duration(left)} left" if math.isfinite(left) else ""
+            self.left = f"{duration(left)} left" if math.isfinite(left) else ""
             self.bar.update(self.task, completed=step, left=self.left)
 
     def report_training(
@@ -255,22 +258,15 @@ def _cut(path: Path, step: int) -> int | None:
     Returns:
         The step of the last validation that is left.
     """
-    keep_lines(path, lambda line: _is_report(line, step))
-    rows = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-    return max((row["step"] for row in rows if "validation" in row), default=None)
+    keep_rows(path, lambda row: _is_report(row, step))
+    return max((row["step"] for row in read_rows(path) if "validation" in row), default=None)
 
 
-def _is_report(line: bytes, last: int) -> bool:
-    """Return whether a line is a report of a step up to ``last``."""
+def _is_report(row: Row, last: int) -> bool:
+    """Return whether a row is a report of a step up to ``last``."""
     try:
-        row = json.loads(line)
         losses = {**row.get("train", {}), **row.get("validation", {})}
         are_losses = all(isinstance(loss, float) and name in OBJECTIVES for name, loss in losses.items())
         return type(row["step"]) is int and row["step"] <= last and are_losses
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (KeyError, TypeError, AttributeError):
         return False
-
-
-def _duration(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}" if minutes >= 60 else f"{minutes}:{second:02d}"

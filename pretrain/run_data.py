@@ -8,7 +8,8 @@ from sesame.data_pipeline.dataset.shards import Dataset, open_dataset
 from sesame.pretrain.checkpoints.record import Record, StagePosition
 from sesame.pretrain.checkpoints.resume import ResumeState, fingerprint
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.data.batches import Batches, DataRank, check_lengths
+from sesame.pretrain.data.batches import Batches, DataRank
+from sesame.pretrain.data.dataset_checks import check_lengths
 from sesame.pretrain.data.stages import AnyBatches, DataSchedule, StagedBatches
 from sesame.pretrain.run_length import Rows, planned_steps
 from sesame.pretrain.stop import UNLIMITED

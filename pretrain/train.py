@@ -210,6 +210,7 @@ class Run:
         restore(checkpoint, self.engine, self.kind, self.shapes)
         self.step, self.metrics = checkpoint.record.step, MetricSums()
         self.prefetcher.close()
+        self.usage.restart(self.saver.seconds)
         self.reporter.rewind(self.step)
 
     def report(self) -> None:
@@ -217,7 +218,7 @@ class Run:
         if not self.metrics.steps:
             return
         metrics = self.metrics.reduce(self.mesh.sum_over_data, self.mesh.data)
-        usage = self.usage.read(self.metrics.steps, self.saver.seconds, self.mesh.sum_over_all)
+        usage = self.usage.read(self.metrics.taken, self.saver.seconds, self.mesh.sum_over_all)
         self.metrics = MetricSums()
         self.watch.require_finite(metrics.losses, self.step)
         self.watch.compare_times(self.step, usage.rank_seconds)

@@ -16,24 +16,23 @@ def outputs(processes: list[subprocess.Popen[str]], max_idle_seconds: float = MA
     Raises:
         AssertionError: none of them has used any CPU time for ``max_idle_seconds``.
     """
+    printed: dict[int, str] = {}
+    used, last_active = _cpu_seconds(processes), time.monotonic()
     try:
-        return [_output(process, processes, max_idle_seconds) for process in processes]
+        while len(printed) < len(processes):
+            # In turn, because a process whose pipe is full waits for its reader, and the others wait for the process.
+            for process in processes:
+                if process.pid not in printed:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        printed[process.pid] = process.communicate(timeout=min(0.2, max_idle_seconds))[0]
+            if (now := _cpu_seconds(processes)) != used:
+                used, last_active = now, time.monotonic()
+            idle = time.monotonic() - last_active
+            assert idle < max_idle_seconds, f"processes without CPU time for {idle:.0f} s: {processes[0].args}"
+        return [printed[process.pid] for process in processes]
     finally:
         for process in processes:
             process.kill()
-
-
-def _output(process: subprocess.Popen[str], group: list[subprocess.Popen[str]], max_idle_seconds: float) -> str:
-    used, last_active = _cpu_seconds(group), time.monotonic()
-    while True:
-        try:
-            return process.communicate(timeout=min(1.0, max_idle_seconds))[0]
-        except subprocess.TimeoutExpired:
-            now = _cpu_seconds(group)
-            if now != used:
-                used, last_active = now, time.monotonic()
-            idle = time.monotonic() - last_active
-            assert idle < max_idle_seconds, f"processes without CPU time for {idle:.0f} s: {process.args}"
 
 
 def _cpu_seconds(processes: list[subprocess.Popen[str]]) -> dict[int, float]:

@@ -148,9 +148,16 @@ def check_docker(words: list[str], command: Command) -> None:
         check_sesame(words[image + 1 :], command)
 
 
-def check_kubectl(words: list[str], _: Command) -> None:
-    assert words[:2] == ["apply", "-f"]
-    assert (REPOSITORY / words[2]).is_file()
+def check_kubectl(words: list[str], command: Command) -> None:
+    if words[0] == "apply":
+        assert words[1] == "-f"
+        assert (REPOSITORY / words[2]).is_file()
+        return
+    shell = yaml.safe_load((REPOSITORY / "launch" / "kubernetes" / "shell.yaml").read_text(encoding="utf-8"))
+    pod = next(word.partition(":")[0] for word in words[1:] if word.startswith("sesame-"))
+    assert pod == shell["metadata"]["name"]
+    if words[0] == "exec":
+        check_sesame(words[words.index("--") + 2 :], command)
 
 
 def check_pip(words: list[str], _: Command) -> None:

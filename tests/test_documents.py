@@ -107,6 +107,9 @@ def messages() -> Iterator[str]:
                     yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)  # pyright: ignore
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield node.value
+    for path in (REPOSITORY / "launch" / "slurm").glob("*.sh"):
+        for message in re.findall(r'\blog "([^"]*)"', path.read_text(encoding="utf-8")):
+            yield re.sub(r"\$(\w+|\{[^}]*\}|\([^)]*\)|\d)", "…", message)
 
 
 def test_the_messages_of_the_guide_are_those_of_the_code() -> None:

@@ -1,19 +1,12 @@
-"""The direction of imports, read with ``ast``: launch -> evaluation -> pretrain -> data_pipeline -> configs.
+"""The direction of imports: launch -> evaluation -> pretrain -> data_pipeline -> configs."""
 
-Modules are named by their folders here, without the parent package ``sesame``.
-"""
-
-import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-ROOMS = ("configs", "data_pipeline", "pretrain", "evaluation", "launch")
-"""In order of dependency: each may import itself and those before it."""
+from tests.imports import REPOSITORY, ROOMS, Import, imports_of, sources
+
 FLOORS: dict[str, tuple[str, ...]] = {
     "data_pipeline": (
         "compiled",
@@ -67,23 +60,6 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Folders and files of a room from the lowest floor to the highest. Each may import its own floor and those below."""
-
-
-class Import(NamedTuple):
-    """One imported module, and where."""
-
-    path: str
-    line: int
-    module: str
-    lazy: bool
-    """Inside a function, so that it costs nothing until that is called."""
-
-    @property
-    def top(self) -> str:
-        return self.module.partition(".")[0]
-
-    def matches(self, *modules: str) -> bool:
-        return any(self.module == module or self.module.startswith(f"{module}.") for module in modules)
 
 
 class Rule(NamedTuple):
@@ -145,36 +121,6 @@ RULES = (
 )
 
 
-def sources() -> list[Path]:
-    """Every Python file of the rooms, and the Python half of the launch script."""
-    found = [path for room in ROOMS for path in sorted((REPOSITORY / room).rglob("*.py"))]
-    return [*found, REPOSITORY / "launch" / "pretrain.sh"]
-
-
-def imports_of(text: str, path: str) -> list[Import]:
-    return list(_walk(ast.parse(text), path, lazy=False))
-
-
-def _walk(node: ast.AST, path: str, lazy: bool) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            yield from (Import(path, child.lineno, alias.name.removeprefix("sesame."), lazy) for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            base = _absolute(child, path).removeprefix("sesame.")
-            yield Import(path, child.lineno, base, lazy)
-            yield from (Import(path, child.lineno, f"{base}.{alias.name}", lazy) for alias in child.names)
-        else:
-            yield from _walk(
-                child, path, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            )
-
-
-def _absolute(node: ast.ImportFrom, path: str) -> str:
-    package = Path(path).parent.parts
-    base = package[: len(package) - node.level + 1] if node.level else ()
-    return ".".join((*base, *([node.module] if node.module else ())))
-
-
 def violations(imports: list[Import]) -> list[str]:
     """Return one sentence for each import that violates a rule."""
     found = [
@@ -206,54 +152,6 @@ def _floors(each: Import) -> tuple[int, int] | None:
     floors = {name: number for number, floor in enumerate(FLOORS[room]) for name in floor.split()}
     importer = inside.partition("/")[0].partition(".")[0]
     return floors.get(importer, len(floors)), floors.get(imported.partition(".")[0], -1)
-
-
-def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """The groups of modules that import each other, directly or through others (Tarjan 1972)."""
-    found: list[list[str]] = []
-    index: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    stack: list[str] = []
-
-    def visit(node: str) -> None:
-        index[node] = lowest[node] = len(index)
-        stack.append(node)
-        for other in sorted(edges.get(node, ())):
-            if other not in index:
-                visit(other)
-            if other in stack:
-                lowest[node] = min(lowest[node], lowest[other])
-        if lowest[node] == index[node]:
-            group = stack[stack.index(node) :]
-            del stack[stack.index(node) :]
-            if len(group) > 1:
-                found.append(sorted(group))
-
-    for node in sorted(edges):
-        if node not in index:
-            visit(node)
-    return found
-
-
-def _module(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-def test_no_module_imports_itself_through_others() -> None:
-    paths = [path.relative_to(REPOSITORY).as_posix() for path in sources() if path.suffix == ".py"]
-    modules = {_module(path) for path in paths}
-    edges: dict[str, set[str]] = {}
-    for path in paths:
-        found = {each.module for each in imports_of((REPOSITORY / path).read_text(encoding="utf-8"), path)} & modules
-        # `from package import module` is also read as an import of the package.
-        packages = {each for each in found if any(other.startswith(f"{each}.") for other in found)}
-        edges[_module(path)] = found - packages - {_module(path)}
-    assert not cycles(edges)
-
-
-def test_a_cycle_is_found() -> None:
-    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}}) == [["b", "c"]]
-    assert not cycles({"a": {"b", "c"}, "b": {"c"}})
 
 
 def test_packages_are_imported_through_sesame() -> None:

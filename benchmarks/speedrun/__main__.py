@@ -9,7 +9,7 @@ python -m benchmarks.speedrun draw
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,14 +17,15 @@ from benchmarks.speedrun import document_list
 from benchmarks.speedrun.checking import compare, find
 from benchmarks.speedrun.commands import Deadline, Paused
 from benchmarks.speedrun.options import HERE, LIST, SUITES, Options, Stage
-from benchmarks.speedrun.presentation import draw, write_table
+from benchmarks.speedrun.presentation import draw, write_tables
 from benchmarks.speedrun.record import read_records
 from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
-from sesame.configs.errors import message_of
+from benchmarks.speedrun.trials import BASELINE
+from sesame.configs.errors import ConfigError, message_of
 from sesame.configs.stopping import Stopped, raise_signals
 
-RECORDS = HERE / "records.jsonl"
+RECORDS, TRIALS = HERE / "records.jsonl", HERE / "trials.jsonl"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,7 +56,8 @@ def check(arguments: argparse.Namespace) -> int:
         minutes=record.minutes,
         seeds=len(record.runs),
         enforces_minutes=False,
-        records=arguments.work / "records.jsonl",
+        records=arguments.work / RECORDS.name,
+        trials=arguments.work / TRIALS.name,
     )
     again = Run(recipe, arguments.track, TRACKS[arguments.track], options).run()
     if again is None:
@@ -75,11 +77,15 @@ def make_list(arguments: argparse.Namespace) -> int:
 
 
 def present(arguments: argparse.Namespace) -> int:
-    """Draw the picture and write the table of README.md."""
-    records = read_records(arguments.records)
-    draw(records, arguments.picture)
-    write_table(records, arguments.readme)
-    print(f"{arguments.picture}, {arguments.readme}: {len(records)} records")
+    """Draw the picture of the records and write the tables of README.md."""
+    files = (arguments.records, arguments.trials)
+    if not any(path.exists() for path in files):
+        raise ConfigError(f"{arguments.records}: no such file, nor {arguments.trials}; `run` writes them")
+    records, trials = (read_records(path) if path.exists() else [] for path in files)
+    if records:
+        draw(records, arguments.picture)
+    write_tables(records, trials, arguments.readme, arguments.baseline)
+    print(f"{arguments.readme}: {len(records)} records, {len(trials)} trials")
     return 0
 
 
@@ -92,9 +98,8 @@ def _holds_evaluation(folder: Path) -> Callable[[str], bool]:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    names = ("text", "evaluation", "work", "records", "seeds", "minutes", "steps", "list", "suites")
-    given = {name: getattr(arguments, name) for name in (*names, "random_init", "until")}
-    return Options(**given, deadline=Deadline(arguments.stop_after))
+    names = [field.name for field in fields(Options) if hasattr(arguments, field.name)]
+    return Options(**{name: getattr(arguments, name) for name in names}, deadline=Deadline(arguments.stop_after))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,9 +123,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--stop-after", type=float, metavar="MINUTES", help="then stop; the same command goes on")
         command.add_argument("--list", type=Path, default=LIST, help="documents of the text")
         command.add_argument("--suites", type=Path, default=SUITES, help="folder of the evaluation's suites")
+        command.add_argument(
+            "--workers", type=int, help="processes that fine-tune at a time; default: the track's cores"
+        )
         work = Path("runs/speedrun" if name == "run" else "runs/speedrun-check")
         command.add_argument("--work", type=Path, default=work, help="folder of everything that is computed")
-        command.add_argument("--records", type=Path, default=RECORDS)
+        command.add_argument("--records", type=Path, default=RECORDS, help="file that a record is added to")
+        command.add_argument("--trials", type=Path, default=TRIALS, help="file that held-out nats are added to")
     command = commands.add_parser("list", help=make_list.__doc__)
     command.set_defaults(function=make_list)
     command.add_argument("--text", type=Path, required=True, help="folder with JSON lines")
@@ -130,6 +139,8 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("draw", help=present.__doc__)
     command.set_defaults(function=present)
     command.add_argument("--records", type=Path, default=RECORDS)
+    command.add_argument("--trials", type=Path, default=TRIALS)
+    command.add_argument("--baseline", default=BASELINE, help="recipe that gains of the trials are against")
     command.add_argument("--picture", type=Path, default=HERE / "speedrun.png")
     command.add_argument("--readme", type=Path, default=HERE / "README.md")
     return root

@@ -9,7 +9,9 @@ from benchmarks.speedrun.commands import Deadline
 HERE = Path(__file__).parent
 LIST = HERE / "text" / "english-10m.tsv"
 SUITES = HERE / "suites"
-Stage = Literal["prepare", "train", "evaluate"]
+QUICK = HERE / "quick"
+"""Suites of the stage ``measure``."""
+Stage = Literal["prepare", "train", "measure", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Options:
     work: Path
     """Folder of everything that is computed."""
     records: Path
+    trials: Path
+    """Lines as in ``records``, of the stage ``measure``."""
     seeds: int = 3
     minutes: float | None = None
     """Cut budget of a proof; None: the track's."""
@@ -30,6 +34,9 @@ class Options:
     """None: the recipe's, or found by a short run."""
     list: Path = LIST
     suites: Path = SUITES
+    """Folder of the suites of the stage ``evaluate``."""
+    workers: int | None = None
+    """Processes that fine-tune at the same time; None: as many as the track has cores."""
     random_init: bool = False
     enforces_minutes: bool = True
     """False where a record is computed again, perhaps on a slower machine."""

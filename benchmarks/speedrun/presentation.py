@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 
+from benchmarks.speedrun import trials
 from benchmarks.speedrun.record import Record, Score
 
 matplotlib.use("Agg")
@@ -14,32 +15,45 @@ from matplotlib.figure import Figure
 
 PANELS = ("BLiMP", "GLUE-5")
 COLUMNS = (*PANELS, "GLUE-9", "CoLA", "SST-2", "MRPC", "STS-B", "RTE", "QNLI", "MNLI", "QQP", "WNLI")
-BEGIN, END = "<!-- table of records: made by `draw` -->", "<!-- end of the table -->"
+RECORDS, TRIALS = "<!-- table of records: made by `draw` -->", "<!-- table of trials: made by `draw` -->"
+END = "<!-- end of the table -->"
 MARKERS = "osv^D*PXph<>"
 
 
 def table(records: Sequence[Record]) -> str:
     """Return the records in Markdown, the best BLiMP of each track first; rows with marks are below the others."""
     present = [name for name in COLUMNS if any(name in record.scores for record in records)]
-    head = ["track", "recipe", "minutes", "FLOPs", "words seen", *present, "steps", "processor", "date", "remarks"]
+    head = ["track", "recipe", "minutes", "FLOPs", "words seen", *present]
+    head += ["nats per word", "steps", "processor", "date", "remarks"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for record in sorted(records, key=_rank):
-        minutes = max(run.minutes for run in record.runs)
-        words = sum(run.words for run in record.runs) / len(record.runs)
-        cells = [record.track, record.recipe, f"{minutes:.1f}", f"{record.flops:.2g}", f"{words / 1e6:.1f} M"]
-        cells += [str(record.scores.get(name, "")) for name in present]
-        cells += [str(record.runs[0].steps), record.processor, record.date, "; ".join(record.marks)]
+        cells = [record.track, record.recipe, f"{record.longest_minutes:.1f}", f"{record.flops:.2g}"]
+        cells += [f"{record.words / 1e6:.1f} M", *(str(record.scores.get(name, "")) for name in present)]
+        cells += [f"{record.nats_per_word.mean:.3f}", str(record.runs[0].steps), record.processor, record.date]
+        cells.append("; ".join(record.marks))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def write_table(records: Sequence[Record], readme: Path) -> None:
-    """Replace the table between the two comments of a Markdown file."""
+def write_tables(
+    records: Sequence[Record], tried: Sequence[Record], readme: Path, baseline: str = trials.BASELINE
+) -> None:
+    """Replace both tables of a Markdown file, each between its two comments.
+
+    Args:
+        tried: the trials.
+        baseline: the recipe that their gains are against.
+    """
     text = readme.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
+    text = _with_table(text, RECORDS, table(records) if records else "No record was entered yet.")
+    text = _with_table(text, TRIALS, trials.table(tried, baseline) if tried else "Nothing was tried yet.")
+    readme.write_text(text, encoding="utf-8")
+
+
+def _with_table(text: str, begin: str, content: str) -> str:
+    before, _, rest = text.partition(begin)
     _, _, after = rest.partition(END)
-    content = table(records) if records else "No record was entered yet."
-    readme.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}", encoding="utf-8")
+    return f"{before}{begin}\n{content}\n{END}{after}"
 
 
 def draw(records: Sequence[Record], output: Path) -> None:

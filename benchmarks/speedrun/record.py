@@ -34,6 +34,8 @@ class SeedRow(Section):
     """Of the model (``pretrain/flops.py``)."""
     validation_loss: float
     """Of masked tokens in nats; comparable only between recipes of one corpus and one mask."""
+    nats_per_word: float
+    """Of the held-out documents (``held_out.py``); comparable between all recipes."""
     weights_sha256: str
 
 
@@ -81,6 +83,8 @@ class Record(Section):
     text_sha256: str
     """Of the list of documents."""
     text_words: int
+    held_out_sha256: str
+    """Of the held-out documents."""
     suites_sha256: str
     """Of the suites of the evaluation."""
     datasets: dict[str, str]
@@ -102,8 +106,28 @@ class Record(Section):
         return statistics.fmean(run.flops for run in self.runs)
 
     @property
+    def words(self) -> float:
+        return statistics.fmean(run.words for run in self.runs)
+
+    @property
+    def longest_minutes(self) -> float:
+        return max(run.minutes for run in self.runs)
+
+    @property
+    def nats_per_word(self) -> Score:
+        """Over the pretraining seeds."""
+        return Score(by_seed=tuple(run.nats_per_word for run in self.runs))
+
+    @property
     def title(self) -> str:
         return f"{self.recipe} on {self.track}, {self.date}"
+
+    @property
+    def summary(self) -> str:
+        """What was reached, for people."""
+        nats = self.nats_per_word
+        parts = [f"{nats.mean:.3f} ({nats.spread:.3f}) nats per word", *(f"{n} {s}" for n, s in self.scores.items())]
+        return ", ".join(parts)
 
 
 def with_means(scores: Mapping[str, Score]) -> dict[str, Score]:
@@ -144,8 +168,11 @@ def read_scores(reports: Iterable[list[Path]]) -> dict[str, Score]:
     return with_means(scores)
 
 
-def append(path: Path, record: Record) -> None:
-    """Add a record as one line, which is on the disk when this returns."""
+def enter(path: Path, record: Record) -> None:
+    """Add a record as one line, unless the file has one of the same weights and scores; it is on the disk then."""
+    known = read_records(path) if path.exists() else []
+    if any((each.recipe, each.runs, each.scores) == (record.recipe, record.runs, record.scores) for each in known):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(configs.dump(record)) + "\n")

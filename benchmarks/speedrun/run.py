@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -12,9 +12,11 @@ import torch
 from benchmarks.speedrun.commands import execute
 from benchmarks.speedrun.document_list import DocumentList, read_list, write_text_of
 from benchmarks.speedrun.facts import PACKAGES, code_version, dataset_digest
-from benchmarks.speedrun.options import LIST, SUITES, Options
+from benchmarks.speedrun.held_out import HeldOut
+from benchmarks.speedrun.options import LIST, QUICK, SUITES, Options
 from benchmarks.speedrun.recipe import Recipe, load_recipe, write_toml
-from benchmarks.speedrun.record import Record, SeedRow, append, read_records, read_scores
+from benchmarks.speedrun.record import Record, Score, SeedRow, enter, read_scores
+from benchmarks.speedrun.scoring import Scoring, suites_digest
 from benchmarks.speedrun.tracks import Track
 from benchmarks.speedrun.trainers import SESAME, TRAINERS, Job, Limit, Trained
 from sesame.configs.errors import ConfigError, TrainingError
@@ -61,6 +63,8 @@ class Run:
         if self.track.cores:
             allowed = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, allowed[: self.track.cores])
+            if (used := self._threads()) < self.track.cores:
+                print(f"{self.name}: trains with {used} of {self.track.cores} cores; see OMP_NUM_THREADS", flush=True)
         datasets = self.datasets()
         if self.options.until == "prepare":
             return self._stopped("prepared")
@@ -68,13 +72,22 @@ class Run:
         trained = self.train_seeds(recipe, datasets, steps)
         if self.options.until == "train":
             return self._stopped("trained")
-        reports = [self.evaluate(seed, each) for seed, each in trained.items()]
-        record = self.record(datasets, trained, chosen, reports)
-        if not self._is_entered(record):
-            append(self.options.records, record)
+        entry = partial(self.record, datasets, trained, chosen, self.measure(trained, datasets))
+        trial = entry(self._quick_scores(trained), QUICK)
+        enter(self.options.trials, trial)
+        print(f"{self.name}: {trial.summary}", flush=True)
+        if self.options.until == "measure":
+            return self._stopped("measured")
+        suites, random_init = self.options.suites, self.options.random_init
+        reports = [self.scoring.reports(seed, each, suites, random_init=random_init) for seed, each in trained.items()]
+        record = entry(read_scores(reports), suites)
+        enter(self.options.records, record)
         write_text(self.folder / "record.json", json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
-        print(f"{self.name}: " + ", ".join(f"{task} {score}" for task, score in record.scores.items()), flush=True)
+        print(f"{self.name}: {record.summary}", flush=True)
         return record
+
+    def _threads(self) -> int:
+        return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
     def _stopped(self, done: str) -> None:
         print(f"{self.name}: {done}; the same command without --until goes on", flush=True)
@@ -192,49 +205,42 @@ class Run:
         )
         return trained
 
-    def evaluate(self, seed: int, trained: Trained) -> list[Path]:
-        """Return the reports of all suites for one checkpoint."""
+    def measure(self, trained: dict[int, Trained], datasets: dict[str, Path]) -> dict[int, HeldOut]:
+        """Return how well each seed predicts the held-out documents."""
+        dataset = next(iter(datasets.values()))
+        return {seed: self.scoring.held_out(seed, each, dataset) for seed, each in trained.items()}
+
+    def _quick_scores(self, trained: dict[int, Trained]) -> dict[str, Score]:
         if self.options.evaluation is None:
-            raise ConfigError("there is nothing to evaluate with; give the folder of the tasks with --evaluation")
-        checkpoint, reports = Path(trained.checkpoint), []
-        for suite in self.suites:
-            output = self.folder / "evaluation" / trained.weights_sha256[:12] / suite.stem
-            command = [*SESAME, "evaluate", str(suite), "--checkpoint", str(checkpoint), "--output", str(output)]
-            command += ["--data-dir", str(self._tasks(suite))]
-            if self.options.random_init:
-                command += ["--set", "suite.baseline=true"]
-            if not (output / "report.json").exists() or self.options.random_init:
-                output.mkdir(parents=True, exist_ok=True)
-                self._execute(command, f"evaluate, seed {seed}, {suite.stem}", output.with_suffix(".log"))
-            reports.append(output / "report.json")
-        return reports
+            return {}
+        return read_scores([self.scoring.reports(seed, each, QUICK) for seed, each in trained.items()])
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        workers = self.options.workers
+        count = (self.track.cores or 0) if workers is None else workers
+        return Scoring(self.folder / "evaluation", self.options.evaluation, self._execute, count)
 
     def _execute(self, command: Sequence[str], title: str, log: Path) -> None:
         execute(command, f"{self.name}: {title}", log, self.options.deadline)
-
-    @cached_property
-    def suites(self) -> list[Path]:
-        found = sorted(self.options.suites.glob("*.toml"))
-        if not found:
-            raise ConfigError(f"{self.options.suites}: has no suites (.toml); give another --suites")
-        return found
-
-    def _tasks(self, suite: Path) -> Path:
-        """Return the folder in which a suite finds its files: GLUE's own folder may be one of several."""
-        assert self.options.evaluation is not None
-        glue = self.options.evaluation / "glue"
-        return self.options.evaluation if suite.stem.startswith("blimp") or not glue.is_dir() else glue
 
     def record(
         self,
         datasets: dict[str, Path],
         trained: dict[int, Trained],
         chosen: dict[str, float],
-        reports: list[list[Path]],
+        measured: dict[int, HeldOut],
+        scores: dict[str, Score],
+        suites: Path,
     ) -> Record:
         words = self._words_per_token(next(iter(datasets.values())))
         runs = tuple(
-            SeedRow(seed=seed, words=round(each.tokens * words), **{name: getattr(each, name) for name in COPIED})
+            SeedRow(
+                seed=seed,
+                words=round(each.tokens * words),
+                nats_per_word=measured[seed].nats_per_word,
+                **{name: getattr(each, name) for name in COPIED},
+            )
             for seed, each in trained.items()
         )
         return Record(
@@ -247,27 +253,27 @@ class Run:
             date=date.today().isoformat(),
             text_sha256=self.documents.sha256,
             text_words=self.documents.words,
-            suites_sha256=digest_of(b"".join(path.read_bytes() for path in self.suites)),
+            held_out_sha256=next(iter(measured.values())).documents_sha256,
+            suites_sha256=suites_digest(suites),
             datasets={name: dataset_digest(path) for name, path in datasets.items()},
             processor=next(iter(trained.values())).processor,
-            threads=int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))),
+            threads=self._threads(),
             versions=versions(PACKAGES),
             code=code_version(),
             chosen=chosen,
             runs=runs,
-            scores=read_scores(reports),
-            marks=self.marks,
+            scores=scores,
+            marks=self.marks(suites),
         )
 
-    @property
-    def marks(self) -> tuple[str, ...]:
+    def marks(self, suites: Path) -> tuple[str, ...]:
         """Why the result is not a record of the track."""
         options = self.options
         reasons = {
             f"cut to {self.minutes:g} of {self.track.minutes:g} minutes": self.minutes != self.track.minutes,
             f"{options.seeds} seeds": options.seeds < 3,
             "own text": options.list != LIST,
-            "own evaluation": options.suites != SUITES,
+            "own evaluation": suites not in (SUITES, QUICK),
         }
         return tuple(reason for reason, holds in reasons.items() if holds)
 
@@ -276,14 +282,6 @@ class Run:
         copies = manifest["recipe"]["segment"]["dupe_factor"]
         tokens = sum(split["tokens"] for split in manifest["splits"].values())
         return copies * self.documents.words / tokens
-
-    def _is_entered(self, record: Record) -> bool:
-        """Whether the file has a record of the same weights and scores."""
-        known = read_records(self.options.records) if self.options.records.exists() else []
-        weights = [run.weights_sha256 for run in record.runs]
-        return any(
-            [run.weights_sha256 for run in each.runs] == weights and each.scores == record.scores for each in known
-        )
 
 
 COPIED = ("steps", "minutes", "tokens", "flops", "validation_loss", "weights_sha256")

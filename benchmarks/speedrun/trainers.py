@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.speedrun.recipe import Recipe, write_toml
 from sesame.configs.errors import CheckpointError, ConfigError
+from sesame.configs.json_lines import read_rows
 from sesame.configs.storage import digest_of, write_text
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints.load import latest
@@ -107,7 +108,7 @@ def _sesame_result(job: Job) -> Trained:
     record = records.read(checkpoint)
     averaged = job.folder / "averaged"
     evaluated = averaged if averaged.exists() else checkpoint
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(run / "metrics.jsonl")
     trained = [row for row in rows if "train" in row]
     tokens = sum(row["tokens_per_second"] * row["report_seconds"] for row in trained)
     flops = sum(1e12 * row["teraflops"] * row["report_seconds"] for row in trained)

@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from sesame.configs.durations import duration
 from sesame.data_pipeline.dataset.manifest import Manifest
 from sesame.data_pipeline.dataset.statistics import MEAN_SPAN_LENGTH
 
@@ -12,7 +13,7 @@ def summary(manifest: Manifest, seconds: float) -> Table:
     Args:
         seconds: how long ``sesame prepare`` took.
     """
-    table = Table(title=f"prepared in {seconds:.0f} s", show_header=False, title_justify="left")
+    table = Table(title=f"prepared in {duration(seconds)}", show_header=False, title_justify="left")
     for reason, count in manifest.documents.items():
         table.add_row(reason if reason.startswith("repeated") else f"documents {reason}", f"{count:,}")
     for (number, kind, weight), (documents, characters) in by_source(manifest).items():

@@ -10,7 +10,8 @@ import numpy as np
 from sesame.configs.errors import CorpusError
 from sesame.data_pipeline.cleaning.selection import Outcome
 from sesame.data_pipeline.config import CorpusConfig
-from sesame.data_pipeline.dataset.build import DocumentGroup, GroupRows, Recipe, gather_shard, make_examples
+from sesame.data_pipeline.dataset.build import GroupRows, Recipe, gather_shard, make_examples
+from sesame.data_pipeline.dataset.groups import DocumentGroup
 from sesame.data_pipeline.dataset.manifest import SplitRecord
 from sesame.data_pipeline.dataset.shards import SPLITS
 from sesame.data_pipeline.dataset.statistics import RowCounts, total

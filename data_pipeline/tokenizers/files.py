@@ -1,10 +1,10 @@
 """Reading the files of a tokenizer, with errors that name the file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from sesame.configs.errors import ConfigError
+from sesame.configs.strict_json import parse_json_object
 
 
 def read_bytes(path: Path) -> bytes:
@@ -37,13 +37,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read or is not a JSON object.
     """
-    try:
-        values = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not JSON ({error}); copy it again") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: is not a JSON object; copy it again")
-    return values
+    return parse_json_object(read_bytes(path), path, ConfigError, "copy it again")
 
 
 def read_optional_object(path: Path) -> dict[str, Any]:

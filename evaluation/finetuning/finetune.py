@@ -118,7 +118,7 @@ def _epochs(
     generator, steps, step = np.random.default_rng(seed), steps_of(config, len(lengths)), 0
     schedule = schedule_of(config, steps)
     for epoch in range(1, epochs_of(config, len(lengths)) + 1):
-        with trainer.training():
+        with trainer.running():
             for rows in shuffled_batches(lengths, config.batch_size, generator)[: steps - step]:
                 loss, is_finite = trainer.step(rows, step, schedule.factor(step, steps))
                 if not is_finite:

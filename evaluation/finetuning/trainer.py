@@ -38,8 +38,8 @@ class Trainer(ABC):
         self.kind, self.sized = kind, sizes_for(model, config.precision, device)
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """Take steps in the block; all else, such as predictions, comes after it."""
+    def running(self) -> Iterator[None]:
+        """Prepare the model for steps in the block, and for prediction afterwards."""
         self.model.train()
         yield
 
@@ -80,8 +80,8 @@ class LocalTrainer(Trainer):
             self.optimizer = adamw(model, config)
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        with super().training(), self.rows.trained():
+    def running(self) -> Iterator[None]:
+        with super().running(), self.rows.trained():
             yield
 
     def step(self, rows: np.ndarray, step: int, factor: float) -> tuple[Tensor, bool]:

@@ -10,7 +10,7 @@ from sesame.configs.log_lines import timed
 from sesame.pretrain.checkpoints.load import latest
 from sesame.pretrain.huggingface.from_hf import import_model
 
-FOLDER = "imported"
+FOLDER = ".imported"
 
 
 @contextmanager

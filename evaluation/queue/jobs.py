@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sesame.configs.durations import duration
 from sesame.configs.errors import SesameError, message_of
 from sesame.data_pipeline.outcome import Runner, describe
 from sesame.evaluation.config import EvaluationConfig
@@ -104,7 +105,7 @@ class Queue:
                     if test:
                         self.store.write_test(job, test)
                 found[number] = result
-                progress.end(number, result, f"{result.seconds:.0f} s", worker=worker)
+                progress.end(number, result, duration(result.seconds), worker=worker)
                 continue
             tries[number] += 1
             reason = describe(outcome.error)

@@ -80,10 +80,10 @@ def content_key(data: TaskData) -> str:
 
 
 def write_task(folder: Path, data: TaskData) -> None:
-    """Write an encoded task into ``folder``, which must not exist."""
+    """Write an encoded task into ``folder``, in place of a damaged one."""
     arrays: list[np.ndarray] = []
     content = _encoded(data, arrays)
-    with atomic_directory(folder) as partial:
+    with atomic_directory(folder, replace=True) as partial:
         for number, array in enumerate(arrays):
             np.save(partial / f"{number}.npy", array)
         digests = {path.name: digest(path) for path in sorted(partial.iterdir())}

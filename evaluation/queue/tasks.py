@@ -1,6 +1,5 @@
 """The tasks of a suite, encoded once: in memory, or in files that all workers map."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +54,6 @@ class TaskFolders:
         else:
             path = self.folder / content_key(data)[:16]
             if read_task(path, data.task, verify=True) is None:
-                shutil.rmtree(path, ignore_errors=True)
                 write_task(path, data)
         self.data[path] = data
         return path
@@ -133,6 +131,5 @@ def load_tasks(
         )
     if encoded is not None:
         for folder, data in written.items():
-            shutil.rmtree(folder, ignore_errors=True)
             write_task(folder, data)
     return Tasks(tasks, folders, skipped)

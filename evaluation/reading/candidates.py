@@ -1,10 +1,10 @@
 """Candidates of a row, and labels that are in a file of their own."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from sesame.configs.errors import TaskError
+from sesame.configs.strict_json import read_json_object
 from sesame.evaluation.reading.rows import COMPARE, MissingFileError, Row
 from sesame.evaluation.tasks.task import Table
 
@@ -34,13 +34,10 @@ def read_labels(data_dir: Path, table: Table) -> dict[str, str] | None:
     if table.labels_file is None:
         return None
     path = data_dir / table.labels_file
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: no such file; it has the labels of {table.file}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise TaskError(f"{path}: not JSON ({error}); {COMPARE}") from None
-    if not isinstance(values, dict) or not all(_is_label(value) for value in values.values()):
+    if not path.exists():
+        raise MissingFileError(f"{path}: no such file; it has the labels of {table.file}")
+    values = read_json_object(path, TaskError, COMPARE)
+    if not all(_is_label(value) for value in values.values()):
         raise TaskError(f"{path}: is not a JSON object from index to label; {COMPARE}")
     return {index: str(value) for index, value in values.items()}
 

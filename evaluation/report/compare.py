@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sesame.configs.errors import TaskError
+from sesame.configs.strict_json import read_json_object
 from sesame.evaluation.report.examples import Example, disagreements, read_texts
 from sesame.evaluation.report.markdown import table
 from sesame.evaluation.report.statistics import POWER, Comparison, DevPredictions, difference_of, holm, resample
@@ -92,13 +93,11 @@ class _Report:
     def __init__(self, path: Path):
         self.folder = path.parent if path.name == "report.json" else path
         file = self.folder / "report.json"
+        values = read_json_object(file, TaskError, "give the output folder of `sesame evaluate`")
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
             self.tasks: dict[str, Any] = values["tasks"]
             self.name = f"{Path(str(values['checkpoint'])).name}, step {values['step']}"
             self.names = {title: (list(task["results"]), dict(task["counted"])) for title, task in self.tasks.items()}
-        except FileNotFoundError:
-            raise TaskError(f"{file}: no such file; give the output folder of `sesame evaluate`") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TaskError(f"{file}: is damaged, or of an earlier version; {AGAIN}") from None
 

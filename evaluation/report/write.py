@@ -8,6 +8,7 @@ from rich.table import Table
 
 from sesame import configs
 from sesame.configs.storage import write_text
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.report.confusion import confusions
 from sesame.evaluation.report.content import NAMES, Content, versions
 from sesame.evaluation.report.drawing import draw
@@ -52,43 +53,43 @@ def _json(content: Content) -> dict[str, object]:
             **summary.mean.to_json(),
             "without": {title: row.to_json() for title, row in summary.leave_one_out.items()},
         },
-        "tasks": {
-            data.title: {
-                "task": data.task.name,
-                "score": summary.tasks[data.title].to_json(),
-                "metrics": {name: row.to_json() for name, row in summary.metrics[data.title].items()},
-                "by_category": {
-                    metric: {
-                        category: {model: number(value) for model, value in by_model.items()}
-                        for category, by_model in categories.items()
-                    }
-                    for metric, categories in content.categories[data.title].items()
-                },
-                # Read by `sesame compare`.
-                "results": sorted({each.name for each in content.results if each.task == data.task.name and each.name}),
-                "counted": {
-                    prefix: list(data.task.metrics_of(prefix)) for prefix in data.dev if prefix in data.task.counted
-                },
-                "train_rows": data.train.rows if data.train is not None else None,
-                "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},
-                "published": [each._asdict() for each in published_of(data.task.name)],
-                "confusion": [
-                    {"dev": each.prefix, "model": each.model, "labels": list(each.labels), "rows": each.counts.tolist()}
-                    for each in confusions(data, content.results)
-                ],
-                "search": content.searches[data.task.name].to_json() if data.task.name in content.searches else None,
-                "notes": content.notes(data),
-                "head": content.heads[data.title],
-                "settings": configs.dump(content.config.settings(data.task.name)),
-                "seconds": round(sum(result.seconds for result in content.results if result.task == data.task.name), 1),
-            }
-            for data in content.tasks
-        },
+        "tasks": {data.title: _task(content, data) for data in content.tasks},
         "skipped": dict(content.skipped),
         "predictions": list(content.predictions),
         "command": content.repeat.command,
         "sha256": dict(content.repeat.files),
         "config": content.config.recipe(),
+    }
+
+
+def _task(content: Content, data: TaskData) -> dict[str, object]:
+    summary = content.summary
+    return {
+        "task": data.task.name,
+        "score": summary.tasks[data.title].to_json(),
+        "metrics": {name: row.to_json() for name, row in summary.metrics[data.title].items()},
+        "by_category": {
+            metric: {
+                category: {model: number(value) for model, value in by_model.items()}
+                for category, by_model in categories.items()
+            }
+            for metric, categories in content.categories[data.title].items()
+        },
+        # Read by `sesame compare`.
+        "results": sorted({each.name for each in content.results if each.task == data.task.name and each.name}),
+        "counted": {prefix: list(data.task.metrics_of(prefix)) for prefix in data.dev if prefix in data.task.counted},
+        "train_rows": data.train.rows if data.train is not None else None,
+        "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},
+        "published": [each._asdict() for each in published_of(data.task.name)],
+        "confusion": [
+            {"dev": each.prefix, "model": each.model, "labels": list(each.labels), "rows": each.counts.tolist()}
+            for each in confusions(data, content.results)
+        ],
+        "search": content.searches[data.task.name].to_json() if data.task.name in content.searches else None,
+        "notes": content.notes(data),
+        "head": content.heads[data.title],
+        "settings": configs.dump(content.config.settings(data.task.name)),
+        "seconds": round(sum(result.seconds for result in content.results if result.task == data.task.name), 1),
     }
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,11 @@ def faults_of(path: Path) -> list[str]:
     Raises:
         TaskError: it is neither.
     """
-    contents = _contents(path)
+    return faults_in(_contents(path))
+
+
+def faults_in(contents: Mapping[str, bytes]) -> list[str]:
+    """Return everything that is wrong with files of predictions, by name, a phrase each."""
     suite = _suite(set(contents))
     if suite is None:
         return [f"has no file of {' or '.join(SUITES)}"]

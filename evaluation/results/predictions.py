@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sesame.configs.storage import atomic_directory, atomic_file
-from sesame.evaluation.results.check import faults_of
+from sesame.evaluation.results.check import faults_in
 from sesame.evaluation.tasks.suites import SUITES
 from sesame.evaluation.tasks.task import Table, Task
 
@@ -41,16 +41,15 @@ def write_predictions(output: Path, sets: Mapping[str, Predictions]) -> list[str
         Sentences for the report.
     """
     folder = output / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    for suite in SUITES:
-        (output / f"{suite}.zip").unlink(missing_ok=True)
     if not sets:
+        shutil.rmtree(folder, ignore_errors=True)
+        _archives(output, {})
         return []
-    with atomic_directory(folder) as partial:
-        for name, predictions in sets.items():
-            (partial / f"{name}{predictions.table.suffix}").write_bytes(content(predictions).encode())
-    written = sorted(path.name for path in folder.iterdir())
-    return [f"In `{FOLDER}/`: {', '.join(written)}.", *_archives(output, folder)]
+    files = {f"{name}{each.table.suffix}": content(each).encode() for name, each in sorted(sets.items())}
+    with atomic_directory(folder, replace=True) as partial:
+        for name, text in files.items():
+            (partial / name).write_bytes(text)
+    return [f"In `{FOLDER}/`: {', '.join(sorted(files))}.", *_archives(output, files)]
 
 
 def content(predictions: Predictions) -> str:
@@ -104,24 +103,26 @@ def _number(index: str) -> int | str:
     return int(index) if index.isascii() and index.isdigit() else index
 
 
-def _archives(output: Path, folder: Path) -> list[str]:
-    """Write the archive of each benchmark whose files are all there and have no fault."""
-    lines, names = [], {path.name for path in folder.iterdir()}
+def _archives(output: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Write the archive of each benchmark whose files are all there and have no fault; remove any other archive."""
+    lines = []
     for suite in SUITES.values():
-        missing = [name for name in suite.required if name not in names]
-        if not names & set(suite.files):
-            continue
         archive = output / f"{suite.name}.zip"
-        if missing:
-            lines.append(f"No {archive.name}: {suite.server} also requires {', '.join(missing)}.")
-            continue
-        with atomic_file(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
-            for name in (name for name in suite.files if name in names):
-                # A date of its own would make equal predictions different archives.
-                zipped.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
-        if faults := faults_of(archive):
-            archive.unlink()
-            lines.append(f"No {archive.name}: {faults[0]}.")
-        else:
+        own = {name: files[name] for name in suite.files if name in files}
+        missing = [name for name in suite.required if name not in own]
+        faults = [f"{suite.server} also requires {', '.join(missing)}"] if missing else faults_in(own)
+        if not faults:
+            _write_archive(archive, own)
             lines.append(f"`{archive.name}` is complete, for {suite.server}.")
+            continue
+        archive.unlink(missing_ok=True)
+        if own:
+            lines.append(f"No {archive.name}: {faults[0]}.")
     return lines
+
+
+def _write_archive(path: Path, files: Mapping[str, bytes]) -> None:
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in files.items():
+            # A date of its own would make equal predictions different archives.
+            zipped.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)

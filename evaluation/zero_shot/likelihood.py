@@ -79,7 +79,7 @@ def log_likelihoods(
         for number, rows in enumerate(batches, 1):
             part = [inputs[row] for row in rows]
             with torch.no_grad(), autocast(config, device):
-                values_P = _log_probabilities(model, head, part, device, causal=way.causal)
+                values_P = log_probabilities(model, head, part, device, causal=way.causal)
             owners = np.repeat([each.sequence for each in part], [len(each.labels) for each in part])
             np.add.at(totals_S, owners, values_P)
             advance(number, len(batches))
@@ -116,10 +116,14 @@ WAYS: dict[str, Way] = {
 """``finetune.pseudo_likelihood`` of a masked model -> how; a causal model has one way."""
 
 
-def _log_probabilities(
-    model: Learner, head: str, inputs: list[Inputs], device: torch.device, *, causal: bool
+def log_probabilities(
+    model: Learner, head: str, inputs: list[Inputs], device: torch.device, *, causal: bool = False
 ) -> np.ndarray:
-    """log p of every label of a batch, float64 [P]."""
+    """Return log p of every label of a batch in nats, float64 [P].
+
+    Args:
+        head: the objective of ``model`` whose predictions are used.
+    """
     lengths = [len(each.tokens) for each in inputs]
     starts = np.cumsum([0, *lengths[:-1]])
     positions = np.concatenate([each.positions + start for each, start in zip(inputs, starts, strict=True)])

@@ -16,6 +16,9 @@ def submit(
     time: Annotated[str, typer.Option("--time", metavar="T", help="Time of each job: minutes, HH:MM:SS or D-HH:MM.")],
     nodes: Annotated[int, typer.Option(min=1, metavar="N", help="Machines of each job; a suite takes one.")] = 1,
     gpus_per_node: Annotated[int, typer.Option(min=0, metavar="G", help="GPUs on each machine.")] = 0,
+    cpus_per_node: Annotated[
+        int, typer.Option(min=0, metavar="C", help="Processors on each machine; otherwise what the cluster gives.")
+    ] = 0,
     processes: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Trainers on each machine; otherwise one for each GPU.")
     ] = None,
@@ -43,7 +46,7 @@ def submit(
 
     habits = configs.load(cluster, slurm.ClusterConfig, ()) if cluster else slurm.ClusterConfig()
     chosen = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
-    allocation = slurm.Allocation(nodes, gpus_per_node, time)
+    allocation = slurm.Allocation(nodes, gpus_per_node, time, cpus_per_node)
     chain = slurm.jobs(
         files, with_folders(overrides, output=output), processes or gpus_per_node or 1, checkpoint, data_dir, nodes
     )

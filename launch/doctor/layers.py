@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from sesame.configs.machine import IMMEASURABLE
 from sesame.launch.doctor import training
 from sesame.launch.doctor.check import Answer, Verdict
 from sesame.launch.doctor.context import Context, device
@@ -47,8 +48,12 @@ ACTIVATIONS: tuple[tuple[str, dict[str, str]], ...] = (("relu", {}), ("gelu", {}
 NORM_TOKENS, NORM_WIDTH = 2048, 512
 NEW = Sample(320, 48, 16)
 """Measured in sizes that were not computed before."""
-IMMEASURABLE = 1e15
-"""Bytes per second from which on moving them took no time that could be told from that of the rest."""
+SHOWN = (
+    ("flops", "products", 1e12, 2, "TFLOP/s"),
+    ("operand_bandwidth", "their operands", 1e9, 1, "GB/s"),
+    ("bandwidth", "other work", 1e9, 1, "GB/s"),
+)
+"""Rate, its title, size of the unit, decimals, unit."""
 REPEATED, QUICK_REPEATED = 9, 4
 LEAST_SECONDS = 0.02
 """Shorter samples are repeated more often, within this time."""
@@ -182,9 +187,10 @@ def judge(answers: Sequence[Answer]) -> Verdict:
 
 
 def _shown(name: str, rates: Mapping[str, float]) -> str:
-    operands = f", their operands {rates['operand_bandwidth'] / 1e9:,.1f} GB/s"
-    return (
-        f"{name}: products {rates['flops'] / 1e12:.2f} TFLOP/s"
-        f"{operands if rates['operand_bandwidth'] < IMMEASURABLE else ''}, other work "
-        f"{rates['bandwidth'] / 1e9:,.1f} GB/s, {rates['new_product_seconds'] * 1e3:.1f} ms for a product of a new size"
-    )
+    shown = [
+        f"{what} {rates[key] / size:,.{digits}f} {unit}"
+        for key, what, size, digits, unit in SHOWN
+        if rates[key] < IMMEASURABLE
+    ]
+    new = f"{rates['new_product_seconds'] * 1e3:.1f} ms for a product of a new size"
+    return f"{name}: {', '.join([*shown, new])}"

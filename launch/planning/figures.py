@@ -38,12 +38,6 @@ def flops(value: float) -> str:
     return f"{value:.3g}".replace("e+", "e")
 
 
-def duration(seconds: float) -> str:
-    """Wall time; long ones also in days."""
-    shown = _scaled(seconds, ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")))
-    return f"{shown} ({figure(seconds / 86400)} days)" if seconds >= 3 * 86400 else shown
-
-
 def energy(watt_hours: float) -> str:
     return _scaled(watt_hours, ((1e6, "MWh"), (1e3, "kWh"), (1.0, "Wh")))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
-from sesame.configs.machine import Device, Machine
+from sesame.configs.machine import IMMEASURABLE, Device, Machine
 from sesame.launch.planning.request import DEVICE, Assumptions, Planner, Request
 
 GIB = 2**30
@@ -70,7 +70,7 @@ def _layers(device: Device, precision: str) -> dict[str, Any]:
         return {}
     return {
         f"{precision}_tflops": layers.flops / 1e12,
-        "operand_bandwidth": layers.operand_bandwidth / 1e9,
+        "operand_bandwidth": layers.operand_bandwidth / 1e9 if layers.operand_bandwidth < IMMEASURABLE else 0.0,
         "memory_bandwidth": layers.bandwidth / 1e9,
         "function_nanoseconds": layers.function_seconds * 1e9,
         "operation_microseconds": layers.operation_seconds * 1e6,

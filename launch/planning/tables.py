@@ -7,8 +7,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sesame.configs.durations import duration
 from sesame.configs.errors import ConfigError
-from sesame.launch.planning.figures import count, disk, dollars, duration, energy, figure, flops, gib
+from sesame.launch.planning.figures import count, disk, dollars, energy, figure, flops, gib
 from sesame.launch.planning.request import DEVICE, Assumptions, Plan, Planner, Request
 
 SHOWN = 12

@@ -10,7 +10,8 @@ if [ "$SLURM_NNODES" -gt 1 ]; then
     export RAY_AUTH_TOKEN
     ray_options=(--num-cpus "${SLURM_CPUS_ON_NODE:-1}" --object-store-memory 268435456 --block)
     start_ray() { srun --overlap --kill-on-bad-exit=1 "${SRUN_OPTIONS[@]}" "$@" & }
-    start_ray --nodes=1 --ntasks=1 --nodelist="$head" \
+    on_head=(--nodes=1 --ntasks=1 --nodelist="$head")
+    start_ray "${on_head[@]}" \
         "${CONTAINER[@]}" ray start --head --port="${address##*:}" --include-dashboard=false "${ray_options[@]}" > "$OUTPUT.ray-head.log" 2>&1
     rays=$!
     for ((i = 0; i < 120; i++)); do
@@ -24,11 +25,13 @@ if [ "$SLURM_NNODES" -gt 1 ]; then
     rays="$rays $!"
     # shellcheck disable=SC2086
     trap 'kill $rays 2>/dev/null' EXIT
-    nodes() { "${CONTAINER[@]}" ray status --address "$address" 2>/dev/null | grep -c ' node_'; }
+    # Beside Ray's head, so that options of srun such as a container's hold for them, too.
+    beside=(srun --overlap "${on_head[@]}" --kill-on-bad-exit=1 "${SRUN_OPTIONS[@]}")
+    nodes() { "${beside[@]}" "${CONTAINER[@]}" ray status --address "$address" 2>/dev/null | grep -c ' node_'; }
     for ((i = 0; i < 90; i++)); do [ "$(nodes)" -ge "$SLURM_NNODES" ] && break; sleep 2; done
     log "Ray: $(nodes) of $SLURM_NNODES machines"
     COMMAND+=(--set "workers.address=$address")
-    stage prepare "$OUTPUT" "${COMMAND[@]}"
+    stage prepare "$OUTPUT" "${beside[@]}" "${COMMAND[@]}"
 else
     stage prepare "$OUTPUT" srun --nodes=1 --ntasks=1 --kill-on-bad-exit=1 "${SRUN_OPTIONS[@]}" "${COMMAND[@]}"
 fi

@@ -13,14 +13,13 @@ from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import CheckpointError, ConfigError
 from sesame.configs.storage import digest_of
+from sesame.configs.strict_json import read_json_object
 from sesame.pretrain.checkpoints.stored import Shapes
 
 FORMAT_VERSION = 2
 """Format 1 had no checksum of its own and no dataset."""
 FILE = "checkpoint.json"
 TOKENIZER_FILE = "tokenizer.model"
-LARGEST_FILE = 2**26
-"""Bytes; no training run writes a larger record."""
 
 Size = Annotated[int, Field(gt=0, le=2**40)]
 
@@ -174,24 +173,19 @@ def read(folder: Path) -> Record:
         CheckpointError: the record is missing, damaged, or of a later format.
     """
     file = folder / FILE
+    values = read_json_object(file, CheckpointError, "use another checkpoint")
+    version = values.get("format_version")
+    if type(version) is int and version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{file}: has format {version}, but this Sesame reads formats up to {FORMAT_VERSION}; use a later one"
+        )
     try:
-        require_regular(file)
-        if file.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"has more than {LARGEST_FILE:,} bytes")
-        values = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        if not isinstance(values, dict):
-            raise ValueError("is not a JSON object")
-        version = values.get("format_version")
-        if type(version) is int and version > FORMAT_VERSION:
-            raise CheckpointError(
-                f"{file}: has format {version}, but this Sesame reads formats up to {FORMAT_VERSION}; use a later one"
-            )
         stated = values.get("record_sha256")
         if (stated or version != 1) and stated != _record_digest(values):
             raise CheckpointError(f"{file}: differs from its own checksum; use another checkpoint")
         return configs.parse(values, Record, str(file))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({error}); use another checkpoint") from None
+    except RecursionError:
+        raise CheckpointError(f"{file}: is nested too deeply; use another checkpoint") from None
     except ConfigError as error:
         raise CheckpointError(f"{error}; use another checkpoint") from None
 
@@ -205,7 +199,3 @@ def require_regular(file: Path) -> None:
 def _record_digest(values: Mapping[str, Any]) -> str:
     content = {name: value for name, value in values.items() if name != "record_sha256"}
     return digest_of(json.dumps(content, sort_keys=True).encode())
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")

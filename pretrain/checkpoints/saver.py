@@ -25,6 +25,8 @@ class Saver:
         self.seconds = 0.0
         """For which training has waited for checkpoints."""
         self._writer, self._retention = writer, retention
+        self.renamed = ""
+        """What ``reopen`` has done to the newest checkpoint, for a message."""
         self._reopened: Path | None = None
 
     @property
@@ -75,7 +77,8 @@ class Saver:
             CheckpointError: it is damaged.
         """
         self.finish()
-        if self.last is not None and self.last == self._reopened and self._retention.diverged():
+        self.renamed = self._retention.diverged() if self.last == self._reopened else ""
+        if self.renamed:
             self.last = latest(self._retention.output, process)
         self._reopened = self.last
         return open_checkpoint(self.last, process) if self.last is not None else None

@@ -77,6 +77,7 @@ SUPPORTED_VALUES = {
     "norm_placement": ("post",),
     "position_kind": ("learned",),
     "gated": (False,),
+    "inner_norm": (False,),
     "bias": (True,),
     "local_window": (0,),
     "value_embeddings": (0,),

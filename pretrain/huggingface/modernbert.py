@@ -157,6 +157,7 @@ MODERNBERT = Counterpart(
         **{field: (value,) for field, value in SHAPE.items()},
         "local_window": range(1, 2**31),
         "value_embeddings": (0,),
+        "inner_norm": (False,),
     },
     fixed_values={
         "norm_bias": (False,),

@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Style(NamedTuple):
-    """Norm, activation, biases and dropout of every layer of a model."""
+    """Norms, activation, biases and dropout of every layer of a model."""
 
     norm: str = "layer"
     """Row of ``NORMS``."""
@@ -35,6 +35,8 @@ class Style(NamedTuple):
     """Of attention weights."""
     head_activation: str | None = None
     """Row of ``ACTIVATIONS`` of the masked-token head; None: ``activation``."""
+    inner_norm: bool = False
+    """Feed-forward layers normalize what they project back to the width."""
 
     def normalisation(self, width: int) -> nn.Module:
         """Return a new norm over the last dimension."""

@@ -66,7 +66,7 @@ class PreNormBlock(PostNormBlock):
 class BothNormBlock(PreNormBlock):
     """x + norm(layer(norm(x))), "sandwich" norms (CogView, Ding et al. 2021, section 2.4): what a layer adds to the
     residual stream has a size that its own norm learns. LTG-BERT (Samuel et al. 2023, section 3.1) has norms before and
-    after attention too, but that of its feed-forward layer is over the inner width."""
+    after attention too, but that of its feed-forward layer is over the inner width (``Style.inner_norm``)."""
 
     def __init__(self, attention: Attention, feed_forward: FeedForward | SparseFeedForward, width: int, style: Style):
         super().__init__(attention, feed_forward, width, style)

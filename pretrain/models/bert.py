@@ -54,6 +54,9 @@ class BertConfig(TransformerConfig):
     """One layer of so many is global, beginning with the first (ModernBERT: 3)."""
     gated: Fixed[bool] = False
     """Gated feed-forward layers (Shazeer 2020), which have a second projection to the inner width."""
+    inner_norm: Fixed[bool] = False
+    """Feed-forward layers have a norm over the inner width, before the projection back (LTG-BERT, Samuel et al. 2023,
+    section 3.1)."""
     bias: Fixed[bool] = True
     """Linear layers and norms have biases."""
     value_embeddings: Fixed[int] = Field(default=0, ge=0)
@@ -89,7 +92,8 @@ class BertConfig(TransformerConfig):
 
     @property
     def style(self) -> Style:
-        return super().style._replace(gated=self.gated, bias=self.bias, head_activation=self.head_activation)
+        names = ("gated", "inner_norm", "bias", "head_activation")
+        return super().style._replace(**{name: getattr(self, name) for name in names})
 
 
 class Bert(FamilyModule):
@@ -103,8 +107,9 @@ class Bert(FamilyModule):
 
     @property
     def unsplittable(self) -> str:
-        has_values = self.config.value_embeddings > 0
-        return "model.value_embeddings are added to the values of all heads at once" if has_values else ""
+        if self.config.value_embeddings:
+            return "model.value_embeddings are added to the values of all heads at once"
+        return "the norms of model.inner_norm are over a width that it splits" if self.config.inner_norm else ""
 
     def __init__(self, config: BertConfig, vocabulary: Vocabulary):
         super().__init__()

@@ -26,6 +26,10 @@ class Curve(NamedTuple):
     """Number of a colour of the style sheet."""
     is_faint: bool = False
     has_markers: bool = False
+    note: str = ""
+    """What a point of a thinned curve is; shown beside its value."""
+    is_range: bool = False
+    """Whether it only shows how far a curve of the same name varies."""
 
 
 class Marker(NamedTuple):
@@ -62,7 +66,10 @@ class Chart(NamedTuple):
 class _Figure:
     def __init__(self, chart: Chart, steps: tuple[float, float]):
         self.chart = chart
-        self.curves = _thinned_stack(chart) if chart.is_stack else [_thinned(curve) for curve in chart.curves]
+        if chart.is_stack:
+            self.curves = _thinned_stack(chart)
+        else:
+            self.curves = [drawn for curve in chart.curves for drawn in _thinned(curve)]
         heights = self._heights()
         positive = [value for value in heights if value > 0]
         self.is_log = chart.may_be_log and len(positive) == len(heights) and max(positive) > LOG_RATIO * min(positive)
@@ -150,10 +157,10 @@ class _Figure:
         return f'<path class="level" d="M0 {height:.1f}H{INNER_WIDTH}"/>'
 
     def _legend(self) -> str:
-        if len(self.curves) == 1 and self.chart.level is None:
+        entries = [(f"c{curve.colour}", curve.name) for curve in self.curves if not curve.is_range]
+        if len(entries) == 1 and self.chart.level is None:
             # The title says what the only curve is.
             return ""
-        entries = [(f"c{curve.colour}", curve.name) for curve in self.curves]
         if self.chart.level is not None:
             entries.append(("level", f"{self.chart.level[0]} {self.chart.level[1]:.3f}"))
         items = "".join(f'<span class="{kind}"><i></i>{escape(name)}</span>' for kind, name in entries)
@@ -161,7 +168,12 @@ class _Figure:
 
     def _data(self) -> str:
         series = [
-            {"name": curve.name, "colour": curve.colour, "x": [x for x, _ in curve.points], "y": _rounded(curve)}
+            {
+                "name": curve.name + (f", {curve.note}" if curve.note else ""),
+                "colour": curve.colour,
+                "x": [x for x, _ in curve.points],
+                "y": _rounded(curve),
+            }
             for curve in self.curves
         ]
         markers = [[marker.step, marker.text] for marker in self.chart.markers]
@@ -183,9 +195,19 @@ def _rounded(curve: Curve) -> list[float]:
     return [float(f"{value:.5g}") for _, value in curve.points]
 
 
-def _thinned(curve: Curve) -> Curve:
+def _thinned(curve: Curve) -> list[Curve]:
+    """Return a curve as it is drawn; of one with more points than can be seen, the highest and lowest of each part, and
+    above them the means."""
     finite = [point for point in curve.points if math.isfinite(point[1])]
-    return curve._replace(points=thin(finite, BUCKETS))
+    kept = thin(finite, BUCKETS)
+    if len(kept) == len(finite):
+        return [curve._replace(points=kept)]
+    means = [(round(step, 1), mean) for step, mean in mean_rows(finite, BUCKETS)]
+    size = f"{len(finite) / len(means):.0f}"
+    return [
+        curve._replace(points=kept, is_faint=True, is_range=True, note=f"highest or lowest of {size}"),
+        curve._replace(points=means, is_faint=False, note=f"mean of {size}"),
+    ]
 
 
 def _thinned_stack(chart: Chart) -> list[Curve]:

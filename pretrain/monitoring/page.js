@@ -101,7 +101,7 @@
       tip.replaceChildren();
       line(null, `${data.across.split(" ").pop()} ${Math.round(step).toLocaleString("en")}`);
       for (const [each, i] of data.stack ? found.reverse() : found)
-        line(`c${each.colour}`, `${each.name} ${number(data.log ? 10 ** each.y[i] : each.y[i])}`);
+        line(`c${each.colour}`, `${each.name}: ${number(data.log ? 10 ** each.y[i] : each.y[i])}`);
       const near = (chart.view[1] - chart.view[0]) * 0.008;
       for (const [place, text] of data.markers) if (Math.abs(place - x) <= near) line(null, text);
       draw(hover, "path", { d: `M${across(step)} ${box.y}v${box.h}` });
@@ -112,7 +112,8 @@
       tip.hidden = false;
       const frame = figure.getBoundingClientRect(), place = event.clientX - frame.left;
       tip.style.left = `${place + 14 + tip.offsetWidth > frame.width ? place - 14 - tip.offsetWidth : place + 14}px`;
-      tip.style.top = `${event.clientY - frame.top + 12}px`;
+      const isLow = event.clientY + 12 + tip.offsetHeight > innerHeight;
+      tip.style.top = `${event.clientY - frame.top + (isLow ? -12 - tip.offsetHeight : 12)}px`;
     });
     svg.addEventListener("pointerleave", () => { if (start === null) leave(); });
     svg.addEventListener("pointerdown", (event) => {

@@ -23,7 +23,8 @@ al. 2020); recomputation, embeddings and norms are not counted. Model-FLOPs use 
 between two reports and by the peak of all processes' devices. The time of a step is the mean over the processes;
 communication is what a process spends in collectives, waiting for others included; other is what lies between the
 phases, such as counting FLOPs and reporting. Validation is not in it. Memory is the most that tensors have taken on a
-GPU, and what the process has resident on a CPU.
+GPU, and what the process has resident on a CPU. Where there are more reports than a chart has room for, the line is the
+mean of so many of them, and the pale one behind it joins the highest and the lowest of each part.
 """
 
 
@@ -83,13 +84,13 @@ def _events(runs: Sequence[NamedRun]) -> str:
         return ""
     head = [*(["run"] if len(runs) > 1 else []), "step", "time", "kind", "rank", "value", "action", "message"]
     left_out = f"<p>{len(rows) - MOST_EVENTS} more are in events.jsonl.</p>" if len(rows) > MOST_EVENTS else ""
-    return section("Events", _table([head, *rows[:MOST_EVENTS]]) + left_out)
+    return section("Events", table([head, *rows[:MOST_EVENTS]], classes="events") + left_out)
 
 
 def _event_cells(row: Mapping[str, Any]) -> list[str]:
     moment = row.get("time")
     if isinstance(moment, int | float):
-        moment = datetime.fromtimestamp(moment).astimezone().isoformat(timespec="seconds")
+        moment = f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M:%S}"
     cells = [row["step"], moment, row.get("kind"), row.get("rank"), row.get("value"), row.get("action")]
     return [*("" if cell is None else _text(cell) for cell in cells), str(row.get("message") or "")]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame.configs.errors import SesameError
-
-Row = dict[str, Any]
+from sesame.configs.json_lines import Row, parse_row
 
 
 class LineFile:
@@ -32,7 +31,8 @@ class LineFile:
             return [], False
         complete, newline, _ = content.rpartition(b"\n")
         self._position += len(complete) + len(newline)
-        return list(_objects(complete.split(b"\n"))), is_replaced
+        rows = [row for line in complete.split(b"\n") if (row := parse_row(line)) is not None]
+        return rows, is_replaced
 
 
 class RunFiles:
@@ -131,16 +131,6 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     while count < max(map(len, parts)) and len({each[-count:] for each in parts}) < len(set(parts)):
         count += 1
     return ["/".join(each[-count:]) for each in parts]
-
-
-def _objects(lines: Iterable[bytes]) -> Iterable[Row]:
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 def _add_metrics(run: RunFiles, rows: Sequence[Row]) -> None:

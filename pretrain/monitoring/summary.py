@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+from sesame.configs.durations import duration
 from sesame.pretrain.monitoring.curves import PHASES, NamedRun, seconds_by_phase
 from sesame.pretrain.monitoring.record import RunFiles, values
 from sesame.pretrain.monitoring.scale import label
@@ -19,14 +20,6 @@ def summary(runs: Sequence[NamedRun]) -> list[list[str]]:
     for name in dict.fromkeys(name for each in runs for name in each.run.objectives("validation")):
         rows.append([f"validation {name.replace('_', ' ')}", *(validation(each.run, name) for each in runs)])
     return [row for row in (*rows, last) if any(row[1:])]
-
-
-def duration(seconds: float) -> str:
-    """Return a time as 12 s, 3:45 min or 2:30 h."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, second = divmod(round(seconds), 60)
-    return f"{minutes}:{second:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 def validation(run: RunFiles, objective: str) -> str:

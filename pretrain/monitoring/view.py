@@ -9,10 +9,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sesame.configs.durations import duration
 from sesame.pretrain.monitoring.curves import PHASES, seconds_by_phase
 from sesame.pretrain.monitoring.record import Row, RunFiles, values
 from sesame.pretrain.monitoring.scale import label, mean_rows
-from sesame.pretrain.monitoring.summary import duration, state
+from sesame.pretrain.monitoring.summary import state
 
 BARS = "▁▂▃▄▅▆▇█"
 STYLES = ("blue", "red", "green", "magenta", "yellow", "cyan", "bright_black")

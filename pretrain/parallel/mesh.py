@@ -51,20 +51,7 @@ class Mesh:
         self.device = _device()
         _set_threads(config.threads)
         keep_freed_memory(self.device)
-        if config.tensor > 1:
-            from megatron.core import parallel_state
-
-            # The additional gloo groups are used by megatron's own checkpoints only.
-            parallel_state.initialize_model_parallel(
-                tensor_model_parallel_size=config.tensor, create_gloo_process_groups=False
-            )
-            self.tensor_group: Any = parallel_state.get_tensor_model_parallel_group()
-            self.data_group: Any = parallel_state.get_data_parallel_group()
-        else:
-            self.tensor_group = torch.distributed.new_group([self.rank], use_local_synchronization=True)
-            self.data_group = torch.distributed.group.WORLD
-        self.tensor_rank = torch.distributed.get_rank(self.tensor_group)
-        self.data_rank = torch.distributed.get_rank(self.data_group)
+        self._create_tensor_groups()
         self._create_expert_groups()
         # Signals are agreed on beside the computation, which NCCL's collectives would wait for.
         self.host_group: Any = torch.distributed.new_group(backend="gloo") if self.device.type == "cuda" else None
@@ -74,6 +61,23 @@ class Mesh:
         self.timer = StepTimer(self.device)
         # One process communicates with nobody, although DeepSpeed calls the same functions.
         self._collectives = TimedCollectives(self.timer, knows_megatron=self.tensor > 1) if self.world > 1 else None
+
+    def _create_tensor_groups(self) -> None:
+        """Create ``tensor_group``, the processes that divide one model, and ``data_group``, those with equal parts."""
+        if self.tensor > 1:
+            from megatron.core import parallel_state
+
+            # The additional gloo groups are used by megatron's own checkpoints only.
+            parallel_state.initialize_model_parallel(
+                tensor_model_parallel_size=self.tensor, create_gloo_process_groups=False
+            )
+            self.tensor_group: Any = parallel_state.get_tensor_model_parallel_group()
+            self.data_group: Any = parallel_state.get_data_parallel_group()
+        else:
+            self.tensor_group = torch.distributed.new_group([self.rank], use_local_synchronization=True)
+            self.data_group = torch.distributed.group.WORLD
+        self.tensor_rank = torch.distributed.get_rank(self.tensor_group)
+        self.data_rank = torch.distributed.get_rank(self.data_group)
 
     def _create_expert_groups(self) -> None:
         """Create ``expert_group``, neighbouring data-parallel processes with different experts, and

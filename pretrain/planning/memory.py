@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sesame.pretrain.parallel.matrix_plan import ENTRIES_AT_ONCE
-from sesame.pretrain.planning.stages import OFFLOADED, STAGES, Case, Counts, Layout, Stage
+from sesame.pretrain.planning.layout import Counts, Layout
+from sesame.pretrain.planning.stages import OFFLOADED, STAGES, Case, Stage
 from sesame.pretrain.planning.trace import Pass
 
 MOST_COMPUTED = 5

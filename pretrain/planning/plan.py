@@ -15,10 +15,10 @@ from sesame.pretrain.parallel.config import ParallelConfig, Recompute
 from sesame.pretrain.parallel.rules import refusal
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.gpus import Assumptions
+from sesame.pretrain.planning.layout import Counts, Layout
 from sesame.pretrain.planning.memory import Memory, estimate
 from sesame.pretrain.planning.rows import Rows, shape_batch
 from sesame.pretrain.planning.split import IndivisibleError, Split, split_learner
-from sesame.pretrain.planning.stages import Counts, Layout
 from sesame.pretrain.planning.step_time import StepTime, Work, step_time
 from sesame.pretrain.planning.trace import without_values
 

@@ -1,8 +1,8 @@
 """Why a layout is taken, and which one is nearest to one that does not fit."""
 
 from sesame.pretrain.planning.gpus import Assumptions
+from sesame.pretrain.planning.layout import Layout
 from sesame.pretrain.planning.plan import Plan
-from sesame.pretrain.planning.stages import Layout
 
 GIB = 2**30
 SETTINGS = {

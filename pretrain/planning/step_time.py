@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sesame.pretrain.planning.gpus import Assumptions
-from sesame.pretrain.planning.stages import BYTES, Counts, Layout
+from sesame.pretrain.planning.layout import Counts, Layout
+from sesame.pretrain.planning.stages import BYTES
 from sesame.pretrain.planning.trace import Pass
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from sesame.configs.errors import one_line
+from sesame.configs.json_lines import read_rows
 from sesame.configs.machine import processor
 from sesame.configs.stopping import Stopped
 from sesame.configs.storage import append_line
@@ -76,12 +77,10 @@ def _end(output: Path, reason: str) -> None:
 
 def _is_open(output: Path) -> bool:
     """Return whether the last line is of the start of a run of this process."""
-    try:
-        last = json.loads((output / NAME).read_bytes().splitlines()[-1])
-    except (OSError, ValueError, IndexError):
-        return False
-    start = last.get("start", {})
-    return start.get("process") == os.getpid() and start.get("host") == socket.gethostname()
+    rows = read_rows(output / NAME)
+    start = rows[-1].get("start") if rows else None
+    own = {"process": os.getpid(), "host": socket.gethostname()}
+    return isinstance(start, dict) and own.items() <= start.items()
 
 
 def _add(output: Path, line: Mapping[str, Any]) -> None:

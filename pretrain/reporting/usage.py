@@ -71,6 +71,11 @@ class UsageMeter:
             rows = sum_over_all(rows)
         return Usage(steps, tuple(map(tuple, rows.tolist())))
 
+    def restart(self, saving_seconds: float) -> None:
+        """Forget what was used since the last call, by steps that will be taken again."""
+        self._timer.read()
+        self._saving_seconds = saving_seconds
+
 
 def _resident_bytes(device: torch.device) -> int:
     """Return what this process has in memory now (Linux, ``man 5 proc``); its loader processes are not counted."""

@@ -64,15 +64,14 @@ class Event(NamedTuple):
 class EventLog:
     """Writes the events of a run in its first process; in every other process it only holds them."""
 
-    def __init__(self, output: Path, first_step: int, *, is_rank_zero: bool, clock: Callable[[], float] = time.time):
-        """
-        Args:
-            first_step: step at which the run starts or resumes; later events are removed, for they will happen again.
-                Roll-backs to a checkpoint up to that step stay: what they skip stays skipped.
-        """
+    def __init__(self, output: Path, *, is_rank_zero: bool, clock: Callable[[], float] = time.time):
         self.path, self._is_rank_zero, self._clock = output / FILE, is_rank_zero, clock
-        if is_rank_zero:
-            keep_lines(self.path, lambda line: _is_kept(line, first_step))
+
+    def rewind(self, step: int) -> None:
+        """Remove the events of steps after ``step``, which will be computed again, but for roll-backs that still count:
+        those to a checkpoint up to ``step``, and those before them."""
+        if self._is_rank_zero:
+            keep_lines(self.path, set(_kept_lines(self.path, step)).__contains__)
 
     def write(self, event: Event) -> None:
         """Append an event."""
@@ -81,23 +80,46 @@ class EventLog:
             append_line(self.path, event.line(self._clock()))
 
 
-def skipped_samples(output: Path, first_step: int) -> list[Samples]:
-    """Return what the roll-backs of the run in ``output`` skip, if it starts or resumes at ``first_step``."""
-    file = output / FILE
-    lines = file.read_bytes().split(b"\n") if file.exists() else []
-    rows = [json.loads(line) for line in lines if _is_kept(line, first_step)]
+def skipped_samples(output: Path, step: int) -> list[Samples]:
+    """Return what the roll-backs of the run in ``output`` skip, if it continues from a checkpoint of ``step``."""
+    rows = [json.loads(line) for line in _kept_lines(output / FILE, step)]
     return [Samples(*row["samples"]) for row in rows if row["action"] == "roll_back"]
 
 
-def _is_kept(line: bytes, first_step: int) -> bool:
-    """Return whether a line is an event that still counts for a run that starts or resumes at ``first_step``."""
-    try:
-        row = json.loads(line)
-        if row["action"] == "roll_back":
-            return first_step > 0 and row["checkpoint_step"] <= first_step and _is_range(*row["samples"])
-        return 0 < row["step"] <= first_step
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False
+def _kept_lines(path: Path, step: int) -> list[bytes]:
+    """Return the lines that still count for a run that continues from ``step``."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    known = [_Line.of(line) for line in lines]
+    # The run may have gone back beyond a roll-back, to an older checkpoint; what it skipped stayed skipped.
+    in_force = max((number for number, each in enumerate(known) if each.checkpoint_step <= step), default=-1)
+    return [
+        line
+        for number, (line, each) in enumerate(zip(lines, known, strict=True))
+        if each.step <= step or (each.is_roll_back and number <= in_force)
+    ]
+
+
+class _Line(NamedTuple):
+    """What decides whether a line is kept; a damaged one has no step."""
+
+    is_roll_back: bool = False
+    step: float = math.inf
+    """Of what is computed again after it; infinite for a roll-back."""
+    checkpoint_step: float = math.inf
+    """Of a roll-back."""
+
+    @classmethod
+    def of(cls, line: bytes) -> "_Line":
+        try:
+            row = json.loads(line)
+            is_roll_back = row["action"] == "roll_back"
+            step = row["checkpoint_step"] if is_roll_back else row["step"]
+            is_sound = type(step) is int and step > 0 and (not is_roll_back or _is_range(*row["samples"]))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return cls()
+        if not is_sound:
+            return cls()
+        return cls(True, checkpoint_step=step) if is_roll_back else cls(step=step)
 
 
 def _is_range(first: int, last: int) -> bool:

@@ -6,13 +6,14 @@ and ``learning_rates``. Python's JSON reads the same bits that it wrote; null st
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sesame.configs.storage import append_line, keep_lines
+from sesame.configs.json_lines import Row, keep_rows, read_rows
+from sesame.configs.storage import append_line
 
 FILE = "steps.jsonl"
+COLUMNS = ("losses", "gradient_norms", "learning_rates")
 
 
 class StepValues(NamedTuple):
@@ -56,33 +57,29 @@ class StepFile:
         """Remove the steps after ``step``, which will be computed again."""
         self._pending = []
         if self._is_rank_zero:
-            keep_lines(self.path, lambda line: (_last_step(line) or step + 1) <= step)
+            keep_rows(self.path, lambda row: _is_whole(row) and row["step"] <= step)
 
 
 def read(output: Path) -> dict[int, StepValues]:
     """Return the recorded values by step; damaged lines are left out."""
-    file = output / FILE
     values: dict[int, StepValues] = {}
-    for line in file.read_bytes().split(b"\n") if file.exists() else ():
-        last = _last_step(line)
-        if last is not None:
-            row = json.loads(line)
-            columns: Sequence[list[float | None]] = row["losses"], row["gradient_norms"], row["learning_rates"]
-            first = last - len(columns[0]) + 1
-            for number, numbers in enumerate(zip(*columns, strict=True)):
-                floats = [math.nan if each is None else float(each) for each in numbers]
-                values[first + number] = StepValues(first + number, *floats)
+    for row in filter(_is_whole, read_rows(output / FILE)):
+        columns = [row[name] for name in COLUMNS]
+        first = row["step"] - len(columns[0]) + 1
+        for number, numbers in enumerate(zip(*columns, strict=True)):
+            floats = [math.nan if each is None else float(each) for each in numbers]
+            values[first + number] = StepValues(first + number, *floats)
     return values
 
 
-def _last_step(line: bytes) -> int | None:
-    """Return the last step of a line, None if it is damaged."""
-    try:
-        row = json.loads(line)
-        sizes = {len(row[name]) for name in ("losses", "gradient_norms", "learning_rates")}
-        return row["step"] if type(row["step"]) is int and len(sizes) == 1 else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+def _is_whole(row: Row) -> bool:
+    """Return whether a row has the values of its steps."""
+    columns: list[Any] = [row.get(name) for name in COLUMNS]
+    are_numbers = all(
+        isinstance(column, list) and all(each is None or type(each) in (int, float) for each in column)
+        for column in columns
+    )
+    return type(row.get("step")) is int and are_numbers and len(set(map(len, columns))) == 1
 
 
 def _plain(value: float) -> float | None:

@@ -67,8 +67,7 @@ class Watch:
         output = config.output
         step = record.step if record else 0
         known = mesh.gather_objects(skipped_samples(output, step) if mesh.is_rank_zero else None)[0]
-        self.events = EventLog(output, step, is_rank_zero=mesh.is_rank_zero)
-        self.slow_ranks = SlowRanks(self.config.slow_factor)
+        self.events = EventLog(output, is_rank_zero=mesh.is_rank_zero)
         self.steps = StepFile(output, is_rank_zero=mesh.is_rank_zero)
         self.skipped: list[Samples] = known
         self.found: Found | None = None
@@ -86,7 +85,10 @@ class Watch:
         self.watcher = Watcher(self.config)
         for losses, norms in zip(watched.losses, watched.gradient_norms, strict=True):
             self.watcher.add(losses, norms)
-        self.steps.rewind(record.step if record else 0)
+        self.slow_ranks = SlowRanks(self.config.slow_factor)
+        step = record.step if record else 0
+        self.steps.rewind(step)
+        self.events.rewind(step)
         own = [(first - self.first_sample, last - self.first_sample) for first, last in self.skipped]
         self.batches.skipped = Skipped(own)
 
@@ -208,7 +210,7 @@ class Watch:
         samples = Samples(pieces[0].first + self.first_sample, pieces[-1].last + self.first_sample)
         reason = (
             f"; the run goes back to step {checkpoint.record.step} and skips samples {samples.first} to "
-            f"{samples.last - 1}"
+            f"{samples.last - 1}{self.saver.renamed}"
         )
         self._write(self.found, "roll_back", reason, samples=samples, checkpoint_step=checkpoint.record.step)
         self.skipped.append(samples)

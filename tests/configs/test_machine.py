@@ -31,8 +31,8 @@ def test_it_is_read_as_it_was_written(machine: Machine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "is not JSON"),
-        ("[]", "no machine.json of format 1"),
+        ("", "is not valid JSON"),
+        ("[]", "is not a JSON object"),
         ('{"format": 2}', "no machine.json of format 1"),
         ('{"format": 1, "devices": []}', "devices"),
         ('{"format": 1, "devices": [{"colour": 1}]}', "devices.0"),

@@ -60,6 +60,36 @@ def test_a_folder_that_is_not_empty_is_kept(tmp_path: Path) -> None:
     assert [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")] == ["folder", "folder/mine"]
 
 
+def test_a_folder_is_replaced_once_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with storage.atomic_directory(path, replace=True) as partial:
+        (partial / "new").write_text("new")
+        assert (path / "old").read_text() == "old"
+    assert [each.relative_to(tmp_path).as_posix() for each in sorted(tmp_path.rglob("*"))] == ["folder", "folder/new"]
+    with pytest.raises(Interrupted), storage.atomic_directory(path, replace=True):
+        raise Interrupted
+    assert [each.relative_to(tmp_path).as_posix() for each in sorted(tmp_path.rglob("*"))] == ["folder", "folder/new"]
+
+
+def test_a_folder_gets_its_name_back_if_the_new_one_cannot_be_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, rename = tmp_path / "folder", Path.rename
+    path.mkdir()
+
+    def fail_once(source: Path, target: Path) -> Path:
+        if (source / "new").exists():
+            raise OSError("no rename")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(OSError, match="no rename"), storage.atomic_directory(path, replace=True) as partial:
+        (partial / "new").write_text("new")
+    assert list(tmp_path.iterdir()) == [path] and not list(path.iterdir())
+
+
 def test_content_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace

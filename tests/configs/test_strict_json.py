@@ -31,7 +31,7 @@ def test_invalid_content_is_refused(content: bytes, message: str, tmp_path: Path
 
 
 def test_missing_and_special_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="does not exist; x"):
+    with pytest.raises(ConversionError, match="no such file; x"):
         strict_json.read_json_object(tmp_path / "file", ConversionError, "x")
     with pytest.raises(ConversionError, match="is not a regular file; x"):
         strict_json.read_json_object(Path("/dev/zero"), ConversionError, "x")

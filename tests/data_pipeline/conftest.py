@@ -1,16 +1,18 @@
 """Fixtures of the pipeline's tests: a small tokenizer, and writing small corpora."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from rich.console import Console
 
-from sesame.data_pipeline import prepare
+from sesame.data_pipeline import prepare, workers
 from sesame.data_pipeline.cleaning import parts, pieces
 from sesame.data_pipeline.examples import balance
 from sesame.data_pipeline.examples.sentences import split
+from sesame.data_pipeline.ledger import Ledger
 from sesame.data_pipeline.tokenizers.config import TokenizerConfig
 from sesame.data_pipeline.tokenizers.sentencepiece_training import train
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
@@ -53,6 +55,16 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "LONGEST_CHARACTERS", 3000)
     monkeypatch.setattr(parts, "PART_CHARACTERS", 24_000)
     monkeypatch.setattr(balance, "GROUP_CHARACTERS", 12_000)
+
+
+@pytest.fixture
+def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray cluster for all of a test's preparations."""
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"), prepare.RESULTS)
+    with workers.Workers(workers.WorkersConfig(count=2), Console(), ledger), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers.ray, "init", lambda **_: None)
+        patch.setattr(workers.ray, "shutdown", lambda: None)
+        yield
 
 
 @pytest.fixture

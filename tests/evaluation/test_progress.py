@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sesame.evaluation.progress import Progress, duration
+from sesame.evaluation.progress import Progress
 from sesame.evaluation.results.result import Result
 
 DONE = Result("RTE", "pretrained", 1, {"accuracy": 0.5}, 1, 3.0)
@@ -38,8 +38,3 @@ def test_the_time_left_counts_workers_and_finished_steps(monkeypatch: pytest.Mon
     assert progress.left == "about 22 s"
     progress.fail(1, "the worker process has ended: it died")
     assert progress.left == "about 24 s"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == f"about {text}"

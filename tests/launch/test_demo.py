@@ -59,7 +59,7 @@ def test_the_demo_runs_the_stages_in_order_and_prints_the_results(demo_run, tmp_
     assert code == 0
     assert [arguments[0] for arguments in commands] == ["prepare", "inspect", "pretrain", "probe-tasks", "evaluate"]
     assert "0.80 nats below the unigram baseline of 6.00 after 2 steps (expected: at least 0.7 below)" in printed
-    assert "(expected: at most 8:00)" in printed and "random-init baseline" in printed
+    assert "(expected: at most 8 min)" in printed and "random-init baseline" in printed
     assert "71.2 (2.5)" in printed
     assert "undefined" in printed
     assert "+11.2" in printed

@@ -27,7 +27,7 @@ WITHOUT_TORCH = """
     results = []
     for words in json.loads(sys.argv[1]):
         sys.argv = ["sesame", *words]
-        with contextlib.redirect_stderr(io.StringIO()) as error, contextlib.suppress(SystemExit):
+        with contextlib.redirect_stderr(io.StringIO()) as error, contextlib.redirect_stdout(io.StringIO()):
             try:
                 main()
             except SystemExit as end:
@@ -47,6 +47,13 @@ HANGING = """
 """
 
 
+def without_torch(commands: list[list[str]], folder: Path) -> list[tuple[int, str]]:
+    """Run commands of ``sesame`` where no package for training is installed -> exit code and standard error of each."""
+    script = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), json.dumps(commands)]
+    done = subprocess.run(script, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_each_command_that_needs_torch_says_so(tmp_path: Path) -> None:
     commands = [
         ["pretrain", "demo"],
@@ -55,14 +62,21 @@ def test_each_command_that_needs_torch_says_so(tmp_path: Path) -> None:
         ["import", "model", "checkpoint"],
         ["demo", "--output", "demo"],
     ]
-    script = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), json.dumps(commands)]
-    done = subprocess.run(script, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    results = json.loads(done.stdout.splitlines()[-1])
+    results = without_torch(commands, tmp_path)
     assert len(results) == len(commands)
     for command, (code, message) in zip(commands, results, strict=True):
         assert (code, message.count("\n")) == (2, 1), f"{command}: {message}"
         assert message.startswith("sesame: this command needs torch, which is not installed here"), message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_login_node_without_torch_submits(tmp_path: Path) -> None:
+    job = ["submit", "pretrain/demo", "--time", "60", "--dry-run"]
+    wrong = [*job, "--set", "data.global_batch=7", "--processes", "2"]
+    (code, message), (refused, sentence) = without_torch([job, wrong], tmp_path)
+    assert (code or 0, message) == (0, "")
+    assert refused == 2
+    assert "data.global_batch 7 does not divide" in sentence
 
 
 def test_a_missing_package_that_is_no_part_of_training_is_a_defect(tmp_path: Path) -> None:

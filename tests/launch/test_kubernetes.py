@@ -26,6 +26,8 @@ WRITABLE = {"/data/runs", "/tmp", "/dev/shm"}
 """Mounts of a container; everything else is read-only."""
 STAGES = {"prepare": "sesame-data", "pretrain": "sesame-train", "evaluate": "sesame-train"}
 """Stage -> its image."""
+IMAGES = {**STAGES, "shell": "sesame-data"}
+"""Name of a file with pods -> their image."""
 API = "kubeflow_trainer_api"
 """The package of development that has the schemas of Kubernetes and JobSet."""
 
@@ -45,7 +47,9 @@ def find_all(value: Any, key: str) -> Iterator[Any]:
 
 
 def pods(name: str) -> list[dict[str, Any]]:
-    """The specifications of the pods of a stage."""
+    """The specifications of the pods of a file."""
+    if resource(name)["kind"] == "Pod":
+        return [resource(name)["spec"]]
     return [template["spec"] for template in (*find_all(resource(name), "template"),
             *find_all(resource(name), "submitterPodTemplate")) if "containers" in template["spec"]]  # fmt: skip
 
@@ -119,7 +123,7 @@ def test_a_preempted_pod_continues_and_a_wrong_input_fails_at_once(name: str) ->
     assert pod["restartPolicy"] == "Never", "a pod failure policy needs it"
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_its_containers_have_no_rights_and_write_only_where_they_may(name: str) -> None:
     version = project()["project"]["version"]
     assert len(pods(name)) == {"prepare": 3}.get(name, 1)
@@ -127,7 +131,7 @@ def test_its_containers_have_no_rights_and_write_only_where_they_may(name: str) 
         assert pod["securityContext"]["runAsNonRoot"] is True
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
-            assert container["image"] == f"{STAGES[name]}:{version}"
+            assert container["image"] == f"{IMAGES[name]}:{version}"
             rights = container["securityContext"]
             assert rights["readOnlyRootFilesystem"] is True
             assert rights["allowPrivilegeEscalation"] is False
@@ -142,7 +146,7 @@ def test_its_containers_have_no_rights_and_write_only_where_they_may(name: str) 
 def test_the_shared_volume_is_the_one_that_is_claimed() -> None:
     claim = resource("volume")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    used = {each["claimName"] for name in STAGES for each in find_all(resource(name), "persistentVolumeClaim")}
+    used = {each["claimName"] for name in IMAGES for each in find_all(resource(name), "persistentVolumeClaim")}
     assert used == {claim["metadata"]["name"]}
 
 
@@ -182,7 +186,7 @@ def test_the_schemas_accept_every_file() -> None:
     assert check("JobsetV1alpha2JobSet", resource("pretrain")) == []
     assert check("IoK8sApiBatchV1JobSpec", resource("evaluate")["spec"]) == []
     assert check("IoK8sApiCoreV1PersistentVolumeClaimSpec", resource("volume")["spec"]) == []
-    assert [each for name in STAGES for pod in pods(name) for each in check(pod_class, pod)] == []
+    assert [each for name in IMAGES for pod in pods(name) for each in check(pod_class, pod)] == []
 
 
 def test_the_schemas_refuse_what_is_wrong() -> None:

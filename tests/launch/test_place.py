@@ -1,5 +1,8 @@
 """Where a process stands in a job, by the variables of its scheduler."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from sesame.configs.errors import ConfigError
@@ -46,6 +49,23 @@ def test_a_machine_knows_its_place(variables: dict[str, str], expected: Machine)
 def test_a_wrong_start_is_refused(variables: dict[str, str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         machine(2, variables)
+
+
+@pytest.mark.parametrize(
+    ("lists", "first"),
+    [
+        ({"SLURM_JOB_NODELIST": "n1 n2 n3"}, "address-of-n1"),
+        ({"SLURM_JOB_NODELIST": "n1 n2 n3", "SLURM_STEP_NODELIST": "n2 n3"}, "address-of-n2"),
+    ],
+)
+def test_the_first_machine_is_the_step_s(
+    lists: dict[str, str], first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "scontrol"
+    program.write_text('#!/bin/sh\n[ "$2" = hostnames ] && echo "$3" || echo "NodeName=$4 NodeAddr=address-of-$4"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert machine(4, SLURM | lists).address == first
 
 
 @pytest.mark.parametrize(("visible", "count"), [("", 0), ("0", 1), ("0,2,5", 3), ("-1", 0)])

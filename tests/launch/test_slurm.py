@@ -204,17 +204,61 @@ def test_tasks_that_would_train_alone_are_refused(folder: Path, cluster: dict[st
     assert "SLURM_NTASKS" in result.stderr
 
 
-def test_a_job_that_makes_no_progress_is_not_requeued(folder: Path, cluster: dict[str, str]) -> None:
+def staged(name: str, command: str, folder: Path, cluster: dict[str, str], *options: str) -> str:
+    """Submit a job whose stage is a command of the shell -> its number; the output is in NAME.log."""
     stage = (ROOT / "launch" / "slurm" / "stage.sh").read_text()
-    script = f"#!/bin/bash\n#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --output=idle.log\n{stage}\n"
-    script += 'stage idle idle bash -c "exit 75"\n'
-    result = subprocess.run(
-        ["sbatch", "--parsable"], input=script, cwd=folder, env=cluster, capture_output=True, text=True, check=True
+    header = "".join(
+        f"#SBATCH {each}\n" for each in ("--requeue", "--open-mode=append", f"--output={name}.log", *options)
     )
-    wait(result.stdout.strip(), cluster, until=("FAILED",))
+    script = f"#!/bin/bash\n{header}{stage}\nstage {name} {name} {command}\n"
+    words = ["sbatch", "--parsable"]
+    done = subprocess.run(words, input=script, cwd=folder, env=cluster, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_job_that_makes_no_progress_is_not_requeued(folder: Path, cluster: dict[str, str]) -> None:
+    wait(staged("idle", 'bash -c "exit 75"', folder, cluster), cluster, until=("FAILED",))
     text = (folder / "idle.log").read_text()
     assert text.count("requeued") == 3
     assert "two attempts have finished nothing" in text
+
+
+STOPS = """bash -c 'trap "exit 75" USR1 TERM; touch started-$SLURM_JOB_ID-$SLURM_RESTART_COUNT; sleep 300 & wait'"""
+"""A command that answers signals as a stage does."""
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(2400):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path.name} does not appear")
+
+
+def test_a_cancelled_job_is_not_started_again(folder: Path, cluster: dict[str, str]) -> None:
+    job = staged("cancelled", f"srun {STOPS}", folder, cluster, "--nodes=1")
+    wait_for(folder / f"started-{job}-")
+    subprocess.run(["scancel", job], env=cluster, check=True)
+    for _ in range(60):
+        if state(job, cluster) == "CANCELLED":
+            break
+        time.sleep(0.5)
+    time.sleep(2)
+    assert (state(job, cluster), shown("Restarts", job, cluster)) == ("CANCELLED", "0")
+    assert "exit code 75" in (folder / "cancelled.log").read_text()
+
+
+def test_a_job_whose_time_ends_is_requeued(folder: Path, cluster: dict[str, str]) -> None:
+    """With Slurm's signal before the end, and when only the end itself stops it."""
+    options = {"early": ("--signal=B:USR1@45",), "late": ()}
+    jobs = {
+        name: staged(name, f"srun {STOPS}", folder, cluster, "--nodes=1", "--time=1", *each)
+        for name, each in options.items()
+    }
+    for name, job in jobs.items():
+        wait_for(folder / f"started-{job}-1")
+        subprocess.run(["scancel", job], env=cluster, check=True)
+        assert ("TIME LIMIT" in (folder / f"{name}.log").read_text()) == (name == "late")
 
 
 def test_a_run_goes_on_after_a_node_was_killed(

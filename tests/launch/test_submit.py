@@ -1,6 +1,7 @@
 """Slurm scripts are rendered from a stage's file; jobs wait for each other; wrong requests are refused."""
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_a_script_is_valid_bash_with_all_that_a_job_needs(tmp_path: Path) -> Non
         "#SBATCH --exclusive",
         "module load cuda",
         "export NCCL_SOCKET_IFNAME='ib 0'",
-        "SRUN_OPTIONS=('--container-image=/images/a b.sqsh')",
+        "SRUN_OPTIONS=('--container-image=/images/a b.sqsh' --container-workdir=/here)",
         "OUTPUT=runs/demo/pretrain",
     ):
         assert line in script.splitlines()
@@ -66,6 +67,58 @@ def test_a_suite_evaluates_the_run_before_it() -> None:
     chain = submit.jobs([CORPUS, RUN, SUITE], (), 1, None, Path("tasks"))
     assert [job.stage for job in chain] == ["prepare", "pretrain", "evaluate"]
     assert chain[2].command[3:5] == ("--checkpoint", "runs/demo/pretrain")
+
+
+def test_a_suite_evaluates_the_nearest_run_before_it(tmp_path: Path) -> None:
+    second = tmp_path / "second.toml"
+    second.write_text(RUN.read_text().replace('"runs/demo/pretrain"', '"runs/second"'))
+    chain = submit.jobs([RUN, second, SUITE], (), 1, None, Path("tasks"))
+    assert chain[2].command[3:5] == ("--checkpoint", "runs/second")
+
+
+def test_the_processors_that_are_asked_for_reach_every_stage() -> None:
+    for job in submit.jobs([CORPUS, RUN, SUITE], (), 1, None, Path("tasks")):
+        script = submit.render(job, ALLOCATION._replace(cpus_per_node=64), CLUSTER, Path("/here"))
+        assert "#SBATCH --cpus-per-task=64\n" in script
+        assert "cpus-per-task" not in submit.render(job, ALLOCATION, CLUSTER, Path("/here"))
+
+
+def test_a_container_of_pyxis_starts_in_the_folder_of_the_job() -> None:
+    chosen = submit.ClusterConfig(srun_options=("--container-image=a", "--container-workdir=/there"))
+    assert "SRUN_OPTIONS=(--container-image=a --container-workdir=/there)" in rendered(RUN, chosen)
+    assert "SRUN_OPTIONS=()" in rendered(RUN, submit.ClusterConfig())
+
+
+def test_a_job_finds_the_program_that_submitted_it() -> None:
+    line = f"PATH=$PATH:{Path(sys.executable).parent}"
+    assert line in rendered(RUN, submit.ClusterConfig()).splitlines()
+    assert line not in rendered(RUN, submit.ClusterConfig(container=("apptainer", "exec", "a.sif")))
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_requeued"),
+    [
+        ("RUNNING None", True),
+        ("SIGNALING None", True),
+        ("COMPLETING TimeLimit", True),
+        ("", True),
+        ("COMPLETING None", False),
+        ("CANCELLED None", False),
+    ],
+)
+def test_a_stage_that_was_stopped_is_requeued_unless_its_job_was_cancelled(
+    shown: str, is_requeued: bool, tmp_path: Path
+) -> None:
+    for name, line in {"squeue": f"echo '{shown}'", "scontrol": 'echo "asked: $*"', "sleep": ":"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    script = (submit.TEMPLATES / "stage.sh").read_text() + f"\nstage train {tmp_path}/run sh -c 'exit 75'"
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "1", "SLURM_CPUS_ON_NODE": "1"}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"} | slurm
+    done = subprocess.run(["bash", "-u"], input=script, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    assert ("asked: requeue 7" in done.stdout) == is_requeued
+    assert ("cancelled" in done.stdout) != is_requeued
 
 
 def test_jobs_wait_for_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -89,6 +142,9 @@ def test_jobs_wait_for_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ([CORPUS, RUN], ("seed=1",), "--set and --output are for one file"),
         ([SUITE], (), "--data-dir"),
         (["other.toml"], (), "none of the sections"),
+        ([CORPUS], ("tokenizer.size=1",), "demo.toml: unknown key 'tokenizer.size'"),
+        ([RUN], ('steps="ten"',), "demo.toml: 'steps' = 'ten'"),
+        ([RUN], ('optimiser.name="lamb"',), "unknown key 'optimiser'"),
     ],
 )
 def test_a_wrong_request_is_refused(files: list[Path], overrides: Sequence[str], sentence: str, tmp_path: Path) -> None:

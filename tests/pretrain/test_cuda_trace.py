@@ -21,8 +21,10 @@ from sesame import configs
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.heads import POOLINGS, Head
 from sesame.pretrain.data.packing import pack
+from sesame.pretrain.data.token_budget import without_weight
 from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner, build
+from sesame.pretrain.metrics import MetricSums, StepMetrics
 from sesame.pretrain.models import FAMILIES
 from sesame.pretrain.models.family import Vocabulary, on_meta_device
 from sesame.pretrain.optimizers import OPTIMIZERS
@@ -34,6 +36,7 @@ from sesame.pretrain.parallel.fragments import Fragment, ZeroOptimizer
 from sesame.pretrain.parallel.matrix_exchange import MatrixExchange
 from sesame.pretrain.parallel.matrix_plan import Holding
 from sesame.pretrain.parallel.tensor import shard
+from sesame.pretrain.watch import losses
 from tests.pretrain.fake_cuda import HostWaits, backward, fake_cuda, place, random_batch
 from tests.pretrain.family_runs import FAMILY_RUNS
 
@@ -90,6 +93,34 @@ def test_launches_do_not_depend_on_the_lengths(name: str) -> None:
             learner(batch.to(CUDA))
         counts.append(launches.total)
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("name", FAMILY_RUNS)
+def test_dummies_of_a_token_budget_do_not_wait(name: str) -> None:
+    learner = learner_of(name, 0.1, {})
+    batch = without_weight(random_batch(learner.reads, UNEVEN, 300))
+    with fake_cuda():
+        place(learner, torch.bfloat16)
+        total, _ = learner(batch.to(CUDA))
+        assert backward(total)
+
+
+def test_the_numbers_of_a_step_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses of micro-batches, their sums for a report, and the numbers that are watched."""
+    # Its copy to pinned memory is not waited for, which fake tensors cannot tell.
+    monkeypatch.setattr(losses, "DeviceNumber", lambda value: value)
+    mesh: Any = SimpleNamespace(device=CUDA, data=2, data_rank=1, sum_over_data=lambda sums: sums)
+    weights = {"masked_lm": 1.0, "sentence_pairs": 0.5}
+    with fake_cuda():
+        watched, sums = losses.StepLosses(weights, mesh), MetricSums()
+        for _ in range(2):
+            step = {name: torch.empty((), device="cuda") for name in weights}
+            watched.add(step)
+            watched.add(step)
+            sums.add(StepMetrics(step, 0.0, 1.0, 1.0, 0.1))
+            numbers: Any = watched.collect()
+            assert numbers.shape == (2, 2) and numbers.device.type == "cuda"
+    assert sums.steps == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "fp32"])

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.speedrun import trials
 from benchmarks.speedrun.checking import compare, find
-from benchmarks.speedrun.presentation import BEGIN, END, figure_of, table, write_table
-from benchmarks.speedrun.record import Record, append, read_records, read_scores
+from benchmarks.speedrun.presentation import END, RECORDS, TRIALS, figure_of, table, write_tables
+from benchmarks.speedrun.record import Record, enter, read_records, read_scores
 from sesame.configs.errors import ConfigError
 
 Make = Callable[..., Record]
@@ -49,8 +50,8 @@ def test_scores_are_means_over_seeds_of_fine_tuning(tmp_path: Path) -> None:
 def test_records_are_kept_as_lines(make_record: Make, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records = [make_record({"BLiMP": (60.0, 62.0, 61.0)}), make_record({"BLiMP": (1.0,)}, marks=("1 seeds",))]
-    for record in records:
-        append(path, record)
+    for record in (*records, records[0]):
+        enter(path, record)
     assert read_records(path) == records and len(path.read_text().splitlines()) == 2
     path.write_text(path.read_text() + '{"recipe": 3}\n')
     with pytest.raises(ConfigError, match=r"records\.jsonl:3"):
@@ -95,7 +96,7 @@ def test_the_last_record_of_a_recipe_is_checked(make_record: Make) -> None:
         find([old], "muon", "cpu-30m", Path("r.jsonl"))
 
 
-def test_the_table_has_the_best_first_and_proofs_last(make_record: Make, tmp_path: Path) -> None:
+def test_the_table_has_the_best_first_and_proofs_last(make_record: Make) -> None:
     records = [
         make_record({"BLiMP": (70.0,)}, recipe="cut", marks=("cut to 3 of 30 minutes",)),
         make_record({"BLiMP": (60.0, 62.0)}, recipe="worse"),
@@ -105,10 +106,17 @@ def test_the_table_has_the_best_first_and_proofs_last(make_record: Make, tmp_pat
     assert [line.split(" | ")[1] for line in lines] == ["better", "worse", "cut"]
     assert "64.5 (1.0)" in lines[0] and "| 29.2 | 1.5e+14 | 1.0 M |" in lines[0]
     assert lines[2].endswith("cut to 3 of 30 minutes |")
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_table(records, readme)
-    assert readme.read_text() == f"before\n{BEGIN}\n{table(records)}\n{END}\nafter\n"
+
+
+def test_both_tables_are_replaced(make_record: Make, tmp_path: Path) -> None:
+    readme, made = tmp_path / "README.md", [make_record({"BLiMP": (60.0,)})]
+    readme.write_text(f"before\n{RECORDS}\nold\n{END}\nbetween\n{TRIALS}\nold\n{END}\nafter\n")
+    write_tables(made, [], readme)
+    nothing = f"{TRIALS}\nNothing was tried yet.\n{END}"
+    assert readme.read_text() == f"before\n{RECORDS}\n{table(made)}\n{END}\nbetween\n{nothing}\nafter\n"
+    write_tables([], made, readme)
+    tried = f"{TRIALS}\n{trials.table(made)}\n{END}"
+    assert readme.read_text().endswith(f"No record was entered yet.\n{END}\nbetween\n{tried}\nafter\n")
 
 
 def test_the_picture_has_a_point_for_each_score(make_record: Make) -> None:

@@ -18,6 +18,8 @@ from benchmarks.speedrun.trainers import TRAINERS, Job, Trained, Trainer
 from sesame.configs.errors import ConfigError, SesameError, TrainingError
 
 SECONDS_PER_STEP = 3.0
+COMMANDS = 20
+"""Of a run with three seeds."""
 
 
 class Programs:
@@ -25,6 +27,7 @@ class Programs:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = SECONDS_PER_STEP):
         self.started: list[str] = []
+        self.commands_of: dict[str, Sequence[str]] = {}
         self.pause_at = -1
         self.seconds = seconds
         monkeypatch.setattr(driver, "execute", self.execute)
@@ -36,10 +39,13 @@ class Programs:
             self.pause_at = -1
             raise Paused
         self.started.append(title.partition(": ")[2])
+        self.commands_of[self.started[-1]] = command
         if command[0] == "train":
             return
         name = command[3]
-        if name == "prepare":
+        if command[2] == "benchmarks.speedrun.held_out":
+            Path(command[5]).write_text('{"nats_per_word": 5.5, "words": 9, "documents_sha256": "h"}')
+        elif name == "prepare":
             folder = Path(command[4]).with_suffix("")
             folder.mkdir()
             shard = {"sha256": folder.name, "rows": 1}
@@ -78,7 +84,8 @@ def make(tmp_path: Path) -> Callable[..., Run]:
         path = tmp_path / "mine.toml"
         path.write_text(f'about = "a test"\n{recipe}\n[corpora.text]\n[pretrain]\nrate = 1.0\n')
         folders = {"text": tmp_path / "corpus", "evaluation": tmp_path, "work": tmp_path / "work"}
-        given = {**folders, "records": tmp_path / "records.jsonl", "list": tmp_path / "list.tsv", **options}
+        files = {name: tmp_path / f"{name}.jsonl" for name in ("records", "trials")}
+        given = {**folders, **files, "list": tmp_path / "list.tsv", **options}
         return Run(path, "cpu-30m", TRACKS["cpu-30m"], Options(**given))
 
     return run
@@ -92,27 +99,68 @@ def test_a_run_is_prepared_paced_trained_evaluated_and_entered_once(
     assert record is not None
     evaluated = [f"evaluate, seed {n}, {suite}" for n in (1, 2, 3) for suite in ("blimp", "glue_large", "glue_small")]
     assert programs.started == [
-        "prepare text", "train, pace", "train, seed 1", "train, seed 2", "train, seed 3", *evaluated,
+        "prepare text", "train, pace", "train, seed 1", "train, seed 2", "train, seed 3",
+        *(f"measure, seed {n}, held-out words" for n in (1, 2, 3)),
+        *(f"evaluate, seed {n}, blimp_one_pass" for n in (1, 2, 3)),
+        *evaluated,
     ]  # fmt: skip
+    assert len(programs.started) == COMMANDS
     assert [run.steps for run in record.runs] == [round(0.97 * 30 * 60 / SECONDS_PER_STEP)] * 3
     assert record.runs[0].words == 8, "40 tokens of a text with 4 words in 20 tokens"
     assert record.marks == ("own text",)
     again = make()
-    assert again.run() == record and len(programs.started) == 5 + 9, "nothing is done again"
+    assert again.run() == record and len(programs.started) == COMMANDS, "nothing is done again"
     assert read_records(again.options.records) == [record]
+
+
+def test_a_trial_is_measured_without_the_evaluation(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = Programs(monkeypatch)
+    run = make(until="measure", minutes=3, suites=Path("own"))
+    assert run.run() is None and not run.options.records.exists()
+    assert not any("evaluate" in title and "one_pass" not in title for title in programs.started)
+    (trial,) = read_records(run.options.trials)
+    assert [each.nats_per_word for each in trial.runs] == [5.5] * 3 and trial.scores["BLiMP"].mean == 50.0
+    assert trial.marks == ("cut to 3 of 30 minutes", "own text"), "its own suites are the rules'"
+    make(until="measure", minutes=3, evaluation=None).run()
+    (_, without) = read_records(run.options.trials)
+    assert without.scores == {} and without.runs == trial.runs
+
+
+def test_another_suite_of_the_same_name_is_evaluated(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    programs = Programs(monkeypatch)
+    (tmp_path / "suites").mkdir()
+    suite = tmp_path / "suites" / "blimp.toml"
+    for number in range(2):
+        suite.write_text(f"suite = {{ tasks = ['BLiMP'], seeds = [1] }}\n# {number}\n")
+        make(suites=suite.parent, seeds=1).run()
+    assert programs.started.count("evaluate, seed 1, blimp") == 2
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(None, "2"), (3, "3"), (0, None)])
+def test_a_suite_of_many_jobs_runs_in_workers(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, workers: int | None, expected: str | None
+) -> None:
+    programs = Programs(monkeypatch)
+    make(seeds=1, workers=workers).run()
+    found = {title: command for title, command in programs.commands_of.items() if title.startswith("evaluate")}
+    assert "--workers" not in found["evaluate, seed 1, blimp"], "one job"
+    large = found["evaluate, seed 1, glue_large"]
+    assert (large[large.index("--workers") + 1] if "--workers" in large else None) == expected
 
 
 def test_after_a_kill_at_any_command_it_goes_on_to_the_same_record(
     make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = Programs(monkeypatch)
-    for number in range(14):
+    for number in range(COMMANDS):
         programs.pause_at = number
         with pytest.raises(Paused):
             make().run()
         assert len(programs.started) == number, "each finished command was started once"
     record = make().run()
-    assert record is not None and len(programs.started) == 14 == len(set(programs.started))
+    assert record is not None and len(programs.started) == COMMANDS == len(set(programs.started))
     assert read_records(make().options.records) == [record]
 
 
@@ -165,7 +213,8 @@ def test_a_failed_recipe_does_not_end_the_queue(
     Programs(monkeypatch)
     make()
     arguments = ["run", str(tmp_path / "none.toml"), str(tmp_path / "mine.toml"), "--track", "cpu-30m"]
-    folders = {"text": "corpus", "evaluation": ".", "work": "work", "records": "records.jsonl", "list": "list.tsv"}
+    folders = {"text": "corpus", "evaluation": ".", "work": "work", "trials": "trials.jsonl",
+               "records": "records.jsonl", "list": "list.tsv"}  # fmt: skip
     for name, path in folders.items():
         arguments += [f"--{name}", str(tmp_path / path)]
     assert command.main(arguments) == 2

@@ -95,7 +95,8 @@ def folder(corpus: Path, tmp_path: Path) -> Path:
 
 
 def command(folder: Path, action: str, recipe: str, *options: str) -> list[str]:
-    named = {"text": "text", "evaluation": ".", "list": "list.tsv", "suites": "suites", "records": "records.jsonl"}
+    named = {"text": "text", "evaluation": ".", "list": "list.tsv", "suites": "suites"}
+    named |= {name: f"{name}.jsonl" for name in ("records", "trials")}
     values = [part for name, path in named.items() for part in (f"--{name}", str(folder / path))]
     work = ["--work", str(folder / f"work-{action}"), "--track", "cpu-30m", *options]
     return [sys.executable, "-m", "benchmarks.speedrun", action, str(folder / f"{recipe}.toml"), *values, *work]
@@ -120,7 +121,7 @@ def test_both_kinds_reach_a_record_that_is_confirmed(folder: Path) -> None:
             first.send_signal(signal.SIGTERM)
             break
     assert first.wait() == 130
-    assert "seed 1" not in (continued := run(ours)).partition("evaluate")[0], continued
+    assert "seed 1" not in (continued := run(ours)).partition("measure")[0], continued
     theirs = run(command(folder, "run", "theirs", "--steps", "6", "--seeds", "2"))
     assert "learning_rate = 0.001 has the lowest of" in theirs
     records = {record.recipe: record for record in read_records(folder / "records.jsonl")}
@@ -134,5 +135,11 @@ def test_both_kinds_reach_a_record_that_is_confirmed(folder: Path) -> None:
     # Both read the same ids, and masked models of one shape need nearly the same operations for a token.
     per_token = {name: record.runs[0].flops / record.runs[0].tokens for name, record in records.items()}
     assert 0.5 < per_token["ours"] / per_token["theirs"] < 2
+    trials = {trial.recipe: trial for trial in read_records(folder / "trials.jsonl")}
+    assert list(trials) == list(records)
+    assert len({trial.held_out_sha256 for trial in trials.values()}) == 1, "both predict words of the same documents"
+    for name, trial in trials.items():
+        assert trial.runs == records[name].runs and trial.scores.keys() == {"BLiMP"}
+        assert all(0 < each.nats_per_word < 100 for each in trial.runs)
     checked = run(command(folder, "check", "ours"))
     assert "2 of 2 seeds have the same bytes" in checked and "confirmed" in checked

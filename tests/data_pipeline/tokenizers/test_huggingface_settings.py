@@ -208,34 +208,6 @@ def test_added_special_tokens_have_their_ids_and_are_not_text(words: Path, tmp_p
     assert read_tokenizer(tmp_path / "there") == (tmp_path / "kept.model").read_bytes()
 
 
-CLIP = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "th", "the</w>", "<|startoftext|>", "<|endoftext|>"]
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    write(folder, "vocab.json", {piece: number for number, piece in enumerate(CLIP)})
-    (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e</w>\n", encoding="utf-8")
-    return folder
-
-
-def test_clips_files_give_clips_ids(clip: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="needs transformers to compare with")
-    theirs = transformers.CLIPTokenizer.from_pretrained(str(clip))
-    ours = Tokenizer.load(clip)
-    assert ours.special == (515, 515, 514, 515, None)
-    texts = ["the cat", "The  the,the\nTHE's 12!", "\u4eca\u5929\u3002 caf\u00e9", *random_texts(300, 7)]
-    for text in texts:
-        assert ours.encode(text) == theirs.encode(text, add_special_tokens=False), text
-    ids = ours.encode("the hat the")
-    assert ours.decode(ids) == "the hat the"
-    assert ours.ends_word[ids].tolist() == [True, False, False, True, True]
-    (clip / "vocab.json").write_text((clip / "vocab.json").read_text().replace("startof", "beginof"))
-    with pytest.raises(ConfigError, match=r"clip: has pieces that end in '</w>' but is not CLIP's"):
-        Tokenizer.load(clip)
-
-
 def test_the_pre_tokenizer_of_a_json_is_used(pairs: Path) -> None:
     whole = library(pairs)
     split = {"type": "Split", "pattern": {"Regex": r"\p{N}|\s?\p{L}+"}, "behavior": "Isolated", "invert": False}

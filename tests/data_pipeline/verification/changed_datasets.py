@@ -53,6 +53,19 @@ def changed(dataset: Dataset, copy: Path, change: Callable[[Columns], Columns | 
     return open_dataset(copy, verify=True)
 
 
+def resign(folder: Path, change: Callable[[Columns], None] | None = None, **update: Any) -> None:
+    """Change the rows of the train split, all in one shard, or the manifest, and sign both anew."""
+    manifest = read_manifest(folder)
+    if change is not None:
+        split = open_dataset(folder, verify=False).split("train")
+        columns = split.take(np.arange(split.rows))
+        change(columns)
+        shard = write_shard(folder / manifest.splits["train"].shards[0].file, columns)
+        record = manifest.splits["train"].model_copy(update={"shards": (shard,)})
+        update["splits"] = {**manifest.splits, "train": record}
+    write_manifest(folder, manifest.model_copy(update=update))
+
+
 def _own(column: Any) -> Any:
     return Ragged(column.values.copy(), column.offsets.copy()) if isinstance(column, Ragged) else column.copy()
 

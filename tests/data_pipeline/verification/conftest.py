@@ -1,5 +1,6 @@
 """Datasets that tests of verification change."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,9 @@ def plain(in_process: None, json_lines: Write, tmp_path: Path) -> Dataset:
 @pytest.fixture
 def pairs(in_process: None, json_lines: Write, tmp_path: Path) -> Dataset:
     return prepared(json_lines(TEXTS), tmp_path / "pairs")
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    """A dataset that a test may damage."""
+    return Path(shutil.copytree(dataset, tmp_path / "copy"))

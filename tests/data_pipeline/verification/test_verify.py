@@ -1,4 +1,4 @@
-"""Damaged files are detected, and wrong rows and manifests with correct checksums too."""
+"""Damaged files are detected, and wrong rows with correct checksums too."""
 
 import shutil
 from collections.abc import Callable
@@ -12,14 +12,15 @@ from rich.console import Console
 from sesame import configs
 from sesame.configs.errors import DatasetError
 from sesame.data_pipeline import workers
-from sesame.data_pipeline.dataset.manifest import MANIFEST, read_manifest, write_manifest
-from sesame.data_pipeline.dataset.shards import PLACES, open_dataset, write_shard
+from sesame.data_pipeline.dataset.manifest import MANIFEST, read_manifest
+from sesame.data_pipeline.dataset.shards import PLACES, open_dataset
 from sesame.data_pipeline.dataset.statistics import count, summarize
 from sesame.data_pipeline.examples.corrupt import UNITS
 from sesame.data_pipeline.ledger import Ledger
 from sesame.data_pipeline.prepare import RESULTS, CorpusConfig, prepare
 from sesame.data_pipeline.ragged import Columns, Ragged, boundaries
 from sesame.data_pipeline.verification.verify import verify
+from tests.data_pipeline.verification.changed_datasets import resign
 
 Opener = Callable[[Path], Any]
 OPENERS: dict[str, Opener] = {"verify": verify, "training": lambda path: open_dataset(path, verify=True)}
@@ -48,12 +49,6 @@ def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
         patch.setattr(workers.ray, "init", lambda **_: None)
         patch.setattr(workers.ray, "shutdown", lambda: None)
         return {kind: small(corpus, folder / kind, "sentence_order", kind) for kind in UNITS}
-
-
-@pytest.fixture
-def copy(dataset: Path, tmp_path: Path) -> Path:
-    """A dataset that a test may damage."""
-    return Path(shutil.copytree(dataset, tmp_path / "copy"))
 
 
 def test_a_correct_dataset_is_described(dataset: Path) -> None:
@@ -107,19 +102,6 @@ def test_a_folder_or_an_unreadable_link_in_place_of_a_file_is_named(copy: Path, 
             OPENERS[opener](copy)
         file.unlink()
         moved.rename(file)
-
-
-def resign(folder: Path, change: Callable[[Columns], None] | None = None, **update: Any) -> None:
-    """Change the rows of the train split, all in one shard, or the manifest, and sign both anew."""
-    manifest = read_manifest(folder)
-    if change is not None:
-        split = open_dataset(folder, verify=False).split("train")
-        columns = split.take(np.arange(split.rows))
-        change(columns)
-        shard = write_shard(folder / manifest.splits["train"].shards[0].file, columns)
-        record = manifest.splits["train"].model_copy(update={"shards": (shard,)})
-        update["splits"] = {**manifest.splits, "train": record}
-    write_manifest(folder, manifest.model_copy(update=update))
 
 
 def fill(column: str, value: int, row: int | None = None) -> Callable[[Columns], None]:
@@ -219,68 +201,6 @@ def test_wrong_rows_with_correct_checksums_are_reported(copy: Path, case: str) -
         verify(copy)
 
 
-MANIFESTS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "lengths": (lambda lengths: {**lengths, "0-15": lengths.get("0-15", 0) + 1}, "lengths in the manifest differ"),
-    "masking": (lambda masking: {**masking, "predicted_of_text": 0.3}, "masking in the manifest differ"),
-    "pair_share": (lambda share: share / 2, "pair_share in the manifest differ"),
-    "unigram_entropy": (lambda level: level + 0.1, "unigram_entropy in the manifest differ"),
-    "unigram_cross_entropy_validation": (lambda level: level - 0.1, "unigram_cross_entropy_validation in the manif"),
-}
-COUNTS = ("read", "held out", "kept for training")
-
-
-@pytest.mark.parametrize("key", MANIFESTS)
-def test_a_manifest_with_wrong_statistics_is_detected(copy: Path, key: str) -> None:
-    change, sentence = MANIFESTS[key]
-    resign(copy, **{key: change(getattr(read_manifest(copy), key))})
-    with pytest.raises(DatasetError, match=sentence):
-        verify(copy)
-
-
-@pytest.mark.parametrize("outcome", COUNTS)
-def test_wrong_counts_of_documents_are_detected(copy: Path, outcome: str) -> None:
-    documents = read_manifest(copy).documents
-    added = {outcome: 1} if outcome == "read" else {outcome: 1, "read": 1}
-    resign(copy, documents={key: count + added.get(key, 0) for key, count in documents.items()})
-    with pytest.raises(DatasetError, match=rf"documents {outcome} are {documents[outcome] + 1} in the manifest, but"):
-        verify(copy)
-
-
-@pytest.mark.parametrize(
-    ("count", "sentence"),
-    [
-        ("rows", r"splits\.train has \d+ rows, but its shards have another number"),
-        ("tokens", "rows, tokens and predictions of train are"),
-        ("predictions", "rows, tokens and predictions of train are"),
-    ],
-)
-def test_wrong_counts_of_a_split_are_detected(copy: Path, count: str, sentence: str) -> None:
-    splits = read_manifest(copy).splits
-    record = splits["train"].model_copy(update={count: getattr(splits["train"], count) - 1})
-    resign(copy, splits={**splits, "train": record})
-    with pytest.raises(DatasetError, match=sentence):
-        verify(copy)
-
-
-RECIPES: dict[str, tuple[str, str, Any, str]] = {
-    "mask share": ("corrupt", "mask_share", 0.5, "mask_of_predicted, kept_of_predicted is far from the recipe"),
-    "random share": ("corrupt", "random_share", 0.2, "random_of_predicted, kept_of_predicted is far from the recipe"),
-    "mask rate": ("corrupt", "mask_probability", 0.1, "has more predictions than its recipe allows"),
-    "most predictions": ("corrupt", "maximum_predictions", 5, "has more predictions than its recipe allows"),
-    "words": ("corrupt", "kind", "masked_words", "masks a part of a word"),
-    "sequence length": ("segment", "sequence_length", 40, "is not between 3 and 40 tokens long"),
-}
-
-
-@pytest.mark.parametrize("case", RECIPES)
-def test_rows_that_differ_from_the_recipe_are_detected(copy: Path, case: str) -> None:
-    section, key, value, sentence = RECIPES[case]
-    recipe = read_manifest(copy).recipe
-    resign(copy, recipe={**recipe, section: {**recipe[section], key: value}})
-    with pytest.raises(DatasetError, match=sentence):
-        verify(copy)
-
-
 def test_a_small_deviation_of_the_rate_in_every_row_is_detected(made: dict[str, Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made["masked_tokens"], tmp_path / "copy"))
     resign(copy, rounded_down)
@@ -307,9 +227,3 @@ def test_a_partly_masked_word_is_detected(made: dict[str, Path], tmp_path: Path,
     resign(copy, without(ends_of_runs))
     with pytest.raises(DatasetError, match=r"train-00000.arrow: row \d+ masks a part of a word"):
         verify(copy)
-
-
-def test_counts_of_changes_are_not_counts_of_documents(copy: Path) -> None:
-    documents = read_manifest(copy).documents
-    resign(copy, documents={**documents, "repaired": 3, "repeated pieces left out": 1000})
-    assert any("each with its position" in line for line in verify(copy))

@@ -94,11 +94,11 @@ def test_the_time_is_printed_before_the_first_job(
 ) -> None:
     evaluate(config, tmp_path / "out")
     lines = [line for line in capsys.readouterr().out.splitlines() if "jobs" in line or "] SST-2" in line]
-    assert re.search(r"4 jobs: about \d+ s \(from some steps of SST-2\)$", lines[0]) and len(lines) == 5
+    assert re.search(r"4 jobs: about [\d.]+ s \(from some steps of SST-2\)$", lines[0]) and len(lines) == 5
     more = config.model_copy(update={"suite": config.suite.model_copy(update={"seeds": (1, 2, 3)})})
     evaluate(more, tmp_path / "out")
     lines = [line for line in capsys.readouterr().out.splitlines() if "jobs" in line]
-    assert re.search(r"6 jobs, 4 already computed: about \d+ s \(as fast as 4 jobs before\)$", lines[0])
+    assert re.search(r"6 jobs, 4 already computed: about [\d.]+ s \(as fast as 4 jobs before\)$", lines[0])
 
 
 def test_a_job_waits_for_the_one_that_it_starts_from() -> None:

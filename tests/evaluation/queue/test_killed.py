@@ -178,7 +178,7 @@ def test_kills_at_random_moments_change_nothing(checkpoint: Path, letters: Path,
     assert kills.total() == KILLS and min(kills["driver"], kills["worker"]) >= 4 and not orphans, (kills, orphans)
     assert without_times(tmp_path / "killed") == without_times(tmp_path / "plain")
     assert names(tmp_path / "killed") == names(tmp_path / "plain"), "nothing is left of what was killed"
-    computed = Counter(re.findall(r"\] (.+): \w+ -?[\d.]+ \(\d+ s", command.printed))
+    computed = Counter(re.findall(r"\] (.+): \w+ -?[\d.]+ \([\d.]+ s", command.printed))
     assert len(computed) == 30 and set(computed.values()) == {1}, "no job was done twice"
 
 

@@ -114,7 +114,7 @@ def test_answers_of_chid_that_are_missing_are_said(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="unknown label '3'; CHID has 0, 1, 2"):
         read_table(tmp_path, task.dev[""], task)
     (tmp_path / "CHID" / "dev_answer.json").write_text("[1]")
-    with pytest.raises(TaskError, match="is not a JSON object from index to label"):
+    with pytest.raises(TaskError, match="is not a JSON object"):
         read_table(tmp_path, task.dev[""], task)
 
 

@@ -1,5 +1,6 @@
 """Check of a submission: one that is right passes, and each of the planted faults is found."""
 
+import errno
 import json
 import zipfile
 from collections.abc import Callable
@@ -129,6 +130,24 @@ def test_what_is_written_passes(tmp_path: Path) -> None:
     assert f"a complete submission to {suite}" in check_submission(tmp_path / f"{suite}.zip")
     with zipfile.ZipFile(tmp_path / f"{suite}.zip") as archive:
         assert not any("/" in name for name in archive.namelist())
+
+
+def test_predictions_that_cannot_be_written_leave_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, table = SUITES["GLUE"].files["RTE.tsv"]
+    write_predictions(tmp_path, {"RTE": Predictions(task, table, ["0"], np.array([0]))})
+    (tmp_path / "GLUE.zip").write_bytes(b"of before")
+    before = (tmp_path / "predictions" / "RTE.tsv").read_bytes()
+
+    def fail(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(Path, "write_bytes", fail)
+        write_predictions(tmp_path, {"RTE": Predictions(task, table, ["0"], np.array([1]))})
+    assert (tmp_path / "predictions" / "RTE.tsv").read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["GLUE.zip", "predictions"]
+    write_predictions(tmp_path, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_nested_predictions_have_the_shape_of_the_test_file() -> None:

@@ -57,13 +57,6 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return values
 
 
-@pytest.fixture
-def copied(trained: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    """The settings of a copy of that run, with one more step."""
-    shutil.copytree(trained["output"], tmp_path / "run")
-    return trained | {"output": str(tmp_path / "run"), "steps": 3}
-
-
 def resume(values: dict[str, Any]) -> record.Record:
     return record.read(train(configs.parse(values, RunConfig, "run.toml")))
 

@@ -44,13 +44,6 @@ def run(values: dict[str, Any]) -> Path:
     return train(configs.parse(values, RunConfig, "run.toml"))
 
 
-@pytest.fixture
-def copied(trained: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    """The settings of a copy of that run, with one more step."""
-    shutil.copytree(trained["output"], tmp_path / "run")
-    return trained | {"output": str(tmp_path / "run"), "steps": 3}
-
-
 def test_backbone_loads_trained_and_random(trained: dict[str, Any]) -> None:
     loaded = load_backbone(Path(trained["output"]))
     again = load_backbone(Path(trained["output"]) / "checkpoints" / "step-00000002")

@@ -11,8 +11,9 @@ import torch
 from sesame.configs.errors import ConfigError, DatasetError
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.data_pipeline.ragged import Ragged
-from sesame.pretrain.data.batches import Batches, DataRank, check_columns, check_lengths
+from sesame.pretrain.data.batches import Batches, DataRank
 from sesame.pretrain.data.config import DataConfig
+from sesame.pretrain.data.dataset_checks import check_columns, check_lengths
 from sesame.pretrain.data.packing import assemble, layout, pack
 
 READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pair_labels")

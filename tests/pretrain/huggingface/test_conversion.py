@@ -20,6 +20,7 @@ from sesame.pretrain.huggingface.weights import normalized_names, weights_from_h
 from sesame.pretrain.learner import Learner
 from sesame.pretrain.models import FAMILIES
 from tests.pretrain import family_runs
+from tests.pretrain.huggingface.padding import padded
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 
@@ -103,11 +104,6 @@ def rows(lengths: list[int], target_lengths: list[int]) -> dict[str, Any]:
         "pair_labels": draw.integers(0, 2, len(lengths)),
         "target_tokens": ragged(draw, target_lengths),
     }
-
-
-def padded(values: Ragged, padding: int) -> torch.Tensor:
-    parts = [torch.from_numpy(part) for part in np.split(values.values, values.offsets[1:-1])]
-    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=padding)
 
 
 def inputs(columns: dict[str, Any], case: Case) -> dict[str, torch.Tensor]:

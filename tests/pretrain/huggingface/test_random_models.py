@@ -22,6 +22,7 @@ from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models import FAMILIES
 from sesame.pretrain.models.family import Vocabulary
+from tests.pretrain.huggingface.padding import padded
 
 transformers = pytest.importorskip("transformers", reason="the exchange extra is not installed")
 random_models = pytest.importorskip("tests.pretrain.huggingface.random_models")
@@ -61,11 +62,6 @@ def learner(folder: Path) -> Learner:
 def ragged(draw: np.random.Generator, lengths: list[int]) -> Ragged:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return Ragged(draw.integers(SPECIAL, len(random_models.PIECES), offsets[-1]), offsets)
-
-
-def padded(values: Ragged, padding: int) -> Tensor:
-    parts = [torch.from_numpy(part) for part in np.split(values.values, values.offsets[1:-1])]
-    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=padding)
 
 
 def columns(seed: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ SWITCH = {**SMALL, "layers": 6, "decoder_layers": 6, "experts": 2}
     [
         ("bert", {"norm_placement": "pre"}, "masked_lm", "model.norm_placement = 'pre'.*'post'.*BertForPreTraining"),
         ("bert", {"position_kind": "rotary"}, "masked_lm", "model.position_kind = 'rotary'.*RobertaForMaskedLM"),
+        ("bert", {"inner_norm": True}, "masked_lm", "model.inner_norm = True.*BertForPreTraining"),
         ("bert", {"segments": 0}, "masked_lm", "model.segments = 0.*1 or 2"),
         (
             "bert",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sesame.data_pipeline.dataset.shards import Ragged
 from sesame.pretrain.data.packing import assemble
@@ -73,6 +74,24 @@ def test_norms_before_and_after_both_layers() -> None:
     first = hidden_TD + block.attention_output_norm(attended)
     expected = first + block.feed_forward_output_norm(block.feed_forward(block.feed_forward_norm(first)))
     torch.testing.assert_close(block(hidden_TD, pattern), expected)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_norm_over_the_inner_width(gated: bool) -> None:
+    model = learner(norm_placement="pre", inner_norm=True, gated=gated)
+    layer, hidden_TD = model.backbone.blocks[1].feed_forward, torch.randn(5, 32)
+    gate = layer.gate(hidden_TD) if gated else layer.up(hidden_TD)
+    inner_TF = F.gelu(gate) * (layer.up(hidden_TD) if gated else 1.0)
+    centred_TF = inner_TF - inner_TF.mean(-1, keepdim=True)
+    normalized_TF = centred_TF / (centred_TF.square().mean(-1, keepdim=True) + 1e-12).sqrt()
+    assert inner_TF.shape[1] != 32 and not torch.allclose(inner_TF, normalized_TF)
+    torch.testing.assert_close(layer(hidden_TD), layer.down(normalized_TF + layer.inner_norm.bias))
+    assert not any("inner_norm" in name for name, _ in learner(norm_placement="pre").named_parameters())
+
+
+def test_a_norm_over_the_inner_width_is_not_split() -> None:
+    assert "model.inner_norm" in learner(inner_norm=True).backbone.unsplittable
+    assert learner().backbone.unsplittable == ""
 
 
 def test_a_causal_batch_hides_later_tokens() -> None:

@@ -115,7 +115,12 @@ def test_ten_thousand_reports_make_a_small_page_with_every_spike(make_run: MakeR
     text = page_of(folder)
     assert len(text.encode()) < 1_000_000
     norms = charts_of(text)["Gradient norm before clipping"]
-    assert norms["log"] and 77770 in norms["series"][0]["x"]
+    extremes, means = norms["series"]
+    assert norms["log"] and 77770 in extremes["x"] and len(extremes["x"]) <= 600
+    assert (extremes["name"], means["name"]) == ("run, highest or lowest of 33", "run, mean of 33")
+    training = charts_of(text)["Loss: masked lm"]["series"][1]
+    assert len(training["y"]) == 300 and sum(training["y"][1:]) / 299 == pytest.approx(5.3, abs=0.01)
+    assert re.findall(r"<i></i>(.*?)</span>", text.partition("Loss: masked lm")[2])[:2] == ["training", "validation"]
     assert "4500 more are in events.jsonl" in text
 
 

@@ -90,6 +90,12 @@ MORE_VARIANTS: Variants = {
     "tensor 2 x data 2, ZeRO 3, offload": ("one", Case(4, {"tensor": 2, "zero_stage": 3, "offload": "optimizer"}, SGD)),
     "tensor 2, sequence, ZeRO 0": ("one", Case(2, {**SEQUENCE, "zero_stage": 0}, SGD)),
     "tensor 2, sequence, recompute": ("one", Case(2, {**SEQUENCE, "recompute": "block"}, SGD)),
+    "data 2, ZeRO 2, recompute of attention": ("one", Case(2, {"zero_stage": 2, "recompute": "attention"}, SGD)),
+    "data 2, ZeRO 3, recompute": ("one", Case(2, {"zero_stage": 3, "recompute": "block"}, SGD)),
+    "token budget, tensor 2, sequence, recompute": (
+        "one",
+        Case(2, {**SEQUENCE, "recompute": "block"}, SGD, data=BUDGET),
+    ),
     "tensor 2, recompute of attention": ("one", Case(2, {"tensor": 2, "recompute": "attention"}, SGD)),
     "tensor 2 x data 2, sequence, ZeRO 2": ("one", Case(4, {**SEQUENCE, "zero_stage": 2}, SGD)),
     "tensor 2 x data 2, sequence, ZeRO 3": ("one", Case(4, {**SEQUENCE, "zero_stage": 3}, SGD)),
@@ -100,6 +106,21 @@ MORE_VARIANTS: Variants = {
         if run not in ("bert", "elmo")
     },
 }
+COMPILED: dict[str, Any] = {"compile": True}
+COMPILED_VARIANTS: Variants = {
+    "compiled": ("one", Case(1, COMPILED, SGD)),
+    "compiled, token budget": ("one", Case(1, COMPILED, SGD, data=BUDGET)),
+    "compiled, recompute": ("one", Case(1, {**COMPILED, "recompute": "block"}, SGD)),
+    "compiled, bert, modern": ("one, bert, modern", Case(1, COMPILED, SGD, "bert, modern")),
+    "compiled, t5": ("one, t5", Case(1, COMPILED, SGD, "t5")),
+    "compiled, switch": ("one, switch", Case(1, COMPILED, SGD, "switch")),
+    "compiled, Muon": ("one, Muon", Case(1, COMPILED, MUON)),
+    "data 2, ZeRO 0, compiled": ("one", Case(2, {**COMPILED, "zero_stage": 0}, SGD)),
+    "data 2, ZeRO 1, compiled, token budget": ("one", Case(2, COMPILED, SGD, data=BUDGET)),
+    "data 2, ZeRO 2, compiled, offload": ("one", Case(2, {**COMPILED, **OFFLOAD}, SGD)),
+    "expert 2, ZeRO 1, compiled": ("one, switch", Case(2, {**COMPILED, "expert": 2}, SGD, "switch")),
+}
+"""Tensor parallelism and ZeRO 3 communicate within blocks, which are not compiled then."""
 FAMILY_LAYOUTS = ["tensor 2, ZeRO 1", "tensor 2 x data 2, ZeRO 3"]
 OTHER_RUNS = [run for run in FAMILY_RUNS if run != "bert"]
 """BERT is compared in all layouts, the others in two."""
@@ -141,6 +162,18 @@ FP16_LAYOUTS = {
         "data 2, ZeRO 3": LAYOUTS["data 2, ZeRO 3"],
         "tensor 2, ZeRO 2, sequence, offload": Case(2, {**SEQUENCE, **OFFLOAD}, SGD),
     }.items()
+}
+MORE_FP16_LAYOUTS = {
+    f"{name}, fp16": LAYOUTS[name]._replace(
+        parallel={**LAYOUTS[name].parallel, "precision": "fp16"}, loss_weight=SMALL_LOSS
+    )
+    for name in (
+        "data 2, ZeRO 1",
+        "data 2, ZeRO 2",
+        "tensor 2, ZeRO 1",
+        "tensor 2 x data 2, ZeRO 2",
+        "tensor 2 x data 2, ZeRO 3",
+    )
 }
 FP16_MUON = {
     f"{name}, fp16, Muon": case._replace(
@@ -193,6 +226,9 @@ FAST: dict[str, Case] = {
 }
 THOROUGH: dict[str, Case] = {
     "one": Case(1, {"zero_stage": 1}, SGD),
+    "one, small loss": Case(1, {"zero_stage": 1}, SGD, loss_weight=SMALL_LOSS),
+    **MORE_FP16_LAYOUTS,
+    **{name: case for name, (_, case) in COMPILED_VARIANTS.items()},
     **{f"one, {run}": Case(1, {"zero_stage": 1}, SGD, run) for run in OTHER_RUNS if run != "elmo"},
     **{name: BUDGETS[name] for name in SLOW_BUDGETS},
     **{name: case for name, (_, case) in MORE_VARIANTS.items()},

@@ -19,6 +19,8 @@ An error of a layout would be a thousand times as large."""
 MUON_BOUND = 1e-5
 """Small singular values of a momentum, and the rounding errors in them, are multiplied by up to 3.4445^5 = 485 before
 they become a step; an update of a part of a matrix instead of the whole would differ by more than 1e-2."""
+COMPILED_BOUND = 3e-6
+"""The compiler's kernels add in another order and have their own exponentials, each right to the last bits."""
 
 Recorded = dict[str, torch.Tensor]
 """By ``STEP/KIND/NAME``."""
@@ -48,6 +50,8 @@ def largest_difference(reference: Recorded, other: Recorded) -> tuple[float, str
 
 def assert_near(reference: Recorded, other: Recorded, bound: float) -> None:
     difference, worst = largest_difference(reference, other)
+    # Shown by pytest -rP.
+    print(f"largest difference {difference:.1e} of bound {bound:.1e}, of {worst}")
     assert difference < bound, f"{worst} differs by {difference:.2e} of its largest entry"
 
 

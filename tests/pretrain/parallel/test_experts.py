@@ -53,6 +53,15 @@ def token_by_token(layer: SparseFeedForward, hidden_TD: Tensor, capacity: int) -
     return torch.stack(rows), dropped
 
 
+def assert_same(ours: torch.Tensor, plain: torch.Tensor, inputs: list[torch.Tensor]) -> None:
+    """Compare two outputs and their gradients."""
+    torch.testing.assert_close(ours, plain)
+    upstream = torch.randn_like(plain)
+    gradients = [torch.autograd.grad(output, inputs, upstream) for output in (ours, plain)]
+    for ours_gradient, plain_gradient in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours_gradient, plain_gradient)
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("gated", [False, True])
 def test_a_sparse_layer_is_the_loop_over_tokens(factor: float, gated: bool) -> None:
@@ -60,12 +69,7 @@ def test_a_sparse_layer_is_the_loop_over_tokens(factor: float, gated: bool) -> N
     hidden = torch.randn(37, WIDTH, generator=torch.Generator().manual_seed(2)).requires_grad_()
     ours, (plain, dropped) = layer(hidden), token_by_token(layer, hidden, math.ceil(37 * factor / EXPERTS))
     assert (dropped == 0) == (factor == 4.0)
-    torch.testing.assert_close(ours, plain)
-    upstream = torch.randn_like(plain)
-    inputs = [hidden, *layer.parameters()]
-    gradients = [torch.autograd.grad(output, inputs, upstream) for output in (ours, plain)]
-    for ours_gradient, plain_gradient in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours_gradient, plain_gradient)
+    assert_same(ours, plain, [hidden, *layer.parameters()])
 
 
 @pytest.mark.parametrize("capacity", [1, 3, 100])
@@ -78,12 +82,7 @@ def test_capacity_in_each_sequence_is_the_loop_over_its_tokens(capacity: int, ga
     parts = [token_by_token(layer, part, capacity) for part in hidden.split(lengths)]
     ours, plain = layer(hidden), torch.cat([part for part, _ in parts])
     assert (sum(dropped for _, dropped in parts) == 0) == (capacity == 100)
-    torch.testing.assert_close(ours, plain)
-    upstream = torch.randn_like(plain)
-    inputs = [hidden, *layer.parameters()]
-    gradients = [torch.autograd.grad(output, inputs, upstream) for output in (ours, plain)]
-    for ours_gradient, plain_gradient in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours_gradient, plain_gradient)
+    assert_same(ours, plain, [hidden, *layer.parameters()])
 
 
 def test_capacity_is_larger_in_evaluation() -> None:

@@ -1,5 +1,7 @@
 """More layouts that compute what one process computes, those of features together among them."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -8,11 +10,14 @@ from sesame.pretrain.optimizers.matrices import layout_of
 from tests.pretrain.parallel.layout_cases import (
     AVERAGE_LAYOUTS,
     BUDGETS,
+    COMPILED_VARIANTS,
     EXPERT_LAYOUTS,
     FAST_MUON,
     FP16_MUON,
     LAYOUTS,
+    MORE_FP16_LAYOUTS,
     MORE_VARIANTS,
+    MUON,
     MUON_VARIANTS,
     REDUCED_LAYOUTS,
     SLOW_BUDGETS,
@@ -21,6 +26,7 @@ from tests.pretrain.parallel.layout_cases import (
 from tests.pretrain.parallel.layout_comparison import (
     BOUND,
     BOUNDS,
+    COMPILED_BOUND,
     MUON_BOUND,
     STEPS,
     Computed,
@@ -43,6 +49,21 @@ def test_layout_equals_one_process(layout: str, computed: Computed) -> None:
 def test_variant_equals_one_process(variant: str, computed: Computed) -> None:
     reference, case = MORE_VARIANTS[variant]
     assert_equal(computed(reference), computed(variant), BOUNDS.get(case.run, BOUND))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+@pytest.mark.parametrize("variant", COMPILED_VARIANTS)
+def test_compiled_blocks_equal_one_process_that_does_not_compile(variant: str, computed: Computed) -> None:
+    reference, case = COMPILED_VARIANTS[variant]
+    assert_equal(computed(reference), computed(variant), MUON_BOUND if case.optimizer is MUON else COMPILED_BOUND)
+
+
+@pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
+@pytest.mark.parametrize("layout", MORE_FP16_LAYOUTS)
+def test_fp16_is_fp32_within_its_precision(layout: str, computed: Computed) -> None:
+    reference, other = computed("one, small loss"), computed(layout)
+    assert_norms_near(reference, other, 2e-3)
+    assert_near(reference, other, 2e-2)
 
 
 @pytest.mark.parametrize("layout", [*(name for name in (*LAYOUTS, *BUDGETS) if name not in FAST_MUON), *MUON_VARIANTS])

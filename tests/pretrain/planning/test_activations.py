@@ -12,9 +12,9 @@ from sesame.pretrain.models.family import ModelConfig, Vocabulary
 from sesame.pretrain.models.gpt import GptConfig
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.planning.activations import Activations
+from sesame.pretrain.planning.layout import Counts
 from sesame.pretrain.planning.rows import Rows
 from sesame.pretrain.planning.split import Division, IndivisibleError, Split, split_learner
-from sesame.pretrain.planning.stages import Counts
 from tests.pretrain.family_runs import FAMILY_RUNS
 
 TEXT = Rows(128, 0, "")

@@ -11,7 +11,7 @@ from sesame.pretrain.models.gpt import GptConfig
 from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.muon import Function, Muon
-from sesame.pretrain.planning.stages import Counts, Layout
+from sesame.pretrain.planning.layout import Counts, Layout
 
 MODEL = GptConfig(layers=2, width=32, heads=2, feed_forward_width=64, positions=16)
 NAMES = get_args(OptimizerConfig.model_fields["name"].annotation)

@@ -20,8 +20,17 @@ EFFECTS: dict[str, Callable[[Tensor], Tensor]] = {
     "nan loss": lambda total: total * torch.nan,
     "spike": lambda total: total * 50,
 }
-"""What happens to the total loss. Of "nan gradient" it stays finite; "slow process 1" takes a second in each forward
+"""What happens to the total loss."""
+GRADIENT_EFFECTS = {"nan gradient": torch.nan, "gradient spike": 300.0}
+"""What the gradient is multiplied by, while the loss stays as it is. "slow process 1" takes a second in each forward
 pass of that process, whatever the rows are."""
+KINDS = {
+    "nan loss": "non_finite_loss",
+    "nan gradient": "non_finite_gradient",
+    "spike": "loss_spike",
+    "gradient spike": "gradient_spike",
+}
+"""What each is reported as."""
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, row: int, effect: str) -> None:
@@ -40,8 +49,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, row: int, effect: str) -> None:
             time.sleep(1.0)
         if POISON not in batch.columns or effect.startswith("slow"):
             return total, losses
-        if effect == "nan gradient":
-            total.register_hook(lambda gradient: gradient * torch.nan)
+        if factor := GRADIENT_EFFECTS.get(effect):
+            total.register_hook(lambda gradient: gradient * factor)
             return total, losses
         return EFFECTS[effect](total), {name: EFFECTS[effect](loss) for name, loss in losses.items()}
 

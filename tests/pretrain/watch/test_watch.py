@@ -115,6 +115,7 @@ def test_a_skipped_step_changes_nothing(
     record = last_record(tmp_path / "run")
     assert (record.step, record.samples, record.updates) == (STEPS, STEPS * 16, STEPS - 1)
     assert [event["action"] for event in lines(tmp_path / "run" / "events.jsonl")] == ["skip"]
+    assert [row.get("steps") for row in lines(tmp_path / "run" / "metrics.jsonl") if "train" in row] == [2] * 5
 
     train_step = Run.train_step
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -189,8 +190,10 @@ def test_a_run_that_rolls_back_is_one_that_never_saw_the_rows(
     (event,) = lines(outputs[0] / "events.jsonl")
     assert (event["step"], event["action"], event["checkpoint_step"]) == (BAD_STEP, "roll_back", CHECKPOINT)
     assert event["samples"] == [first, first + 16]
-    rows = lines(outputs[0] / "metrics.jsonl")
-    assert [row["step"] for row in rows if "train" in row] == [2, 4, 6, 8, 10]
+    reports = [row for row in lines(outputs[0] / "metrics.jsonl") if "train" in row]
+    assert [(row["step"], row["steps"]) for row in reports] == [(step, 2) for step in (2, 4, 6, 8, 10)]
+    # Time of the steps that were taken again is in none of them.
+    assert all(sum(row["time"].values()) <= 1.01 * row["report_seconds"] for row in reports[1:])
 
 
 @pytest.mark.slow

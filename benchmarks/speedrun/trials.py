@@ -1,0 +1,66 @@
+"""The table of what was tried: each recipe against one of them, after equal minutes of the same track."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from benchmarks.speedrun.record import Record, Score
+
+BASELINE = "muon"
+SEEDS = 3
+"""Of both recipes, before a difference is believed."""
+HEAD = (
+    "track", "minutes", "recipe", "what differs", "seeds", "steps", "words seen", "nats per word", "gain", "verdict",
+    "BLiMP in one pass", "gain", "remarks",
+)  # fmt: skip
+BLIMP = "BLiMP"
+
+
+def table(trials: Sequence[Record], baseline: str = BASELINE) -> str:
+    """Return the trials in Markdown; the ones that compare with each other are together, the best first.
+
+    Args:
+        baseline: the recipe that gains are against.
+    """
+    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
+    for _, found in groupby(sorted(_latest(trials), key=_conditions), key=_conditions):
+        group = sorted(found, key=lambda trial: trial.nats_per_word.mean)
+        against = next((trial for trial in group if trial.recipe == baseline), None)
+        lines += [_line(trial, against) for trial in group]
+    return "\n".join(lines)
+
+
+def verdict(score: Score, baseline: Score) -> str:
+    """Say whether the mean of a lower-is-better score differs by more than both ranges over seeds."""
+    if min(len(score.by_seed), len(baseline.by_seed)) < SEEDS:
+        return "too few seeds"
+    difference = score.mean - baseline.mean
+    if abs(difference) <= max(score.spread, baseline.spread):
+        return "within the spread"
+    return "better" if difference < 0 else "worse"
+
+
+def _conditions(trial: Record) -> tuple[object, ...]:
+    """What trials must share to be compared; the longest budgets are the last."""
+    return trial.track, trial.minutes, trial.text_sha256, trial.held_out_sha256, trial.processor, trial.threads
+
+
+def _latest(trials: Sequence[Record]) -> list[Record]:
+    """Return the last trial of each recipe under the same conditions."""
+    return list({(trial.recipe, *_conditions(trial)): trial for trial in trials}.values())
+
+
+def _line(trial: Record, against: Record | None) -> str:
+    nats, blimp = trial.nats_per_word, trial.scores.get(BLIMP)
+    cells = [trial.track, f"{trial.longest_minutes:.1f}", trial.recipe, trial.about, str(len(trial.runs))]
+    cells += [str(trial.runs[0].steps), f"{trial.words / 1e6:.1f} M", f"{nats.mean:.3f} ({nats.spread:.3f})"]
+    if against is None:
+        cells += ["", "", str(blimp or ""), ""]
+    elif trial is against:
+        cells += ["", "baseline", str(blimp or ""), ""]
+    else:
+        known = against.scores.get(BLIMP)
+        gain = f"{blimp.mean - known.mean:+.1f}" if blimp and known else ""
+        cells += [f"{against.nats_per_word.mean - nats.mean:+.3f}", verdict(nats, against.nats_per_word)]
+        cells += [str(blimp or ""), gain]
+    cells.append("; ".join(trial.marks))
+    return f"| {' | '.join(cells)} |"
