@@ -64,7 +64,8 @@ class UsedRows:
             self._kept = 1.0
 
     def decay(self, groups: list[dict[str, Any]]) -> None:
-        """Note the weight decay of an optimizer's step with its parameter ``groups``."""
+        """Note the weight decay of a step in the block of :meth:`trained`, of an optimizer with these ``groups``."""
+        assert self._backbone.get_submodule("token_embedding") is self._rows, "the step has trained no embedding"
         for group in groups:
             if any(parameter is self._rows.weight for parameter in group["params"]):
                 self._kept *= 1 - group["lr"] * group["weight_decay"]
