@@ -15,6 +15,7 @@ from benchmarks.speedrun.record import Record, read_records
 from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
 from benchmarks.speedrun.trainers import TRAINERS, Job, Trained, Trainer
+from sesame import configs
 from sesame.configs.errors import ConfigError, SesameError, TrainingError
 
 SECONDS_PER_STEP = 3.0
@@ -57,8 +58,9 @@ class Programs:
         else:
             output = Path(command[command.index("--output") + 1])
             score = {"pretrained": {"mean": 50.0, "std": 1.0}}
-            task = {"task": "BLiMP", "score": score, "train_rows": None, "dev_rows": {"": 9}}
-            (output / "report.json").write_text(json.dumps({"tasks": {"BLiMP": task}}))
+            values = {"score": score, "train_rows": None, "dev_rows": {"": 9}}
+            tasks = {name: {"task": name, **values} for name in configs.read(Path(command[4]))["suite"]["tasks"]}
+            (output / "report.json").write_text(json.dumps({"tasks": tasks}))
 
     def commands(self, job: Job) -> list[list[str]]:
         return [["train"]]
