@@ -9,14 +9,9 @@ import torch.nn.functional as F
 
 from sesame.pretrain.data.packing import layout, layout_like
 from sesame.pretrain.layers import attention, vocabulary
-from sesame.pretrain.layers.attention import (
-    AttentionPattern,
-    GatherRows,
-    ScatterRows,
-    grouped_attention,
-    unfused_attention,
-)
+from sesame.pretrain.layers.attention import AttentionPattern, grouped_attention, unfused_attention
 from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.experts import GatherRows, ScatterRows
 from sesame.pretrain.layers.positions import apply_rotary
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection, cross_entropy_
 from sesame.pretrain.precision import Precision
