@@ -1,15 +1,16 @@
 """Choices that all layers of a model share, and their tables."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesame.pretrain.layers.gelu import gelu_tanh
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "relu": F.relu,
     "silu": F.silu,
 }
