@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesame.pretrain.layers.gelu import gelu_tanh
+from sesame.pretrain.layers.linear import Linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -42,7 +43,7 @@ class Style(NamedTuple):
         return NORMS[self.norm](width, self)
 
     def linear(self, inputs: int, outputs: int) -> nn.Linear:
-        return nn.Linear(inputs, outputs, bias=self.bias)
+        return Linear(inputs, outputs, bias=self.bias)
 
 
 NORMS: dict[str, Callable[[int, Style], nn.Module]] = {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sesame.pretrain.batch import IGNORED
 from sesame.pretrain.compiled import cross_entropy as compiled
+from sesame.pretrain.layers.linear import linear
 from sesame.pretrain.layers.loops import array, flat, use_loops
 
 
@@ -86,7 +87,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float32, device=hidden_PD.device)
         sums = _GradientSums(hidden_PD, weight_VD, bias_V, chunks)
         for hidden, labels in zip(hidden_PD.tensor_split(chunks), labels_P.tensor_split(chunks), strict=True):
-            logits = F.linear(hidden, weight_VD, bias_V)
+            logits = linear(hidden, weight_VD, bias_V)
             logits[:, rows:] = -torch.inf
             loss += cross_entropy_(logits, labels, replaces=needs_gradient, device=device, z_loss=z_loss)
             if needs_gradient and chunks > 1:
