@@ -12,10 +12,7 @@ F = np.float32
 U = np.uint32
 
 
-@intrinsic
-def as_float(typing: Any, bits: Any) -> Any:
-    """Return the fp32 number of 32 bits."""
-
+def _as_float(typing: Any, bits: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (value,) = arguments
         word = context.get_value_type(types.uint32)
@@ -26,14 +23,17 @@ def as_float(typing: Any, bits: Any) -> Any:
     return types.float32(bits), generate
 
 
-@intrinsic
-def as_bits(typing: Any, number: Any) -> Any:
-    """Return the bits of an fp32 number."""
-
+def _as_bits(typing: Any, number: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.uint32))
 
     return types.uint32(types.float32), generate
+
+
+as_float: Any = intrinsic(_as_float)
+"""as_float(bits): the fp32 number of 32 bits."""
+as_bits: Any = intrinsic(_as_bits)
+"""as_bits(number): the bits of an fp32 number."""
 
 
 def load(array: Any, index: Any) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sesame.pretrain.batch import Layout, LengthGroup, on_device
-from sesame.pretrain.layers.padded_heads import PaddedGroup
+from sesame.pretrain.layers.padded_heads import PaddedGroup, padded_groups
 from sesame.pretrain.layers.positions import Angles
 
 
@@ -46,12 +46,8 @@ class AttentionPattern:
         """Return the groups of queries and of keys, with the rows that are copied to their padded blocks."""
         if heads not in self._padded_groups:
             queries, keys = self.query_layout, self.key_layout
-            query_groups = [PaddedGroup.of(group, heads, queries) for group in queries.groups]
-            is_self_attention = keys is queries
-            key_groups = (
-                query_groups if is_self_attention else [PaddedGroup.of(each, heads, keys) for each in keys.groups]
-            )
-            self._padded_groups[heads] = query_groups, key_groups
+            query_groups = padded_groups(queries, heads)
+            self._padded_groups[heads] = query_groups, query_groups if keys is queries else padded_groups(keys, heads)
         return self._padded_groups[heads]
 
     @cached_property

@@ -54,6 +54,11 @@ class PaddedGroup(NamedTuple):
         return cls(*place, Rows(*(on_device(torch.from_numpy(each.ravel()), device) for each in indices)))
 
 
+def padded_groups(layout: Layout, heads: int) -> list[PaddedGroup]:
+    """Return the groups of a layout; made once for a batch."""
+    return [PaddedGroup.of(group, heads, layout) for group in layout.groups]
+
+
 def pad_heads(states_THK: Tensor, groups: Sequence[PaddedGroup]) -> tuple[Tensor, ...]:
     """Return a block [B, H, L, K] for each group, with zeros after shorter sequences."""
     return cast(tuple[Tensor, ...], _PadHeads.apply(states_THK, groups))
