@@ -18,7 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -28,11 +28,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sesame.pretrain.allocator import keep_freed_memory
+from sesame.pretrain.compiled import cross_entropy, dropout, gelu
+from sesame.pretrain.layers import random_bits
 from sesame.pretrain.precision import of_device
 
 LAYERS, ATTENTION = "products of layers and vocabulary", "products of attention"
 GROUPS = {
-    LAYERS: "mm addmm",
+    LAYERS: "mm addmm _linear_pointwise",
     ATTENTION: "bmm baddbmm _scaled_dot_product_flash_attention_for_cpu "
     "_scaled_dot_product_flash_attention_for_cpu_backward",
     "activation": "gelu gelu_backward tanh tanh_backward",
@@ -51,8 +53,23 @@ GROUPS = {
 KIND_OF = {name: kind for kind, names in GROUPS.items() for name in names.split()}
 SQUARES = (512, 768, 1024, 2048)
 """Sizes among which the fastest product is looked for."""
-Product = tuple[Any, tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]
-"""An operator, and the shapes and the strides of its operands."""
+LOOPS = {
+    (cross_entropy, "cross_entropy"): "cross-entropy",
+    (dropout, "drop"): "dropout",
+    (dropout, "scale_kept"): "dropout",
+    (random_bits, "draw_pairs"): "dropout",
+    (gelu, "gelu_tanh"): "activation",
+    (gelu, "gelu_tanh_backward"): "activation",
+}
+"""Compiled loops, which torch does not know -> kind of operation."""
+
+
+class Product(NamedTuple):
+    """A product, to be computed again."""
+
+    operator: Any
+    arguments: tuple[Any, ...]
+    """With (shape, strides) in place of tensors."""
 
 
 class OperationTimer(TorchDispatchMode):
@@ -63,22 +80,51 @@ class OperationTimer(TorchDispatchMode):
         self.seconds: dict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
         self.flops: Counter[str] = Counter()
-        self.products: Counter[Product] = Counter()
+        self.products: list[Product] = []
+        self.is_on = False
+
+    def __enter__(self) -> Any:
+        self.is_on = True
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self.is_on = False
+        super().__exit__(*raised)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        begin = time.thread_time()
-        result = func(*args, **(kwargs or {}))
-        spent = time.thread_time() - begin
-        name = func.overloadpacket.__name__
-        kind = KIND_OF.get(name, "other operations")
-        self.seconds[kind] += spent
-        self.calls[kind] += 1
+        kind = KIND_OF.get(func.overloadpacket.__name__, "other operations")
+        result = self.timed(kind, func)(*args, **(kwargs or {}))
         if kind in (LAYERS, ATTENTION):
-            self.flops[kind] += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
-            if kind == LAYERS:
-                operands = [each for each in args if isinstance(each, torch.Tensor)]
-                self.products[func, tuple(tuple(t.shape) for t in operands), tuple(t.stride() for t in operands)] += 1
+            self.flops[kind] += _flops(func, args, kwargs or {}, result)
+        if kind == LAYERS:
+            shapes = (((*arg.shape,), arg.stride()) if isinstance(arg, torch.Tensor) else arg for arg in args)
+            self.products.append(Product(func, tuple(shapes)))
         return result
+
+    def timed(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function``, whose time is counted while operations are."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            begin = time.thread_time()
+            result = function(*args, **kwargs)
+            if self.is_on:
+                self.seconds[kind] += time.thread_time() - begin
+                self.calls[kind] += 1
+            return result
+
+        return call
+
+    def time_loops(self) -> None:
+        """Replace the loops by timed ones for the rest of the process."""
+        for (module, name), kind in LOOPS.items():
+            setattr(module, name, self.timed(kind, getattr(module, name)))
+
+
+def _flops(func: Any, args: Any, kwargs: Any, result: torch.Tensor) -> int:
+    if count := flop_registry.get(func.overloadpacket):
+        return count(*args, **kwargs, out_val=result)
+    # Linear layer: states, weight, bias.
+    return 2 * args[0].numel() * len(args[1])
 
 
 def fastest(dtype: torch.dtype) -> float:
@@ -90,14 +136,20 @@ def fastest(dtype: torch.dtype) -> float:
     return max(rates)
 
 
-def alone(products: Counter[Product], dtype: torch.dtype) -> float:
+def alone(products: list[Product], dtype: torch.dtype) -> float:
     """Return the seconds of the products, each computed again and again with the same operands."""
-    total = 0.0
-    for (func, shapes, strides), count in products.items():
-        pairs = zip(shapes, strides, strict=True)
-        operands = [torch.empty_strided(shape, stride, dtype=dtype).normal_() for shape, stride in pairs]
-        total += count * min(_seconds(lambda func=func, operands=operands: func(*operands)) for _ in range(6))
-    return total
+    best: dict[str, float] = {}
+    for product in products:
+        if str(product) not in best:
+            operands = [_operand(each, dtype) for each in product.arguments]
+            best[str(product)] = min(_seconds(lambda p=product, o=operands: p.operator(*o)) for _ in range(6))
+    return sum(best[str(product)] for product in products)
+
+
+def _operand(given: Any, dtype: torch.dtype) -> Any:
+    if isinstance(given, tuple):
+        return torch.empty_strided(*given, dtype=dtype).normal_()
+    return given
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -115,6 +167,7 @@ def profile(name: str, side: Side, task: Task) -> None:
     for _, step in steps[: task.warm_up]:
         step()
     timer, plain, tokens = OperationTimer(), [], 0
+    timer.time_loops()
     # Steps that are timed whole and steps that are timed by operation take turns, on the same batches.
     for count, step in steps[task.warm_up :]:
         plain.append(_seconds(step) / count)
