@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesame.pretrain.compiled import dropout as compiled
-from sesame.pretrain.layers.loops import flat, use_loops
+from sesame.pretrain.layers.loops import fits_loops, flat, has_memory
 from sesame.pretrain.layers.random_bits import random_bits
 
 
@@ -26,28 +26,31 @@ def dropout(states: Tensor, probability: float) -> Tensor:
         return states
     if states.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(states, probability)
-    function = _LoopDropout if use_loops(states) else _CpuDropout
+    function = _LoopDropout if fits_loops(states) else _CpuDropout
     return cast(Tensor, function.apply(states, probability))
 
 
 class _LoopDropout(torch.autograd.Function):
-    """The same numbers as below in one pass over the states, with a mask of one byte for each entry."""
+    """The same numbers as below in one pass over the states, with a mask of one byte for each entry. In a trace
+    (``pretrain/planning``) tensors have no memory, and only their sizes matter."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, probability: float) -> Tensor:
         states = states.contiguous()
-        bits = random_bits(states.numel(), loops=True)
-        output, kept = torch.empty_like(states), torch.empty(states.shape, dtype=torch.uint8)
+        output, kept = torch.empty_like(states), torch.empty_like(states, dtype=torch.uint8)
         ctx.save_for_backward(kept)
         ctx.scale = _scale(probability, states.dtype)
-        compiled.drop(flat(states), bits.numpy(), _least(probability), ctx.scale, flat(output), flat(kept))
+        if has_memory(states):
+            bits = random_bits(states.numel(), loops=True)
+            compiled.drop(flat(states), bits.numpy(), _least(probability), ctx.scale, flat(output), flat(kept))
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient = gradients[0].contiguous()
+        gradient, (kept,) = gradients[0].contiguous(), ctx.saved_tensors
         output = torch.empty_like(gradient)
-        compiled.scale_kept(flat(gradient), flat(ctx.saved_tensors[0]), ctx.scale, flat(output))
+        if has_memory(gradient):
+            compiled.scale_kept(flat(gradient), flat(kept), ctx.scale, flat(output))
         return output, None
 
 

@@ -13,11 +13,20 @@ PLAIN = (Tensor, nn.Parameter)
 
 def use_loops(*tensors: Tensor) -> bool:
     """Return whether loops can compute with all of the tensors and are faster."""
+    return fits_loops(*tensors) and all(has_memory(each) for each in tensors)
+
+
+def fits_loops(*tensors: Tensor) -> bool:
+    """Return the same for tensors that may be those of a trace."""
     return (
-        all(each.device.type == "cpu" and type(each) in PLAIN and each.dtype in FORMATS for each in tensors)
+        all(each.device.type == "cpu" and each.dtype in FORMATS for each in tensors)
         and not torch.compiler.is_compiling()
         and torch.get_num_threads() <= MOST_THREADS
     )
+
+
+def has_memory(tensor: Tensor) -> bool:
+    return type(tensor) in PLAIN
 
 
 def array(tensor: Tensor) -> np.ndarray:

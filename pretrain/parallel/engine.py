@@ -46,7 +46,8 @@ class Engine:
         Args:
             batch: (sequences in a micro-batch of one process, micro-batches in a step).
         """
-        parallel = without_partitions(parallel, mesh)
+        stage = parallel.stage_taken(parallel.precision, mesh.world, mesh.device.type)
+        parallel = parallel.model_copy(update={"zero_stage": stage})
         self.mesh, self.stage = mesh, parallel.zero_stage
         self.clipping, self.average_decay, self.updates = optimizer.gradient_clipping, optimizer.average_decay, 0
         self.has_pending_micro_batch = False
@@ -216,15 +217,6 @@ class Engine:
             for _, gradient in gradients:
                 gradient.mul_(scale)
         return norm
-
-
-def without_partitions(parallel: ParallelConfig, mesh: Mesh) -> ParallelConfig:
-    """Return the layout with stage 0 where stage 1 has nothing to divide: for one process in fp32, DeepSpeed would copy
-    all gradients to flat tensors and the weights back, a twelfth of a step."""
-    if mesh.world > 1 or mesh.device.type != "cpu":
-        return parallel
-    is_plain = (parallel.zero_stage, parallel.precision, parallel.offload) == (1, "fp32", "none")
-    return parallel.model_copy(update={"zero_stage": 0}) if is_plain else parallel
 
 
 def products_dtype(precision: str, device: torch.device) -> torch.dtype:

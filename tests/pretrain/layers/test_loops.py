@@ -1,6 +1,8 @@
 """Compiled loops against torch's operations, which they replace on a CPU: values, gradients and random numbers."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +62,7 @@ def test_dropout_has_the_bits_of_torchs_operations(
     states, upstream = (numbers(37, 41, number_format=number_format) for _ in range(2))
     results = []
     for used in (True, False):
-        monkeypatch.setattr(dropouts, "use_loops", lambda *tensors, used=used: used)
+        monkeypatch.setattr(dropouts, "fits_loops", lambda *tensors, used=used: used)
         torch.manual_seed(3)
         results.append(with_gradient(lambda each: dropout(each, probability), states.t(), upstream.t()))
     for ours, theirs in zip(*results, strict=True):
@@ -126,6 +128,18 @@ def test_a_logit_that_is_not_a_number_makes_the_loss_one() -> None:
         logits[1, 70] = value
         loss = cross_entropy_(logits, torch.tensor([1, 2]), replaces=True)
         assert loss.isnan() and logits[1].isnan().all() and logits[0].isfinite().all()
+
+
+@FORMATS
+def test_a_traced_dropout_keeps_one_byte_for_each_entry(number_format: torch.dtype) -> None:
+    """What ``sesame plan`` counts is what a run keeps."""
+    for mode in (FakeTensorMode(allow_non_fake_inputs=True), nullcontext()):
+        with mode:
+            states = torch.ones(3, 5, dtype=number_format, requires_grad=True)
+            output = dropout(states, 0.1)
+            node: Any = output.grad_fn
+            assert [(tuple(kept.shape), kept.dtype) for kept in node.saved_tensors] == [((3, 5), torch.uint8)]
+            assert torch.autograd.grad(output.sum(), states)[0].shape == (3, 5)
 
 
 def test_loops_are_for_few_threads_and_tensors_with_memory(monkeypatch: pytest.MonkeyPatch) -> None:
