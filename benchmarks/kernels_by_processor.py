@@ -22,6 +22,8 @@ from torch import Tensor
 from sesame.pretrain import precision
 from sesame.pretrain.layers.attention import unfused_attention
 from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.gelu import gelu_tanh
+from sesame.pretrain.layers.linear import Linear
 from sesame.pretrain.layers.vocabulary import cross_entropy_
 
 TOKENS, HEADS, HEAD_WIDTH, WIDTH, VOCABULARY, PREDICTIONS = 2048, 4, 64, 256, 8192, 320
@@ -55,6 +57,10 @@ def comparisons(number_format: torch.dtype) -> Iterator[tuple[str, Kernel, Kerne
     )
     states = random(TOKENS, WIDTH)
     yield "dropout", lambda: dropout(states, 0.1), lambda: F.dropout(states, 0.1)
+    inner = random(TOKENS, 4 * WIDTH)
+    yield "tanh-GELU", lambda: gelu_tanh(inner), lambda: F.gelu(inner, approximate="tanh")
+    layer = Linear(WIDTH, 4 * WIDTH).to(number_format)
+    yield "linear layer", lambda: layer(states), lambda: F.linear(states, layer.weight, layer.bias)
 
 
 def milliseconds(kernel: Kernel) -> float:

@@ -35,7 +35,7 @@ COMMANDS = (
     ("import", models.import_model, "Convert a transformers model to a checkpoint."),
     ("probe-tasks", data.probe_tasks, "Make small tasks from validation documents."),
     ("fetch-glue", data.fetch_glue, "Download GLUE in its official layout."),
-    ("compile", data.precompile, "Compile the loops of prepare."),
+    ("compile", data.precompile, "Compile the loops of prepare and pretrain."),
     ("configs", data.list_configs, "List the shipped configuration files."),
     ("submit", machines.submit, "Submit stages to Slurm."),
     ("doctor", machines.doctor, "Check machines before a run."),

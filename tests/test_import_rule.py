@@ -25,7 +25,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "prepare precompile",
     ),
     "pretrain": (
-        "precision allocator batch device_number dropout_seed step_timer",
+        "precision allocator batch compiled device_number dropout_seed step_timer",
         "flops",
         "layers roles",
         "models objectives",
@@ -84,7 +84,13 @@ RULES = (
         ("",),
         ("data_pipeline/tokenizers/sentencepiece_", "data_pipeline/verification/reference_tokenizer.py"),
     ),
-    Rule("only data_pipeline/compiled knows numba", ("numba",), ("",), ("data_pipeline/compiled/",)),
+    Rule(
+        "only compiled loops know numba",
+        ("numba",),
+        ("",),
+        ("data_pipeline/compiled/", "pretrain/compiled/"),
+    ),
+    Rule("compiled loops of training run without torch", ("torch",), ("pretrain/compiled/",)),
     Rule(
         "only huggingface_engine and what checks it know tokenizers",
         ("tokenizers",),

@@ -10,11 +10,13 @@ from numba.core import config
 from sesame.data_pipeline.compiled.cache import Loop
 
 
-def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:
+def compiled(function: Callable[..., Any], *, inline: bool = False, **options: Any) -> Any:
     """Return ``function`` compiled on its first call, with the machine code cached on disk (see ``cache.py``)."""
     if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
         return function
-    loop = Loop(function, targetoptions={"nopython": True, "nogil": True, "boundscheck": None, "forceinline": inline})
+    loop = Loop(
+        function, targetoptions={"nopython": True, "nogil": True, "boundscheck": None, "forceinline": inline, **options}
+    )
     loop.enable_caching()
     return loop
 
@@ -22,6 +24,12 @@ def compiled(function: Callable[..., Any], *, inline: bool = False) -> Any:
 inlined = partial(compiled, inline=True)
 """The same, inlined into its callers: for functions that are called for every byte or word, where a call with several
 arrays takes longer than the function itself."""
+
+
+as_written = partial(compiled, inline=True, error_model="numpy", fastmath={"contract", "nsz"})
+"""For functions of numbers: divisions by 0 give inf instead of an exception, without which nothing is vectorized."""
+floating = partial(compiled, inline=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+"""The same for loops whose sums may be in another order."""
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

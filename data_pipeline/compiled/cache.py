@@ -24,6 +24,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache,
 from numba.core.registry import CPUDispatcher, cpu_target
 
 SOURCES = Path(__file__).parent
+TRAINING_SOURCES = SOURCES.parents[1] / "pretrain" / "compiled"
 CHOSEN = "NUMBA_CACHE_DIR"
 """Environment variable: a folder to use before the others."""
 LAST_RESORT = "SESAME_LOOPS"
@@ -36,7 +37,7 @@ LOCK_SECONDS = 600
 def folder_name() -> str:
     """Return ``loops-CODE-PLATFORM``: hashes of the source files, and of interpreter, numba and processor."""
     code = hashlib.sha256()
-    for path in sorted(SOURCES.glob("*.py")):
+    for path in [path for folder in (SOURCES, TRAINING_SOURCES) for path in sorted(folder.glob("*.py"))]:
         code.update(f"{path.name}:{path.stat().st_size}:".encode() + path.read_bytes())
     context: Any = cpu_target.target_context
     processor = context.codegen().magic_tuple()

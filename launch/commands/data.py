@@ -90,12 +90,15 @@ def list_configs() -> None:
 
 
 def precompile() -> None:
-    """Compile the loops of prepare for this processor, so that the first run does not have to.
+    """Compile the loops of prepare and pretrain for this processor, so that the first run does not have to.
 
     Example: sesame compile
 
     `make` and the Docker images do this. Otherwise the first run compiles what it needs and caches it.
     """
     from sesame.data_pipeline.precompile import precompile
+    from sesame.pretrain.compiled import precompile as training
 
-    print(f"compiled loops: {precompile()}")
+    folder = precompile()
+    training.precompile()
+    print(f"compiled loops: {folder}")

@@ -1,18 +1,18 @@
 """Multi-head attention over packed sequences (Vaswani et al. 2017, section 3.2)."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesame.pretrain.batch import LengthGroup
 from sesame.pretrain.flops import attention_flops, product_flops
-from sesame.pretrain.layers.attention_pattern import AttentionPattern, Padding
+from sesame.pretrain.layers.attention_pattern import AttentionPattern
 from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
 from sesame.pretrain.layers.dropout import dropout
 from sesame.pretrain.layers.joined_linear import joined_linear
+from sesame.pretrain.layers.padded_heads import pack_heads, pad_heads
 from sesame.pretrain.layers.positions import Angles, apply_rotary
 from sesame.pretrain.layers.style import Style
 from sesame.pretrain.precision import of_device
@@ -114,35 +114,13 @@ def grouped_attention(
     query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, pattern: AttentionPattern, scale: float, dropout_p: float
 ) -> Tensor:
     """One padded call for each group of sequences of similar length; supports every pattern and device."""
-    outputs = []
-    layouts = pattern.query_layout.groups, pattern.key_layout.groups
-    states = _divide(query_THK, layouts[0]), _divide(key_SHK, layouts[1]), _divide(value_SHK, layouts[1])
-    groups = zip(*layouts, *states, *pattern.paddings, pattern.masks, strict=True)
-    for queries, keys, query, key, value, query_padding, key_padding, mask in groups:
-        query = _pad(query, queries, query_padding)
-        key, value = _pad(key, keys, key_padding), _pad(value, keys, key_padding)
-        output_tHK = _padded_attention(query, key, value, mask, scale, dropout_p).transpose(1, 2).flatten(0, 1)
-        if query_padding is not None:
-            output_tHK = cast(Tensor, GatherRows.apply(output_tHK, query_padding.positions))
-        outputs.append(output_tHK)
-    if rest := len(query_THK) - layouts[0][-1].end:
-        outputs.append(query_THK.new_zeros(rest, *query_THK.shape[1:]))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-def _divide(states_THK: Tensor, groups: tuple[LengthGroup, ...]) -> tuple[Tensor, ...]:
-    """Return the states of each group; unlike of slices, their gradients are joined by one copy."""
-    sizes = [group.end - group.start for group in groups]
-    if len(groups) == 1 and sizes[0] == len(states_THK):
-        return (states_THK,)
-    return states_THK.split([*sizes, len(states_THK) - groups[-1].end])[:-1]
-
-
-def _pad(states_tHK: Tensor, group: LengthGroup, padding: Padding | None) -> Tensor:
-    """Return [B, H, L, K] with zeros after shorter sequences."""
-    if padding is not None:
-        states_tHK = cast(Tensor, ScatterRows.apply(states_tHK, padding.positions, padding.size))
-    return states_tHK.unflatten(0, (len(group.lengths), -1)).transpose(1, 2)
+    query_groups, key_groups = pattern.padded_groups(query_THK.shape[1])
+    blocks = pad_heads(query_THK, query_groups), pad_heads(key_SHK, key_groups), pad_heads(value_SHK, key_groups)
+    outputs = [
+        _padded_attention(query, key, value, mask, scale, dropout_p)
+        for query, key, value, mask in zip(*blocks, pattern.masks, strict=True)
+    ]
+    return pack_heads(outputs, query_groups, len(query_THK))
 
 
 def _padded_attention(
@@ -187,31 +165,3 @@ at 128 tokens; without dropout both are equal at 1,024. On a CPU without bf16 in
 slower than the fused kernel in bf16 and is not used (``benchmarks/kernels_by_processor.py``)."""
 UNFUSED_MAX_LENGTH = 512
 """Tokens; memory grows with their square, unlike the fused kernel's."""
-
-
-class ScatterRows(torch.autograd.Function):
-    """Copy rows to ``positions`` of a longer tensor of zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, positions: Tensor, size: int) -> Tensor:
-        ctx.save_for_backward(positions)
-        return rows.new_zeros(size, *rows.shape[1:]).index_copy_(0, positions, rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return gradients[0].index_select(0, *ctx.saved_tensors), None, None
-
-
-class GatherRows(torch.autograd.Function):
-    """Select the rows at distinct ``positions``; unlike in indexing, the gradient need not be summed."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, positions: Tensor) -> Tensor:
-        ctx.save_for_backward(positions)
-        ctx.size = len(rows)
-        return rows.index_select(0, positions)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,), (positions,) = gradients, ctx.saved_tensors
-        return gradient.new_zeros(ctx.size, *gradient.shape[1:]).index_copy_(0, positions, gradient), None

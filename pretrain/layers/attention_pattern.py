@@ -2,32 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sesame.pretrain.batch import Layout, LengthGroup, on_device
+from sesame.pretrain.layers.padded_heads import PaddedGroup, padded_groups
 from sesame.pretrain.layers.positions import Angles
-
-
-class Padding(NamedTuple):
-    """Positions of the tokens of sequences of unequal length in a padded block of B x L."""
-
-    positions: Tensor
-    """int64, for each token."""
-    size: int
-    """B times L."""
-
-    @classmethod
-    def of(cls, group: LengthGroup, layout: Layout) -> "Padding | None":
-        """Return the padding of a group of sequences; None if it needs none."""
-        if min(group.lengths) == group.width:
-            return None
-        is_token_BL = np.arange(group.width) < np.array(group.lengths)[:, None]
-        positions = torch.from_numpy(np.flatnonzero(is_token_BL))
-        return cls(on_device(positions, layout.cu_seqlens_B1.device), is_token_BL.size)
 
 
 @dataclass(frozen=True)
@@ -61,13 +42,18 @@ class AttentionPattern:
             for queries, keys in zip(self.query_layout.groups, self.key_layout.groups, strict=True)
         ]
 
+    def padded_groups(self, heads: int) -> tuple[list[PaddedGroup], list[PaddedGroup]]:
+        """Return the groups of queries and of keys, with the rows that are copied to their padded blocks."""
+        if heads not in self._padded_groups:
+            queries, keys = self.query_layout, self.key_layout
+            query_groups = padded_groups(queries, heads)
+            self._padded_groups[heads] = query_groups, query_groups if keys is queries else padded_groups(keys, heads)
+        return self._padded_groups[heads]
+
     @cached_property
-    def paddings(self) -> tuple[list[Padding | None], list[Padding | None]]:
-        """The padding of queries and of keys, for each group; None where all lengths are equal."""
-        queries = [Padding.of(group, self.query_layout) for group in self.query_layout.groups]
-        if self.key_layout is self.query_layout:
-            return queries, queries
-        return queries, [Padding.of(group, self.key_layout) for group in self.key_layout.groups]
+    def _padded_groups(self) -> dict[int, tuple[list[PaddedGroup], list[PaddedGroup]]]:
+        """By number of heads."""
+        return {}
 
     @property
     def is_banded(self) -> bool:

@@ -4,7 +4,7 @@ E experts, C capacity of one expert in tokens; other shape suffixes as in ``pret
 """
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from sesame.pretrain.batch import Layout
 from sesame.pretrain.flops import product_flops
-from sesame.pretrain.layers.attention import GatherRows, ScatterRows
 from sesame.pretrain.layers.style import ACTIVATIONS, Style
 
 
@@ -149,3 +148,31 @@ def balance(chosen_TE: Tensor, probabilities_TE: Tensor) -> Tensor:
     """Load-balancing loss: E times the sum over experts of (fraction of tokens) x (mean probability), 1 for an even
     distribution (section 2.2, equation 4, without its factor alpha)."""
     return chosen_TE.shape[1] * (chosen_TE.float().mean(0) * probabilities_TE.mean(0)).sum()
+
+
+class ScatterRows(torch.autograd.Function):
+    """Copy rows to ``positions`` of a longer tensor of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, positions: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(positions)
+        return rows.new_zeros(size, *rows.shape[1:]).index_copy_(0, positions, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0].index_select(0, *ctx.saved_tensors), None, None
+
+
+class GatherRows(torch.autograd.Function):
+    """Select the rows at distinct ``positions``; unlike in indexing, the gradient need not be summed."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, positions: Tensor) -> Tensor:
+        ctx.save_for_backward(positions)
+        ctx.size = len(rows)
+        return rows.index_select(0, positions)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,), (positions,) = gradients, ctx.saved_tensors
+        return gradient.new_zeros(ctx.size, *gradient.shape[1:]).index_copy_(0, positions, gradient), None

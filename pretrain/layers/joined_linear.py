@@ -7,6 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesame.pretrain.layers.linear import Linear
+
+PLAIN_LAYERS = {nn.Linear, Linear}
+"""Layers that are their product and bias, and nothing else."""
 JOINED_ON = {"cuda"}
 """Types of devices on which one product of 3,072 columns is faster than three of 1,024; a CPU is up to a tenth slower,
 because it copies the weights."""
@@ -15,14 +19,14 @@ because it copies the weights."""
 def joined_linear(
     states_TD: Tensor, layers: Sequence[nn.Module], *, joins: bool = True, device_type: str | None = None
 ) -> tuple[Tensor, ...]:
-    """Return the output of each layer, computed as one product if all are plain ``nn.Linear``.
+    """Return the output of each layer, computed as one product if all are ``PLAIN_LAYERS``.
 
     Args:
         joins: False: call the layers one by one.
         device_type: key of the table above; None: the type of the states' device.
     """
     is_joined = joins and (device_type or states_TD.device.type) in JOINED_ON
-    if not is_joined or any(type(layer) is not nn.Linear for layer in layers):
+    if not is_joined or any(type(layer) not in PLAIN_LAYERS for layer in layers):
         return tuple(layer(states_TD) for layer in layers)
     linears = cast(Sequence[nn.Linear], layers)
     biases: list[Tensor] = [layer.bias for layer in linears if layer.bias is not None]

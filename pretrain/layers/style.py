@@ -1,15 +1,17 @@
 """Choices that all layers of a model share, and their tables."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesame.pretrain.layers.gelu import gelu_tanh
+from sesame.pretrain.layers.linear import Linear
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "relu": F.relu,
     "silu": F.silu,
 }
@@ -43,7 +45,7 @@ class Style(NamedTuple):
         return NORMS[self.norm](width, self)
 
     def linear(self, inputs: int, outputs: int) -> nn.Linear:
-        return nn.Linear(inputs, outputs, bias=self.bias)
+        return Linear(inputs, outputs, bias=self.bias)
 
 
 NORMS: dict[str, Callable[[int, Style], nn.Module]] = {

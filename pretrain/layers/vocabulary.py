@@ -5,11 +5,15 @@ Both are modules, so that ``pretrain.parallel.tensor`` can replace them where th
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesame.pretrain.batch import IGNORED
+from sesame.pretrain.compiled import cross_entropy as compiled
+from sesame.pretrain.layers.linear import linear
+from sesame.pretrain.layers.loops import array, flat, use_loops
 
 
 class VocabularyProjection(nn.Module):
@@ -83,7 +87,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float32, device=hidden_PD.device)
         sums = _GradientSums(hidden_PD, weight_VD, bias_V, chunks)
         for hidden, labels in zip(hidden_PD.tensor_split(chunks), labels_P.tensor_split(chunks), strict=True):
-            logits = F.linear(hidden, weight_VD, bias_V)
+            logits = linear(hidden, weight_VD, bias_V)
             logits[:, rows:] = -torch.inf
             loss += cross_entropy_(logits, labels, replaces=needs_gradient, device=device, z_loss=z_loss)
             if needs_gradient and chunks > 1:
@@ -163,6 +167,10 @@ def cross_entropy_(
         z_loss: weight of (log Z)^2, whose gradient is 2 log Z softmax.
     """
     losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
+    if use_loops(logits_PV, losses_P) and logits_PV.is_contiguous():
+        labels = flat(labels_P.contiguous())
+        compiled.cross_entropy(array(logits_PV), labels, IGNORED, np.float32(z_loss), replaces, flat(losses_P))
+        return losses_P.sum()
     counts_P1 = (labels_P != IGNORED).float()[:, None]
     labels_P = labels_P.clamp(min=0)
     size = max(1, ENTRIES_AT_ONCE[device or logits_PV.device.type] // logits_PV.shape[1])

@@ -67,3 +67,9 @@ class ParallelConfig(Section):
         if sentence := refusal(self):
             raise ValueError(sentence)
         return self
+
+    def stage_taken(self, precision: str, processes: int, device_type: str) -> int:
+        """Return the ZeRO stage that a run takes: 0 instead of 1 for one process on a CPU in fp32, which has nothing to
+        divide. DeepSpeed would copy all gradients to flat tensors and the weights back, a tenth of a step."""
+        is_alone = processes == 1 and device_type == "cpu" and self.offload == "none"
+        return 0 if is_alone and precision == "fp32" and self.zero_stage == 1 else self.zero_stage

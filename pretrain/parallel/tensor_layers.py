@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sesame.pretrain.batch import IGNORED
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.layers.experts import Experts, TokenDispatcher
+from sesame.pretrain.layers.linear import Linear
 from sesame.pretrain.layers.positions import RelativePositionBias
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from sesame.pretrain.parallel.experts import local_experts, token_dispatcher
@@ -166,7 +167,9 @@ def _core(core: CoreAttention, mesh: Mesh) -> nn.Module:
 
 
 PARALLEL_LAYERS: dict[tuple[str, type[nn.Module]], Callable[[Any, Mesh], nn.Module]] = {
+    ("column", Linear): _column,
     ("column", nn.Linear): _column,
+    ("row", Linear): _row,
     ("row", nn.Linear): _row,
     ("vocabulary", nn.Embedding): _embedding,
     ("vocabulary", VocabularyProjection): _projection,

@@ -116,7 +116,7 @@ class Planner:
             parallel.tensor,
             data,
             parallel.expert,
-            parallel.zero_stage,
+            parallel.stage_taken(precision, devices, self.assumed.device),
             parallel.recompute,
             precision,
             micro_batch,

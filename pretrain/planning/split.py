@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.layers.experts import Experts, TokenDispatcher
+from sesame.pretrain.layers.linear import Linear
 from sesame.pretrain.layers.positions import RelativePositionBias
 from sesame.pretrain.layers.style import Style
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
@@ -203,7 +204,9 @@ def _cross_entropy(_: CrossEntropy, __: Split) -> nn.Module:
 
 
 LOCAL_LAYERS: dict[tuple[str, type[nn.Module]], Callable[[Any, Split], nn.Module]] = {
+    ("column", Linear): _column,
     ("column", nn.Linear): _column,
+    ("row", Linear): _row,
     ("row", nn.Linear): _row,
     ("vocabulary", nn.Embedding): _embedding,
     ("vocabulary", VocabularyProjection): _projection,

@@ -9,14 +9,9 @@ import torch.nn.functional as F
 
 from sesame.pretrain.data.packing import layout, layout_like
 from sesame.pretrain.layers import attention, vocabulary
-from sesame.pretrain.layers.attention import (
-    AttentionPattern,
-    GatherRows,
-    ScatterRows,
-    grouped_attention,
-    unfused_attention,
-)
+from sesame.pretrain.layers.attention import AttentionPattern, grouped_attention, unfused_attention
 from sesame.pretrain.layers.dropout import dropout
+from sesame.pretrain.layers.experts import GatherRows, ScatterRows
 from sesame.pretrain.layers.positions import apply_rotary
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection, cross_entropy_
 from sesame.pretrain.precision import Precision
@@ -129,12 +124,14 @@ def test_rotary_and_row_copies_have_exact_gradients() -> None:
     assert torch.autograd.gradcheck(lambda x: GatherRows.apply(x, torch.tensor([1, 4])), states)
 
 
-@pytest.mark.parametrize("at_once", [1, 50, 10**6])
+@pytest.mark.parametrize("at_once", [0, 1, 50, 10**6])
 @pytest.mark.parametrize("replaces", [False, True])
 def test_cross_entropy_is_torchs(at_once: int, replaces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the loop of one row at a time (0), and by torch's operations on so many entries."""
+    monkeypatch.setattr(vocabulary, "use_loops", lambda *tensors: not at_once)
     monkeypatch.setitem(vocabulary.ENTRIES_AT_ONCE, "cpu", at_once)
-    logits = (5 * torch.randn(7, 20, dtype=torch.float32)).requires_grad_()
-    labels = torch.randint(0, 20, (7,))
+    logits = (5 * torch.randn(7, 150, dtype=torch.float32)).requires_grad_()
+    labels = torch.randint(0, 150, (7,))
     torchs = F.cross_entropy(logits, labels, reduction="sum")
     ours = logits.detach().clone()
     torch.testing.assert_close(cross_entropy_(ours, labels, replaces=replaces), torchs.detach())

@@ -69,3 +69,20 @@ def test_what_a_refusal_names_works() -> None:
 )
 def test_the_nearest_combination_is_named(settings: dict[str, Any], message: str) -> None:
     assert re.search(message, refusal(settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "precision", "processes", "device", "stage"),
+    [
+        ({}, "fp32", 1, "cpu", 0),
+        ({}, "fp32", 2, "cpu", 1),
+        ({}, "bf16", 1, "cpu", 1),
+        ({}, "fp32", 1, "cuda", 1),
+        ({"zero_stage": 2}, "fp32", 1, "cpu", 2),
+        ({"offload": "optimizer"}, "fp32", 1, "cpu", 1),
+    ],
+)
+def test_one_process_divides_nothing(
+    settings: dict[str, Any], precision: str, processes: int, device: str, stage: int
+) -> None:
+    assert ParallelConfig(**settings).stage_taken(precision, processes, device) == stage
