@@ -24,7 +24,7 @@ from sesame.pretrain.layers.attention import unfused_attention
 from sesame.pretrain.layers.dropout import dropout
 from sesame.pretrain.layers.gelu import gelu_tanh
 from sesame.pretrain.layers.linear import Linear
-from sesame.pretrain.layers.vocabulary import cross_entropy_
+from sesame.pretrain.layers.vocabulary import VocabularyProjection
 
 TOKENS, HEADS, HEAD_WIDTH, WIDTH, VOCABULARY, PREDICTIONS = 2048, 4, 64, 256, 8192, 320
 """Of the demo's model and a batch of 32 sequences of 64 tokens."""
@@ -49,11 +49,14 @@ def comparisons(number_format: torch.dtype) -> Iterator[tuple[str, Kernel, Kerne
                     partial(unfused_attention, *arguments, scale, dropout_p),
                     partial(F.scaled_dot_product_attention, *arguments, dropout_p, scale=scale),
                 )
-    logits, labels = random(PREDICTIONS, VOCABULARY), torch.randint(0, VOCABULARY, (PREDICTIONS,))
+    hidden, labels = random(PREDICTIONS, WIDTH), torch.randint(0, VOCABULARY, (PREDICTIONS,))
+    projection = VocabularyProjection(VOCABULARY, WIDTH).to(number_format)
+    for parameter in projection.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
     yield (
-        "cross-entropy",
-        lambda: cross_entropy_(logits, labels, replaces=False),
-        lambda: F.cross_entropy(logits.float(), labels, reduction="sum"),
+        "projection and cross-entropy",
+        lambda: projection(hidden, labels),
+        lambda: F.cross_entropy(projection(hidden).float(), labels, reduction="sum"),
     )
     states = random(TOKENS, WIDTH)
     yield "dropout", lambda: dropout(states, 0.1), lambda: F.dropout(states, 0.1)

@@ -167,7 +167,8 @@ def cross_entropy_(
         z_loss: weight of (log Z)^2, whose gradient is 2 log Z softmax.
     """
     losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
-    if use_loops(logits_PV, losses_P) and logits_PV.is_contiguous():
+    # Loops have no gradient of their own; the only caller in training computes it here.
+    if use_loops(logits_PV, losses_P) and logits_PV.is_contiguous() and not logits_PV.requires_grad:
         labels = flat(labels_P.contiguous())
         compiled.cross_entropy(array(logits_PV), labels, IGNORED, np.float32(z_loss), replaces, flat(losses_P))
         return losses_P.sum()
