@@ -1,8 +1,5 @@
 """After a roll-back a run is one that never saw the rows, whatever its settings, and it ends if that does not help."""
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +10,6 @@ import torch
 
 from sesame import configs
 from sesame.configs.errors import TrainingError
-from sesame.configs.toml_text import to_toml
 from sesame.pretrain import precision
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.skipped import Samples
@@ -208,29 +204,3 @@ def test_a_run_that_is_killed_after_two_roll_backs_skips_the_rows_of_both(
     assert records[0].watched.skipped_samples == records[1].watched.skipped_samples == ((64, 80), (80, 96))
     renamed = outputs[0] / "checkpoints" / "step-00000004.diverged-1"
     assert renamed.is_dir() and str(renamed) in lines(outputs[0] / "events.jsonl")[1]["message"]
-
-
-@pytest.mark.slow
-def test_a_run_that_diverges_again_and_again_ends_with_exit_code_2(settings: Settings, tmp_path: Path) -> None:
-    """The command, two processes with tensor parallelism, and a learning rate that no roll-back helps against."""
-    parallel = {"tensor": 2, "precision": "fp32", "threads": 1}
-    first = run_of(settings, tmp_path / "run", parallel=parallel, watch={"most_roll_backs": 2})
-    file = tmp_path / "run.toml"
-    file.write_text(to_toml(configs.dump(first.model_copy(update={"steps": CHECKPOINT}))))
-
-    def pretrain(*changes: str) -> subprocess.CompletedProcess[str]:
-        overrides = [word for change in changes for word in ("--set", change)]
-        command = [sys.executable, "-m", "sesame", "pretrain", str(file), "--processes", "2", *overrides]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    assert pretrain().returncode == 0
-    ended = pretrain(f"steps={STEPS}", "optimizer.learning_rate=1e30")
-    assert ended.returncode == 2
-    assert "rolled back watch.most_roll_backs 2 times" in ended.stderr and "Traceback" not in ended.stderr
-    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
-    assert [event["action"] for event in events] == ["roll_back", "roll_back", "stop"]
-    assert [event["samples"] for event in events[:2]] == [[80, 96], [96, 112]]
-    # What gave a finite loss once is kept, so that the run goes on with a lower learning rate.
-    assert last_record(tmp_path / "run").step == CHECKPOINT
-    assert pretrain(f"steps={STEPS}").returncode == 0
-    assert last_record(tmp_path / "run").step == STEPS
