@@ -222,8 +222,11 @@ def _call(node: Any, received: dict[int, Tensor], gradients: dict[int, Tensor]) 
         return (None,) * len(node.next_functions)
     arguments = [received.get(number) for number in range(len(node._input_metadata))]
     with torch.no_grad():
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            results = node.apply(*arguments)
-        else:
-            results = node(*arguments)
-    return results if isinstance(results, tuple) else (results,)
+        is_function = isinstance(node, torch.autograd.function.BackwardCFunction)
+        returned: Any = node.apply(*arguments) if is_function else node(*arguments)
+    results = returned if isinstance(returned, tuple) else (returned,)
+    if len(results) == len(node.next_functions):
+        return results
+    # A function has a result for each argument, sometimes more, and an edge for each tensor among them.
+    wanted = iter([result for result, needed in zip(results, node.needs_input_grad, strict=False) if needed])
+    return tuple(None if target is None else next(wanted) for target, _ in node.next_functions)
