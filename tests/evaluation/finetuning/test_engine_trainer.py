@@ -1,6 +1,7 @@
 """Fine-tuning by pretraining's engine against fine-tuning in one process: the losses of each step and the dev outputs.
 
-In fp32 they are equal within ``BOUND``, that of pretraining's layouts (``tests/pretrain/parallel``).
+In fp32 they are equal within ``BOUND``, twice that of pretraining's layouts (``tests/pretrain/parallel``): outputs
+follow several updates.
 """
 
 import json
@@ -27,7 +28,7 @@ from tests.evaluation.finetuning.made_tasks import (
     task_data,
 )
 
-BOUND = 1e-6
+BOUND = 2e-6
 """Of the largest loss and the largest output."""
 Outcomes = dict[str, Any]
 """Losses and dev outputs; or those by name of a case."""
