@@ -23,7 +23,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sesame.configs.storage import append_line, keep_lines
+from sesame.configs.json_lines import Row, read_rows
+from sesame.configs.storage import append_line, write_text
 from sesame.pretrain.data.skipped import Samples
 
 FILE = "events.jsonl"
@@ -70,8 +71,8 @@ class EventLog:
     def rewind(self, step: int) -> None:
         """Remove the events of steps after ``step``, which will be computed again, but for roll-backs that still count:
         those to a checkpoint up to ``step``, and those before them."""
-        if self._is_rank_zero:
-            keep_lines(self.path, set(_kept_lines(self.path, step)).__contains__)
+        if self._is_rank_zero and self.path.exists():
+            write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in _kept_rows(self.path, step)))
 
     def write(self, event: Event) -> None:
         """Append an event."""
@@ -82,45 +83,37 @@ class EventLog:
 
 def skipped_samples(output: Path, step: int) -> list[Samples]:
     """Return what the roll-backs of the run in ``output`` skip, if it continues from a checkpoint of ``step``."""
-    rows = [json.loads(line) for line in _kept_lines(output / FILE, step)]
+    rows = _kept_rows(output / FILE, step)
     return [Samples(*row["samples"]) for row in rows if row["action"] == "roll_back"]
 
 
-def _kept_lines(path: Path, step: int) -> list[bytes]:
-    """Return the lines that still count for a run that continues from ``step``."""
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    known = [_Line.of(line) for line in lines]
+def _kept_rows(path: Path, step: int) -> list[Row]:
+    """Return the events that still count for a run that continues from ``step``, without damaged ones."""
+    rows = [row for row in read_rows(path) if _is_sound(row)]
     # The run may have gone back beyond a roll-back, to an older checkpoint; what it skipped stayed skipped.
-    in_force = max((number for number, each in enumerate(known) if each.checkpoint_step <= step), default=-1)
+    reached = (number for number, row in enumerate(rows) if _is_roll_back(row) and row["checkpoint_step"] <= step)
+    in_force = max(reached, default=-1)
     return [
-        line
-        for number, (line, each) in enumerate(zip(lines, known, strict=True))
-        if each.step <= step or (each.is_roll_back and number <= in_force)
+        row for number, row in enumerate(rows) if (number <= in_force if _is_roll_back(row) else row["step"] <= step)
     ]
 
 
-class _Line(NamedTuple):
-    """What decides whether a line is kept; a damaged one has no step."""
-
-    is_roll_back: bool = False
-    step: float = math.inf
-    """Of what is computed again after it; infinite for a roll-back."""
-    checkpoint_step: float = math.inf
-    """Of a roll-back."""
-
-    @classmethod
-    def of(cls, line: bytes) -> "_Line":
-        try:
-            row = json.loads(line)
-            is_roll_back = row["action"] == "roll_back"
-            step = row["checkpoint_step"] if is_roll_back else row["step"]
-            is_sound = type(step) is int and step > 0 and (not is_roll_back or _is_range(*row["samples"]))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return cls()
-        if not is_sound:
-            return cls()
-        return cls(True, checkpoint_step=step) if is_roll_back else cls(step=step)
+def _is_roll_back(row: Row) -> bool:
+    return row.get("action") == "roll_back"
 
 
-def _is_range(first: int, last: int) -> bool:
-    return type(first) is type(last) is int and 0 <= first < last
+def _is_sound(row: Row) -> bool:
+    if not _is_roll_back(row):
+        return "action" in row and _is_step(row.get("step"))
+    samples = row.get("samples")
+    return (
+        _is_step(row.get("checkpoint_step")) and isinstance(samples, list) and len(samples) == 2 and _is_range(*samples)
+    )
+
+
+def _is_step(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_range(first: object, last: object) -> bool:
+    return type(first) is int and type(last) is int and 0 <= first < last
