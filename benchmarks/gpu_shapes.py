@@ -10,7 +10,7 @@ import numpy as np
 from gpu_timing import ROOT
 
 from sesame import configs
-from sesame.data_pipeline.ragged import Ragged
+from sesame.data_pipeline.ragged import Ragged, boundaries
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.packing import assemble
@@ -148,4 +148,4 @@ def random_batch(shape: Shape, vocabulary: int, reads: tuple[str, ...], generato
 
 
 def ragged(values: np.ndarray, lengths: np.ndarray) -> Ragged:
-    return Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
+    return Ragged(values, boundaries(lengths))

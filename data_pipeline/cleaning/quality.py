@@ -10,6 +10,7 @@ import numpy as np
 
 from sesame.data_pipeline.characters import is_letter
 from sesame.data_pipeline.cleaning.ngrams import ngram_hashes
+from sesame.data_pipeline.ragged import boundaries
 
 STOP_WORDS = frozenset(["the", "be", "to", "of", "and", "that", "have", "with"])
 BULLETS = ("-", "*", "\u2022", "\u2023", "\u25e6", "\u2043", "\u00b7")
@@ -66,7 +67,7 @@ def _repeated_characters(pieces: list[str]) -> float:
 def _ngrams(page: Page, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(hash, characters) of every n-gram of ``size`` words."""
     hashes = ngram_hashes(page.word_ids, size)
-    ends = np.concatenate([[0], np.cumsum(page.lengths)])
+    ends = boundaries(page.lengths)
     return hashes, ends[size:] - ends[:-size]
 
 

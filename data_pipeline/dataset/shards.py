@@ -22,7 +22,7 @@ from sesame.configs.storage import digest
 from sesame.data_pipeline.arrow_file import write_arrow
 from sesame.data_pipeline.dataset.columns import COLUMNS
 from sesame.data_pipeline.dataset.manifest import Manifest, Shard, SplitRecord, read_manifest
-from sesame.data_pipeline.ragged import Column, Columns, Ragged, concatenate, take
+from sesame.data_pipeline.ragged import Column, Columns, Ragged, boundaries, concatenate, take
 
 TOKENIZER = "tokenizer.model"
 DOCUMENTS = "validation_documents.jsonl"
@@ -48,7 +48,7 @@ class Split:
         self._files = [folder / shard.file for shard in record.shards]
         self._counts = [shard.rows for shard in record.shards]
         self._open = [self._map(number) for number in range(len(self._files))] if stay_open else None
-        self._bounds = np.concatenate([[0], np.cumsum(self._counts)]).astype(np.int64)
+        self._bounds = boundaries(np.array(self._counts, np.int64))
         self._lengths: dict[str, np.ndarray] = {}
 
     def lengths(self, column: str) -> np.ndarray:

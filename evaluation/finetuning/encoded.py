@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sesame.data_pipeline.ragged import boundaries
+
 
 @dataclass(frozen=True)
 class EncodedExamples:
@@ -54,7 +56,7 @@ class EncodedExamples:
     @cached_property
     def starts(self) -> np.ndarray:
         """int64 [rows + 1]: the first sequence of each row."""
-        return np.concatenate([[0], np.cumsum(self.row_counts)])
+        return boundaries(self.row_counts)
 
     @cached_property
     def sequence_lengths(self) -> np.ndarray:

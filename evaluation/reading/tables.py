@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sesame.configs.errors import TaskError
+from sesame.data_pipeline.ragged import boundaries
 from sesame.evaluation.reading.answers import Answers, read_answers
 from sesame.evaluation.reading.candidates import read_choices, read_labels
 from sesame.evaluation.reading.rows import COMPARE, MissingFileError, Row, read_rows
@@ -54,7 +55,7 @@ class Examples(NamedTuple):
     @property
     def starts(self) -> np.ndarray:
         """int64 [rows + 1]: the first sequence of each row."""
-        return np.cumsum([0, *(self.counts or [1] * len(self.indices))])
+        return boundaries(np.array(self.counts or [1] * len(self.indices)))
 
     @property
     def group_numbers(self) -> np.ndarray | None:

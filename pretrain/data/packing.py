@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sesame.data_pipeline.ragged import Column, Ragged
+from sesame.data_pipeline.ragged import Column, Ragged, boundaries
 from sesame.pretrain.batch import Batch, Layout, LengthGroup
 from sesame.pretrain.data.columns import COLUMNS, DatasetRows
 
@@ -37,7 +37,7 @@ def assemble(
 
 def pack(sequences: Sequence[np.ndarray], first_segment_lengths: Sequence[int], **columns: np.ndarray) -> Batch:
     """Make a packed batch of token id arrays, in their order; ``columns`` (per sequence) are added unchanged."""
-    offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])])
+    offsets = boundaries(np.array([len(sequence) for sequence in sequences]))
     rows: dict[str, Column] = {
         "tokens": Ragged(np.concatenate(sequences), offsets),
         "first_segment_length": np.asarray(first_segment_lengths),
@@ -49,7 +49,7 @@ def pack(sequences: Sequence[np.ndarray], first_segment_lengths: Sequence[int], 
 
 def layout(lengths: np.ndarray) -> Layout:
     """Return the boundaries and length groups of sequences that lie end to end."""
-    cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
+    cu_seqlens = boundaries(lengths)
     groups, first = [], _leading_empty(lengths)
     while first < len(lengths):
         last = _group_end(lengths, first)
@@ -60,7 +60,7 @@ def layout(lengths: np.ndarray) -> Layout:
 
 def layout_like(other: Layout, lengths: np.ndarray) -> Layout:
     """Return the layout of sequences of other ``lengths``, grouped as the sequences of ``other`` are."""
-    cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
+    cu_seqlens = boundaries(lengths)
     groups, first = [], other.sequences - sum(len(group.lengths) for group in other.groups)
     for group in other.groups:
         last = first + len(group.lengths)
