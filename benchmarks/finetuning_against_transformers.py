@@ -18,7 +18,6 @@ computed token is a position that a model computes, padding included.
 """
 
 import argparse
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +27,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from with_transformers import CLOCKS
+from with_transformers import CLOCKS, connected, padded
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, shuffled_batches
-from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.task_model import TaskModel
 from sesame.evaluation.finetuning.trainer import LocalTrainer
@@ -137,8 +135,9 @@ def theirs(comparison: Comparison, task: str, policy: str) -> list[Step]:
 
     batches = POLICIES[policy](train.lengths, config.batch_size)
     sizes = [int(train.lengths[rows].max()) for rows in batches]
+    width = PADDED if policy == "to 128" else 0
     inputs = [
-        padded(train, rows, PADDED if policy == "to 128" else int(train.lengths[rows].max()))
+        {**padded(train, rows, width), "labels": torch.from_numpy(train.labels[rows])}
         for rows in spread(batches, sizes, comparison.batches)
     ]
     return [(each["input_ids"].numel(), lambda each=each: step(each)) for each in inputs]
@@ -164,21 +163,6 @@ POLICIES: dict[str, Callable[[np.ndarray, int], Batches]] = {
 }
 
 
-def padded(train: EncodedExamples, rows: np.ndarray, width: int) -> dict[str, torch.Tensor]:
-    """Return rows in transformers' padded layout."""
-    ids, places = np.zeros((len(rows), width), np.int64), np.arange(width)
-    for number, row in enumerate(rows):
-        ids[number, : train.lengths[row]] = train.tokens[row]
-    real = places < train.lengths[rows][:, None]
-    columns = {
-        "input_ids": ids,
-        "attention_mask": real.astype(np.int64),
-        "token_type_ids": (real & (places >= train.first_segment_lengths[rows][:, None])).astype(np.int64),
-        "labels": train.labels[rows],
-    }
-    return {name: torch.from_numpy(column) for name, column in columns.items()}
-
-
 def serve(side: Side, comparison: Comparison, connection: Any) -> None:
     """In a process of its own: take a step for each (task, number) that is received, and send (tokens, seconds)."""
     if side.keeps_memory:
@@ -199,30 +183,21 @@ def serve(side: Side, comparison: Comparison, connection: Any) -> None:
 
 def compare(comparison: Comparison, sides: Sequence[Side], rounds: int) -> Iterator[str]:
     """Take turns; yield the lines of a table, a row for each task and side."""
-    context, workers = multiprocessing.get_context("spawn"), []
-    for side in sides:
-        here, there = context.Pipe()
-        process = context.Process(target=serve, args=(side, comparison, there), daemon=True)
-        process.start()
-        workers.append((here, process))
     yield "| task | padding | computed tokens | milliseconds a step | times ours | the same for a computed token |"
     yield "|---|---|---:|---:|---:|---:|"
-    for task in comparison.tasks:
-        taken = np.zeros((len(sides), rounds + 1, comparison.batches, 2))
-        for turn, number, side in np.ndindex(rounds + 1, comparison.batches, len(sides)):
-            connection, _ = workers[side]
-            connection.send((task, number))
-            taken[side, turn, number] = connection.recv()
-        # Without the first round.
-        tokens, seconds = np.median(taken[:, 1:], axis=1).mean(1).T
-        for number, side in enumerate(sides):
-            relative = seconds[number] / seconds[0]
-            by_token = relative * tokens[0] / tokens[number]
-            ratios = f"{relative:.2f} | {by_token:.2f}" if number else " | "
-            yield f"| {task} | {side.title} | {tokens[number]:,.0f} | {1e3 * seconds[number]:,.0f} | {ratios} |"
-    for connection, process in workers:
-        connection.send(None)
-        process.join()
+    with connected(serve, [(side, comparison) for side in sides]) as connections:
+        for task in comparison.tasks:
+            taken = np.zeros((len(sides), rounds + 1, comparison.batches, 2))
+            for turn, number, side in np.ndindex(rounds + 1, comparison.batches, len(sides)):
+                connections[side].send((task, number))
+                taken[side, turn, number] = connections[side].recv()
+            # Without the first round.
+            tokens, seconds = np.median(taken[:, 1:], axis=1).mean(1).T
+            for number, side in enumerate(sides):
+                relative = seconds[number] / seconds[0]
+                by_token = relative * tokens[0] / tokens[number]
+                ratios = f"{relative:.2f} | {by_token:.2f}" if number else " | "
+                yield f"| {task} | {side.title} | {tokens[number]:,.0f} | {1e3 * seconds[number]:,.0f} | {ratios} |"
 
 
 def main() -> None:

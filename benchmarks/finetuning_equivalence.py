@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import transformers
 from scipy import stats
-from torch.nn.utils.rnn import pad_sequence
+from with_transformers import padded
 
 from sesame.configs.json_lines import read_rows
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
@@ -99,20 +99,6 @@ def outputs(model: Any, examples: EncodedExamples, config: FinetuneConfig) -> np
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             found.append(model(**padded(examples, rows)).logits.float())
     return torch.cat(found).numpy()
-
-
-def padded(examples: EncodedExamples, rows: np.ndarray) -> dict[str, torch.Tensor]:
-    """Return rows in transformers' layout, padded to the longest of them."""
-    tokens = [torch.from_numpy(examples.tokens[row]).long() for row in rows]
-    lengths = torch.tensor([len(each) for each in tokens])
-    places = torch.arange(int(lengths.max()))
-    firsts = torch.from_numpy(examples.first_segment_lengths[rows])
-    real = places < lengths[:, None]
-    return {
-        "input_ids": pad_sequence(tokens, batch_first=True),
-        "token_type_ids": ((places >= firsts[:, None]) & real).long(),
-        "attention_mask": real.long(),
-    }
 
 
 def constant(data: TaskData) -> float:

@@ -14,7 +14,6 @@ ONEDNN_MAX_CPU_ISA=AVX2 in the environment limit a CPU to AVX2.
 """
 
 import argparse
-import multiprocessing
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from with_transformers import CLOCKS, bert_config
+from with_transformers import CLOCKS, bert_config, connected
 
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain.allocator import keep_freed_memory
@@ -174,20 +173,12 @@ def serve(side: Side, task: Task, connection: Any) -> None:
 
 def compare(task: Task, sides: dict[str, Side]) -> None:
     """Take turns and print the rate of each side."""
-    context, workers = multiprocessing.get_context("spawn"), {}
-    for name, side in sides.items():
-        here, there = context.Pipe()
-        process = context.Process(target=serve, args=(side, task, there), daemon=True)
-        process.start()
-        workers[name] = here, process
     taken: dict[str, list[tuple[int, float]]] = {name: [] for name in sides}
-    for number in range(task.warm_up + task.steps):
-        for name, (connection, _) in workers.items():
-            connection.send(number)
-            taken[name].append(connection.recv())
-    for connection, process in workers.values():
-        connection.send(None)
-        process.join()
+    with connected(serve, [(side, task) for side in sides.values()]) as connections:
+        for number in range(task.warm_up + task.steps):
+            for connection, values in zip(connections, taken.values(), strict=True):
+                connection.send(number)
+                values.append(connection.recv())
     rates = {}
     print(f"{task.dataset}: {task.precision}, {task.threads} threads, {task.clock} time")
     for name, values in taken.items():
