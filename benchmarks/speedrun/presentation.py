@@ -7,6 +7,7 @@ import matplotlib
 
 from benchmarks.speedrun import trials
 from benchmarks.speedrun.record import Record, Score
+from sesame.configs.storage import write_text
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -47,7 +48,7 @@ def write_tables(
     text = readme.read_text(encoding="utf-8")
     text = _with_table(text, RECORDS, table(records) if records else "No record was entered yet.")
     text = _with_table(text, TRIALS, trials.table(tried, baseline) if tried else "Nothing was tried yet.")
-    readme.write_text(text, encoding="utf-8")
+    write_text(readme, text)
 
 
 def _with_table(text: str, begin: str, content: str) -> str:
