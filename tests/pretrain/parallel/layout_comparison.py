@@ -11,6 +11,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from sesame.pretrain import precision
+
 STEPS = 3
 BOUND = 1e-6
 BOUNDS = {"bert, GPT-BERT": 3e-6}
@@ -19,6 +21,8 @@ An error of a layout would be a thousand times as large."""
 MUON_BOUND = 1e-5
 """Small singular values of a momentum, and the rounding errors in them, are multiplied by up to 3.4445^5 = 485 before
 they become a step; an update of a part of a matrix instead of the whole would differ by more than 1e-2."""
+
+needs_fp16 = pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
 
 Recorded = dict[str, torch.Tensor]
 """By ``STEP/KIND/NAME``."""
@@ -56,6 +60,12 @@ def assert_near(reference: Recorded, other: Recorded, bound: float) -> None:
 def assert_equal(reference: Recorded, other: Recorded, bound: float = BOUND) -> None:
     assert any(float(reference[f"{step}/norm/all"]) > 1.0 for step in range(STEPS)), "no gradient was clipped"
     assert_near(reference, other, bound)
+
+
+def assert_fp16_near(reference: Recorded, other: Recorded) -> None:
+    """fp16 rounds to 11 bits, 5e-4, once in each operation."""
+    assert_norms_near(reference, other, 2e-3)
+    assert_near(reference, other, 2e-2)
 
 
 def assert_norms_near(one: Recorded, other: Recorded, tolerance: float) -> None:

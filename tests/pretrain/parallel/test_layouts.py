@@ -4,9 +4,7 @@ More layouts are compared in ``test_layouts_thorough.py``.
 """
 
 import pytest
-import torch
 
-from sesame.pretrain import precision
 from sesame.pretrain.models import FAMILIES
 from tests.pretrain.family_runs import FAMILY_RUNS
 from tests.pretrain.parallel.layout_cases import (
@@ -32,8 +30,10 @@ from tests.pretrain.parallel.layout_comparison import (
     Computed,
     Recorded,
     assert_equal,
+    assert_fp16_near,
     assert_near,
     assert_norms_near,
+    needs_fp16,
 )
 
 CASES = FAST
@@ -74,13 +74,10 @@ def test_a_token_budget_changes_nothing(run: str, computed: Computed) -> None:
     assert_equal(computed(f"one, {run}"), computed(f"token budget, {run}"), BOUNDS.get(run, BOUND))
 
 
-@pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
+@needs_fp16
 @pytest.mark.parametrize("layout", FP16_LAYOUTS)
 def test_fp16_is_fp32_within_its_precision(layout: str, computed: Computed) -> None:
-    """fp16 rounds to 11 bits, 5e-4, once in each operation."""
-    reference, other = computed("one, small loss"), computed(layout)
-    assert_norms_near(reference, other, 2e-3)
-    assert_near(reference, other, 2e-2)
+    assert_fp16_near(computed("one, small loss"), computed(layout))
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAYOUTS)

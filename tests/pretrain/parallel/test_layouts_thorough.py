@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from sesame.pretrain import precision
 from sesame.pretrain.optimizers.matrices import layout_of
 from tests.pretrain.parallel.layout_cases import (
     AVERAGE_LAYOUTS,
@@ -26,9 +25,11 @@ from tests.pretrain.parallel.layout_comparison import (
     STEPS,
     Computed,
     assert_equal,
+    assert_fp16_near,
     assert_near,
     assert_norms_near,
     largest_difference,
+    needs_fp16,
 )
 
 pytestmark = pytest.mark.slow
@@ -46,12 +47,10 @@ def test_variant_equals_one_process(variant: str, computed: Computed) -> None:
     assert_equal(computed(reference), computed(variant), BOUNDS.get(case.run, BOUND))
 
 
-@pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
+@needs_fp16
 @pytest.mark.parametrize("layout", MORE_FP16_LAYOUTS)
 def test_fp16_is_fp32_within_its_precision(layout: str, computed: Computed) -> None:
-    reference, other = computed("one, small loss"), computed(layout)
-    assert_norms_near(reference, other, 2e-3)
-    assert_near(reference, other, 2e-2)
+    assert_fp16_near(computed("one, small loss"), computed(layout))
 
 
 @pytest.mark.parametrize("layout", [*(name for name in (*LAYOUTS, *BUDGETS) if name not in FAST_MUON), *MUON_VARIANTS])
@@ -64,7 +63,7 @@ def test_muon_updates_whole_experts(layout: str, computed: Computed) -> None:
     assert_equal(computed("one, switch, Muon"), computed(f"{layout}, Muon"), MUON_BOUND)
 
 
-@pytest.mark.skipif(not precision.computes_fp16(torch.device("cpu")), reason="needs a processor with fp16")
+@needs_fp16
 @pytest.mark.parametrize("layout", [name for name in FP16_MUON if not name.startswith("one")])
 def test_muon_in_fp16_moves_matrices_like_one_process(layout: str, computed: Computed) -> None:
     """Directions of the change: updates of two halves of a matrix instead of the whole have a cosine of 0.84 at most.

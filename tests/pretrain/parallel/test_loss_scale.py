@@ -17,9 +17,9 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel import agreed_precision, loss_scale
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.train import train
+from tests.pretrain.parallel.layout_comparison import needs_fp16
 
 CPU = torch.device("cpu")
-needs_fp16 = pytest.mark.skipif(not precision.computes_fp16(CPU), reason="needs a processor with fp16")
 Settings = Callable[..., dict[str, Any]]
 
 
