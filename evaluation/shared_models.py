@@ -39,7 +39,7 @@ class SharedModels(Models):
         self.share, self.mesh, self.layout = share, mesh, layout
 
     @cached_property
-    def loaded(self) -> OpenedBackbone:  # type: ignore[override]
+    def loaded(self) -> OpenedBackbone:
         """The checkpoint's backbone, on the meta device."""
         return open_backbone(self.checkpoint, Process(self.mesh.rank, self.mesh.world, self.mesh.gather_objects))
 
