@@ -177,6 +177,9 @@ def test_too_many_steps_are_lowered_for_all_seeds(make: Callable[..., Run], monk
     ):
         make(steps=600).run()
     assert make(steps=600, enforces_minutes=False).run() is not None
+    make(steps=600, until="measure").run()
+    *_, trial = read_records(make().options.trials)
+    assert trial.runs[0].minutes > 30, "a trial is not repeated"
 
 
 def test_a_choice_is_by_validation_loss_and_its_seed_is_not_trained_twice(
