@@ -22,7 +22,13 @@ MEGATRON = (
     "import runpy, sys, typing, typing_extensions; typing.override = typing_extensions.override; "
     "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
-RECIPE = ["segment.kind=next_sentence", "corrupt.kind=masked_words", "workers.count=1", "source.kind=json_lines"]
+RECIPE = [
+    "segment.kind=next_sentence",
+    "corrupt.kind=masked_words",
+    "corrupt.drawn=once",
+    "workers.count=1",
+    "source.kind=json_lines",
+]
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ PARAMETERS = {
     "bert_base": 110_106_428,
     "bert_large": 336_226_108,
     "bert_small": 1_359_618,
-    "books": 5_398_530,
+    "books": 5_331_712,
     "demo": 3_819_010,
     "demo_muon": 3_819_010,
     "elmo": 110_410_832,
