@@ -23,6 +23,7 @@ import torch
 from sesame.configs.errors import CheckpointError, DatasetError
 from sesame.configs.storage import digest, write_text
 from sesame.data_pipeline.dataset.shards import DOCUMENTS
+from sesame.data_pipeline.ragged import boundaries
 from sesame.data_pipeline.tokenizers.special_tokens import Special
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.finetuning.batches import batches_by_length
@@ -119,7 +120,7 @@ def predictions(windows: Iterable[Sequence[Word]], special: Special) -> Iterator
     for number, window in enumerate(windows):
         hidden = [[special.mask] * len(word.pieces) if word.is_predicted else word.pieces for word in window]
         tokens = np.array([special.cls, *chain.from_iterable(hidden), special.sep], np.int64)
-        starts = 1 + np.cumsum([0, *(len(word.pieces) for word in window)])
+        starts = 1 + boundaries(np.array([len(word.pieces) for word in window]))
         chosen = [
             (int(start), np.array(word.pieces, np.int64))
             for start, word in zip(starts, window, strict=False)

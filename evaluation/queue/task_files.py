@@ -17,6 +17,7 @@ import numpy as np
 
 from sesame import configs
 from sesame.configs.storage import atomic_directory, digest, digest_of
+from sesame.data_pipeline.ragged import boundaries
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData
@@ -121,7 +122,7 @@ def _encoded(value: Any, arrays: list[np.ndarray]) -> Any:
         arrays.append(value)
         return {"array": len(arrays) - 1}
     if isinstance(value, list) and value and all(isinstance(each, np.ndarray) for each in value):
-        arrays += [np.concatenate(value), np.cumsum([0, *map(len, value)])]
+        arrays += [np.concatenate(value), boundaries(np.array([len(each) for each in value]))]
         return {"ragged": len(arrays) - 2}
     if isinstance(value, EncodedExamples | TaskData):
         fields = {each.name: _encoded(getattr(value, each.name), arrays) for each in dataclasses.fields(value)}
