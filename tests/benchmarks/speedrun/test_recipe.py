@@ -12,6 +12,7 @@ from benchmarks.speedrun.trainers import TRAINERS, Job, Limit
 from benchmarks.speedrun.transformers_loop import Settings
 from sesame import configs
 from sesame.configs.errors import ConfigError
+from sesame.configs.shipped import FOLDER
 from sesame.data_pipeline.config import CorpusConfig
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.tasks import glue
@@ -37,6 +38,19 @@ def test_a_shipped_recipe_is_complete(path: Path, tmp_path: Path) -> None:
     assert (run.seed, run.steps, run.data.dataset) == (7, 1000, str(next(iter(datasets.values()))))
     assert [stage.dataset for stage in run.data.stages] == [str(each) for each in [*datasets.values()][1:]]
     assert run.report.validate_every_steps == run.checkpoint.save_every_steps == 250
+
+
+def test_the_shipped_files_have_the_recipe_that_they_name() -> None:
+    recipe = load_recipe(HERE / "recipes" / "half_causal.toml")
+    run, corpus = (tomllib.loads((FOLDER / room / "books.toml").read_text("utf-8")) for room in ("pretrain", "corpus"))
+    assert "`half_causal`" in (FOLDER / "pretrain" / "books.toml").read_text("utf-8")
+    assert run["model"] == recipe.pretrain["model"]
+    for section, values in recipe.pretrain.items():
+        assert values.items() <= run[section].items(), section
+    # Rows without sentences have no shorter ones.
+    corpus["segment"]["short_sequence_probability"] = 0.0
+    for section, values in recipe.corpora["text"].items():
+        assert values.items() <= corpus[section].items(), section
 
 
 def test_a_short_run_ends_by_the_clock_and_a_counted_one_does_not(tmp_path: Path) -> None:
