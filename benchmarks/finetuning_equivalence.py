@@ -5,16 +5,19 @@
 MODEL is a folder of transformers with a BERT, such as all-MiniLM-L6-v2; GLUE has the official files. Both sides get
 the same token ids, rows, learning rate, schedule, batch size, epochs, dropout and precision. Each has its own head's
 initial values, order of rows and padding: transformers pads a batch to its longest row, Sesame computes no padding.
-transformers trains a regression on the scores as they are, Sesame on standardized ones.
+Sesame trains a regression on standardized scores, so both sides do. ``--sides unscaled`` trains transformers on the
+scores as they are, which is its default and another recipe.
 
 Each run is one line of DIR/runs.jsonl; started again, only what is missing runs. The margins are those of TASKS, set
 before the first run: equivalence is shown where both one-sided Welch tests (TOST, Schuirmann 1987) have p < 0.05.
 """
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +62,9 @@ def ours(checkpoint: Path, data: TaskData, config: FinetuneConfig, seed: int) ->
     return scores_of(data, finetune(load_backbone(checkpoint).backbone, data, config, seed, CPU).dev)
 
 
-def theirs(model_folder: Path, data: TaskData, config: FinetuneConfig, seed: int) -> dict[str, float]:
+def theirs(
+    model_folder: Path, data: TaskData, config: FinetuneConfig, seed: int, standardize: bool = True
+) -> dict[str, float]:
     """Return the dev scores of transformers' classifier, trained as its example script does."""
     transformers.set_seed(seed)
     assert data.train is not None
@@ -75,12 +80,15 @@ def theirs(model_folder: Path, data: TaskData, config: FinetuneConfig, seed: int
     steps = config.epochs * -(-data.train.rows // config.batch_size)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, round(config.warmup_fraction * steps), steps)
     generator = np.random.default_rng(seed)
+    labels = torch.from_numpy(data.train.labels)
+    if data.task.has_scores and standardize:
+        labels = (labels - labels.mean()) / labels.std(correction=0)
     for _ in range(config.epochs):
         order = generator.permutation(data.train.rows)
         for first in range(0, len(order), config.batch_size):
             rows = order[first : first + config.batch_size]
             with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-                loss = model(**padded(data.train, rows), labels=torch.from_numpy(data.train.labels[rows])).loss
+                loss = model(**padded(data.train, rows), labels=labels[rows]).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping)
             optimizer.step()
@@ -124,13 +132,11 @@ def tost(first: np.ndarray, second: np.ndarray, margin: float) -> tuple[float, f
 
 
 def report(runs: list[dict[str, Any]], constants: dict[str, float]) -> Iterator[str]:
-    """Yield a line of a table for each task with two seeds or more on both sides."""
+    """Yield a line of a table for each task with two seeds or more on both sides, and one for unscaled scores."""
     yield "| task | seeds | ours | transformers | constant | difference | margin | TOST p | equivalent | CPU seconds |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|---|---:|"
-    for task, setting in TASKS.items():
-        sides = {
-            side: [run for run in runs if (run["task"], run["side"]) == (task, side)] for side in ("ours", "theirs")
-        }
+    for (task, setting), peer in itertools.product(TASKS.items(), ("theirs", "unscaled")):
+        sides = {side: [run for run in runs if (run["task"], run["side"]) == (task, side)] for side in ("ours", peer)}
         if min(map(len, sides.values())) < 2:
             continue
         values = {side: np.array([run["score"] for run in some]) for side, some in sides.items()}
@@ -139,8 +145,9 @@ def report(runs: list[dict[str, Any]], constants: dict[str, float]) -> Iterator[
         seconds = [float(np.median([run["cpu_seconds"] for run in some])) for some in sides.values()]
         above = min(each.mean() for each in values.values()) > constants[task]
         verdict = "yes" if p_value < LEVEL and above else "not shown" if above else "below the constant answer"
+        title = f"{task}, unscaled scores" if peer == "unscaled" else task
         yield (
-            f"| {task} | {'/'.join(str(len(some)) for some in sides.values())} | {' | '.join(columns)} | "
+            f"| {title} | {'/'.join(str(len(some)) for some in sides.values())} | {' | '.join(columns)} | "
             f"{constants[task]:.1f} | {difference:+.2f} | {setting.margin:g} | {p_value:.3f} | {verdict} | "
             f"{seconds[0]:.0f} and {seconds[1]:.0f} ({seconds[1] / seconds[0]:.2f} ×) |"
         )
@@ -155,6 +162,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="bf16", choices=["fp32", "bf16"])
+    parser.add_argument("--sides", nargs="+", default=["theirs", "ours"], choices=["theirs", "ours", "unscaled"])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     checkpoint = arguments.output / "checkpoint"
@@ -171,16 +179,19 @@ def main() -> None:
     runs = read_rows(path)
     done = {(run["task"], run["side"], run["seed"]) for run in runs}
     # transformers first, so that its loop is read from the model's own folder and not from ours.
-    sides: dict[str, Callable[..., dict[str, float]]] = {"theirs": theirs, "ours": ours}
-    folders = {"theirs": arguments.model, "ours": checkpoint}
+    sides: dict[str, Callable[..., dict[str, float]]] = {
+        "theirs": partial(theirs, arguments.model),
+        "unscaled": partial(theirs, arguments.model, standardize=False),
+        "ours": partial(ours, checkpoint),
+    }
     with path.open("a") as file:
         for seed in range(1, arguments.seeds + 1):
             for name in arguments.tasks:
-                for side, function in sides.items():
-                    if (name, side, seed) in done:
+                for side in arguments.sides:
+                    if (name, side, seed) in done or (side == "unscaled" and not TASK_TABLE[name].has_scores):
                         continue
                     begin, processor = time.monotonic(), time.process_time()
-                    scores = function(folders[side], data[name], configs[name], seed)
+                    scores = sides[side](data[name], configs[name], seed)
                     run = {
                         "task": name,
                         "side": side,

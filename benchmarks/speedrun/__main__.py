@@ -18,7 +18,7 @@ from benchmarks.speedrun.checking import compare, find
 from benchmarks.speedrun.commands import Deadline, Paused
 from benchmarks.speedrun.options import HERE, LIST, SUITES, Options, Stage
 from benchmarks.speedrun.presentation import draw, write_tables
-from benchmarks.speedrun.record import read_records
+from benchmarks.speedrun.record import joined, read_records
 from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
 from benchmarks.speedrun.trials import BASELINE
@@ -49,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Compute the last record of a recipe again in a new folder, and compare."""
     (recipe,) = arguments.recipes
-    record = find(read_records(arguments.records), recipe.stem, arguments.track, arguments.records)
+    record = find(joined(read_records(arguments.records)), recipe.stem, arguments.track, arguments.records)
     options = replace(
         _options(arguments),
         steps=record.runs[0].steps,
         minutes=record.minutes,
-        seeds=len(record.runs),
+        seeds=tuple(run.seed for run in record.runs),
         enforces_minutes=False,
         records=arguments.work / RECORDS.name,
         trials=arguments.work / TRIALS.name,
@@ -81,7 +81,7 @@ def present(arguments: argparse.Namespace) -> int:
     files = (arguments.records, arguments.trials)
     if not any(path.exists() for path in files):
         raise ConfigError(f"{arguments.records}: no such file, nor {arguments.trials}; `run` writes them")
-    records, trials = (read_records(path) if path.exists() else [] for path in files)
+    records, trials = (joined(read_records(path)) if path.exists() else [] for path in files)
     if records:
         draw(records, arguments.picture)
     write_tables(records, trials, arguments.readme, arguments.baseline)
@@ -99,7 +99,9 @@ def _holds_evaluation(folder: Path) -> Callable[[str], bool]:
 
 def _options(arguments: argparse.Namespace) -> Options:
     names = [field.name for field in fields(Options) if hasattr(arguments, field.name)]
-    return Options(**{name: getattr(arguments, name) for name in names}, deadline=Deadline(arguments.stop_after))
+    values = {name: getattr(arguments, name) for name in names}
+    values["seeds"] = tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds))
+    return Options(**values, deadline=Deadline(arguments.stop_after))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,7 +117,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--track", choices=TRACKS, required=True)
         command.add_argument("--text", type=Path, help="folder with the corpus that has the listed documents")
         command.add_argument("--evaluation", type=Path, help="folder with blimp/ and GLUE's tasks")
-        command.add_argument("--seeds", type=int, default=3, help="of pretraining")
+        command.add_argument("--seeds", type=int, default=3, help="number of pretraining seeds")
+        command.add_argument(
+            "--first-seed", type=int, default=1, help="the later seeds of a record that another run began"
+        )
         command.add_argument("--minutes", type=float, help="a smaller budget than the track's: no record, but a proof")
         command.add_argument("--steps", type=int, help="optimizer steps; default: found by a short run")
         command.add_argument("--random-init", action="store_true", help="score the random-init baseline as well")

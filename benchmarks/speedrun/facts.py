@@ -18,6 +18,14 @@ def dataset_digest(folder: Path) -> str:
     return digest_of(json.dumps([shards, manifest["tokenizer"]["sha256"]], sort_keys=True).encode())
 
 
+def words_per_token(folder: Path, words: int) -> float:
+    """Return how many words of a text with ``words`` stand for a token of its dataset."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    copies = manifest["recipe"]["segment"]["dupe_factor"]
+    tokens = sum(split["tokens"] for split in manifest["splits"].values())
+    return copies * words / tokens
+
+
 def code_version() -> str:
     """Return the commit of this repository; "unknown" outside of git."""
     try:

@@ -27,7 +27,8 @@ class Options:
     records: Path
     trials: Path
     """Lines as in ``records``, of the stage ``measure``."""
-    seeds: int = 3
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Of pretraining. If 1 is not among them, steps and choice are those of an earlier line of ``trials``."""
     minutes: float | None = None
     """Cut budget of a proof; None: the track's."""
     steps: int | None = None

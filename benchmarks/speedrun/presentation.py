@@ -7,6 +7,7 @@ import matplotlib
 
 from benchmarks.speedrun import trials
 from benchmarks.speedrun.record import Record, Score
+from sesame.configs.errors import ConfigError
 from sesame.configs.storage import write_text
 
 matplotlib.use("Agg")
@@ -22,7 +23,7 @@ MARKERS = "osv^D*PXph<>"
 
 
 def table(records: Sequence[Record]) -> str:
-    """Return the records in Markdown, the best BLiMP of each track first; rows with marks are below the others."""
+    """Return the records in Markdown, the best BLiMP of each track first; rows with remarks are below the others."""
     present = [name for name in COLUMNS if any(name in record.scores for record in records)]
     head = ["track", "recipe", "minutes", "FLOPs", "words seen", *present]
     head += ["nats per word", "steps", "processor", "date", "remarks"]
@@ -31,7 +32,7 @@ def table(records: Sequence[Record]) -> str:
         cells = [record.track, record.recipe, f"{record.longest_minutes:.1f}", f"{record.flops:.2g}"]
         cells += [f"{record.words / 1e6:.1f} M", *(str(record.scores.get(name, "")) for name in present)]
         cells += [f"{record.nats_per_word.mean:.3f}", str(record.runs[0].steps), record.processor, record.date]
-        cells.append("; ".join(record.marks))
+        cells.append("; ".join(record.remarks))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -46,6 +47,8 @@ def write_tables(
         baseline: the recipe that their gains are against.
     """
     text = readme.read_text(encoding="utf-8")
+    if [text.count(comment) for comment in (RECORDS, TRIALS, END)] != [1, 1, 2]:
+        raise ConfigError(f"{readme}: needs {RECORDS} and {TRIALS} once, each with {END} after its table; add them")
     text = _with_table(text, RECORDS, table(records) if records else "No record was entered yet.")
     text = _with_table(text, TRIALS, trials.table(tried, baseline) if tried else "Nothing was tried yet.")
     write_text(readme, text)
@@ -65,7 +68,7 @@ def draw(records: Sequence[Record], output: Path) -> None:
 
 
 def figure_of(records: Sequence[Record]) -> Figure:
-    """Return each score in ``PANELS`` against FLOPs, with the range over seeds; marked rows are hollow."""
+    """Return each score in ``PANELS`` against FLOPs, with the range over seeds; rows with remarks are hollow."""
     figure, panels = pyplot.subplots(1, len(PANELS), figsize=(5 * len(PANELS) + 2.5, 4.8), layout="constrained")
     recipes = list(dict.fromkeys(record.recipe for record in records))
     for panel, name in zip(panels, PANELS, strict=True):
@@ -92,13 +95,13 @@ def _point(panel: Axes, record: Record, score: Score, number: int) -> None:
         yerr=[[below], [above]],
         color=color,
         marker=MARKERS[number % len(MARKERS)],
-        markerfacecolor="none" if record.marks else color,
+        markerfacecolor="none" if record.remarks else color,
         linestyle="none",
         capsize=3,
-        label=f"{record.recipe}, {record.track}{f', {record.minutes:g} minutes' if record.marks else ''}",
+        label=f"{record.recipe}, {record.track}{f', {record.minutes:g} minutes' if record.remarks else ''}",
     )
 
 
 def _rank(record: Record) -> tuple[object, ...]:
     blimp = record.scores.get("BLiMP")
-    return bool(record.marks), record.track, -(blimp.mean if blimp else 0.0)
+    return bool(record.remarks), record.track, -(blimp.mean if blimp else 0.0)

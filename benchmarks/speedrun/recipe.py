@@ -40,6 +40,8 @@ class Choice(Section):
     key: str
     """Dotted, as ``optimizer.learning_rate``."""
     values: tuple[Any, ...] = Field(min_length=2)
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Of the steps that each value is trained with; below 1, the best one is trained again with all of them."""
 
 
 class Recipe(Section):

@@ -3,7 +3,7 @@
 import json
 import os
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 
 FORMAT = 1
+SEEDS = 3
+"""Of pretraining: fewer are no record, and no difference between two recipes is believed."""
 GLUE_5 = ("CoLA", "SST-2", "MRPC", "STS-B", "RTE")
 GLUE_9 = (*GLUE_5, "QQP", "MNLI", "QNLI", "WNLI")
 MEANS = {"GLUE-5": GLUE_5, "GLUE-9": GLUE_9}
@@ -64,8 +66,13 @@ class Score(Section):
         """Largest minus smallest."""
         return max(self.by_seed) - min(self.by_seed)
 
+    def with_decimals(self, count: int) -> str:
+        """Return the mean, and the spread of several seeds in parentheses."""
+        spread = f" ({self.spread:.{count}f})" if len(self.by_seed) > 1 else ""
+        return f"{self.mean:.{count}f}{spread}"
+
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ({self.spread:.1f})"
+        return self.with_decimals(1)
 
 
 class Record(Section):
@@ -99,7 +106,21 @@ class Record(Section):
     runs: tuple[SeedRow, ...]
     scores: dict[str, Score]
     marks: tuple[str, ...] = ()
-    """Why it is not comparable with the track's records; empty for a record."""
+    """Why it is not comparable with the track's records, but for its seeds."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why it is no record; empty for a record."""
+        seeds = len(self.runs)
+        return self.marks if seeds >= SEEDS else (*self.marks, f"{seeds} seed{'s' * (seeds > 1)}")
+
+    @property
+    def conditions(self) -> str:
+        """What seeds must share to stand in one record."""
+        values = configs.dump(self)
+        asked = {task: {**score, "by_seed": None, "finetuning_std": None} for task, score in values["scores"].items()}
+        own = dict.fromkeys(("date", "code", "runs", "scores"))
+        return json.dumps({**values, **own, "steps": self.runs[0].steps, "asked": asked}, sort_keys=True)
 
     @property
     def flops(self) -> float:
@@ -126,7 +147,7 @@ class Record(Section):
     def summary(self) -> str:
         """What was reached, for people."""
         nats = self.nats_per_word
-        parts = [f"{nats.mean:.3f} ({nats.spread:.3f}) nats per word", *(f"{n} {s}" for n, s in self.scores.items())]
+        parts = [f"{nats.with_decimals(3)} nats per word", *(f"{n} {s}" for n, s in self.scores.items())]
         return ", ".join(parts)
 
 
@@ -143,6 +164,35 @@ def with_means(scores: Mapping[str, Score]) -> dict[str, Score]:
                 random_init=statistics.fmean(known) if len(known) == len(random) else None,
             )
     return {**scores, **means}
+
+
+def joined(records: Iterable[Record]) -> list[Record]:
+    """Return the records, with seeds that were trained apart under the same conditions in one.
+
+    Of a seed that is there twice the later line counts.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        # The group of the last line is the last one.
+        groups[record.conditions] = [*groups.pop(record.conditions, ()), record]
+    return [_joined(group) for group in groups.values()]
+
+
+def _joined(parts: Sequence[Record]) -> Record:
+    rows = {run.seed: (part, number) for part in parts for number, run in enumerate(part.runs)}
+    found = [rows[seed] for seed in sorted(rows)]
+    scores = {}
+    for task, score in parts[-1].scores.items():
+        deviations = [part.scores[task].finetuning_std for part, _ in found]
+        known = [each for each in deviations if each is not None]
+        changes = {
+            "by_seed": tuple(part.scores[task].by_seed[number] for part, number in found),
+            "finetuning_std": round(statistics.fmean(known), 3) if known else None,
+        }
+        scores[task] = score.model_copy(update=changes)
+    codes = " and ".join(dict.fromkeys(part.code for part in parts))
+    runs = tuple(part.runs[number] for part, number in found)
+    return parts[-1].model_copy(update={"runs": runs, "scores": scores, "code": codes})
 
 
 def read_scores(reports: Iterable[list[Path]]) -> dict[str, Score]:

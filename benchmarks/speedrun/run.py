@@ -11,11 +11,11 @@ import torch
 
 from benchmarks.speedrun.commands import execute
 from benchmarks.speedrun.document_list import DocumentList, read_list, write_text_of
-from benchmarks.speedrun.facts import PACKAGES, code_version, dataset_digest
+from benchmarks.speedrun.facts import PACKAGES, code_version, dataset_digest, words_per_token
 from benchmarks.speedrun.held_out import HeldOut
 from benchmarks.speedrun.options import LIST, QUICK, SUITES, Options
 from benchmarks.speedrun.recipe import Recipe, load_recipe, write_toml
-from benchmarks.speedrun.record import Record, Score, SeedRow, enter, read_scores
+from benchmarks.speedrun.record import Record, Score, SeedRow, enter, read_records, read_scores
 from benchmarks.speedrun.scoring import Scoring, suites_digest
 from benchmarks.speedrun.tracks import Track
 from benchmarks.speedrun.trainers import SESAME, TRAINERS, Job, Limit, Trained
@@ -127,18 +127,33 @@ class Run:
 
     def choose(self, datasets: dict[str, Path]) -> tuple[Recipe, dict[str, float], int]:
         """Return the recipe with its choice made, the validation loss of each value, and the steps."""
+        earlier = None if 1 in self.options.seeds else self._earlier()
+        steps = earlier.runs[0].steps if earlier and not self.options.steps else None
         choice = self.recipe.choose
         if choice is None:
-            return self.recipe, {}, self.steps(self.recipe, datasets)
+            return self.recipe, {}, steps or self.steps(self.recipe, datasets)
         tried = {str(value): self.recipe.with_value(value) for value in choice.values}
-        steps = self.steps(next(iter(tried.values())), datasets)
-        losses = {
-            value: self.train(recipe, datasets, 1, steps, f"seed 1, {choice.key} = {value}").validation_loss
-            for value, recipe in tried.items()
-        }
+        steps = steps or self.steps(next(iter(tried.values())), datasets)
+        fewer = max(1, round(choice.share * steps))
+        losses = earlier.chosen if earlier else {}
+        for value in () if earlier else tried:
+            trained = self.train(tried[value], datasets, 1, fewer, f"seed 1, {choice.key} = {value}")
+            losses[value] = trained.validation_loss
         best = min(losses, key=losses.__getitem__)
         print(f"{self.name}: {choice.key} = {best} has the lowest of {losses}", flush=True)
         return tried[best], losses, steps
+
+    def _earlier(self) -> Record:
+        """Return the last line of this recipe with other seeds, which began with a choice and with steps."""
+        asked = (self.recipe.digest, self.track_name, self.minutes, self.documents.sha256)
+        known = read_records(self.options.trials) if self.options.trials.exists() else []
+        for trial in reversed(known):
+            if (trial.recipe_sha256, trial.track, trial.minutes, trial.text_sha256) == asked:
+                return trial
+        raise ConfigError(
+            f"{self.options.trials}: has no line of {self.name} with {self.minutes:g} minutes on {self.track_name}, "
+            "whose steps later seeds would take; begin with seed 1"
+        )
 
     def steps(self, recipe: Recipe, datasets: dict[str, Path]) -> int:
         """Return the steps of this budget.
@@ -164,7 +179,7 @@ class Run:
         enforced = self.options.enforces_minutes and self.options.until != "measure"
         for _ in range(ATTEMPTS):
             trained: dict[int, Trained] = {}
-            for seed in range(1, self.options.seeds + 1):
+            for seed in self.options.seeds:
                 trained[seed] = self.train(recipe, datasets, seed, steps)
                 if enforced and trained[seed].minutes > self.minutes:
                     break
@@ -173,7 +188,7 @@ class Run:
             used = max(each.minutes for each in trained.values())
             fewer = max(1, int(steps * MARGIN * self.minutes / used))
             message = f"{steps} steps took {used:.2f} of {self.minutes:g} minutes"
-            if self.options.steps or fewer == steps:
+            if self.options.steps or fewer == steps or 1 not in self.options.seeds:
                 raise TrainingError(f"{self.name}: {message}, so this is no record; give --steps {fewer}")
             print(f"{self.name}: {message}; all seeds begin again with {fewer} steps", flush=True)
             steps = fewer
@@ -235,7 +250,7 @@ class Run:
         scores: dict[str, Score],
         suites: Path,
     ) -> Record:
-        words = self._words_per_token(next(iter(datasets.values())))
+        words = words_per_token(next(iter(datasets.values())), self.documents.words)
         runs = tuple(
             SeedRow(
                 seed=seed,
@@ -269,21 +284,14 @@ class Run:
         )
 
     def marks(self, suites: Path) -> tuple[str, ...]:
-        """Why the result is not a record of the track."""
+        """Why the result is not a record of the track, but for its seeds."""
         options = self.options
         reasons = {
             f"cut to {self.minutes:g} of {self.track.minutes:g} minutes": self.minutes != self.track.minutes,
-            f"{options.seeds} seeds": options.seeds < 3,
             "own text": options.list != LIST,
             "own evaluation": suites not in (SUITES, QUICK),
         }
         return tuple(reason for reason, holds in reasons.items() if holds)
-
-    def _words_per_token(self, dataset: Path) -> float:
-        manifest = json.loads((dataset / "manifest.json").read_text(encoding="utf-8"))
-        copies = manifest["recipe"]["segment"]["dupe_factor"]
-        tokens = sum(split["tokens"] for split in manifest["splits"].values())
-        return copies * self.documents.words / tokens
 
 
 COPIED = ("steps", "minutes", "tokens", "flops", "validation_loss", "weights_sha256")

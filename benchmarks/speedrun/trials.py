@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from benchmarks.speedrun.record import Record
+from benchmarks.speedrun.record import SEEDS, Record
 
 BASELINE = "muon"
-SEEDS = 3
-"""Of both recipes, before a difference is believed."""
 CLOSE = 0.1
 """Share by which the minutes that two recipes used may differ: with --steps they are what was asked for."""
 HEAD = (
@@ -56,7 +54,7 @@ def _latest(trials: Sequence[Record]) -> list[Record]:
 def _line(trial: Record, against: Record | None) -> str:
     nats, blimp = trial.nats_per_word, trial.scores.get(BLIMP)
     cells = [trial.track, f"{trial.longest_minutes:.1f}", trial.recipe, trial.about, str(len(trial.runs))]
-    cells += [str(trial.runs[0].steps), f"{trial.words / 1e6:.1f} M", f"{nats.mean:.3f} ({nats.spread:.3f})"]
+    cells += [str(trial.runs[0].steps), f"{trial.words / 1e6:.1f} M", nats.with_decimals(3)]
     if against is None:
         cells += ["", "", str(blimp or ""), ""]
     elif trial is against:
@@ -66,5 +64,5 @@ def _line(trial: Record, against: Record | None) -> str:
         gain = f"{blimp.mean - known.mean:+.1f}" if blimp and known else ""
         cells += [f"{against.nats_per_word.mean - nats.mean:+.3f}", verdict(trial, against)]
         cells += [str(blimp or ""), gain]
-    cells.append("; ".join(trial.marks))
+    cells.append("; ".join(trial.remarks))
     return f"| {' | '.join(cells)} |"

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.speedrun import trials
 from benchmarks.speedrun.checking import compare, find
 from benchmarks.speedrun.presentation import END, RECORDS, TRIALS, figure_of, table, write_tables
-from benchmarks.speedrun.record import Record, enter, read_records, read_scores
+from benchmarks.speedrun.record import Record, enter, joined, read_records, read_scores
 from sesame.configs.errors import ConfigError
 
 Make = Callable[..., Record]
@@ -55,13 +55,50 @@ def test_a_task_in_two_suites_is_an_error(tmp_path: Path) -> None:
 
 def test_records_are_kept_as_lines(make_record: Make, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    records = [make_record({"BLiMP": (60.0, 62.0, 61.0)}), make_record({"BLiMP": (1.0,)}, marks=("1 seeds",))]
+    records = [make_record({"BLiMP": (60.0, 62.0, 61.0)}), make_record({"BLiMP": (1.0,)}, marks=("own text",))]
     for record in (*records, records[0]):
         enter(path, record)
     assert read_records(path) == records and len(path.read_text().splitlines()) == 2
     path.write_text(path.read_text() + '{"recipe": 3}\n')
     with pytest.raises(ConfigError, match=r"records\.jsonl:3"):
         read_records(path)
+
+
+def of_seeds(record: Record, *seeds: int) -> Record:
+    """Return what a run of some of a record's seeds would have entered."""
+    places = [number for number, run in enumerate(record.runs) if run.seed in seeds]
+    scores = {
+        task: score.model_copy(update={"by_seed": tuple(score.by_seed[place] for place in places)})
+        for task, score in record.scores.items()
+    }
+    return record.model_copy(update={"runs": tuple(record.runs[place] for place in places), "scores": scores})
+
+
+def test_seeds_that_were_trained_apart_are_one_record(make_record: Make) -> None:
+    glue = dict.fromkeys(("CoLA", "SST-2", "MRPC", "STS-B", "RTE"), (10.0, 20.0, 60.0))
+    whole = make_record({"BLiMP": (60.0, 62.0, 61.0), **glue})
+    other = make_record({"BLiMP": (50.0,)}, recipe="other")
+    assert joined([of_seeds(whole, 3), other, of_seeds(whole, 1, 2)]) == [other, whole]
+    assert [of_seeds(whole, *seeds).remarks for seeds in ((1, 2, 3), (1, 3), (2,))] == [(), ("2 seeds",), ("1 seed",)]
+    again = make_record({"BLiMP": (1.0, 2.0, 3.0), **glue})
+    (mixed,) = joined([whole, of_seeds(again, 2).model_copy(update={"code": "later", "date": "2026-03-03"})])
+    assert mixed.scores["BLiMP"].by_seed == (60.0, 2.0, 61.0), "of a seed the later line counts"
+    assert (mixed.code, mixed.date) == ("c and later", "2026-03-03")
+
+
+@pytest.mark.parametrize("name", ["recipe_sha256", "text_sha256", "suites_sha256", "processor", "threads", "minutes"])
+def test_seeds_of_other_conditions_stay_apart(make_record: Make, name: str) -> None:
+    record = make_record({"BLiMP": (60.0, 62.0, 61.0)})
+    other = of_seeds(record, 3).model_copy(update={name: 7 if name in ("threads", "minutes") else "other"})
+    assert len(joined([of_seeds(record, 1, 2), other])) == 2
+
+
+def test_seeds_with_other_steps_or_rows_stay_apart(make_record: Make) -> None:
+    record = make_record({"BLiMP": (60.0, 62.0)})
+    longer = record.runs[1].model_copy(update={"steps": 101})
+    fewer = record.scores["BLiMP"].model_copy(update={"dev_rows": 7, "by_seed": (62.0,)})
+    for change in ({"runs": (longer,)}, {"scores": {"BLiMP": fewer}}):
+        assert len(joined([of_seeds(record, 1), of_seeds(record, 2).model_copy(update=change)])) == 2
 
 
 def test_a_record_of_the_same_bytes_is_confirmed(make_record: Make) -> None:
@@ -105,13 +142,13 @@ def test_the_last_record_of_a_recipe_is_checked(make_record: Make) -> None:
 def test_the_table_has_the_best_first_and_proofs_last(make_record: Make) -> None:
     records = [
         make_record({"BLiMP": (70.0,)}, recipe="cut", marks=("cut to 3 of 30 minutes",)),
-        make_record({"BLiMP": (60.0, 62.0)}, recipe="worse"),
-        make_record({"BLiMP": (64.0, 65.0)}, recipe="better"),
+        make_record({"BLiMP": (60.0, 62.0, 61.0)}, recipe="worse"),
+        make_record({"BLiMP": (64.0, 65.0, 64.5)}, recipe="better"),
     ]
     lines = table(records).splitlines()[2:]
     assert [line.split(" | ")[1] for line in lines] == ["better", "worse", "cut"]
-    assert "64.5 (1.0)" in lines[0] and "| 29.2 | 1.5e+14 | 1.0 M |" in lines[0]
-    assert lines[2].endswith("cut to 3 of 30 minutes |")
+    assert "64.5 (1.0)" in lines[0] and "| 29.3 | 2e+14 | 1.0 M |" in lines[0]
+    assert lines[2].endswith("cut to 3 of 30 minutes; 1 seed |")
 
 
 def test_both_tables_are_replaced(make_record: Make, tmp_path: Path) -> None:
@@ -125,12 +162,22 @@ def test_both_tables_are_replaced(make_record: Make, tmp_path: Path) -> None:
     assert readme.read_text().endswith(f"No record was entered yet.\n{END}\nbetween\n{tried}\nafter\n")
 
 
+@pytest.mark.parametrize("missing", [RECORDS, TRIALS, END])
+def test_a_file_without_a_comment_keeps_its_text(make_record: Make, tmp_path: Path, missing: str) -> None:
+    readme = tmp_path / "README.md"
+    text = f"before\n{RECORDS}\n{END}\nbetween\n{TRIALS}\n{END}\nafter\n".replace(missing, "", 1)
+    readme.write_text(text)
+    with pytest.raises(ConfigError, match=r"README\.md: needs <!-- table of records"):
+        write_tables([make_record({"BLiMP": (60.0,)})], [], readme)
+    assert readme.read_text() == text
+
+
 def test_the_picture_has_a_point_for_each_score(make_record: Make) -> None:
-    glue = dict.fromkeys(("CoLA", "SST-2", "MRPC", "STS-B", "RTE"), (50.0, 60.0))
-    records = [make_record({"BLiMP": (60.0, 62.0), **glue}), make_record({"BLiMP": (55.0,)}, recipe="b", marks=("x",))]
+    glue = dict.fromkeys(("CoLA", "SST-2", "MRPC", "STS-B", "RTE"), (50.0, 60.0, 55.0))
+    records = [make_record({"BLiMP": (60.0, 62.0, 61.0), **glue}), make_record({"BLiMP": (55.0,)}, recipe="b")]
     blimp, five = figure_of(records).axes
     points: list[Any] = [bar[0] for bar in blimp.containers]
-    assert [(float(p.get_xdata()[0]), float(p.get_ydata()[0])) for p in points] == [(1.5e14, 61.0), (1e14, 55.0)]
+    assert [(float(p.get_xdata()[0]), float(p.get_ydata()[0])) for p in points] == [(2e14, 61.0), (1e14, 55.0)]
     assert [p.get_markerfacecolor() == "none" for p in points] == [False, True]
     assert len(five.containers) == 1 and _height(five.containers[0]) == 55.0
 

@@ -11,7 +11,7 @@ from benchmarks.speedrun import __main__ as command
 from benchmarks.speedrun import run as driver
 from benchmarks.speedrun.commands import Deadline, Paused, execute
 from benchmarks.speedrun.options import Options
-from benchmarks.speedrun.record import Record, read_records
+from benchmarks.speedrun.record import Record, joined, read_records
 from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
 from benchmarks.speedrun.trainers import TRAINERS, Job, Trained, Trainer
@@ -136,7 +136,7 @@ def test_another_suite_of_the_same_name_is_evaluated(
     suite = tmp_path / "suites" / "blimp.toml"
     for number in range(2):
         suite.write_text(f"suite = {{ tasks = ['BLiMP'], seeds = [1] }}\n# {number}\n")
-        make(suites=suite.parent, seeds=1).run()
+        make(suites=suite.parent, seeds=(1,)).run()
     assert programs.started.count("evaluate, seed 1, blimp") == 2
 
 
@@ -145,7 +145,7 @@ def test_a_suite_of_many_jobs_runs_in_workers(
     make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, workers: int | None, expected: str | None
 ) -> None:
     programs = Programs(monkeypatch)
-    make(seeds=1, workers=workers).run()
+    make(seeds=(1,), workers=workers).run()
     found = {title: command for title, command in programs.commands_of.items() if title.startswith("evaluate")}
     assert "--workers" not in found["evaluate, seed 1, blimp"], "one job"
     large = found["evaluate, seed 1, glue_large"]
@@ -197,10 +197,42 @@ def test_a_choice_is_by_validation_loss_and_its_seed_is_not_trained_twice(
     ]
 
 
+def test_a_choice_by_a_share_of_the_steps_is_trained_again_with_all(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Programs(monkeypatch)
+    run = make('choose = { key = "rate", values = [1.0, 2.0], share = 0.1 }', seeds=(1,))
+    record = run.run()
+    assert record is not None and record.chosen == {"1.0": 1.0, "2.0": 0.0}
+    assert record.runs[0].weights_sha256.startswith("1-582-2.0")
+    folders = {path.parent.name for path in run.folder.glob("steps-*/*")}
+    assert folders == {"steps-58", "steps-582"}
+
+
+def test_later_seeds_take_steps_and_choice_of_the_first(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    programs = Programs(monkeypatch)
+    choice = 'choose = { key = "rate", values = [1.0, 2.0] }'
+    elsewhere = {"work": tmp_path / "elsewhere", "seeds": (2, 3)}
+    with pytest.raises(ConfigError, match=r"trials\.jsonl: has no line of mine with 30 minutes .* begin with seed 1"):
+        make(choice, **elsewhere).run()
+    make(choice, seeds=(1,)).run()
+    programs.started.clear()
+    make(choice, **elsewhere).run()
+    assert [title for title in programs.started if title.startswith("train")] == ["train, seed 2", "train, seed 3"]
+    apart = read_records(tmp_path / "records.jsonl")
+    assert [record.remarks for record in apart] == [("own text", "1 seed"), ("own text", "2 seeds")]
+    (record,) = joined(apart)
+    whole = make(choice, work=tmp_path / "whole", records=tmp_path / "whole.jsonl").run()
+    assert whole is not None and (record.runs, record.scores, record.chosen) == (whole.runs, whole.scores, whole.chosen)
+    assert record.remarks == whole.remarks == ("own text",)
+
+
 def test_what_is_no_record_is_marked(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     Programs(monkeypatch)
-    record = make(minutes=3, seeds=1).run()
-    assert record is not None and record.marks == ("cut to 3 of 30 minutes", "1 seeds", "own text")
+    record = make(minutes=3, seeds=(1,)).run()
+    assert record is not None and record.remarks == ("cut to 3 of 30 minutes", "own text", "1 seed")
 
 
 def test_missing_folders_are_named(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,14 @@ def test_a_recipe_is_compared_with_the_baseline_of_the_same_minutes(make_record:
     ]
     short, shorter, first, second = rows(trials)
     assert [row[2] for row in (short, shorter, first, second)] == ["muon", "causal", "causal", "muon"]
-    assert shorter[7:] == ["6.500 (0.000)", "-0.500", "too few seeds", "60.0 (0.0)", "+2.0", "cut to 3 of 30 minutes"]
+    assert shorter[7:] == [
+        "6.500",
+        "-0.500",
+        "too few seeds",
+        "60.0",
+        "+2.0",
+        "cut to 3 of 30 minutes; 1 seed",
+    ]
     assert first[1:8] == ["29.3", "causal", "one in 16", "3", "100", "1.0 M", "4.800 (0.200)"]
     assert first[8:] == ["+0.250", "better", "64.8 (2.0)", "+3.8", ""]
     assert second[8:] == ["", "baseline", "61.0 (2.0)", "", ""]
@@ -62,4 +69,4 @@ def test_other_conditions_do_not_compare(make_record: Make, change: dict[str, st
 
 def test_the_last_trial_of_a_recipe_counts(make_record: Make) -> None:
     trials = [make_record({}, (nats,), recipe="muon", date=date) for nats, date in ((5.0, "1"), (4.0, "2"))]
-    assert [row[7] for row in rows(trials)] == ["4.000 (0.000)"]
+    assert [row[7] for row in rows(trials)] == ["4.000"]
