@@ -8,8 +8,9 @@ initial values, order of rows and padding: transformers pads a batch to its long
 Sesame trains a regression on standardized scores, so both sides do. ``--sides unscaled`` trains transformers on the
 scores as they are, which is its default and another recipe.
 
-Each run is one line of DIR/runs.jsonl; started again, only what is missing runs. The margins are those of TASKS, set
-before the first run: equivalence is shown where both one-sided Welch tests (TOST, Schuirmann 1987) have p < 0.05.
+Each run is one line of DIR/runs.jsonl; started again, only what is missing runs. Files of several folders may be joined
+by ``cat``. The margins are those of TASKS, set before the first run: equivalence is shown where both one-sided Welch
+tests (TOST, Schuirmann 1987) have p < 0.05.
 """
 
 import argparse
@@ -158,7 +159,8 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("glue", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="the last seed")
+    parser.add_argument("--first-seed", type=int, default=1, help="for another process, with its own output")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="bf16", choices=["fp32", "bf16"])
@@ -185,7 +187,7 @@ def main() -> None:
         "ours": partial(ours, checkpoint),
     }
     with path.open("a") as file:
-        for seed in range(1, arguments.seeds + 1):
+        for seed in range(arguments.first_seed, arguments.seeds + 1):
             for name in arguments.tasks:
                 for side in arguments.sides:
                     if (name, side, seed) in done or (side == "unscaled" and not TASK_TABLE[name].has_scores):

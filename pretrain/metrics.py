@@ -20,6 +20,7 @@ from sesame.pretrain.objectives import OBJECTIVES
 from sesame.pretrain.reporting import run_record
 from sesame.pretrain.reporting.trackers import TrackedRun, Trackers
 from sesame.pretrain.reporting.usage import Usage
+from sesame.pretrain.stop import UNLIMITED
 
 FILE = "metrics.jsonl"
 
@@ -112,7 +113,8 @@ class Reporter:
         self.trackers: Trackers | None = None
         self.bar = _progress_bar(self.console)
         self.left = ""
-        self.task = self.bar.add_task("", total=steps, completed=first_step, metrics="", left="")
+        total = steps if steps < UNLIMITED else None
+        self.task = self.bar.add_task("", total=total, completed=first_step, metrics="", left="")
         self.bar.start()
 
     def start(self, trackers: Sequence[str], facts: Mapping[str, Any]) -> None:
@@ -144,7 +146,7 @@ class Reporter:
             self.is_limited_by_time = expected_steps < self.steps
             # Setting the total by ``update`` would reset the measured speed.
             self.bar.tasks[0].total = max(step, round(min(self.steps, expected_steps)))
-            speed = self.bar.tasks[0].speed
+            speed = self.bar.tasks[0].speed if self.steps < UNLIMITED else None
             left = min((self.steps - step) / speed if speed else math.inf, seconds_left)
             self.left = f"{duration(left)} left" if math.isfinite(left) else ""
             self.bar.update(self.task, completed=step, left=self.left)

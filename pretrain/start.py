@@ -81,9 +81,10 @@ def open_saver(
 def describe(config: RunConfig, mesh: Mesh, precision: Precision, parameters: int, rows: int) -> str:
     """Return the model, the layout, the precision and the training rows in one line."""
     experts = f", experts over {mesh.expert}" if mesh.expert > 1 else ""
+    stage = config.parallel.stage_taken(precision.name, mesh.world, mesh.device.type)
     return (
         f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
-        f"(tensor {mesh.tensor} x data {mesh.data}{experts}, ZeRO {config.parallel.zero_stage}) in "
+        f"(tensor {mesh.tensor} x data {mesh.data}{experts}, ZeRO {stage}) in "
         f"{precision}; {rows:,} training rows"
     )
 

@@ -1,11 +1,13 @@
-"""The JSON lines of a resumed run."""
+"""The JSON lines of a resumed run, and the time that is left."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from sesame.pretrain.metrics import Reporter
+from sesame.pretrain.stop import UNLIMITED
 
 
 def reports(output: Path, first_step: int) -> list[int]:
@@ -39,3 +41,14 @@ def test_a_failed_rewrite_leaves_the_file_unchanged(tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         reports(tmp_path, 4)
     assert (tmp_path / "metrics.jsonl").read_bytes() == line(2) + line(4)
+
+
+def test_without_a_number_of_steps_the_time_left_is_that_of_the_limit(tmp_path: Path) -> None:
+    reporter = Reporter(tmp_path, UNLIMITED, 0, None, quiet=False)
+    assert reporter.bar.tasks[0].total is None
+    for step in range(1, 4):
+        reporter.update_progress(step, math.inf, math.inf)
+        assert reporter.left == ""
+    reporter.update_progress(4, 100.0, 120.0)
+    assert reporter.left == "2 min left"
+    reporter.close()

@@ -2,13 +2,16 @@
 
 import itertools
 import re
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.precision import Precision
+from sesame.pretrain.start import describe
 
 VALUES: dict[str, tuple[Any, ...]] = {
     "tensor": (1, 2),
@@ -83,6 +86,13 @@ def test_the_nearest_combination_is_named(settings: dict[str, Any], message: str
     ],
 )
 def test_one_process_divides_nothing(
-    settings: dict[str, Any], precision: str, processes: int, device: str, stage: int
+    settings: dict[str, Any], precision: Literal["fp32", "bf16"], processes: int, device: str, stage: int
 ) -> None:
-    assert ParallelConfig(**settings).stage_taken(precision, processes, device) == stage
+    parallel = ParallelConfig(**settings)
+    assert parallel.stage_taken(precision, processes, device) == stage
+    mesh: Any = SimpleNamespace(
+        world=processes, device=SimpleNamespace(type=device), tensor=1, data=processes, expert=1
+    )
+    run: Any = SimpleNamespace(parallel=parallel, model=SimpleNamespace(family="bert"))
+    line = describe(run, mesh, Precision(precision, "a reason"), 1000, 9)
+    assert f"(tensor 1 x data {processes}, ZeRO {stage}) in {precision} (a reason); 9 training rows" in line
