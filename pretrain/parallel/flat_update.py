@@ -6,7 +6,7 @@ norm with the threshold. On one H100 that was a tenth of BERT-large's step of tw
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 SMALL_ENTRIES = 2**18
 """Up to this size parameters are handled together; the kernel for many tensors has a third of the bandwidth of the one
 for a single tensor, which larger ones get (H100)."""
+
+ROW = 4096
+"""Entries whose squares are summed at a time: over five million at once, fp32 loses 1.5e-4 of the norm on a CPU."""
 
 
 class Range(NamedTuple):
@@ -82,8 +85,7 @@ class FlatUpdate:
         """Clip the gradients and update the fp32 weights and their bf16 copies, without waiting for the device."""
         wrapper = self.wrapper
         sums = wrapper.fp32_groups_actual_gradients_flat
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(flat) for flat in sums]))
-        self.norm = wrapper._global_grad_norm = norm
+        norm = self.norm = wrapper._global_grad_norm = norm_of(sums)
         if self.clipping:
             factor = (self.clipping / (norm + 1e-6)).clamp(max=1.0)
             for flat in sums:
@@ -105,6 +107,16 @@ class FlatUpdate:
         else:
             for total, gradient in used:
                 total.add_(gradient)
+
+
+def norm_of(flats: Iterable[Tensor]) -> Tensor:
+    """Return the norm of all entries of flat tensors."""
+    norms = []
+    for flat in flats:
+        whole = len(flat) // ROW * ROW
+        rows, rest = flat[:whole].view(-1, ROW), flat[whole:]
+        norms += [torch.linalg.vector_norm(rows, dim=1), torch.linalg.vector_norm(rest)[None]]
+    return torch.linalg.vector_norm(torch.cat(norms))
 
 
 def _set(part: Range) -> None:

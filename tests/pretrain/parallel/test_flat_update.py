@@ -81,3 +81,10 @@ def test_a_gradient_that_is_not_a_number_is_in_the_norm(settings: Callable[..., 
     finally:
         run.close()
         mesh.close()
+
+
+def test_the_norm_of_millions_of_entries_is_exact() -> None:
+    generator = torch.Generator().manual_seed(0)
+    flats = [torch.randn(size, generator=generator) * 1e-3 for size in (5_400_001, 3, 2 * flat_update.ROW)]
+    expected = torch.cat(flats).double().norm()
+    assert float(flat_update.norm_of(flats)) == pytest.approx(float(expected), rel=1e-6)
