@@ -206,7 +206,7 @@ class EvaluationConfig(Section):
     data_dir: Path | None = None
     """Folder with the files of the tasks; ``--data-dir`` on the command line."""
     output: Path | None = None
-    """Folder of the report; ``--output`` on the command line, which defaults to ``runs/`` and the name of the file."""
+    """Folder of the report; ``--output`` on the command line. Default: ``evaluation/STEP/SUITE`` in the run's."""
     suite: SuiteConfig
     finetune: FinetuneConfig = FinetuneConfig()
     """Settings of all tasks."""

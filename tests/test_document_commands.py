@@ -70,12 +70,12 @@ class Parsed(Exception):
     """Raised in place of training."""
 
 
-def check_trainer(words: list[str]) -> None:
-    """Parse what each process of the launch script gets, and stop before it trains."""
-    load = configs.load
+def check_trainer(words: list[str]) -> RunConfig:
+    """Parse what each process of the launch script gets, stop before it trains, and return its configuration."""
+    load, found = configs.load, []
 
     def loaded(*given: Any) -> None:
-        load(*given)
+        found.append(load(*given))
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed):
@@ -83,6 +83,7 @@ def check_trainer(words: list[str]) -> None:
         patch.setattr(configs, "load", loaded)
         patch.setattr(sys, "argv", ["pretrain.sh", *words])
         pretraining.main()
+    return found[0]
 
 
 def check_deepspeed(words: list[str], _: Command) -> None:
@@ -101,9 +102,13 @@ def check_script(words: list[str], command: Command) -> None:
     printed = done.stdout.split()
     if printed[0] == "-m":
         assert printed[1] == "deepspeed.launcher.runner"
-        return check_deepspeed(printed[2:], command)
+        check_deepspeed(printed[2:], command)
+        return
     number = printed.index("--processes") if "--processes" in printed else len(printed)
-    return check_trainer([*printed[1:number], *printed[number + 2 :]])
+    config = check_trainer([*printed[1:number], *printed[number + 2 :]])
+    machines = int(environment.get("NNODES") or environment.get("SLURM_NNODES") or 1)
+    processes = machines * int((printed[number + 1 :] or ["1"])[0])
+    config.data.batch_plan(processes // config.parallel.tensor)
 
 
 def check_started(words: list[str], command: Command) -> None:
