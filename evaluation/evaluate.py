@@ -139,7 +139,7 @@ def evaluate_in(
 
     asked, jobs = config, Jobs(config, identity, starts, store.folder)
     config, searches = search(config, suite.tasks, jobs, lambda some: queue_of(some).results())
-    queue = queue_of(jobs.of(config, suite.tasks))
+    queue = queue_of(jobs.using(config).of(suite.tasks))
     found = queue.results()
     if all(result.error for result in found):
         raise AllFailedError(f"every fine-tuning run failed; the first: {found[0].error}")

@@ -72,6 +72,18 @@ def search(
     Returns:
         The configuration with the chosen settings of each task, and the searches by name of the task.
     """
+    searches: dict[str, Searched] = {}
+    for has_start in (False, True):
+        # A task that starts from another one starts with what was chosen for that.
+        some = [data for data in tasks if (data.task.starts_from is not None) == has_start]
+        config, found = _search(config, some, jobs.using(config), run)
+        searches |= found
+    return config, searches
+
+
+def _search(
+    config: EvaluationConfig, tasks: Sequence[TaskData], jobs: Jobs, run: Callable[[list[Job]], list[Result]]
+) -> tuple[EvaluationConfig, dict[str, Searched]]:
     if config.search is None:
         return config, {}
     searched = [data for data in tasks if data.train is not None and config.search.grid(data.task.name) != [{}]]

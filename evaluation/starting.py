@@ -51,11 +51,15 @@ class Jobs:
     def _file(self, job: Job) -> Path:
         return self.folder / f"{job.name}.start.safetensors"
 
-    def of(self, config: EvaluationConfig, tasks: Sequence[TaskData]) -> list[Job]:
+    def using(self, config: EvaluationConfig) -> "Jobs":
+        """Return the same with other settings."""
+        return Jobs(config, self.identity, self.starts, self.folder)
+
+    def of(self, tasks: Sequence[TaskData]) -> list[Job]:
         """Return a job for each task, model and seed; a task without fine-tuning has one for the pretrained model."""
-        suite = config.suite
+        suite = self.config.suite
         jobs = [
-            self.make(data, config.settings(data.task.name), model, seed)
+            self.make(data, self.config.settings(data.task.name), model, seed)
             for data in tasks
             for model in (each for each in MODELS if suite.baseline or each == "pretrained")
             for seed in (suite.seeds if depends_on_seed(data, model) else suite.seeds[:1])

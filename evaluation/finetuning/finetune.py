@@ -85,7 +85,9 @@ def train(trainer: Trainer, data: TaskData, seed: int, advance: Callable[[int, i
     dev_scores: list[float] = []
     for epoch in _epochs(trainer, data, seed, losses, advance):
         if config.select == "best":
-            outputs = {prefix: trainer.predict(dev) for prefix, dev in data.dev.items()}
+            # Diagnostics are reported, and select nothing.
+            counted = [prefix for prefix in data.dev if prefix in data.task.counted]
+            outputs = {prefix: trainer.predict(data.dev[prefix]) for prefix in counted}
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
             dev_scores.append(value)
             if value > best[0]:
@@ -101,10 +103,11 @@ def train(trainer: Trainer, data: TaskData, seed: int, advance: Callable[[int, i
 
 
 def scores_of(data: TaskData, outputs: dict[str, np.ndarray]) -> dict[str, float]:
-    """Every metric of every dev set of the task, from the outputs for it."""
+    """Every metric of dev sets of the task, from the outputs for them."""
     scores = {}
-    for prefix, dev in data.dev.items():
-        predictions = answers(data.task, dev, outputs[prefix])
+    for prefix, outputs_SC in outputs.items():
+        dev = data.dev[prefix]
+        predictions = answers(data.task, dev, outputs_SC)
         for metric in data.task.metrics_of(prefix):
             scores[score_name(prefix, metric)] = score(metric, dev.labels, predictions, dev.groups)
     return scores

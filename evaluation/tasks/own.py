@@ -9,6 +9,8 @@ dev = { file = "reviews/dev.jsonl", texts = ["title", "body"], label = "stars" }
 """
 
 import re
+from collections.abc import Iterator
+from pathlib import PurePath
 
 from pydantic import Field
 
@@ -16,6 +18,19 @@ from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.evaluation.scores import ANSWER_SCORES, METRICS
 from sesame.evaluation.tasks.task import KindName, Table, Task
+
+CLASSES = ("accuracy", "f1", "macro_f1", "matthews", "exact_match")
+SCORES = ("pearson", "spearman")
+METRICS_OF = {
+    "classify": CLASSES,
+    "regress": SCORES,
+    "choose": ("accuracy", "exact_match"),
+    "extract": (),
+    "similarity": SCORES,
+    "minimal_pairs": ("pair_accuracy",),
+}
+"""Kind of an own task -> metrics of files with a label; answers that are texts have ``ANSWER_SCORES``."""
+ZERO_SHOT = ("similarity", "minimal_pairs")
 
 
 class OwnTable(Section):
@@ -64,30 +79,8 @@ class OwnTask(Section):
         Raises:
             ConfigError: the task cannot be.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
-            raise ConfigError(f"own_task '{self.name}': a name has letters, digits and . _ - only; change it")
-        if unknown := [metric for metric in self.metrics if metric not in METRICS]:
-            raise ConfigError(f"own_task '{self.name}': unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
-        if (self.train is None) != (self.kind in ("similarity", "minimal_pairs")):
-            needed, change = ("needs", "add one") if self.train is None else ("does not have", "leave it out")
-            raise ConfigError(f"own_task '{self.name}': kind '{self.kind}' {needed} a training file; {change}")
-        correlations = {"pearson", "spearman"}
-        is_scored = self.kind in ("regress", "similarity")
-        if not set(self.metrics) <= correlations if is_scored else set(self.metrics) & correlations:
-            raise ConfigError(
-                f"own_task '{self.name}': {', '.join(self.metrics)} do not fit kind '{self.kind}'; "
-                "pearson and spearman are for scores, the others for classes and texts"
-            )
-        has_answers = self.dev.answers is not None
-        if not set(self.metrics) <= set(ANSWER_SCORES) if has_answers else set(self.metrics) & set(ANSWER_SCORES):
-            raise ConfigError(
-                f"own_task '{self.name}': {', '.join(self.metrics)} do not fit; {', '.join(ANSWER_SCORES)} are for "
-                "files with `answers`, the others for files with `label`"
-            )
-        if self.kind == "extract" and not (has_answers and len(self.dev.texts) == 2):
-            raise ConfigError(
-                f"own_task '{self.name}': kind 'extract' needs two texts and `answers`; add what is missing"
-            )
+        for fault in self._faults():
+            raise ConfigError(f"own_task '{self.name}': {fault}")
         return Task(
             self.name,
             self.metrics,
@@ -98,3 +91,41 @@ class OwnTask(Section):
             self.kind,
             self.score_range,
         )
+
+    def _faults(self) -> Iterator[str]:
+        """Yield what cannot be, and the way out."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
+            yield "a name has letters, digits and . _ - only; change it"
+        if self.kind not in METRICS_OF:
+            yield f"kind '{self.kind}' is for shipped tasks; known: {', '.join(METRICS_OF)}"
+        if unknown := [metric for metric in self.metrics if metric not in METRICS]:
+            yield f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}"
+        if (self.train is None) != (self.kind in ZERO_SHOT):
+            needed, change = ("needs", "add one") if self.train is None else ("does not have", "leave it out")
+            yield f"kind '{self.kind}' {needed} a training file; {change}"
+        if self.test is not None and self.kind in ZERO_SHOT:
+            yield f"kind '{self.kind}' has no predictions for a test file; leave it out"
+        has_answers = self.dev.answers is not None
+        if has_answers and self.kind not in ("choose", "extract"):
+            yield f"kind '{self.kind}' has no `answers`; give `label`"
+        if self.kind == "extract" and not (has_answers and len(self.dev.texts) == 2):
+            yield "kind 'extract' needs two texts and `answers`; add what is missing"
+        fitting = tuple(ANSWER_SCORES) if has_answers else METRICS_OF[self.kind]
+        if other := [metric for metric in self.metrics if metric not in fitting]:
+            of = "with `answers`" if has_answers else f"of kind '{self.kind}'"
+            yield f"{other[0]} does not fit; the metrics of files {of} are {', '.join(fitting)}"
+        if "exact_match" in self.metrics and self.dev.group is None:
+            yield "exact_match is of groups of rows; give dev a `group`"
+        yield from self._faults_of_files()
+
+    def _faults_of_files(self) -> Iterator[str]:
+        tables = {name: each for name in ("train", "dev", "test") if (each := getattr(self, name)) is not None}
+        right = "answers" if self.dev.answers is not None else "label"
+        for name, each in tables.items():
+            if PurePath(each.file).is_absolute():
+                yield f"{name}.file {each.file} is a path below the data directory; leave out what is before it"
+            if name != "test" and self.kind != "minimal_pairs" and getattr(each, right) is None:
+                yield f"{name} has no `{right}`, so its right answers are unknown; add the column"
+        files = [each.file for each in tables.values()]
+        if len(set(files)) < len(files):
+            yield f"{' and '.join(tables)} have a file in common; give each its own"

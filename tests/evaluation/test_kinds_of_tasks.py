@@ -116,13 +116,14 @@ def test_a_task_is_a_section_of_a_toml_file(tmp_path: Path, letter_tokenizer: To
     assert configs.parse(configs.dump(config), EvaluationConfig, "again") == config
 
 
-OWN = {
+OWN: dict[str, Any] = {
     "name": "Own",
     "metrics": ["accuracy"],
     "labels": ["a", "b"],
     "train": {"file": "t.tsv", "texts": ["text"], "label": "label"},
     "dev": {"file": "d.tsv", "texts": ["text"], "label": "label"},
 }
+RIGHT = {"file": "d.tsv", "texts": ["text"], "answers": "right"}
 
 
 @pytest.mark.parametrize(
@@ -131,18 +132,33 @@ OWN = {
         ({"name": "RTE"}, "own_task 'RTE' has the name of another task"),
         ({"name": "../x"}, "own_task '../x': a name has letters, digits"),
         ({"metrics": ["bleu"]}, "own_task 'Own': unknown metric 'bleu'; known: accuracy"),
-        ({"metrics": ["pearson"]}, "own_task 'Own': pearson do not fit kind 'classify'"),
+        ({"metrics": ["pearson"]}, "own_task 'Own': pearson does not fit; the metrics of files of kind 'classify' are"),
         ({"labels": ["a"]}, "task Own: kind 'classify' needs at least two labels"),
         ({"labels": ["a", "b", "c"], "metrics": ["f1"]}, "f1 is defined for two labels; use macro_f1 for 3"),
         ({"kind": "similarity", "metrics": ["spearman"]}, "kind 'similarity' does not have a training file"),
         ({"train": None}, "own_task 'Own': kind 'classify' needs a training file"),
         ({"kind": "rank"}, "own_task"),
-        (
-            {"metrics": ["squad_f1"]},
-            "squad_f1 do not fit; squad_em, squad_f1, cmrc_em, cmrc_f1 are for files",
-        ),
-        ({"dev": {"file": "d.tsv", "texts": ["text"], "answers": "right"}}, "own_task 'Own': accuracy do not fit"),
+        ({"metrics": ["squad_f1"]}, "squad_f1 does not fit; the metrics of files of kind 'classify' are accuracy"),
+        ({"metrics": ["pair_accuracy"]}, "pair_accuracy does not fit"),
+        ({"metrics": ["exact_match"]}, "exact_match is of groups of rows; give dev a `group`"),
+        ({"kind": "choose", "metrics": ["f1"]}, "f1 does not fit; the metrics of files of kind 'choose' are accuracy"),
+        ({"dev": RIGHT}, "own_task 'Own': kind 'classify' has no `answers`; give `label`"),
+        ({"kind": "choose", "dev": RIGHT}, "accuracy does not fit; the metrics of files with `answers` are squad_em"),
+        ({"kind": "choose", "dev": RIGHT, "metrics": ["squad_em"]}, "train has no `answers`"),
         ({"kind": "extract"}, "own_task 'Own': kind 'extract' needs two texts and `answers`"),
+        ({"kind": "spans"}, "own_task 'Own': kind 'spans' is for shipped tasks; known: classify, regress"),
+        (
+            {"kind": "minimal_pairs", "train": None},
+            "accuracy does not fit; the metrics of files of kind 'minimal_pairs'",
+        ),
+        (
+            {"kind": "minimal_pairs", "train": None, "metrics": ["pair_accuracy"], "test": OWN["dev"]},
+            "kind 'minimal_pairs' has no predictions for a test file; leave it out",
+        ),
+        ({"dev": {"file": "d.tsv", "texts": ["text"]}}, "dev has no `label`, so its right answers are unknown"),
+        ({"train": {"file": "t.tsv", "texts": ["text"]}}, "train has no `label`"),
+        ({"dev": {**OWN["train"], "label": "x"}}, "train and dev have a file in common; give each its own"),
+        ({"dev": {**OWN["dev"], "file": "/data/d.tsv"}}, "dev.file /data/d.tsv is a path below the data directory"),
     ],
 )
 def test_an_error_in_a_task_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:

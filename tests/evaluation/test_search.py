@@ -79,6 +79,27 @@ def test_held_back_rows_are_of_no_group_that_is_trained_on() -> None:
     assert 10 <= part.dev[""].rows <= 18 and part.train.rows + part.dev[""].rows == 60
 
 
+def test_a_task_starts_with_the_settings_chosen_for_the_other(
+    data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, "SST-2-from-SST-2", started(TASKS["SST-2"], "SST-2"))
+    later = replace(data, task=started(TASKS["SST-2"], "SST-2"))
+    jobs = Jobs(_config(), Identity("model", "random"), {"SST-2": data}, tmp_path)
+    ran: list[Job] = []
+
+    def run(jobs: list[Job]) -> list[Result]:
+        ran.extend(jobs)
+        return [Result(job.data.task.name, "pretrained", 1, {"accuracy": len(ran)}, 1, 0.0) for job in jobs]
+
+    config, searches = search(_config(), [later, data], jobs, run)
+    assert list(searches) == ["SST-2", "SST-2-from-SST-2"] and len(ran) == 8
+    chosen = config.settings("SST-2")
+    assert (chosen.learning_rate, chosen.epochs) != (3e-3, 1), "which are the ones without a search"
+    first, *others = jobs.using(config).of([data, later])
+    starts = [job.start.job for job in (*ran, *others) if job.start is not None]
+    assert len(starts) == 6 and {start.key for start in starts} == {first.key}
+
+
 def test_a_diverged_combination_is_not_chosen(data: TaskData, tmp_path: Path) -> None:
     def run(jobs: list[Job]) -> list[Result]:
         scores = [0.2, float("nan"), 0.7, 0.1]

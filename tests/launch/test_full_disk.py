@@ -224,7 +224,7 @@ name = "Letters"
 metrics = ["accuracy"]
 labels = ["a", "z"]
 train = { file = "letters/train.jsonl", texts = ["text"], label = "label" }
-dev = { file = "letters/train.jsonl", texts = ["text"], label = "label" }
+dev = { file = "letters/dev.jsonl", texts = ["text"], label = "label" }
 """
 
 
@@ -233,7 +233,10 @@ def evaluate_words(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> l
     folder = tmp_path_factory.mktemp("letters")
     (folder / "tasks" / "letters").mkdir(parents=True)
     rows = [{"text": label * 3 + " " + label, "label": label} for label in "azazazaz" * 8]
-    (folder / "tasks" / "letters" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for split, mark in (("train", ""), ("dev", "z")):
+        # Other rows than those that it is trained on.
+        lines = [json.dumps({**row, "text": row["text"] + mark}) for row in rows]
+        (folder / "tasks" / "letters" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     suite = folder / "suite.toml"
     suite.write_text(SUITE)
     return ["evaluate", suite, "--checkpoint", trained, "--data-dir", folder / "tasks", "--output"]

@@ -1,6 +1,7 @@
 """Fine-tuning of tiny models: learning, reproducibility, batches, predictions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,17 @@ def test_the_best_epoch_is_scored(data: TaskData, backbone: Bert) -> None:
     config = EASY.model_copy(update={"select": "best", "epochs": 4})
     outcome = finetune(backbone, data, config, 1, CPU)
     assert 1 <= outcome.epoch <= 4 and scores(data, outcome)["accuracy"] > 0.95
+
+
+def test_a_diagnostic_set_does_not_select_the_epoch(data: TaskData, backbone: Bert) -> None:
+    dev = data.task.dev[""]
+    task = replace(data.task, dev={"": dev, "x": replace(dev, file="x.tsv", optional=True)})
+    flipped = replace(data.dev[""], labels=1 - data.dev[""].labels)
+    diagnosed = replace(data, task=task, dev={"": data.dev[""], "x": flipped})
+    outcome = finetune(backbone, diagnosed, EASY.model_copy(update={"select": "best"}), 1, CPU)
+    found = scores(diagnosed, outcome)
+    assert outcome.dev_scores[outcome.epoch - 1] == max(outcome.dev_scores) == found["accuracy"] > 0.95
+    assert found["x accuracy"] == 1 - found["accuracy"]
 
 
 def test_a_diverged_run_is_an_error(data: TaskData, backbone: Bert) -> None:
