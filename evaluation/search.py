@@ -13,6 +13,7 @@ import numpy as np
 from sesame import configs
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.finetuning.selection import border, shuffled
 from sesame.evaluation.results.result import Job, Result
 from sesame.evaluation.search_config import SearchConfig
 from sesame.evaluation.starting import Jobs
@@ -115,14 +116,9 @@ def _search(
 def held_back(data: TaskData, config: SearchConfig) -> TaskData:
     """Return the training rows in two parts: to train on, and in the place of the dev rows; without test rows."""
     assert data.train is not None
-    train, generator = data.train, np.random.default_rng(SPLIT_SEED)
-    # Rows that are scored together stay together.
-    units = np.arange(train.rows) if train.groups is None else np.unique(train.groups, return_inverse=True)[1]
-    order = generator.permutation(int(units.max()) + 1)[units]
-    rows = np.argsort(order, kind="stable")
-    count = min(config.validation_rows, max(1, round(config.validation_fraction * train.rows)), train.rows - 1)
-    # The group at the cut is trained on as a whole.
-    count = int(np.searchsorted(order[rows], order[rows[count]])) or count
+    train = data.train
+    rows, units = shuffled(train.rows, train.groups, np.random.default_rng(SPLIT_SEED))
+    count = border(units, min(config.validation_rows, max(1, round(config.validation_fraction * train.rows))))
     return replace(
         data,
         train=train.take(np.sort(rows[count:])),

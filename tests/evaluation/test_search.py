@@ -79,6 +79,14 @@ def test_held_back_rows_are_of_no_group_that_is_trained_on() -> None:
     assert 10 <= part.dev[""].rows <= 18 and part.train.rows + part.dev[""].rows == 60
 
 
+def test_the_first_group_is_held_back_as_a_whole() -> None:
+    groups = np.repeat(np.arange(5), 10)
+    tokens = [np.array([2, number, 3], np.int32) for number in range(50)]
+    examples = EncodedExamples(tokens, np.full(50, 3), np.arange(50), list(map(str, range(50))), groups=groups)
+    part = held_back(TaskData(TASKS["MultiRC"], "MultiRC", examples, {"": examples}, {}), SearchConfig(epochs=(1,)))
+    assert part.train is not None and (part.train.rows, part.dev[""].rows) == (40, 10)
+
+
 def test_a_task_starts_with_the_settings_chosen_for_the_other(
     data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
