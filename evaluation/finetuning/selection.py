@@ -33,8 +33,9 @@ def shuffled(rows: int, groups: np.ndarray | None, generator: np.random.Generato
 
 
 def border(units: np.ndarray, count: int) -> int:
-    """Return how many of the first ``count`` rows are in whole groups: at least the first group, and a row is left over,
-    unless all rows are of one group, which is divided.
+    """Return how many of the first ``count`` rows are in whole groups: at least the first group, and not all rows.
+
+    If there is one group, it is divided.
 
     Args:
         units: [rows], the group of each row, as :func:`shuffled` returns it.

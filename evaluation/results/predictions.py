@@ -63,7 +63,9 @@ def content(predictions: Predictions) -> str:
     if predictions.table.is_nested:
         records = _nested(pairs, str(predictions.table.each))
     else:
-        column = str(predictions.table.index).rpartition(".")[2]
+        name = predictions.table.index
+        # Rows that are counted, or named by a template, have no column of their own.
+        column = "index" if name is None or "{" in str(name) else str(name).rpartition(".")[2]
         records = [{column: _number(index), predictions.table.answer_key: value} for index, value in pairs]
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 

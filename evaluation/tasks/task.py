@@ -164,7 +164,7 @@ class Table:
     @property
     def is_nested(self) -> bool:
         """Whether predictions are in the shape of the test file, and an index is "0/1/2" (MultiRC)."""
-        return "/" in str(self.index)
+        return self.each is not None and "/" in str(self.index)
 
     @property
     def suffix(self) -> str:
@@ -238,7 +238,7 @@ class Task:
 
     @property
     def has_constant(self) -> bool:
-        """Whether always giving the same answer has a score that says something."""
+        """Whether always giving the same answer has an informative score."""
         says_words = self.text is None or self.text.target == "word"
         return self.train is not None and says_words and not self.has_scores and not self.has_texts
 
