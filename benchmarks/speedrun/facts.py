@@ -9,6 +9,8 @@ from sesame.configs.storage import digest_of
 PACKAGES = ("sesame", "torch", "transformers", "numpy")
 """Those that compute in the trainers of all recipes."""
 FOLDER = Path(__file__).parent
+RESULTS = tuple(f":(exclude){name}" for name in ("records.jsonl", "trials.jsonl", "README.md", "speedrun.png"))
+"""Files of this folder that runs write, and that no run depends on."""
 
 
 def dataset_digest(folder: Path) -> str:
@@ -31,7 +33,11 @@ def code_version() -> str:
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=True)
         changed = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=FOLDER, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--", ":/", *RESULTS],
+            cwd=FOLDER,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
