@@ -8,16 +8,16 @@ initial values, order of rows and padding: transformers pads a batch to its long
 Sesame trains a regression on standardized scores, so both sides do. ``--sides unscaled`` trains transformers on the
 scores as they are, which is its default and another recipe.
 
-Each run is one line of DIR/runs.jsonl; started again, only what is missing runs. Files of several folders may be joined
-by ``cat``. The margins are those of TASKS, set before the first run: equivalence is shown where both one-sided Welch
-tests (TOST, Schuirmann 1987) have p < 0.05.
+Each run is one line of OUTPUT/runs.jsonl; started again, only what is missing runs. Files of several folders may be
+joined by ``cat``, and a joined file is given by ``--runs``. The margins are those of TASKS, set before the first run:
+equivalence is shown where both one-sided Welch tests (TOST, Schuirmann 1987) have p < 0.05.
 """
 
 import argparse
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from scipy import stats
 from with_transformers import padded
 
 from sesame.configs.json_lines import read_rows
+from sesame.configs.storage import append_line
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
@@ -39,6 +40,8 @@ from sesame.pretrain.checkpoints.load import load_backbone
 from sesame.pretrain.huggingface.from_hf import import_model
 
 CPU = torch.device("cpu")
+Side = Callable[[TaskData, FinetuneConfig, int], dict[str, float]]
+"""(task, settings, seed) -> dev scores."""
 LEVEL = 0.05
 
 
@@ -165,48 +168,48 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="bf16", choices=["fp32", "bf16"])
     parser.add_argument("--sides", nargs="+", default=["theirs", "ours"], choices=["theirs", "ours", "unscaled"])
+    parser.add_argument("--runs", type=Path, help="file of the runs; default: OUTPUT/runs.jsonl")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     checkpoint = arguments.output / "checkpoint"
     if not checkpoint.exists():
         import_model(arguments.model, checkpoint)
-    configs = {
-        name: FinetuneConfig(**setting.settings, precision=arguments.precision) for name, setting in TASKS.items()
-    }
-    tokenizer = Tokenizer.load(checkpoint / "tokenizer.model")
-    data = {
-        name: load_task(TASK_TABLE[name], configs[name], arguments.glue, tokenizer, False) for name in arguments.tasks
-    }
-    path = arguments.output / "runs.jsonl"
-    runs = read_rows(path)
-    done = {(run["task"], run["side"], run["seed"]) for run in runs}
+    tokenizer, prepared = Tokenizer.load(checkpoint / "tokenizer.model"), {}
+    for name in arguments.tasks:
+        config = FinetuneConfig(**TASKS[name].settings, precision=arguments.precision)
+        prepared[name] = load_task(TASK_TABLE[name], config, arguments.glue, tokenizer, False), config
     # transformers first, so that its loop is read from the model's own folder and not from ours.
-    sides: dict[str, Callable[..., dict[str, float]]] = {
+    functions: dict[str, Side] = {
         "theirs": partial(theirs, arguments.model),
         "unscaled": partial(theirs, arguments.model, standardize=False),
         "ours": partial(ours, checkpoint),
     }
-    with path.open("a") as file:
-        for seed in range(arguments.first_seed, arguments.seeds + 1):
-            for name in arguments.tasks:
-                for side in arguments.sides:
-                    if (name, side, seed) in done or (side == "unscaled" and not TASK_TABLE[name].has_scores):
-                        continue
-                    begin, processor = time.monotonic(), time.process_time()
-                    scores = sides[side](data[name], configs[name], seed)
-                    run = {
-                        "task": name,
-                        "side": side,
-                        "seed": seed,
-                        "score": round(100 * float(np.mean(list(scores.values()))), 3),
-                        "seconds": round(time.monotonic() - begin, 1),
-                        "cpu_seconds": round(time.process_time() - processor, 1),
-                    }
-                    runs.append(run)
-                    file.write(json.dumps(run) + "\n")
-                    file.flush()
-                    print(json.dumps(run), flush=True)
-    print("\n".join(report(runs, {name: constant(each) for name, each in data.items()})))
+    path = arguments.runs or arguments.output / "runs.jsonl"
+    seeds = range(arguments.first_seed, arguments.seeds + 1)
+    run_missing(path, prepared, {side: functions[side] for side in arguments.sides}, seeds)
+    print("\n".join(report(read_rows(path), {name: constant(data) for name, (data, _) in prepared.items()})))
+
+
+def run_missing(
+    path: Path, prepared: Mapping[str, tuple[TaskData, FinetuneConfig]], sides: Mapping[str, Side], seeds: range
+) -> None:
+    """Fine-tune with each seed on each task by each side, and append a line to ``path`` for each that it lacks."""
+    done = {(run["task"], run["side"], run["seed"]) for run in read_rows(path)}
+    for seed, (name, (data, config)), (side, function) in itertools.product(seeds, prepared.items(), sides.items()):
+        if (name, side, seed) in done or (side == "unscaled" and not data.task.has_scores):
+            continue
+        begin, processor = time.monotonic(), time.process_time()
+        scores = function(data, config, seed)
+        run = {
+            "task": name,
+            "side": side,
+            "seed": seed,
+            "score": round(100 * float(np.mean(list(scores.values()))), 3),
+            "seconds": round(time.monotonic() - begin, 1),
+            "cpu_seconds": round(time.process_time() - processor, 1),
+        }
+        append_line(path, json.dumps(run))
+        print(json.dumps(run), flush=True)
 
 
 if __name__ == "__main__":
