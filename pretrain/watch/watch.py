@@ -38,10 +38,6 @@ class Pending(NamedTuple):
     gradient_norm: SupportsFloat
     learning_rate: float
 
-    @property
-    def is_late(self) -> bool:
-        return isinstance(self.gradient_norm, DeviceNumber) and self.gradient_norm.is_late
-
 
 class Watch:
     """What a run has seen of its numbers, and what it does about them; every process of the run has one."""
@@ -73,6 +69,8 @@ class Watch:
         self.found: Found | None = None
         """What the run must go back from."""
         self._step_losses = DeviceNumber(0.0)
+        self._waits = True
+        """Whether each step waits for its numbers, so that they are known when it is checked."""
         self._pending: list[Pending] = []
         self.resume(record)
 
@@ -118,8 +116,8 @@ class Watch:
         None where nobody does: on a GPU the norm is known too late, unless ``skip`` makes every step wait for it.
         """
         self._step_losses = self.losses.collect()
-        skips = "skip" in (self.config.non_finite, self.config.spike)
-        return self._accepts if skips or not self._step_losses.is_late else None
+        self._waits = not self._step_losses.is_late or "skip" in (self.config.non_finite, self.config.spike)
+        return self._accepts if self._waits else None
 
     def _accepts(self, norm: DeviceNumber) -> bool:
         finding = self.watcher.find(self._step_losses.tensor().double().numpy(), _finite_norm(norm))
@@ -139,7 +137,8 @@ class Watch:
             TrainingError: the run must stop.
         """
         self._pending.append(Pending(step, self._step_losses, metrics.gradient_norm, metrics.learning_rate))
-        return self._check(locate, all_but=int(self._pending[-1].is_late))
+        # What was decided about a step must be counted before the next one is compared with those before it.
+        return self._check(locate, all_but=0 if self._waits else 1)
 
     def finish(self, locate: Locate) -> bool:
         """Look at all steps, before they are reported or saved; see :meth:`check`."""

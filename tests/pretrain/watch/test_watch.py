@@ -13,10 +13,9 @@ from sesame.pretrain.checkpoints.load import latest, open_checkpoint
 from sesame.pretrain.checkpoints.record import Record
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.skipped import Skipped
-from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run, train
-from tests.pretrain.watch.planted import plant, row_of_step
+from tests.pretrain.watch.planted import make_late, plant, row_of_step
 
 Settings = Callable[..., dict[str, Any]]
 BAD_STEP, CHECKPOINT, STEPS = 7, 4, 10
@@ -89,12 +88,22 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "effect", [pytest.param("nan loss", marks=SLOW), "nan gradient", pytest.param("spike", marks=SLOW)]
+    ("effect", "is_late"),
+    [
+        ("nan loss", True),
+        pytest.param("nan loss", False, marks=SLOW),
+        ("nan gradient", False),
+        pytest.param("nan gradient", True, marks=SLOW),
+        pytest.param("spike", False, marks=SLOW),
+        pytest.param("spike", True, marks=SLOW),
+    ],
 )
 def test_a_skipped_step_changes_nothing(
-    effect: str, watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    effect: str, is_late: bool, watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a run that is resumed after it ends with the same bits."""
+    if is_late:
+        make_late(monkeypatch)
     plant(monkeypatch, row_of_step(dataset, BAD_STEP), effect)
     values = watched(watch={"non_finite": "skip", "spike": "skip", "window": 8})
     mesh = Mesh(config_of(values).parallel)
@@ -114,7 +123,8 @@ def test_a_skipped_step_changes_nothing(
     assert [n for n, is_same in enumerate(same, 2) if is_same] == [BAD_STEP]
     record = last_record(tmp_path / "run")
     assert (record.step, record.samples, record.updates) == (STEPS, STEPS * 16, STEPS - 1)
-    assert [event["action"] for event in lines(tmp_path / "run" / "events.jsonl")] == ["skip"]
+    (event,) = lines(tmp_path / "run" / "events.jsonl")
+    assert (event["step"], event["action"], len(event["rows"])) == (BAD_STEP, "skip", 4), "one micro-batch"
     assert [row.get("steps") for row in lines(tmp_path / "run" / "metrics.jsonl") if "train" in row] == [2] * 5
 
     train_step = Run.train_step
@@ -138,22 +148,6 @@ def test_a_run_stops_after_many_skipped_steps(
     with pytest.raises(TrainingError, match=r"more than watch\.most_skips 2 in a row"):
         train(config_of(watched(watch={"non_finite": "skip", "most_skips": 2})))
     assert [event["action"] for event in lines(tmp_path / "run" / "events.jsonl")] == ["skip", "skip", "stop"]
-
-
-class LateNumber(DeviceNumber):
-    """Stands for a number on a GPU, which is known one step later."""
-
-    def __init__(self, value: Any):
-        super().__init__(value)
-        self.is_late = True
-
-    def _read(self) -> Any:
-        return self._value
-
-
-def make_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("watch.losses", "parallel.engine", "parallel.update_gate"):
-        monkeypatch.setattr(f"sesame.pretrain.{module}.DeviceNumber", LateNumber)
 
 
 @pytest.mark.parametrize(
