@@ -25,10 +25,16 @@ class StepLosses:
         """Add a micro-batch's losses by objective."""
         self._totals.append(torch.stack([losses[name] for name in self._names]).float() @ self._weights)
 
-    def collect(self) -> DeviceNumber:
-        """Return [micro-batches of a process, data-parallel processes] total losses of the step; a collective."""
+    def collect(self, accumulation: int) -> DeviceNumber:
+        """Return [micro-batches of a process, data-parallel processes] total losses, whose mean is the step's; a
+        collective.
+
+        Args:
+            accumulation: what the sum over a process's micro-batches is divided by; with a token budget it is 1,
+                however many they are.
+        """
         totals, self._totals = torch.stack(self._totals), []
-        return gather_by_rank(totals, self._mesh)
+        return gather_by_rank(totals * (len(totals) / accumulation), self._mesh)
 
 
 def gather_by_rank(own_A: Tensor, mesh: Mesh) -> DeviceNumber:

@@ -115,7 +115,7 @@ class Watch:
 
         None where nobody does: on a GPU the norm is known too late, unless ``skip`` makes every step wait for it.
         """
-        self._step_losses = self.losses.collect()
+        self._step_losses = self.losses.collect(self.batches.accumulation)
         self._waits = not self._step_losses.is_late or "skip" in (self.config.non_finite, self.config.spike)
         return self._accepts if self._waits else None
 

@@ -120,7 +120,7 @@ def test_the_numbers_of_a_step_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> N
             watched.add(step)
             watched.add(step)
             sums.add(StepMetrics(step, 0.0, 1.0, 1.0, 0.1))
-            numbers: Any = watched.collect()
+            numbers: Any = watched.collect(2)
             assert numbers.shape == (2, 2) and numbers.device.type == "cuda"
     assert sums.steps == 2
 

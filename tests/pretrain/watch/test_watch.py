@@ -84,6 +84,14 @@ def test_rows_of_a_micro_batch_with_a_token_budget_are_named(
     assert row in event["rows"] and len(event["rows"]) < 16
 
 
+def test_the_loss_of_a_step_is_what_is_trained(watched: Settings, tmp_path: Path) -> None:
+    """Also where its rows fill now more micro-batches, now fewer."""
+    train(config_of(watched(data={"micro_batch": 0, "micro_tokens": 200}, report={"every_steps": 1})))
+    trained = [sum(row["train"].values()) for row in lines(tmp_path / "run" / "metrics.jsonl") if "train" in row]
+    losses = [loss for line in lines(tmp_path / "run" / "steps.jsonl") for loss in line["losses"]]
+    assert losses == pytest.approx(trained, rel=1e-5) and len(losses) == STEPS
+
+
 SLOW = pytest.mark.slow
 
 
