@@ -66,6 +66,8 @@ class LossScaleState(Section):
     """Steps of the run without an update, because a gradient overflowed."""
     skipped_in_a_row: int = Field(default=0, ge=0)
     """The last of them."""
+    gradient_norm: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Before clipping, of the last step with an update; 0 in older checkpoints."""
 
 
 class CheckpointMetadata(Section):
