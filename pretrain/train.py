@@ -196,7 +196,7 @@ class Run:
             norm = self.engine.step(learning_rate, self.watch.judge())
         self.step += 1
         self.mesh.watchdog.step = self.step
-        return StepMetrics(losses, norm, tokens, flops, learning_rate)
+        return StepMetrics(losses, norm, tokens, flops, learning_rate, self.engine.has_overflowed)
 
     def gradients_again(self, step: int) -> Gradients | None:
         """Return the gradients of each micro-batch of the last step; None if it has changed the weights."""

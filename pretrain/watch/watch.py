@@ -35,8 +35,7 @@ class Pending(NamedTuple):
 
     step: int
     losses: DeviceNumber
-    gradient_norm: SupportsFloat
-    learning_rate: float
+    metrics: StepMetrics
 
 
 class Watch:
@@ -136,7 +135,7 @@ class Watch:
         Raises:
             TrainingError: the run must stop.
         """
-        self._pending.append(Pending(step, self._step_losses, metrics.gradient_norm, metrics.learning_rate))
+        self._pending.append(Pending(step, self._step_losses, metrics))
         # What was decided about a step must be counted before the next one is compared with those before it.
         return self._check(locate, all_but=0 if self._waits else 1)
 
@@ -149,18 +148,18 @@ class Watch:
 
     def _check(self, locate: Locate, all_but: int = 0) -> bool:
         while len(self._pending) > all_but and not self.found:
-            step = self._pending.pop(0)
-            losses, norm = step.losses.tensor().double().numpy(), _finite_norm(step.gradient_norm)
+            step, step_losses, metrics = self._pending.pop(0)
+            losses, norm = step_losses.tensor().double().numpy(), _finite_norm(metrics.gradient_norm)
             finding = self.watcher.find(losses, norm)
-            self.steps.add(StepValues(step.step, float(losses.mean()), norm, step.learning_rate))
+            self.steps.add(StepValues(step, float(losses.mean()), norm, metrics.learning_rate))
             action = finding.action(self.config) if finding else None
             if finding is not None and action is not None:
                 # The weights are those of the step only if nothing was computed after it.
-                gradients = (
-                    locate(step.step) if finding.is_gradient and action != "report" and not self._pending else None
-                )
-                place = place_of(finding, step.step, self.batches, self.mesh.tensor, gradients)
-                ACTIONS[action](self, Found(step.step, finding, place))
+                gradients = locate(step) if finding.is_gradient and action != "report" and not self._pending else None
+                place = place_of(finding, step, self.batches, self.mesh.tensor, gradients)
+                # An overflow in fp16 is counted as such.
+                self.skipped_updates += action == "skip" and not metrics.has_overflowed
+                ACTIONS[action](self, Found(step, finding, place))
             if action in (None, "report"):
                 self.watcher.add(float(losses.mean()), norm)
                 self._skips = 0
@@ -173,9 +172,8 @@ class Watch:
         self._write(found, "report", "")
 
     def skip(self, found: "Found") -> None:
-        """Count a step whose update was refused."""
+        """Go on after a step whose update was refused, if there were not too many in a row."""
         self._skips += 1
-        self.skipped_updates += 1
         if self._skips > self.config.most_skips:
             self.stop(found, f"; these were more than watch.most_skips {self.config.most_skips} in a row")
         self._write(found, "skip", "; the update is skipped")

@@ -15,6 +15,7 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run, train
+from tests.pretrain.parallel.layout_comparison import needs_fp16
 from tests.pretrain.watch.planted import make_late, plant, row_of_step
 
 Settings = Callable[..., dict[str, Any]]
@@ -142,6 +143,24 @@ def test_a_skipped_step_changes_nothing(
     assert last_record(tmp_path / "resumed").updates == 7
     train(config_of(values, tmp_path / "resumed"))
     assert last_record(tmp_path / "resumed").files == record.files
+
+
+@needs_fp16
+def test_an_overflow_in_fp16_is_counted_once(
+    watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is not finite makes the gradients overflow as well, so that DeepSpeed has no update either."""
+    plant(monkeypatch, row_of_step(dataset, BAD_STEP), "nan loss")
+    config = config_of(watched(watch={"non_finite": "skip"}, parallel={"precision": "fp16"}))
+    mesh = Mesh(config.parallel)
+    run = Run(config, mesh)
+    run.run()
+    mesh.close()
+    record = last_record(tmp_path / "run")
+    assert record.loss_scale is not None
+    assert record.updates == run.engine.updates == STEPS - record.loss_scale.skipped_updates
+    assert record.watched.skipped_updates == 0
+    assert [event["step"] for event in lines(tmp_path / "run" / "events.jsonl")] == [BAD_STEP]
 
 
 def interrupt() -> Any:
