@@ -186,7 +186,7 @@ class Run:
         for number, batch in enumerate(self.mesh.timer.iterate("data", self.prefetcher.step(self.step))):
             self._seed_dropout(self.step, number)
             micro_batch_losses = self.engine.accumulate(batch.to(self.mesh.device))
-            self.watch.add(micro_batch_losses)
+            self.watch.add(micro_batch_losses, self.learner.weights)
             for name, loss in micro_batch_losses.items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens

@@ -45,6 +45,8 @@ class Watched(Section):
     losses: tuple[float, ...] = ()
     """Of the last steps, which the next ones are compared with, the oldest first."""
     gradient_norms: tuple[float, ...] = ()
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Of the objectives in the last of these losses; empty in older checkpoints."""
 
 
 class StagePosition(Section):

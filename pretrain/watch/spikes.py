@@ -48,6 +48,10 @@ class Window:
         start = self._count % self.size if self._count > self.size else 0
         return tuple(np.roll(self._values, -start)[: min(self._count, self.size)].tolist())
 
+    def clear(self) -> None:
+        """Forget all values."""
+        self._count = 0
+
     def add(self, value: float) -> None:
         """Add a value, in place of the oldest one if the window is full; one that is not finite is left out."""
         if math.isfinite(value):

@@ -35,6 +35,8 @@ class Pending(NamedTuple):
 
     step: int
     losses: DeviceNumber
+    weights: Mapping[str, float]
+    """Of the objectives in the losses."""
     metrics: StepMetrics
 
 
@@ -57,7 +59,10 @@ class Watch:
             log: prints a message, in the first process.
         """
         self.config, self.batches, self.mesh, self.saver, self.log = config.watch, batches, mesh, saver, log
-        self.losses = StepLosses(config.objectives, mesh)
+        self.losses = StepLosses(mesh)
+        # Older checkpoints do not say: their losses had the weights of [objectives], but with a token budget they were
+        # divided by the number of micro-batches.
+        self._weights_before = {} if config.data.micro_tokens else config.objectives
         self.first_sample = state.dataset_first_sample
         output = config.output
         step = record.step if record else 0
@@ -82,6 +87,7 @@ class Watch:
         self.watcher = Watcher(self.config)
         for losses, norms in zip(watched.losses, watched.gradient_norms, strict=True):
             self.watcher.add(losses, norms)
+        self.watcher.weights = watched.weights or self._weights_before
         self.slow_ranks = SlowRanks(self.config.slow_factor)
         step = record.step if record else 0
         self.steps.rewind(step)
@@ -103,11 +109,12 @@ class Watch:
             skipped_updates=self.skipped_updates,
             losses=windows[0],
             gradient_norms=windows[1],
+            weights=dict(self.watcher.weights),
         )
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        """Add the losses of a micro-batch of this process."""
-        self.losses.add(losses)
+    def add(self, losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> None:
+        """Add the losses of a micro-batch of this process, and the weights of the objectives in this step."""
+        self.losses.add(losses, weights)
 
     def judge(self) -> Accepts | None:
         """Return who decides about the update of the step whose losses were added; a collective.
@@ -119,6 +126,7 @@ class Watch:
         return self._accepts if self._waits else None
 
     def _accepts(self, norm: DeviceNumber) -> bool:
+        self.watcher.set_weights(self.losses.weights)
         finding = self.watcher.find(self._step_losses.tensor().double().numpy(), _finite_norm(norm))
         return finding is None or finding.action(self.config) == "report"
 
@@ -135,7 +143,7 @@ class Watch:
         Raises:
             TrainingError: the run must stop.
         """
-        self._pending.append(Pending(step, self._step_losses, metrics))
+        self._pending.append(Pending(step, self._step_losses, self.losses.weights, metrics))
         # What was decided about a step must be counted before the next one is compared with those before it.
         return self._check(locate, all_but=0 if self._waits else 1)
 
@@ -148,8 +156,9 @@ class Watch:
 
     def _check(self, locate: Locate, all_but: int = 0) -> bool:
         while len(self._pending) > all_but and not self.found:
-            step, step_losses, metrics = self._pending.pop(0)
+            step, step_losses, weights, metrics = self._pending.pop(0)
             losses, norm = step_losses.tensor().double().numpy(), _finite_norm(metrics.gradient_norm)
+            self.watcher.set_weights(weights)
             finding = self.watcher.find(losses, norm)
             self.steps.add(StepValues(step, float(losses.mean()), norm, metrics.learning_rate))
             action = finding.action(self.config) if finding else None

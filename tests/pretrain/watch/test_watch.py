@@ -3,14 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from sesame import configs
 from sesame.configs.errors import TrainingError
 from sesame.pretrain.checkpoints.load import latest, open_checkpoint
-from sesame.pretrain.checkpoints.record import Record
+from sesame.pretrain.checkpoints.record import Record, Watched
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.parallel.mesh import Mesh
@@ -86,11 +87,42 @@ def test_rows_of_a_micro_batch_with_a_token_budget_are_named(
 
 
 def test_the_loss_of_a_step_is_what_is_trained(watched: Settings, tmp_path: Path) -> None:
-    """Also where its rows fill now more micro-batches, now fewer."""
-    train(config_of(watched(data={"micro_batch": 0, "micro_tokens": 200}, report={"every_steps": 1})))
-    trained = [sum(row["train"].values()) for row in lines(tmp_path / "run" / "metrics.jsonl") if "train" in row]
+    """Also where its rows fill now more micro-batches, now fewer, and the weights of the objectives change."""
+    at, values = [0.0, 0.5], [0.0, 2.0]
+    config = config_of(
+        watched(
+            data={"micro_batch": 0, "micro_tokens": 200},
+            report={"every_steps": 1},
+            schedule={"objectives": {"sentence_pairs": {"at": at, "values": values, "between": "steps"}}},
+            watch={"window": 8, "spike": "skip"},
+        )
+    )
+    train(config)
+    rows = [row["train"] for row in lines(tmp_path / "run" / "metrics.jsonl") if "train" in row]
+    weights = [values[number >= STEPS / 2] for number in range(STEPS)]
+    trained = [row["masked_lm"] + weight * row["sentence_pairs"] for row, weight in zip(rows, weights, strict=True)]
     losses = [loss for line in lines(tmp_path / "run" / "steps.jsonl") for loss in line["losses"]]
-    assert losses == pytest.approx(trained, rel=1e-5) and len(losses) == STEPS
+    assert losses == pytest.approx(trained, rel=1e-5)
+    record = last_record(tmp_path / "run")
+    assert record.updates == STEPS, "another weight is no spike"
+    assert record.watched.losses == tuple(losses[STEPS // 2 :])
+    assert record.watched.weights == {"masked_lm": 1.0, "sentence_pairs": 2.0}
+
+
+@pytest.mark.parametrize(("micro_tokens", "kept"), [(0, 2), (200, 0)])
+def test_the_losses_of_an_older_checkpoint_are_kept_if_they_are_the_same(
+    micro_tokens: int, kept: int, watched: Settings
+) -> None:
+    """It does not say which weights they have; with a token budget they were smaller."""
+    config = config_of(watched(data={"micro_batch": 0, "micro_tokens": micro_tokens}))
+    mesh = Mesh(config.parallel)
+    run = Run(config, mesh)
+    record = SimpleNamespace(step=2, watched=Watched(losses=(6.0, 5.0), gradient_norms=(1.0, 1.0)))
+    run.watch.resume(cast(Record, record))
+    run.watch.watcher.set_weights(run.learner.weights)
+    assert len(run.watch.watcher.losses.values) == kept
+    run.close()
+    mesh.close()
 
 
 SLOW = pytest.mark.slow
