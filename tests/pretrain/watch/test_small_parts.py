@@ -27,6 +27,18 @@ def test_the_rule_is_olmo_cores() -> None:
     assert Window(128, 6.0, window.values).values == window.values == tuple(seen[-128:])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [4, 5, 6])
+def test_a_small_window_needs_two_values(size: int) -> None:
+    """Of one there is no standard deviation."""
+    window = Window(size, 6.0)
+    found = []
+    for value in (1.0, 2.0, 50.0):
+        found.append(window.spike(value) is not None)
+        window.add(value)
+    assert found == [False, False, True]
+
+
 def test_the_steps_before_a_jump_of_the_weights_are_no_measure() -> None:
     watcher = Watcher(WatchConfig(window=8))
 
