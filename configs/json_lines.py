@@ -1,6 +1,7 @@
 """Files of JSON lines to which a run appends, one object a line; a kill can leave an incomplete line."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ def parse_row(line: bytes) -> Row | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return a number as JSON has it: None, which is written as null, if it is not finite."""
+    return value if math.isfinite(value) else None
 
 
 def keep_rows(path: Path, is_kept: Callable[[Row], bool]) -> None:

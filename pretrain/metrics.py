@@ -36,6 +36,8 @@ class StepMetrics(NamedTuple):
     flops: float
     """Floating-point operations."""
     learning_rate: float
+    has_overflowed: bool = False
+    """Whether it has no update, because a gradient overflowed in fp16."""
 
 
 class TrainingMetrics(NamedTuple):

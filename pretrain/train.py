@@ -186,7 +186,7 @@ class Run:
         for number, batch in enumerate(self.mesh.timer.iterate("data", self.prefetcher.step(self.step))):
             self._seed_dropout(self.step, number)
             micro_batch_losses = self.engine.accumulate(batch.to(self.mesh.device))
-            self.watch.add(micro_batch_losses)
+            self.watch.add(micro_batch_losses, self.learner.weights)
             for name, loss in micro_batch_losses.items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
@@ -196,7 +196,7 @@ class Run:
             norm = self.engine.step(learning_rate, self.watch.judge())
         self.step += 1
         self.mesh.watchdog.step = self.step
-        return StepMetrics(losses, norm, tokens, flops, learning_rate)
+        return StepMetrics(losses, norm, tokens, flops, learning_rate, self.engine.has_overflowed)
 
     def gradients_again(self, step: int) -> Gradients | None:
         """Return the gradients of each micro-batch of the last step; None if it has changed the weights."""

@@ -11,6 +11,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from sesame.configs.json_lines import finite_or_none
 from sesame.launch.doctor.check import Answer, Finding, Level, Verdict
 from sesame.launch.doctor.context import Context
 
@@ -112,7 +113,7 @@ def _train(run: Any, context: Context) -> dict[str, Any]:
     # Other work on the machine makes some steps longer.
     seconds = len(times) * median(times[WARM_UP:] or times)
     return {
-        "losses": [value / context.world if math.isfinite(value) else None for value in sums],
+        "losses": [finite_or_none(value / context.world) for value in sums],
         "is_finite": all(math.isfinite(value) for value in (*sums, *norms)) and min(norms) >= 0,
         "tokens_per_second": all_tokens / seconds,
         "flops_per_second": all_flops / seconds,

@@ -45,6 +45,8 @@ class Watched(Section):
     losses: tuple[float, ...] = ()
     """Of the last steps, which the next ones are compared with, the oldest first."""
     gradient_norms: tuple[float, ...] = ()
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Of the objectives in the last of these losses; empty in older checkpoints."""
 
 
 class StagePosition(Section):
@@ -66,6 +68,8 @@ class LossScaleState(Section):
     """Steps of the run without an update, because a gradient overflowed."""
     skipped_in_a_row: int = Field(default=0, ge=0)
     """The last of them."""
+    gradient_norm: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Before clipping, of the last step with an update; 0 in older checkpoints."""
 
 
 class CheckpointMetadata(Section):

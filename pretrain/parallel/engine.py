@@ -96,7 +96,6 @@ class Engine:
         self._norm: Tensor | None = None
         self.gate = UpdateGate(self.optimizer, lambda: wrapper._global_grad_norm if self._norm is None else self._norm)
         self.loss_scale = LossScale(wrapper) if parallel.precision == "fp16" else None
-        self._last_norm = DeviceNumber(0.0)
         self.set_steps(0)
         if isinstance(self.optimizer, NormScaledOptimizer):
             self.zero_state.set_segments(self.optimizer)
@@ -148,15 +147,22 @@ class Engine:
         if self._offloads_sums:
             deepspeed_api.forget_overflown_gradients(self.deepspeed.optimizer)
         if self.loss_scale is not None and self.loss_scale.step_was_skipped():
-            return self._last_norm
+            return self.loss_scale.last_norm
         if self.flat_update is not None:
             norm = self.flat_update.norm
+        number = DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
         if self.gate.was_applied:
             self.updates += 1
+            if self.loss_scale is not None:
+                self.loss_scale.last_norm = number
             if self.average_decay:
                 self.zero_state.update_averages(min(self.average_decay, (1 + self.updates) / (10 + self.updates)))
-        self._last_norm = DeviceNumber(norm if norm is not None else self.deepspeed.get_global_grad_norm())
-        return self._last_norm
+        return number
+
+    @property
+    def has_overflowed(self) -> bool:
+        """Whether the last step has no update, because a gradient overflowed in fp16."""
+        return self.loss_scale is not None and self.loss_scale.has_overflowed
 
     def set_accumulation(self, micro_batches: int) -> None:
         """Set the micro-batches of each process in the next step; they must not change within a step."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from sesame.configs.errors import TrainingError
 from sesame.pretrain.checkpoints.record import LossScaleState
+from sesame.pretrain.device_number import DeviceNumber
 
 INITIAL_POWER = 16
 WINDOW = 1000
@@ -56,7 +57,13 @@ class LossScale:
             last_overflow=scaler.last_overflow_iter,
             skipped_updates=self.skipped,
             skipped_in_a_row=self._in_a_row,
+            gradient_norm=float(self.last_norm),
         )
+
+    @property
+    def has_overflowed(self) -> bool:
+        """Whether the last step has no update, because a gradient overflowed."""
+        return self._in_a_row > 0
 
     def restore(self, state: LossScaleState | None) -> None:
         """Continue from a checkpoint; None: from the beginning, as after another precision."""
@@ -66,6 +73,8 @@ class LossScale:
         scaler.cur_scale, scaler.cur_iter, scaler.last_overflow_iter = state.scale, state.steps, state.last_overflow
         self.skipped, self._in_a_row = state.skipped_updates, state.skipped_in_a_row
         self._unreported = 0
+        self.last_norm = DeviceNumber(state.gradient_norm)
+        """Gradient norm of the last step with an update."""
 
     def step_was_skipped(self) -> bool:
         """Count the step that DeepSpeed has just taken, and return whether it has skipped the update.

@@ -16,13 +16,13 @@ FOLDER = "profile"
 class StepProfiler:
     """Profiles the steps that ``report.profile_steps`` names; those around them cost nothing."""
 
-    def __init__(self, config: ReportConfig, output: Path, rank: int, timer: StepTimer, say: Callable[[str], None]):
+    def __init__(self, config: ReportConfig, output: Path, rank: int, timer: StepTimer, log: Callable[[str], None]):
         """
         Args:
-            say: prints a message in the first process.
+            log: prints a message in the first process.
         """
         self._steps = config.profile_steps or (0, -1)
-        self._rank, self._timer, self._say = rank, timer, say
+        self._rank, self._timer, self._log = rank, timer, log
         self._folder = output / FOLDER
         self._profile: profile | None = None
         self._first = self._last = 0
@@ -50,7 +50,7 @@ class StepProfiler:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"steps-{self._first}-{self._last}-rank-{self._rank}.json.gz"
         running.export_chrome_trace(str(path))
-        self._say(
+        self._log(
             f"profile of steps {self._first} to {self._last}: {path}; drag it into https://ui.perfetto.dev, which "
             "reads it in the browser and sends it nowhere"
         )

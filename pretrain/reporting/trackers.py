@@ -173,15 +173,15 @@ def check_installed(names: Sequence[str]) -> None:
 class Trackers:
     """The trackers of a run. One that fails is left out from then on, and training goes on."""
 
-    def __init__(self, names: Sequence[str], run: TrackedRun, say: Callable[[str], None]):
+    def __init__(self, names: Sequence[str], run: TrackedRun, log: Callable[[str], None]):
         """
         Args:
-            say: prints a message.
+            log: prints a message.
 
         Raises:
             ConfigError: one of them does not start.
         """
-        self._say = say
+        self._log = log
         self._running: dict[str, Tracker] = {}
         for name in names:
             try:
@@ -208,7 +208,7 @@ class Trackers:
                 getattr(tracker, method)(*arguments)
             except Exception as error:
                 del self._running[name]
-                self._say(f"{name}: {one_line(error)[:300]}; the run goes on without this tracker")
+                self._log(f"{name}: {one_line(error)[:300]}; the run goes on without this tracker")
 
 
 def flat(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -> list[tuple[str, Any]]:

@@ -1,8 +1,9 @@
 """The largest activation and the entropy of attention of each layer, measured in a forward pass of its own.
 
 Attention's kernels do not return its weights, so they are computed again for a few sequences. Numbers are those of the
-step's first micro-batch, which is the same in every layout; data-parallel processes with others compute along, because
-ZeRO 3 gathers weights from all.
+step's first micro-batch, which is the same in every layout if its size is set (``data.micro_batch`` or
+``data.micro_tokens``) and else depends on the number of processes. Data-parallel processes with other micro-batches
+compute along, because ZeRO 3 gathers weights from all.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sesame.configs.json_lines import Row, read_rows
+from sesame.configs.json_lines import Row, finite_or_none, read_rows
 from sesame.configs.storage import append_line, write_text
 from sesame.pretrain.data.skipped import Samples
 
@@ -53,7 +53,7 @@ class Event(NamedTuple):
             "kind": self.kind,
             "rank": self.rank,
             "rows": [int(row) for row in self.rows],
-            "value": self.value if math.isfinite(self.value) else None,
+            "value": finite_or_none(self.value),
             "action": self.action,
             "message": self.message,
         }

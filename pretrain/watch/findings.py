@@ -1,6 +1,7 @@
 """What is wrong with a step, by its losses and its gradient norm."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,10 @@ import numpy as np
 from sesame.pretrain.watch.config import WatchConfig
 from sesame.pretrain.watch.events import Action, Kind
 from sesame.pretrain.watch.spikes import Spike, Window
+
+JUMP = 0.01
+"""Change of the objectives' weights from one step to the next, relative to their sum, after which the loss is another
+one. What changes less in a step, along a line, is followed by the windows."""
 
 
 class MicroBatch(NamedTuple):
@@ -58,6 +63,16 @@ class Watcher:
     def __init__(self, config: WatchConfig):
         self.losses = Window(config.window, config.deviations)
         self.gradient_norms = Window(config.window, config.deviations)
+        self.weights: Mapping[str, float] = {}
+        """Of the objectives, in the last step."""
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Set the weights of the objectives in a step; if they jump, the steps before are no measure of it."""
+        change = sum(abs(weight - self.weights.get(name, 0.0)) for name, weight in weights.items())
+        if change > JUMP * sum(weights.values()):
+            self.losses.clear()
+            self.gradient_norms.clear()
+        self.weights = weights
 
     def find(self, losses_AR: np.ndarray, gradient_norm: float) -> Finding | None:
         """Return what is wrong with a step; the windows do not change.

@@ -1,6 +1,5 @@
 """Each layer of a model at chosen steps: norms, ratio of update and weights, activations, entropy of attention."""
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from sesame.configs.json_lines import finite_or_none
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.norms import ParameterNorms
@@ -48,7 +48,7 @@ class LayerMeter:
         weights, changes = norms.after_update()
         layers = self._by_layer(gradients, weights, changes)
         for name, numbers in ActivationMeter(self._engine).measure(batch()).items():
-            layers.setdefault(name, {}).update(numbers)
+            layers.setdefault(name, {}).update({key: finite_or_none(value) for key, value in numbers.items()})
         self._report(step, layers)
 
     def _by_layer(self, *squares: Tensor) -> dict[str, dict[str, float | None]]:
@@ -61,9 +61,9 @@ class LayerMeter:
         norms = sums.sqrt().tolist()
         return {
             name: {
-                "gradient_norm": _finite(gradient),
-                "weight_norm": _finite(weight),
-                "update_ratio": _finite(change / weight if weight else 0.0),
+                "gradient_norm": finite_or_none(gradient),
+                "weight_norm": finite_or_none(weight),
+                "update_ratio": finite_or_none(change / weight if weight else 0.0),
             }
             for name, gradient, weight, change in zip(names, *norms, strict=True)
         }
@@ -73,7 +73,3 @@ def layer_of(parameter: str) -> str:
     """Return the layer that a parameter belongs to: ``backbone.blocks.3``, ``backbone.token_embedding``."""
     match = LAYER.match(parameter)
     return match[0] if match else ".".join(parameter.split(".")[:2])
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

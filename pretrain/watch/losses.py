@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from sesame.pretrain.batch import on_device
 from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.parallel.mesh import Mesh
 
@@ -12,23 +13,34 @@ from sesame.pretrain.parallel.mesh import Mesh
 class StepLosses:
     """Collects this process's micro-batch losses, without waiting for the device."""
 
-    def __init__(self, weights: Mapping[str, float], mesh: Mesh):
-        """
+    def __init__(self, mesh: Mesh):
+        self._mesh = mesh
+        self.weights: dict[str, float] = {}
+        """Of the objectives in the total losses that were added last."""
+        self._weights = torch.empty(0)
+        self._totals: list[Tensor] = []
+
+    def add(self, losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> None:
+        """Add a micro-batch's losses by objective.
+
         Args:
             weights: of the objectives in the total loss.
         """
-        self._names, self._mesh = tuple(weights), mesh
-        self._weights = torch.tensor([weights[name] for name in self._names], device=mesh.device)
-        self._totals: list[Tensor] = []
+        if weights != self.weights:
+            self.weights = dict(weights)
+            self._weights = on_device(torch.tensor(list(weights.values())), self._mesh.device)
+        self._totals.append(torch.stack([losses[name] for name in weights]).float() @ self._weights)
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        """Add a micro-batch's losses by objective."""
-        self._totals.append(torch.stack([losses[name] for name in self._names]).float() @ self._weights)
+    def collect(self, accumulation: int) -> DeviceNumber:
+        """Return [micro-batches of a process, data-parallel processes] total losses, whose mean is the step's; a
+        collective.
 
-    def collect(self) -> DeviceNumber:
-        """Return [micro-batches of a process, data-parallel processes] total losses of the step; a collective."""
+        Args:
+            accumulation: what the sum over a process's micro-batches is divided by; with a token budget it is 1,
+                however many they are.
+        """
         totals, self._totals = torch.stack(self._totals), []
-        return gather_by_rank(totals, self._mesh)
+        return gather_by_rank(totals * (len(totals) / accumulation), self._mesh)
 
 
 def gather_by_rank(own_A: Tensor, mesh: Mesh) -> DeviceNumber:

@@ -48,6 +48,10 @@ class Window:
         start = self._count % self.size if self._count > self.size else 0
         return tuple(np.roll(self._values, -start)[: min(self._count, self.size)].tolist())
 
+    def clear(self) -> None:
+        """Forget all values."""
+        self._count = 0
+
     def add(self, value: float) -> None:
         """Add a value, in place of the oldest one if the window is full; one that is not finite is left out."""
         if math.isfinite(value):
@@ -56,8 +60,8 @@ class Window:
 
     def spike(self, value: float) -> Spike | None:
         """Return ``value`` if it is a spike; it is not added."""
-        # OLMo-core counts the value itself.
-        if self._count + 1 < max(2, self.size // 2):
+        # OLMo-core counts the value itself; of fewer than two before it there is no standard deviation.
+        if self._count + 1 < max(3, self.size // 2):
             return None
         known = self._values[: min(self._count, self.size)]
         mean, deviation = float(known.mean()), float(known.std(ddof=1))

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sesame.configs.json_lines import Row, keep_rows, read_rows
+from sesame.configs.json_lines import Row, finite_or_none, keep_rows, read_rows
 from sesame.configs.storage import append_line
 
 FILE = "steps.jsonl"
@@ -46,8 +46,8 @@ class StepFile:
             return
         line = {
             "step": steps[-1].step,
-            "losses": [_plain(each.loss) for each in steps],
-            "gradient_norms": [_plain(each.gradient_norm) for each in steps],
+            "losses": [finite_or_none(each.loss) for each in steps],
+            "gradient_norms": [finite_or_none(each.gradient_norm) for each in steps],
             "learning_rates": [each.learning_rate for each in steps],
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,3 @@ def _is_whole(row: Row) -> bool:
         for column in columns
     )
     return type(row.get("step")) is int and are_numbers and len(set(map(len, columns))) == 1
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

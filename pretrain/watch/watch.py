@@ -35,12 +35,9 @@ class Pending(NamedTuple):
 
     step: int
     losses: DeviceNumber
-    gradient_norm: SupportsFloat
-    learning_rate: float
-
-    @property
-    def is_late(self) -> bool:
-        return isinstance(self.gradient_norm, DeviceNumber) and self.gradient_norm.is_late
+    weights: Mapping[str, float]
+    """Of the objectives in the losses."""
+    metrics: StepMetrics
 
 
 class Watch:
@@ -62,7 +59,10 @@ class Watch:
             log: prints a message, in the first process.
         """
         self.config, self.batches, self.mesh, self.saver, self.log = config.watch, batches, mesh, saver, log
-        self.losses = StepLosses(config.objectives, mesh)
+        self.losses = StepLosses(mesh)
+        # Older checkpoints do not say: their losses had the weights of [objectives], but with a token budget they were
+        # divided by the number of micro-batches.
+        self._weights_before = {} if config.data.micro_tokens else config.objectives
         self.first_sample = state.dataset_first_sample
         output = config.output
         step = record.step if record else 0
@@ -73,6 +73,8 @@ class Watch:
         self.found: Found | None = None
         """What the run must go back from."""
         self._step_losses = DeviceNumber(0.0)
+        self._waits = True
+        """Whether each step waits for its numbers, so that they are known when it is checked."""
         self._pending: list[Pending] = []
         self.resume(record)
 
@@ -85,6 +87,7 @@ class Watch:
         self.watcher = Watcher(self.config)
         for losses, norms in zip(watched.losses, watched.gradient_norms, strict=True):
             self.watcher.add(losses, norms)
+        self.watcher.weights = watched.weights or self._weights_before
         self.slow_ranks = SlowRanks(self.config.slow_factor)
         step = record.step if record else 0
         self.steps.rewind(step)
@@ -106,22 +109,24 @@ class Watch:
             skipped_updates=self.skipped_updates,
             losses=windows[0],
             gradient_norms=windows[1],
+            weights=dict(self.watcher.weights),
         )
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        """Add the losses of a micro-batch of this process."""
-        self.losses.add(losses)
+    def add(self, losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> None:
+        """Add the losses of a micro-batch of this process, and the weights of the objectives in this step."""
+        self.losses.add(losses, weights)
 
     def judge(self) -> Accepts | None:
         """Return who decides about the update of the step whose losses were added; a collective.
 
         None where nobody does: on a GPU the norm is known too late, unless ``skip`` makes every step wait for it.
         """
-        self._step_losses = self.losses.collect()
-        skips = "skip" in (self.config.non_finite, self.config.spike)
-        return self._accepts if skips or not self._step_losses.is_late else None
+        self._step_losses = self.losses.collect(self.batches.accumulation)
+        self._waits = not self._step_losses.is_late or "skip" in (self.config.non_finite, self.config.spike)
+        return self._accepts if self._waits else None
 
     def _accepts(self, norm: DeviceNumber) -> bool:
+        self.watcher.set_weights(self.losses.weights)
         finding = self.watcher.find(self._step_losses.tensor().double().numpy(), _finite_norm(norm))
         return finding is None or finding.action(self.config) == "report"
 
@@ -138,8 +143,9 @@ class Watch:
         Raises:
             TrainingError: the run must stop.
         """
-        self._pending.append(Pending(step, self._step_losses, metrics.gradient_norm, metrics.learning_rate))
-        return self._check(locate, all_but=int(self._pending[-1].is_late))
+        self._pending.append(Pending(step, self._step_losses, self.losses.weights, metrics))
+        # What was decided about a step must be counted before the next one is compared with those before it.
+        return self._check(locate, all_but=0 if self._waits else 1)
 
     def finish(self, locate: Locate) -> bool:
         """Look at all steps, before they are reported or saved; see :meth:`check`."""
@@ -150,18 +156,19 @@ class Watch:
 
     def _check(self, locate: Locate, all_but: int = 0) -> bool:
         while len(self._pending) > all_but and not self.found:
-            step = self._pending.pop(0)
-            losses, norm = step.losses.tensor().double().numpy(), _finite_norm(step.gradient_norm)
+            step, step_losses, weights, metrics = self._pending.pop(0)
+            losses, norm = step_losses.tensor().double().numpy(), _finite_norm(metrics.gradient_norm)
+            self.watcher.set_weights(weights)
             finding = self.watcher.find(losses, norm)
-            self.steps.add(StepValues(step.step, float(losses.mean()), norm, step.learning_rate))
+            self.steps.add(StepValues(step, float(losses.mean()), norm, metrics.learning_rate))
             action = finding.action(self.config) if finding else None
             if finding is not None and action is not None:
                 # The weights are those of the step only if nothing was computed after it.
-                gradients = (
-                    locate(step.step) if finding.is_gradient and action != "report" and not self._pending else None
-                )
-                place = place_of(finding, step.step, self.batches, self.mesh.tensor, gradients)
-                ACTIONS[action](self, Found(step.step, finding, place))
+                gradients = locate(step) if finding.is_gradient and action != "report" and not self._pending else None
+                place = place_of(finding, step, self.batches, self.mesh.tensor, gradients)
+                # An overflow in fp16 is counted as such.
+                self.skipped_updates += action == "skip" and not metrics.has_overflowed
+                ACTIONS[action](self, Found(step, finding, place))
             if action in (None, "report"):
                 self.watcher.add(float(losses.mean()), norm)
                 self._skips = 0
@@ -174,9 +181,8 @@ class Watch:
         self._write(found, "report", "")
 
     def skip(self, found: "Found") -> None:
-        """Count a step whose update was refused."""
+        """Go on after a step whose update was refused, if there were not too many in a row."""
         self._skips += 1
-        self.skipped_updates += 1
         if self._skips > self.config.most_skips:
             self.stop(found, f"; these were more than watch.most_skips {self.config.most_skips} in a row")
         self._write(found, "skip", "; the update is skipped")

@@ -109,18 +109,16 @@ def test_the_numbers_of_a_step_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> N
     """Losses of micro-batches, their sums for a report, and the numbers that are watched."""
     # Its copy to pinned memory is not waited for, which fake tensors cannot tell.
     monkeypatch.setattr(losses, "DeviceNumber", lambda value: value)
-    mesh: Any = SimpleNamespace(device="cpu", data=2, data_rank=1, sum_over_data=lambda sums: sums)
+    mesh: Any = SimpleNamespace(device=CUDA, data=2, data_rank=1, sum_over_data=lambda sums: sums)
     weights = {"masked_lm": 1.0, "sentence_pairs": 0.5}
-    watched, sums = losses.StepLosses(weights, mesh), MetricSums()
+    watched, sums = losses.StepLosses(mesh), MetricSums()
     with fake_cuda():
-        # They are sent to the device once, when a run starts.
-        watched._weights = torch.empty(2, device="cuda")
         for _ in range(2):
             step = {name: torch.empty((), device="cuda") for name in weights}
-            watched.add(step)
-            watched.add(step)
+            watched.add(step, weights)
+            watched.add(step, weights)
             sums.add(StepMetrics(step, 0.0, 1.0, 1.0, 0.1))
-            numbers: Any = watched.collect()
+            numbers: Any = watched.collect(2)
             assert numbers.shape == (2, 2) and numbers.device.type == "cuda"
     assert sums.steps == 2
 

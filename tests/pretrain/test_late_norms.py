@@ -10,19 +10,8 @@ import pytest
 from sesame import configs
 from sesame.configs.errors import TrainingError
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.train import Run, train
-
-
-class LateNumber(DeviceNumber):
-    """Stands for a number on a GPU."""
-
-    def __init__(self, value: float):
-        super().__init__(value)
-        self.is_late = True
-
-    def __float__(self) -> float:
-        return self._value  # type: ignore[return-value]
+from tests.pretrain.watch.planted import LateNumber, make_late
 
 
 @pytest.mark.parametrize(("bad", "last"), [(3, 4), (4, 4)])
@@ -30,6 +19,7 @@ def test_a_norm_that_is_not_finite_stops_the_run_before_it_saves(
     bad: int, last: int, settings: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step 4 is reported and would be saved; step 3 is not."""
+    make_late(monkeypatch)
     steps, train_step = [], Run.train_step
 
     def diverging(run: Run) -> Any:

@@ -17,7 +17,9 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel import agreed_precision, loss_scale
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.train import train
+from sesame.pretrain.watch import step_values
 from tests.pretrain.parallel.layout_comparison import needs_fp16
+from tests.pretrain.watch.planted import plant, row_of_step
 
 CPU = torch.device("cpu")
 Settings = Callable[..., dict[str, Any]]
@@ -61,6 +63,30 @@ def test_a_resumed_run_has_the_scale_and_the_weights_of_one_that_went_on(
     assert "without an update, because gradients overflowed in fp16; loss scale" in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "train" in row] == [2, 4, 6, 8, 10]
+
+
+@needs_fp16
+def test_an_overflow_after_a_checkpoint_has_the_norm_before_it(
+    settings: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, row_of_step(dataset, 5), "nan gradient")
+
+    def run(name: str, steps: int) -> tuple[list[float], record.Record]:
+        values = settings(
+            output=str(tmp_path / name),
+            steps=steps,
+            model={"layers": 1},
+            parallel={"precision": "fp16"},
+            schedule={"decay": "constant"},
+        )
+        folder = train(configs.parse(values, RunConfig, "run.toml"))
+        rows = step_values.read(tmp_path / name)
+        return [row.gradient_norm for row in rows.values()], record.read(folder)
+
+    run("parts", 4)
+    (norms, whole), (norms_again, parts) = run("whole", 6), run("parts", 6)
+    assert norms_again == norms and norms[4] == norms[3] > 0
+    assert parts.watched == whole.watched and parts.loss_scale == whole.loss_scale
 
 
 @needs_fp16

@@ -1,4 +1,4 @@
-"""Rows that make a loss or a gradient wrong, whichever step, process and micro-batch reads them."""
+"""Rows that make a loss or a gradient wrong, whichever step, process and micro-batch reads them; late numbers."""
 
 import os
 import time
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.batches import Batches
+from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.learner import Learner
 
 POISON = "poison"
@@ -65,3 +66,20 @@ def row_of_step(dataset: Path, step: int, *, global_batch: int = 16, seed: int =
 
     rows = open_dataset(dataset, verify=False).split("train").rows
     return int(Order(rows, seed, 0)[slice((step - 1) * global_batch, step * global_batch)][5])
+
+
+class LateNumber(DeviceNumber):
+    """Stands for a number on a GPU, which is known one step later."""
+
+    def __init__(self, value: Any):
+        super().__init__(value)
+        self.is_late = True
+
+    def _read(self) -> Any:
+        return self._value
+
+
+def make_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let losses and norms be known as late as on a GPU."""
+    for module in ("watch.losses", "parallel.engine", "parallel.update_gate"):
+        monkeypatch.setattr(f"sesame.pretrain.{module}.DeviceNumber", LateNumber)

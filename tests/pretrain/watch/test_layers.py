@@ -1,6 +1,5 @@
 """Numbers of each layer are those of whole parameters, and attention's entropy that of its weights."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,8 @@ import pytest
 import torch
 
 from sesame import configs
+from sesame.configs.errors import CheckpointError
+from sesame.configs.strict_json import parse_json_object
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.packing import layout
 from sesame.pretrain.layers.attention_pattern import AttentionPattern
@@ -22,7 +23,8 @@ Settings = Callable[..., dict[str, Any]]
 
 
 def rows_of(output: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    lines = (output / "metrics.jsonl").read_bytes().splitlines()
+    rows = [parse_json_object(line, output, CheckpointError, "") for line in lines]
     return [row for row in rows if "layers" in row]
 
 
@@ -55,6 +57,20 @@ def test_norms_are_those_of_the_parameters(settings: Settings, tmp_path: Path) -
         assert numbers["update_ratio"] == pytest.approx(norm(changes_of) / norm(before), rel=1e-4)
     blocks = [row["layers"][f"backbone.blocks.{number}"] for number in range(2)]
     assert all(1 < block["activation_max"] < 20 and 0 < block["attention_entropy"] < math.log(48) for block in blocks)
+
+
+def test_what_is_not_finite_is_null(settings: Settings, tmp_path: Path) -> None:
+    config = configs.parse(settings(watch={"layers_every_steps": 1}), RunConfig, "the test's run")
+    mesh = Mesh(config.parallel)
+    run = Run(config, mesh)
+    with torch.no_grad():
+        run.engine.parameters["backbone.blocks.0.attention.query.weight"].fill_(math.inf)
+    run.train_step()
+    run.close()
+    mesh.close()
+    (row,) = rows_of(tmp_path / "run")
+    numbers = row["layers"]["backbone.blocks.0"]
+    assert {numbers[name] for name in ("activation_max", "attention_entropy", "weight_norm")} == {None}
 
 
 def test_measuring_changes_no_bit(settings: Settings, tmp_path: Path) -> None:

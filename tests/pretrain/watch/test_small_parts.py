@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from sesame.pretrain.data.skipped import Skipped
+from sesame.pretrain.watch.config import WatchConfig
+from sesame.pretrain.watch.findings import Watcher
 from sesame.pretrain.watch.slow_ranks import SlowRanks
 from sesame.pretrain.watch.spikes import Window
 
@@ -23,6 +25,32 @@ def test_the_rule_is_olmo_cores() -> None:
         if math.isfinite(value):
             seen.append(value)
     assert Window(128, 6.0, window.values).values == window.values == tuple(seen[-128:])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [4, 5, 6])
+def test_a_small_window_needs_two_values(size: int) -> None:
+    """Of one there is no standard deviation."""
+    window = Window(size, 6.0)
+    found = []
+    for value in (1.0, 2.0, 50.0):
+        found.append(window.spike(value) is not None)
+        window.add(value)
+    assert found == [False, False, True]
+
+
+def test_the_steps_before_a_jump_of_the_weights_are_no_measure() -> None:
+    watcher = Watcher(WatchConfig(window=8))
+
+    def loss(weight: float) -> float:
+        watcher.set_weights({"masked_lm": 1.0, "sentence_pairs": weight})
+        return 4.0 + weight
+
+    for weight in (0.0, 0.0, 0.0, 0.0, 0.001, 0.002, 0.003, 0.004):
+        watcher.add(loss(weight), 1.0)
+    assert watcher.find(np.array([[loss(0.005) + 1.0]]), 1.0)
+    assert not watcher.find(np.array([[loss(1.0)]]), 2.0)
+    assert watcher.losses.values == watcher.gradient_norms.values == ()
 
 
 @pytest.mark.parametrize("ranges", [[], [(16, 32)], [(0, 5), (40, 41), (44, 60)], [(10, 20), (20, 30), (5, 12)]])

@@ -3,20 +3,21 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from sesame import configs
 from sesame.configs.errors import TrainingError
 from sesame.pretrain.checkpoints.load import latest, open_checkpoint
-from sesame.pretrain.checkpoints.record import Record
+from sesame.pretrain.checkpoints.record import Record, Watched
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.skipped import Skipped
-from sesame.pretrain.device_number import DeviceNumber
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run, train
-from tests.pretrain.watch.planted import plant, row_of_step
+from tests.pretrain.parallel.layout_comparison import needs_fp16
+from tests.pretrain.watch.planted import make_late, plant, row_of_step
 
 Settings = Callable[..., dict[str, Any]]
 BAD_STEP, CHECKPOINT, STEPS = 7, 4, 10
@@ -85,16 +86,65 @@ def test_rows_of_a_micro_batch_with_a_token_budget_are_named(
     assert row in event["rows"] and len(event["rows"]) < 16
 
 
+def test_the_loss_of_a_step_is_what_is_trained(watched: Settings, tmp_path: Path) -> None:
+    """Also where its rows fill now more micro-batches, now fewer, and the weights of the objectives change."""
+    at, values = [0.0, 0.5], [0.0, 2.0]
+    config = config_of(
+        watched(
+            data={"micro_batch": 0, "micro_tokens": 200},
+            report={"every_steps": 1},
+            schedule={"objectives": {"sentence_pairs": {"at": at, "values": values, "between": "steps"}}},
+            watch={"window": 8, "spike": "skip"},
+        )
+    )
+    train(config)
+    rows = [row["train"] for row in lines(tmp_path / "run" / "metrics.jsonl") if "train" in row]
+    weights = [values[number >= STEPS / 2] for number in range(STEPS)]
+    trained = [row["masked_lm"] + weight * row["sentence_pairs"] for row, weight in zip(rows, weights, strict=True)]
+    losses = [loss for line in lines(tmp_path / "run" / "steps.jsonl") for loss in line["losses"]]
+    assert losses == pytest.approx(trained, rel=1e-5)
+    record = last_record(tmp_path / "run")
+    assert record.updates == STEPS, "another weight is no spike"
+    assert record.watched.losses == tuple(losses[STEPS // 2 :])
+    assert record.watched.weights == {"masked_lm": 1.0, "sentence_pairs": 2.0}
+
+
+@pytest.mark.parametrize(("micro_tokens", "kept"), [(0, 2), (200, 0)])
+def test_the_losses_of_an_older_checkpoint_are_kept_if_they_are_the_same(
+    micro_tokens: int, kept: int, watched: Settings
+) -> None:
+    """It does not say which weights they have; with a token budget they were smaller."""
+    config = config_of(watched(data={"micro_batch": 0, "micro_tokens": micro_tokens}))
+    mesh = Mesh(config.parallel)
+    run = Run(config, mesh)
+    record = SimpleNamespace(step=2, watched=Watched(losses=(6.0, 5.0), gradient_norms=(1.0, 1.0)))
+    run.watch.resume(cast(Record, record))
+    run.watch.watcher.set_weights(run.learner.weights)
+    assert len(run.watch.watcher.losses.values) == kept
+    run.close()
+    mesh.close()
+
+
 SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "effect", [pytest.param("nan loss", marks=SLOW), "nan gradient", pytest.param("spike", marks=SLOW)]
+    ("effect", "is_late"),
+    [
+        ("nan loss", True),
+        pytest.param("nan loss", False, marks=SLOW),
+        ("nan gradient", False),
+        pytest.param("nan gradient", True, marks=SLOW),
+        pytest.param("spike", False, marks=SLOW),
+        pytest.param("spike", True, marks=SLOW),
+    ],
 )
 def test_a_skipped_step_changes_nothing(
-    effect: str, watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    effect: str, is_late: bool, watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a run that is resumed after it ends with the same bits."""
+    if is_late:
+        make_late(monkeypatch)
     plant(monkeypatch, row_of_step(dataset, BAD_STEP), effect)
     values = watched(watch={"non_finite": "skip", "spike": "skip", "window": 8})
     mesh = Mesh(config_of(values).parallel)
@@ -114,7 +164,8 @@ def test_a_skipped_step_changes_nothing(
     assert [n for n, is_same in enumerate(same, 2) if is_same] == [BAD_STEP]
     record = last_record(tmp_path / "run")
     assert (record.step, record.samples, record.updates) == (STEPS, STEPS * 16, STEPS - 1)
-    assert [event["action"] for event in lines(tmp_path / "run" / "events.jsonl")] == ["skip"]
+    (event,) = lines(tmp_path / "run" / "events.jsonl")
+    assert (event["step"], event["action"], len(event["rows"])) == (BAD_STEP, "skip", 4), "one micro-batch"
     assert [row.get("steps") for row in lines(tmp_path / "run" / "metrics.jsonl") if "train" in row] == [2] * 5
 
     train_step = Run.train_step
@@ -124,6 +175,24 @@ def test_a_skipped_step_changes_nothing(
     assert last_record(tmp_path / "resumed").updates == 7
     train(config_of(values, tmp_path / "resumed"))
     assert last_record(tmp_path / "resumed").files == record.files
+
+
+@needs_fp16
+def test_an_overflow_in_fp16_is_counted_once(
+    watched: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is not finite makes the gradients overflow as well, so that DeepSpeed has no update either."""
+    plant(monkeypatch, row_of_step(dataset, BAD_STEP), "nan loss")
+    config = config_of(watched(watch={"non_finite": "skip"}, parallel={"precision": "fp16"}))
+    mesh = Mesh(config.parallel)
+    run = Run(config, mesh)
+    run.run()
+    mesh.close()
+    record = last_record(tmp_path / "run")
+    assert record.loss_scale is not None
+    assert record.updates == run.engine.updates == STEPS - record.loss_scale.skipped_updates
+    assert record.watched.skipped_updates == 0
+    assert [event["step"] for event in lines(tmp_path / "run" / "events.jsonl")] == [BAD_STEP]
 
 
 def interrupt() -> Any:
@@ -138,22 +207,6 @@ def test_a_run_stops_after_many_skipped_steps(
     with pytest.raises(TrainingError, match=r"more than watch\.most_skips 2 in a row"):
         train(config_of(watched(watch={"non_finite": "skip", "most_skips": 2})))
     assert [event["action"] for event in lines(tmp_path / "run" / "events.jsonl")] == ["skip", "skip", "stop"]
-
-
-class LateNumber(DeviceNumber):
-    """Stands for a number on a GPU, which is known one step later."""
-
-    def __init__(self, value: Any):
-        super().__init__(value)
-        self.is_late = True
-
-    def _read(self) -> Any:
-        return self._value
-
-
-def make_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("watch.losses", "parallel.engine", "parallel.update_gate"):
-        monkeypatch.setattr(f"sesame.pretrain.{module}.DeviceNumber", LateNumber)
 
 
 @pytest.mark.parametrize(
