@@ -87,8 +87,9 @@ class Mixture(nn.Module):
 class Head(nn.Module):
     """A backbone's hidden states -> outputs [B, C].
 
-    With pooling "first" the hidden layer is BERT's pooler, initialized from the pretrained pooler if there is one. The
-    states of spans are concatenated to the pooled state (Wang et al. 2019, SuperGLUE, section 4.1).
+    With pooling "first" the hidden layer is BERT's pooler, initialized from the pretrained pooler if there is one, which
+    reads its input without dropout as in pretraining. A hidden layer that is new is RoBERTa's, with dropout before it.
+    The states of spans are concatenated to the pooled state (Wang et al. 2019, SuperGLUE, section 4.1).
     """
 
     def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig, spans: int = 0):
@@ -104,7 +105,9 @@ class Head(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 _initialize(module)
+        self.before = self.dropout
         if uses_pooler(backbone, config, spans):
+            self.before = nn.Identity()
             dense.load_state_dict(dict(backbone.pooler))
 
     @property
@@ -118,7 +121,7 @@ class Head(nn.Module):
         pooled = self.pool(hidden_TD, batch)
         if self.spans:
             pooled = torch.cat([pooled.float(), span_means(hidden_TD, batch)], -1)
-        return self.output(self.hidden(self.dropout(pooled))).float()
+        return self.output(self.hidden(self.before(pooled))).float()
 
 
 class TokenHead(nn.Module):

@@ -94,3 +94,16 @@ def test_the_head_is_initialized_from_the_pretrained_pooler(pooling: Any, hidden
         assert head.get_parameter("hidden.0.weight").data_ptr() != pooler["weight"].data_ptr()
     else:
         assert all(torch.equal(value, new.state_dict()[name]) for name, value in head.state_dict().items())
+
+
+def test_a_pretrained_pooler_reads_its_input_without_dropout(batch: Batch) -> None:
+    """As in BERT; a new hidden layer has dropout before it, as in RoBERTa."""
+    weights = {"weight": torch.eye(6), "bias": torch.zeros(6)}
+    config, hidden_TD = FinetuneConfig(pooling="first", dropout=0.5), torch.randn(12, 6)
+    for pooler, is_dropped in ((weights, False), ({}, True)):
+        head = Head(stub_backbone(pooler=pooler), 3, config).train()
+        read: list[torch.Tensor] = []
+        head.hidden[0].register_forward_pre_hook(lambda _, given, read=read: read.append(given[0]))
+        head(Encoded(hidden_TD), batch)
+        expected = POOLINGS["first"][0](hidden_TD, batch)
+        assert torch.equal(read[0], expected) != is_dropped
