@@ -48,7 +48,10 @@ def made_report(
     summary = summarise(tasks, results, [])
     run = RunInfo("runs/made", 1200, "0" * 64, datetime(2026, 1, 2, tzinfo=UTC), "the CPU with 2 threads")
     output.mkdir(parents=True, exist_ok=True)
-    command, settings = "sesame evaluate made.toml --checkpoint made", write_settings(output, config)
+    command, settings = (
+        "sesame evaluate made.toml --checkpoint made",
+        write_settings(output, config, Path("made"), Path("x")),
+    )
     repeat = Repeat(command, {"RTE/dev.tsv": "a" * 64}, settings)
     texts = {data.title: {prefix: [_texts(row) for row in range(rows)] for prefix in data.dev} for data in tasks}
     heads = {data.title: "first token, new dense layer" for data in tasks}
