@@ -58,7 +58,7 @@ def compare_reports(first: Path, second: Path) -> ComparedReports:
         TaskError: a report or one of its results cannot be read, both have no task in common, or one of a task's dev
             sets has other rows.
     """
-    reports = [_Report(path) for path in (first, second)]
+    reports = _Report(first), _Report(second)
     shared = [title for title in reports[0].tasks if title in reports[1].tasks]
     if not shared:
         raise TaskError(f"{first} and {second}: have no task in common; evaluate both with the same suite")
