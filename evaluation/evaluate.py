@@ -40,7 +40,7 @@ from sesame.evaluation.results.predictions import write_predictions
 from sesame.evaluation.results.result import Job
 from sesame.evaluation.results.store import Store
 from sesame.evaluation.search import search
-from sesame.evaluation.starting import Jobs, load_starts
+from sesame.evaluation.starting import Jobs
 from sesame.pretrain.checkpoints.load import latest
 
 REPORT = "report.md"
@@ -131,7 +131,6 @@ def evaluate_in(
     _check_lengths(config, loaded.backbone)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, place.encoded)
-    starts = load_starts(config, suite.tasks, place.data_dir, tokenizer)
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
     identity = models.identity
     if isinstance(runner, InProcess):
@@ -141,7 +140,7 @@ def evaluate_in(
     def queue_of(jobs: Sequence[Job]) -> Queue:
         return Queue(config, place.checkpoint, jobs, store, runner, suite.folders, share)
 
-    asked, jobs = config, Jobs(config, identity, starts, store.folder)
+    asked, jobs = config, Jobs(config, identity, suite.starts, store.folder)
     config, searches = search(config, suite.tasks, jobs, lambda some: queue_of(some).results())
     queue = queue_of(jobs.of(config, suite.tasks))
     found = queue.results()
@@ -188,8 +187,9 @@ def _with_precision(config: EvaluationConfig, device: Device) -> EvaluationConfi
 
 
 def _check_lengths(config: EvaluationConfig, backbone: torch.nn.Module) -> None:
-    positions = getattr(backbone, "positions", None)
-    for name in config.suite.tasks:
+    positions, table = getattr(backbone, "positions", None), config.task_table()
+    starts = [first for name in config.suite.tasks if (first := table[name].starts_from) is not None]
+    for name in (*config.suite.tasks, *starts):
         length = config.settings(name).sequence_length
         if positions is not None and length > positions:
             raise ConfigError(

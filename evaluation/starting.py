@@ -17,9 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sesame.configs.storage import atomic_file, locked_folder
-from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
-from sesame.evaluation.finetuning.encoding import TaskData, load_task
+from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import Outcome, finetune
 from sesame.evaluation.results.result import MODELS, Identity, Job, Start, depends_on_seed, make_job
 
@@ -62,23 +61,6 @@ class Jobs:
         ]
         starts = {job.start.job.key: job.start.file for job in jobs if job.start is not None}
         return [job._replace(keep=starts.get(job.key)) for job in jobs]
-
-
-def load_starts(
-    config: EvaluationConfig, tasks: Sequence[TaskData], data_dir: Path, tokenizer: Tokenizer
-) -> dict[str, TaskData]:
-    """Return the data of the tasks that others start from.
-
-    Raises:
-        MissingFileError: a file of one is absent.
-    """
-    known = {data.task.name: data for data in tasks}
-    names = dict.fromkeys(data.task.starts_from for data in tasks if data.task.starts_from is not None)
-    table = config.task_table()
-    return {
-        name: known.get(name) or load_task(table[name], config.settings(name), data_dir, tokenizer, False)
-        for name in names
-    }
 
 
 def load_start(
