@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sesame.configs.durations import duration
-from sesame.configs.errors import SesameError, message_of
-from sesame.data_pipeline.outcome import Runner, describe
+from sesame.configs.errors import message_of
+from sesame.data_pipeline.outcome import Runner, describe, is_passing
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.share import ALONE, DataShare
@@ -81,8 +81,10 @@ class Queue:
             # task's model would first train that.
             plain = [job for job in pending if not start_key(self.jobs[job.number])]
             by_cost = sorted(plain, key=lambda job: progress.costs[job.number])
-            dearest = {self.jobs[job.number].data.title: job for job in by_cost}
-            some = [job._replace(is_measured=True) for job in list(dearest.values())[: -self.runner.count - 1 : -1]]
+            most_expensive = {self.jobs[job.number].data.title: job for job in by_cost}
+            some = [
+                job._replace(is_measured=True) for job in list(most_expensive.values())[: -self.runner.count - 1 : -1]
+            ]
             rates = [each.result for each in self.runner.run(deque(some), Silent()) if each.error is None]
             rates = self.share.gather(rates)[0]
             progress.rate = sum(rates) / len(rates) if rates else None
@@ -112,13 +114,12 @@ class Queue:
             if message_of(outcome.error) is None and outcome.trace:
                 # A defect of the program: the report has its first line only.
                 progress.print(outcome.trace.rstrip())
-            # What the user has to correct fails in the same way again.
-            if isinstance(outcome.error, SesameError) or tries[number] > self.config.queue.retries:
-                found[number] = Result.failed(job, reason)
-                progress.end(number, found[number], "failed", worker=worker)
-            else:
+            if is_passing(outcome.error) and tries[number] <= self.config.queue.retries:
                 progress.fail(worker, f"{reason}; trying again ({tries[number]} of {self.config.queue.retries})")
                 pending.appendleft(outcome.job)
+                continue
+            found[number] = Result.failed(job, reason)
+            progress.end(number, found[number], "failed", worker=worker)
 
     def _predicts(self, job: Job) -> bool:
         """Test sets are predicted by one model."""
