@@ -5,8 +5,8 @@ The first task is fine-tuned once for each model, with the first seed, and its w
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from sesame.configs.errors import TaskError
 from sesame.configs.storage import atomic_file, locked_folder
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.finetuning.finetune import Outcome, finetune
+from sesame.evaluation.finetuning.finetune import DivergedError, Outcome, finetune
 from sesame.evaluation.results.result import MODELS, Identity, Job, Start, depends_on_seed, make_job
 
 POOLER = "pooler."
 """Prefix of the pooler's tensors, which are not part of the backbone."""
 POLL_SECONDS = 1.0
+FAILED = "the task that it starts from failed"
+
+
+class StartError(TaskError):
+    """The training of the first task diverged."""
 
 
 class Jobs:
@@ -72,7 +78,7 @@ def load_start(
         backbone: with the weights that the first task starts from.
 
     Raises:
-        DivergedError: the first task's training diverged.
+        StartError: the first task's training diverged.
     """
     lock = start.file.with_name(f".{start.file.name}.lock")
     while True:
@@ -106,8 +112,18 @@ def _train(
     start: Start, backbone: nn.Module, device: torch.device, advance: Callable[[int, int], None]
 ) -> dict[str, Tensor]:
     job = start.job
-    outcome = finetune(backbone, data_of(start), job.settings, job.seed, device, advance)
+    with start_errors():
+        outcome = finetune(backbone, data_of(start), job.settings, job.seed, device, advance)
     return keep_start(start.file, job, backbone, outcome)
+
+
+@contextmanager
+def start_errors() -> Iterator[None]:
+    """Raise the divergence of a first task as :class:`StartError`."""
+    try:
+        yield
+    except DivergedError as error:
+        raise StartError(f"{FAILED}: {error}") from None
 
 
 def data_of(start: Start) -> TaskData:

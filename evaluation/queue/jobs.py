@@ -19,6 +19,7 @@ from sesame.evaluation.queue.worker import QueuedJob
 from sesame.evaluation.results.predictions import Predictions
 from sesame.evaluation.results.result import Job, Result, depends_on_seed
 from sesame.evaluation.results.store import Outputs, Store
+from sesame.evaluation.starting import FAILED, StartError
 
 
 @dataclass
@@ -97,6 +98,9 @@ class Queue:
     def _run(self, pending: deque[QueuedJob], progress: Progress, found: dict[int, Result]) -> None:
         """Run the jobs of ``pending`` and add their results to ``found``."""
         tries: Counter[int] = Counter()
+        for number, result in list(found.items()):
+            if result.error:
+                self._fail_waiting(self.jobs[number].key, f"{FAILED}: {result.error}", pending, progress, found)
         for outcome in self.runner.run(pending, progress):
             number, worker = outcome.job.number, outcome.worker
             job = self.jobs[number]
@@ -120,10 +124,22 @@ class Queue:
                 continue
             found[number] = Result.failed(job, reason)
             progress.end(number, found[number], "failed", worker=worker)
+            if isinstance(outcome.error, StartError):
+                self._fail_waiting(start_key(job), reason, pending, progress, found)
+
+    def _fail_waiting(
+        self, key: str, reason: str, pending: deque[QueuedJob], progress: Progress, found: dict[int, Result]
+    ) -> None:
+        """Fail the pending jobs that start from the model of a job with this key: it would fail again for each."""
+        for each in [each for each in pending if start_key(self.jobs[each.number]) == key]:
+            pending.remove(each)
+            found[each.number] = Result.failed(self.jobs[each.number], reason)
+            progress.end(each.number, found[each.number], "failed")
 
     def _predicts(self, job: Job) -> bool:
-        """Test sets are predicted by one model."""
-        return bool(job.data.test) and job.model == "pretrained" and job.seed == self.config.suite.seeds[0]
+        """Test sets are predicted by one model; without fine-tuning there are no outputs for them."""
+        has_test = bool(job.data.test) and job.data.train is not None
+        return has_test and job.model == "pretrained" and job.seed == self.config.suite.seeds[0]
 
     def _by_seed(self, job: Job, result: Result) -> list[Result]:
         """The result once for each seed if it does not depend on the seed, so that means over tasks have it."""
