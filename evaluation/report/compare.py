@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ class _Report:
                     continue
                 with np.load(path.with_name(f"{name}.npz"), allow_pickle=False) as file:
                     found.append({each: file[each] for each in file.files if not each.startswith("set ")})
-            except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
                 raise TaskError(f"{path}: is missing or damaged; {AGAIN}") from None
         if not found:
             raise TaskError(f"{self.folder}: has no result for {title}; {AGAIN}")

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -118,10 +119,19 @@ def test_two_reports_are_compared_with_examples(tmp_path: Path) -> None:
     assert without.tasks["RTE"].examples[""][0][0].texts == []
     assert without.notes == ["dev rows compared by their labels only, because a report has no texts: RTE, STS-B"]
     assert without.notes[0] in compare_page(without)
-    path = tmp_path / "a" / "dev_rows" / "RTE.json.gz"
-    path.write_bytes(b"\x1f\x8bnot gzip")
-    with pytest.raises(TaskError, match=r"RTE\.json\.gz: is damaged"):
-        compare_reports(tmp_path / "a", tmp_path / "b")
+    path = tmp_path / "b" / "dev_rows" / "RTE.json.gz"
+    content = path.read_bytes()
+    for damaged in (b"\x1f\x8bnot gzip", content[:40] + b"\xff" * 20 + content[60:]):
+        path.write_bytes(damaged)
+        with pytest.raises(TaskError, match=r"RTE\.json\.gz: is damaged"):
+            compare_reports(tmp_path / "a", tmp_path / "b")
+    path.write_bytes(content)
+    path = next((tmp_path / "a" / "results").glob("RTE-pretrained-*.npz"))
+    content = path.read_bytes()
+    for place in range(50, len(content), 50):
+        path.write_bytes(content[:place] + b"\xff" * 20 + content[place + 20 :])
+        with suppress(TaskError):
+            compare_reports(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_task_without_fine_tuning_is_compared_by_its_rows(tmp_path: Path) -> None:
