@@ -77,7 +77,7 @@ class Verdict:
 
     comparison: Comparison
     p_value: float
-    """Corrected for the number of tasks (Holm)."""
+    """Of a task, corrected for the number of tasks (Holm); that of the mean over tasks is not corrected."""
 
     @property
     def text(self) -> str:

@@ -29,10 +29,17 @@ SENTENCES = (
 
 
 def made_report(
-    output: Path, names: list[str], *, seeds: int, baseline: bool = True, skill: float = 0.8, rows: int = ROWS
+    output: Path,
+    names: list[str],
+    *,
+    seeds: int,
+    baseline: bool = True,
+    skill: float = 0.8,
+    rows: int = ROWS,
+    statistic: str = "median",
 ) -> EvaluationConfig:
     """Write a report of ``names`` to ``output``."""
-    suite = {"tasks": names, "seeds": list(range(1, seeds + 1)), "baseline": baseline}
+    suite = {"tasks": names, "seeds": list(range(1, seeds + 1)), "baseline": baseline, "statistic": statistic}
     values: dict[str, Any] = {"suite": suite, "finetune": {"precision": "fp32"}, "checkpoint": "made", "data_dir": "x"}
     config = configs.parse(values, EvaluationConfig, "made.toml")
     tasks = [_data(TASKS[name], rows) for name in names]
@@ -45,7 +52,7 @@ def made_report(
                 result = _result(data, model, seed, skill if model == "pretrained" else 0.5, job.name)
                 store.write(job, result)
                 results += [result] if is_seeded else [result.with_seed(each) for each in config.suite.seeds]
-    summary = summarise(tasks, results, [])
+    summary = summarise(tasks, results, [], config.suite.statistic)
     run = RunInfo("runs/made", 1200, "0" * 64, datetime(2026, 1, 2, tzinfo=UTC), "the CPU with 2 threads")
     output.mkdir(parents=True, exist_ok=True)
     command, settings = (

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from sesame import configs
 from sesame.configs.errors import TaskError
@@ -102,6 +103,14 @@ def test_the_settings_file_repeats_the_evaluation(tmp_path: Path) -> None:
     again = configs.load(tmp_path / "evaluation.toml", EvaluationConfig)
     assert again.recipe() == config.recipe() and again.checkpoint == Path("made").absolute()
     assert again.output == tmp_path.absolute()
+
+
+def test_the_picture_names_the_statistic_of_its_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[str] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: labels.append(figure.axes[0].get_ylabel()))
+    for statistic in ("mean", "median"):
+        made_report(tmp_path, ["RTE"], seeds=2, statistic=statistic)
+        assert labels[-1] == f"score, times 100 (bars: {statistic}, dots: seeds)"
 
 
 def test_two_reports_are_compared_with_examples(tmp_path: Path) -> None:
