@@ -29,6 +29,23 @@ class LostWorkerError(Exception):
 class JobError(Exception):
     """An error of a job in another process, as text: exceptions of libraries may not pass from one to the other."""
 
+    def __init__(self, text: str, *, is_passing: bool = False):
+        """
+        Args:
+            is_passing: :func:`is_passing` of the error.
+        """
+        super().__init__(text)
+        self.is_passing = is_passing
+
+
+def is_passing(error: Exception) -> bool:
+    """Return whether the job may succeed next time: a worker, memory or a disk has failed, and not the program."""
+    if isinstance(error, JobError):
+        return error.is_passing
+    # torch, which is not imported here, has a class of its own for a GPU, and for a CPU a sentence only.
+    has_no_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return has_no_memory or isinstance(error, LostWorkerError | MemoryError | OSError)
+
 
 def describe(error: Exception) -> str:
     """Return the sentence for the user about an error, or the name and the first line of one that has none."""

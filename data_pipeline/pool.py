@@ -11,7 +11,7 @@ from typing import Any
 from sesame.configs.errors import ConfigError, SesameError
 from sesame.configs.stopping import end_with_parent
 from sesame.data_pipeline.cluster import OutOfMemoryError, RayError, RayTaskError, ray
-from sesame.data_pipeline.outcome import JobError, LostWorkerError, Observer, Outcome, Work, describe
+from sesame.data_pipeline.outcome import JobError, LostWorkerError, Observer, Outcome, Work, describe, is_passing
 
 MOST_FAILED_STARTS = 3
 """Of workers one after the other, after which there will be none."""
@@ -160,5 +160,6 @@ class _Worker:
         try:
             report((RESULT, self._work(job, advance)))
         except Exception as error:
-            known = error if isinstance(error, SesameError) else JobError(describe(error))
+            is_known = isinstance(error, SesameError)
+            known = error if is_known else JobError(describe(error), is_passing=is_passing(error))
             report((ERROR, known, "".join(traceback.format_exception(error))))

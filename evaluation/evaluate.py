@@ -24,6 +24,7 @@ from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import head_of
 from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.queue import task_files
+from sesame.evaluation.queue.checkpoint import FOLDER as IMPORTED
 from sesame.evaluation.queue.checkpoint import checkpoint_folder
 from sesame.evaluation.queue.device import Device
 from sesame.evaluation.queue.jobs import Queue
@@ -39,7 +40,7 @@ from sesame.evaluation.results.predictions import write_predictions
 from sesame.evaluation.results.result import Job
 from sesame.evaluation.results.store import Store
 from sesame.evaluation.search import search
-from sesame.evaluation.starting import Jobs, load_starts
+from sesame.evaluation.starting import Jobs
 from sesame.pretrain.checkpoints.load import latest
 
 REPORT = "report.md"
@@ -56,6 +57,8 @@ class Place(NamedTuple):
     """That is loaded."""
     name: Path
     """Of the checkpoint in the report."""
+    source: Path
+    """Where the checkpoint stays, for a repetition."""
     data_dir: Path
     output: Path
     command: str
@@ -86,10 +89,11 @@ def evaluate(config: EvaluationConfig, output: Path | None = None, command: str 
     tasks = output / task_files.FOLDER if config.queue.workers else None
     with open_processes(config) as share:
         if not share.is_rank_zero:
-            place = Place(share.gather(None)[0], checkpoint, data_dir, output, command, tasks)
+            place = Place(share.gather(None)[0], checkpoint, checkpoint, data_dir, output, command, tasks)
             return evaluate_in(place, config, open_runner(config, output, share), share)
         with only_evaluation_in(output), checkpoint_folder(checkpoint, output) as folder:
-            place = Place(share.gather(folder)[0], checkpoint, data_dir, output, command, tasks)
+            source = checkpoint if folder == output / IMPORTED else folder
+            place = Place(share.gather(folder)[0], checkpoint, source, data_dir, output, command, tasks)
             with open_runner(config, output, share) as runner:
                 report = evaluate_in(place, config, runner, share)
             # Also of workers that were killed before.
@@ -127,7 +131,6 @@ def evaluate_in(
     _check_lengths(config, loaded.backbone)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, place.encoded)
-    starts = load_starts(config, suite.tasks, place.data_dir, tokenizer)
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
     identity = models.identity
     if isinstance(runner, InProcess):
@@ -137,7 +140,7 @@ def evaluate_in(
     def queue_of(jobs: Sequence[Job]) -> Queue:
         return Queue(config, place.checkpoint, jobs, store, runner, suite.folders, share)
 
-    asked, jobs = config, Jobs(config, identity, starts, store.folder)
+    asked, jobs = config, Jobs(config, identity, suite.starts, store.folder)
     config, searches = search(config, suite.tasks, jobs, lambda some: queue_of(some).results())
     queue = queue_of(jobs.using(config).of(suite.tasks))
     found = queue.results()
@@ -145,7 +148,8 @@ def evaluate_in(
         raise AllFailedError(f"every fine-tuning run failed; the first: {found[0].error}")
     if not share.is_rank_zero:
         return place.output / REPORT
-    repeat = Repeat(place.command, checksums(suite.tasks, place.data_dir), write_settings(place.output, asked))
+    settings = write_settings(place.output, asked, place.source, place.data_dir)
+    repeat = Repeat(place.command, checksums((data.task for data in suite.tasks), place.data_dir), settings)
     predictions = write_predictions(place.output, queue.predictions())
     run = RunInfo(str(place.name), loaded.step, identity.weights, started, device.name)
     summary = summarise(suite.tasks, found, config.suite.mean_over, config.suite.statistic)
@@ -183,8 +187,9 @@ def _with_precision(config: EvaluationConfig, device: Device) -> EvaluationConfi
 
 
 def _check_lengths(config: EvaluationConfig, backbone: torch.nn.Module) -> None:
-    positions = getattr(backbone, "positions", None)
-    for name in config.suite.tasks:
+    positions, table = getattr(backbone, "positions", None), config.task_table()
+    starts = [first for name in config.suite.tasks if (first := table[name].starts_from) is not None]
+    for name in (*config.suite.tasks, *starts):
         length = config.settings(name).sequence_length
         if positions is not None and length > positions:
             raise ConfigError(

@@ -18,7 +18,7 @@ from sesame.evaluation.finetuning.trainer import BACKBONE, Weights
 from sesame.evaluation.jobs import Models
 from sesame.evaluation.layout_config import LayoutConfig
 from sesame.evaluation.results.result import Identity, Job, Start, identity_of
-from sesame.evaluation.starting import POOLER, data_of, open_start, write_start
+from sesame.evaluation.starting import POOLER, data_of, open_start, start_errors, write_start
 from sesame.pretrain.checkpoints.load import OpenedBackbone, Process, open_backbone
 from sesame.pretrain.checkpoints.stored import StoredTensors
 from sesame.pretrain.initialization import Rows, random_rows
@@ -81,12 +81,15 @@ class SharedModels(Models):
     def _start(self, start: Start, backbone: Any, device: torch.device, advance: Callable[[int, int], None]) -> Weights:
         """The weights after another task, which is fine-tuned if they are not there; ``backbone`` gets its pooler."""
         if self.share.gather(open_start(start) is None if self.share.is_rank_zero else None)[0]:
-            self.finetune(start.job._replace(keep=start.file), data_of(start), device, advance)
+            with start_errors():
+                self.finetune(start.job._replace(keep=start.file), data_of(start), device, advance)
         # The first process has written it.
         self.mesh.barrier()
         file = open_start(start)
-        if file is None:
+        # All raise: one that went on to another job alone would wait for the others for ever.
+        if any(self.mesh.gather_objects(file is None)):
             raise TaskError(f"{start.file}: cannot be read by every process; use an output folder that all of them see")
+        assert file is not None
         poolers = [name for name in file.keys() if name.startswith(POOLER)]  # noqa: SIM118
         if poolers:
             backbone.pooler = {name.removeprefix(POOLER): file.get_tensor(name) for name in poolers}

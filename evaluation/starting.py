@@ -5,8 +5,8 @@ The first task is fine-tuned once for each model, with the first seed, and its w
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from sesame.configs.errors import TaskError
 from sesame.configs.storage import atomic_file, locked_folder
-from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
-from sesame.evaluation.finetuning.encoding import TaskData, load_task
-from sesame.evaluation.finetuning.finetune import Outcome, finetune
+from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.finetuning.finetune import DivergedError, Outcome, finetune
 from sesame.evaluation.results.result import MODELS, Identity, Job, Start, depends_on_seed, make_job
 
 POOLER = "pooler."
 """Prefix of the pooler's tensors, which are not part of the backbone."""
 POLL_SECONDS = 1.0
+FAILED = "the task that it starts from failed"
+
+
+class StartError(TaskError):
+    """The training of the first task diverged."""
 
 
 class Jobs:
@@ -68,23 +73,6 @@ class Jobs:
         return [job._replace(keep=starts.get(job.key)) for job in jobs]
 
 
-def load_starts(
-    config: EvaluationConfig, tasks: Sequence[TaskData], data_dir: Path, tokenizer: Tokenizer
-) -> dict[str, TaskData]:
-    """Return the data of the tasks that others start from.
-
-    Raises:
-        MissingFileError: a file of one is absent.
-    """
-    known = {data.task.name: data for data in tasks}
-    names = dict.fromkeys(data.task.starts_from for data in tasks if data.task.starts_from is not None)
-    table = config.task_table()
-    return {
-        name: known.get(name) or load_task(table[name], config.settings(name), data_dir, tokenizer, False)
-        for name in names
-    }
-
-
 def load_start(
     start: Start, backbone: Any, device: torch.device, advance: Callable[[int, int], None] = lambda step, steps: None
 ) -> None:
@@ -94,7 +82,7 @@ def load_start(
         backbone: with the weights that the first task starts from.
 
     Raises:
-        DivergedError: the first task's training diverged.
+        StartError: the first task's training diverged.
     """
     lock = start.file.with_name(f".{start.file.name}.lock")
     while True:
@@ -128,8 +116,18 @@ def _train(
     start: Start, backbone: nn.Module, device: torch.device, advance: Callable[[int, int], None]
 ) -> dict[str, Tensor]:
     job = start.job
-    outcome = finetune(backbone, data_of(start), job.settings, job.seed, device, advance)
+    with start_errors():
+        outcome = finetune(backbone, data_of(start), job.settings, job.seed, device, advance)
     return keep_start(start.file, job, backbone, outcome)
+
+
+@contextmanager
+def start_errors() -> Iterator[None]:
+    """Raise the divergence of a first task as :class:`StartError`."""
+    try:
+        yield
+    except DivergedError as error:
+        raise StartError(f"{FAILED}: {error}") from None
 
 
 def data_of(start: Start) -> TaskData:

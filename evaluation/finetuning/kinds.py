@@ -16,8 +16,6 @@ from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.pretrain.batch import Batch
 
 DEFAULTS = FinetuneConfig()
-N_BEST = 20
-"""Spans of a window that are stored (BERT's published code)."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +129,14 @@ class Extract(Kind):
 
     def predict(self, model: nn.Module, batch: Batch, examples: EncodedExamples, rows: np.ndarray) -> np.ndarray:
         lengths_S = batch.layout.cu_seqlens_B1.long().diff()
-        best = best_spans(model(batch), batch["first_lengths"], lengths_S - 1, self.longest)
-        return best.flatten(1).cpu().numpy()
+        best_S3 = best_spans(model(batch), batch["first_lengths"], lengths_S - 1, self.longest)
+        return best_S3.cpu().numpy()
 
     @staticmethod
     def answers(outputs_SC: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
         """Of each row the number of the sequence with the best span, and its first and last token, [B, 3]."""
-        best_S3 = outputs_SC.reshape(len(outputs_SC), -1, 3)[:, 0]
+        # Results of earlier versions have further spans.
+        best_S3 = outputs_SC[:, :3]
         sequences = np.cumsum(counts_B) - counts_B + _best(best_S3[:, 0], counts_B)
         return np.column_stack([sequences, best_S3[sequences, 1:]]).astype(np.int64)
 
@@ -150,29 +149,26 @@ def _best(values_S: np.ndarray, counts_B: np.ndarray) -> np.ndarray:
 
 
 def best_spans(outputs_SM2: Tensor, first_S: Tensor, end_S: Tensor, longest: int) -> Tensor:
-    """Return (sum of both outputs, first token, last token) of the best spans in [first, end) of each sequence.
+    """Return (sum of both outputs, first token, last token) of the best span in [first, end) of each sequence.
 
     Args:
         longest: tokens of a span, at most.
 
     Returns:
-        float32 [S, N_BEST, 3], the best first; -inf, 0, 0 where there are fewer.
+        float32 [S, 3]; -inf, 0, 0 where there is no span.
     """
-    sequences, length = outputs_SM2.shape[:2]
+    length = outputs_SM2.shape[1]
     places = torch.arange(length, device=outputs_SM2.device)
     starts, ends = places[:, None], places[None, :]
     allowed = (starts <= ends) & (ends < starts + longest)
-    found = outputs_SM2.new_zeros(sequences, N_BEST, 3)
-    found[..., 0] = float("-inf")
+    found_S3 = outputs_SM2.new_tensor([float("-inf"), 0.0, 0.0]).repeat(len(outputs_SM2), 1)
     for number, (output, first, end) in enumerate(zip(outputs_SM2, first_S, end_S, strict=True)):
         inside = (places >= first) & (places < end)
         scores = output[:, :1] + output[:, 1]
-        scores = scores.masked_fill(~(allowed & inside[:, None] & inside), float("-inf"))
-        values, indices = scores.flatten().topk(min(N_BEST, scores.numel()))
-        kept = values > float("-inf")
-        values, indices = values[kept], indices[kept]
-        found[number, : len(values)] = torch.stack([values, indices // length, indices % length], 1)
-    return found
+        value, index = scores.masked_fill(~(allowed & inside[:, None] & inside), float("-inf")).flatten().max(0)
+        best = torch.stack([value, index // length, index % length])
+        found_S3[number] = torch.where(value > float("-inf"), best, found_S3[number])
+    return found_S3
 
 
 KINDS: dict[str, type[Kind]] = {

@@ -49,18 +49,24 @@ class Point(NamedTuple):
 class Curve:
     """The points of a run by step, in a folder."""
 
-    def __init__(self, folder: Path, settings: str):
-        """Read the points that were written with the same ``settings``, a hash of what the scores depend on."""
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, settings: str, files: str):
+        """Read the points that were written with the same settings and task files.
+
+        Args:
+            settings: hash of all settings that the scores depend on.
+            files: hash of the task files.
+        """
+        self.folder, self.identity = folder, {"settings": settings, "files": files}
         self.points: dict[int, Point] = {}
         self.dropped = 0
-        """Points that were written with other settings."""
+        """Points that were written with other settings or task files."""
         try:
             values = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
             points = [Point.from_json(each) for each in values["points"]]
         except (OSError, ValueError, KeyError, TypeError):
             return
-        if values.get("settings") == settings:
+        # Earlier versions did not write the hash of the files.
+        if {"files": files, **values}.items() >= self.identity.items():
             self.points = {point.seen.steps: point for point in points}
         else:
             self.dropped = len(points)
@@ -74,7 +80,7 @@ class Curve:
         self.points = dict(sorted({**self.points, point.seen.steps: point}.items()))
         points = list(self.points.values())
         unit = unit if all(getattr(each.seen, unit) is not None for each in points) else "steps"
-        values = {"settings": self.settings, "unit": unit, "points": [each.to_json() for each in points]}
+        values = {**self.identity, "unit": unit, "points": [each.to_json() for each in points]}
         write_text(self.folder / f"{NAME}.json", json.dumps(values, indent=2) + "\n")
         figure = _draw(points, unit)
         for suffix in ("png", "svg"):

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from sesame.evaluation.following.seen import Counter, Seen
 from sesame.evaluation.following.snapshot import snapshot
 from sesame.evaluation.queue import processes, task_files
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
+from sesame.evaluation.report.repeat import checksums
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints import retention
 from sesame.pretrain.monitoring.record import RunFiles
@@ -82,7 +84,8 @@ class Follower:
         self.config, self.files, self.data_dir, self.output = config, files, data_dir, output
         self.runner, self.sleep = runner, sleep
         self.console = Console(highlight=False)
-        self.curve = Curve(output, digest_of(json.dumps(config.recipe(), sort_keys=True).encode()))
+        recipe = digest_of(json.dumps(config.recipe(), sort_keys=True).encode())
+        self.curve = Curve(output, recipe, _files_of(config, data_dir))
         self.counter = Counter()
         self.listed: dict[int, Seen] = {}
         """Complete checkpoints that were there once."""
@@ -93,7 +96,7 @@ class Follower:
     def run(self) -> None:
         """Score checkpoints until the run has ended, or has written nothing for a long time."""
         if self.curve.dropped:
-            self._print(f"the curve is begun again: its {self.curve.dropped} points have other settings")
+            self._print(f"the curve is begun again: its {self.curve.dropped} points have other settings or task files")
         quiet_since = time.monotonic()
         while True:
             # Before the folder is listed, so that the last checkpoint is not missed.
@@ -180,7 +183,7 @@ class Follower:
         self._print(f"{folder}: {self._describe(seen)}")
         self._take_baseline(output / "results")
         with snapshot(folder, self.output / SNAPSHOT) as copy:
-            place = Place(copy, folder, self.data_dir, output, "", self.output / task_files.FOLDER)
+            place = Place(copy, folder, folder, self.data_dir, output, "", self.output / task_files.FOLDER)
             evaluate_in(place, self.config, self.runner)
         report = json.loads((output / "report.json").read_text(encoding="utf-8"))
         tasks = {title: task["score"] for title, task in report["tasks"].items()}
@@ -194,7 +197,8 @@ class Follower:
         for point in self.curve.points.values():
             for path in (self.output / point.report / "results").glob("*-random-*"):
                 results.mkdir(parents=True, exist_ok=True)
-                if not (results / path.name).exists():
+                # A job that was killed leaves the folder of a lock.
+                if path.is_file() and not (results / path.name).exists():
                     shutil.copyfile(path, results / path.name)
 
     def _skip(self, step: int, reason: str) -> None:
@@ -208,6 +212,15 @@ class Follower:
 
     def _print(self, line: str) -> None:
         self.console.print(timed(line, is_terminal=self.console.is_terminal), markup=False, soft_wrap=True)
+
+
+def _files_of(config: EvaluationConfig, data_dir: Path) -> str:
+    """SHA-256 of the files that tasks are trained and scored on."""
+    table = config.task_table()
+    tasks = [table[name] for name in config.suite.tasks]
+    tasks += [table[task.starts_from] for task in tasks if task.starts_from is not None]
+    files = checksums((replace(task, test={}) for task in tasks), data_dir)
+    return digest_of(json.dumps(files, sort_keys=True).encode())
 
 
 def _identity(folder: Path) -> str:

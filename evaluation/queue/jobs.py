@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sesame.configs.durations import duration
-from sesame.configs.errors import SesameError, message_of
-from sesame.data_pipeline.outcome import Runner, describe
+from sesame.configs.errors import message_of
+from sesame.data_pipeline.outcome import Runner, describe, is_passing
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.share import ALONE, DataShare
@@ -19,6 +19,7 @@ from sesame.evaluation.queue.worker import QueuedJob
 from sesame.evaluation.results.predictions import Predictions
 from sesame.evaluation.results.result import Job, Result, depends_on_seed
 from sesame.evaluation.results.store import Outputs, Store
+from sesame.evaluation.starting import FAILED, StartError
 
 
 @dataclass
@@ -81,8 +82,10 @@ class Queue:
             # task's model would first train that.
             plain = [job for job in pending if not start_key(self.jobs[job.number])]
             by_cost = sorted(plain, key=lambda job: progress.costs[job.number])
-            dearest = {self.jobs[job.number].data.title: job for job in by_cost}
-            some = [job._replace(is_measured=True) for job in list(dearest.values())[: -self.runner.count - 1 : -1]]
+            most_expensive = {self.jobs[job.number].data.title: job for job in by_cost}
+            some = [
+                job._replace(is_measured=True) for job in list(most_expensive.values())[: -self.runner.count - 1 : -1]
+            ]
             rates = [each.result for each in self.runner.run(deque(some), Silent()) if each.error is None]
             rates = self.share.gather(rates)[0]
             progress.rate = sum(rates) / len(rates) if rates else None
@@ -95,6 +98,9 @@ class Queue:
     def _run(self, pending: deque[QueuedJob], progress: Progress, found: dict[int, Result]) -> None:
         """Run the jobs of ``pending`` and add their results to ``found``."""
         tries: Counter[int] = Counter()
+        for number, result in list(found.items()):
+            if result.error:
+                self._fail_waiting(self.jobs[number].key, f"{FAILED}: {result.error}", pending, progress, found)
         for outcome in self.runner.run(pending, progress):
             number, worker = outcome.job.number, outcome.worker
             job = self.jobs[number]
@@ -112,17 +118,28 @@ class Queue:
             if message_of(outcome.error) is None and outcome.trace:
                 # A defect of the program: the report has its first line only.
                 progress.print(outcome.trace.rstrip())
-            # What the user has to correct fails in the same way again.
-            if isinstance(outcome.error, SesameError) or tries[number] > self.config.queue.retries:
-                found[number] = Result.failed(job, reason)
-                progress.end(number, found[number], "failed", worker=worker)
-            else:
+            if is_passing(outcome.error) and tries[number] <= self.config.queue.retries:
                 progress.fail(worker, f"{reason}; trying again ({tries[number]} of {self.config.queue.retries})")
                 pending.appendleft(outcome.job)
+                continue
+            found[number] = Result.failed(job, reason)
+            progress.end(number, found[number], "failed", worker=worker)
+            if isinstance(outcome.error, StartError):
+                self._fail_waiting(start_key(job), reason, pending, progress, found)
+
+    def _fail_waiting(
+        self, key: str, reason: str, pending: deque[QueuedJob], progress: Progress, found: dict[int, Result]
+    ) -> None:
+        """Fail the pending jobs that start from the model of a job with this key: it would fail again for each."""
+        for each in [each for each in pending if start_key(self.jobs[each.number]) == key]:
+            pending.remove(each)
+            found[each.number] = Result.failed(self.jobs[each.number], reason)
+            progress.end(each.number, found[each.number], "failed")
 
     def _predicts(self, job: Job) -> bool:
-        """Test sets are predicted by one model."""
-        return bool(job.data.test) and job.model == "pretrained" and job.seed == self.config.suite.seeds[0]
+        """Test sets are predicted by one model; without fine-tuning there are no outputs for them."""
+        has_test = bool(job.data.test) and job.data.train is not None
+        return has_test and job.model == "pretrained" and job.seed == self.config.suite.seeds[0]
 
     def _by_seed(self, job: Job, result: Result) -> list[Result]:
         """The result once for each seed if it does not depend on the seed, so that means over tasks have it."""

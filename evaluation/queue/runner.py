@@ -15,7 +15,7 @@ from sesame.data_pipeline.outcome import Observer, Outcome, Runner
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.share import ALONE, DataShare
 from sesame.evaluation.queue.device import Device, find_device
-from sesame.evaluation.queue.worker import DeviceQuestion, JobRunner
+from sesame.evaluation.queue.worker import DescribeDevice, JobRunner
 
 
 class InProcess:
@@ -33,7 +33,7 @@ class InProcess:
         """There is nothing to end."""
 
     def device(self) -> Device:
-        device: Device = self.work(DeviceQuestion(), lambda step, steps: None)  # pyright: ignore[reportAssignmentType]
+        device: Device = self.work(DescribeDevice(), lambda step, steps: None)  # pyright: ignore[reportAssignmentType]
         return device._replace(name=f"{self._share.description}{device.name}")
 
     def run(self, pending: deque[Any], observer: Observer) -> Iterator[Outcome]:
@@ -73,7 +73,7 @@ class RayWorkers:
     def device(self) -> Device:
         """The device of a worker."""
         if self._queue.address:
-            [outcome] = self.run(deque([DeviceQuestion()]), Silent())
+            [outcome] = self.run(deque([DescribeDevice()]), Silent())
             if outcome.error is not None:
                 raise outcome.error
             device: Device = outcome.result

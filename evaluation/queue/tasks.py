@@ -92,6 +92,8 @@ class Tasks(NamedTuple):
     folders: TaskFolders
     skipped: Mapping[str, str]
     """Reason by name of each skipped task."""
+    starts: Mapping[str, TaskData]
+    """The tasks that others start from, by name."""
 
 
 def load_tasks(
@@ -106,7 +108,8 @@ def load_tasks(
     Raises:
         TaskError: a file breaks its layout, no task can run, or one is missing and ``suite.required`` is set.
     """
-    folders, tasks, skipped, table = TaskFolders(encoded), [], {}, config.task_table()
+    folders, skipped, table = TaskFolders(encoded), {}, config.task_table()
+    tasks: list[TaskData] = []
     written: dict[Path, TaskData] = {}
     for name in config.suite.tasks:
         task, settings, predict = table[name], config.settings(name), config.suite.predict_test
@@ -125,6 +128,9 @@ def load_tasks(
             written[folder] = data
         tasks.append(data)
         folders.add(folder, data)
+    starts, missing = _load_starts(config, tasks, data_dir, tokenizer)
+    skipped |= {data.task.name: missing[first] for data in tasks if (first := data.task.starts_from) in missing}
+    tasks = [data for data in tasks if data.task.name not in skipped]
     if not tasks:
         raise MissingFileError(
             f"{data_dir}: holds none of {', '.join(config.suite.tasks)}; {next(iter(skipped.values()))}"
@@ -132,4 +138,20 @@ def load_tasks(
     if encoded is not None:
         for folder, data in written.items():
             write_task(folder, data)
-    return Tasks(tasks, folders, skipped)
+    return Tasks(tasks, folders, skipped, starts)
+
+
+def _load_starts(
+    config: EvaluationConfig, tasks: Sequence[TaskData], data_dir: Path, tokenizer: Tokenizer
+) -> tuple[dict[str, TaskData], dict[str | None, str]]:
+    """Return the tasks that others start from, and the reasons of those with missing files, by name."""
+    found, missing, table = {data.task.name: data for data in tasks}, {}, config.task_table()
+    names = dict.fromkeys(data.task.starts_from for data in tasks if data.task.starts_from is not None)
+    for name in names:
+        try:
+            found[name] = found.get(name) or load_task(table[name], config.settings(name), data_dir, tokenizer, False)
+        except MissingFileError as error:
+            if config.suite.required:
+                raise
+            missing[name] = f"it starts from {name}: {error}"
+    return {name: found[name] for name in names if name in found}, missing

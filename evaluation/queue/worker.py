@@ -29,7 +29,7 @@ class QueuedJob(NamedTuple):
     """Take some steps only, and return the seconds for each unit of cost (``estimate.py``)."""
 
 
-class DeviceQuestion(NamedTuple):
+class DescribeDevice(NamedTuple):
     """A job that returns the worker's :class:`Device`."""
 
 
@@ -51,13 +51,13 @@ class JobRunner:
         self.models, self.tasks = models, tasks
 
     def __call__(
-        self, job: QueuedJob | DeviceQuestion, advance: Callable[[int, int], None]
+        self, job: QueuedJob | DescribeDevice, advance: Callable[[int, int], None]
     ) -> tuple[Result, Outputs] | float | Device:
         if self.threads:
             torch.set_num_threads(self.threads)
         device = find_device(self.device_name)
         keep_freed_memory(device)
-        if isinstance(job, DeviceQuestion):
+        if isinstance(job, DescribeDevice):
             return Device.of(device)
         if self.models is None or self.models.checkpoint != job.checkpoint:
             self.models = Models(job.checkpoint)

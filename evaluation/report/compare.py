@@ -2,7 +2,8 @@
 
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from sesame.evaluation.report.statistics import POWER, Comparison, DevPrediction
 from sesame.evaluation.report.tables import comparison_cells
 
 AGAIN = "run `sesame evaluate` there again"
+RowTexts = Mapping[str, dict[str, list]]
+"""Names, texts and labels of a task's dev rows, by dev set."""
 HEAD = ["task", "first", "second", "difference", "95 % interval", "p (Holm)", "smallest detectable", "the first is"]
 
 
@@ -41,8 +44,8 @@ class ComparedReports:
     folders: tuple[Path, Path]
     tasks: dict[str, TaskComparison]
     """By title."""
-    left_out: list[str]
-    """Sentences about tasks that only one of them has."""
+    notes: list[str]
+    """Tasks that only one of them has, and those whose rows may differ."""
 
 
 def compare_reports(first: Path, second: Path) -> ComparedReports:
@@ -53,29 +56,36 @@ def compare_reports(first: Path, second: Path) -> ComparedReports:
         second: the same.
 
     Raises:
-        TaskError: a report or one of its results cannot be read, or both have no task in common.
+        TaskError: a report or one of its results cannot be read, both have no task in common, or one of a task's dev
+            sets has other rows.
     """
-    reports = [_Report(path) for path in (first, second)]
+    reports = _Report(first), _Report(second)
     shared = [title for title in reports[0].tasks if title in reports[1].tasks]
     if not shared:
         raise TaskError(f"{first} and {second}: have no task in common; evaluate both with the same suite")
-    sets = {title: list(_sets(title, *reports)) for title in shared}
-    resampled = {title: resample([each for _, each in some]) for title, some in sets.items()}
+    texts = {title: (reports[0].texts(title), reports[1].texts(title)) for title in shared}
+    sets = {title: list(_sets(title, *reports, *texts[title])) for title in shared}
+    resampled = {
+        title: resample([each for _, each in some], seeded=[report.is_seeded(title) for report in reports])
+        for title, some in sets.items()
+    }
     comparisons = {title: difference_of(*each) for title, each in resampled.items()}
     corrected = holm({title: each.p_value for title, each in comparisons.items()})
     tasks = {}
     for title, comparison in comparisons.items():
         scores = [100 * float(each.whole_S.mean()) for each in resampled[title][0]]
-        examples = _examples(reports[0], title, sets[title])
+        examples = _examples(texts[title][0], sets[title])
         tasks[title] = TaskComparison(comparison, corrected[title], (scores[0], scores[1]), examples)
-    left_out = [f"only in {report.folder}: {', '.join(left)}" for report in reports if (left := report.without(shared))]
+    notes = [f"only in {report.folder}: {', '.join(left)}" for report in reports if (left := report.without(shared))]
+    if unknown := [title for title in shared if not all(texts[title])]:
+        notes.append(f"dev rows compared by their labels only, because a report has no texts: {', '.join(unknown)}")
     names, folders = ([getattr(report, key) for report in reports] for key in ("name", "folder"))
-    return ComparedReports((names[0], names[1]), (folders[0], folders[1]), tasks, left_out)
+    return ComparedReports((names[0], names[1]), (folders[0], folders[1]), tasks, notes)
 
 
 def comparison_text(compared: ComparedReports) -> str:
     """Return a table of the tasks as Markdown."""
-    notes = [f"Smallest detectable: with a probability of {100 * POWER:.0f} %.", *compared.left_out]
+    notes = [f"Smallest detectable: with a probability of {100 * POWER:.0f} %.", *compared.notes]
     return "\n".join([*table([HEAD, *comparison_lines(compared)]), "", *notes])
 
 
@@ -98,11 +108,20 @@ class _Report:
             self.tasks: dict[str, Any] = values["tasks"]
             self.name = f"{Path(str(values['checkpoint'])).name}, step {values['step']}"
             self.names = {title: (list(task["results"]), dict(task["counted"])) for title, task in self.tasks.items()}
+            self._is_trained = {title: task["train_rows"] is not None for title, task in self.tasks.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TaskError(f"{file}: is damaged, or of an earlier version; {AGAIN}") from None
 
     def without(self, titles: Sequence[str]) -> list[str]:
         return [title for title in self.tasks if title not in titles]
+
+    def is_seeded(self, title: str) -> bool:
+        """Whether the pretrained model's predictions depend on the seed, which only training does."""
+        return self._is_trained[title]
+
+    def texts(self, title: str) -> RowTexts:
+        """Texts and names of the dev rows; empty if they are not there."""
+        return read_texts(self.folder, title)
 
     def arrays(self, title: str) -> list[dict[str, np.ndarray]]:
         """Labels, predictions and groups of each result of the pretrained model."""
@@ -115,7 +134,7 @@ class _Report:
                     continue
                 with np.load(path.with_name(f"{name}.npz"), allow_pickle=False) as file:
                     found.append({each: file[each] for each in file.files if not each.startswith("set ")})
-            except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
                 raise TaskError(f"{path}: is missing or damaged; {AGAIN}") from None
         if not found:
             raise TaskError(f"{self.folder}: has no result for {title}; {AGAIN}")
@@ -123,9 +142,8 @@ class _Report:
 
 
 def _examples(
-    report: _Report, title: str, sets: Sequence[tuple[str, DevPredictions]]
+    texts: RowTexts, sets: Sequence[tuple[str, DevPredictions]]
 ) -> dict[str, tuple[list[Example], list[Example]]]:
-    texts = read_texts(report.folder, title)
     found = {}
     for prefix, each in sets:
         assert each.second is not None
@@ -140,15 +158,20 @@ def _examples(
     return found
 
 
-def _sets(title: str, first: _Report, second: _Report) -> Iterator[tuple[str, DevPredictions]]:
+def _sets(
+    title: str, first: _Report, second: _Report, first_texts: RowTexts, second_texts: RowTexts
+) -> Iterator[tuple[str, DevPredictions]]:
     """Both models' predictions for each dev set that counts in the task's score, with its prefix."""
     arrays = first.arrays(title), second.arrays(title)
     for prefix, metrics in first.names[title][1].items():
         labels = arrays[0][0][f"labels {prefix}"]
-        for each in (*arrays[0], *arrays[1]):
-            if not np.array_equal(each.get(f"labels {prefix}", np.array([])), labels):
-                raise TaskError(
-                    f"{first.folder} and {second.folder}: {title} has other dev rows; evaluate both on the same files"
-                )
+        others = [each.get(f"labels {prefix}", np.array([])) for each in (*arrays[0], *arrays[1])]
+        # Other rows may have equal labels: those of minimal pairs are all 0, those of a balanced file may alternate.
+        texts = [each[prefix]["texts"] for each in (first_texts, second_texts) if prefix in each]
+        has_other_texts = len(texts) == 2 and texts[0] != texts[1]
+        if has_other_texts or not all(np.array_equal(each, labels) for each in others):
+            raise TaskError(
+                f"{first.folder} and {second.folder}: {title} has other dev rows; evaluate both on the same files"
+            )
         one, other = (np.stack([each[f"predictions {prefix}"] for each in some]) for some in arrays)
         yield prefix, DevPredictions(labels, one, other, tuple(metrics), arrays[0][0].get(f"groups {prefix}"))

@@ -26,13 +26,13 @@ def compare_page(compared: ComparedReports) -> str:
         (place, f"{name} ({folder})")
         for place, name, folder in zip(("first", "second"), compared.names, compared.folders, strict=True)
     ]
-    left_out = "".join(f"<p>{escape(each)}</p>" for each in compared.left_out)
+    notes = "".join(f"<p>{escape(each)}</p>" for each in compared.notes)
     note = f'<p class="soft">{escape(COMPARISON_NOTE)}</p>'
     rows = table([HEAD, *comparison_lines(compared)], classes="numbers")
     parts = [
         f"<h1>{escape(title)}</h1>",
         facts([*folders, ("command", f"sesame compare {' '.join(map(str, compared.folders))}")]),
-        section("Differences", _plot(compared) + rows + note + left_out),
+        section("Differences", _plot(compared) + rows + note + notes),
         section("Rows on which they disagree", _examples(compared) or "<p>None.</p>"),
     ]
     return document(title, parts, STYLE.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -13,8 +14,12 @@ from sesame.evaluation.report.tables import plain
 COLOURS = {"pretrained": "#1f5fa8", "random": "#b9bec6"}
 
 
-def draw(summary: Summary, path: Path, run: RunInfo) -> None:
-    """Bar chart: the median of each model by task, a dot for each seed, and the score of a constant prediction."""
+def draw(summary: Summary, path: Path, run: RunInfo, statistic: Literal["median", "mean"]) -> None:
+    """Bar chart: each model by task, a dot for each seed, and the score of a constant prediction.
+
+    Args:
+        statistic: of ``summary``, the height of the bars.
+    """
     rows = [*summary.tasks.values(), *([summary.mean] if summary.mean.models else [])]
     figure = Figure(figsize=(max(6.0, 1.5 + 1.25 * len(rows)), 4.2), dpi=130, layout="constrained")
     axes = figure.subplots()
@@ -22,8 +27,8 @@ def draw(summary: Summary, path: Path, run: RunInfo) -> None:
     width = 0.8 / len(models)
     for number, model in enumerate(models):
         centres = [position + (number - (len(models) - 1) / 2) * width for position in range(len(rows))]
-        medians = [row.models[model].value for row in rows]
-        axes.bar(centres, medians, width * 0.94, color=COLOURS[model], label=NAMES[model], zorder=2)
+        heights = [row.models[model].value for row in rows]
+        axes.bar(centres, heights, width * 0.94, color=COLOURS[model], label=NAMES[model], zorder=2)
         for centre, row in zip(centres, rows, strict=True):
             values = row.models[model].defined
             axes.scatter([centre] * len(values), values, s=14, color="black", zorder=3, linewidths=0)
@@ -35,7 +40,7 @@ def draw(summary: Summary, path: Path, run: RunInfo) -> None:
         style = {"colors": "#c0392b", "linestyles": "dashed", "linewidth": 1.4, "zorder": 4}
         axes.hlines([value for _, value in constants], starts, ends, label="always the most frequent label", **style)
     axes.set_xticks(range(len(rows)), [row.title.replace(" (", "\n(") for row in rows], fontsize=9)
-    axes.set_ylabel("score, times 100 (bars: median, dots: seeds)")
+    axes.set_ylabel(f"score, times 100 (bars: {statistic}, dots: seeds)")
     axes.set_title(f"{Path(run.checkpoint).name}, step {run.step}: dev scores", fontsize=11)
     axes.axvline(len(rows) - 1.5, color="#888888", linewidth=0.8)
     axes.axhline(0, color="black", linewidth=0.8)

@@ -6,6 +6,7 @@ S seeds, R rows.
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_texts(output: Path, title: str) -> dict[str, dict[str, list]]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error):
         raise TaskError(f"{path}: is damaged; run `sesame evaluate` there again") from None
 
 

@@ -9,8 +9,8 @@ from sesame.evaluation.report.content import Content, versions
 from sesame.evaluation.report.examples import Example
 from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.report.tables import (
+    BASELINE_NOTE,
     COMPARISON_HEAD,
-    COMPARISON_NOTE,
     PUBLISHED_NOTE,
     category_rows,
     comparison_rows,
@@ -90,7 +90,7 @@ def _comparisons(summary: Summary) -> list[str]:
     """Pretrained against the random-init baseline, with what these seeds and rows can show."""
     rows = comparison_rows(summary)
     title = "## Pretrained against the random-init baseline"
-    return [title, "", *table([COMPARISON_HEAD, *rows]), "", COMPARISON_NOTE, ""] if rows else []
+    return [title, "", *table([COMPARISON_HEAD, *rows]), "", BASELINE_NOTE, ""] if rows else []
 
 
 def protocol_lines(config: EvaluationConfig) -> list[str]:

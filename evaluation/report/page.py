@@ -7,8 +7,8 @@ from sesame.evaluation.report.content import NAMES, Content, versions
 from sesame.evaluation.report.figures import confusion_tables, example_blocks, learning_curves, score_plot
 from sesame.evaluation.report.repeat import NAME as SETTINGS_FILE
 from sesame.evaluation.report.tables import (
+    BASELINE_NOTE,
     COMPARISON_HEAD,
-    COMPARISON_NOTE,
     PUBLISHED_NOTE,
     category_rows,
     comparison_rows,
@@ -84,7 +84,7 @@ def _comparisons(content: Content) -> str:
     rows = comparison_rows(content.summary)
     if not rows:
         return ""
-    return table([COMPARISON_HEAD, *rows], classes="numbers") + f'<p class="soft">{escape(COMPARISON_NOTE)}</p>'
+    return table([COMPARISON_HEAD, *rows], classes="numbers") + f'<p class="soft">{escape(BASELINE_NOTE)}</p>'
 
 
 def _published(content: Content) -> str:

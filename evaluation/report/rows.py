@@ -31,7 +31,7 @@ class Statistic:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of the mean over seeds and rows; NaN with a single seed."""
+        """95 % confidence interval of the mean over seeds and rows; NaN with a single seed of fine-tuning."""
         if self.estimate is None:
             return math.nan, math.nan
         low, high = self.estimate.interval
@@ -77,7 +77,7 @@ class Verdict:
 
     comparison: Comparison
     p_value: float
-    """Corrected for the number of tasks (Holm)."""
+    """Of a task, corrected for the number of tasks (Holm); that of the mean over tasks is not corrected."""
 
     @property
     def text(self) -> str:

@@ -4,7 +4,8 @@ A score varies with the seed and with the dev rows that happened to be published
 rows, so rows are resampled for both at once (paired bootstrap, Efron and Tibshirani 1993, chapter 16). Few seeds cannot
 be resampled: a bootstrap of five makes intervals too narrow. Their share of the variance is estimated from the scores
 (n - 1 in the denominator), less what the rows contribute to them, and the interval is Student's t with the degrees of
-freedom of Satterthwaite 1946. S seeds, R rows, B replicates.
+freedom of Satterthwaite 1946. A model that is not trained on the task has the same predictions for every seed, so only
+the rows vary. S seeds, R rows, B replicates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,11 +47,11 @@ class Comparison:
     difference: float
     """Mean score of the first model minus that of the second."""
     error: float
-    """Its standard error; NaN with a single seed, or where a score is undefined."""
+    """Its standard error; NaN with a single seed of a model that depends on it, or where a score is undefined."""
     freedom: float
     """Degrees of freedom of the error."""
-    seeds: int
-    """Of the model with fewer."""
+    seeds: int | None
+    """Of the model with fewer; None: no model depends on the seed."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -80,7 +81,7 @@ class Comparison:
 
     def verdict(self, p_value: float) -> str:
         """What can be said, given the p-value corrected for the number of tasks."""
-        if self.seeds < FEWEST_SEEDS:
+        if self.seeds is not None and self.seeds < FEWEST_SEEDS:
             return f"no verdict below {FEWEST_SEEDS} seeds"
         if np.isnan(p_value):
             return "undefined"
@@ -97,12 +98,22 @@ class Scores:
     """On the dev rows, by seed."""
     resampled_BS: np.ndarray
     """On resampled dev rows, the same ones for every model."""
+    is_seeded: bool
+    """Whether they depend on the seed."""
 
 
-def resample(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed: int = 0) -> tuple[list[Scores], int]:
+def resample(
+    sets: Sequence[DevPredictions],
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    seeded: Sequence[bool] = (True, True),
+) -> tuple[list[Scores], int]:
     """Return the scores of both models, or of the first one alone, and the number of rows or groups that were drawn.
 
     The score is the mean of all metrics of all dev sets.
+
+    Args:
+        seeded: whether the predictions of each model depend on the seed; those that do not may be given once.
     """
     generator = np.random.default_rng(seed)
     count = 1 if any(part.second is None for part in sets) else 2
@@ -118,7 +129,8 @@ def resample(sets: Sequence[DevPredictions], replicates: int = REPLICATES, seed:
                 assert predictions is not None
                 scores[model].append(RESAMPLED[metric](part.labels, predictions, part.groups, weights))
                 whole[model].append(RESAMPLED[metric](part.labels, predictions, part.groups, ones)[0])
-    return [Scores(np.mean(whole[model], axis=0), np.mean(scores[model], axis=0)) for model in range(count)], units
+    means = [(np.mean(whole[model], axis=0), np.mean(scores[model], axis=0)) for model in range(count)]
+    return [Scores(*each, seeded[model]) for model, each in enumerate(means)], units
 
 
 def estimate_of(scores: Scores, units: int) -> Comparison:
@@ -141,7 +153,8 @@ def mean_of(comparisons: Sequence[Comparison]) -> Comparison:
     parts = sum(variance**2 / each.freedom for variance, each in zip(variances, comparisons, strict=True))
     difference = float(np.mean([each.difference for each in comparisons]))
     freedom = total**2 / parts if parts > 0 else 1.0
-    return Comparison(difference, total**0.5, float(freedom), min(each.seeds for each in comparisons))
+    seeds = min((each.seeds for each in comparisons if each.seeds is not None), default=None)
+    return Comparison(difference, total**0.5, float(freedom), seeds)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -157,14 +170,15 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def _comparison(signed: Sequence[tuple[float, Scores]], units: int) -> Comparison:
     """The sum of signed mean scores, with its error over seeds and rows."""
     difference = float(sum(sign * each.whole_S.mean() for sign, each in signed))
-    seeds = min(len(each.whole_S) for _, each in signed)
-    if seeds < 2 or units < 2:
+    seeded = [each for _, each in signed if each.is_seeded]
+    seeds = min((len(each.whole_S) for each in seeded), default=None)
+    if units < 2 or (seeds is not None and seeds < 2):
         return Comparison(difference, float("nan"), float("nan"), seeds)
     means_B = sum(sign * each.resampled_BS.mean(1) for sign, each in signed)
     rows = float(np.var(means_B, ddof=1)) * units / (units - 1)
     # Variances of the mean over seeds, and what each contributes to the uncertainty of the error.
     total, uncertainty = rows, rows**2 / (units - 1)
-    for _, each in signed:
+    for each in seeded:
         count = len(each.whole_S)
         observed = float(np.var(each.whole_S, ddof=1))
         # Rows on which seeds disagree are in both variances; here is their part of ``observed``.
@@ -174,5 +188,5 @@ def _comparison(signed: Sequence[tuple[float, Scores]], units: int) -> Compariso
         uncertainty += (observed / count) ** 2 / (count - 1)
     freedom = total**2 / uncertainty if uncertainty > 0 else float(units - 1)
     # Satterthwaite's number is never below the smallest of its parts, but what was subtracted above can make it so.
-    fewest = min(seeds, units) - 1
+    fewest = (units if seeds is None else min(seeds, units)) - 1
     return Comparison(difference, total**0.5, max(freedom, float(fewest)), seeds)

@@ -19,7 +19,7 @@ from sesame.evaluation.report.statistics import (
     mean_of,
     resample,
 )
-from sesame.evaluation.results.result import Result
+from sesame.evaluation.results.result import Result, depends_on_seed
 from sesame.evaluation.scores import score
 from sesame.evaluation.tasks.task import score_name
 
@@ -129,7 +129,8 @@ def _compare(data: TaskData, results: Sequence[Result]) -> tuple[Comparison | No
             )
             for prefix, dev in data.dev.items()
             if prefix in data.task.counted
-        ]
+        ],
+        seeded=[depends_on_seed(data, name) for name in names],
     )
     estimates = {name: estimate_of(each, units) for name, each in zip(names, scores, strict=True)}
     return difference_of(scores, units) if len(names) > 1 else None, estimates

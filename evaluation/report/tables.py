@@ -162,9 +162,10 @@ COMPARISON_HEAD = ["task", "difference of means", "95 % interval", "p (Holm)", "
 COMPARISON_NOTE = (
     "Interval and p-value are over seeds and dev rows: rows are resampled for both models at once, seeds count by "
     "their variance (Student's t), and p-values of tasks are corrected for their number (Holm). The smallest "
-    f"detectable difference is found with a probability of {100 * POWER:.0f} %. Below {FEWEST_SEEDS} seeds there is no "
-    "verdict."
+    f"detectable difference is found with a probability of {100 * POWER:.0f} %. Where predictions depend on the seed, "
+    f"there is no verdict below {FEWEST_SEEDS} seeds."
 )
+BASELINE_NOTE = f"{COMPARISON_NOTE} The p-value of the mean over tasks is not corrected."
 
 
 def comparison_rows(summary: Summary) -> list[list[str]]:

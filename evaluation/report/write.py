@@ -27,7 +27,7 @@ def write(output: Path, content: Content) -> Path:
         The path of ``report.md``.
     """
     write_text(output / "report.json", json.dumps(_json(content), indent=2))
-    draw(content.summary, output / "report.png", content.run)
+    draw(content.summary, output / "report.png", content.run, content.config.suite.statistic)
     for data in content.tasks:
         if texts := content.texts.get(data.title):
             write_texts(output, data, texts)

@@ -1,8 +1,10 @@
 """Check of a submission against the official counts, indices and labels, by code of its own."""
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,17 @@ from sesame.configs.storage import digest_of
 from sesame.evaluation.tasks.suites import SUITES, Suite
 from sesame.evaluation.tasks.task import Table, Task
 
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
+"""What reading an archive raises that is damaged, encrypted, or packed by an unknown method."""
 NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
@@ -70,8 +83,9 @@ def _contents(path: Path) -> dict[str, bytes]:
             return {name: archive.read(name) for name in names}
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file; give a folder of predictions or an archive of them") from None
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
-        raise TaskError(f"{path}: not a folder or a zip archive ({error}); give the one that was written") from None
+    except DAMAGED as error:
+        reason = str(error) or "it is truncated"
+        raise TaskError(f"{path}: not a folder or a zip archive ({reason}); give the one that was written") from None
 
 
 def _suite(names: set[str]) -> Suite | None:

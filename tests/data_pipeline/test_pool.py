@@ -1,6 +1,7 @@
 """Workers that keep their state, report progress, and are replaced when they die."""
 
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 from sesame.configs.errors import ConfigError, DatasetError, TaskError
 from sesame.data_pipeline import cluster as cluster_module
 from sesame.data_pipeline.cluster import Cluster
-from sesame.data_pipeline.outcome import JobError, LostWorkerError, Outcome
+from sesame.data_pipeline.outcome import JobError, LostWorkerError, Outcome, is_passing
 from sesame.data_pipeline.pool import Pool
 
 
@@ -51,6 +52,21 @@ class Seen:
 
     def advance(self, worker: int, step: int, steps: int) -> None:
         self.steps.append((step, steps))
+
+
+def test_an_error_that_may_be_another_one_next_time() -> None:
+    """Also where it comes from another process as text."""
+
+    class OutOfMemoryError(RuntimeError):
+        """As torch's for a GPU."""
+
+    without_memory = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+    passing = (LostWorkerError("it was killed"), MemoryError(), OSError(5, "disk"), OutOfMemoryError(), without_memory)
+    assert all(map(is_passing, passing))
+    assert not any(map(is_passing, (ValueError("a shape"), RuntimeError("an index"), TaskError("a file is wrong"))))
+    for error, expected in ((MemoryError("none"), True), (ValueError("a shape"), False)):
+        known = pickle.loads(pickle.dumps(JobError(str(error), is_passing=is_passing(error))))
+        assert is_passing(known) == expected and str(known) == str(error)
 
 
 @pytest.fixture(scope="module")

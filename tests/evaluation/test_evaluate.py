@@ -20,6 +20,7 @@ from sesame.evaluation.fetch import fetch
 from sesame.evaluation.finetuning.finetune import DivergedError
 from sesame.evaluation.report.compare import compare_reports, comparison_text
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
+from sesame.evaluation.tasks.task import started
 from tests.evaluation.made_suite import Calls, suite_config
 
 SHIPPED = sorted((Path(module.__file__).parents[1] / "configs" / "evaluation").glob("*.toml"))
@@ -149,12 +150,34 @@ def test_a_missing_required_task_is_an_error_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_task_whose_start_is_missing_is_skipped(
+    calls: Calls, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "SST-2-from-RTE"
+    monkeypatch.setitem(TASKS, name, started(TASKS["SST-2"], "RTE"))
+    suite = {"tasks": ["SST-2", name], "seeds": [1], "baseline": False, "predict_test": False}
+    evaluate(suite_config(letters, **suite), tmp_path / "out")
+    values = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert list(values["tasks"]) == ["SST-2"] and list(values["skipped"]) == [name]
+    assert re.fullmatch(r"it starts from RTE: .*RTE/dev.tsv: no such file.*", values["skipped"][name])
+    with pytest.raises(TaskError, match=r"RTE/dev\.tsv"):
+        evaluate(suite_config(letters, **suite, required=True), tmp_path / "out")
+    with pytest.raises(TaskError, match=f"holds none of {name}; it starts from RTE"):
+        evaluate(suite_config(letters, **{**suite, "tasks": [name]}), tmp_path / "out")
+
+
 def test_a_sequence_length_above_the_positions_of_the_model_is_an_error(
     calls: Calls, letters: Path, tmp_path: Path
 ) -> None:
     config = suite_config(letters)
     config = config.model_copy(update={"finetune": FinetuneConfig(sequence_length=128)})
     with pytest.raises(ConfigError, match="128 is more than the 64 positions"):
+        evaluate(config, tmp_path / "out")
+    tasks = {"RTE-from-MNLI": {"sequence_length": 32}}
+    config = suite_config(letters, tasks=["RTE-from-MNLI"]).model_copy(
+        update={"finetune": FinetuneConfig(sequence_length=128), "tasks": tasks}
+    )
+    with pytest.raises(ConfigError, match=r"^MNLI: .* 128 is more than the 64 positions"):
         evaluate(config, tmp_path / "out")
 
 

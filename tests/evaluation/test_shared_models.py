@@ -2,20 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from sesame import configs
-from sesame.configs.errors import ConfigError
+from sesame.configs.errors import ConfigError, TaskError
 from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.finetuning.share import ALONE
 from sesame.evaluation.following.follow import follow
+from sesame.evaluation.layout_config import LayoutConfig
 from sesame.evaluation.queue import processes
 from sesame.evaluation.queue.processes import open_processes
+from sesame.evaluation.results.result import Start
+from sesame.evaluation.shared_models import SharedModels
+from sesame.evaluation.starting import write_start
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.task import started
 from sesame.pretrain.checkpoints import load
@@ -82,6 +88,21 @@ def test_a_model_in_parts_has_the_results_of_a_whole_one(
         for name in weights:
             np.testing.assert_allclose(again[name], weights[name], rtol=0, atol=1e-4)
     assert "on 1 processes (tensor 1 x data 1, ZeRO" in (tmp_path / "parts" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("is_missing_elsewhere", [False, True])
+def test_a_start_that_one_process_cannot_read_is_an_error_in_all(tmp_path: Path, is_missing_elsewhere: bool) -> None:
+    """Whoever went on alone would wait for the others for ever."""
+    job: Any = SimpleNamespace(key="key")
+    start = Start(job, tmp_path / "start.safetensors")
+    write_start(start.file, job, {})
+    mesh = SimpleNamespace(barrier=lambda: None, gather_objects=lambda value: [value, is_missing_elsewhere])
+    models, none = SharedModels(tmp_path, ALONE, mesh, LayoutConfig()), cast("Any", None)
+    if not is_missing_elsewhere:
+        models._start(start, SimpleNamespace(), none, none)
+        return
+    with pytest.raises(TaskError, match="cannot be read by every process"):
+        models._start(start, SimpleNamespace(), none, none)
 
 
 def test_an_opened_backbone_is_the_loaded_one(write_checkpoint: Callable[..., Path], tmp_path: Path) -> None:

@@ -112,7 +112,54 @@ def test_a_finished_run_is_scored_and_drawn_once(
     assert len(computed) == 4
     other = config.model_copy(update={"finetune": config.finetune.model_copy(update={"weight_decay": 0.2})})
     follow(other, run.folder, tmp_path / "out", sleep=never)
-    assert len(computed) == 8 and "its 3 points have other settings" in capsys.readouterr().out
+    assert len(computed) == 8 and "its 3 points have other settings or task files" in capsys.readouterr().out
+
+
+def test_other_task_files_begin_another_curve(
+    config: EvaluationConfig, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A curve of one point for each version of the files would compare what cannot be compared."""
+    run.save(10)
+    run.end()
+    path = follow(config, run.folder, tmp_path / "out", sleep=never)
+    before = json.loads(path.read_text())
+    with (tmp_path / "SST-2" / "test.tsv").open("a") as file:
+        file.write("20\tzzzz\n")
+    earlier = {key: value for key, value in before.items() if key != "files"}
+    path.write_text(json.dumps(earlier))
+    follow(config, run.folder, tmp_path / "out", sleep=never)
+    assert json.loads(path.read_text()) == earlier, "nothing is scored on a test set; earlier versions had no hash"
+    path.write_text(json.dumps(before))
+    with (tmp_path / "SST-2" / "dev.tsv").open("a") as file:
+        file.write("zzzz zz\t1\n")
+    run.save(20)
+    follow(config, run.folder, tmp_path / "out", sleep=never)
+    assert "its 1 points have other settings or task files" in capsys.readouterr().out
+    values = json.loads(path.read_text())
+    assert steps(path) == [10, 20] and values["files"] != before["files"]
+    assert values["points"][0]["tasks"] != before["points"][0]["tasks"]
+
+
+def test_each_report_has_the_settings_of_its_checkpoint(config: EvaluationConfig, run: Run, tmp_path: Path) -> None:
+    for step in (10, 20):
+        run.save(step)
+    run.end()
+    follow(config, run.folder, tmp_path / "out", sleep=never)
+    for step in (10, 20):
+        folder = tmp_path / "out" / run.path(step).name
+        again = configs.load(folder / "evaluation.toml", EvaluationConfig)
+        assert again.checkpoint == run.path(step) and again.output == folder
+
+
+def test_the_lock_of_a_job_that_was_killed_is_no_result(config: EvaluationConfig, run: Run, tmp_path: Path) -> None:
+    run.save(10)
+    run.end()
+    follow(config, run.folder, tmp_path / "out", sleep=never)
+    lock = ".MNLI-random-1-0123456789ab.start.safetensors.lock"
+    (tmp_path / "out" / run.path(10).name / "results" / lock).mkdir()
+    run.save(20)
+    path = follow(config, run.folder, tmp_path / "out", sleep=never)
+    assert steps(path) == [10, 20] and not (tmp_path / "out" / run.path(20).name / "results" / lock).exists()
 
 
 def test_new_checkpoints_are_awaited(

@@ -47,6 +47,21 @@ def test_a_folder_of_transformers_is_evaluated_as_it_is(
     report = json.loads((tmp_path / "b" / "report.json").read_text())
     assert report["checkpoint"] == str(theirs) and report["step"] == 0
     assert not list((tmp_path / "b").glob(".*"))
+    assert configs.load(tmp_path / "b" / "evaluation.toml", EvaluationConfig).checkpoint == theirs
+
+
+def test_the_settings_file_names_the_checkpoint_that_was_scored(
+    config: Callable[[Path], EvaluationConfig], write_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A run may save a newer one before the evaluation is repeated."""
+    first, second = (tmp_path / "run" / "checkpoints" / f"step-{step:08d}" for step in (10, 20))
+    write_checkpoint(first, step=10)
+    evaluate(config(tmp_path / "run"), tmp_path / "out")
+    write_checkpoint(second, step=20)
+    again = configs.load(tmp_path / "out" / "evaluation.toml", EvaluationConfig)
+    assert again.checkpoint == first and again.data_dir == tmp_path
+    evaluate(again)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["step"] == 10
 
 
 def test_what_is_no_model_is_refused_and_nothing_is_written(

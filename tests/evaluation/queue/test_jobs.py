@@ -10,12 +10,15 @@ import pytest
 
 from sesame import configs
 from sesame.configs.errors import TaskError
-from sesame.evaluation import jobs
+from sesame.evaluation import jobs, starting
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.finetuning.finetune import DivergedError
 from sesame.evaluation.queue import worker
 from sesame.evaluation.queue.jobs import Queue
 from sesame.evaluation.results.result import Job
+from sesame.evaluation.tasks import TASKS
+from sesame.evaluation.tasks.task import started
 from tests.evaluation.made_suite import report_without_times
 
 Failure = Callable[[Job, int], Exception | None]
@@ -57,15 +60,14 @@ def test_a_job_that_fails_is_tried_again(
 ) -> None:
     evaluate(config, tmp_path / "whole")
     title = "SST-2, pretrained, seed 2"
-    tried = fail(lambda job, before: RuntimeError("no memory") if job.title == title and before < 2 else None)
+    tried = fail(lambda job, before: MemoryError("no memory") if job.title == title and before < 2 else None)
     capsys.readouterr()
     evaluate(config, tmp_path / "out")
     assert report_without_times(tmp_path / "out") == report_without_times(tmp_path / "whole")
     assert len(tried) == 4 + 2 and tried.count(title) == 3
     lines = capsys.readouterr().out.splitlines()
     again = [line.split(" ", 1)[1] for line in lines if "trying again" in line]
-    assert again == [f"{title}: RuntimeError: no memory; trying again ({number} of 2)" for number in (1, 2)]
-    assert any(line.startswith("Traceback") or " Traceback" in line for line in lines), "a defect stays visible"
+    assert again == [f"{title}: MemoryError: no memory; trying again ({number} of 2)" for number in (1, 2)]
 
 
 def test_a_job_that_always_fails_is_reported_and_ends_nothing(
@@ -79,6 +81,64 @@ def test_a_job_that_always_fails_is_reported_and_ends_nothing(
     tried = fail(lambda job, before: None)
     assert "undefined" not in evaluate(config, tmp_path / "out").read_text()
     assert tried == [title], "the others were kept"
+
+
+def test_a_defect_is_shown_once_and_not_tried_again(
+    config: EvaluationConfig, fail: Callable[[Failure], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    title = "SST-2, pretrained, seed 2"
+    tried = fail(lambda job, before: ValueError("a wrong shape") if job.title == title else None)
+    text = evaluate(config, tmp_path / "out").read_text()
+    assert tried.count(title) == 1 and "pretrained, seed 2: ValueError: a wrong shape" in text
+    assert capsys.readouterr().out.count("Traceback (most recent call last)") == 1
+
+
+def _diverge(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Let SST-2 diverge with seed 1; returns the list of (task, seed) of the starts that are trained in their jobs."""
+    trained: list[tuple[str, int]] = []
+    real = jobs.finetune
+
+    def finetune(backbone: Any, data: Any, settings: Any, seed: int, *arguments: Any) -> Any:
+        if (data.task.name, seed) == ("SST-2", 1):
+            raise DivergedError("SST-2: the gradient norm is not finite")
+        return real(backbone, data, settings, seed, *arguments)
+
+    def finetune_start(backbone: Any, data: Any, settings: Any, seed: int, *arguments: Any) -> Any:
+        trained.append((data.task.name, seed))
+        return finetune(backbone, data, settings, seed, *arguments)
+
+    monkeypatch.setattr(jobs, "finetune", finetune)
+    monkeypatch.setattr(starting, "finetune", finetune_start)
+    return trained
+
+
+def test_jobs_whose_start_diverges_fail_with_its_reason(
+    config: EvaluationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start is a job of the suite, or is trained by the first job that needs it: in either case once."""
+    name = "SST-2-from-SST-2"
+    monkeypatch.setitem(TASKS, name, started(TASKS["SST-2"], "SST-2"))
+    trained = _diverge(monkeypatch)
+    reason = "the task that it starts from failed: SST-2: the gradient norm is not finite"
+
+    def suite(*tasks: str) -> EvaluationConfig:
+        return config.model_copy(update={"suite": config.suite.model_copy(update={"tasks": tasks, "baseline": False})})
+
+    text = evaluate(suite("SST-2", name), tmp_path / "out").read_text()
+    assert trained == [] and all(f"pretrained, seed {seed}: {reason}" in text for seed in (1, 2))
+    with pytest.raises(TaskError, match=f"every fine-tuning run failed; the first: {reason}"):
+        evaluate(suite(name), tmp_path / "alone")
+    assert trained == [("SST-2", 1)]
+
+
+def test_a_task_without_fine_tuning_predicts_no_test_set() -> None:
+    """It would be missing in the store for ever."""
+    none: Any = None
+    config: Any = SimpleNamespace(suite=SimpleNamespace(seeds=(1,)))
+    queue = Queue(config, none, [], none, none, none)
+    for train, expected in ((None, False), ("rows", True)):
+        job: Any = SimpleNamespace(data=SimpleNamespace(test={"X": "rows"}, train=train), model="pretrained", seed=1)
+        assert queue._predicts(job) == expected
 
 
 def test_what_the_user_has_to_correct_is_not_tried_again(

@@ -7,6 +7,7 @@ import pytest
 from sesame.configs.errors import TaskError
 from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
 from sesame.evaluation.tasks import TASKS
+from sesame.evaluation.tasks.own import OwnTable, OwnTask
 
 ROWS = {
     "CoLA": (8551, 1043, 1063),
@@ -62,6 +63,13 @@ def test_byte_order_mark_quotes_and_missing_last_line_end(tmp_path: Path) -> Non
 def test_unicode_line_separators_are_text(tmp_path: Path) -> None:
     path = _write(tmp_path, "SST-2", "sentence\tlabel\na\u2028b\x85c\t1\n")
     assert _train(path, "SST-2").texts == [("a\u2028b\x85c",)]
+
+
+def test_texts_of_an_own_task_have_any_order_in_the_header(tmp_path: Path) -> None:
+    (tmp_path / "own.tsv").write_text("title\tbody\tlabel\nA title\tA body\tgood\n")
+    table = OwnTable(file="own.tsv", texts=("body", "title"), label="label")
+    task = OwnTask(name="Own", metrics=("accuracy",), labels=("bad", "good"), train=table, dev=table).row()
+    assert read_table(tmp_path, task.dev[""], task).texts == [("A body", "A title")]
 
 
 BROKEN = {

@@ -16,7 +16,7 @@ from sesame.evaluation.report.content import Content, Repeat, RunInfo
 from sesame.evaluation.report.repeat import write_settings
 from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.report.write import write
-from sesame.evaluation.results.result import Result, make_job
+from sesame.evaluation.results.result import Result, depends_on_seed, make_job
 from sesame.evaluation.results.store import Store
 from sesame.evaluation.tasks import TASKS, Task
 
@@ -29,25 +29,36 @@ SENTENCES = (
 
 
 def made_report(
-    output: Path, names: list[str], *, seeds: int, baseline: bool = True, skill: float = 0.8, rows: int = ROWS
+    output: Path,
+    names: list[str],
+    *,
+    seeds: int,
+    baseline: bool = True,
+    skill: float = 0.8,
+    rows: int = ROWS,
+    statistic: str = "median",
 ) -> EvaluationConfig:
     """Write a report of ``names`` to ``output``."""
-    suite = {"tasks": names, "seeds": list(range(1, seeds + 1)), "baseline": baseline}
+    suite = {"tasks": names, "seeds": list(range(1, seeds + 1)), "baseline": baseline, "statistic": statistic}
     values: dict[str, Any] = {"suite": suite, "finetune": {"precision": "fp32"}, "checkpoint": "made", "data_dir": "x"}
     config = configs.parse(values, EvaluationConfig, "made.toml")
     tasks = [_data(TASKS[name], rows) for name in names]
     store, results = Store(output / "results"), []
     for data in tasks:
         for model in ("pretrained", "random") if baseline else ("pretrained",):
-            for seed in config.suite.seeds:
+            is_seeded = depends_on_seed(data, model)
+            for seed in config.suite.seeds if is_seeded else config.suite.seeds[:1]:
                 job = make_job("made", data, config.settings(data.task.name), model, seed)
                 result = _result(data, model, seed, skill if model == "pretrained" else 0.5, job.name)
                 store.write(job, result)
-                results.append(result)
-    summary = summarise(tasks, results, [])
+                results += [result] if is_seeded else [result.with_seed(each) for each in config.suite.seeds]
+    summary = summarise(tasks, results, [], config.suite.statistic)
     run = RunInfo("runs/made", 1200, "0" * 64, datetime(2026, 1, 2, tzinfo=UTC), "the CPU with 2 threads")
     output.mkdir(parents=True, exist_ok=True)
-    command, settings = "sesame evaluate made.toml --checkpoint made", write_settings(output, config)
+    command, settings = (
+        "sesame evaluate made.toml --checkpoint made",
+        write_settings(output, config, Path("made"), Path("x")),
+    )
     repeat = Repeat(command, {"RTE/dev.tsv": "a" * 64}, settings)
     texts = {data.title: {prefix: [_texts(row) for row in range(rows)] for prefix in data.dev} for data in tasks}
     heads = {data.title: "first token, new dense layer" for data in tasks}

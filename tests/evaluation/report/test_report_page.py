@@ -1,13 +1,16 @@
 """The pages: complete, self-contained, and the same numbers as in report.json."""
 
+import gzip
 import json
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from sesame import configs
 from sesame.configs.errors import TaskError
@@ -102,6 +105,14 @@ def test_the_settings_file_repeats_the_evaluation(tmp_path: Path) -> None:
     assert again.output == tmp_path.absolute()
 
 
+def test_the_picture_names_the_statistic_of_its_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[str] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: labels.append(figure.axes[0].get_ylabel()))
+    for statistic in ("mean", "median"):
+        made_report(tmp_path, ["RTE"], seeds=2, statistic=statistic)
+        assert labels[-1] == f"score, times 100 (bars: {statistic}, dots: seeds)"
+
+
 def test_two_reports_are_compared_with_examples(tmp_path: Path) -> None:
     for name, skill in (("a", 0.9), ("b", 0.6)):
         made_report(tmp_path / name, ["RTE", "STS-B"], seeds=5, skill=skill)
@@ -110,12 +121,49 @@ def test_two_reports_are_compared_with_examples(tmp_path: Path) -> None:
     text = _text(tmp_path / "page.html")
     assert "RTE: the first is better" in text and "<b>bold</b>" in text and "better" in text
     assert compared.tasks["RTE"].scores[0] > compared.tasks["RTE"].scores[1] + 10
+    assert compared.notes == []
     for path in (tmp_path / "a" / "dev_rows").iterdir():
         path.unlink()
-    assert compare_reports(tmp_path / "a", tmp_path / "b").tasks["RTE"].examples[""][0][0].texts == []
-    path = tmp_path / "a" / "dev_rows" / "RTE.json.gz"
-    path.write_bytes(b"\x1f\x8bnot gzip")
-    with pytest.raises(TaskError, match=r"RTE\.json\.gz: is damaged"):
+    without = compare_reports(tmp_path / "a", tmp_path / "b")
+    assert without.tasks["RTE"].examples[""][0][0].texts == []
+    assert without.notes == ["dev rows compared by their labels only, because a report has no texts: RTE, STS-B"]
+    assert without.notes[0] in compare_page(without)
+    path = tmp_path / "b" / "dev_rows" / "RTE.json.gz"
+    content = path.read_bytes()
+    for damaged in (b"\x1f\x8bnot gzip", content[:40] + b"\xff" * 20 + content[60:]):
+        path.write_bytes(damaged)
+        with pytest.raises(TaskError, match=r"RTE\.json\.gz: is damaged"):
+            compare_reports(tmp_path / "a", tmp_path / "b")
+    path.write_bytes(content)
+    path = next((tmp_path / "a" / "results").glob("RTE-pretrained-*.npz"))
+    content = path.read_bytes()
+    for place in range(50, len(content), 50):
+        path.write_bytes(content[:place] + b"\xff" * 20 + content[place + 20 :])
+        with suppress(TaskError):
+            compare_reports(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_task_without_fine_tuning_is_compared_by_its_rows(tmp_path: Path) -> None:
+    """Of one result for all seeds, however many the suite has; one seed of fine-tuning says nothing."""
+    for name, skill in (("a", 0.9), ("b", 0.6)):
+        made_report(tmp_path / name, ["BLiMP", "RTE"], seeds=1, skill=skill, baseline=False)
+    tasks = compare_reports(tmp_path / "a", tmp_path / "b").tasks
+    blimp, rte = tasks["BLiMP"], tasks["RTE"]
+    assert blimp.comparison.verdict(blimp.p_value) == "better" and blimp.comparison.interval[0] > 0.1
+    assert rte.comparison.verdict(rte.p_value) == "no verdict below 5 seeds"
+    values = json.loads((tmp_path / "a" / "report.json").read_text())["tasks"]
+    low, high = values["BLiMP"]["score"]["pretrained"]["interval_95"]
+    assert low < values["BLiMP"]["score"]["pretrained"]["mean"] < high
+    assert values["RTE"]["score"]["pretrained"]["interval_95"] == [None, None]
+
+
+def test_other_rows_with_equal_labels_are_not_compared(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made_report(tmp_path / name, ["BLiMP"], seeds=1, baseline=False)
+    path = tmp_path / "b" / "dev_rows" / "BLiMP.json.gz"
+    text = gzip.decompress(path.read_bytes()).decode()
+    path.write_bytes(gzip.compress(text.replace("Sentence 7.", "Another sentence.").encode()))
+    with pytest.raises(TaskError, match="BLiMP has other dev rows; evaluate both on the same files"):
         compare_reports(tmp_path / "a", tmp_path / "b")
 
 

@@ -68,7 +68,10 @@ def _share_of_verdicts(seeds: int, effect: float, seed_std: float, trials: int =
             noise = generator.normal(0, 1, (seeds, rows))
             models.append((ability + of_seeds + of_rows + noise > difficulty).astype(np.int64))
         data = DevPredictions(np.ones(rows, np.int64), models[0], models[1], ("accuracy",))
-        verdicts += difference_of(*resample([data], replicates=100, seed=trial)).p_value < 0.05
+        # A single seed stands for models that do not depend on it.
+        is_seeded = seeds > 1
+        found = difference_of(*resample([data], replicates=100, seed=trial, seeded=[is_seeded, is_seeded]))
+        verdicts += found.p_value < 0.05
     return verdicts / trials
 
 
@@ -77,6 +80,24 @@ def test_the_false_positive_rate_is_five_percent(seeds: int) -> None:
     """400 experiments: the rate is known to 1.1 points (one standard error)."""
     for seed_std in (0.1, 0.4):
         assert 0.02 <= _share_of_verdicts(seeds, 0.0, seed_std) <= 0.08
+
+
+def test_models_that_do_not_depend_on_the_seed_are_compared_by_their_rows() -> None:
+    """Without a seed's variance the false-positive rate is five percent as well, and large differences are found."""
+    assert 0.03 <= _share_of_verdicts(1, 0.0, 0.0, trials=800) <= 0.07
+    assert _share_of_verdicts(1, 1.0, 0.0, 200) > 0.7
+    generator = np.random.default_rng(1)
+    labels, (first, second) = np.ones(90, np.int64), generator.integers(2, size=(2, 1, 90))
+    data = DevPredictions(labels, first, second, ("accuracy",))
+    once = difference_of(*resample([data], seeded=[False, False]))
+    assert once.seeds is None and once.freedom == 89 and once.verdict(0.01) in ("better", "worse")
+    again = DevPredictions(labels, np.repeat(first, 5, 0), np.repeat(second, 5, 0), ("accuracy",))
+    assert difference_of(*resample([again], seeded=[False, False])) == once, "a result that is repeated is the same one"
+    # The standard error of a mean of paired differences.
+    assert once.error == pytest.approx(np.std(first - second, ddof=1) / 90**0.5, rel=0.15)
+    mixed = difference_of(*resample([data], seeded=[False, True]))
+    assert mixed.seeds == 1 and np.isnan(mixed.p_value), "the variance of the seeded one is not known"
+    assert mean_of([once, Comparison(0.04, 0.04, 20, 7)]).seeds == 7 and mean_of([once, once]).seeds is None
 
 
 def test_more_seeds_and_larger_differences_have_more_power() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,24 @@ def test_what_is_not_a_submission_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(TaskError, match=sentence):
             check_submission(tmp_path / path)
     assert faults_of(tmp_path) == [f"has no file of {' or '.join(SUITES)}"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_one_sentence(method: int, tmp_path: Path) -> None:
+    """Whichever byte is damaged; some, such as a date's, change nothing."""
+    path, refused = tmp_path / "x.zip", 0
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("RTE.tsv", "".join(f"{row}\tentailment\n" for row in range(60)))
+    content = path.read_bytes()
+    damaged = [content[:place] + bytes([content[place] ^ 0x80]) + content[place + 1 :] for place in range(len(content))]
+    for each in (*damaged, *(content[:end] for end in range(0, len(content), 7))):
+        path.write_bytes(each)
+        try:
+            faults_of(path)
+        except TaskError as error:
+            refused += 1
+            assert re.match(rf"{path}: not a folder or a zip archive \(.+\)", str(error))
+    assert refused > len(content) / 2
 
 
 def test_what_is_written_passes(tmp_path: Path) -> None:
