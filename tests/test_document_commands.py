@@ -106,9 +106,9 @@ def check_script(words: list[str], command: Command) -> None:
         return
     number = printed.index("--processes") if "--processes" in printed else len(printed)
     config = check_trainer([*printed[1:number], *printed[number + 2 :]])
-    machines = int(environment.get("NNODES") or environment.get("SLURM_NNODES") or 1)
-    processes = machines * int((printed[number + 1 :] or ["1"])[0])
-    config.data.batch_plan(processes // config.parallel.tensor)
+    if number < len(printed):
+        machines = int(environment.get("NNODES") or environment.get("SLURM_NNODES") or 1)
+        config.data.batch_plan(machines * int(printed[number + 1]) // config.parallel.tensor)
 
 
 def check_started(words: list[str], command: Command) -> None:
