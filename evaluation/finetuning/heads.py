@@ -87,9 +87,9 @@ class Mixture(nn.Module):
 class Head(nn.Module):
     """A backbone's hidden states -> outputs [B, C].
 
-    With pooling "first" the hidden layer is BERT's pooler, initialized from the pretrained pooler if there is one, which
-    reads its input without dropout as in pretraining. A hidden layer that is new is RoBERTa's, with dropout before it.
-    The states of spans are concatenated to the pooled state (Wang et al. 2019, SuperGLUE, section 4.1).
+    With pooling "first" the hidden layer is BERT's pooler, initialized from the pretrained one if there is one, which
+    then reads its input without dropout as in pretraining; a new hidden layer has dropout before it (RoBERTa). The
+    states of spans are concatenated to the pooled state (Wang et al. 2019, SuperGLUE, section 4.1).
     """
 
     def __init__(self, backbone: Backbone, outputs: int, config: FinetuneConfig, spans: int = 0):
