@@ -61,6 +61,7 @@ class StagedBatches:
         self.stages, self.schedule = list(stages), schedule
         self.config, self.reads, self.data_rank = stages[0].config, stages[0].reads, stages[0].data_rank
         self.seed, self.dataset, self.train = stages[0].seed, stages[-1].dataset, stages[0].train
+        self._first_position = sum(batches.start.sample for batches in stages)
         self._plans: dict[int, StepPlan] = {}
         """By step number: of the last step that has begun and, because findings are one step late on a GPU, of the one
         before. Their fractions of the run followed the clock, so they cannot be planned again."""
@@ -99,10 +100,16 @@ class StagedBatches:
         plan = self._plans[max(self._plans)]
         return self.stages[plan.stage].accumulation_of(plan.size)
 
-    def resume(self, step: int, consumed: Sequence[int]) -> None:
-        """Set what is consumed of each dataset before ``step``."""
+    def resume(self, step: int, consumed: Sequence[int], position: int) -> None:
+        """Set what is consumed of each dataset before ``step``.
+
+        Args:
+            position: what ``position`` returns for that step; other than the sum of ``consumed`` if one of the datasets
+                was replaced.
+        """
         for batches, samples in zip(self.stages, consumed, strict=True):
             batches.start = Start(step, samples)
+        self._first_position = position
         self._go_to_start()
 
     def opener(self) -> "Callable[[], StagedBatches]":
@@ -112,7 +119,7 @@ class StagedBatches:
     def position(self, step: int) -> int:
         """Return how many sequences of all datasets are consumed before optimizer step ``step`` (from 0)."""
         self._advance(step)
-        return sum(self._consumed)
+        return self._first_position + sum(self._consumed) - sum(batches.start.sample for batches in self.stages)
 
     def begin(self, number: int, fraction: float | None = None) -> StepPlan:
         """Decide what step ``number`` is made of; a second call for it changes nothing.

@@ -10,7 +10,8 @@ import pytest
 
 from sesame import configs
 from sesame.data_pipeline.dataset.shards import open_dataset
-from sesame.pretrain.checkpoints.resume import ResumeState
+from sesame.pretrain.checkpoints.record import Change, Record, StagePosition
+from sesame.pretrain.checkpoints.resume import ResumeState, fingerprint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import DataRank, Start
 from sesame.pretrain.data.stages import AnyBatches, StagedBatches
@@ -28,6 +29,26 @@ def opened(settings: Settings, paths: list[Path], **changes: Any) -> tuple[RunCo
     data = {"dataset": str(paths[0]), "stages": stages, "global_batch": 8}
     config = configs.parse(settings(data=data, **changes), RunConfig, "run.toml")
     return config, open_batches(config, open_dataset(paths[0], verify=False), READS, None, DataRank(0, 1), False)
+
+
+def record_of(step: int, samples: int, **values: Any) -> Record:
+    values = {"config": {"model": {}}, "files": {"tokenizer.model": ""}, "shapes": {}, **values}
+    return Record(
+        step=step,
+        samples=samples,
+        seed=1,
+        vocabulary_size=4,
+        tokenizer_sha256="0" * 64,
+        format_version=2,
+        **values,
+    )
+
+
+def positions(paths: list[Path], samples: list[int]) -> tuple[StagePosition, ...]:
+    hashes = [fingerprint(open_dataset(path, verify=False)) for path in paths]
+    return tuple(
+        StagePosition(dataset_sha256=sha256, samples=each) for sha256, each in zip(hashes, samples, strict=True)
+    )
 
 
 @pytest.fixture
@@ -53,3 +74,46 @@ def test_a_place_names_the_dataset_of_its_step(timed: StagedBatches, unmasked: P
     finding = Finding("non_finite_gradient", math.nan, None)
     for step, path in ((4, dataset), (3, unmasked)):
         assert f"inspect {path} --row" in place_of(finding, step, timed, 1, None).text
+
+
+@pytest.mark.parametrize("samples", [[40, 0, 0], [80, 80, 24]])
+def test_a_dataset_of_two_stages_has_a_position_in_each(
+    samples: list[int], settings: Settings, unmasked: Path, dataset: Path
+) -> None:
+    paths = [dataset, unmasked, dataset]
+    config, batches = opened(settings, paths)
+    record = record_of(sum(samples) // 8, sum(samples), stages=positions(paths, samples))
+    start_data(config, batches, ResumeState(Start(record.step, record.samples), "", 0), record)
+    assert isinstance(batches, StagedBatches) and list(batches.consumed) == samples
+    assert batches.position(record.step) == record.samples
+
+
+def test_stages_that_were_moved_keep_their_positions(settings: Settings, unmasked: Path, dataset: Path) -> None:
+    config, batches = opened(settings, [dataset, unmasked])
+    record = record_of(5, 40, stages=positions([unmasked, dataset], [24, 16]))
+    start_data(config, batches, ResumeState(Start(5, 40), "", 0), record)
+    assert isinstance(batches, StagedBatches) and batches.consumed == (16, 24)
+
+
+def test_a_new_order_begins_with_its_first_rows(settings: Settings, unmasked: Path, dataset: Path) -> None:
+    config, batches = opened(settings, [dataset, unmasked])
+    record = record_of(5, 40, stages=positions([dataset, unmasked], [24, 16]))
+    changes = (Change(step=5, key="seed", before=1, after=2),)
+    start_data(config, batches, ResumeState(Start(5, 0), "", 40, changes, changes), record)
+    assert isinstance(batches, StagedBatches) and batches.consumed == (0, 0)
+    assert batches.position(5) == 0, "counted from dataset_first_sample on"
+
+
+def test_rows_are_counted_once_where_another_dataset_replaces_the_first(
+    settings: Settings, unmasked: Path, dataset: Path
+) -> None:
+    """The second one is read on from its position; ``dataset_first_sample`` has the rows of both."""
+    config, batches = opened(settings, [dataset, unmasked])
+    _, of_first = positions([dataset, unmasked], [24, 16])
+    record = record_of(5, 40, stages=(StagePosition(dataset_sha256="another", samples=24), of_first))
+    changes = (Change(step=5, key="data.dataset", before="a", after="b"),)
+    start_data(config, batches, ResumeState(Start(5, 0), "", 40, changes, changes), record)
+    assert isinstance(batches, StagedBatches) and batches.consumed == (0, 16)
+    assert batches.position(5) == 0
+    batches.begin(5, 0.0)
+    assert batches.position(6) == 8
