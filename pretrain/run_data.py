@@ -10,6 +10,7 @@ from sesame.pretrain.checkpoints.resume import ResumeState, fingerprint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank
 from sesame.pretrain.data.dataset_checks import check_lengths
+from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.data.stages import AnyBatches, DataSchedule, StagedBatches
 from sesame.pretrain.run_length import Rows, planned_steps
 from sesame.pretrain.stop import UNLIMITED
@@ -50,7 +51,8 @@ def start_data(config: RunConfig, batches: AnyBatches, state: ResumeState, recor
     known = _consumed(stages, state, record)
     sample = state.start.sample if known[0] is None else known[0]
     counted = [Rows(each.train.rows, each.dataset.manifest.splits["train"].tokens) for each in stages]
-    steps = planned_steps(config, counted, (state.start.step, sample))
+    trained_on = sample - _skipped(state, record).before(sample)
+    steps = planned_steps(config, counted, (state.start.step, trained_on))
     if isinstance(batches, StagedBatches):
         batches.schedule = batches.schedule._replace(steps=steps)
         batches.resume(state.start.step, [sample, *(samples or 0 for samples in known[1:])], state.start.sample)
@@ -75,6 +77,12 @@ def _consumed(stages: Sequence[Batches], state: ResumeState, record: Record | No
 def _numbered(hashes: Sequence[str]) -> list[tuple[str, int]]:
     """Return each with how often it came before."""
     return [(sha256, hashes[:number].count(sha256)) for number, sha256 in enumerate(hashes)]
+
+
+def _skipped(state: ResumeState, record: Record | None) -> Skipped:
+    """Return what roll-backs have skipped of the first dataset."""
+    ranges = record.watched.skipped_samples if record else ()
+    return Skipped((first - state.dataset_first_sample, last - state.dataset_first_sample) for first, last in ranges)
 
 
 def stage_positions(batches: AnyBatches, step: int) -> tuple[StagePosition, ...]:

@@ -10,7 +10,7 @@ import pytest
 
 from sesame import configs
 from sesame.data_pipeline.dataset.shards import open_dataset
-from sesame.pretrain.checkpoints.record import Change, Record, StagePosition
+from sesame.pretrain.checkpoints.record import Change, Record, StagePosition, Watched
 from sesame.pretrain.checkpoints.resume import ResumeState, fingerprint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import DataRank, Start
@@ -117,3 +117,16 @@ def test_rows_are_counted_once_where_another_dataset_replaces_the_first(
     assert batches.position(5) == 0
     batches.begin(5, 0.0)
     assert batches.position(6) == 8
+
+
+@pytest.mark.parametrize("first", [0, 1000])
+def test_skipped_rows_do_not_shorten_a_run_that_is_resumed(first: int, settings: Settings, dataset: Path) -> None:
+    """``first`` are rows of another dataset before, of which some were skipped as well."""
+    config, batches = opened(settings, [dataset], steps=None, stop={"epochs": 2})
+    whole = start_data(config, batches, ResumeState(Start(), "", 0), None)
+    skipped = ((first - 16, first - 8), (first + 80, first + 88), (first + 400, first + 408))
+    watched = Watched(skipped_samples=skipped[first == 0 :])
+    record = record_of(20, first + 168, watched=watched)
+    start = Start(20, 168)
+    assert start_data(config, batches, ResumeState(start, "", first), record) == whole
+    assert batches.start == start
