@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from sesame import configs
 from sesame.configs.errors import CheckpointError, ConfigError, TrainingError
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints.load import Checkpoint, open_checkpoint
@@ -21,6 +20,7 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.optimizers import AVERAGE, OPTIMIZERS
 from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.run_history import computed_with
 from sesame.pretrain.train import Run
 from sesame.pretrain.watch import events, step_values
 from sesame.pretrain.watch.step_values import StepValues
@@ -65,7 +65,8 @@ def plan(run: Path, step: int) -> Plan:
     """Choose the newest checkpoint before ``step`` of the run in the folder ``run``.
 
     Raises:
-        CheckpointError: the folder has no checkpoint, or recorded nothing of that step.
+        CheckpointError: the folder has no checkpoint, recorded nothing of that step, or not all that is needed to
+            compute it again.
     """
     checkpoints = all_complete(run)
     if not checkpoints:
@@ -78,10 +79,8 @@ def plan(run: Path, step: int) -> Plan:
         known = f"steps {min(recorded)} to {max(recorded)}"
         raise CheckpointError(f"{file}: has values of {known}, not of step {step}; give one of those")
     before = max((number for number in checkpoints if number < step), default=0)
-    start = checkpoints.get(before)
-    record = records.read(start or checkpoints[min(checkpoints)])
-    where = str((start or checkpoints[min(checkpoints)]) / records.FILE)
-    return Plan(run, configs.parse(record.config, RunConfig, where), start, before, step, record.processes)
+    config, processes = computed_with(run, checkpoints, before, step)
+    return Plan(run, config, checkpoints.get(before), before, step, processes)
 
 
 def replay(plan: Plan, mesh: Mesh) -> Replay:

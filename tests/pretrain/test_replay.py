@@ -1,6 +1,7 @@
 """Steps computed again are the same bits; what was changed in the memory of a run, or in its checkpoint, is found."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,14 @@ STEPS, SAVE_EVERY = 8, 3
 
 
 def run_of(settings: Settings, **changes: Any) -> RunConfig:
-    values = settings(
-        steps=STEPS,
-        model={"layers": 1, "dropout": 0.1},
-        optimizer={"name": "adamw", "learning_rate": 1e-3},
-        checkpoint={"save_every_steps": SAVE_EVERY, "keep": 9},
+    usual = {
+        "steps": STEPS,
+        "optimizer": {"name": "adamw", "learning_rate": 1e-3},
+        "checkpoint": {"save_every_steps": SAVE_EVERY, "keep": 9},
         # Learning rates that follow from the clock are not computed again.
-        stop={"minutes": 5},
-        **changes,
-    )
+        "stop": {"minutes": 5},
+    }
+    values = settings(model={"layers": 1, "dropout": 0.1}, **{**usual, **changes})
     return configs.parse(values, RunConfig, "the test's run")
 
 
@@ -89,6 +89,34 @@ def what_cannot_be_replayed_is_one_sentence(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match="differs from its checksum"):
         replayed(tmp_path / "run", 4)
+
+
+def remove_checkpoints(run: Path, *steps: int) -> None:
+    for step in steps:
+        shutil.rmtree(run / "checkpoints" / f"step-{step:08d}")
+
+
+def test_a_run_that_was_resumed_with_other_settings_is_replayed_with_those(settings: Settings, tmp_path: Path) -> None:
+    run, decay = tmp_path / "run", {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.5}
+    train(run_of(settings, steps=4))
+    train(run_of(settings, optimizer=decay))
+    assert replayed(run, 5).is_same
+    assert plan(run, 4).config.optimizer.weight_decay != plan(run, 5).config.optimizer.weight_decay == 0.5
+    remove_checkpoints(run, 3, 4)
+    assert plan(run, 4).config.optimizer.weight_decay != 0.5
+    with pytest.raises(CheckpointError, match=r"optimizer.weight_decay 0.01 -> 0.5.*initial weights.*step up to 4"):
+        plan(run, 6)
+    starts = (run / "run.jsonl").read_text().splitlines()
+    (run / "run.jsonl").unlink()
+    assert plan(run, 8).config.optimizer.weight_decay == 0.5
+    with pytest.raises(CheckpointError, match=r"was resumed at step 4 with a change, .*optimizer.weight_decay"):
+        plan(run, 6)
+    of_both = [json.loads(line) for line in starts]
+    of_both[2]["start"] |= {"processes": 2, "config": of_both[0]["start"]["config"]}
+    (run / "run.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in of_both))
+    assert [plan(run, step).processes for step in (4, 8)] == [1, 2]
+    with pytest.raises(CheckpointError, match="the number of processes 1 -> 2"):
+        plan(run, 6)
 
 
 def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
