@@ -17,6 +17,7 @@ from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints.load import Checkpoint, open_checkpoint
 from sesame.pretrain.checkpoints.retention import all_complete, folder
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.optimizers import AVERAGE, OPTIMIZERS
 from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.mesh import Mesh
@@ -135,6 +136,10 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
     with _copied_start(plan, mesh) as output, deterministic_kernels(plan.config.watch.deterministic):
         run = _ReplayedRun(_config(plan, output), mesh)
         run.recorded = step_values.read(plan.run)
+        # Also what the run skipped when it went back to a later checkpoint than that of the replay.
+        first_sample = run.resume_state.dataset_first_sample
+        skipped = [row["samples"] for row in events.roll_backs(plan.run)]
+        run.batches.skipped = Skipped((first - first_sample, last - first_sample) for first, last in skipped)
         try:
             while run.step < plan.last:
                 metrics = run.train_step()
@@ -147,6 +152,8 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
                     if mesh.is_rank_zero:
                         differences += _compare(saved[run.step], folder(output, run.step), run.step)
             run.watch.finish(run.gradients_again)
+            # Also where something was found that the run would go back from.
+            run.watch.steps.write()
         except TrainingError as error:
             # The run has ended at this step as well, or the comparison will say that it has not.
             run.reporter.log(str(error))

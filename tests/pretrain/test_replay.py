@@ -15,6 +15,7 @@ from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.replay import Replay, plan, replay
 from sesame.pretrain.train import Run, train
+from tests.pretrain.watch.planted import plant, row_of_step
 
 Settings = Callable[..., dict[str, Any]]
 STEPS, SAVE_EVERY = 8, 3
@@ -117,6 +118,26 @@ def test_a_run_that_was_resumed_with_other_settings_is_replayed_with_those(setti
     assert [plan(run, step).processes for step in (4, 8)] == [1, 2]
     with pytest.raises(CheckpointError, match="the number of processes 1 -> 2"):
         plan(run, 6)
+
+
+def test_what_was_skipped_later_than_the_replay_starts_is_skipped(
+    settings: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay starts before the checkpoint that the run went back to."""
+    plant(monkeypatch, row_of_step(dataset, 5), "nan loss")
+    train(run_of(settings, watch={"non_finite": "roll_back"}))
+    remove_checkpoints(tmp_path / "run", SAVE_EVERY)
+    result = replayed(tmp_path / "run", STEPS - 2)
+    assert result.is_same and "steps 1 to 6, computed again from the initial weights" in result.lines[0], result.lines
+
+
+def test_something_that_only_the_replay_finds_is_named_with_its_step(
+    settings: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(run_of(settings, watch={"non_finite": "roll_back"}))
+    plant(monkeypatch, row_of_step(dataset, 5), "nan loss")
+    result = replayed(tmp_path / "run", 6)
+    assert not result.is_same and result.lines[0].startswith("step 5, computed again"), result.lines
 
 
 def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
