@@ -21,7 +21,7 @@ from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.optimizers import AVERAGE, OPTIMIZERS
 from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.mesh import Mesh
-from sesame.pretrain.run_history import computed_with
+from sesame.pretrain.run_history import computed_with, follows_fraction
 from sesame.pretrain.train import Run
 from sesame.pretrain.watch import events, step_values
 from sesame.pretrain.watch.step_values import StepValues
@@ -81,6 +81,12 @@ def plan(run: Path, step: int) -> Plan:
         raise CheckpointError(f"{file}: has values of {known}, not of step {step}; give one of those")
     before = max((number for number in checkpoints if number < step), default=0)
     config, processes = computed_with(run, checkpoints, before, step)
+    if config.stop.minutes is not None and follows_fraction(config):
+        raise CheckpointError(
+            f"{run}: has stop.minutes, and its data or the weights of its objectives follow a schedule, so they "
+            "followed the clock, which is not recorded, and no step can be computed again; end a run that is to be "
+            "replayed by steps, tokens or epochs"
+        )
     return Plan(run, config, checkpoints.get(before), before, step, processes)
 
 

@@ -140,6 +140,16 @@ def test_something_that_only_the_replay_finds_is_named_with_its_step(
     assert not result.is_same and result.lines[0].startswith("step 5, computed again"), result.lines
 
 
+def test_a_run_whose_data_followed_the_clock_is_refused(settings: Settings, tmp_path: Path) -> None:
+    schedule = {"objectives": {"sentence_pairs": {"at": [0.0, 1.0], "values": [1.0, 0.0]}}}
+    train(run_of(settings, schedule=schedule, steps=4))
+    with pytest.raises(CheckpointError, match="followed the clock, which is not recorded"):
+        plan(tmp_path / "run", 4)
+    output = tmp_path / "by_steps"
+    train(run_of(settings, schedule=schedule, steps=4, stop={}, output=str(output)))
+    assert replayed(output, 4).is_same
+
+
 def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         flip_a_bit_before(5, patched)
