@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from sesame.configs.errors import CheckpointError, ConfigError, TrainingError
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints.load import Checkpoint, open_checkpoint
@@ -201,7 +204,8 @@ def _first_difference(
     for step in range(plan.first + 1, plan.last + 1):
         for name in ("loss", "gradient_norm"):
             values = [getattr(each[step], name) if step in each else math.nan for each in (recorded, computed)]
-            if values[0] != values[1] and not all(map(math.isnan, values)):
+            # As text, because 0.0 equals -0.0, but has other bits.
+            if values[0].hex() != values[1].hex():
                 return Difference(step, name.replace("_", " "), *map(_exact, values))
     return None
 
@@ -237,10 +241,14 @@ def _compare(saved: Path, computed: Path, step: int) -> list[Difference]:
         names = [each for each in theirs.record.shapes if kind in ("weights", *optimizer.moments_of(each))]
         stored, again = theirs.tensors(kind, names), ours.tensors(kind, names)
         for name in names:
-            differs = (stored.whole(name) != again.whole(name)).reshape(-1)
+            differs = (_bits(stored.whole(name)) != _bits(again.whole(name))).reshape(-1)
             if differs.any():
                 index = int(differs.int().argmax())
                 values = [float(each.whole(name).reshape(-1)[index]) for each in (stored, again)]
                 what = f"checkpoint {saved}: {kind} of {name} in {int(differs.sum())} of {differs.numel()} entries"
                 return [Difference(step, f"{what}, first entry {index}", *map(_exact, values))]
     return []
+
+
+def _bits(values: Tensor) -> Tensor:
+    return values.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])

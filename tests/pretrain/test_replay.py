@@ -1,6 +1,7 @@
 """Steps computed again are the same bits; what was changed in the memory of a run, or in its checkpoint, is found."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from sesame import configs
 from sesame.configs.errors import CheckpointError
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel.mesh import Mesh
-from sesame.pretrain.replay import Replay, plan, replay
+from sesame.pretrain.replay import Plan, Replay, _bits, _first_difference, plan, replay
 from sesame.pretrain.train import Run, train
+from sesame.pretrain.watch.step_values import StepValues
 from tests.pretrain.watch.planted import plant, row_of_step
 
 Settings = Callable[..., dict[str, Any]]
@@ -148,6 +150,16 @@ def test_a_run_whose_data_followed_the_clock_is_refused(settings: Settings, tmp_
     output = tmp_path / "by_steps"
     train(run_of(settings, schedule=schedule, steps=4, stop={}, output=str(output)))
     assert replayed(output, 4).is_same
+
+
+def test_zeros_of_another_sign_are_a_difference(tmp_path: Path) -> None:
+    config: Any = None
+    planned = Plan(tmp_path, config, None, 0, 1, 1)
+    recorded, computed = ({1: StepValues(1, zero, math.nan, 0.0)} for zero in (0.0, -0.0))
+    found = _first_difference(planned, recorded, computed)
+    assert found is not None and found.computed.startswith("-0.0")
+    assert _first_difference(planned, recorded, recorded) is None
+    assert (_bits(torch.tensor([0.0, 1.0])) != _bits(torch.tensor([-0.0, 1.0]))).tolist() == [True, False]
 
 
 def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
