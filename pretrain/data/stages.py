@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sesame.configs.errors import DatasetError
+from sesame.configs.errors import ConfigError, DatasetError
 from sesame.data_pipeline.dataset.shards import Dataset
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.batches import Batches, Start
@@ -85,7 +85,18 @@ class StagedBatches:
 
     @skipped.setter
     def skipped(self, value: Skipped) -> None:
-        assert not value.ranges
+        """Check that a run which skipped rows before it had schedules has passed them.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        if value.ranges and value.ranges[-1].last > self.stages[0].start.sample:
+            first, last = value.ranges[-1]
+            raise ConfigError(
+                f"this run has rolled back and skips samples {first} to {last - 1}, which are still to come, but the "
+                "data of this run follows schedules, which skip nothing; resume without the schedules up to the next "
+                "checkpoint"
+            )
 
     @property
     def consumed(self) -> tuple[int, ...]:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from sesame import configs
+from sesame.configs.errors import ConfigError
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.pretrain.checkpoints.record import Change, Record, StagePosition, Watched
 from sesame.pretrain.checkpoints.resume import ResumeState, fingerprint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank, Start
+from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.data.stages import AnyBatches, StagedBatches
 from sesame.pretrain.run_data import open_batches, start_data
 from sesame.pretrain.watch.findings import Finding
@@ -117,6 +119,14 @@ def test_rows_are_counted_once_where_another_dataset_replaces_the_first(
     assert batches.position(5) == 0
     batches.begin(5, 0.0)
     assert batches.position(6) == 8
+
+
+def test_schedules_begin_after_the_rows_that_a_run_skips(settings: Settings, unmasked: Path, dataset: Path) -> None:
+    config, batches = opened(settings, [dataset, unmasked])
+    start_data(config, batches, ResumeState(Start(5, 48), "", 0), record_of(5, 48))
+    batches.skipped = Skipped([(24, 32)])
+    with pytest.raises(ConfigError, match=r"skips samples 48 to 55, which are still to come.*without the schedules"):
+        batches.skipped = Skipped([(24, 32), (48, 56)])
 
 
 @pytest.mark.parametrize("first", [0, 1000])
