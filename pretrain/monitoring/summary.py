@@ -125,8 +125,7 @@ def _versions(run: RunFiles) -> str:
 
 
 def _steps(run: RunFiles) -> str:
-    total = run.config.get("steps")
-    return f"{run.step:,} of {total:,}" if isinstance(total, int) else f"{run.step:,}"
+    return f"{run.step:,}" if run.planned_steps is None else f"{run.step:,} of {run.planned_steps:,}"
 
 
 FACTS: dict[str, Fact] = {
