@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sesame.pretrain.monitoring.live import is_over, watch
 from sesame.pretrain.monitoring.record import RunFiles
+from sesame.pretrain.monitoring.summary import training_seconds
 from sesame.pretrain.monitoring.view import expected_steps, step_of, time_left, view
 from tests.pretrain.monitoring.conftest import append, report
 
@@ -106,6 +107,18 @@ def test_the_steps_of_epochs_and_tokens_are_shown(make_run: MakeRun) -> None:
     resume(folder, 0, planned_steps=50)
     run = RunFiles(folder)
     assert (step_of(run, 30), time_left(run)) == ("30/50", "2 s")
+
+
+def test_the_time_of_all_starts_is_added(make_run: MakeRun) -> None:
+    """The second start has its first report later than the first start had its last one."""
+    folder = make_run()
+    assert training_seconds(RunFiles(folder)) == 3.0
+    resume(folder, 30)
+    append(folder, "metrics", report(40, 5.5, seconds=4.0), report(50, 5.5, seconds=5.0))
+    assert training_seconds(RunFiles(folder)) == 3.0 + 5.0
+    (folder / "run.jsonl").unlink()
+    append(folder, "metrics", report(60, 5.5, seconds=1.0))
+    assert training_seconds(RunFiles(folder)) == 5.0 + 1.0
 
 
 def test_a_resumed_run_replaces_its_reports(make_run: MakeRun) -> None:
