@@ -227,3 +227,6 @@ def test_the_clock_moves_the_schedules_of_a_timed_run(changing: dict[str, Any], 
     assert samples == [5 * 8, 2 * 8 + 3 * 16], "the batch grows at 0.7"
     timed("killed", killed_at=8)
     assert timed("killed") == (files, samples)
+    lines = [json.loads(line) for line in (tmp_path / "killed" / "run.jsonl").read_text().splitlines()]
+    starts = [line["start"] for line in lines if "start" in line]
+    assert [(start["used_seconds"], start["planned_steps"]) for start in starts] == [(0, 1000), (60, 1000)]
