@@ -128,7 +128,6 @@ class Reporter:
         if not self.quiet:
             baselines = {name: self.baseline for name in facts["config"]["objectives"] if self._has_baseline(name)}
             run_record.write_start(self.output, self.first_step, {**facts, "unigram_baseline": baselines})
-            self._tracked = trackers, facts["config"]
             self.trackers = Trackers(trackers, TrackedRun(self.output, self.first_step, facts["config"]), self.log)
 
     def log(self, message: str) -> None:
@@ -209,9 +208,7 @@ class Reporter:
             return
         self.validated_step = _cut(self.file, step)
         if self.trackers is not None:
-            self.trackers.close()
-            names, config = self._tracked
-            self.trackers = Trackers(names, TrackedRun(self.output, step, config), self.log)
+            self.trackers.rewind(step)
         self.bar.update(self.task, completed=step)
         self.last_report_time = time.perf_counter()
 

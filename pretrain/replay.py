@@ -12,15 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from sesame import configs
+import torch
+from torch import Tensor
+
 from sesame.configs.errors import CheckpointError, ConfigError, TrainingError
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints.load import Checkpoint, open_checkpoint
 from sesame.pretrain.checkpoints.retention import all_complete, folder
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.optimizers import AVERAGE, OPTIMIZERS
 from sesame.pretrain.parallel.deterministic import deterministic_kernels
 from sesame.pretrain.parallel.mesh import Mesh
+from sesame.pretrain.run_history import computed_with, follows_fraction
 from sesame.pretrain.train import Run
 from sesame.pretrain.watch import events, step_values
 from sesame.pretrain.watch.step_values import StepValues
@@ -65,7 +69,8 @@ def plan(run: Path, step: int) -> Plan:
     """Choose the newest checkpoint before ``step`` of the run in the folder ``run``.
 
     Raises:
-        CheckpointError: the folder has no checkpoint, or recorded nothing of that step.
+        CheckpointError: the folder has no checkpoint, recorded nothing of that step, or not all that is needed to
+            compute it again.
     """
     checkpoints = all_complete(run)
     if not checkpoints:
@@ -78,10 +83,14 @@ def plan(run: Path, step: int) -> Plan:
         known = f"steps {min(recorded)} to {max(recorded)}"
         raise CheckpointError(f"{file}: has values of {known}, not of step {step}; give one of those")
     before = max((number for number in checkpoints if number < step), default=0)
-    start = checkpoints.get(before)
-    record = records.read(start or checkpoints[min(checkpoints)])
-    where = str((start or checkpoints[min(checkpoints)]) / records.FILE)
-    return Plan(run, configs.parse(record.config, RunConfig, where), start, before, step, record.processes)
+    config, processes = computed_with(run, checkpoints, before, step)
+    if config.stop.minutes is not None and follows_fraction(config):
+        raise CheckpointError(
+            f"{run}: has stop.minutes, and its data or the weights of its objectives follow a schedule, so they "
+            "followed the clock, which is not recorded, and no step can be computed again; end a run that is to be "
+            "replayed by steps, tokens or epochs"
+        )
+    return Plan(run, config, checkpoints.get(before), before, step, processes)
 
 
 def replay(plan: Plan, mesh: Mesh) -> Replay:
@@ -136,6 +145,10 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
     with _copied_start(plan, mesh) as output, deterministic_kernels(plan.config.watch.deterministic):
         run = _ReplayedRun(_config(plan, output), mesh)
         run.recorded = step_values.read(plan.run)
+        # Also what the run skipped when it went back to a later checkpoint than that of the replay.
+        first_sample = run.resume_state.dataset_first_sample
+        skipped = [row["samples"] for row in events.roll_backs(plan.run)]
+        run.batches.skipped = Skipped((first - first_sample, last - first_sample) for first, last in skipped)
         try:
             while run.step < plan.last:
                 metrics = run.train_step()
@@ -148,6 +161,8 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
                     if mesh.is_rank_zero:
                         differences += _compare(saved[run.step], folder(output, run.step), run.step)
             run.watch.finish(run.gradients_again)
+            # Also where something was found that the run would go back from.
+            run.watch.steps.write()
         except TrainingError as error:
             # The run has ended at this step as well, or the comparison will say that it has not.
             run.reporter.log(str(error))
@@ -189,7 +204,8 @@ def _first_difference(
     for step in range(plan.first + 1, plan.last + 1):
         for name in ("loss", "gradient_norm"):
             values = [getattr(each[step], name) if step in each else math.nan for each in (recorded, computed)]
-            if values[0] != values[1] and not all(map(math.isnan, values)):
+            # As text, because 0.0 equals -0.0, but has other bits.
+            if values[0].hex() != values[1].hex():
                 return Difference(step, name.replace("_", " "), *map(_exact, values))
     return None
 
@@ -225,10 +241,14 @@ def _compare(saved: Path, computed: Path, step: int) -> list[Difference]:
         names = [each for each in theirs.record.shapes if kind in ("weights", *optimizer.moments_of(each))]
         stored, again = theirs.tensors(kind, names), ours.tensors(kind, names)
         for name in names:
-            differs = (stored.whole(name) != again.whole(name)).reshape(-1)
+            differs = (_bits(stored.whole(name)) != _bits(again.whole(name))).reshape(-1)
             if differs.any():
                 index = int(differs.int().argmax())
                 values = [float(each.whole(name).reshape(-1)[index]) for each in (stored, again)]
                 what = f"checkpoint {saved}: {kind} of {name} in {int(differs.sum())} of {differs.numel()} entries"
                 return [Difference(step, f"{what}, first entry {index}", *map(_exact, values))]
     return []
+
+
+def _bits(values: Tensor) -> Tensor:
+    return values.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])

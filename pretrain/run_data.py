@@ -10,6 +10,7 @@ from sesame.pretrain.checkpoints.resume import ResumeState, fingerprint
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank
 from sesame.pretrain.data.dataset_checks import check_lengths
+from sesame.pretrain.data.skipped import Skipped
 from sesame.pretrain.data.stages import AnyBatches, DataSchedule, StagedBatches
 from sesame.pretrain.run_length import Rows, planned_steps
 from sesame.pretrain.stop import UNLIMITED
@@ -47,18 +48,41 @@ def open_batches(
 def start_data(config: RunConfig, batches: AnyBatches, state: ResumeState, record: Record | None) -> int:
     """Set where a run starts in its data, and return after how many steps it ends without a time limit."""
     stages = batches.stages if isinstance(batches, StagedBatches) else [batches]
-    consumed = {each.dataset_sha256: each.samples for each in record.stages} if record else {}
-    known = [consumed.get(fingerprint(each.dataset)) for each in stages]
-    known[0] = state.start.sample if known[0] is None else known[0]
-    state_of_first = state.start._replace(sample=known[0])
+    known = _consumed(stages, state, record)
+    sample = state.start.sample if known[0] is None else known[0]
     counted = [Rows(each.train.rows, each.dataset.manifest.splits["train"].tokens) for each in stages]
-    steps = planned_steps(config, counted, state_of_first)
+    trained_on = sample - _skipped(state, record).before(sample)
+    steps = planned_steps(config, counted, (state.start.step, trained_on))
     if isinstance(batches, StagedBatches):
         batches.schedule = batches.schedule._replace(steps=steps)
-        batches.resume(state.start.step, [samples or 0 for samples in known])
+        batches.resume(state.start.step, [sample, *(samples or 0 for samples in known[1:])], state.start.sample)
     else:
-        batches.start = state_of_first
+        batches.start = state.start._replace(sample=sample)
     return steps
+
+
+def _consumed(stages: Sequence[Batches], state: ResumeState, record: Record | None) -> list[int | None]:
+    """Return the sequences consumed of each stage's dataset, None where the checkpoint does not say.
+
+    The first stage of a dataset continues its first one, the second one its second one, and so on.
+    """
+    # In a new order all are read from their first row.
+    is_new_order = any(change.key == "seed" for change in state.new_changes)
+    positions = record.stages if record is not None and not is_new_order else ()
+    hashes = _numbered([each.dataset_sha256 for each in positions])
+    samples = {key: each.samples for key, each in zip(hashes, positions, strict=True)}
+    return [samples.get(key) for key in _numbered([fingerprint(each.dataset) for each in stages])]
+
+
+def _numbered(hashes: Sequence[str]) -> list[tuple[str, int]]:
+    """Return each with how often it came before."""
+    return [(sha256, hashes[:number].count(sha256)) for number, sha256 in enumerate(hashes)]
+
+
+def _skipped(state: ResumeState, record: Record | None) -> Skipped:
+    """Return what roll-backs have skipped of the first dataset."""
+    ranges = record.watched.skipped_samples if record else ()
+    return Skipped((first - state.dataset_first_sample, last - state.dataset_first_sample) for first, last in ranges)
 
 
 def stage_positions(batches: AnyBatches, step: int) -> tuple[StagePosition, ...]:

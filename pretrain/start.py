@@ -22,6 +22,7 @@ from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.planning.peak import Peak
 from sesame.pretrain.precision import Precision
 from sesame.pretrain.reporting.run_record import device_name, recorded_end, versions
+from sesame.pretrain.stop import UNLIMITED, TrainingBudget
 
 
 @contextmanager
@@ -89,11 +90,20 @@ def describe(config: RunConfig, mesh: Mesh, precision: Precision, parameters: in
     )
 
 
-def facts(config: RunConfig, mesh: Mesh, parameters: int, rows: int, peak: Peak) -> dict[str, Any]:
-    """Return the same for ``run.jsonl``, with the device and its peak, the versions and the whole configuration."""
+def facts(
+    config: RunConfig, mesh: Mesh, parameters: int, rows: int, peak: Peak, budget: TrainingBudget
+) -> dict[str, Any]:
+    """Return the same for ``run.jsonl``, with the limits, the device and its peak, the versions and the whole
+    configuration.
+
+    ``planned_steps`` are those after which the run ends by steps, epochs or tokens, null if only minutes limit it;
+    ``used_seconds`` are those of its minutes that are used.
+    """
     return {
         "parameters": parameters,
         "training_rows": rows,
+        "planned_steps": budget.steps if budget.steps < UNLIMITED else None,
+        "used_seconds": budget.seconds,
         "processes": mesh.world,
         "device": mesh.device.type,
         "device_name": device_name(mesh.device),

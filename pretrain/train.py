@@ -305,7 +305,7 @@ class Run:
         parameters, rows = sum(shape.numel() for shape in self.shapes.values()), self.batches.train.rows
         described = describe(self.config, self.mesh, self.precision, parameters, rows)
         self.reporter.log(f"{described}; {self.budget.describe(self.step)}")
-        known = facts(self.config, self.mesh, parameters, rows, peak)
+        known = facts(self.config, self.mesh, parameters, rows, peak, self.budget)
         self.reporter.start(self.config.report.all_trackers, known)
         for message in filter(None, (initial and initial.message, self.resume_state.message, self.batches.message)):
             self.reporter.log(message)

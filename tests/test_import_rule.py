@@ -34,7 +34,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "checkpoints",
         "parallel huggingface",
         "reporting monitoring",
-        "average curve metrics stop run_length watch config settings_table run_data",
+        "average curve metrics stop run_length watch config settings_table run_data run_history",
         "planning validation checkpoint_metadata",
         "start train",
         "replay",

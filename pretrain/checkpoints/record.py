@@ -84,7 +84,7 @@ class CheckpointMetadata(Section):
     dataset_first_sample: int = Field(default=0, ge=0)
     """``samples`` when training on this dataset started; the position in the dataset is counted from there."""
     stages: tuple[StagePosition, ...] = ()
-    """Of ``data.dataset`` and ``data.stages``, where the data follows schedules; ``samples`` is their sum."""
+    """Of ``data.dataset`` and ``data.stages``, where the data follows schedules."""
     seconds: float = Field(default=0.0, ge=0)
     """Training time, which ``stop.minutes`` limits; 0 without that limit."""
     first_timed_step: int = Field(default=0, ge=0)

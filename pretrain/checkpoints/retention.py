@@ -55,7 +55,10 @@ class Retention:
             return ""
         if self.is_rank_zero:
             self._unconfirmed.rename(self._diverged_name)
-        return f"; the checkpoint that it diverged from is now {self._diverged_name}"
+        message = f"; the checkpoint that it diverged from is now {self._diverged_name}"
+        # The newest one is now an older one, which was confirmed before.
+        self._unconfirmed = self._unpruned = self._diverged_name = None
+        return message
 
     def _prune(self) -> None:
         if self.is_rank_zero and self._unpruned is not None and self._unconfirmed is None:

@@ -26,7 +26,7 @@ class Saver:
         """For which training has waited for checkpoints."""
         self._writer, self._retention = writer, retention
         self.renamed = ""
-        """What ``reopen`` has done to the newest checkpoint, for a message."""
+        """What ``reopen`` has done to the newest checkpoint, for a message; empty once training has gone on."""
         self._reopened: Path | None = None
 
     @property
@@ -65,6 +65,7 @@ class Saver:
     def confirm(self) -> None:
         """Note that the newest checkpoint's weights gave a finite result, so that older ones can be removed."""
         with self._timed():
+            self.renamed = ""
             self._retention.confirm()
 
     def reopen(self, process: Process) -> Checkpoint | None:
@@ -87,7 +88,7 @@ class Saver:
         """Rename the newest checkpoint if training has diverged since; return a message."""
         with suppress(SesameError):
             self.finish()
-        return self._retention.diverged()
+        return self._retention.diverged() or self.renamed
 
     def close(self) -> None:
         """Wait for the checkpoint under way, but raise none of its errors: the run has ended already."""

@@ -124,9 +124,17 @@ class Batches:
         """Return the row numbers of optimizer step ``step`` (from 0) in their order; see ``rows_of``."""
         return self.rows_of(self.samples(step), self.config.global_batch)
 
-    def micro_batch_rows(self, rows_of_each: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the row numbers of each micro-batch of the step that ``rows`` returned: those of process 0, 1, ...
+    def micro_batch_rows(self, step: int) -> list[np.ndarray]:
+        """Return the row numbers of each micro-batch of optimizer step ``step`` (from 0): those of process 0, 1, ...
         for their first micro-batch, then for their second one, and so on."""
+        return self.in_micro_batches(self.rows(step))
+
+    def dataset_of(self, step: int) -> Dataset:
+        """Return the dataset that optimizer step ``step`` (from 0) reads."""
+        return self.dataset
+
+    def in_micro_batches(self, rows_of_each: list[np.ndarray]) -> list[np.ndarray]:
+        """Return what ``rows_of`` returned as an array for each micro-batch, also with a token budget."""
         if self.budget is None:
             return rows_of_each
         rows = np.concatenate(rows_of_each)

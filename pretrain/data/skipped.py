@@ -30,6 +30,10 @@ class Skipped:
         if count:
             yield Samples(first, first + count)
 
+    def before(self, position: int) -> int:
+        """Return how many samples from 0 on and before ``position`` are skipped."""
+        return sum(max(0, min(last, position) - max(first, 0)) for first, last in self.ranges)
+
     def after(self, first: int, count: int) -> int:
         """Return the position after the next ``count`` samples from ``first`` on."""
         last = first

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sesame.configs.errors import DatasetError
+from sesame.configs.errors import ConfigError, DatasetError
+from sesame.data_pipeline.dataset.shards import Dataset
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.batches import Batches, Start
 from sesame.pretrain.data.skipped import Samples, Skipped
@@ -31,6 +32,8 @@ class StepPlan(NamedTuple):
     size: int
     """Sequences."""
     mask_rate: float | None
+    first: int
+    """Sequences of the stage's dataset that are consumed before the step."""
 
 
 def sizes(table: ScheduleTable | None, unit: int, fractions: np.ndarray) -> np.ndarray:
@@ -58,8 +61,11 @@ class StagedBatches:
         self.stages, self.schedule = list(stages), schedule
         self.config, self.reads, self.data_rank = stages[0].config, stages[0].reads, stages[0].data_rank
         self.seed, self.dataset, self.train = stages[0].seed, stages[-1].dataset, stages[0].train
-        self._step, self._consumed = stages[0].start.step, [batches.start.sample for batches in stages]
-        self._plan: tuple[int, StepPlan] | None = None
+        self._first_position = sum(batches.start.sample for batches in stages)
+        self._plans: dict[int, StepPlan] = {}
+        """By step number: of the last step that has begun and, because findings are one step late on a GPU, of the one
+        before. Their fractions of the run followed the clock, so they cannot be planned again."""
+        self._go_to_start()
         for batches in stages if schedule.mask_rate else ():
             if not batches.draws_masks:
                 raise DatasetError(
@@ -79,7 +85,18 @@ class StagedBatches:
 
     @skipped.setter
     def skipped(self, value: Skipped) -> None:
-        assert not value.ranges
+        """Check that a run which skipped rows before it had schedules has passed them.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        if value.ranges and value.ranges[-1].last > self.stages[0].start.sample:
+            first, last = value.ranges[-1]
+            raise ConfigError(
+                f"this run has rolled back and skips samples {first} to {last - 1}, which are still to come, but the "
+                "data of this run follows schedules, which skip nothing; resume without the schedules up to the next "
+                "checkpoint"
+            )
 
     @property
     def consumed(self) -> tuple[int, ...]:
@@ -89,14 +106,22 @@ class StagedBatches:
     @property
     def accumulation(self) -> int:
         """Micro-batches of each process in the step that has begun."""
-        stage, size, _ = self._plan[1] if self._plan else StepPlan(0, self.config.global_batch, None)
-        return self.stages[stage].accumulation_of(size)
+        if not self._plans:
+            return self.stages[0].accumulation
+        plan = self._plans[max(self._plans)]
+        return self.stages[plan.stage].accumulation_of(plan.size)
 
-    def resume(self, step: int, consumed: Sequence[int]) -> None:
-        """Set what is consumed of each dataset before ``step``."""
+    def resume(self, step: int, consumed: Sequence[int], position: int) -> None:
+        """Set what is consumed of each dataset before ``step``.
+
+        Args:
+            position: what ``position`` returns for that step; other than the sum of ``consumed`` if one of the datasets
+                was replaced.
+        """
         for batches, samples in zip(self.stages, consumed, strict=True):
             batches.start = Start(step, samples)
-        self._step, self._consumed, self._plan = step, list(consumed), None
+        self._first_position = position
+        self._go_to_start()
 
     def opener(self) -> "Callable[[], StagedBatches]":
         """Return what makes the same batches in another process."""
@@ -105,7 +130,7 @@ class StagedBatches:
     def position(self, step: int) -> int:
         """Return how many sequences of all datasets are consumed before optimizer step ``step`` (from 0)."""
         self._advance(step)
-        return sum(self._consumed)
+        return self._first_position + sum(self._consumed) - sum(batches.start.sample for batches in self.stages)
 
     def begin(self, number: int, fraction: float | None = None) -> StepPlan:
         """Decide what step ``number`` is made of; a second call for it changes nothing.
@@ -113,30 +138,33 @@ class StagedBatches:
         Args:
             fraction: of the run; None: by the planned steps.
         """
-        self._advance(number)
-        if self._plan is None or self._plan[0] != number:
+        if number not in self._plans:
+            self._advance(number)
             at = np.array([number / self.schedule.steps if fraction is None else fraction])
             (size,) = sizes(self.schedule.global_batch, self.config.global_batch, at)
             rate = self.schedule.mask_rate and self.schedule.mask_rate.value(at[0])
             stage = int(np.searchsorted(self.schedule.begins, at[0], side="right"))
-            self._plan = number, StepPlan(stage, int(size), rate)
-        return self._plan[1]
+            kept = {step: plan for step, plan in self._plans.items() if step == number - 1}
+            self._plans = {**kept, number: StepPlan(stage, int(size), rate, self._consumed[stage])}
+        return self._plans[number]
 
     def samples(self, step: int) -> tuple[Samples, ...]:
         """Return the positions of optimizer step ``step`` (from 0) in its dataset."""
         plan = self.begin(step)
-        first = self._consumed[plan.stage]
-        return (Samples(first, first + plan.size),)
+        return (Samples(plan.first, plan.first + plan.size),)
 
     def rows(self, step: int) -> list[np.ndarray]:
         """Return the row numbers of each micro-batch of step ``step``; see ``Batches.rows``."""
         plan = self.begin(step)
         return self.stages[plan.stage].rows_of(self.samples(step), plan.size)
 
-    def micro_batch_rows(self, rows_of_each: list[np.ndarray]) -> list[np.ndarray]:
-        """See ``Batches.micro_batch_rows``; the rows are of the step that begins now."""
-        assert self._plan is not None
-        return self.stages[self._plan[1].stage].micro_batch_rows(rows_of_each)
+    def micro_batch_rows(self, step: int) -> list[np.ndarray]:
+        """See ``Batches.micro_batch_rows``."""
+        return self.stages[self.begin(step).stage].in_micro_batches(self.rows(step))
+
+    def dataset_of(self, step: int) -> Dataset:
+        """Return the dataset that optimizer step ``step`` (from 0) reads."""
+        return self.stages[self.begin(step).stage].dataset
 
     def step(self, number: int) -> Iterator[Batch]:
         """Yield this process's micro-batches of optimizer step ``number`` (from 0)."""
@@ -150,11 +178,15 @@ class StagedBatches:
     def _advance(self, number: int) -> None:
         """Count the rows of the steps before ``number``."""
         if number < self._step:
-            self.resume(self.stages[0].start.step, [batches.start.sample for batches in self.stages])
+            self._go_to_start()
         while self._step < number:
             plan = self.begin(self._step)
             self._consumed[plan.stage] += plan.size
             self._step += 1
+
+    def _go_to_start(self) -> None:
+        self._step, self._plans = self.stages[0].start.step, {}
+        self._consumed = [batches.start.sample for batches in self.stages]
 
 
 AnyBatches = Batches | StagedBatches

@@ -10,7 +10,7 @@ from rich.live import Live
 from sesame.configs.log_lines import timed
 from sesame.pretrain.monitoring.record import Row, RunFiles
 from sesame.pretrain.monitoring.summary import state
-from sesame.pretrain.monitoring.view import event_line, time_left, view
+from sesame.pretrain.monitoring.view import event_line, step_of, time_left, view
 
 SECONDS = 1.0
 """Between two looks at the files."""
@@ -48,7 +48,7 @@ def _in_terminal(run: RunFiles, console: Console, sleep: Callable[[float], None]
 
 def _in_lines(run: RunFiles, console: Console, sleep: Callable[[float], None]) -> None:
     """Print the last report and what is new from then on."""
-    said = [max(0, len(run.reports) - 1), max(0, len(run.validations) - 1), max(0, len(run.events) - 1)]
+    printed = [max(0, len(run.reports) - 1), max(0, len(run.validations) - 1), max(0, len(run.events) - 1)]
     while True:
         over = is_over(run)
         if over:
@@ -58,10 +58,10 @@ def _in_lines(run: RunFiles, console: Console, sleep: Callable[[float], None]) -
             ((run.reports, _report_line), (run.validations, _validation_line), (run.events, _event_line))
         ):
             # A resumed run removes the reports of steps that it takes again.
-            said[number] = min(said[number], len(rows))
-            for row in rows[said[number] :]:
+            printed[number] = min(printed[number], len(rows))
+            for row in rows[printed[number] :]:
                 console.print(timed(line(run, row), is_terminal=False), markup=False, soft_wrap=True)
-            said[number] = len(rows)
+            printed[number] = len(rows)
         if over:
             return
         sleep(SECONDS)
@@ -71,9 +71,8 @@ def _in_lines(run: RunFiles, console: Console, sleep: Callable[[float], None]) -
 def _report_line(run: RunFiles, row: Row) -> str:
     losses = " ".join(f"{name} {loss:.3f}" for name, loss in row["train"].items())
     left = time_left(run) if row is run.reports[-1] else ""
-    step = f"step {row['step']}/{run.config.get('steps', '?')}"
     speed = f"{row.get('tokens_per_second', 0):,.0f} tokens/s"
-    return " | ".join([step, losses, speed, *([f"{left} left"] if left else [])])
+    return " | ".join([f"step {step_of(run, row['step'])}", losses, speed, *([f"{left} left"] if left else [])])
 
 
 def _validation_line(run: RunFiles, row: Row) -> str:

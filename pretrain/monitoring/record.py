@@ -84,6 +84,21 @@ class RunFiles:
         return {}
 
     @property
+    def planned_steps(self) -> int | None:
+        """Steps after which the run ends if no limit of minutes comes first; None if there are none."""
+        # A run of an older version has only its limit of steps.
+        steps = (self.starts or [{}])[-1].get("planned_steps", self.config.get("steps"))
+        return steps if isinstance(steps, int) else None
+
+    @property
+    def used_seconds(self) -> float:
+        """Training time up to the last report, of which ``stop.minutes`` is the limit."""
+        start, last = (self.starts or [{}])[-1], (self.reports or [{}])[-1]
+        # Before the first report of a resumed run the last one is of an earlier start.
+        is_own = last.get("step", 0) > start.get("step", 0)
+        return float(start.get("used_seconds", 0.0)) + (float(last.get("seconds", 0.0)) if is_own else 0.0)
+
+    @property
     def checkpoints(self) -> list[Path]:
         """Folders of complete checkpoints, the newest last."""
         return sorted(path.parent for path in self.folder.glob("checkpoints/step-*/checkpoint.json"))

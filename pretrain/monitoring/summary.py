@@ -51,10 +51,14 @@ def state(run: RunFiles) -> str:
 
 def training_seconds(run: RunFiles) -> float:
     """Return the time of training of all starts together, by the seconds since the start that each report has."""
+    starts = [start["step"] for start in run.starts if isinstance(start.get("step"), int)]
     total = before = 0.0
+    last = 0
     for row in run.reports:
-        seconds = float(row.get("seconds", 0.0))
-        total, before = total + (seconds - before if seconds > before else seconds), seconds
+        seconds, step = float(row.get("seconds", 0.0)), row["step"]
+        # Runs of older versions say nothing of their starts.
+        is_resumed = seconds <= before or any(last <= start < step for start in starts)
+        total, before, last = total + seconds - (0.0 if is_resumed else before), seconds, step
     return total
 
 
@@ -125,8 +129,7 @@ def _versions(run: RunFiles) -> str:
 
 
 def _steps(run: RunFiles) -> str:
-    total = run.config.get("steps")
-    return f"{run.step:,} of {total:,}" if isinstance(total, int) else f"{run.step:,}"
+    return f"{run.step:,}" if run.planned_steps is None else f"{run.step:,} of {run.planned_steps:,}"
 
 
 FACTS: dict[str, Fact] = {

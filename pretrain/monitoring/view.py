@@ -51,15 +51,19 @@ def sparkline(numbers: Sequence[float], width: int) -> str:
 
 
 def expected_steps(run: RunFiles) -> float | None:
-    """Return at which step the run will end by its limits of steps and of minutes, None if it is not known."""
-    steps, minutes = run.config.get("steps"), run.config.get("stop", {}).get("minutes")
-    if not isinstance(steps, int):
-        return None
+    """Return at which step the run will end by all its limits, None if it is not known."""
+    planned, minutes = run.planned_steps, run.config.get("stop", {}).get("minutes")
     rate = _steps_per_second(run)
-    if not isinstance(minutes, int | float) or rate is None or not run.reports:
-        return float(steps)
-    used = float(run.reports[-1].get("seconds", 0.0))
-    return min(float(steps), run.step + max(0.0, 60 * minutes - used) * rate)
+    if not isinstance(minutes, int | float) or rate is None:
+        return planned
+    by_clock = run.step + max(0.0, 60 * minutes - run.used_seconds) * rate
+    return by_clock if planned is None else min(planned, by_clock)
+
+
+def step_of(run: RunFiles, step: int) -> str:
+    """Return a step and the last one, the latter with a tilde if it follows from the speed."""
+    end = expected_steps(run)
+    return f"{step}" if end is None else f"{step}/{'~' * (end != run.planned_steps)}{end:.0f}"
 
 
 def time_left(run: RunFiles) -> str:
@@ -79,7 +83,7 @@ def _progress(run: RunFiles, width: int) -> RenderableType:
     if end is None:
         return Text(f"step {run.step:,}")
     table = Table.grid(padding=(0, 2))
-    is_limited = end < run.config["steps"]
+    is_limited = end != run.planned_steps
     left = time_left(run) if run.end is None else ""
     table.add_row(
         f"step {run.step:,} of {'~' * is_limited}{end:,.0f}",

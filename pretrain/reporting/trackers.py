@@ -181,7 +181,7 @@ class Trackers:
         Raises:
             ConfigError: one of them does not start.
         """
-        self._log = log
+        self._run, self._log = run, log
         self._running: dict[str, Tracker] = {}
         for name in names:
             try:
@@ -192,6 +192,15 @@ class Trackers:
                 raise ConfigError(
                     f"report.trackers: {name} does not start: {one_line(error)[:300]}; {TRACKERS[name].advice}"
                 ) from error
+
+    def rewind(self, step: int) -> None:
+        """Close all of them and start them again at ``step``, which the run has gone back to."""
+        self.close()
+        for name in list(self._running):
+            try:
+                self._running[name] = TRACKERS[name].start(self._run._replace(first_step=step))
+            except Exception as error:
+                self._leave_out(name, error)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Give a JSON line to each tracker."""
@@ -207,8 +216,11 @@ class Trackers:
             try:
                 getattr(tracker, method)(*arguments)
             except Exception as error:
-                del self._running[name]
-                self._log(f"{name}: {one_line(error)[:300]}; the run goes on without this tracker")
+                self._leave_out(name, error)
+
+    def _leave_out(self, name: str, error: Exception) -> None:
+        del self._running[name]
+        self._log(f"{name}: {one_line(error)[:300]}; the run goes on without this tracker")
 
 
 def flat(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -> list[tuple[str, Any]]:

@@ -87,6 +87,11 @@ def skipped_samples(output: Path, step: int) -> list[Samples]:
     return [Samples(*row["samples"]) for row in rows if row["action"] == "roll_back"]
 
 
+def roll_backs(output: Path) -> list[Row]:
+    """Return all roll-backs of the run in ``output``, in their order."""
+    return [row for row in read_rows(output / FILE) if _is_roll_back(row) and _is_sound(row)]
+
+
 def _kept_rows(path: Path, step: int) -> list[Row]:
     """Return the events that still count for a run that continues from ``step``, without damaged ones."""
     rows = [row for row in read_rows(path) if _is_sound(row)]

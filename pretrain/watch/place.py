@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sesame.data_pipeline.dataset.shards import Dataset
 from sesame.pretrain.data.stages import AnyBatches
 from sesame.pretrain.watch.findings import Finding, MicroBatch
 
@@ -49,20 +50,20 @@ def place_of(finding: Finding, step: int, batches: AnyBatches, tensor: int, grad
         else:
             micro_batch = gradients.micro_batch()
             note = f", first in {gradients.parameter}" if gradients.parameter else ""
-    rows = batches.rows(step - 1)
+    dataset = batches.dataset_of(step - 1)
     if micro_batch is None:
-        everything = np.concatenate(rows)
-        return Place(None, everything, f" ({_rows_text(everything, batches)}){note}")
+        everything = np.concatenate(batches.rows(step - 1))
+        return Place(None, everything, f" ({_rows_text(everything, dataset)}){note}")
     processes = batches.data_rank.size
-    parts = batches.micro_batch_rows(rows)
+    parts = batches.micro_batch_rows(step - 1)
     # With a token budget a process may repeat a micro-batch, which then counts for nothing.
     own = parts[(micro_batch.number * processes + micro_batch.data_rank) % len(parts)]
     rank = micro_batch.data_rank * tensor
     where = f" in micro-batch {micro_batch.number + 1} of {-(-len(parts) // processes)} of process {rank}"
-    return Place(rank, own, f"{where} ({_rows_text(own, batches)}){note}")
+    return Place(rank, own, f"{where} ({_rows_text(own, dataset)}){note}")
 
 
-def _rows_text(rows: np.ndarray, batches: AnyBatches) -> str:
+def _rows_text(rows: np.ndarray, dataset: Dataset) -> str:
     shown = ", ".join(str(row) for row in rows[:SHOWN])
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return f"rows {shown}{more}: sesame inspect {batches.dataset.path} --row {rows[0]}"
+    return f"rows {shown}{more}: sesame inspect {dataset.path} --row {rows[0]}"

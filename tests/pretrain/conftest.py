@@ -1,5 +1,6 @@
 """Settings of small runs, which tests change, and the datasets that they read."""
 
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,25 @@ def datasets(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
         return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), output)
 
     return get
+
+
+@pytest.fixture(scope="session")
+def unmasked(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shorter rows than ``dataset``'s, with its tokenizer, masked in training."""
+    from sesame.data_pipeline.prepare import CorpusConfig, prepare
+
+    folder = tmp_path_factory.mktemp("unmasked")
+    shutil.copy(dataset / "tokenizer.model", folder)
+    values = {
+        "output": str(folder / "dataset"),
+        "source": {"kind": "json_lines", "paths": [str(corpus)]},
+        "tokenizer": {"model": str(folder / "tokenizer.model")},
+        "segment": {"kind": "next_sentence", "sequence_length": 24},
+        "corrupt": {"kind": "masked_tokens", "mask_probability": 0.2, "drawn": "each_epoch"},
+        "shards": {"validation_fraction": 0.1},
+        "workers": {"count": 1},
+    }
+    return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), folder / "dataset")
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Steps computed again are the same bits; what was changed in the memory of a run, or in its checkpoint, is found."""
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,23 +14,24 @@ from sesame import configs
 from sesame.configs.errors import CheckpointError
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel.mesh import Mesh
-from sesame.pretrain.replay import Replay, plan, replay
+from sesame.pretrain.replay import Plan, Replay, _bits, _first_difference, plan, replay
 from sesame.pretrain.train import Run, train
+from sesame.pretrain.watch.step_values import StepValues
+from tests.pretrain.watch.planted import plant, row_of_step
 
 Settings = Callable[..., dict[str, Any]]
 STEPS, SAVE_EVERY = 8, 3
 
 
 def run_of(settings: Settings, **changes: Any) -> RunConfig:
-    values = settings(
-        steps=STEPS,
-        model={"layers": 1, "dropout": 0.1},
-        optimizer={"name": "adamw", "learning_rate": 1e-3},
-        checkpoint={"save_every_steps": SAVE_EVERY, "keep": 9},
+    usual = {
+        "steps": STEPS,
+        "optimizer": {"name": "adamw", "learning_rate": 1e-3},
+        "checkpoint": {"save_every_steps": SAVE_EVERY, "keep": 9},
         # Learning rates that follow from the clock are not computed again.
-        stop={"minutes": 5},
-        **changes,
-    )
+        "stop": {"minutes": 5},
+    }
+    values = settings(model={"layers": 1, "dropout": 0.1}, **{**usual, **changes})
     return configs.parse(values, RunConfig, "the test's run")
 
 
@@ -89,6 +92,74 @@ def what_cannot_be_replayed_is_one_sentence(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match="differs from its checksum"):
         replayed(tmp_path / "run", 4)
+
+
+def remove_checkpoints(run: Path, *steps: int) -> None:
+    for step in steps:
+        shutil.rmtree(run / "checkpoints" / f"step-{step:08d}")
+
+
+def test_a_run_that_was_resumed_with_other_settings_is_replayed_with_those(settings: Settings, tmp_path: Path) -> None:
+    run, decay = tmp_path / "run", {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.5}
+    train(run_of(settings, steps=4))
+    train(run_of(settings, optimizer=decay))
+    assert replayed(run, 5).is_same
+    assert plan(run, 4).config.optimizer.weight_decay != plan(run, 5).config.optimizer.weight_decay == 0.5
+    remove_checkpoints(run, 3, 4)
+    assert plan(run, 4).config.optimizer.weight_decay != 0.5
+    with pytest.raises(CheckpointError, match=r"optimizer.weight_decay 0.01 -> 0.5.*initial weights.*step up to 4"):
+        plan(run, 6)
+    starts = (run / "run.jsonl").read_text().splitlines()
+    (run / "run.jsonl").unlink()
+    assert plan(run, 8).config.optimizer.weight_decay == 0.5
+    with pytest.raises(CheckpointError, match=r"was resumed at step 4 with a change, .*optimizer.weight_decay"):
+        plan(run, 6)
+    of_both = [json.loads(line) for line in starts]
+    of_both[2]["start"] |= {"processes": 2, "config": of_both[0]["start"]["config"]}
+    (run / "run.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in of_both))
+    assert [plan(run, step).processes for step in (4, 8)] == [1, 2]
+    with pytest.raises(CheckpointError, match="the number of processes 1 -> 2"):
+        plan(run, 6)
+
+
+def test_what_was_skipped_later_than_the_replay_starts_is_skipped(
+    settings: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay starts before the checkpoint that the run went back to."""
+    plant(monkeypatch, row_of_step(dataset, 5), "nan loss")
+    train(run_of(settings, watch={"non_finite": "roll_back"}))
+    remove_checkpoints(tmp_path / "run", SAVE_EVERY)
+    result = replayed(tmp_path / "run", STEPS - 2)
+    assert result.is_same and "steps 1 to 6, computed again from the initial weights" in result.lines[0], result.lines
+
+
+def test_something_that_only_the_replay_finds_is_named_with_its_step(
+    settings: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(run_of(settings, watch={"non_finite": "roll_back"}))
+    plant(monkeypatch, row_of_step(dataset, 5), "nan loss")
+    result = replayed(tmp_path / "run", 6)
+    assert not result.is_same and result.lines[0].startswith("step 5, computed again"), result.lines
+
+
+def test_a_run_whose_data_followed_the_clock_is_refused(settings: Settings, tmp_path: Path) -> None:
+    schedule = {"objectives": {"sentence_pairs": {"at": [0.0, 1.0], "values": [1.0, 0.0]}}}
+    train(run_of(settings, schedule=schedule, steps=4))
+    with pytest.raises(CheckpointError, match="followed the clock, which is not recorded"):
+        plan(tmp_path / "run", 4)
+    output = tmp_path / "by_steps"
+    train(run_of(settings, schedule=schedule, steps=4, stop={}, output=str(output)))
+    assert replayed(output, 4).is_same
+
+
+def test_zeros_of_another_sign_are_a_difference(tmp_path: Path) -> None:
+    config: Any = None
+    planned = Plan(tmp_path, config, None, 0, 1, 1)
+    recorded, computed = ({1: StepValues(1, zero, math.nan, 0.0)} for zero in (0.0, -0.0))
+    found = _first_difference(planned, recorded, computed)
+    assert found is not None and found.computed.startswith("-0.0")
+    assert _first_difference(planned, recorded, recorded) is None
+    assert (_bits(torch.tensor([0.0, 1.0])) != _bits(torch.tensor([-0.0, 1.0]))).tolist() == [True, False]
 
 
 def test_a_flipped_bit_in_memory_is_found(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

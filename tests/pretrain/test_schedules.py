@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,25 +23,6 @@ from sesame.pretrain.train import Run, train
 
 Settings = Callable[..., dict[str, Any]]
 READS = ("tokens", "positions", "mask_positions", "mask_labels")
-
-
-@pytest.fixture(scope="module")
-def unmasked(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shorter rows than ``dataset``'s, masked in training."""
-    from sesame.data_pipeline.prepare import CorpusConfig, prepare
-
-    folder = tmp_path_factory.mktemp("unmasked")
-    shutil.copy(dataset / "tokenizer.model", folder)
-    values = {
-        "output": str(folder / "dataset"),
-        "source": {"kind": "json_lines", "paths": [str(corpus)]},
-        "tokenizer": {"model": str(folder / "tokenizer.model")},
-        "segment": {"kind": "next_sentence", "sequence_length": 24},
-        "corrupt": {"kind": "masked_tokens", "mask_probability": 0.2, "drawn": "each_epoch"},
-        "shards": {"validation_fraction": 0.1},
-        "workers": {"count": 1},
-    }
-    return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), folder / "dataset")
 
 
 def table(at: list[float], values: list[float], between: str = "line") -> ScheduleTable:
@@ -247,3 +227,6 @@ def test_the_clock_moves_the_schedules_of_a_timed_run(changing: dict[str, Any], 
     assert samples == [5 * 8, 2 * 8 + 3 * 16], "the batch grows at 0.7"
     timed("killed", killed_at=8)
     assert timed("killed") == (files, samples)
+    lines = [json.loads(line) for line in (tmp_path / "killed" / "run.jsonl").read_text().splitlines()]
+    starts = [line["start"] for line in lines if "start" in line]
+    assert [(start["used_seconds"], start["planned_steps"]) for start in starts] == [(0, 1000), (60, 1000)]

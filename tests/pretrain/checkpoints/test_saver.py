@@ -14,7 +14,7 @@ from sesame import configs
 from sesame.configs.errors import CheckpointError, TrainingError
 from sesame.pretrain.checkpoints import save as saving
 from sesame.pretrain.checkpoints.host_copy import HostCopy
-from sesame.pretrain.checkpoints.load import latest
+from sesame.pretrain.checkpoints.load import SINGLE_PROCESS, latest
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.train import Run, train
 from tests.pretrain.checkpoints.savers import Gate, Owner, metadata, names, saver_of
@@ -91,6 +91,31 @@ def test_a_checkpoint_that_training_diverges_from_is_renamed_when_it_is_complete
     threading.Timer(0.1, gate.is_open.set).start()
     assert saver.diverged().endswith("step-00000002.diverged-1")
     assert names(tmp_path) == ["step-00000001", "step-00000002.diverged-1"]
+
+
+@pytest.mark.parametrize("saved", [1, 2])
+def test_a_run_that_goes_back_again_and_again_renames_the_newest_checkpoint_once(
+    saved: int, tmp_path: Path, tokenizer: Path
+) -> None:
+    """The one before was confirmed, so it stays, also when the next step fails again."""
+    saver = saver_of(tmp_path, tokenizer, Owner())
+    for step in range(1, saved + 1):
+        saver.start(metadata(step))
+        saver.finish()
+    opened = [saver.reopen(SINGLE_PROCESS) for _ in range(4)]
+    steps = [checkpoint and checkpoint.record.step for checkpoint in opened]
+    assert steps == [saved, *[saved - 1 or None] * 3]
+    assert names(tmp_path) == [*(["step-00000001"] * (saved - 1)), f"step-{saved:08d}.diverged-1"]
+
+
+def test_the_message_of_a_run_that_cannot_go_back_names_what_was_renamed(tmp_path: Path, tokenizer: Path) -> None:
+    saver = saver_of(tmp_path, tokenizer, Owner())
+    saver.start(metadata(1))
+    saver.reopen(SINGLE_PROCESS)
+    assert saver.reopen(SINGLE_PROCESS) is None
+    assert saver.diverged().endswith("step-00000001.diverged-1")
+    saver.confirm()
+    assert saver.diverged() == "", "training has gone on since"
 
 
 def test_an_error_is_raised_where_the_checkpoint_is_waited_for(

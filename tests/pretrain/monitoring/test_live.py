@@ -4,13 +4,15 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from sesame.pretrain.monitoring.live import is_over, watch
 from sesame.pretrain.monitoring.record import RunFiles
-from sesame.pretrain.monitoring.view import expected_steps, time_left, view
+from sesame.pretrain.monitoring.summary import training_seconds
+from sesame.pretrain.monitoring.view import expected_steps, step_of, time_left, view
 from tests.pretrain.monitoring.conftest import append, report
 
 MakeRun = Callable[..., Path]
@@ -71,6 +73,52 @@ def test_minutes_limit_the_expected_steps(make_run: MakeRun) -> None:
     # At 10 steps a second, 3 of 6 seconds are used.
     run.starts[-1]["config"]["stop"]["minutes"] = 0.1
     assert expected_steps(run) == 60 and time_left(run) == "3 s"
+
+
+def resume(folder: Path, step: int, **changes: Any) -> None:
+    start = json.loads((folder / "run.jsonl").read_text().splitlines()[0])["start"]
+    append(folder, "run", {"start": {**start, "step": step, **changes}})
+
+
+def test_a_resumed_run_continues_its_minutes(make_run: MakeRun) -> None:
+    folder = make_run()
+    config = RunFiles(folder).config | {"stop": {"minutes": 0.5}, "steps": 1000}
+    resume(folder, 30, used_seconds=10.0, config=config)
+    assert time_left(RunFiles(folder)) == "20 s"
+    append(folder, "metrics", report(40, 5.5, seconds=5.0))
+    run = RunFiles(folder)
+    assert time_left(run) == "15 s" and expected_steps(run) == 40 + 150
+
+
+def test_a_run_that_only_minutes_limit_shows_the_time_left(make_run: MakeRun) -> None:
+    folder = make_run()
+    config = RunFiles(folder).config | {"steps": None}
+    resume(folder, 0, planned_steps=None, config=config)
+    assert (expected_steps(RunFiles(folder)), step_of(RunFiles(folder), 30)) == (None, "30")
+    assert "step 30 " in text_of(RunFiles(folder))
+    resume(folder, 0, planned_steps=None, config=config | {"stop": {"minutes": 0.1}})
+    run = RunFiles(folder)
+    assert (time_left(run), step_of(run, 30)) == ("3 s", "30/~60")
+    assert "step 30 of ~60" in text_of(run)
+
+
+def test_the_steps_of_epochs_and_tokens_are_shown(make_run: MakeRun) -> None:
+    folder = make_run()
+    resume(folder, 0, planned_steps=50)
+    run = RunFiles(folder)
+    assert (step_of(run, 30), time_left(run)) == ("30/50", "2 s")
+
+
+def test_the_time_of_all_starts_is_added(make_run: MakeRun) -> None:
+    """The second start has its first report later than the first start had its last one."""
+    folder = make_run()
+    assert training_seconds(RunFiles(folder)) == 3.0
+    resume(folder, 30)
+    append(folder, "metrics", report(40, 5.5, seconds=4.0), report(50, 5.5, seconds=5.0))
+    assert training_seconds(RunFiles(folder)) == 3.0 + 5.0
+    (folder / "run.jsonl").unlink()
+    append(folder, "metrics", report(60, 5.5, seconds=1.0))
+    assert training_seconds(RunFiles(folder)) == 5.0 + 1.0
 
 
 def test_a_resumed_run_replaces_its_reports(make_run: MakeRun) -> None:

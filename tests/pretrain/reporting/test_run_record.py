@@ -33,6 +33,7 @@ def test_a_run_records_its_starts_its_end_and_a_trace(
     assert first["start"]["config"] == configs.dump(configs.parse(values, RunConfig, "the test's run"))
     assert second["start"]["config"]["steps"] == 4 and second["start"]["process"] == os.getpid()
     assert end["end"]["reason"] == last["end"]["reason"] == "finished"
+    assert (second["start"]["planned_steps"], second["start"]["used_seconds"]) == (4, 0.0)
     assert set(first["start"]["unigram_baseline"]) == {"masked_lm"}
     # The first run ends within the steps to profile, the second begins within them.
     traces = sorted(path.name for path in (output / "profile").iterdir())

@@ -80,6 +80,27 @@ def test_a_tracker_that_fails_is_left_out() -> None:
     assert not tracker.logged and not tracker.closed
 
 
+def test_a_tracker_that_does_not_start_again_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one started that was left out before."""
+    said: list[str] = []
+    for name in ("first", "second", "third"):
+        monkeypatch.setitem(TRACKERS, name, TrackerKind(Recorder, "json", "", ""))
+    started = Trackers(["first", "second", "third"], TrackedRun(Path("out"), 0, CONFIG), said.append)
+    before: Any = dict(started._running)
+    before["first"].fails = True
+    started.log(ROWS[0])
+
+    def refuse(run: TrackedRun) -> Any:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setitem(TRACKERS, "second", TRACKERS["second"]._replace(start=refuse))
+    started.rewind(4)
+    after: Any = started._running
+    assert list(after) == ["third"] and after["third"].run.first_step == 4
+    assert before["second"].closed and before["third"].closed and after["third"] is not before["third"]
+    assert said[1:] == ["second: no route to host; the run goes on without this tracker"]
+
+
 def test_a_tracker_that_does_not_start_is_an_error_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(run: TrackedRun) -> Any:
         raise RuntimeError("api_key not configured (no-tty)")

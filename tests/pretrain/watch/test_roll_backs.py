@@ -170,6 +170,23 @@ def test_roll_backs_before_one_that_went_further_back_still_count(tmp_path: Path
     assert log.path.read_text() == ""
 
 
+def test_a_run_whose_only_checkpoint_diverges_again_says_that_it_cannot_go_back(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = Run.train_step
+
+    def diverging(run: Run) -> Any:
+        metrics = train_step(run)
+        return metrics._replace(gradient_norm=float("nan")) if run.step == CHECKPOINT + 1 else metrics
+
+    monkeypatch.setattr(Run, "train_step", diverging)
+    with pytest.raises(
+        TrainingError, match=r"there is no checkpoint to go back to.*is now .*step-00000004\.diverged-1"
+    ):
+        train(run_of(settings, tmp_path / "run"))
+    assert [each["action"] for each in lines(tmp_path / "run" / "events.jsonl")] == ["roll_back", "stop"]
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_after_two_roll_backs_skips_the_rows_of_both(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
