@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.heads import POOLINGS, Head, Mixture
+from sesame.evaluation.finetuning.heads import HEAD_LAYER, POOLINGS, Head, Mixture
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import pack
 from sesame.pretrain.roles import Encoded
@@ -103,7 +103,7 @@ def test_a_pretrained_pooler_reads_its_input_without_dropout(batch: Batch) -> No
     for pooler, is_dropped in ((weights, False), ({}, True)):
         head = Head(stub_backbone(pooler=pooler), 3, config).train()
         read: list[torch.Tensor] = []
-        head.hidden[0].register_forward_pre_hook(lambda _, given, read=read: read.append(given[0]))
+        head.get_submodule(HEAD_LAYER).register_forward_pre_hook(lambda _, given, read=read: read.append(given[0]))
         head(Encoded(hidden_TD), batch)
         expected = POOLINGS["first"][0](hidden_TD, batch)
         assert torch.equal(read[0], expected) != is_dropped
