@@ -11,22 +11,19 @@ from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import layout_like, pack
 
-BUCKET_BATCHES = 50
-"""Batches whose rows are sorted by length together, so that a batch has similar lengths in a nearly random order."""
 SCORING_TOKENS = 8192
 """Approximate number of tokens in a batch for prediction."""
 
 
 def shuffled_batches(lengths: np.ndarray, batch_size: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Row numbers of each batch of one epoch: random batches of rows with similar lengths, sorted within a batch."""
+    """Row numbers of each batch of one epoch: rows in random order, sorted by length within a batch.
+
+    Batches of similar lengths are up to a tenth faster on a CPU, and scored less where it was measured
+    (``benchmarks/RESULTS.md``, fine-tuning against transformers).
+    """
     order = generator.permutation(len(lengths))
-    bucket = batch_size * BUCKET_BATCHES
-    batches = []
-    for start in range(0, len(order), bucket):
-        rows = order[start : start + bucket]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches += [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
-    return [batches[index] for index in generator.permutation(len(batches))]
+    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    return [rows[np.argsort(lengths[rows], kind="stable")] for rows in batches]
 
 
 def scoring_batches(examples: EncodedExamples) -> list[np.ndarray]:

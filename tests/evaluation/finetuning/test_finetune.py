@@ -140,7 +140,10 @@ def test_batches_contain_every_row_once_in_an_order_of_the_seed() -> None:
     assert sorted(np.concatenate(first)) == list(range(1000))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-    assert max(np.ptp(lengths[rows]) for rows in first) <= 6
+    assert all((np.diff(lengths[rows]) >= 0).all() for rows in first) and len(first[-1]) == 1000 % 16
+    # Of all lengths, as rows in the order of the seed.
+    expected = np.random.default_rng(1).permutation(1000)[:16]
+    assert set(first[0]) == set(expected) and min(np.ptp(lengths[rows]) for rows in first[:-1]) > 25
 
 
 def test_predictions_are_in_the_order_of_the_file(data: TaskData, backbone: Bert) -> None:
