@@ -65,7 +65,9 @@ def test_a_task_is_added_by_one_row(calls: Calls, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setitem(TASKS, "Questions", task)
     data_dir = fetch(tmp_path / "data", ["Questions"], download)
-    evaluate(suite_config(data_dir, tasks=["Questions"], seeds=[1], baseline=False), tmp_path / "out")
+    config = suite_config(data_dir, tasks=["Questions"], seeds=[1], baseline=False)
+    settings = config.finetune.model_copy(update={"epochs": 4})
+    evaluate(config.model_copy(update={"finetune": settings}), tmp_path / "out")
     values = json.loads((tmp_path / "out" / "report.json").read_text())
     assert values["tasks"]["Questions"]["score"]["pretrained"]["median"] > 95
     predictions = (tmp_path / "out" / "predictions" / "Q.tsv").read_text().splitlines()

@@ -182,7 +182,7 @@ def test_one_part_equals_one_process(kind: KindName, stage: int) -> None:
     settings = EVERY_SETTING | ({"select": "last"} if kind == "extract" else {})
     one = one_process("bert", kind, settings)
     other, is_first = several_processes("bert", kind, settings, {"zero_stage": stage})
-    assert is_first and other.epoch == one.epoch and other.dev_scores == pytest.approx(one.dev_scores)
+    assert is_first and other.epoch == one.epoch and other.dev_scores == pytest.approx(one.dev_scores, abs=1e-6)
     assert_same(kind, kind, values_of(one), values_of(other))
 
 

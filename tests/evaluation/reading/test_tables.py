@@ -66,9 +66,9 @@ def test_unicode_line_separators_are_text(tmp_path: Path) -> None:
 
 
 def test_texts_of_an_own_task_have_any_order_in_the_header(tmp_path: Path) -> None:
-    (tmp_path / "own.tsv").write_text("title\tbody\tlabel\nA title\tA body\tgood\n")
-    table = OwnTable(file="own.tsv", texts=("body", "title"), label="label")
-    task = OwnTask(name="Own", metrics=("accuracy",), labels=("bad", "good"), train=table, dev=table).row()
+    (tmp_path / "dev.tsv").write_text("title\tbody\tlabel\nA title\tA body\tgood\n")
+    train, dev = (OwnTable(file=f"{split}.tsv", texts=("body", "title"), label="label") for split in ("train", "dev"))
+    task = OwnTask(name="Own", metrics=("accuracy",), labels=("bad", "good"), train=train, dev=dev).row()
     assert read_table(tmp_path, task.dev[""], task).texts == [("A body", "A title")]
 
 
