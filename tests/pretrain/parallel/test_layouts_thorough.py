@@ -16,6 +16,7 @@ from tests.pretrain.parallel.layout_cases import (
     MUON_VARIANTS,
     REDUCED_LAYOUTS,
     SLOW_BUDGETS,
+    SLOW_FAMILIES,
     THOROUGH,
 )
 from tests.pretrain.parallel.layout_comparison import (
@@ -39,6 +40,11 @@ CASES = THOROUGH
 @pytest.mark.parametrize("layout", SLOW_BUDGETS)
 def test_layout_equals_one_process(layout: str, computed: Computed) -> None:
     assert_equal(computed("one"), computed(layout))
+
+
+@pytest.mark.parametrize(("layout", "run"), SLOW_FAMILIES)
+def test_family_equals_one_process(layout: str, run: str, computed: Computed) -> None:
+    assert_equal(computed(f"one, {run}"), computed(f"{layout}, {run}"), BOUNDS.get(run, BOUND))
 
 
 @pytest.mark.parametrize("variant", MORE_VARIANTS)

@@ -34,13 +34,18 @@ def main(runs: str) -> None:
     print(json.dumps(counts))
 
 
-def test_ten_layouts_leave_no_thread_and_no_process_group(
-    family_settings: Callable[..., dict[str, Any]], world: Callable[..., list[str]], tmp_path: Path
+@pytest.mark.parametrize("layouts", [LAYOUTS[3:], pytest.param(LAYOUTS, marks=pytest.mark.slow)], ids=len)
+def test_layouts_leave_no_thread_and_no_process_group(
+    layouts: list[tuple[str, dict[str, Any]]],
+    family_settings: Callable[..., dict[str, Any]],
+    world: Callable[..., list[str]],
+    tmp_path: Path,
 ) -> None:
+    """Each of them twice."""
     runs = [
         family_settings(run, parallel=parallel) | {"steps": 1, "output": str(tmp_path / f"{round}-{number}")}
         for round in range(2)
-        for number, (run, parallel) in enumerate(LAYOUTS)
+        for number, (run, parallel) in enumerate(layouts)
     ]
     cases = tmp_path / "runs.json"
     cases.write_text(json.dumps(runs))
@@ -49,7 +54,7 @@ def test_ten_layouts_leave_no_thread_and_no_process_group(
         threads, groups = zip(*counts, strict=True)
         assert set(groups) == {1}, "only the default group remains"
         # Some threads start once in a process and remain, such as torch's.
-        assert threads[-1] == threads[len(LAYOUTS) - 1], f"threads after each layout: {threads}"
+        assert threads[-1] == threads[len(layouts) - 1], f"threads after each layout: {threads}"
 
 
 if __name__ == "__main__":
