@@ -103,7 +103,11 @@ def test_a_pretrained_pooler_reads_its_input_without_dropout(batch: Batch) -> No
     for pooler, is_dropped in ((weights, False), ({}, True)):
         head = Head(stub_backbone(pooler=pooler), 3, config).train()
         read: list[torch.Tensor] = []
-        head.get_submodule(HEAD_LAYER).register_forward_pre_hook(lambda _, given, read=read: read.append(given[0]))
+
+        def keep(_: Any, given: tuple[torch.Tensor, ...], read: list[torch.Tensor] = read) -> None:
+            read.append(given[0])
+
+        head.get_submodule(HEAD_LAYER).register_forward_pre_hook(keep)
         head(Encoded(hidden_TD), batch)
         expected = POOLINGS["first"][0](hidden_TD, batch)
         assert torch.equal(read[0], expected) != is_dropped
