@@ -18,7 +18,7 @@ from benchmarks.speedrun.checking import compare, find
 from benchmarks.speedrun.commands import Deadline, Paused
 from benchmarks.speedrun.options import HERE, LIST, SUITES, Options, Stage
 from benchmarks.speedrun.presentation import draw, write_tables
-from benchmarks.speedrun.record import joined, read_records
+from benchmarks.speedrun.record import joined, read_records, records_so_far
 from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
 from benchmarks.speedrun.trials import BASELINE
@@ -81,7 +81,7 @@ def present(arguments: argparse.Namespace) -> int:
     files = (arguments.records, arguments.trials)
     if not any(path.exists() for path in files):
         raise ConfigError(f"{arguments.records}: no such file, nor {arguments.trials}; `run` writes them")
-    records, trials = (joined(read_records(path)) if path.exists() else [] for path in files)
+    records, trials = (joined(records_so_far(path)) for path in files)
     if records:
         draw(records, arguments.picture)
     write_tables(records, trials, arguments.readme, arguments.baseline)

@@ -18,6 +18,8 @@ SEEDS = 3
 """Of pretraining: fewer are no record, and no difference between two recipes is believed."""
 GLUE_5 = ("CoLA", "SST-2", "MRPC", "STS-B", "RTE")
 GLUE_9 = (*GLUE_5, "QQP", "MNLI", "QNLI", "WNLI")
+OF_SEEDS = ("by_seed", "finetuning_std", "random_init")
+"""Fields of a ``Score`` that depend on its seeds."""
 MEANS = {"GLUE-5": GLUE_5, "GLUE-9": GLUE_9}
 """Name of a mean over tasks -> its tasks."""
 
@@ -118,7 +120,7 @@ class Record(Section):
     def conditions(self) -> str:
         """What seeds must share to stand in one record."""
         values = configs.dump(self)
-        asked = {task: {**score, "by_seed": None, "finetuning_std": None} for task, score in values["scores"].items()}
+        asked = {task: {**score, **dict.fromkeys(OF_SEEDS)} for task, score in values["scores"].items()}
         own = dict.fromkeys(("date", "code", "runs", "scores"))
         return json.dumps({**values, **own, "steps": self.runs[0].steps, "asked": asked}, sort_keys=True)
 
@@ -183,11 +185,11 @@ def _joined(parts: Sequence[Record]) -> Record:
     found = [rows[seed] for seed in sorted(rows)]
     scores = {}
     for task, score in parts[-1].scores.items():
-        deviations = [part.scores[task].finetuning_std for part, _ in found]
-        known = [each for each in deviations if each is not None]
+        of_seeds = [part.scores[task] for part, _ in found]
         changes = {
-            "by_seed": tuple(part.scores[task].by_seed[number] for part, number in found),
-            "finetuning_std": round(statistics.fmean(known), 3) if known else None,
+            "by_seed": tuple(each.by_seed[number] for each, (_, number) in zip(of_seeds, found, strict=True)),
+            "finetuning_std": _deviation(each.finetuning_std for each in of_seeds),
+            "random_init": _mean_of_known(each.random_init for each in of_seeds),
         }
         scores[task] = score.model_copy(update=changes)
     codes = " and ".join(dict.fromkeys(part.code for part in parts))
@@ -212,12 +214,10 @@ def read_scores(reports: Iterable[list[Path]]) -> dict[str, Score]:
     scores = {}
     for task, found in tasks.items():
         models = [values["score"] for values in found]
-        deviations = [each["pretrained"]["std"] for each in models if each["pretrained"]["std"] is not None]
-        random = [each["random"]["mean"] for each in models if "random" in each]
         scores[task] = Score(
             by_seed=tuple(each["pretrained"]["mean"] for each in models),
-            finetuning_std=round(statistics.fmean(deviations), 3) if deviations else None,
-            random_init=statistics.fmean(random) if random else None,
+            finetuning_std=_deviation(each["pretrained"]["std"] for each in models),
+            random_init=_mean_of_known(each["random"]["mean"] for each in models if "random" in each),
             note=found[0]["title"].removeprefix(task).strip(),
             train_rows=found[0]["train_rows"],
             dev_rows=sum(found[0]["dev_rows"].values()),
@@ -225,9 +225,19 @@ def read_scores(reports: Iterable[list[Path]]) -> dict[str, Score]:
     return with_means(scores)
 
 
+def _mean_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _deviation(values: Iterable[float | None]) -> float | None:
+    mean = _mean_of_known(values)
+    return None if mean is None else round(mean, 3)
+
+
 def enter(path: Path, record: Record) -> None:
     """Add a record as one line, unless the file has one of the same weights and scores; it is on the disk then."""
-    known = read_records(path) if path.exists() else []
+    known = records_so_far(path)
     if any((each.recipe, each.runs, each.scores) == (record.recipe, record.runs, record.scores) for each in known):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,6 +245,11 @@ def enter(path: Path, record: Record) -> None:
         file.write(json.dumps(configs.dump(record)) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def records_so_far(path: Path) -> list[Record]:
+    """Read all records of a file; nothing if no run has written it yet."""
+    return read_records(path) if path.exists() else []
 
 
 def read_records(path: Path) -> list[Record]:

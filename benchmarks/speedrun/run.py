@@ -15,7 +15,7 @@ from benchmarks.speedrun.facts import PACKAGES, code_version, dataset_digest, wo
 from benchmarks.speedrun.held_out import HeldOut
 from benchmarks.speedrun.options import LIST, QUICK, SUITES, Options
 from benchmarks.speedrun.recipe import Recipe, load_recipe, write_toml
-from benchmarks.speedrun.record import Record, Score, SeedRow, enter, read_records, read_scores
+from benchmarks.speedrun.record import Record, Score, SeedRow, enter, read_scores, records_so_far
 from benchmarks.speedrun.scoring import Scoring, suites_digest
 from benchmarks.speedrun.tracks import Track
 from benchmarks.speedrun.trainers import SESAME, TRAINERS, Job, Limit, Trained
@@ -135,10 +135,14 @@ class Run:
         tried = {str(value): self.recipe.with_value(value) for value in choice.values}
         steps = steps or self.steps(next(iter(tried.values())), datasets)
         fewer = max(1, round(choice.share * steps))
-        losses = earlier.chosen if earlier else {}
-        for value in () if earlier else tried:
-            trained = self.train(tried[value], datasets, 1, fewer, f"seed 1, {choice.key} = {value}")
-            losses[value] = trained.validation_loss
+        losses = (
+            earlier.chosen
+            if earlier
+            else {
+                value: self.train(recipe, datasets, 1, fewer, f"seed 1, {choice.key} = {value}").validation_loss
+                for value, recipe in tried.items()
+            }
+        )
         best = min(losses, key=losses.__getitem__)
         print(f"{self.name}: {choice.key} = {best} has the lowest of {losses}", flush=True)
         return tried[best], losses, steps
@@ -146,8 +150,7 @@ class Run:
     def _earlier(self) -> Record:
         """Return the last line of this recipe with other seeds, which began with a choice and with steps."""
         asked = (self.recipe.digest, self.track_name, self.minutes, self.documents.sha256)
-        known = read_records(self.options.trials) if self.options.trials.exists() else []
-        for trial in reversed(known):
+        for trial in reversed(records_so_far(self.options.trials)):
             if (trial.recipe_sha256, trial.track, trial.minutes, trial.text_sha256) == asked:
                 return trial
         raise ConfigError(

@@ -86,6 +86,17 @@ def test_seeds_that_were_trained_apart_are_one_record(make_record: Make) -> None
     assert (mixed.code, mixed.date) == ("c and later", "2026-03-03")
 
 
+def test_what_depends_on_the_seeds_is_their_mean(make_record: Make) -> None:
+    record = make_record({"BLiMP": (60.0, 62.0)})
+    parts = []
+    for seed, (deviation, random) in enumerate([(1.0, 50.0), (2.0, 51.0)], 1):
+        part = of_seeds(record, seed)
+        score = part.scores["BLiMP"].model_copy(update={"finetuning_std": deviation, "random_init": random})
+        parts.append(part.model_copy(update={"scores": {"BLiMP": score}}))
+    (joint,) = joined(parts)
+    assert (joint.scores["BLiMP"].finetuning_std, joint.scores["BLiMP"].random_init) == (1.5, 50.5)
+
+
 @pytest.mark.parametrize("name", ["recipe_sha256", "text_sha256", "suites_sha256", "processor", "threads", "minutes"])
 def test_seeds_of_other_conditions_stay_apart(make_record: Make, name: str) -> None:
     record = make_record({"BLiMP": (60.0, 62.0, 61.0)})
