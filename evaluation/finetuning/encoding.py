@@ -33,6 +33,11 @@ class TaskData:
     tokenizer: str = ""
     """Path of the tokenizer's file, for a task that a decoder answers."""
 
+    @property
+    def counted_dev(self) -> dict[str, EncodedExamples]:
+        """The dev sets that count in the task's score, of those that are there."""
+        return {prefix: dev for prefix, dev in self.dev.items() if prefix in self.task.counted}
+
 
 def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tokenizer, predict: bool) -> TaskData:
     """Read and encode one task.

@@ -86,8 +86,7 @@ def train(trainer: Trainer, data: TaskData, seed: int, advance: Callable[[int, i
     for epoch in _epochs(trainer, data, seed, losses, advance):
         if config.select == "best":
             # Diagnostics are reported, and select nothing.
-            counted = [prefix for prefix in data.dev if prefix in data.task.counted]
-            outputs = {prefix: trainer.predict(data.dev[prefix]) for prefix in counted}
+            outputs = {prefix: trainer.predict(dev) for prefix, dev in data.counted_dev.items()}
             value = float(np.nan_to_num(np.mean(list(scores_of(data, outputs).values())), nan=-1.0))
             dev_scores.append(value)
             if value > best[0]:

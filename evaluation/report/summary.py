@@ -127,8 +127,7 @@ def _compare(data: TaskData, results: Sequence[Result]) -> tuple[Comparison | No
                 data.task.metrics_of(prefix),
                 dev.groups,
             )
-            for prefix, dev in data.dev.items()
-            if prefix in data.task.counted
+            for prefix, dev in data.counted_dev.items()
         ],
         seeded=[depends_on_seed(data, name) for name in names],
     )

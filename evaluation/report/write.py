@@ -77,7 +77,7 @@ def _task(content: Content, data: TaskData) -> dict[str, object]:
         },
         # Read by `sesame compare`.
         "results": sorted({each.name for each in content.results if each.task == data.task.name and each.name}),
-        "counted": {prefix: list(data.task.metrics_of(prefix)) for prefix in data.dev if prefix in data.task.counted},
+        "counted": {prefix: list(data.task.metrics_of(prefix)) for prefix in data.counted_dev},
         "train_rows": data.train.rows if data.train is not None else None,
         "dev_rows": {prefix: dev.rows for prefix, dev in data.dev.items()},
         "published": [each._asdict() for each in published_of(data.task.name)],

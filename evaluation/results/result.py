@@ -175,8 +175,7 @@ def make_job(
     if start is not None:
         inputs["start"] = start.job.key
     # The best epoch is chosen by the metrics on the dev rows that count.
-    counted = {prefix: examples for prefix, examples in data.dev.items() if prefix in task.counted}
-    selection = [task.score_names, _digests(counted)] if settings.select == "best" else []
+    selection = [task.score_names, _digests(data.counted_dev)] if settings.select == "best" else []
     key = _key({**inputs, "selection": selection, "dev": _digests(data.dev)})
     test_key = _key({**inputs, "selection": selection, "test": _digests(data.test)})
     return Job(data, settings, model, seed, key, test_key, start)
