@@ -146,9 +146,8 @@ def _compute(plan: Plan, mesh: Mesh) -> tuple[dict[int, StepValues], list[Differ
         run = _ReplayedRun(_config(plan, output), mesh)
         run.recorded = step_values.read(plan.run)
         # Also what the run skipped when it went back to a later checkpoint than that of the replay.
-        first_sample = run.resume_state.dataset_first_sample
         skipped = [row["samples"] for row in events.roll_backs(plan.run)]
-        run.batches.skipped = Skipped((first - first_sample, last - first_sample) for first, last in skipped)
+        run.batches.skipped = Skipped.of_run(skipped, run.resume_state.dataset_first_sample)
         try:
             while run.step < plan.last:
                 metrics = run.train_step()

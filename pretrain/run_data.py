@@ -51,7 +51,8 @@ def start_data(config: RunConfig, batches: AnyBatches, state: ResumeState, recor
     known = _consumed(stages, state, record)
     sample = state.start.sample if known[0] is None else known[0]
     counted = [Rows(each.train.rows, each.dataset.manifest.splits["train"].tokens) for each in stages]
-    trained_on = sample - _skipped(state, record).before(sample)
+    ranges = record.watched.skipped_samples if record else ()
+    trained_on = sample - Skipped.of_run(ranges, state.dataset_first_sample).before(sample)
     steps = planned_steps(config, counted, (state.start.step, trained_on))
     if isinstance(batches, StagedBatches):
         batches.schedule = batches.schedule._replace(steps=steps)
@@ -77,12 +78,6 @@ def _consumed(stages: Sequence[Batches], state: ResumeState, record: Record | No
 def _numbered(hashes: Sequence[str]) -> list[tuple[str, int]]:
     """Return each with how often it came before."""
     return [(sha256, hashes[:number].count(sha256)) for number, sha256 in enumerate(hashes)]
-
-
-def _skipped(state: ResumeState, record: Record | None) -> Skipped:
-    """Return what roll-backs have skipped of the first dataset."""
-    ranges = record.watched.skipped_samples if record else ()
-    return Skipped((first - state.dataset_first_sample, last - state.dataset_first_sample) for first, last in ranges)
 
 
 def stage_positions(batches: AnyBatches, step: int) -> tuple[StagePosition, ...]:

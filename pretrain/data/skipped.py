@@ -17,6 +17,15 @@ class Skipped:
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()):
         self.ranges = _joined(ranges)
 
+    @classmethod
+    def of_run(cls, ranges: Iterable[tuple[int, int]], first_sample: int) -> "Skipped":
+        """Return what a run skips of a dataset, from its ranges of the run's samples.
+
+        Args:
+            first_sample: of the run, when training on the dataset began.
+        """
+        return cls((first - first_sample, last - first_sample) for first, last in ranges)
+
     def pieces(self, first: int, count: int) -> Iterator[Samples]:
         """Yield the positions of the next ``count`` samples from ``first`` on."""
         for start, end in self.ranges:

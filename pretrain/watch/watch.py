@@ -92,8 +92,7 @@ class Watch:
         step = record.step if record else 0
         self.steps.rewind(step)
         self.events.rewind(step)
-        own = [(first - self.first_sample, last - self.first_sample) for first, last in self.skipped]
-        self.batches.skipped = Skipped(own)
+        self.batches.skipped = Skipped.of_run(self.skipped, self.first_sample)
 
     @property
     def is_skipped(self) -> bool:
