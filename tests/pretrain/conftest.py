@@ -65,22 +65,33 @@ def datasets(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def unmasked(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shorter rows than ``dataset``'s, with its tokenizer, masked in training."""
-    from sesame.data_pipeline.prepare import CorpusConfig, prepare
+def make_unmasked(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """``make_unmasked(kind, length)``: rows with the tokenizer of ``dataset``, whose masks are drawn in training."""
 
-    folder = tmp_path_factory.mktemp("unmasked")
-    shutil.copy(dataset / "tokenizer.model", folder)
-    values = {
-        "output": str(folder / "dataset"),
-        "source": {"kind": "json_lines", "paths": [str(corpus)]},
-        "tokenizer": {"model": str(folder / "tokenizer.model")},
-        "segment": {"kind": "next_sentence", "sequence_length": 24},
-        "corrupt": {"kind": "masked_tokens", "mask_probability": 0.2, "drawn": "each_epoch"},
-        "shards": {"validation_fraction": 0.1},
-        "workers": {"count": 1},
-    }
-    return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), folder / "dataset")
+    def make(kind: str, length: int) -> Path:
+        from sesame.data_pipeline.prepare import CorpusConfig, prepare
+
+        folder = tmp_path_factory.mktemp("unmasked")
+        shutil.copy(dataset / "tokenizer.model", folder)
+        values = {
+            "seed": 1,
+            "output": str(folder / "dataset"),
+            "source": {"kind": "json_lines", "paths": [str(corpus)]},
+            "tokenizer": {"model": str(folder / "tokenizer.model")},
+            "segment": {"kind": "next_sentence", "sequence_length": length},
+            "corrupt": {"kind": kind, "mask_probability": 0.2, "drawn": "each_epoch"},
+            "shards": {"validation_fraction": 0.1},
+            "workers": {"count": 1},
+        }
+        return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), folder / "dataset")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def unmasked(make_unmasked: Callable[[str, int], Path]) -> Path:
+    """Shorter rows than ``dataset``'s."""
+    return make_unmasked("masked_tokens", 24)
 
 
 @pytest.fixture

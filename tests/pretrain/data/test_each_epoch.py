@@ -1,15 +1,13 @@
 """Tokens masked again in each epoch: other masks each time, the same in every layout."""
 
-import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sesame import configs
 from sesame.data_pipeline.dataset.shards import open_dataset
-from sesame.data_pipeline.prepare import CorpusConfig, prepare
 from sesame.data_pipeline.ragged import Ragged
 from sesame.data_pipeline.verification.verify import verify
 from sesame.pretrain.batch import Batch
@@ -21,22 +19,9 @@ READS = ("tokens", "positions", "segments", "mask_positions", "mask_labels", "pa
 
 
 @pytest.fixture(scope="module")
-def unmasked(corpus: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unmasked(make_unmasked: Callable[[str, int], Path]) -> Path:
     """The corpus without masks, which are drawn in each epoch."""
-    folder = tmp_path_factory.mktemp("unmasked")
-    shutil.copy(dataset / "tokenizer.model", folder)
-    output = folder / "dataset"
-    values = {
-        "seed": 1,
-        "output": str(output),
-        "source": {"kind": "json_lines", "paths": [str(corpus)]},
-        "tokenizer": {"model": str(folder / "tokenizer.model")},
-        "segment": {"kind": "next_sentence", "sequence_length": 48},
-        "corrupt": {"kind": "masked_words", "mask_probability": 0.2, "drawn": "each_epoch"},
-        "shards": {"validation_fraction": 0.1},
-        "workers": {"count": 2},
-    }
-    return prepare(configs.parse(values, CorpusConfig, "the test's corpus"), output)
+    return make_unmasked("masked_words", 48)
 
 
 def batches(dataset: Path, data_rank: DataRank, micro: int = 2) -> Batches:
