@@ -99,17 +99,14 @@ class Row(NamedTuple):
         return str(value)
 
 
-def read_rows(path: Path, table: Table, *, is_official: bool) -> Iterator[Row | BrokenRowError]:
+def read_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:
     """Yield the rows of a file; a row with a wrong number of cells is yielded as its error.
-
-    Args:
-        is_official: the columns of the texts have the order of ``table`` in the file; a user's own may have any.
 
     Raises:
         MissingFileError: the file does not exist.
         TaskError: it is a folder or not UTF-8, its header lacks a column, or a line is not a JSON object.
     """
-    for row in _json_rows(path, table) if table.is_json else _tsv_rows(path, table, is_official=is_official):
+    for row in _json_rows(path, table) if table.is_json else _tsv_rows(path, table):
         if table.blank is None or not isinstance(row, Row):
             yield row
         else:
@@ -146,9 +143,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, text.removesuffix("\n").removesuffix("\r")
 
 
-def _tsv_rows(path: Path, table: Table, *, is_official: bool) -> Iterator[Row | BrokenRowError]:
+def _tsv_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:
     lines = _lines(path)
-    columns, cells = _header(path, table, lines, is_official=is_official)
+    columns, cells = _header(path, table, lines)
     for number, line in lines:
         row, place = line.split("\t"), f"{path}, line {number}"
         if len(row) == cells:
@@ -157,9 +154,7 @@ def _tsv_rows(path: Path, table: Table, *, is_official: bool) -> Iterator[Row | 
             yield BrokenRowError(f"{place}: has {len(row)} tab-separated cells where {cells} are expected; {COMPARE}")
 
 
-def _header(
-    path: Path, table: Table, lines: Iterator[tuple[int, str]], *, is_official: bool
-) -> tuple[dict[Column, int], int]:
+def _header(path: Path, table: Table, lines: Iterator[tuple[int, str]]) -> tuple[dict[Column, int], int]:
     """(position of each column that is read, cells of a row); consumes the header of ``lines`` if there is one."""
     if table.cells is not None:
         return {name: int(name) for name in table.columns}, table.cells
@@ -172,7 +167,7 @@ def _header(
             raise TaskError(f"{path}, line 1: the header {wrong}; it reads {', '.join(header)!r}; {COMPARE}")
     positions = {name: header.index(str(name)) for name in table.columns}
     texts = [positions[text] for text in table.texts if text in positions]
-    if is_official and texts != sorted(texts):
+    if not table.any_order and texts != sorted(texts):
         names = " and ".join(f"'{text}'" for text in table.texts)
         raise TaskError(f"{path}, line 1: the columns {names} are in the wrong order in the header; {COMPARE}")
     return positions, len(header)

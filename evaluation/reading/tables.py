@@ -13,7 +13,6 @@ from sesame.evaluation.reading.answers import Answers, read_answers
 from sesame.evaluation.reading.candidates import read_choices, read_labels
 from sesame.evaluation.reading.rows import COMPARE, MissingFileError, Row, read_rows
 from sesame.evaluation.reading.spans import Range, read_spans
-from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.task import Column, Table, Task
 
 __all__ = ["Examples", "MissingFileError", "read_table"]
@@ -99,7 +98,7 @@ def read_table(data_dir: Path, table: Table, task: Task) -> Examples:
     skips = task.broken_rows and table not in task.test.values()
     for path in (data_dir / table.file, *(data_dir / file for file in table.also)):
         before = len(reader.indices)
-        for row in read_rows(path, table, is_official=task.name in TASKS):
+        for row in read_rows(path, table):
             if isinstance(row, Row):
                 reader.add(row)
             elif skips:

@@ -53,7 +53,7 @@ class OwnTable(Section):
 
     def row(self) -> Table:
         further = {"group": self.group, "choices": self.choices, "answers": self.answers}
-        return Table(self.file, self.texts, self.label, self.index, **further)  # pyright: ignore[reportArgumentType]
+        return Table(self.file, self.texts, self.label, self.index, any_order=True, **further)  # pyright: ignore[reportArgumentType]
 
 
 class OwnTask(Section):

@@ -92,6 +92,8 @@ class Table:
     """None where labels are not published."""
     index: Column | None = None
     """Column with the row's name in the file of predictions; None counts rows from 0."""
+    any_order: bool = False
+    """The texts may stand in another order in the header, which in an official file is a sign of swapped columns."""
     cells: int | None = None
     """Cells of each row of a file without a header; None: the first line is a header, and rows have as many cells."""
     hub_file: str | None = None
