@@ -2,7 +2,8 @@
 
 A graph repeats the kernels of one shape on the same memory. It is recorded when micro-batches of one shape have come
 several times in a row: sequences of one length, or any of a token budget (``data.micro_tokens``), whose boundaries and
-positions are copied to that memory. Micro-batches of another shape are computed as before.
+positions are copied to that memory. Causal micro-batches (``data.causal_every``) have graphs of their own.
+Micro-batches of another shape are computed as before.
 """
 
 from collections import Counter
@@ -22,6 +23,8 @@ REPEATS = 3
 WARM_UP = 2
 """Passes before the recording, in which libraries choose kernels and allocate."""
 
+Shapes = tuple["Shape | None", ...]
+"""Of the blocks of a micro-batch."""
 Forward = Callable[[Tensor, AttentionPattern], Tensor]
 
 
@@ -69,9 +72,9 @@ class BlockGraphs:
                 self.forwards[part] = part.forward
                 part.forward = partial(self._run, part)  # type: ignore[method-assign]
         self.calls: list[Call] = []
-        self.repeats = 0
-        self.shapes: tuple[Shape | None, ...] = ()
-        self.units: dict[nn.Module, Unit] = {}
+        self.repeats: dict[bool, tuple[Shapes, int]] = {}
+        """Whether micro-batches are causal -> shapes of the last one, and how many in a row had them."""
+        self.units: dict[tuple[nn.Module, bool], Unit] = {}
         self.copied: set[int] = set()
         """``id`` of the recorded patterns that have the values of this micro-batch."""
 
@@ -79,26 +82,29 @@ class BlockGraphs:
         """Start a micro-batch of training; record the graphs if the last ones had the same shapes."""
         calls, self.calls = self.calls, []
         self.copied.clear()
-        if self.units or not calls:
+        if not calls:
             return
-        shapes = tuple(call.shape for call in calls)
-        self.repeats = self.repeats + 1 if shapes == self.shapes else 1
-        self.shapes = shapes
+        causal, shapes = calls[0].pattern.causal, tuple(call.shape for call in calls)
+        before, repeats = self.repeats.get(causal, (shapes, 0))
+        repeats = repeats + 1 if shapes == before else 1
+        self.repeats[causal] = shapes, repeats
         uses = Counter(call.block for call in calls)
         # A block that is shared by several layers would overwrite what its own backward passes need.
-        if self.repeats >= REPEATS and None not in shapes and max(uses.values()) == 1:
-            self.units = record(calls, self.forwards)
+        if repeats >= REPEATS and None not in shapes and max(uses.values()) == 1:
+            self.units |= record(calls)
+            # Those of the recording.
+            self.calls.clear()
 
     def _run(self, block: nn.Module, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
         if not (block.training and torch.is_grad_enabled()):
             return self.forwards[block](hidden_TD, pattern)
-        unit, shape = self.units.get(block), Shape.of(hidden_TD, pattern)
+        unit, shape = self.units.get((block, pattern.causal)), Shape.of(hidden_TD, pattern)
         if unit is not None and unit.shape == shape:
             if id(unit.pattern) not in self.copied:
                 _copy(pattern, unit.pattern)
                 self.copied.add(id(unit.pattern))
             return cast(Tensor, _Replay.apply(unit, hidden_TD, *unit.parameters))
-        if not self.units:
+        if unit is None:
             self.calls.append(Call(block, shape, pattern))
         return self.forwards[block](hidden_TD, pattern)
 
@@ -116,17 +122,23 @@ class Unit:
     """The recorded passes of one block, and the memory that they work on."""
 
     def __init__(self, call: Call, hidden_TD: Tensor):
-        self.shape, self.pattern = call.shape, call.pattern
-        self.parameters = list(call.block.parameters())
-        # The memory of the block before it, so that nothing is copied between two blocks.
+        self.block, self.shape, self.pattern = call
+        self.parameters = list(self.block.parameters())
+        # The same memory. Nodes of the autograd graph that others hold (DeepSpeed does) belong to their stream, which
+        # the recording would have to wait for.
+        self.aliases = {name: nn.Parameter(part.detach()) for name, part in self.block.named_parameters()}
         self.hidden = hidden_TD.detach().requires_grad_()
         self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         self.output = self.output_gradient = hidden_TD
         self.gradients: tuple[Tensor, ...] = ()
 
+    def compute(self) -> Tensor:
+        """Return the output of the block."""
+        return cast(Tensor, torch.func.functional_call(self.block, self.aliases, (self.hidden, self.pattern)))
+
     def differentiate(self, output: Tensor, output_gradient: Tensor) -> tuple[Tensor, ...]:
         """Return the gradients of the input and of the parameters."""
-        return torch.autograd.grad(output, (self.hidden, *self.parameters), output_gradient)
+        return torch.autograd.grad(output, (self.hidden, *self.aliases.values()), output_gradient)
 
 
 class _Replay(torch.autograd.Function):
@@ -147,7 +159,7 @@ class _Replay(torch.autograd.Function):
         return None, *(gradient.detach() for gradient in unit.gradients)
 
 
-def record(calls: list[Call], forwards: dict[nn.Module, Forward]) -> dict[nn.Module, Unit]:
+def record(calls: list[Call]) -> dict[tuple[nn.Module, bool], Unit]:
     """Record the forward passes of blocks in the order of ``calls``, and then their backward passes.
 
     The graphs share memory as the passes of a micro-batch do, so they have to be replayed in that order.
@@ -159,21 +171,21 @@ def record(calls: list[Call], forwards: dict[nn.Module, Forward]) -> dict[nn.Mod
     hidden = torch.randn(first.shape.size, dtype=first.shape.dtype, device=device)
     torch.cuda.synchronize(device)
     stream, pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+    units = {(call.block, call.pattern.causal): Unit(call, hidden) for call in calls}
     with torch.cuda.stream(stream):
-        for call in calls:
+        for unit in units.values():
             for _ in range(WARM_UP):
-                unit = Unit(call, hidden)
-                output = forwards[call.block](unit.hidden, call.pattern)
+                output = unit.compute()
                 unit.differentiate(output, torch.ones_like(output))
     torch.cuda.synchronize(device)
     # Other threads, such as that of NCCL, may use the device during the recording.
     recording = partial(torch.cuda.graph, pool=pool, stream=stream, capture_error_mode="thread_local")
-    units: dict[nn.Module, Unit] = {}
-    for call in calls:
-        unit = Unit(call, hidden)
+    for unit in units.values():
+        # The memory of the block before it, so that nothing is copied between two blocks.
+        unit.hidden = hidden.detach().requires_grad_()
         with recording(unit.forward_graph):
-            unit.output = forwards[call.block](unit.hidden, call.pattern)
-        units[call.block], hidden = unit, unit.output
+            unit.output = unit.compute()
+        hidden = unit.output
     gradient = torch.ones_like(hidden)
     for unit in reversed(units.values()):
         unit.output_gradient = gradient

@@ -28,7 +28,7 @@ def recorded_after(model: Any, batches: list[list[int]], monkeypatch: pytest.Mon
     """Return before which of ``batches`` (lengths of sequences) graphs are recorded."""
     numbers: list[int] = []
     begun: list[list[int]] = []
-    monkeypatch.setattr(graphs, "record", lambda calls, forwards: numbers.append(len(begun)) or {})
+    monkeypatch.setattr(graphs, "record", lambda calls: numbers.append(len(begun)) or {})
     blocks = BlockGraphs(model)
     for lengths in batches:
         blocks.begin()
@@ -115,15 +115,46 @@ def test_replayed_blocks_have_the_same_gradients(fake_cuda: None, monkeypatch: p
         blocks.begin()
         if not blocks.units:
             computed(recorded, torch.randn(18, 32))
-    first, second = (blocks.units[block] for block in recorded.backbone.blocks)
+    first, second = (blocks.units[block, False] for block in recorded.backbone.blocks)
     assert second.hidden.data_ptr() == first.output.data_ptr(), "nothing is copied between blocks"
     assert first.output_gradient.data_ptr() == second.gradients[0].data_ptr()
-    for block, unit in blocks.units.items():
+    for (block, _), unit in blocks.units.items():
         compute_again(unit, blocks.forwards[block])
     for _ in range(2):
         hidden = torch.randn(18, 32)
         for ours, expected in zip(computed(recorded, hidden), computed(plain, hidden), strict=True):
             torch.testing.assert_close(ours, expected)
+
+
+def test_a_recording_touches_no_node_that_others_hold(fake_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed holds the nodes that accumulate gradients; they belong to another stream, which ended the recording."""
+    model: Any = learner("bert")
+    held = [parameter.view_as(parameter).grad_fn for parameter in model.parameters()]
+    leaves: list[Any] = []
+    differentiate = Unit.differentiate
+
+    def watched(unit: Unit, output: torch.Tensor, gradient: torch.Tensor) -> Any:
+        nodes = [output.grad_fn]
+        for node in nodes:
+            assert node is not None
+            leaves.extend([node.variable] if hasattr(node, "variable") else [])
+            nodes += [after for after, _ in node.next_functions if after is not None]
+        return differentiate(unit, output, gradient)
+
+    monkeypatch.setattr(Unit, "differentiate", watched)
+    assert held and recorded_units(model)
+    assert leaves and not {id(leaf) for leaf in leaves} & {id(parameter) for parameter in model.parameters()}
+
+
+def recorded_units(model: Any) -> Any:
+    blocks, part = BlockGraphs(model), layout(np.array(EQUAL))
+    for _ in range(4):
+        blocks.begin()
+        hidden = torch.randn(18, 32)
+        if not blocks.units:
+            for block in model.backbone.blocks:
+                hidden = block(hidden, AttentionPattern(part, part))
+    return blocks.units
 
 
 def gradient_of(output: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -182,7 +213,7 @@ def test_blocks_of_a_token_budget_get_the_boundaries_of_each_micro_batch(
         if not blocks.units:
             computed(recorded, torch.randn(18, 32), [0, 3, 4, 11])
     assert len(blocks.units) == 2
-    for block, unit in blocks.units.items():
+    for (block, _), unit in blocks.units.items():
         compute_again(unit, blocks.forwards[block])
     for lengths in ([0, 3, 4, 11], [2, 2, 12, 2], [0, 0, 6, 12]):
         blocks.begin()
