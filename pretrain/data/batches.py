@@ -170,20 +170,25 @@ class Batches:
             columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
         if self.budget is not None:
-            yield from self._budgeted(self.budget.parts(self.train, rows), rows, denominators, columns)
+            yield from self._budgeted(self.budget.parts(self.train, rows), rows, denominators, columns, causal)
             return
         parts = np.split(np.arange(len(rows)), micro_batches)
         for part in parts[self.data_rank.rank :: self.data_rank.size]:
-            yield replace(self._batch(self.train, rows, part, denominators, columns), causal=causal)
+            yield self._batch(self.train, rows, part, denominators, columns, causal)
 
     def _budgeted(
-        self, parts: list[np.ndarray], rows: np.ndarray, denominators: dict[str, float], columns: Columns | None
+        self,
+        parts: list[np.ndarray],
+        rows: np.ndarray,
+        denominators: dict[str, float],
+        columns: Columns | None,
+        causal: bool,
     ) -> Iterator[Batch]:
         """Yield this process's micro-batches; all processes have the same number of them."""
         rounds = -(-len(parts) // self.data_rank.size)
         for number in range(rounds):
             index = number * self.data_rank.size + self.data_rank.rank
-            batch = self._batch(self.train, rows, parts[index % len(parts)], denominators, columns)
+            batch = self._batch(self.train, rows, parts[index % len(parts)], denominators, columns, causal)
             if index >= len(parts):
                 batch = without_weight(batch)
             yield replace(batch, ends_step=number == rounds - 1)
@@ -259,6 +264,7 @@ class Batches:
         part: np.ndarray,
         denominators: dict[str, float],
         masked: Columns | None,
+        causal: bool = False,
     ) -> Batch:
         """Return the batch of ``rows[part]``, short rows first."""
         check_row_lengths(split, rows[part])
@@ -270,8 +276,9 @@ class Batches:
             columns = {name: take(column, by_length) for name, column in masked.items()}
         check_row_values(split, rows[by_length], columns, self.dataset.manifest.tokenizer.vocabulary_size)
         if self.budget is not None:
-            return self.budget.batch(columns, denominators)
-        return assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
+            return self.budget.batch(columns, denominators, causal=causal)
+        batch = assemble(columns, self.reads, denominators, self.dataset.manifest.tokenizer.special["pad"])
+        return replace(batch, causal=causal)
 
 
 def _reopened(path: Path, *arguments: Any) -> Batches:

@@ -28,11 +28,6 @@ def check(config: Any) -> None:
             f"data.causal_every {every} needs the objective {OBJECTIVE} and no other, because in causal steps a "
             f"token's state knows its own token and [CLS] nothing; set objectives to {{ {OBJECTIVE} = 1.0 }}"
         )
-    if every and config.data.micro_tokens:
-        raise ValueError(
-            f"data.causal_every {every} has steps that predict every token, for which data.micro_tokens has no room; "
-            "set data.micro_batch instead"
-        )
 
 
 def is_causal(step: int, every: int) -> bool:

@@ -107,8 +107,12 @@ class TokenBudget:
             )
         return first_fit_decreasing(table, np.array(room))
 
-    def batch(self, columns: Columns, denominators: Mapping[str, float]) -> Batch:
-        """Return the micro-batch of rows, in their order."""
+    def batch(self, columns: Columns, denominators: Mapping[str, float], *, causal: bool = False) -> Batch:
+        """Return the micro-batch of rows, in their order.
+
+        Args:
+            causal: as many predictions as tokens (``causal_steps.py``), which is another shape.
+        """
         tokens = columns["tokens"]
         assert isinstance(tokens, Ragged)
         rows, counted = len(tokens.lengths), {"tokens": len(tokens.values), "pair_labels": len(tokens.lengths)}
@@ -124,7 +128,8 @@ class TokenBudget:
             tensors["pair_labels"][empty + rows :] = IGNORED
         if "target_labels" in tensors:
             tensors["target_labels"][counted["target_labels"] :] = IGNORED
-        for kind, size in (("mask", self.limits.get("mask_labels", 0)), ("next", self.tokens)):
+        masked = self.tokens if causal else self.limits.get("mask_labels", 0)
+        for kind, size in (("mask", masked), ("next", self.tokens)):
             if f"{kind}_labels" in tensors:
                 made = self._predictions(tensors, kind, counted["tokens"], size)
                 counted[f"{kind}_labels"] = counted[f"{kind}_positions"] = made
@@ -132,7 +137,7 @@ class TokenBudget:
         if batch.targets is not None:
             longest = -(-batch.targets.longest // TARGET_MULTIPLE) * TARGET_MULTIPLE
             layouts.append(self._static(batch.targets, longest))
-        return Batch(layouts[0], tensors, denominators, *layouts[1:], counts=counted)
+        return Batch(layouts[0], tensors, denominators, *layouts[1:], counts=counted, causal=causal)
 
     def _static(self, layout: Layout, longest: int) -> Layout:
         return replace(layout, longest=max(longest, layout.longest), dummies=self.dummies)
@@ -170,7 +175,7 @@ def without_weight(batch: Batch) -> Batch:
     targets = None if batch.targets is None else replace(batch.targets, dummies=batch.targets.sequences)
     labels = {name: torch.full_like(value, IGNORED) for name, value in batch.columns.items() if name.endswith("labels")}
     columns, counts = {**batch.columns, **labels}, dict.fromkeys(batch.counts, 0)
-    return Batch(nothing, columns, batch.denominators, targets, counts)
+    return replace(batch, layout=nothing, columns=columns, targets=targets, counts=counts)
 
 
 def first_fit_decreasing(sizes: np.ndarray, room: np.ndarray) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from sesame import configs
 from sesame.configs.errors import ConfigError, DatasetError
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.data_pipeline.ragged import Ragged
-from sesame.pretrain.batch import Batch
+from sesame.pretrain.batch import IGNORED, Batch
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import Batches, DataRank
 from sesame.pretrain.data.causal_steps import causal_columns, is_causal
@@ -57,12 +57,13 @@ def test_the_state_before_a_masked_token_predicts_it() -> None:
     torch.testing.assert_close(objective.logits(Encoded(hidden_TD), batch), expected)
 
 
-def made(folder: Path, every: int, rank: DataRank = DataRank(0, 1)) -> Batches:
+def made(folder: Path, every: int, rank: DataRank = DataRank(0, 1), micro_tokens: int = 0) -> Batches:
     """Return batches of the rows of a text, whose masks are drawn in training."""
     dataset = open_dataset(folder, verify=False)
     recipe = dataset.manifest.recipe
     recipe["corrupt"] = {"kind": "masked_tokens", "mask_probability": 0.2, "drawn": "each_epoch"}
-    config = DataConfig(dataset=str(folder), global_batch=8, micro_batch=4, causal_every=every)
+    size = {"micro_batch": 0, "micro_tokens": micro_tokens} if micro_tokens else {"micro_batch": 4}
+    config = DataConfig(dataset=str(folder), global_batch=8, causal_every=every, **size)
     return Batches(dataset, config, READS, 3, rank)
 
 
@@ -90,6 +91,34 @@ def test_the_mean_is_over_the_labels_of_all_processes(datasets: Any) -> None:
     assert labels == total == one.denominators["mask_labels"] * 2
 
 
+def test_a_token_budget_has_one_shape_for_each_kind_of_step(datasets: Any) -> None:
+    folder = datasets("text")
+    budgeted, plain = made(folder, 2, micro_tokens=256), made(folder, 2)
+    shapes: dict[bool, set[Any]] = {False: set(), True: set()}
+    for number in range(4):
+        found = list(budgeted.step(number))
+        assert {batch.causal for batch in found} == {number % 2 == 1}
+        expected = _labels(list(plain.step(number)))
+        assert _labels(found) == expected
+        assert sum(batch.count("mask_labels") for batch in found) == len(expected)
+        for batch in found:
+            shapes[batch.causal].add((len(batch["tokens"]), len(batch["mask_labels"]), batch.layout.sequences))
+    assert len(shapes[False]) == len(shapes[True]) == 1
+    assert shapes[True] == {(256, 256, *next(iter(shapes[True]))[2:])}
+
+
+def test_a_micro_batch_without_weight_is_causal_where_the_step_is(datasets: Any) -> None:
+    """Processes with fewer micro-batches repeat one of theirs."""
+    ranks = [made(datasets("text"), 1, DataRank(rank, 3), 256) for rank in range(3)]
+    found = [batch for batches in ranks for batch in batches.step(0)]
+    assert any(batch.count("mask_labels") == 0 for batch in found)
+    assert all(batch.causal for batch in found)
+
+
+def _labels(batches: list[Batch]) -> list[int]:
+    return sorted(int(label) for batch in batches for label in batch["mask_labels"] if label != IGNORED)
+
+
 def made_of(batches: Batches, number: int) -> list[Batch]:
     found = list(batches.step(number))
     return found[:1] if batches.data_rank.size == 1 else found
@@ -112,7 +141,6 @@ def test_a_dataset_with_masks_in_its_rows_is_refused(dataset: Path) -> None:
     [
         ({"objectives": {"masked_lm": 1.0}}, "needs the objective masked_next and no other"),
         ({"objectives": {"masked_next": 1.0, "sentence_pairs": 1.0}}, "needs the objective masked_next and no other"),
-        ({"data": {"micro_batch": 0, "micro_tokens": 512}}, "set data.micro_batch instead"),
     ],
 )
 def test_what_cannot_have_causal_steps_is_refused(settings: Any, changes: dict[str, Any], message: str) -> None:
