@@ -42,11 +42,12 @@ def average(paths: Sequence[Path], output: Path, *, last: int = 0, moving: bool 
             f"{folders[0]}: is the only checkpoint, so there is nothing to average; name several, or give --last 5 for "
             "the newest five of a run, or --moving for the moving average that a run has kept"
         )
-    checkpoints = [load.open_checkpoint(folder) for folder in folders]
+    kind = AVERAGE if moving else "weights"
+    checkpoints = [load.open_checkpoint(folder, kinds=(kind,)) for folder in folders]
     newest = max(checkpoints, key=lambda checkpoint: checkpoint.record.step)
     for checkpoint in checkpoints:
         _require_same_model(checkpoint, newest, moving=moving)
-    weights = _mean([checkpoint.tensors(AVERAGE if moving else "weights") for checkpoint in checkpoints])
+    weights = _mean([checkpoint.tensors(kind) for checkpoint in checkpoints])
     fields = {name: getattr(newest.record, name) for name in CheckpointMetadata.model_fields}
     with new_folder(output) as partial:
         write_weights(

@@ -12,7 +12,7 @@ is complete. The order of the data and the random states are functions of seed, 
 all that is stored of them (``record.py``). ``retention.py`` decides which checkpoints are removed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.models import FAMILIES, parse_model
 from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 
+WEIGHTS = ("weights",)
+"""The kind of tensors that stages after pretraining read."""
 PROJECTION = "objectives.span_corruption.projection.weight"
 """The projection of a decoder's states to the vocabulary, where it is not tied."""
 POOLER = "objectives.sentence_pairs.pooler"
@@ -52,7 +54,7 @@ class Checkpoint(NamedTuple):
 
     def has(self, kind: str) -> bool:
         """Whether there are tensors of this ``kind``."""
-        return any(name.startswith(f"{kind}-") for name in self.record.files)
+        return any(_kind(name) == kind for name in self.record.files)
 
     def tensors(self, kind: str, names: Iterable[str] | None = None) -> StoredTensors:
         """Return the tensors of one ``kind``: "weights", or a moment of the optimizer.
@@ -63,7 +65,7 @@ class Checkpoint(NamedTuple):
         Raises:
             CheckpointError: the checkpoint has none of this kind, or they are damaged.
         """
-        files = [name for name in sorted(self.record.files) if name.startswith(f"{kind}-")]
+        files = [name for name in sorted(self.record.files) if _kind(name) == kind]
         if not files and names != []:
             raise CheckpointError(f"{self.folder}: has no '{kind}'; it was written with another optimizer")
         shapes = self.record.shapes
@@ -90,10 +92,16 @@ def latest(path: Path, process: Process = SINGLE_PROCESS) -> Path | None:
     return process.gather(folder)[0]
 
 
-def open_checkpoint(folder: Path, process: Process = SINGLE_PROCESS) -> Checkpoint:
-    """Read the record of a checkpoint and check every file against its checksum; a collective.
+def open_checkpoint(
+    folder: Path, process: Process = SINGLE_PROCESS, *, kinds: Collection[str] | None = None
+) -> Checkpoint:
+    """Read the record of a checkpoint and check its files against their checksums; a collective.
 
     Each process checks its share of the files.
+
+    Args:
+        kinds: of tensors that will be read; files of others are not checked and may be missing, such as the moments of
+            the optimizer, which are most of a checkpoint, in later stages. None: all.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of a later format.
@@ -101,7 +109,8 @@ def open_checkpoint(folder: Path, process: Process = SINGLE_PROCESS) -> Checkpoi
     record, errors = None, []
     try:
         record = records.read(folder)
-        names = sorted(record.files)[process.rank :: process.world]
+        needed = [name for name in sorted(record.files) if kinds is None or _kind(name) in (None, *kinds)]
+        names = needed[process.rank :: process.world]
         errors = [error for name in names if (error := _file_error(folder / name, record.files[name]))]
     except CheckpointError as error:
         errors = [str(error)]
@@ -157,7 +166,7 @@ def open_backbone(path: Path, process: Process = SINGLE_PROCESS) -> OpenedBackbo
     folder = latest(Path(path), process)
     if folder is None:
         raise CheckpointError(f"{path}: does not contain a checkpoint; give a folder that `sesame pretrain` wrote")
-    checkpoint = open_checkpoint(folder, process)
+    checkpoint = open_checkpoint(folder, process, kinds=WEIGHTS)
     model, tokenizer = checkpoint.model(), folder / TOKENIZER_FILE
     try:
         with on_meta_device():
@@ -200,6 +209,11 @@ def check_shapes(folder: Path, stored: Shapes, expected: Shapes, remedy: str = "
                 f"{folder}: parameter {name} is {_shape_text(theirs)} in the checkpoint but {_shape_text(ours)} in "
                 f"this run; use the [model] and [objectives] of the checkpoint, or {remedy}"
             )
+
+
+def _kind(name: str) -> str | None:
+    """Return the kind of the tensors in a file of a checkpoint; None if it has none."""
+    return name.rsplit("-", 2)[0] if name.endswith(".safetensors") else None
 
 
 def _file_error(file: Path, expected: str) -> str | None:

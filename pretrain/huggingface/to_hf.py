@@ -46,7 +46,7 @@ def export(path: Path, folder: Path) -> Exported:
         source = latest(path)
     if source is None:
         raise CheckpointError(f"{path}: contains no checkpoint; give a folder that `sesame pretrain` wrote")
-    checkpoint = open_checkpoint(source)
+    checkpoint = open_checkpoint(source, kinds=("weights",))
     shapes = checkpoint.record.shapes
     config, counterparts = _model(checkpoint)
     counterpart = choose_counterpart(counterparts, config)

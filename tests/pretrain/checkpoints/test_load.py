@@ -13,9 +13,11 @@ import torch
 
 from sesame import configs
 from sesame.configs.errors import CheckpointError, ConfigError, DatasetError
+from sesame.evaluation.zero_shot.language_model import load_language_model
 from sesame.pretrain.checkpoints import record
 from sesame.pretrain.checkpoints.load import Process, load_backbone, open_checkpoint
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.huggingface.to_hf import export
 from sesame.pretrain.train import train
 from tests.pretrain.checkpoints.records import as_format_1, write_record
 
@@ -71,6 +73,26 @@ def test_an_error_that_another_process_finds_is_raised(copied: dict[str, Any]) -
     errors = ["a.safetensors: differs from its checksum; use another checkpoint"]
     with pytest.raises(CheckpointError, match=errors[0]):
         open_checkpoint(folder, Process(0, 2, lambda mine: [mine, errors]))
+
+
+def test_later_stages_need_only_the_weights(copied: dict[str, Any], tmp_path: Path) -> None:
+    """The moments of the optimizer, most of a checkpoint, may be left on the machine that trained."""
+    folder = Path(copied["output"]) / "checkpoints" / "step-00000002"
+    moments = sorted(folder.glob("exp_avg*"))
+    assert len(moments) == 2
+    for file in moments:
+        file.unlink()
+    assert load_backbone(folder).step == 2
+    assert load_language_model(folder)[1] == "masked_lm"
+    assert export(folder, tmp_path / "exported").architecture == "BertForMaskedLM"
+    started = {**copied, "output": str(tmp_path / "started"), "initial_checkpoint": str(folder)}
+    assert run(started).exists()
+    with pytest.raises(CheckpointError, match=r"exp_avg-00000-000\.safetensors: is missing"):
+        run({**copied, "steps": 3})
+    with (folder / WEIGHTS).open("ab") as file:
+        file.write(b"0")
+    with pytest.raises(CheckpointError, match="differs from its checksum"):
+        load_backbone(folder)
 
 
 def test_another_shape_is_refused(copied: dict[str, Any]) -> None:
