@@ -40,7 +40,7 @@ from gpu_timing import ROOT, seconds, where
 
 from sesame.configs.storage import write_text
 
-TESTS_SECONDS = 200
+TESTS_SECONDS = 260
 STEPS = [sys.executable, str(Path(__file__).with_name("gpu_steps.py"))]
 
 
@@ -71,6 +71,7 @@ def gpu_tests() -> dict[str, Any]:
         "no:cacheprovider",
         "tests/pretrain/test_gpu.py",
         "--tb=short",
+        "--show-capture=no",
     ]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TESTS_SECONDS)

@@ -53,15 +53,22 @@ GPT = Shape("gpt2_xl", 2048, 8, changes=GPT_1_3B)
 BUDGET = LARGE._replace(micro_batch=96, padded=True, micro_tokens=16_384)
 SHAPES: dict[str, Shape] = {
     # First what has not been measured yet.
-    "BERT-large, budget of 16,384 tokens": BUDGET,
-    "BERT-large, budget of 16,384 tokens, compiled": BUDGET._replace(parallel=COMPILED),
+    "BERT-large, 32 x 512, compiled, graphs": LARGE._replace(parallel=RECORDED),
+    "BERT-large, 64 x 512, compiled, graphs": LARGE._replace(micro_batch=64, parallel=RECORDED),
+    "ModernBERT-base, 16 x 1024, compiled, graphs": MODERN._replace(parallel=RECORDED),
+    "GPT 1.3B, 8 x 2048, 50,257 rows, compiled, graphs": GPT._replace(parallel=RECORDED),
+    "GPT 1.3B, 8 x 2048, 50,257 rows, compiled": GPT._replace(parallel=COMPILED),
+    "GPT 1.3B, 8 x 2048, 50,257 rows": GPT,
+    "BERT-large, 32 x 512, dropout 0.1, compiled, graphs": LARGE._replace(changes={}, parallel=RECORDED),
+    "BERT-large, 128 x 128, compiled, graphs": LARGE._replace(length=128, micro_batch=128, parallel=RECORDED),
+    "BERT-large, 32 x 512, graphs": LARGE._replace(parallel={"graphs": True}),
     "BERT-large, budget of 16,384 tokens, graphs": BUDGET._replace(parallel={"graphs": True}),
-    "BERT-large, budget of 16,384 tokens, compiled, graphs": BUDGET._replace(parallel=RECORDED),
-    "BERT-large, 32 x 512, cuDNN first": LARGE._replace(without="FlashAttention 2 first"),
     "BERT-large, 32 x 512": LARGE,
     "BERT-large, 32 x 512, compiled": LARGE._replace(parallel=COMPILED),
-    "GPT 1.3B, 8 x 2048, 50,257 rows": GPT,
-    "GPT 1.3B, 8 x 2048, 50,257 rows, compiled": GPT._replace(parallel=COMPILED),
+    "BERT-large, 32 x 512, FlashAttention 2 first": LARGE._replace(without="cuDNN's attention first"),
+    "BERT-large, budget of 16,384 tokens": BUDGET,
+    "BERT-large, budget of 16,384 tokens, compiled": BUDGET._replace(parallel=COMPILED),
+    "BERT-large, budget of 16,384 tokens, compiled, graphs": BUDGET._replace(parallel=RECORDED),
     "ModernBERT-base, 16 x 1024": MODERN,
     "BERT-large, 32 x 512, dropout 0.1": LARGE._replace(changes={}),
     "BERT-large, 64 x 512": LARGE._replace(micro_batch=64),
@@ -71,12 +78,6 @@ SHAPES: dict[str, Shape] = {
     "BERT-large, 32 x 512, q, k, v one by one": LARGE._replace(without="joined products"),
     "BERT-large, 32 x 512, varlen attention": LARGE._replace(without="attention of equal lengths"),
     "BERT-large, 32 x 512, DeepSpeed's update": LARGE._replace(without="flat update"),
-    "BERT-large, 32 x 512, graphs": LARGE._replace(parallel={"graphs": True}),
-    "BERT-large, 32 x 512, compiled, graphs": LARGE._replace(parallel=RECORDED),
-    "ModernBERT-base, 16 x 1024, compiled, graphs": MODERN._replace(parallel=RECORDED),
-    "BERT-large, 32 x 512, dropout 0.1, compiled, graphs": LARGE._replace(changes={}, parallel=RECORDED),
-    "BERT-large, 128 x 128, compiled, graphs": LARGE._replace(length=128, micro_batch=128, parallel=RECORDED),
-    "BERT-large, 64 x 512, compiled, graphs": LARGE._replace(micro_batch=64, parallel=RECORDED),
 }
 
 

@@ -55,7 +55,7 @@ def switched_off(name: str) -> Iterator[None]:
 SWITCHES: dict[str, tuple[Any, str, Any]] = {
     "joined products": (joined_linear, "JOINED_ON", set()),
     "attention of equal lengths": (attention, "equal_length_attention", cuda_attention.varlen_attention),
-    "FlashAttention 2 first": (cuda_attention, "FLASH_UP_TO", 0),
+    "cuDNN's attention first": (cuda_attention, "FLASH_UP_TO", 512),
     "flat update": (engines, "FlatUpdate", lambda *_: None),
 }
 """Name -> (module, attribute, value that turns it off), for measurements of what each brings."""
