@@ -97,6 +97,23 @@ def test_likelihoods_are_sums_over_single_tokens(checkpoint: Callable[[str], Pat
     assert found[""][2, 0] == found[""][3, 0] and scores["pair_accuracy"] == pytest.approx((first + 0.5) / 2)
 
 
+@pytest.mark.parametrize("name", ["masked_lm", "masked_next", "causal_lm"])
+def test_bf16_is_close_to_fp32(checkpoint: Callable[[str], Path], name: str, tmp_path: Path) -> None:
+    folder = checkpoint(name)
+    lines = [
+        '{"good": "the cat sees a dog", "bad": "the cat see a dog"}',
+        '{"good": "one", "bad": "a dog sees two cats"}',
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    data = load_task(TASK, SETTINGS, tmp_path, Tokenizer.load(folder / "tokenizer.model"), False)
+    found = []
+    for precision in ("fp32", "bf16"):
+        settings = SETTINGS.model_copy(update={"precision": precision})
+        found.append(log_likelihoods(folder, None, data, settings, torch.device("cpu"), lambda step, steps: None)[""])
+    assert not np.array_equal(*found)
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-2)
+
+
 @pytest.mark.parametrize(
     ("name", "way"),
     [("masked_lm", "one_pass"), ("masked_next", "exact"), ("masked_next", "one_pass"), ("masked_next", "causal")],
