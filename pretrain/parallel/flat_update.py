@@ -6,7 +6,7 @@ norm with the threshold. On one H100 that was a tenth of BERT-large's step of tw
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -102,7 +102,7 @@ class FlatUpdate:
         used = _with_gradients(part)
         if len(used) == len(part.parameters) > 1:
             flat = self.scratch[: len(part.flat_sums)]
-            _copy_all(_views(flat, part.sums), [gradient for _, gradient in used])
+            copy_all(_views(flat, part.sums), [gradient for _, gradient in used])
             part.flat_sums.add_(flat)
         else:
             for total, gradient in used:
@@ -126,7 +126,7 @@ def _set(part: Range) -> None:
     if len(used) == 1:
         used[0][0].copy_(used[0][1])
     elif used:
-        _copy_all([total for total, _ in used], [gradient for _, gradient in used])
+        copy_all([total for total, _ in used], [gradient for _, gradient in used])
 
 
 def _with_gradients(part: Range) -> list[tuple[Tensor, Tensor]]:
@@ -135,9 +135,10 @@ def _with_gradients(part: Range) -> list[tuple[Tensor, Tensor]]:
     return [(total, parameter.grad) for total, parameter in pairs if parameter.grad is not None]
 
 
-def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
-    # One kernel for all, which converts bf16 to fp32; not exported, but what torch's own optimizers use.
-    torch._foreach_copy_(targets, sources)  # pyright: ignore[reportPrivateImportUsage]
+def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source to its target; on a GPU by one kernel for all, which converts bf16 and fp32."""
+    # Not exported, but what torch's own optimizers use.
+    torch._foreach_copy_(list(targets), list(sources))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _ranges(parameters: list[nn.Parameter], sums: list[Tensor], flat: Tensor) -> Iterator[Range]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sesame.pretrain.optimizers.matrices import MatrixLayout, layout_of
 from sesame.pretrain.optimizers.muon import Function
 from sesame.pretrain.parallel import placement
+from sesame.pretrain.parallel.flat_update import copy_all
 from sesame.pretrain.parallel.fragments import FLAT_GROUPS, Fragment, ZeroOptimizer
 from sesame.pretrain.parallel.matrix_plan import ENTRIES_AT_ONCE, Holding, Piece, Round, Unit, plan_units, rounds
 from sesame.pretrain.parallel.mesh import Mesh
@@ -97,9 +98,10 @@ class MatrixExchange:
             by_shape[tuple(view.shape[1:])].append(view)
         for shape, views in by_shape.items():
             for chunk in _chunks(views, max(1, ENTRIES_AT_ONCE // (shape[0] * shape[1]))):
-                results = function(torch.cat([self._on_device(view) for view in chunk]))
-                for view, result in zip(chunk, results.split([len(view) for view in chunk]), strict=True):
-                    view.copy_(result)
+                sizes = [len(view) for view in chunk]
+                joined = torch.empty((sum(sizes), *shape), dtype=self.dtype, device=self.mesh.device)
+                copy_all(joined.split(sizes), chunk)
+                copy_all(chunk, function(joined).split(sizes))
 
     def _exchange(self, function: Function, updates: dict[int, Tensor], plan: Round) -> None:
         """Send pieces to the processes that compute them, and the results back; a collective."""
