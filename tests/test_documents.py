@@ -85,11 +85,7 @@ def test_the_readme_is_short() -> None:
 
 def test_the_models_of_the_guide_are_those_that_are_shipped() -> None:
     table = set(documents.code_spans("docs/pretraining.md"))
-    shipped = {path.stem for path in (REPOSITORY / "configs" / "pretrain").glob("*.toml")} - {
-        "demo",
-        "demo_muon",
-        "books",
-    }
+    shipped = {path.stem for path in (REPOSITORY / "configs" / "pretrain").glob("*.toml")} - {"demo", "books"}
     assert shipped <= table
     assert {name for name in table if name.endswith("_small")} <= shipped
 

@@ -21,7 +21,6 @@ PARAMETERS = {
     "bert_small": 1_359_618,
     "books": 5_331_712,
     "demo": 3_819_010,
-    "demo_muon": 3_819_010,
     "elmo": 110_410_832,
     "elmo_small": 1_157_008,
     "gpt2_small": 1_334_016,
