@@ -1,4 +1,5 @@
-"""Progress display of an evaluation: a live table on a terminal, and one line for each finished job."""
+"""Progress display of an evaluation: a live table on a terminal; in a log a line for each finished job, and one every
+few minutes for each long one."""
 
 import time
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from rich.progress import Progress as Table
 from sesame.configs.durations import duration
 from sesame.configs.log_lines import timed
 from sesame.evaluation.results.result import Result
+
+LINE_SECONDS = 180.0
+"""After which a log has a line for each job that goes on."""
 
 
 @dataclass
@@ -42,6 +46,7 @@ class Progress:
         """Numbers of the jobs that have not ended."""
         self.running: dict[int, _Running] = {}
         """By worker."""
+        self.last_line = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.table = Table(
             *columns,
@@ -72,6 +77,10 @@ class Progress:
         self.running[worker].share = step / steps
         self.table.update(self.rows[worker], completed=step, total=steps)
         self._show_left()
+        if not self.console.is_terminal and time.monotonic() - self.last_line >= LINE_SECONDS:
+            left = f" ({self.left} left for all)" if self.left else ""
+            going_on = (f"{self.titles[job.number]}: {100 * job.share:.0f} %" for job in self.running.values())
+            self.print(f"{'; '.join(going_on)}{left}")
 
     def fail(self, worker: int, reason: str) -> None:
         """Print why a worker's job has no result yet."""
@@ -106,6 +115,7 @@ class Progress:
 
     def print(self, line: str) -> None:
         """Print a line above the table."""
+        self.last_line = time.monotonic()
         self.console.print(timed(line, is_terminal=self.console.is_terminal), markup=False, soft_wrap=True)
 
     def _show_left(self) -> None:

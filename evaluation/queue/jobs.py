@@ -93,7 +93,8 @@ class Queue:
         before = f", {len(found)} already computed" if found else ""
         workers = f" with {self.runner.count} workers" if self.runner.count > 1 else ""
         time = f": {progress.left} ({source})" if progress.left else ""
-        progress.print(f"{len(self.jobs)} jobs{before}{workers}{time}")
+        jobs = "1 job" if len(self.jobs) == 1 else f"{len(self.jobs)} jobs"
+        progress.print(f"{jobs}{before}{workers}{time}")
 
     def _run(self, pending: deque[QueuedJob], progress: Progress, found: dict[int, Result]) -> None:
         """Run the jobs of ``pending`` and add their results to ``found``."""

@@ -38,3 +38,23 @@ def test_the_time_left_counts_workers_and_finished_steps(monkeypatch: pytest.Mon
     assert progress.left == "about 22 s"
     progress.fail(1, "the worker process has ended: it died")
     assert progress.left == "about 24 s"
+
+
+def test_a_log_says_every_few_minutes_how_far_long_jobs_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Progress(["BLiMP, pretrained", "RTE, pretrained, seed 1"], [3.0, 1.0], workers=2) as progress:
+        progress.rate = 400.0
+        for number in range(2):
+            progress.begin(number, SimpleNamespace(number=number))
+        for step in range(1, 60):
+            now[0] += 10
+            progress.advance(step % 2, step, 100)
+    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "BLiMP, pretrained: 18 %; RTE, pretrained, seed 1: 17 % (about 16 min left for all)",
+        "BLiMP, pretrained: 36 %; RTE, pretrained, seed 1: 35 % (about 13 min left for all)",
+        "BLiMP, pretrained: 54 %; RTE, pretrained, seed 1: 53 % (about 9.2 min left for all)",
+    ]
