@@ -8,6 +8,7 @@ import typer
 from sesame.configs.errors import USER_ERRORS, message_of
 from sesame.configs.stopping import CONTINUE, Stopped, raise_signals
 from sesame.launch.commands import data, machines, models, runs, stages
+from sesame.launch.waiting_threads import sleep_early
 
 app = typer.Typer(
     name="sesame",
@@ -53,6 +54,7 @@ def main() -> None:
     if os.getpid() == 1:
         # The first process of a container gets no signal that it has no handler for.
         raise_signals()
+    sleep_early()
     try:
         app()
     except USER_ERRORS as error:

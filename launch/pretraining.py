@@ -14,6 +14,7 @@ from sesame.launch.library_warnings import ignore_library_warnings
 from sesame.launch.overrides import with_folders
 from sesame.launch.place import machine
 from sesame.launch.processes import supervise
+from sesame.launch.waiting_threads import sleep_early
 
 SCRIPT = Path(__file__).resolve().with_name("pretrain.sh")
 
@@ -76,6 +77,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.processes is not None and arguments.processes < 1:
         parser.error("--processes must be 1 or more")
+    sleep_early()
     try:
         sys.exit(
             start(arguments.config, with_folders(arguments.overrides, output=arguments.output), arguments.processes)

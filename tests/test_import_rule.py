@@ -52,7 +52,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "following",
     ),
     "launch": (
-        "overrides processes library_warnings",
+        "overrides processes library_warnings waiting_threads",
         "place submit",
         "pretraining replaying demo doctor planning",
         "commands",
