@@ -205,7 +205,8 @@ class Run:
     def _trained(self, job: Job, title: str) -> Trained:
         finished = job.folder / "trained.json"
         if finished.exists():
-            return Trained(**json.loads(finished.read_text(encoding="utf-8")))
+            stored = Trained(**json.loads(finished.read_text(encoding="utf-8")))
+            return stored._replace(checkpoint=str(job.folder / stored.checkpoint))
         if self.track.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
                 f"the track {self.track_name} trains on a GPU, and torch finds none here; give the same command where "
@@ -217,7 +218,9 @@ class Run:
             self._execute(command, f"train, {title}", job.folder / "log.txt")
         device = torch.cuda.get_device_name() if self.track.device == "cuda" else processor()
         trained = trainer.result(job)._replace(processor=device)
-        write_text(finished, json.dumps(trained._asdict(), indent=1) + "\n")
+        # Another machine, which evaluates, may have the folder elsewhere.
+        stored = trained._replace(checkpoint=os.path.relpath(trained.checkpoint, job.folder))
+        write_text(finished, json.dumps(stored._asdict(), indent=1) + "\n")
         print(
             f"{self.name}: {title}: {trained.steps} steps, {trained.minutes:.2f} minutes, {trained.flops:.3g} FLOPs, "
             f"validation loss {trained.validation_loss:.3f}",

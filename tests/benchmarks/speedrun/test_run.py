@@ -152,6 +152,20 @@ def test_a_suite_of_many_jobs_runs_in_workers(
     assert (large[large.index("--workers") + 1] if "--workers" in large else None) == expected
 
 
+def test_what_one_machine_trained_another_evaluates_in_another_folder(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    programs = Programs(monkeypatch)
+    make(seeds=(1,), until="train").run()
+    (tmp_path / "work").rename(tmp_path / "copied")
+    before = len(programs.started)
+    assert make(seeds=(1,), work=tmp_path / "copied").run() is not None
+    assert not any(title.startswith(("prepare", "train")) for title in programs.started[before:])
+    command = programs.commands_of["evaluate, seed 1, blimp"]
+    folder = Path(command[command.index("--checkpoint") + 1])
+    assert folder.is_relative_to(tmp_path / "copied") and folder.exists()
+
+
 def test_after_a_kill_at_any_command_it_goes_on_to_the_same_record(
     make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
