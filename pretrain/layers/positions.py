@@ -6,8 +6,12 @@ Learned position embeddings are a plain ``nn.Embedding`` of the backbone.
 import math
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from sesame.pretrain.compiled.rotation import rotate
+from sesame.pretrain.layers.loops import array, use_loops
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines of rotary positions."""
@@ -31,12 +35,12 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         ctx.save_for_backward(cosines, sines)
-        return _rotate(states_THK, cosines, sines)
+        return _rotate(states_THK, cosines, sines, 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cosines, sines = ctx.saved_tensors
-        return _rotate(gradients[0], cosines, -sines), None, None
+        return _rotate(gradients[0], cosines, sines, -1), None, None
 
 
 def apply_rotary(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -48,11 +52,18 @@ def apply_rotary(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return cast(Tensor, _Rotate.apply(states_THK, cosines, sines))
 
 
-def _rotate(states_THK: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+def _rotate(states_THK: Tensor, cosines: Tensor, sines: Tensor, direction: int) -> Tensor:
+    """Rotate by the angles times ``direction``, 1 or -1."""
+    if use_loops(states_THK, cosines, sines):
+        states_THK = states_THK.contiguous()
+        rotated_THK = torch.empty_like(states_THK)
+        pairs, output = (array(each.unflatten(-1, (2, -1))) for each in (states_THK, rotated_THK))
+        rotate(pairs, array(cosines.squeeze(1)), array(sines.squeeze(1)), np.float32(direction), output)
+        return rotated_THK
     rotated_THK = torch.empty_like(states_THK)
     (left, right), (new_left, new_right) = states_THK.chunk(2, dim=-1), rotated_THK.chunk(2, dim=-1)
-    torch.mul(left, cosines, out=new_left).addcmul_(right, sines, value=-1)
-    torch.mul(right, cosines, out=new_right).addcmul_(left, sines)
+    torch.mul(left, cosines, out=new_left).addcmul_(right, sines, value=-direction)
+    torch.mul(right, cosines, out=new_right).addcmul_(left, sines, value=direction)
     return rotated_THK
 
 

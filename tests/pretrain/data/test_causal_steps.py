@@ -62,8 +62,10 @@ def made(folder: Path, every: int, rank: DataRank = DataRank(0, 1), micro_tokens
     dataset = open_dataset(folder, verify=False)
     recipe = dataset.manifest.recipe
     recipe["corrupt"] = {"kind": "masked_tokens", "mask_probability": 0.2, "drawn": "each_epoch"}
-    size = {"micro_batch": 0, "micro_tokens": micro_tokens} if micro_tokens else {"micro_batch": 4}
-    config = DataConfig(dataset=str(folder), global_batch=8, causal_every=every, **size)
+    rows = 0 if micro_tokens else 4
+    config = DataConfig(
+        dataset=str(folder), global_batch=8, causal_every=every, micro_batch=rows, micro_tokens=micro_tokens
+    )
     return Batches(dataset, config, READS, 3, rank)
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sesame.pretrain.layers import dropout as dropouts
-from sesame.pretrain.layers import loops, vocabulary
+from sesame.pretrain.layers import loops, positions, vocabulary
 from sesame.pretrain.layers.dropout import dropout
 from sesame.pretrain.layers.gelu import gelu_tanh
+from sesame.pretrain.layers.positions import apply_rotary, rotary
 from sesame.pretrain.layers.random_bits import random_bits
 from sesame.pretrain.layers.vocabulary import cross_entropy_
 
@@ -83,6 +84,34 @@ def test_gelu_is_torchs(number_format: torch.dtype) -> None:
         torch.testing.assert_close(mine[finite], torchs[finite], rtol=relative, atol=absolute)
     assert ours[0][states.isnan()].isnan().all() and ours[1][states.isnan()].isnan().all()
     assert float(gelu_tanh(torch.tensor([3e38]))) == pytest.approx(3e38)
+
+
+@FORMATS
+@pytest.mark.parametrize("angle_format", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("is_contiguous", [True, False])
+def test_rotation_is_the_formula(
+    number_format: torch.dtype, angle_format: torch.dtype, is_contiguous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its gradient the opposite rotation, as exact as torch's operations."""
+    states, upstream = (torch.randn(7, 3, 10).to(number_format) for _ in range(2))
+    if not is_contiguous:
+        states, upstream = (each.transpose(0, 1).contiguous().transpose(0, 1) for each in (states, upstream))
+    cosines, sines = rotary(torch.arange(7), 10, 100.0, angle_format)
+
+    def formula(each: Tensor, direction: int) -> Tensor:
+        left, right = each.double().chunk(2, -1)
+        across, up = cosines.double(), direction * sines.double()
+        return torch.cat([left * across - right * up, right * across + left * up], -1)
+
+    assert loops.use_loops(states, cosines, sines)
+    exact = formula(states, 1), formula(upstream, -1)
+    ours = with_gradient(lambda each: apply_rotary(each, cosines, sines), states, upstream)
+    monkeypatch.setattr(positions, "use_loops", lambda *tensors: False)
+    torchs = with_gradient(lambda each: apply_rotary(each, cosines, sines), states, upstream)
+    for mine, theirs, reference in zip(ours, torchs, exact, strict=True):
+        distances = [float((each.double() - reference).abs().max()) for each in (mine, theirs)]
+        assert distances[0] <= max(1.01 * distances[1], 5e-7)
+        assert distances[0] < (1e-6 if number_format == torch.float32 else 2**-6)
 
 
 def test_gelu_in_fp32_is_as_exact_as_torchs() -> None:

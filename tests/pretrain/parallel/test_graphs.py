@@ -134,7 +134,7 @@ def test_a_recording_touches_no_node_that_others_hold(fake_cuda: None, monkeypat
     differentiate = Unit.differentiate
 
     def watched(unit: Unit, output: torch.Tensor, gradient: torch.Tensor) -> Any:
-        nodes = [output.grad_fn]
+        nodes: list[Any] = [output.grad_fn]
         for node in nodes:
             assert node is not None
             leaves.extend([node.variable] if hasattr(node, "variable") else [])
