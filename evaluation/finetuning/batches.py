@@ -66,6 +66,15 @@ def with_targets(batch: Batch, texts: Sequence[np.ndarray]) -> Batch:
 
 def autocast(config: FinetuneConfig, device: torch.device) -> torch.autocast:
     """Return the context in which products have the configured precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=number_format(config) == torch.bfloat16)
+
+
+def number_format(config: FinetuneConfig) -> torch.dtype:
+    """Return the type of numbers of the configured precision.
+
+    Raises:
+        ValueError: it is still 'auto'.
+    """
     if config.precision == "auto":
         raise ValueError("precision 'auto' has not been resolved; see EvaluationConfig.with_precision")
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    return torch.bfloat16 if config.precision == "bf16" else torch.float32

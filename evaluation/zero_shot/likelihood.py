@@ -17,7 +17,7 @@ import torch
 from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.batches import batches_by_length
+from sesame.evaluation.finetuning.batches import batches_by_length, number_format
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.zero_shot.language_model import load_language_model
 from sesame.pretrain.batch import Batch
@@ -70,7 +70,7 @@ def log_likelihoods(
     if head != "causal_lm" and mask is None:
         raise TaskError(f"{checkpoint}: its tokenizer has no mask token, which the score of a masked model needs")
     # In bf16 throughout, as training computes it: autocast's sums in fp32 take half as long again on a CPU.
-    model = model.to(device, torch.bfloat16 if config.precision == "bf16" else torch.float32)
+    model = model.to(device, number_format(config))
     outputs = {}
     for prefix, dev in data.dev.items():
         inputs = list(way.inputs(dev.tokens, int(mask or 0)))

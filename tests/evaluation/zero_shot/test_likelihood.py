@@ -112,6 +112,9 @@ def test_bf16_is_close_to_fp32(checkpoint: Callable[[str], Path], name: str, tmp
         found.append(log_likelihoods(folder, None, data, settings, torch.device("cpu"), lambda step, steps: None)[""])
     assert not np.array_equal(*found)
     np.testing.assert_allclose(found[1], found[0], rtol=2e-2)
+    unresolved = SETTINGS.model_copy(update={"precision": "auto"})
+    with pytest.raises(ValueError, match="has not been resolved"):
+        log_likelihoods(folder, None, data, unresolved, torch.device("cpu"), lambda step, steps: None)
 
 
 @pytest.mark.parametrize(
