@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sesame.configs.errors import TaskError
 from sesame.pretrain import learner
-from sesame.pretrain.checkpoints.load import WEIGHTS, latest, open_checkpoint
+from sesame.pretrain.checkpoints.load import WEIGHTS_ONLY, latest, open_checkpoint
 from sesame.pretrain.checkpoints.record import TOKENIZER_FILE
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.learner import Learner
@@ -26,7 +26,7 @@ def load_language_model(path: Path, *, seed: int | None = None) -> tuple[Learner
     Raises:
         TaskError: the checkpoint has no such head.
     """
-    checkpoint = open_checkpoint(latest(path) or path, kinds=WEIGHTS)
+    checkpoint = open_checkpoint(latest(path) or path, kinds=WEIGHTS_ONLY)
     record, config = checkpoint.record, checkpoint.model()
     name = next((each for each in HEADS if each in record.config.get("objectives", {})), None)
     if name is None:

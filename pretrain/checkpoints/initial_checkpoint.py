@@ -63,7 +63,7 @@ def open_initial_checkpoint(
             f"{path}: does not contain a checkpoint; initial_checkpoint is a folder of `sesame pretrain` or `sesame "
             "import`"
         )
-    checkpoint = load.open_checkpoint(folder, process, kinds=load.WEIGHTS)
+    checkpoint = load.open_checkpoint(folder, process, kinds=load.WEIGHTS_ONLY)
     if checkpoint.record.tokenizer_sha256 != tokenizer_sha256:
         raise CheckpointError(
             f"{folder}: has another tokenizer than the dataset; prepare the corpus with --set "

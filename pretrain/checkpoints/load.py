@@ -26,8 +26,8 @@ from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.models import FAMILIES, parse_model
 from sesame.pretrain.models.family import ModelConfig, Vocabulary, on_meta_device
 
-WEIGHTS = ("weights",)
-"""The kind of tensors that stages after pretraining read."""
+WEIGHTS_ONLY = ("weights",)
+"""The kinds of tensors that stages after pretraining read."""
 PROJECTION = "objectives.span_corruption.projection.weight"
 """The projection of a decoder's states to the vocabulary, where it is not tied."""
 POOLER = "objectives.sentence_pairs.pooler"
@@ -166,7 +166,7 @@ def open_backbone(path: Path, process: Process = SINGLE_PROCESS) -> OpenedBackbo
     folder = latest(Path(path), process)
     if folder is None:
         raise CheckpointError(f"{path}: does not contain a checkpoint; give a folder that `sesame pretrain` wrote")
-    checkpoint = open_checkpoint(folder, process, kinds=WEIGHTS)
+    checkpoint = open_checkpoint(folder, process, kinds=WEIGHTS_ONLY)
     model, tokenizer = checkpoint.model(), folder / TOKENIZER_FILE
     try:
         with on_meta_device():
