@@ -22,7 +22,7 @@ def precompile() -> None:
         scale_kept(numbers, kept, np.float32(1), output)
         gelu_tanh(numbers, output)
         gelu_tanh_backward(numbers, numbers, output)
-        for angle_format in (number_format, np.float32):
+        for angle_format in {number_format, np.float32}:
             angles = np.zeros((1, 2), angle_format)
             rotate(numbers.reshape(1, 1, 2, 2), angles, angles, np.float32(1), output.reshape(1, 1, 2, 2))
         cross_entropy(output[None], labels, -1, np.float32(0), True, np.empty(1, np.float32))

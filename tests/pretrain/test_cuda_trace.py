@@ -39,6 +39,7 @@ from sesame.pretrain.parallel.tensor import shard
 from sesame.pretrain.watch import losses
 from tests.pretrain.fake_cuda import HostWaits, backward, fake_cuda, place, random_batch
 from tests.pretrain.family_runs import FAMILY_RUNS
+from tests.pretrain.whole_matrices import matrices_of_one_process
 
 pytestmark = [
     pytest.mark.cuda_trace,
@@ -151,21 +152,12 @@ def test_an_update_does_not_wait(name: Any) -> None:
         place(module, torch.float32)
         optimizer = kind.create(kind.groups(module, 0.01), OptimizerConfig(name=name, learning_rate=1e-3))
         if isinstance(optimizer, Muon):
-            optimizer.whole_matrices = matrices_of_one_process(module)
+            optimizer.whole_matrices = matrices_of_one_process(dict(module.named_parameters()), CUDA, torch.bfloat16)
         for _ in range(2):
             for parameter in module.parameters():
                 parameter.grad = torch.empty_like(parameter)
             optimizer.step()
     assert name != "muon" or launches.counts["baddbmm"] == 2 * 2 * ITERATIONS
-
-
-def matrices_of_one_process(module: nn.Module) -> MatrixExchange:
-    mesh: Any = SimpleNamespace(
-        device=CUDA, tensor=1, world=1, rank=0, data_rank=0, tensor_rank=0, gather_objects=lambda own: [own]
-    )
-    parameters = dict(module.named_parameters())
-    fragments = {name: Fragment(each, 0, 0, each.numel()) for name, each in parameters.items()}
-    return MatrixExchange(parameters, fragments, ZeroOptimizer(None, False, 0), 0, mesh, torch.bfloat16)
 
 
 def test_the_flat_update_does_not_wait() -> None:

@@ -2,7 +2,6 @@
 
 import fnmatch
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +16,8 @@ from sesame.pretrain.optimizers import OPTIMIZERS, muon_groups
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.matrices import GATES, MATRICES, NOT_MATRICES, WHOLE, layout_of
 from sesame.pretrain.optimizers.muon import Function, Muon, orthogonalize
-from sesame.pretrain.parallel.fragments import Fragment, ZeroOptimizer
-from sesame.pretrain.parallel.matrix_exchange import MatrixExchange
 from tests.pretrain.family_runs import FAMILY_RUNS
+from tests.pretrain.whole_matrices import matrices_of_one_process
 
 
 def polynomial_of_singular_values(matrix: Tensor) -> Tensor:
@@ -129,12 +127,7 @@ def test_more_matrices_of_one_shape_are_no_more_operations() -> None:
     for layers in (2, 6):
         names = [f"blocks.{layer}.attention.{kind}.weight" for layer in range(layers) for kind in ("query", "key")]
         parameters = {name: nn.Parameter(torch.randn(4, 6)) for name in names}
-        fragments = {name: Fragment(each, 0, 0, each.numel()) for name, each in parameters.items()}
-        mesh: Any = SimpleNamespace(
-            device=torch.device("cpu"), tensor=1, world=1, rank=0, data_rank=0, tensor_rank=0,
-            gather_objects=lambda own: [own],
-        )  # fmt: skip
-        exchange = MatrixExchange(parameters, fragments, ZeroOptimizer(None, False, 0), 0, mesh, torch.float32)
+        exchange = matrices_of_one_process(parameters, torch.device("cpu"), torch.float32)
         updates = {id(each): each.detach().clone().view(-1) for each in parameters.values()}
         with Counted() as counted:
             exchange.apply(orthogonalize, updates)
