@@ -93,11 +93,12 @@ def test_jobs_run_in_workers_that_keep_their_state(cluster: Cluster, tmp_path: P
     defect = by_job["defect"][0]
     assert isinstance(defect.error, JobError) and str(defect.error) == "ZeroDivisionError: in the"
     assert "Traceback" in defect.trace and "in __call__" in defect.trace
-    pids = {outcome.result[1] for outcome in outcomes if outcome.error is None}
-    assert os.getpid() not in pids and len(list(tmp_path.glob("pid-*"))) <= 4
+    # Two workers and two replacements; each of them may be left without a job that succeeds.
+    pids = {int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")}
+    assert os.getpid() not in pids and {outcome.result[1] for outcome in outcomes if outcome.error is None} <= pids
     # The workers stay for other jobs.
     again = [outcome.result for outcome in pool.run(deque(["a 4", "a 5", "a 6"]), seen)]
-    assert max(jobs for jobs, _ in again) > 2 and {pid for _, pid in again} <= pids
+    assert max(jobs for jobs, _ in again) > 2 and len(list(tmp_path.glob("pid-*"))) <= 4
     assert len(seen.steps) == 3 * 8 and set(seen.steps) == {(1, 3), (2, 3), (3, 3)}
 
 
