@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.reading.rows import COMPARE, Row
+from sesame.evaluation.reading.rows import CORRECT, Row
 from sesame.evaluation.reading.spans import nearest
 from sesame.evaluation.scores import SEPARATOR
 from sesame.evaluation.tasks.task import Table
@@ -45,7 +45,7 @@ class Answers(NamedTuple):
             return found, found + len(answer), self.start is not None
         end = start + len(answer)
         if self.start is None or not 0 <= start < end <= len(text):
-            raise TaskError(f"{place}: the answer '{answer}' is not in its text; {COMPARE}")
+            raise TaskError(f"{place}: the answer '{answer}' is not in its text; {CORRECT}")
         return start, end, True
 
 
@@ -60,10 +60,10 @@ def read_answers(row: Row, table: Table) -> Answers:
     entries = values if isinstance(values, list) else []
     texts = [entry.get("text") if isinstance(entry, dict) else entry for entry in entries]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise TaskError(f"{row.place}: '{table.answers}' is not a list of right answers; {COMPARE}")
+        raise TaskError(f"{row.place}: '{table.answers}' is not a list of right answers; {CORRECT}")
     start = entries[0].get("answer_start") if isinstance(entries[0], dict) else None
     if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
-        raise TaskError(f"{row.place}: 'answer_start' is not a number; {COMPARE}")
+        raise TaskError(f"{row.place}: 'answer_start' is not a number; {CORRECT}")
     first = str(texts[0])
     # The published place is that of the text with its white space.
     start = None if start is None else start + len(first) - len(first.lstrip())

@@ -5,7 +5,7 @@ from typing import Any
 
 from sesame.configs.errors import TaskError
 from sesame.configs.strict_json import read_json_object
-from sesame.evaluation.reading.rows import COMPARE, MissingFileError, Row
+from sesame.evaluation.reading.rows import CORRECT, MissingFileError, Row
 from sesame.evaluation.tasks.task import Table
 
 
@@ -20,7 +20,7 @@ def read_choices(row: Row, table: Table) -> list[str]:
     if table.choices_in is not None:
         entries = _cut(row, table, entries)
     if not entries or not all(isinstance(entry, str) for entry in entries):
-        raise TaskError(f"{row.place}: '{table.choices[0]}' is not a list of texts; {COMPARE}")
+        raise TaskError(f"{row.place}: '{table.choices[0]}' is not a list of texts; {CORRECT}")
     return [entry.strip() for entry in entries]
 
 
@@ -36,9 +36,9 @@ def read_labels(data_dir: Path, table: Table) -> dict[str, str] | None:
     path = data_dir / table.labels_file
     if not path.exists():
         raise MissingFileError(f"{path}: no such file; it has the labels of {table.file}")
-    values = read_json_object(path, TaskError, COMPARE)
+    values = read_json_object(path, TaskError, CORRECT)
     if not all(_is_label(value) for value in values.values()):
-        raise TaskError(f"{path}: is not a JSON object from index to label; {COMPARE}")
+        raise TaskError(f"{path}: is not a JSON object from index to label; {CORRECT}")
     return {index: str(value) for index, value in values.items()}
 
 
@@ -53,6 +53,6 @@ def _cut(row: Row, table: Table, ranges: list[Any]) -> list[str]:
     for each in ranges:
         start, end = (each.get("start"), each.get("end")) if isinstance(each, dict) else (None, None)
         if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start <= end < len(text):
-            raise TaskError(f"{row.place}: the range {each!r} is outside a text of {len(text)} characters; {COMPARE}")
+            raise TaskError(f"{row.place}: the range {each!r} is outside a text of {len(text)} characters; {CORRECT}")
         found.add(text[start : end + 1].strip())
     return sorted(found)

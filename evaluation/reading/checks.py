@@ -37,7 +37,7 @@ def check_files(task: Task, data_dir: Path, files: Mapping[str, Examples]) -> li
             if len(shared) == len(rows[small]) > 1:
                 raise TaskError(
                     f"{data_dir / small}: all of its rows are in {data_dir / large}, so one of the two is in the wrong "
-                    "place; compare them with the official release"
+                    "place; put both back, or fetch them again"
                 )
             if shared:
                 count = sum(row in shared for row in _rows(files[small]))

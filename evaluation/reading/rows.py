@@ -17,7 +17,7 @@ from sesame.evaluation.tasks.task import FIELD, Column, Table
 
 OTHER_GAP = "____"
 """What stands in a text for the gaps that another row asks for."""
-COMPARE = "compare the file with the official release"
+CORRECT = "correct the file, or fetch it again"
 
 
 class MissingFileError(TaskError):
@@ -95,7 +95,7 @@ class Row(NamedTuple):
         if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
             return " ".join(value)
         if not isinstance(value, str | int | float):
-            raise TaskError(f"{self.place}: '{column}' is neither text nor a number; {COMPARE}")
+            raise TaskError(f"{self.place}: '{column}' is neither text nor a number; {CORRECT}")
         return str(value)
 
 
@@ -124,7 +124,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number from 1, line without its end); of ``path`` with the ending .zst if there is no such file."""
     found = stored(path)
     if found.exists() and not found.is_file() and not found.is_dir():
-        raise TaskError(f"{path}: is a pipe or a device where a file is needed; {COMPARE}")
+        raise TaskError(f"{path}: is a pipe or a device where a file is needed; {CORRECT}")
     try:
         file = path.open("rb") if found == path else open_binary(str(found))
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             f"{path}: no such file; the data directory must have the layout of the official files"
         ) from None
     except IsADirectoryError:
-        raise TaskError(f"{path}: is a folder where a file is needed; {COMPARE}") from None
+        raise TaskError(f"{path}: is a folder where a file is needed; {CORRECT}") from None
     with file:
         for number, line in enumerate(file, 1):
             try:
@@ -151,7 +151,7 @@ def _tsv_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:
         if len(row) == cells:
             yield Row(place, lambda column, row=row: row[columns[column]].strip())
         else:
-            yield BrokenRowError(f"{place}: has {len(row)} tab-separated cells where {cells} are expected; {COMPARE}")
+            yield BrokenRowError(f"{place}: has {len(row)} tab-separated cells where {cells} are expected; {CORRECT}")
 
 
 def _header(path: Path, table: Table, lines: Iterator[tuple[int, str]]) -> tuple[dict[Column, int], int]:
@@ -164,12 +164,12 @@ def _header(path: Path, table: Table, lines: Iterator[tuple[int, str]]) -> tuple
         count = header.count(str(name))
         if count != 1:
             wrong = f"has no column '{name}'" if not count else f"has the column '{name}' {count} times"
-            raise TaskError(f"{path}, line 1: the header {wrong}; it reads {', '.join(header)!r}; {COMPARE}")
+            raise TaskError(f"{path}, line 1: the header {wrong}; it reads {', '.join(header)!r}; {CORRECT}")
     positions = {name: header.index(str(name)) for name in table.columns}
     texts = [positions[text] for text in table.texts if text in positions]
     if not table.any_order and texts != sorted(texts):
         names = " and ".join(f"'{text}'" for text in table.texts)
-        raise TaskError(f"{path}, line 1: the columns {names} are in the wrong order in the header; {COMPARE}")
+        raise TaskError(f"{path}, line 1: the columns {names} are in the wrong order in the header; {CORRECT}")
     return positions, len(header)
 
 
@@ -198,7 +198,7 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
             place = f"{path}, line {number}"
             record = _json(line, place)
             if not isinstance(record, dict):
-                raise TaskError(f"{place}: not a JSON object; {COMPARE}")
+                raise TaskError(f"{place}: not a JSON object; {CORRECT}")
             yield place, record
 
 
@@ -206,7 +206,7 @@ def _json(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise TaskError(f"{place}: not JSON; {COMPARE}") from None
+        raise TaskError(f"{place}: not JSON; {CORRECT}") from None
 
 
 def _entries(record: Any, each: str | None, place: str) -> Iterator[tuple[int, ...]]:
@@ -218,7 +218,7 @@ def _entries(record: Any, each: str | None, place: str) -> Iterator[tuple[int, .
     for entries in _entries(record, outer or None, place) if star else [()]:
         values = _walk(record, each, entries, place)
         if not isinstance(values, list):
-            raise TaskError(f"{place}: '{each}' is not a list; {COMPARE}")
+            raise TaskError(f"{place}: '{each}' is not a list; {CORRECT}")
         yield from ((*entries, number) for number in range(len(values)))
 
 
@@ -228,5 +228,5 @@ def _walk(value: Any, path: str, entries: tuple[int, ...], place: str) -> Any:
         try:
             value = value[next(remaining) if name == "*" else int(name) if isinstance(value, list) else name]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise TaskError(f"{place}: has no '{path}'; {COMPARE}") from None
+            raise TaskError(f"{place}: has no '{path}'; {CORRECT}") from None
     return value

@@ -8,7 +8,7 @@ text at the number.
 import re
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.reading.rows import COMPARE, Row
+from sesame.evaluation.reading.rows import CORRECT, Row
 from sesame.evaluation.tasks.task import Column, Span, Table
 
 Range = tuple[int, int, int]
@@ -32,7 +32,7 @@ def _range(row: Row, span: Span, table: Table, text: str) -> tuple[int, int, boo
     if span.unit == "word":
         starts = [match.start() for match in re.finditer(r"\S+", text)]
         if not 0 <= start < len(starts):
-            raise TaskError(f"{row.place}: the span at word {start} is outside a text of {len(starts)}; {COMPARE}")
+            raise TaskError(f"{row.place}: the span at word {start} is outside a text of {len(starts)}; {CORRECT}")
         count = len(str(row.read(span.words)).split()) if span.words is not None else 1
         last = starts[min(start + count, len(starts)) - 1]
         start, end = starts[start], last + len(text[last:].split()[0])
@@ -45,7 +45,7 @@ def _range(row: Row, span: Span, table: Table, text: str) -> tuple[int, int, boo
         return start, start + len(words), False
     found = nearest(words, text, start)
     if found is None and not 0 <= start < end <= len(text):
-        raise TaskError(f"{row.place}: the span {start} to {end} is outside a text of {len(text)}; {COMPARE}")
+        raise TaskError(f"{row.place}: the span {start} to {end} is outside a text of {len(text)}; {CORRECT}")
     if found is None:
         return start, end, bool(words)
     return found, found + len(words), True
@@ -60,5 +60,5 @@ def nearest(words: str, text: str, start: int) -> int | None:
 def _number(row: Row, column: Column) -> int:
     value = row.read(column)
     if isinstance(value, bool) or not str(value).isascii() or not str(value).isdigit():
-        raise TaskError(f"{row.place}: '{column}' is not a number; {COMPARE}")
+        raise TaskError(f"{row.place}: '{column}' is not a number; {CORRECT}")
     return int(value)

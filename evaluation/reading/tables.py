@@ -11,7 +11,7 @@ from sesame.configs.errors import TaskError
 from sesame.data_pipeline.ragged import boundaries
 from sesame.evaluation.reading.answers import Answers, read_answers
 from sesame.evaluation.reading.candidates import read_choices, read_labels
-from sesame.evaluation.reading.rows import COMPARE, MissingFileError, Row, read_rows
+from sesame.evaluation.reading.rows import CORRECT, MissingFileError, Row, read_rows
 from sesame.evaluation.reading.spans import Range, read_spans
 from sesame.evaluation.tasks.task import Column, Table, Task
 
@@ -106,7 +106,7 @@ def read_table(data_dir: Path, table: Table, task: Task) -> Examples:
             else:
                 raise row
         if len(reader.indices) == before:
-            raise TaskError(f"{path}: has no rows; fetch it again from the official release")
+            raise TaskError(f"{path}: has no rows; {CORRECT}")
     return reader.examples()
 
 
@@ -168,7 +168,7 @@ class _Reader:
             return row.text(self.table.label, self.table) if self.table.label is not None else None
         index = self._index(row)
         if index not in self.label_of:
-            raise TaskError(f"{row.place}: {self.table.labels_file} has no label for {index}; {COMPARE}")
+            raise TaskError(f"{row.place}: {self.table.labels_file} has no label for {index}; {CORRECT}")
         return self.label_of[index]
 
     def _text(self, row: Row, column: Column, choice: str, choices: list[str]) -> str:
@@ -255,15 +255,15 @@ def _label(text: str, task: Task, choices: list[str], place: str) -> int | float
         raise TaskError(f"{place}: unknown label '{text}'; {task.name} has {', '.join(labels)}")
     label = labels.index(text)
     if task.kind in ("choose", "minimal_pairs") and label >= len(choices):
-        raise TaskError(f"{place}: label '{text}' is not one of {len(choices)} candidates; {COMPARE}")
+        raise TaskError(f"{place}: label '{text}' is not one of {len(choices)} candidates; {CORRECT}")
     return label
 
 
 def _score(text: str, task: Task, place: str) -> float:
     lowest, highest = task.score_range
     if not NUMBER.fullmatch(text):
-        raise TaskError(f"{place}: the score '{text}' is not a number; {COMPARE}")
+        raise TaskError(f"{place}: the score '{text}' is not a number; {CORRECT}")
     score = float(text)
     if not lowest <= score <= highest:
-        raise TaskError(f"{place}: the score {text} is outside {lowest:g} to {highest:g}; {COMPARE}")
+        raise TaskError(f"{place}: the score {text} is outside {lowest:g} to {highest:g}; {CORRECT}")
     return score

@@ -72,6 +72,16 @@ def test_texts_of_an_own_task_have_any_order_in_the_header(tmp_path: Path) -> No
     assert read_table(tmp_path, task.dev[""], task).texts == [("A body", "A title")]
 
 
+@pytest.mark.parametrize("text", ["title\tbody\tlabel\nA title\n", "title\tbody\tlabel\n", "title\tbody\n"])
+def test_a_fault_of_an_own_task_names_no_release(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dev.tsv").write_text(text)
+    train, dev = (OwnTable(file=f"{split}.tsv", texts=("body", "title"), label="label") for split in ("train", "dev"))
+    task = OwnTask(name="Own", metrics=("accuracy",), labels=("bad", "good"), train=train, dev=dev).row()
+    with pytest.raises(TaskError, match="correct the file, or fetch it again") as raised:
+        read_table(tmp_path, task.dev[""], task)
+    assert "release" not in str(raised.value)
+
+
 BROKEN = {
     "missing column": ("SST-2", "sentence\tquality\nfine\t1\n", "line 1: the header has no column 'label'"),
     "unknown label": ("SST-2", "sentence\tlabel\nfine\t1\nbad\t2\n", "line 3: unknown label '2'; SST-2 has 0, 1"),
