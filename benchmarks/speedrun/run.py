@@ -170,7 +170,8 @@ class Run:
         if self.options.minutes:
             minutes = min(minutes, self.options.minutes / 4)
         trained = self._trained(Job(recipe, datasets, self.folder / "pace", 1, Limit(minutes=minutes)), "pace")
-        return max(1, int(MARGIN * self.minutes * trained.steps / trained.minutes))
+        steps_per_minute = trained.steps / (trained.minutes - trained.start_minutes)
+        return max(1, int((MARGIN * self.minutes - trained.start_minutes) * steps_per_minute))
 
     def train_seeds(self, recipe: Recipe, datasets: dict[str, Path], steps: int) -> dict[int, Trained]:
         """Train all seeds with as many steps as fit into the minutes.

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +52,8 @@ class Trained(NamedTuple):
     """Folder, for `sesame evaluate`."""
     processor: str = ""
     """That it was trained on."""
+    start_minutes: float = 0.0
+    """Of ``minutes``: what does not grow with the steps (compilation, first steps, the last validation)."""
 
 
 class Trainer(NamedTuple):
@@ -121,7 +123,23 @@ def _sesame_result(job: Job) -> Trained:
         next(iter(losses.values())),
         weights_digest(records.read(evaluated).files),
         str(evaluated),
+        start_minutes=start_seconds(trained, record.step, record.seconds) / 60,
     )
+
+
+def start_seconds(reports: Sequence[Mapping[str, Any]], steps: int, seconds: float) -> float:
+    """Return how much longer a training took than its steps after the first report; 0 with a single report.
+
+    Args:
+        reports: with ``step``, and ``seconds`` since the start.
+        steps, seconds: of the training.
+    """
+    first, last = reports[0], reports[-1]
+    if first["step"] == last["step"]:
+        return 0.0
+    later = (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
+    # Steps that grow over a run are cheapest at its beginning.
+    return max(0.0, seconds - steps * later)
 
 
 def _transformers_commands(job: Job) -> list[list[str]]:

@@ -14,7 +14,7 @@ from benchmarks.speedrun.options import Options
 from benchmarks.speedrun.record import Record, joined, read_records
 from benchmarks.speedrun.run import Run
 from benchmarks.speedrun.tracks import TRACKS
-from benchmarks.speedrun.trainers import TRAINERS, Job, Trained, Trainer
+from benchmarks.speedrun.trainers import TRAINERS, Job, Trained, Trainer, start_seconds
 from sesame import configs
 from sesame.configs.errors import ConfigError, SesameError, TrainingError
 
@@ -26,11 +26,11 @@ COMMANDS = 20
 class Programs:
     """In place of the programs that the driver starts: write what the driver reads of their results."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = SECONDS_PER_STEP):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = SECONDS_PER_STEP, start: float = 0.0):
         self.started: list[str] = []
         self.commands_of: dict[str, Sequence[str]] = {}
         self.pause_at = -1
-        self.seconds = seconds
+        self.seconds, self.start = seconds, start
         monkeypatch.setattr(driver, "execute", self.execute)
         monkeypatch.setitem(TRAINERS, "sesame", Trainer(self.commands, self.result))
         monkeypatch.setattr(driver.os, "sched_setaffinity", lambda process, cores: None)
@@ -70,7 +70,8 @@ class Programs:
         rate = job.recipe.pretrain.get("rate", 1.0)
         seconds = SECONDS_PER_STEP if job.limit.minutes else self.seconds
         weights = f"{job.seed}-{steps}-{rate}".ljust(64, "x")
-        return Trained(steps, steps * seconds / 60, 40.0, 1e12, abs(rate - 2.0), weights, str(job.folder))
+        minutes, start = (self.start + steps * seconds) / 60, self.start / 60
+        return Trained(steps, minutes, 40.0, 1e12, abs(rate - 2.0), weights, str(job.folder), start_minutes=start)
 
 
 @pytest.fixture
@@ -113,6 +114,17 @@ def test_a_run_is_prepared_paced_trained_evaluated_and_entered_once(
     again = make()
     assert again.run() == record and len(programs.started) == COMMANDS, "nothing is done again"
     assert read_records(again.options.records) == [record]
+
+
+def test_the_time_of_the_start_is_not_taken_for_that_of_steps(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Programs(monkeypatch, start=24.0)
+    record = make().run()
+    assert record is not None and record.runs[0].steps == pytest.approx((0.97 * 30 * 60 - 24) / SECONDS_PER_STEP, abs=1)
+    reports = [{"step": step, "seconds": 24.0 + SECONDS_PER_STEP * step} for step in (10, 20, 30)]
+    assert start_seconds(reports, 32, 24.0 + 32 * SECONDS_PER_STEP) == 24.0
+    assert start_seconds(reports[:1], 32, 200.0) == 0.0 == start_seconds(reports, 32, 32 * SECONDS_PER_STEP - 1)
 
 
 def test_a_trial_is_measured_without_the_evaluation(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
