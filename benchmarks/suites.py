@@ -1,7 +1,8 @@
 """Every suite with every checkpoint: the scores as one Markdown table for each suite.
 
     python benchmarks/suites.py --data-dir DATA --output runs/suites --checkpoint books=runs/books minilm=runs/minilm
-    python benchmarks/suites.py ... --suites superglue fewclue --set 'suite.seeds=[1]' finetune.limit_dev_rows=100
+    python benchmarks/suites.py ... --suites superglue fewclue --longest 128 --set 'suite.seeds=[1]' \\
+        finetune.limit_dev_rows=100
 
 DATA has the folders glue, superglue, clue and blimp in their official layouts. A task without its files is left out and
 named below its table, as is a suite without any. What is there from an earlier call is not computed again. Scores are
@@ -36,6 +37,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
     parser.add_argument("--set", nargs="*", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
+    parser.add_argument(
+        "--longest", type=int, metavar="TOKENS", help="shorten longer sequences, for models of few positions"
+    )
     options = parser.parse_args()
     checkpoints = dict(pair.split("=", 1) for pair in options.checkpoint)
     for suite in options.suites:
@@ -43,9 +47,10 @@ def main() -> None:
         for name, folder in checkpoints.items():
             output = options.output / name / suite
             given = [f"checkpoint={folder}", f"data_dir={options.data_dir / SUITES[suite]}", f"output={output}"]
-            config = configs.load(
-                Path("configs/evaluation") / f"{suite}.toml", EvaluationConfig, [*given, *options.overrides]
-            )
+            file, overrides = Path("configs/evaluation") / f"{suite}.toml", [*given, *options.overrides]
+            config = configs.load(file, EvaluationConfig, overrides)
+            if options.longest:
+                config = configs.load(file, EvaluationConfig, [*overrides, *config.shorter(options.longest)])
             try:
                 evaluate(config)
                 reports[name] = json.loads((output / "report.json").read_text(encoding="utf-8"))

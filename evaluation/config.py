@@ -279,6 +279,17 @@ class EvaluationConfig(Section):
         values = {**configs.dump(self.finetune), **self.tasks.get(task, {}), **changes}
         return configs.parse(values, FinetuneConfig, f"[tasks.{task}]")
 
+    def shorter(self, tokens: int) -> list[str]:
+        """Changes ``KEY=VALUE`` after which no task has sequences of more than ``tokens``; empty if none has."""
+        sections = {"finetune": configs.dump(self.finetune)} | {
+            f"tasks.{name}": each for name, each in self.tasks.items()
+        }
+        return [
+            f"{name}.sequence_length={tokens}"
+            for name, values in sections.items()
+            if values.get("sequence_length", 0) > tokens
+        ]
+
     def recipe(self) -> dict[str, Any]:
         """All settings that a result may depend on, as plain JSON values."""
         return {key: value for key, value in configs.dump(self).items() if key not in (*FOLDERS, *SCHEDULING)}

@@ -194,7 +194,7 @@ def _check_lengths(config: EvaluationConfig, backbone: torch.nn.Module) -> None:
         if positions is not None and length > positions:
             raise ConfigError(
                 f"{name}: finetune.sequence_length {length} is more than the {positions} positions of this "
-                f"checkpoint's model; use --set finetune.sequence_length={positions}"
+                f"checkpoint's model; use {' '.join(f'--set {change}' for change in config.shorter(positions))}"
             )
 
 

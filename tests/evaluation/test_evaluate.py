@@ -179,6 +179,9 @@ def test_a_sequence_length_above_the_positions_of_the_model_is_an_error(
     config = suite_config(letters, tasks=["RTE-from-MNLI"]).model_copy(
         update={"finetune": FinetuneConfig(sequence_length=128), "tasks": tasks}
     )
+    assert config.shorter(64) == ["finetune.sequence_length=64"] and config.shorter(16)[1] == (
+        "tasks.RTE-from-MNLI.sequence_length=16"
+    )
     with pytest.raises(ConfigError, match=r"^MNLI: .* 128 is more than the 64 positions"):
         evaluate(config, tmp_path / "out")
 
