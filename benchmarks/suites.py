@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame import configs
-from sesame.configs.errors import TaskError
+from sesame.configs.errors import SesameError, TaskError
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
 
@@ -42,21 +42,28 @@ def main() -> None:
     )
     options = parser.parse_args()
     checkpoints = dict(pair.split("=", 1) for pair in options.checkpoint)
-    for suite in options.suites:
-        reports, missing = {}, {}
-        for name, folder in checkpoints.items():
-            output = options.output / name / suite
-            given = [f"checkpoint={folder}", f"data_dir={options.data_dir / SUITES[suite]}", f"output={output}"]
-            file, overrides = Path("configs/evaluation") / f"{suite}.toml", [*given, *options.overrides]
-            config = configs.load(file, EvaluationConfig, overrides)
-            if options.longest:
-                config = configs.load(file, EvaluationConfig, [*overrides, *config.shorter(options.longest)])
-            try:
-                evaluate(config)
-                reports[name] = json.loads((output / "report.json").read_text(encoding="utf-8"))
-            except TaskError as error:
-                missing[name] = str(error)
-        print("\n".join(lines_of(suite, reports, missing)), flush=True)
+    try:
+        for suite in options.suites:
+            reports, missing = {}, {}
+            for name, folder in checkpoints.items():
+                try:
+                    reports[name] = report_of(suite, folder, options.output / name / suite, options)
+                except TaskError as error:
+                    missing[name] = str(error)
+            print("\n".join(lines_of(suite, reports, missing)), flush=True)
+    except SesameError as error:
+        parser.exit(2, f"{error}\n")
+
+
+def report_of(suite: str, checkpoint: str, output: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate a checkpoint on a suite, if that is not done, and return the report."""
+    folders = [f"checkpoint={checkpoint}", f"data_dir={options.data_dir / SUITES[suite]}", f"output={output}"]
+    file, overrides = Path("configs/evaluation") / f"{suite}.toml", [*folders, *options.overrides]
+    config = configs.load(file, EvaluationConfig, overrides)
+    if options.longest:
+        config = configs.load(file, EvaluationConfig, [*overrides, *config.shorter(options.longest)])
+    evaluate(config)
+    return json.loads((output / "report.json").read_text(encoding="utf-8"))
 
 
 def lines_of(suite: str, reports: dict[str, Any], missing: dict[str, str]) -> Iterator[str]:
