@@ -4,30 +4,41 @@
     python benchmarks/suites.py ... --suites superglue fewclue --longest 128 --set 'suite.seeds=[1]' \\
         finetune.limit_dev_rows=100
 
-DATA has the folders glue, superglue, clue and blimp in their official layouts. A task without its files is left out and
-named below its table, as is a suite without any. What is there from an earlier call is not computed again. Scores are
-times 100; a task that was trained or scored on part of its rows has their number.
+DATA has the folders glue, superglue, clue and blimp in their official layouts. A task without its training file is
+trained on 80 % of its dev rows and scored on the others; one without a dev file is left out and named below its table,
+as is a suite without any. What is there from an earlier call is not computed again. Scores are times 100; a task that
+was scored on part of its rows has their number.
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sesame import configs
 from sesame.configs.errors import SesameError, TaskError
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.tasks.task import Task
+
+
+class Suite(NamedTuple):
+    """A file in configs/evaluation."""
+
+    folder: str
+    """Below the data directory."""
+    also: tuple[str, ...] = ()
+    """Tasks beside those of the file."""
+
 
 SUITES = {
-    "glue": "glue",
-    "superglue": "superglue",
-    "clue": "clue",
-    "fewclue": "clue",
-    "zero_shot": ".",
+    "glue": Suite("glue"),
+    "superglue": Suite("superglue"),
+    "clue": Suite("clue", ("OCNLI-10k",)),
+    "fewclue": Suite("clue"),
+    "zero_shot": Suite("."),
 }
-"""File in configs/evaluation -> folder below the data directory."""
 
 
 def main() -> None:
@@ -57,13 +68,25 @@ def main() -> None:
 
 def report_of(suite: str, checkpoint: str, output: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate a checkpoint on a suite, if that is not done, and return the report."""
-    folders = [f"checkpoint={checkpoint}", f"data_dir={options.data_dir / SUITES[suite]}", f"output={output}"]
-    file, overrides = Path("configs/evaluation") / f"{suite}.toml", [*folders, *options.overrides]
-    config = configs.load(file, EvaluationConfig, overrides)
-    if options.longest:
-        config = configs.load(file, EvaluationConfig, [*overrides, *config.shorter(options.longest)])
-    evaluate(config)
+    folder = options.data_dir / SUITES[suite].folder
+    file = Path("configs/evaluation") / f"{suite}.toml"
+    changes = [f"checkpoint={checkpoint}", f"data_dir={folder}", f"output={output}", *options.overrides]
+    config = configs.load(file, EvaluationConfig, changes)
+    tasks = [*config.suite.tasks, *SUITES[suite].also]
+    changes += [f"suite.tasks={json.dumps(tasks)}"]
+    changes += [
+        f"tasks.{name}.split_dev=true" for name in tasks if is_without_training(config.task_table()[name], folder)
+    ]
+    changes += config.shorter(options.longest) if options.longest else []
+    evaluate(configs.load(file, EvaluationConfig, changes))
     return json.loads((output / "report.json").read_text(encoding="utf-8"))
+
+
+def is_without_training(task: Task, folder: Path) -> bool:
+    """Return whether a task has dev rows, but not its training file."""
+    if task.train is None or (folder / task.train.file).exists():
+        return False
+    return all((folder / table.file).exists() for table in task.dev.values() if not table.optional)
 
 
 def lines_of(suite: str, reports: dict[str, Any], missing: dict[str, str]) -> Iterator[str]:

@@ -66,8 +66,10 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     if train is not None:
         train = limited(train, config.limit_train_rows, "trained", notes)
     if config.limit_dev_rows is not None:
-        title += f" ({config.limit_dev_rows} dev rows)"
-        dev = {prefix: limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in dev.items()}
+        every = dev
+        dev = {prefix: limited(each, config.limit_dev_rows, "scored", notes) for prefix, each in every.items()}
+        if any(dev[prefix] is not each for prefix, each in every.items()):
+            title += f" ({config.limit_dev_rows} dev rows)"
     encoder = _Encoder(task, tokenizer, config, {id(examples): file for file, examples in files.items()})
     return TaskData(
         task,

@@ -107,3 +107,6 @@ def test_limited_rows_are_those_of_the_whole_file(tmp_path: Path, letter_tokeniz
         assert [each.tolist() for each in some.tokens] == [each.tolist() for each in expected.tokens]
         assert some.labels.tolist() == expected.labels.tolist() == [number % 3 for number in numbers]
         assert some.groups is not None and len(set(some.groups)) == count
+    more = config.model_copy(update={"limit_dev_rows": 40})
+    titles = [each.title for each in (whole, data, load_task(TASKS["CHID"], more, tmp_path, letter_tokenizer, False))]
+    assert titles == ["CHID", "CHID (5 dev rows)", "CHID"], "a limit above the rows says nothing"
