@@ -24,20 +24,25 @@ from sesame.evaluation.tasks.task import Task
 
 
 class Suite(NamedTuple):
-    """A file in configs/evaluation."""
+    """A row of the table."""
 
+    file: str
+    """In configs/evaluation."""
     folder: str
     """Below the data directory."""
+    tasks: tuple[str, ...] = ()
+    """Of the file; empty: all."""
     also: tuple[str, ...] = ()
     """Tasks beside those of the file."""
 
 
 SUITES = {
-    "glue": Suite("glue"),
-    "superglue": Suite("superglue"),
-    "clue": Suite("clue", ("OCNLI-10k",)),
-    "fewclue": Suite("clue"),
-    "zero_shot": Suite("."),
+    "glue": Suite("glue", "glue"),
+    "superglue": Suite("superglue", "superglue"),
+    "clue": Suite("clue", "clue", also=("OCNLI-10k",)),
+    "fewclue": Suite("fewclue", "clue"),
+    "blimp": Suite("zero_shot", ".", ("BLiMP",)),
+    "similarity": Suite("zero_shot", "glue", ("STS-B-cosine",)),
 }
 
 
@@ -47,7 +52,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
-    parser.add_argument("--set", nargs="*", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE"
+    )
     parser.add_argument(
         "--longest", type=int, metavar="TOKENS", help="shorten longer sequences, for models of few positions"
     )
@@ -68,12 +75,12 @@ def main() -> None:
 
 def report_of(suite: str, checkpoint: str, output: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate a checkpoint on a suite, if that is not done, and return the report."""
-    folder = options.data_dir / SUITES[suite].folder
-    file = Path("configs/evaluation") / f"{suite}.toml"
+    row = SUITES[suite]
+    folder, file = options.data_dir / row.folder, Path("configs/evaluation") / f"{row.file}.toml"
     changes = [f"checkpoint={checkpoint}", f"data_dir={folder}", f"output={output}", *options.overrides]
     config = configs.load(file, EvaluationConfig, changes)
-    tasks = [*config.suite.tasks, *SUITES[suite].also]
-    changes += [f"suite.tasks={json.dumps(tasks)}"]
+    tasks = [*(row.tasks or config.suite.tasks), *row.also]
+    changes += [f"suite.tasks={json.dumps(tasks)}", "suite.mean_over=[]"]
     changes += [
         f"tasks.{name}.split_dev=true" for name in tasks if is_without_training(config.task_table()[name], folder)
     ]
