@@ -9,12 +9,12 @@ python -m benchmarks.speedrun draw
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from benchmarks.speedrun import document_list
-from benchmarks.speedrun.checking import compare, find
+from benchmarks.speedrun.checking import compare, find, require_same
 from benchmarks.speedrun.commands import Deadline, Paused
 from benchmarks.speedrun.options import HERE, LIST, SUITES, Options, Stage
 from benchmarks.speedrun.presentation import draw, write_tables
@@ -47,21 +47,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Compute the last record of a recipe again in a new folder, and compare."""
+    """Compute the last record of a recipe again, and compare."""
     (recipe,) = arguments.recipes
     record = find(joined(read_records(arguments.records)), recipe.stem, arguments.track, arguments.records)
-    options = replace(
-        _options(arguments),
+    options = _options(
+        arguments,
         steps=record.runs[0].steps,
         minutes=record.minutes,
         seeds=tuple(run.seed for run in record.runs),
+        random_init=any(score.random_init is not None for score in record.scores.values()),
         enforces_minutes=False,
         records=arguments.work / RECORDS.name,
         trials=arguments.work / TRIALS.name,
     )
-    again = Run(recipe, arguments.track, TRACKS[arguments.track], options).run()
-    if again is None:
-        return 0
+    run = Run(recipe, arguments.track, TRACKS[arguments.track], options)
+    require_same(record, run)
+    again = run.run()
+    assert again is not None, "it ends with the last stage"
     found = compare(record, again)
     print("\n".join(found.lines))
     print(f"{record.title}: {'confirmed' if found.is_confirmed else 'NOT CONFIRMED'}")
@@ -97,11 +99,12 @@ def _holds_evaluation(folder: Path) -> Callable[[str], bool]:
     return Overlap.of(tuple(files), str).is_in
 
 
-def _options(arguments: argparse.Namespace) -> Options:
+def _options(arguments: argparse.Namespace, **others: Any) -> Options:
     names = [field.name for field in fields(Options) if hasattr(arguments, field.name)]
     values = {name: getattr(arguments, name) for name in names}
-    values["seeds"] = tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds))
-    return Options(**values, deadline=Deadline(arguments.stop_after))
+    if hasattr(arguments, "first_seed"):
+        values["seeds"] = tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds))
+    return Options(**{**values, **others}, deadline=Deadline(arguments.stop_after))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,45 +113,61 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.speedrun", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = root.add_subparsers(required=True)
-    for name, function in (("run", run), ("check", check)):
+    for name, function, add in (
+        ("run", run, _add_run),
+        ("check", check, _add_check),
+        ("list", make_list, _add_list),
+        ("draw", present, _add_draw),
+    ):
         command = commands.add_parser(name, help=function.__doc__)
         command.set_defaults(function=function)
-        command.add_argument("recipes", nargs="+" if name == "run" else 1, type=Path, metavar="RECIPE.toml")
-        command.add_argument("--track", choices=TRACKS, required=True)
-        command.add_argument("--text", type=Path, help="folder with the corpus that has the listed documents")
-        command.add_argument("--evaluation", type=Path, help="folder with blimp/ and GLUE's tasks")
-        command.add_argument("--seeds", type=int, default=3, help="number of pretraining seeds")
-        command.add_argument(
-            "--first-seed", type=int, default=1, help="the later seeds of a record that another run began"
-        )
-        command.add_argument("--minutes", type=float, help="a smaller budget than the track's: no record, but a proof")
-        command.add_argument("--steps", type=int, help="optimizer steps; default: found by a short run")
-        command.add_argument("--random-init", action="store_true", help="score the random-init baseline as well")
-        command.add_argument("--until", choices=get_args(Stage), default="evaluate", help="the last stage")
-        command.add_argument("--stop-after", type=float, metavar="MINUTES", help="then stop; the same command goes on")
-        command.add_argument("--list", type=Path, default=LIST, help="documents of the text")
-        command.add_argument("--suites", type=Path, default=SUITES, help="folder of the evaluation's suites")
-        command.add_argument(
-            "--workers", type=int, help="processes that fine-tune at a time; default: the track's cores"
-        )
-        work = Path("runs/speedrun" if name == "run" else "runs/speedrun-check")
-        command.add_argument("--work", type=Path, default=work, help="folder of everything that is computed")
-        command.add_argument("--records", type=Path, default=RECORDS, help="file that a record is added to")
-        command.add_argument("--trials", type=Path, default=TRIALS, help="file that held-out nats are added to")
-    command = commands.add_parser("list", help=make_list.__doc__)
-    command.set_defaults(function=make_list)
+        add(command)
+    return root
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE.toml")
+    _add_place(command, Path("runs/speedrun"))
+    command.add_argument("--seeds", type=int, default=3, help="number of pretraining seeds")
+    command.add_argument("--first-seed", type=int, default=1, help="the later seeds of a record that another run began")
+    command.add_argument("--minutes", type=float, help="a smaller budget than the track's: a trial and no record")
+    command.add_argument("--steps", type=int, help="optimizer steps; default: found by a short run")
+    command.add_argument("--random-init", action="store_true", help="score the random-init baseline as well")
+    command.add_argument("--until", choices=get_args(Stage), default="evaluate", help="the last stage")
+    command.add_argument("--trials", type=Path, default=TRIALS, help="file that held-out nats are added to")
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipes", nargs=1, type=Path, metavar="RECIPE.toml")
+    _add_place(command, Path("runs/speedrun-check"))
+
+
+def _add_place(command: argparse.ArgumentParser, work: Path) -> None:
+    """Add where a recipe is computed, and from what."""
+    command.add_argument("--track", choices=TRACKS, required=True)
+    command.add_argument("--text", type=Path, help="folder with the corpus that has the listed documents")
+    command.add_argument("--evaluation", type=Path, help="folder with blimp/ and GLUE's tasks")
+    command.add_argument("--stop-after", type=float, metavar="MINUTES", help="then stop; the same command goes on")
+    command.add_argument("--list", type=Path, default=LIST, help="documents of the text")
+    command.add_argument("--suites", type=Path, default=SUITES, help="folder of the evaluation's suites")
+    command.add_argument("--workers", type=int, help="processes that fine-tune at a time; default: the track's cores")
+    command.add_argument("--work", type=Path, default=work, help="folder of everything that is computed")
+    command.add_argument("--records", type=Path, default=RECORDS, help="file of the records")
+
+
+def _add_list(command: argparse.ArgumentParser) -> None:
     command.add_argument("--text", type=Path, required=True, help="folder with JSON lines")
     command.add_argument("--list", type=Path, required=True, help="file to write")
     command.add_argument("--words", type=int, default=document_list.WORDS)
     command.add_argument("--evaluation", type=Path, help="leave out documents with text of these dev and test sets")
-    command = commands.add_parser("draw", help=present.__doc__)
-    command.set_defaults(function=present)
+
+
+def _add_draw(command: argparse.ArgumentParser) -> None:
     command.add_argument("--records", type=Path, default=RECORDS)
     command.add_argument("--trials", type=Path, default=TRIALS)
     command.add_argument("--baseline", default=BASELINE, help="recipe that gains of the trials are against")
     command.add_argument("--picture", type=Path, default=HERE / "speedrun.png")
     command.add_argument("--readme", type=Path, default=HERE / "README.md")
-    return root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from sesame.configs.errors import CheckpointError, DatasetError
-from sesame.configs.storage import digest, write_text
+from sesame.configs.storage import digest_of, write_text
 from sesame.data_pipeline.dataset.shards import DOCUMENTS
 from sesame.data_pipeline.ragged import boundaries
 from sesame.data_pipeline.tokenizers.special_tokens import Special
@@ -55,6 +55,7 @@ class HeldOut(NamedTuple):
     words: int
     """That are predicted; the same for every tokenizer."""
     documents_sha256: str
+    """Of their texts, which other datasets and folders share."""
 
 
 def measure(checkpoint: Path, documents: Path) -> HeldOut:
@@ -90,7 +91,7 @@ def measure(checkpoint: Path, documents: Path) -> HeldOut:
     for rows in batches_by_length(lengths, lengths):
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
             total += float(log_probabilities(model, head, [inputs[row] for row in rows], device).sum())
-    return HeldOut(-total / words, words, digest(documents))
+    return HeldOut(-total / words, words, digest_of("\0".join(texts).encode()))
 
 
 def windows(text: str, tokenizer: Tokenizer) -> Iterator[list[Word]]:
@@ -118,8 +119,8 @@ def predictions(windows: Iterable[Sequence[Word]], special: Special) -> Iterator
     """Yield what is computed for each window: once with all predicted words masked, for the first piece of each, and
     for every further piece once more, with the pieces before it in their places."""
     for number, window in enumerate(windows):
-        hidden = [[special.mask] * len(word.pieces) if word.is_predicted else word.pieces for word in window]
-        tokens = np.array([special.cls, *chain.from_iterable(hidden), special.sep], np.int64)
+        masked = [[special.mask] * len(word.pieces) if word.is_predicted else word.pieces for word in window]
+        tokens = np.array([special.cls, *chain.from_iterable(masked), special.sep], np.int64)
         starts = 1 + boundaries(np.array([len(word.pieces) for word in window]))
         chosen = [
             (int(start), np.array(word.pieces, np.int64))

@@ -63,8 +63,8 @@ class Run:
         if self.track.cores:
             allowed = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, allowed[: self.track.cores])
-            if (used := self._threads()) < self.track.cores:
-                print(f"{self.name}: trains with {used} of {self.track.cores} cores; see OMP_NUM_THREADS", flush=True)
+            if (used := self.threads) < self.track.cores:
+                print(f"{self.name}: trains with {used} of {self.track.cores} cores", flush=True)
         datasets = self.datasets()
         if self.options.until == "prepare":
             return self._stopped("prepared")
@@ -86,8 +86,10 @@ class Run:
         print(f"{self.name}: {record.summary}", flush=True)
         return record
 
-    def _threads(self) -> int:
-        return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    @property
+    def threads(self) -> int:
+        """CPU threads of a training."""
+        return TRAINERS[self.recipe.kind].threads(self.recipe) or len(os.sched_getaffinity(0))
 
     def _stopped(self, done: str) -> None:
         print(f"{self.name}: {done}; the same command without --until goes on", flush=True)
@@ -127,9 +129,9 @@ class Run:
 
     def choose(self, datasets: dict[str, Path]) -> tuple[Recipe, dict[str, float], int]:
         """Return the recipe with its choice made, the validation loss of each value, and the steps."""
-        earlier = None if 1 in self.options.seeds else self._earlier()
-        steps = earlier.runs[0].steps if earlier and not self.options.steps else None
-        choice = self.recipe.choose
+        choice, steps = self.recipe.choose, self.options.steps or self.recipe.steps
+        earlier = self._earlier() if 1 not in self.options.seeds and (choice or not steps) else None
+        steps = steps or (earlier.runs[0].steps if earlier else None)
         if choice is None:
             return self.recipe, {}, steps or self.steps(self.recipe, datasets)
         tried = {str(value): self.recipe.with_value(value) for value in choice.values}
@@ -159,13 +161,11 @@ class Run:
         )
 
     def steps(self, recipe: Recipe, datasets: dict[str, Path]) -> int:
-        """Return the steps of this budget.
+        """Return how many steps fit into the minutes.
 
         A run that ends by the clock follows it in its schedules and cannot be repeated; one that ends after steps can.
         So a short run by the clock, which no one counts, finds how many steps the minutes allow.
         """
-        if steps := self.options.steps or recipe.steps:
-            return steps
         minutes = max(PACE_MINUTES, PACE_SHARE * self.minutes)
         if self.options.minutes:
             minutes = min(minutes, self.options.minutes / 4)
@@ -218,7 +218,9 @@ class Run:
         for command in trainer.commands(job):
             self._execute(command, f"train, {title}", job.folder / "log.txt")
         device = torch.cuda.get_device_name() if self.track.device == "cuda" else processor()
-        trained = trainer.result(job)._replace(processor=device)
+        trained = trainer.result(job)._replace(
+            processor=device, threads=self.threads, versions=versions(PACKAGES), code=code_version()
+        )
         # Another machine, which evaluates, may have the folder elsewhere.
         stored = trained._replace(checkpoint=os.path.relpath(trained.checkpoint, job.folder))
         write_text(finished, json.dumps(stored._asdict(), indent=1) + "\n")
@@ -257,7 +259,10 @@ class Run:
         scores: dict[str, Score],
         suites: Path,
     ) -> Record:
-        words = words_per_token(next(iter(datasets.values())), self.documents.words)
+        words, first = (
+            words_per_token(next(iter(datasets.values())), self.documents.words),
+            next(iter(trained.values())),
+        )
         runs = tuple(
             SeedRow(
                 seed=seed,
@@ -280,10 +285,10 @@ class Run:
             held_out_sha256=next(iter(measured.values())).documents_sha256,
             suites_sha256=suites_digest(suites),
             datasets={name: dataset_digest(path) for name, path in datasets.items()},
-            processor=next(iter(trained.values())).processor,
-            threads=self._threads(),
-            versions=versions(PACKAGES),
-            code=code_version(),
+            processor=first.processor,
+            threads=first.threads,
+            versions=dict(first.versions),
+            code=" and ".join(dict.fromkeys(each.code for each in trained.values())),
             chosen=chosen,
             runs=runs,
             scores=scores,

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from benchmarks.speedrun.recipe import Recipe, write_toml
@@ -52,6 +53,12 @@ class Trained(NamedTuple):
     """Folder, for `sesame evaluate`."""
     processor: str = ""
     """That it was trained on."""
+    threads: int = 0
+    """CPU threads that it was trained with."""
+    versions: Mapping[str, str] = MappingProxyType({})
+    """Of the packages that trained it."""
+    code: str = ""
+    """Commit of this repository."""
     start_minutes: float = 0.0
     """Of ``minutes``: what does not grow with the steps (compilation, first steps, the last validation)."""
 
@@ -63,6 +70,8 @@ class Trainer(NamedTuple):
     """Write the configuration and return the commands, which go on if they were stopped."""
     result: Callable[[Job], Trained]
     """Read what the finished commands have written."""
+    threads: Callable[[Recipe], int]
+    """Return the CPU threads that a recipe asks for; 0: one for each core."""
 
 
 SESAME = [sys.executable, "-m", "sesame"]
@@ -131,15 +140,16 @@ def start_seconds(reports: Sequence[Mapping[str, Any]], steps: int, seconds: flo
     """Return how much longer a training took than its steps after the first report; 0 with a single report.
 
     Args:
-        reports: with ``step``, and ``seconds`` since the start.
+        reports: with their ``steps`` and ``report_seconds``.
         steps, seconds: of the training.
     """
-    first, last = reports[0], reports[-1]
-    if first["step"] == last["step"]:
+    later = reports[1:]
+    if not later:
         return 0.0
-    later = (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
+    # A process that goes on after a stop counts its seconds from 0, but not those of its reports.
+    step_seconds = sum(each["report_seconds"] for each in later) / sum(each["steps"] for each in later)
     # Steps that grow over a run are cheapest at its beginning.
-    return max(0.0, seconds - steps * later)
+    return max(0.0, seconds - steps * step_seconds)
 
 
 def _transformers_commands(job: Job) -> list[list[str]]:
@@ -170,7 +180,11 @@ def weights_digest(files: Mapping[str, str]) -> str:
 
 
 TRAINERS: dict[str, Trainer] = {
-    "sesame": Trainer(_sesame_commands, _sesame_result),
-    "transformers": Trainer(_transformers_commands, _transformers_result),
+    "sesame": Trainer(
+        _sesame_commands, _sesame_result, lambda recipe: recipe.pretrain.get("parallel", {}).get("threads", 0)
+    ),
+    "transformers": Trainer(
+        _transformers_commands, _transformers_result, lambda recipe: recipe.pretrain.get("threads", 0)
+    ),
 }
 """``Recipe.kind`` -> what trains it."""

@@ -12,6 +12,7 @@ model and its tokenizer are written to OUTPUT/model in transformers' layout, num
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -53,7 +54,7 @@ class Settings(Section):
     learning_rate: float = Field(default=5e-5, gt=0)
     mask_probability: float = Field(default=0.15, gt=0, lt=1)
     threads: int = Field(default=0, ge=0)
-    """CPU threads; 0: torch's default."""
+    """CPU threads; 0: one for each core that it may use."""
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     """auto: autocast to bf16 where the device computes it in hardware, as our own runs do (run_mlm.py: fp32)."""
 
@@ -185,8 +186,7 @@ def run(config: dict[str, Any], origin: str) -> None:
             f"{dataset.path}: this loop draws its own masks in rows of one length; set segment.kind = 'contiguous' and "
             "corrupt.kind = 'nothing' in the recipe's corpus"
         )
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     loop = Loop(dataset, settings, config["seed"])
     steps, seconds = config["steps"], 60 * config["minutes"] if config["minutes"] else None
     begin, taken = time.monotonic(), 0

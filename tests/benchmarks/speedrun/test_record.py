@@ -115,16 +115,24 @@ def test_seeds_with_other_steps_or_rows_stay_apart(make_record: Make) -> None:
 def test_a_record_of_the_same_bytes_is_confirmed(make_record: Make) -> None:
     record = make_record({"BLiMP": (60.0, 62.0, 61.0)})
     found = compare(record, record.model_copy(update={"date": "2026-05-05"}))
-    assert found.is_confirmed and "3 of 3 seeds have the same bytes" in found.lines[4]
+    assert found.is_confirmed and "3 of 3 seeds have the same bytes" in found.lines[1]
 
 
 def test_other_bytes_on_the_same_processor_are_not_confirmed(make_record: Make) -> None:
     record = make_record({"BLiMP": (60.0, 62.0, 61.0)})
     runs = tuple(run.model_copy(update={"weights_sha256": "f" * 64}) for run in record.runs)
     found = compare(record, record.model_copy(update={"runs": runs}))
-    assert not found.is_confirmed and "so bytes must be the same" in found.lines[-1]
-    elsewhere = compare(record, record.model_copy(update={"runs": runs, "processor": "Other"}))
-    assert elsewhere.is_confirmed, "the scores are equal"
+    assert not found.is_confirmed and "so bytes must be the same" in found.lines[2]
+    for change in ({"processor": "Other"}, {"track": "gpu-2m"}):
+        changed = record.model_copy(update=change)
+        other = changed if "track" in change else record
+        assert compare(other, changed.model_copy(update={"runs": runs})).is_confirmed, "the scores are equal"
+
+
+def test_other_scores_of_the_same_bytes_are_not_confirmed(make_record: Make) -> None:
+    record = make_record({"BLiMP": (60.0, 62.0, 61.0)})
+    found = compare(record, record.model_copy(update={"scores": make_record({"BLiMP": (66.0, 66.0, 66.0)}).scores}))
+    assert not found.is_confirmed and "BEYOND the spread" in found.lines[-1]
 
 
 @pytest.mark.parametrize(("scores", "confirmed"), [((61.9, 62.9, 62.1), True), ((63.2, 63.4, 63.1), False)])
@@ -136,11 +144,10 @@ def test_elsewhere_the_scores_must_be_within_the_spread(
     assert found.is_confirmed == confirmed and "spread of 2.0" in found.lines[-1]
 
 
-@pytest.mark.parametrize("name", ["recipe_sha256", "text_sha256", "suites_sha256"])
-def test_another_recipe_text_or_evaluation_confirms_nothing(make_record: Make, name: str) -> None:
+def test_other_datasets_confirm_nothing(make_record: Make) -> None:
     record = make_record({"BLiMP": (60.0, 62.0)})
-    found = compare(record, record.model_copy(update={name: "other"}))
-    assert not found.is_confirmed and f"{name.removesuffix('_sha256')}: DIFFERENT" in found.lines
+    found = compare(record, record.model_copy(update={"datasets": {"text": "other"}}))
+    assert not found.is_confirmed and "datasets: DIFFERENT" in found.lines
 
 
 def test_the_last_record_of_a_recipe_is_checked(make_record: Make) -> None:

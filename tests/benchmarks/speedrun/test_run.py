@@ -32,7 +32,7 @@ class Programs:
         self.pause_at = -1
         self.seconds, self.start = seconds, start
         monkeypatch.setattr(driver, "execute", self.execute)
-        monkeypatch.setitem(TRAINERS, "sesame", Trainer(self.commands, self.result))
+        monkeypatch.setitem(TRAINERS, "sesame", Trainer(self.commands, self.result, lambda recipe: 2))
         monkeypatch.setattr(driver.os, "sched_setaffinity", lambda process, cores: None)
 
     def execute(self, command: Sequence[str], title: str, log: Path, deadline: Deadline) -> None:
@@ -122,7 +122,7 @@ def test_the_time_of_the_start_is_not_taken_for_that_of_steps(
     Programs(monkeypatch, start=24.0)
     record = make().run()
     assert record is not None and record.runs[0].steps == pytest.approx((0.97 * 30 * 60 - 24) / SECONDS_PER_STEP, abs=1)
-    reports = [{"step": step, "seconds": 24.0 + SECONDS_PER_STEP * step} for step in (10, 20, 30)]
+    reports = [{"steps": 10, "report_seconds": 10 * SECONDS_PER_STEP + extra} for extra in (24.0, 0.0, 0.0)]
     assert start_seconds(reports, 32, 24.0 + 32 * SECONDS_PER_STEP) == 24.0
     assert start_seconds(reports[:1], 32, 200.0) == 0.0 == start_seconds(reports, 32, 32 * SECONDS_PER_STEP - 1)
 
@@ -273,7 +273,7 @@ def test_missing_folders_are_named(make: Callable[..., Run], monkeypatch: pytest
 def test_a_failed_recipe_does_not_end_the_queue(
     make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Programs(monkeypatch)
+    programs = Programs(monkeypatch)
     make()
     arguments = ["run", str(tmp_path / "none.toml"), str(tmp_path / "mine.toml"), "--track", "cpu-30m"]
     folders = {"text": "corpus", "evaluation": ".", "work": "work", "trials": "trials.jsonl",
@@ -284,9 +284,18 @@ def test_a_failed_recipe_does_not_end_the_queue(
     assert "none: " in capsys.readouterr().err
     (record,) = read_records(tmp_path / "records.jsonl")
     assert isinstance(record, Record) and record.recipe == "mine"
-    assert command.main(["check", str(tmp_path / "mine.toml"), *arguments[3:-4], "--records", arguments[-3],
-                         "--list", arguments[-1]]) == 0  # fmt: skip
+    check = ["check", str(tmp_path / "mine.toml"), "--track", "cpu-30m"]
+    for name, path in folders.items():
+        check += [f"--{name}", str(tmp_path / path)] if name != "trials" else []
+    assert command.main(check) == 0
     assert "mine on cpu-30m" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command.main([*check, "--until", "train"])
+    started = len(programs.started)
+    make("# another recipe")
+    (tmp_path / "mine.toml").write_text((tmp_path / "mine.toml").read_text() + "more = 2.0\n")
+    assert command.main(check) == 2 and len(programs.started) == started
+    assert "recipe changed since then; check out" in capsys.readouterr().err
 
 
 def test_a_queue_leaves_out_recipes_of_other_tracks(
