@@ -34,7 +34,6 @@ from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.checkpoints.stored import TensorSlice
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.initialization import Rows
-from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
 
@@ -55,16 +54,16 @@ class Window(NamedTuple):
 
 def saver_of(run: Run, folder: Path, *, background: bool) -> Saver:
     """Return a saver for the state of ``run`` in a folder of its own."""
-    moments = OPTIMIZERS[run.config.optimizer.name].moments
     tokenizer = run.dataset.tokenizer_path
     writer = CheckpointWriter(
         folder,
         run.engine,
-        moments,
+        run.kind.moments,
         run.shapes,
         tokenizer,
         SINGLE_PROCESS,
         HostCopy(run.mesh.device) if background else None,
+        run.kind.most_moments,
     )
     return Saver(writer, Retention(folder, 1, is_rank_zero=True), None)
 
@@ -156,10 +155,10 @@ def show(windows: Mapping[str, list[Window]], megabytes: float, steps: int) -> N
 
 
 def _ratios(values: list[float], others: list[float]) -> str:
-    """Return the median difference of the rounds and its quarters, as text."""
+    """Return the median difference of the rounds and its quartiles, as text."""
     ratios = [value / other - 1 for value, other in zip(values, others, strict=True)]
-    quarters = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return f"{statistics.median(ratios):+.2%} ({quarters[0]:+.2%} to {quarters[2]:+.2%})"
+    quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{statistics.median(ratios):+.2%} ({quartiles[0]:+.2%} to {quartiles[2]:+.2%})"
 
 
 def main() -> None:
@@ -188,8 +187,8 @@ def main() -> None:
         for _ in range(options.rounds):
             for kind, saver in savers.items():
                 windows[kind].append(window(run, saver, options.steps, saves=kind != "none"))
-        moments = len(OPTIMIZERS[config.optimizer.name].moments)
-        megabytes = sum(shape.numel() for shape in run.shapes.values()) * 4 * (1 + moments) / 1e6
+        numbers = (shape.numel() * (1 + len(run.kind.moments_of(name))) for name, shape in run.shapes.items())
+        megabytes = 4 * sum(numbers) / 1e6
         show(windows, megabytes, options.steps)
         run.close()
 

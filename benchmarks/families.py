@@ -50,6 +50,7 @@ class Curve(NamedTuple):
     sentinel_baseline: float
     """Unigram baseline that knows the order of the sentinels; ``baseline`` if there are none."""
     minutes: float
+    """Of training, without validation."""
 
 
 def corpora() -> dict[Path, Path]:
@@ -81,7 +82,7 @@ def trained(file: Path) -> Curve:
     dataset = open_dataset(folder, verify=False)
     baseline = dataset.manifest.unigram_cross_entropy_validation
     assert baseline is not None
-    minutes = max(row.get("seconds", 0.0) for row in rows) / 60
+    minutes = sum(row.get("report_seconds", 0.0) for row in rows) / 60
     known_order = _sentinel_baseline(dataset) or baseline
     name = file.stem.removesuffix("_small")
     return Curve(name, run.model.family, objective, steps, losses, baseline, known_order, minutes)

@@ -144,7 +144,7 @@ def report(runs: list[dict[str, Any]], constants: dict[str, float]) -> Iterator[
         if min(map(len, sides.values())) < 2:
             continue
         values = {side: np.array([run["score"] for run in some]) for side, some in sides.items()}
-        difference, _, p_value = tost(values["ours"], values["theirs"], setting.margin)
+        difference, _, p_value = tost(values["ours"], values[peer], setting.margin)
         columns = [f"{each.mean():.2f} ± {each.std(ddof=1):.2f}" for each in values.values()]
         seconds = [float(np.median([run["cpu_seconds"] for run in some])) for some in sides.values()]
         above = min(each.mean() for each in values.values()) > constants[task]

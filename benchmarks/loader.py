@@ -45,9 +45,10 @@ def synthetic(folder: Path, shards: int, rows: int) -> Any:
     total = shards * rows
     record = SplitRecord(rows=total, tokens=total * LENGTH, predictions=total * PREDICTED, shards=tuple(records))
     split = Split(folder, record, tuple(columns))
+    tokenizer = SimpleNamespace(special={"pad": 0}, vocabulary_size=8192)
     return SimpleNamespace(
         path=folder,
-        manifest=SimpleNamespace(columns=tuple(columns), recipe={}, tokenizer=SimpleNamespace(special={"pad": 0})),
+        manifest=SimpleNamespace(columns=tuple(columns), recipe={}, tokenizer=tokenizer),
         split=lambda name: split,
     )
 

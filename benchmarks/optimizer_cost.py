@@ -28,7 +28,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/pretrain/demo.toml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--optimizers", nargs="+", default=["adamw", "muon"])
-    parser.add_argument("--set", nargs="*", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], dest="overrides", metavar="SECTION.FIELD=VALUE"
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--config", default="demo")
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--command", nargs="+", default=[f"{sys.executable} -m sesame"])
+    parser.add_argument("--command", nargs="+", default=[f"{shlex.quote(sys.executable)} -m sesame"])
     options = parser.parse_args()
     settings = [
         f"data.dataset={options.dataset}",

@@ -9,7 +9,7 @@ import os
 from collections.abc import MutableMapping
 
 VARIABLE, SPINS = "GOMP_SPINCOUNT", "10000"
-"""A step of the demo is 2 % slower on quiet cores and at least 3 times faster on shared ones; 3,000 cost 10 % on quiet
+"""A step of the demo is as fast on quiet cores, and about three times as fast on shared ones; 3,000 cost 10 % on quiet
 ones."""
 
 

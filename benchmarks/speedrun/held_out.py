@@ -77,7 +77,7 @@ def measure(checkpoint: Path, documents: Path) -> HeldOut:
         raise CheckpointError(
             f"{checkpoint}: has the objective {head}, but held-out words need {needed}; leave the recipe out"
         )
-    texts = [json.loads(line)["text"] for line in documents.read_text(encoding="utf-8").splitlines()]
+    texts = [json.loads(line)["text"] for line in documents.read_bytes().splitlines()]
     found = [window for text in texts for window in windows(text, tokenizer)]
     words = sum(word.is_predicted for window in found for word in window)
     if not words:

@@ -30,7 +30,7 @@ class Options:
     seeds: tuple[int, ...] = (1, 2, 3)
     """Of pretraining. If 1 is not among them, steps and choice are those of an earlier line of ``trials``."""
     minutes: float | None = None
-    """Cut budget of a proof; None: the track's."""
+    """Cut budget of a trial; None: the track's."""
     steps: int | None = None
     """None: the recipe's, or found by a short run."""
     list: Path = LIST

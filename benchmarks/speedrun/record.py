@@ -87,7 +87,7 @@ class Record(Section):
     recipe_sha256: str
     track: str
     minutes: float
-    """Of the track, or fewer in a proof."""
+    """Of the track, or fewer in a trial."""
     date: str
     text_sha256: str
     """Of the list of documents."""

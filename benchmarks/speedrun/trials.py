@@ -6,7 +6,7 @@ from itertools import groupby
 from benchmarks.speedrun.record import SEEDS, Record
 
 BASELINE = "muon"
-CLOSE = 0.1
+SIMILAR_MINUTES = 0.1
 """Share by which the minutes that two recipes used may differ: with --steps they are what was asked for."""
 HEAD = (
     "track", "minutes", "recipe", "what differs", "seeds", "steps", "words seen", "nats per word", "gain", "verdict",
@@ -33,7 +33,7 @@ def verdict(trial: Record, baseline: Record) -> str:
     """Say whether the mean of a trial's nats differs from the baseline's by more than both ranges over seeds."""
     if min(len(trial.runs), len(baseline.runs)) < SEEDS:
         return "too few seeds"
-    if abs(trial.longest_minutes / baseline.longest_minutes - 1) > CLOSE:
+    if abs(trial.longest_minutes / baseline.longest_minutes - 1) > SIMILAR_MINUTES:
         return "other minutes"
     nats, against = trial.nats_per_word, baseline.nats_per_word
     if abs(nats.mean - against.mean) <= max(nats.spread, against.spread):

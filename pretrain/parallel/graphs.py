@@ -3,7 +3,8 @@
 A graph repeats the kernels of one shape on the same memory. It is recorded when micro-batches of one shape have come
 several times in a row: sequences of one length, or any of a token budget (``data.micro_tokens``), whose boundaries and
 positions are copied to that memory. Causal micro-batches (``data.causal_every``) have graphs of their own.
-Micro-batches of another shape are computed as before.
+Micro-batches of another shape are computed as before; so are those of a later dataset with other lengths
+(``data.stages``), because a block that has a graph gets no other.
 """
 
 from collections import Counter
@@ -74,7 +75,7 @@ class BlockGraphs:
         self.calls: list[Call] = []
         self.repeats: dict[bool, tuple[Shapes, int]] = {}
         """Whether micro-batches are causal -> shapes of the last one, and how many in a row had them."""
-        self.units: dict[tuple[nn.Module, bool], Unit] = {}
+        self.graphs: dict[tuple[nn.Module, bool], BlockGraph] = {}
         self.copied: set[int] = set()
         """``id`` of the recorded patterns that have the values of this micro-batch."""
 
@@ -91,20 +92,20 @@ class BlockGraphs:
         uses = Counter(call.block for call in calls)
         # A block that is shared by several layers would overwrite what its own backward passes need.
         if repeats >= REPEATS and None not in shapes and max(uses.values()) == 1:
-            self.units |= record(calls)
+            self.graphs |= record(calls)
             # Those of the recording.
             self.calls.clear()
 
     def _run(self, block: nn.Module, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
         if not (block.training and torch.is_grad_enabled()):
             return self.forwards[block](hidden_TD, pattern)
-        unit, shape = self.units.get((block, pattern.causal)), Shape.of(hidden_TD, pattern)
-        if unit is not None and unit.shape == shape:
-            if id(unit.pattern) not in self.copied:
-                _copy(pattern, unit.pattern)
-                self.copied.add(id(unit.pattern))
-            return cast(Tensor, _Replay.apply(unit, hidden_TD, *unit.parameters))
-        if unit is None:
+        graph, shape = self.graphs.get((block, pattern.causal)), Shape.of(hidden_TD, pattern)
+        if graph is not None and graph.shape == shape:
+            if id(graph.pattern) not in self.copied:
+                _copy(pattern, graph.pattern)
+                self.copied.add(id(graph.pattern))
+            return cast(Tensor, _Replay.apply(graph, hidden_TD, *graph.parameters))
+        if graph is None:
             self.calls.append(Call(block, shape, pattern))
         return self.forwards[block](hidden_TD, pattern)
 
@@ -118,8 +119,8 @@ def _copy(pattern: AttentionPattern, recorded: AttentionPattern) -> None:
         target.copy_(source)
 
 
-class Unit:
-    """The recorded passes of one block, and the memory that they work on."""
+class BlockGraph:
+    """The graphs of one block, and the memory that they work on."""
 
     def __init__(self, call: Call, hidden_TD: Tensor):
         self.block, self.shape, self.pattern = call
@@ -143,23 +144,23 @@ class Unit:
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, unit: Unit, hidden_TD: Tensor, *_: Tensor) -> Tensor:
-        ctx.unit = unit
-        if hidden_TD.data_ptr() != unit.hidden.data_ptr():
-            unit.hidden.detach().copy_(hidden_TD)
-        unit.forward_graph.replay()
-        return unit.output.detach()
+    def forward(ctx: Any, graph: BlockGraph, hidden_TD: Tensor, *_: Tensor) -> Tensor:
+        ctx.graph = graph
+        if hidden_TD.data_ptr() != graph.hidden.data_ptr():
+            graph.hidden.detach().copy_(hidden_TD)
+        graph.forward_graph.replay()
+        return graph.output.detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        unit: Unit = ctx.unit
-        if gradients[0].data_ptr() != unit.output_gradient.data_ptr():
-            unit.output_gradient.copy_(gradients[0])
-        unit.backward_graph.replay()
-        return None, *(gradient.detach() for gradient in unit.gradients)
+        graph: BlockGraph = ctx.graph
+        if gradients[0].data_ptr() != graph.output_gradient.data_ptr():
+            graph.output_gradient.copy_(gradients[0])
+        graph.backward_graph.replay()
+        return None, *(gradient.detach() for gradient in graph.gradients)
 
 
-def record(calls: list[Call]) -> dict[tuple[nn.Module, bool], Unit]:
+def record(calls: list[Call]) -> dict[tuple[nn.Module, bool], BlockGraph]:
     """Record the forward passes of blocks in the order of ``calls``, and then their backward passes.
 
     The graphs share memory as the passes of a micro-batch do, so they have to be replayed in that order.
@@ -171,27 +172,27 @@ def record(calls: list[Call]) -> dict[tuple[nn.Module, bool], Unit]:
     hidden = torch.randn(first.shape.size, dtype=first.shape.dtype, device=device)
     torch.cuda.synchronize(device)
     stream, pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
-    units = {(call.block, call.pattern.causal): Unit(call, hidden) for call in calls}
+    graphs = {(call.block, call.pattern.causal): BlockGraph(call, hidden) for call in calls}
     with torch.cuda.stream(stream):
-        for unit in units.values():
+        for graph in graphs.values():
             for _ in range(WARM_UP):
-                output = unit.compute()
-                unit.differentiate(output, torch.ones_like(output))
+                output = graph.compute()
+                graph.differentiate(output, torch.ones_like(output))
     torch.cuda.synchronize(device)
     # Other threads, such as that of NCCL, may use the device during the recording.
     recording = partial(torch.cuda.graph, pool=pool, stream=stream, capture_error_mode="thread_local")
-    for unit in units.values():
+    for graph in graphs.values():
         # The memory of the block before it, so that nothing is copied between two blocks.
-        unit.hidden = hidden.detach().requires_grad_()
-        with recording(unit.forward_graph):
-            unit.output = unit.compute()
-        hidden = unit.output
+        graph.hidden = hidden.detach().requires_grad_()
+        with recording(graph.forward_graph):
+            graph.output = graph.compute()
+        hidden = graph.output
     gradient = torch.ones_like(hidden)
-    for unit in reversed(units.values()):
-        unit.output_gradient = gradient
-        with recording(unit.backward_graph):
-            unit.gradients = unit.differentiate(unit.output, gradient)
-        gradient, unit.output = unit.gradients[0], unit.output.detach()
+    for graph in reversed(graphs.values()):
+        graph.output_gradient = gradient
+        with recording(graph.backward_graph):
+            graph.gradients = graph.differentiate(graph.output, gradient)
+        gradient, graph.output = graph.gradients[0], graph.output.detach()
     torch.cuda.synchronize(device)
     torch.cuda.set_rng_state(random_state, device)
-    return units
+    return graphs

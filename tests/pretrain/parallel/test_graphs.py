@@ -16,7 +16,7 @@ from sesame.pretrain.data.packing import layout
 from sesame.pretrain.layers import attention
 from sesame.pretrain.layers.attention import AttentionPattern
 from sesame.pretrain.parallel import graphs
-from sesame.pretrain.parallel.graphs import BlockGraphs, Unit
+from sesame.pretrain.parallel.graphs import BlockGraph, BlockGraphs
 from sesame.pretrain.train import train
 from tests.pretrain.parallel import test_recompute
 from tests.pretrain.parallel.test_recompute import learner
@@ -76,23 +76,23 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: torch.set_rng_state(state))
 
 
-def compute_again(unit: Unit, forward: Any) -> None:
-    """Let replays of a unit do what its graphs would: the same passes on the same memory."""
+def compute_again(graph: BlockGraph, forward: Any) -> None:
+    """Let replays do what the graphs of a block would: the same passes on the same memory."""
     passes: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def replay_forward() -> None:
         with torch.enable_grad():
-            hidden = unit.hidden.detach().clone().requires_grad_()
-            passes.append((hidden, forward(hidden, unit.pattern)))
-        unit.output.copy_(passes[-1][1].detach())
+            hidden = graph.hidden.detach().clone().requires_grad_()
+            passes.append((hidden, forward(hidden, graph.pattern)))
+        graph.output.copy_(passes[-1][1].detach())
 
     def replay_backward() -> None:
         hidden, output = passes.pop()
-        gradients = torch.autograd.grad(output, (hidden, *unit.parameters), unit.output_gradient.clone())
-        for memory, gradient in zip(unit.gradients, gradients, strict=True):
+        gradients = torch.autograd.grad(output, (hidden, *graph.parameters), graph.output_gradient.clone())
+        for memory, gradient in zip(graph.gradients, gradients, strict=True):
             memory.copy_(gradient)
 
-    unit.forward_graph.replay, unit.backward_graph.replay = replay_forward, replay_backward  # type: ignore[method-assign]
+    graph.forward_graph.replay, graph.backward_graph.replay = replay_forward, replay_backward  # type: ignore[method-assign]
 
 
 def test_replayed_blocks_have_the_same_gradients(fake_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,13 +113,13 @@ def test_replayed_blocks_have_the_same_gradients(fake_cuda: None, monkeypatch: p
     blocks = BlockGraphs(recorded)
     for _ in range(4):
         blocks.begin()
-        if not blocks.units:
+        if not blocks.graphs:
             computed(recorded, torch.randn(18, 32))
-    first, second = (blocks.units[block, False] for block in recorded.backbone.blocks)
+    first, second = (blocks.graphs[block, False] for block in recorded.backbone.blocks)
     assert second.hidden.data_ptr() == first.output.data_ptr(), "nothing is copied between blocks"
     assert first.output_gradient.data_ptr() == second.gradients[0].data_ptr()
-    for (block, _), unit in blocks.units.items():
-        compute_again(unit, blocks.forwards[block])
+    for (block, _), graph in blocks.graphs.items():
+        compute_again(graph, blocks.forwards[block])
     for _ in range(2):
         hidden = torch.randn(18, 32)
         for ours, expected in zip(computed(recorded, hidden), computed(plain, hidden), strict=True):
@@ -130,17 +130,17 @@ def test_a_recording_touches_no_node_that_others_hold(fake_cuda: None, monkeypat
     """DeepSpeed holds the nodes that accumulate gradients; they belong to another stream, which ended the recording."""
     model: Any = learner("bert")
     leaves: list[Any] = []
-    differentiate = Unit.differentiate
+    differentiate = BlockGraph.differentiate
 
-    def watched(unit: Unit, output: torch.Tensor, gradient: torch.Tensor) -> Any:
+    def watched(graph: BlockGraph, output: torch.Tensor, gradient: torch.Tensor) -> Any:
         nodes: list[Any] = [output.grad_fn]
         for node in nodes:
             assert node is not None
             leaves.extend([node.variable] if hasattr(node, "variable") else [])
             nodes += [after for after, _ in node.next_functions if after is not None]
-        return differentiate(unit, output, gradient)
+        return differentiate(graph, output, gradient)
 
-    monkeypatch.setattr(Unit, "differentiate", watched)
+    monkeypatch.setattr(BlockGraph, "differentiate", watched)
     assert recorded_units(model)
     assert leaves and not {id(leaf) for leaf in leaves} & {id(parameter) for parameter in model.parameters()}
 
@@ -150,10 +150,10 @@ def recorded_units(model: Any) -> Any:
     for _ in range(4):
         blocks.begin()
         hidden = torch.randn(18, 32)
-        if not blocks.units:
+        if not blocks.graphs:
             for block in model.backbone.blocks:
                 hidden = block(hidden, AttentionPattern(part, part))
-    return blocks.units
+    return blocks.graphs
 
 
 def gradient_of(output: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -209,11 +209,11 @@ def test_blocks_of_a_token_budget_get_the_boundaries_of_each_micro_batch(
 
     for _ in range(4):
         blocks.begin()
-        if not blocks.units:
+        if not blocks.graphs:
             computed(recorded, torch.randn(18, 32), [0, 3, 4, 11])
-    assert len(blocks.units) == 2
-    for (block, _), unit in blocks.units.items():
-        compute_again(unit, blocks.forwards[block])
+    assert len(blocks.graphs) == 2
+    for (block, _), graph in blocks.graphs.items():
+        compute_again(graph, blocks.forwards[block])
     for lengths in ([0, 3, 4, 11], [2, 2, 12, 2], [0, 0, 6, 12]):
         blocks.begin()
         hidden = torch.randn(18, 32)
