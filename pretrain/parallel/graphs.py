@@ -127,7 +127,9 @@ class BlockGraph:
         self.parameters = list(self.block.parameters())
         # The same memory. Nodes of the autograd graph that others hold (DeepSpeed does) belong to their stream, which
         # the recording would have to wait for.
-        self.aliases = {name: nn.Parameter(part.detach()) for name, part in self.block.named_parameters()}
+        self.aliases: dict[str, Tensor] = {
+            name: nn.Parameter(part.detach()) for name, part in self.block.named_parameters()
+        }
         self.hidden = hidden_TD.detach().requires_grad_()
         self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         self.output = self.output_gradient = hidden_TD
