@@ -1,4 +1,4 @@
-"""What is asked of trained checkpoints: the held-out words, and the suites of an evaluation."""
+"""How trained checkpoints are scored: on the held-out words, and on the suites of an evaluation."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def suites_digest(folder: Path) -> str:
 
 
 class Scoring:
-    """Asks checkpoints; what was asked before is read."""
+    """Scores checkpoints; what is there already is read."""
 
     def __init__(self, folder: Path, tasks: Path | None, execute: Execute, workers: int = 0):
         """
@@ -79,8 +79,8 @@ class Scoring:
 
     def _in_workers(self, suite: Path) -> list[str]:
         """Small steps are faster in a process for each core than on all cores in turn, if there is a job for each."""
-        asked = configs.load(suite, EvaluationConfig).suite
-        has_enough = len(asked.tasks) * len(asked.seeds) >= self.workers > 1
+        config = configs.load(suite, EvaluationConfig).suite
+        has_enough = len(config.tasks) * len(config.seeds) >= self.workers > 1
         return ["--workers", str(self.workers)] if has_enough else []
 
     def _folder(self, trained: Trained) -> Path:
