@@ -128,9 +128,9 @@ def evaluate_in(
     config = _with_precision(config, device)
     models = models_of(place.checkpoint, share)
     loaded = models.loaded
-    _check_lengths(config, loaded.backbone)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, place.encoded)
+    _check_lengths(config, [*suite.tasks, *suite.starts.values()], loaded.backbone)
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
     identity = models.identity
     if isinstance(runner, InProcess):
@@ -145,7 +145,7 @@ def evaluate_in(
     queue = queue_of(jobs.using(config).of(suite.tasks))
     found = queue.results()
     if all(result.error for result in found):
-        raise AllFailedError(f"every fine-tuning run failed; the first: {found[0].error}")
+        raise AllFailedError(f"every job failed; the first: {found[0].error}")
     if not share.is_rank_zero:
         return place.output / REPORT
     settings = write_settings(place.output, asked, place.source, place.data_dir)
@@ -186,14 +186,13 @@ def _with_precision(config: EvaluationConfig, device: Device) -> EvaluationConfi
     return resolved
 
 
-def _check_lengths(config: EvaluationConfig, backbone: torch.nn.Module) -> None:
-    positions, table = getattr(backbone, "positions", None), config.task_table()
-    starts = [first for name in config.suite.tasks if (first := table[name].starts_from) is not None]
-    for name in (*config.suite.tasks, *starts):
-        length = config.settings(name).sequence_length
+def _check_lengths(config: EvaluationConfig, tasks: Sequence[TaskData], backbone: torch.nn.Module) -> None:
+    positions = getattr(backbone, "positions", None)
+    for data in tasks:
+        length = config.settings(data.task.name).sequence_length
         if positions is not None and length > positions:
             raise ConfigError(
-                f"{name}: finetune.sequence_length {length} is more than the {positions} positions of this "
+                f"{data.task.name}: finetune.sequence_length {length} is more than the {positions} positions of this "
                 f"checkpoint's model; use {' '.join(f'--set {change}' for change in config.shorter(positions))}"
             )
 

@@ -119,7 +119,7 @@ def test_a_task_that_diverges_does_not_end_the_suite(
     monkeypatch.setattr(jobs, "finetune", finetune)
     text = evaluate(suite_config(letters, baseline=False), tmp_path / "out").read_text()
     assert "1 of 2 undefined" in text and "pretrained, seed 2: the gradient norm is not finite" in text
-    with pytest.raises(TaskError, match="every fine-tuning run failed"):
+    with pytest.raises(TaskError, match="every job failed"):
         evaluate(suite_config(letters, baseline=False, seeds=[2]), tmp_path / "out2")
 
 
@@ -169,21 +169,29 @@ def test_a_task_whose_start_is_missing_is_skipped(
 
 
 def test_a_sequence_length_above_the_positions_of_the_model_is_an_error(
-    calls: Calls, letters: Path, tmp_path: Path
+    calls: Calls, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = suite_config(letters)
-    config = config.model_copy(update={"finetune": FinetuneConfig(sequence_length=128)})
-    with pytest.raises(ConfigError, match="128 is more than the 64 positions"):
-        evaluate(config, tmp_path / "out")
-    tasks = {"RTE-from-MNLI": {"sequence_length": 32}}
-    config = suite_config(letters, tasks=["RTE-from-MNLI"]).model_copy(
-        update={"finetune": FinetuneConfig(sequence_length=128), "tasks": tasks}
-    )
-    assert config.shorter(64) == ["finetune.sequence_length=64"] and config.shorter(16)[1] == (
-        "tasks.RTE-from-MNLI.sequence_length=16"
-    )
-    with pytest.raises(ConfigError, match=r"^MNLI: .* 128 is more than the 64 positions"):
-        evaluate(config, tmp_path / "out")
+    def config_of(length: int, tasks: dict[str, int]) -> EvaluationConfig:
+        config = suite_config(letters, tasks=[*dict.fromkeys(("SST-2", *tasks))], seeds=[1], baseline=False)
+        settings = {name: {"sequence_length": each} for name, each in tasks.items()}
+        return config.model_copy(
+            update={"finetune": FinetuneConfig(sequence_length=length, epochs=1), "tasks": settings}
+        )
+
+    too_long = r"^SST-2: .* 128 is more than the 64 positions .* use --set finetune.sequence_length=64$"
+    with pytest.raises(ConfigError, match=too_long):
+        evaluate(config_of(128, {}), tmp_path / "out")
+    assert not (letters / "CoLA").exists() and evaluate(config_of(64, {"CoLA": 128}), tmp_path / "out").exists()
+    (letters / "RTE").mkdir()
+    rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n1\tz\tb\tnot_entailment\n"
+    for split, more in (("train", ""), ("dev", "2\ta\tc\tentailment\n")):
+        (letters / "RTE" / f"{split}.tsv").write_text(rows + more)
+    monkeypatch.setitem(TASKS, "SST-2-from-RTE", started(TASKS["SST-2"], "RTE"))
+    for tasks in ({"SST-2": 32, "SST-2-from-RTE": 32}, {"RTE": 128}):
+        length = 128 if "SST-2" in tasks else 64
+        with pytest.raises(ConfigError, match=r"^RTE: .* 128 is more than the 64 positions"):
+            evaluate(config_of(length, tasks), tmp_path / "out")
+    assert config_of(64, {"RTE": 128}).shorter(64) == ["tasks.RTE.sequence_length=64"]
 
 
 @pytest.mark.parametrize("key", ["checkpoint", "data_dir", "output"])

@@ -126,7 +126,7 @@ def test_jobs_whose_start_diverges_fail_with_its_reason(
 
     text = evaluate(suite("SST-2", name), tmp_path / "out").read_text()
     assert trained == [] and all(f"pretrained, seed {seed}: {reason}" in text for seed in (1, 2))
-    with pytest.raises(TaskError, match=f"every fine-tuning run failed; the first: {reason}"):
+    with pytest.raises(TaskError, match=f"every job failed; the first: {reason}"):
         evaluate(suite(name), tmp_path / "alone")
     assert trained == [("SST-2", 1)]
 
