@@ -183,9 +183,9 @@ def test_a_sequence_length_above_the_positions_of_the_model_is_an_error(
         evaluate(config_of(128, {}), tmp_path / "out")
     assert not (letters / "CoLA").exists() and evaluate(config_of(64, {"CoLA": 128}), tmp_path / "out").exists()
     (letters / "RTE").mkdir()
-    rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n1\tz\tb\tnot_entailment\n"
-    for split, more in (("train", ""), ("dev", "2\ta\tc\tentailment\n")):
-        (letters / "RTE" / f"{split}.tsv").write_text(rows + more)
+    for split in ("train", "dev"):
+        rows = [f"0\ta\t{split}\tentailment", f"1\tz\t{split}\tnot_entailment"]
+        (letters / "RTE" / f"{split}.tsv").write_text("\n".join(["index\tsentence1\tsentence2\tlabel", *rows]) + "\n")
     monkeypatch.setitem(TASKS, "SST-2-from-RTE", started(TASKS["SST-2"], "RTE"))
     for tasks in ({"SST-2": 32, "SST-2-from-RTE": 32}, {"RTE": 128}):
         length = 128 if "SST-2" in tasks else 64
