@@ -48,6 +48,7 @@ def _rows(
 
 LIU = "Liu et al. 2019, table 8; fairseq, examples/roberta"
 LAN = "google-research/albert, README"
+FAIRSEQ = "fairseq, examples/roberta"
 WARNER = "Warner et al. 2024, table 5"
 CASED = "transformers, examples, README of run_glue.py"
 CRAMMING, CRAMMED = "JonasGeiping/cramming, model_card.md", "crammed BERT, best of 24 h"
@@ -104,6 +105,31 @@ PUBLISHED: tuple[Published, ...] = (
             ("CoLA", "matthews", 56.53),
             ("STS-B", "pearson", 88.64),
             ("STS-B", "spearman", 88.48),
+        )
+    ),
+    *(
+        Published(task, metric, value, "RoBERTa-large", "dev, single model", FAIRSEQ)
+        for task, metric, value in (
+            ("BoolQ", "accuracy", 86.9),
+            ("CB", "", 98.2),
+            ("COPA", "accuracy", 94.0),
+            ("MultiRC", "", 85.7),
+            ("SuperGLUE-RTE", "accuracy", 89.5),
+            ("WiC", "accuracy", 75.6),
+            ("WSC", "accuracy", 91.3),
+        )
+    ),
+    *(
+        Published(task, "accuracy", value, "BERT-base, Chinese", "dev, single model", "CLUEbenchmark/CLUE, README")
+        for task, value in (
+            ("AFQMC", 74.16), ("TNEWS", 56.09), ("IFLYTEK", 60.37), ("CMNLI", 79.47), ("CSL", 79.63),
+        )
+    ),
+    *(
+        Published("BLiMP", "", value, model, "dev, without fine-tuning, of 10 million words", source)
+        for model, value, source in (
+            ("GPT-2", 65.1, "babylm-org/babylm-eval, baselines of 2026"),
+            ("GPT-BERT, 33 M", 70.4, "BabyLM 2025, official baseline"),
         )
     ),
     Published(

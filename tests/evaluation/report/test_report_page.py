@@ -208,6 +208,9 @@ TYPED: dict[tuple[str, str], dict[str, float]] = {
     ("ModernBERT-base", "-from-MNLI"): {"RTE": 87.4, "MRPC": 92.2, "STS-B": 91.8},
     ("ModernBERT-base", ""): {"CoLA": 65.1, "QQP": 92.1},
     ("MosaicBERT-base", "-from-MNLI"): {"RTE": 81.36, "STS-B": 89.27},
+    ("RoBERTa-large", ""): {"COPA": 94.0, "WiC": 75.6, "SuperGLUE-RTE": 89.5, "RTE": 86.6},
+    ("BERT-base, Chinese", ""): {"CMNLI": 79.47, "AFQMC": 74.16},
+    ("GPT-2", ""): {"BLiMP": 65.1},
 }
 
 
