@@ -57,16 +57,23 @@ def faults_of(path: Path) -> list[str]:
 
 
 def faults_in(contents: Mapping[str, bytes]) -> list[str]:
-    """Return everything that is wrong with files of predictions, by name, a phrase each."""
+    """Return everything that is wrong with files of predictions, by name, a phrase each; missing files are last."""
     suite = _suite(set(contents))
     if suite is None:
         return [f"has no file of {' or '.join(SUITES)}"]
-    faults = [f"{name} is missing" for name in suite.required if name not in contents]
+    faults = faults_within(contents, suite)
     faults += [f"{name} does not belong to {suite.name}" for name in contents if name not in suite.files]
-    for name, (task, table) in suite.files.items():
-        if name in contents:
-            faults += [f"{name}, {fault}" for fault in _file_faults(contents[name], task, table)]
-    return faults
+    return faults + [f"{name} is missing" for name in suite.required if name not in contents]
+
+
+def faults_within(contents: Mapping[str, bytes], suite: Suite) -> list[str]:
+    """Return what is wrong with the rows of those files that belong to ``suite``, a phrase each."""
+    return [
+        f"{name}, {fault}"
+        for name, (task, table) in suite.files.items()
+        if name in contents
+        for fault in _file_faults(contents[name], task, table)
+    ]
 
 
 def _contents(path: Path) -> dict[str, bytes]:
