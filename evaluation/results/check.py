@@ -11,6 +11,7 @@ from typing import Any
 
 from sesame.configs.errors import TaskError
 from sesame.configs.storage import digest_of
+from sesame.configs.strict_json import unique_keys
 from sesame.evaluation.tasks.suites import SUITES, Suite
 from sesame.evaluation.tasks.task import Table, Task
 
@@ -138,7 +139,7 @@ def _tsv_rows(lines: list[str]) -> Iterator[tuple[str, str]]:
 def _json_rows(lines: list[str], table: Table) -> Iterator[tuple[Any, Any]]:
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=unique_keys)
             if table.is_nested:
                 yield from _leaves(record, str(table.each).split(".*."), ())
             else:

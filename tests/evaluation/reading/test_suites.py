@@ -137,6 +137,10 @@ def test_questions_of_c3_have_their_own_candidates(tmp_path: Path) -> None:
 
 BROKEN = {
     "not JSON": ('{"premise": ', "line 2: not JSON"),
+    "a key twice": (
+        '{"premise": "a", "hypothesis": "b", "label": "neutral", "label": "contradiction"}',
+        "line 2: not JSON (duplicate key 'label')",
+    ),
     "not an object": ("3", "line 2: not a JSON object"),
     "no field": ('{"premise": "a", "label": "neutral"}', "line 2: has no 'hypothesis'"),
     "a list in place of a text": (
