@@ -29,7 +29,7 @@ def parse_json_object(content: bytes, file: Path, error_type: type[SesameError],
     try:
         values = json.loads(
             content.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
+            object_pairs_hook=unique_keys,
             parse_constant=_reject_constant,
             parse_int=_parse_integer,
         )
@@ -51,7 +51,12 @@ def abbreviate(value: Any, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, as an ``object_pairs_hook``.
+
+    Raises:
+        ValueError: it has a key twice, of which ``json`` alone would keep the last one.
+    """
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]

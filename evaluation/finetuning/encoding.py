@@ -52,18 +52,20 @@ def load_task(task: Task, config: FinetuneConfig, data_dir: Path, tokenizer: Tok
     name = f"{task.name} (text to text)" if task.text is not None else task.name
     dev = {prefix: files[table.file] for prefix, table in task.dev.items() if table.file in files}
     test = {each: files[table.file] for each, table in task.test.items() if predict and table.file in files}
-    title, train = name, None
+    title, train, file = name, None, ""
     if config.split_dev and task.train is not None:
         if task.text is not None and not task.text.words:
             raise TaskError(f"{task.name}: finetune.split_dev does not fit form 'text'; give its training file")
         title = f"{name} (dev split 80/20)"
+        file = next(iter(task.dev.values())).file
         train, dev = split(dev)
         notes.append("trained on a random 80 % of the dev rows, scored on the other 20 %: not an official dev score")
     elif task.train is not None:
-        train = files[task.train.file]
-        check_training_labels(task, data_dir / task.train.file, train.labels)
-    # Rows that are left out are not encoded.
+        file = task.train.file
+        train = files[file]
     if train is not None:
+        check_training_labels(task, data_dir / file, train.labels)
+        # Rows that are left out are not encoded.
         train = limited(train, config.limit_train_rows, "trained", notes)
     if config.limit_dev_rows is not None:
         every = dev

@@ -50,7 +50,7 @@ def check_training_labels(task: Task, path: Path, labels: np.ndarray) -> None:
     if task.kind in ("classify", "spans", "regress") and len(labels) and len(np.unique(labels)) == 1:
         label = f"{labels[0]:g}" if task.has_scores else task.labels[labels[0]]
         raise TaskError(
-            f"{path}: every row has the label '{label}', so there is nothing to learn; fetch the file again"
+            f"{path}: every row to train on has the label '{label}', so there is nothing to learn; fetch the file again"
         )
 
 

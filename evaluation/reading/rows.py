@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sesame.configs.errors import TaskError
+from sesame.configs.strict_json import unique_keys
 from sesame.data_pipeline.sources.streams import open_binary
 from sesame.evaluation.tasks.task import FIELD, Column, Table
 
@@ -204,9 +205,10 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _json(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise TaskError(f"{place}: not JSON; {CORRECT}") from None
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError) as error:
+        # The line that a JSONDecodeError names is not that of the file.
+        raise TaskError(f"{place}: not JSON ({getattr(error, 'msg', error)}); {CORRECT}") from None
 
 
 def _entries(record: Any, each: str | None, place: str) -> Iterator[tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """Where a task's spans are in its texts.
 
-The published numbers do not always fit the text: of WSC's 554 training rows, 92 have a span whose words are not at its
+The published numbers do not always fit the text: of WSC's 554 training rows, 88 have a span whose words are not at its
 number. The rule: if the words are not at their number, the occurrence nearest to it is taken; if they do not occur, the
 text at the number.
 """

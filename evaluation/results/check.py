@@ -11,6 +11,7 @@ from typing import Any
 
 from sesame.configs.errors import TaskError
 from sesame.configs.storage import digest_of
+from sesame.configs.strict_json import unique_keys
 from sesame.evaluation.tasks.suites import SUITES, Suite
 from sesame.evaluation.tasks.task import Table, Task
 
@@ -57,16 +58,23 @@ def faults_of(path: Path) -> list[str]:
 
 
 def faults_in(contents: Mapping[str, bytes]) -> list[str]:
-    """Return everything that is wrong with files of predictions, by name, a phrase each."""
+    """Return everything that is wrong with files of predictions, by name, a phrase each; missing files are last."""
     suite = _suite(set(contents))
     if suite is None:
         return [f"has no file of {' or '.join(SUITES)}"]
-    faults = [f"{name} is missing" for name in suite.required if name not in contents]
+    faults = faults_within(contents, suite)
     faults += [f"{name} does not belong to {suite.name}" for name in contents if name not in suite.files]
-    for name, (task, table) in suite.files.items():
-        if name in contents:
-            faults += [f"{name}, {fault}" for fault in _file_faults(contents[name], task, table)]
-    return faults
+    return faults + [f"{name} is missing" for name in suite.required if name not in contents]
+
+
+def faults_within(contents: Mapping[str, bytes], suite: Suite) -> list[str]:
+    """Return what is wrong with the rows of those files that belong to ``suite``, a phrase each."""
+    return [
+        f"{name}, {fault}"
+        for name, (task, table) in suite.files.items()
+        if name in contents
+        for fault in _file_faults(contents[name], task, table)
+    ]
 
 
 def _contents(path: Path) -> dict[str, bytes]:
@@ -131,7 +139,7 @@ def _tsv_rows(lines: list[str]) -> Iterator[tuple[str, str]]:
 def _json_rows(lines: list[str], table: Table) -> Iterator[tuple[Any, Any]]:
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=unique_keys)
             if table.is_nested:
                 yield from _leaves(record, str(table.each).split(".*."), ())
             else:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sesame.configs.storage import atomic_directory, atomic_file
-from sesame.evaluation.results.check import faults_in
+from sesame.evaluation.results.check import faults_within
 from sesame.evaluation.tasks.suites import SUITES
 from sesame.evaluation.tasks.task import Table, Task
 
@@ -112,14 +112,17 @@ def _archives(output: Path, files: Mapping[str, bytes]) -> list[str]:
         archive = output / f"{suite.name}.zip"
         own = {name: files[name] for name in suite.files if name in files}
         missing = [name for name in suite.required if name not in own]
-        faults = [f"{suite.server} also requires {', '.join(missing)}"] if missing else faults_in(own)
+        # Also of an incomplete suite: its files may be sent together with others.
+        faults = faults_within(own, suite)
+        if missing:
+            faults.append(f"{suite.server} also requires {', '.join(missing)}")
         if not faults:
             _write_archive(archive, own)
             lines.append(f"`{archive.name}` is complete, for {suite.server}.")
             continue
         archive.unlink(missing_ok=True)
         if own:
-            lines.append(f"No {archive.name}: {faults[0]}.")
+            lines.append(f"No {archive.name}: {'; '.join(faults)}.")
     return lines
 
 

@@ -122,7 +122,8 @@ def test_predictions_are_of_the_last_checkpoint_only(calls: Calls, letters: Path
     evaluate(config.model_copy(update={"checkpoint": Path("other")}), out)
     assert [path.name for path in (out / "predictions").iterdir()] == ["SST-2.tsv"]
     assert not (out / "GLUE.zip").exists() and len([*(out / "results").glob("*.test.npz")]) == 2
-    assert "No GLUE.zip: gluebenchmark.com also requires CoLA.tsv" in (out / "report.md").read_text()
+    assert "No GLUE.zip: SST-2.tsv, has 20 rows" in (out / "report.md").read_text()
+    assert "; gluebenchmark.com also requires CoLA.tsv" in (out / "report.md").read_text()
 
 
 def test_two_checkpoints_and_two_suites_in_one_folder_are_not_mixed(

@@ -38,8 +38,16 @@ def test_training_rows_of_one_class_are_an_error(letters: Path, letter_tokenizer
     path = letters / "SST-2" / "train.tsv"
     head, *rows = _lines(path)
     path.write_text("".join([head, *(row for row in rows if row.endswith("1\n"))]))
-    with pytest.raises(TaskError, match="every row has the label '1', so there is nothing to learn"):
+    with pytest.raises(TaskError, match="every row to train on has the label '1', so there is nothing to learn"):
         load_task(TASKS["SST-2"], SHORT, letters, letter_tokenizer, False)
+
+
+def test_a_dev_set_of_one_class_is_not_split(letters: Path, letter_tokenizer: Tokenizer) -> None:
+    path = letters / "SST-2" / "dev.tsv"
+    head, *rows = _lines(path)
+    path.write_text("".join([head, *(row for row in rows if row.endswith("1\n"))]))
+    with pytest.raises(TaskError, match=r"dev\.tsv: every row to train on has the label '1'"):
+        load_task(TASKS["SST-2"], SHORT.model_copy(update={"split_dev": True}), letters, letter_tokenizer, False)
 
 
 def test_rows_that_two_files_share_are_noted(letters: Path, letter_tokenizer: Tokenizer) -> None:

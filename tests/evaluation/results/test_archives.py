@@ -215,6 +215,10 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "an index twice": (_changed("tnewsf_predict.json", 5, id=4), "tnewsf_predict.json, has an index twice"),
         "unknown class": (_changed("tnewsf_predict.json", 5, label="105"), "'105' is not one of the labels"),
         "120th class": (_changed("iflytekf_predict.json", 5, label="119"), "'119' is not one of the labels"),
+        "a label twice": (
+            lambda files: files.update({"bustm_predict.json": '{"id": 3000, "label": "1", "label": "0"}\n'}),
+            "bustm_predict.json, line 1: not a record with an index and a label (duplicate key 'label')",
+        ),
         "not JSON": (lambda files: files.update({"iflytekf_predict.json": "x"}), "line 1: not a record"),
     },
 }

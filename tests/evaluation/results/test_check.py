@@ -151,6 +151,15 @@ def test_what_is_written_passes(tmp_path: Path) -> None:
         assert not any("/" in name for name in archive.namelist())
 
 
+def test_wrong_indices_are_noted_where_other_files_are_missing(tmp_path: Path) -> None:
+    task, table = SUITES["GLUE"].files["RTE.tsv"]
+    indices = ["x", "1", "1", *map(str, range(3, 3000))]
+    notes = write_predictions(tmp_path, {"RTE": Predictions(task, table, indices, np.zeros(3000, np.int64))})
+    assert "No GLUE.zip: RTE.tsv, has an index twice; gluebenchmark.com also requires CoLA.tsv" in notes[-1]
+    with pytest.raises(TaskError, match=r"not a valid submission: RTE.tsv, has an index twice; CoLA.tsv is missing"):
+        check_submission(tmp_path / "predictions")
+
+
 def test_predictions_that_cannot_be_written_leave_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, table = SUITES["GLUE"].files["RTE.tsv"]
     write_predictions(tmp_path, {"RTE": Predictions(task, table, ["0"], np.array([0]))})
