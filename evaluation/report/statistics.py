@@ -17,6 +17,8 @@ from scipy import stats
 from sesame.evaluation.report.resampling import RESAMPLED, weights_of
 
 REPLICATES = 400
+SMALLEST = 1e-9
+"""Of scores between -1 and 1; below it is rounding."""
 FEWEST_SEEDS = 5
 """Fewer give no verdict."""
 LEVEL = 0.05
@@ -63,7 +65,8 @@ class Comparison:
     def p_value(self) -> float:
         """Probability of a difference at least as large between equally good models."""
         if self.error == 0:
-            return 1.0 if self.difference == 0 else 0.0
+            # All rows agree: the sign test (Dixon and Mood 1946), as the freedom is that of the rows.
+            return 1.0 if self.difference == 0 else float(2.0**-self.freedom)
         return float(2 * stats.t.sf(abs(self.difference) / self.error, self.freedom))
 
     @property
@@ -169,7 +172,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 def _comparison(signed: Sequence[tuple[float, Scores]], units: int) -> Comparison:
     """The sum of signed mean scores, with its error over seeds and rows."""
-    difference = float(sum(sign * each.whole_S.mean() for sign, each in signed))
+    difference = _unrounded(float(sum(sign * each.whole_S.mean() for sign, each in signed)))
     seeded = [each for _, each in signed if each.is_seeded]
     seeds = min((len(each.whole_S) for each in seeded), default=None)
     if units < 2 or (seeds is not None and seeds < 2):
@@ -189,4 +192,9 @@ def _comparison(signed: Sequence[tuple[float, Scores]], units: int) -> Compariso
     freedom = total**2 / uncertainty if uncertainty > 0 else float(units - 1)
     # Satterthwaite's number is never below the smallest of its parts, but what was subtracted above can make it so.
     fewest = (units if seeds is None else min(seeds, units)) - 1
-    return Comparison(difference, total**0.5, max(freedom, float(fewest)), seeds)
+    return Comparison(difference, _unrounded(total**0.5), max(freedom, float(fewest)), seeds)
+
+
+def _unrounded(value: float) -> float:
+    """Return 0 for a sum of equal scores that is not exactly 0."""
+    return value if abs(value) > SMALLEST else 0.0

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sesame.evaluation.report.resampling import RESAMPLED, weights_of
 from sesame.evaluation.report.statistics import (
@@ -133,6 +134,25 @@ def test_equal_models_do_not_differ() -> None:
         *resample([DevPredictions(np.ones(80, np.int64), predictions, predictions, ("accuracy", "f1"))])
     )
     assert found.difference == 0 and found.p_value == 1
+
+
+def test_rounding_is_no_difference() -> None:
+    """Sums over 5 and over 10 equal scores differ in their last bit."""
+    generator = np.random.default_rng(3)
+    for _ in range(60):
+        rows = int(generator.integers(20, 90))
+        labels = (generator.random(rows) < 0.7).astype(np.int64)
+        ones = [np.ones((seeds, rows), np.int64) for seeds in (5, 10)]
+        found = difference_of(*resample([DevPredictions(labels, *ones, ("accuracy", "f1"))], 50))
+        assert found.difference == 0 and found.p_value == 1
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(3, 0.25), (5, 0.0625), (8, 0.0078125)])
+def test_rows_that_all_agree_have_the_p_value_of_the_sign_test(rows: int, expected: float) -> None:
+    right, wrong = (np.full((5, rows), answer, np.int64) for answer in (1, 0))
+    found = difference_of(*resample([DevPredictions(np.ones(rows, np.int64), right, wrong, ("accuracy",))], 50))
+    assert found.difference == 1 and found.p_value == pytest.approx(expected)
+    assert found.p_value == pytest.approx(stats.binomtest(rows, rows).pvalue)
 
 
 def test_holm() -> None:
