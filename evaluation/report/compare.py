@@ -45,7 +45,7 @@ class ComparedReports:
     tasks: dict[str, TaskComparison]
     """By title."""
     notes: list[str]
-    """Tasks that only one of them has, and those whose rows may differ."""
+    """Tasks that only one of them has, those whose rows may differ, and other settings of fine-tuning."""
 
 
 def compare_reports(first: Path, second: Path) -> ComparedReports:
@@ -79,8 +79,21 @@ def compare_reports(first: Path, second: Path) -> ComparedReports:
     notes = [f"only in {report.folder}: {', '.join(left)}" for report in reports if (left := report.without(shared))]
     if unknown := [title for title in shared if not all(texts[title])]:
         notes.append(f"dev rows compared by their labels only, because a report has no texts: {', '.join(unknown)}")
+    notes += _other_conditions(reports, shared)
     names, folders = ([getattr(report, key) for report in reports] for key in ("name", "folder"))
     return ComparedReports((names[0], names[1]), (folders[0], folders[1]), tasks, notes)
+
+
+def _other_conditions(reports: Sequence["_Report"], titles: Sequence[str]) -> list[str]:
+    """Name settings, training rows and heads that differ, for the checkpoints are not all that is compared then."""
+    found: dict[str, list[str]] = {}
+    for title in titles:
+        first, second = (report.conditions(title) for report in reports)
+        pairs = {key: (first[key], second[key]) for key in first.keys() & second.keys() if first[key] != second[key]}
+        if pairs:
+            text = ", ".join(f"{key} {one} and {two}" for key, (one, two) in sorted(pairs.items()))
+            found.setdefault(text, []).append(title)
+    return [f"fine-tuned differently: {text} ({', '.join(some)})" for text, some in found.items()]
 
 
 def comparison_text(compared: ComparedReports) -> str:
@@ -118,6 +131,12 @@ class _Report:
     def is_seeded(self, title: str) -> bool:
         """Whether the pretrained model's predictions depend on the seed, which only training does."""
         return self._is_trained[title]
+
+    def conditions(self, title: str) -> dict[str, Any]:
+        """What the score depends on beside the checkpoint; an earlier version recorded less."""
+        task = self.tasks[title]
+        others = {key.replace("_", " "): task[key] for key in ("train_rows", "head") if key in task}
+        return {**task.get("settings", {}), **others}
 
     def texts(self, title: str) -> RowTexts:
         """Texts and names of the dev rows; empty if they are not there."""

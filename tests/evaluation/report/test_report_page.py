@@ -17,7 +17,7 @@ from sesame.configs.errors import TaskError
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.report.compare import compare_reports
+from sesame.evaluation.report.compare import compare_reports, comparison_text
 from sesame.evaluation.report.compare_page import compare_page
 from sesame.evaluation.report.confusion import confusions
 from sesame.evaluation.report.dot_plot import Mark, Plot, PlotRow
@@ -141,6 +141,22 @@ def test_two_reports_are_compared_with_examples(tmp_path: Path) -> None:
         path.write_bytes(content[:place] + b"\xff" * 20 + content[place + 20 :])
         with suppress(TaskError):
             compare_reports(tmp_path / "a", tmp_path / "b")
+
+
+def test_other_settings_of_fine_tuning_are_named(tmp_path: Path) -> None:
+    for name in "ab":
+        made_report(tmp_path / name, ["RTE", "STS-B"], seeds=2)
+    path = tmp_path / "b" / "report.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    for title, epochs in (("RTE", 30), ("STS-B", values["tasks"]["STS-B"]["settings"]["epochs"])):
+        values["tasks"][title]["settings"]["epochs"] = epochs
+        values["tasks"][title]["train_rows"] = 7
+    path.write_text(json.dumps(values), encoding="utf-8")
+    compared = compare_reports(tmp_path / "a", tmp_path / "b")
+    first, second = compared.notes
+    assert re.fullmatch(r"fine-tuned differently: epochs \d+ and 30, train rows \d+ and 7 \(RTE\)", first)
+    assert re.fullmatch(r"fine-tuned differently: train rows \d+ and 7 \(STS-B\)", second)
+    assert first in compare_page(compared) and first in comparison_text(compared)
 
 
 def test_a_task_without_fine_tuning_is_compared_by_its_rows(tmp_path: Path) -> None:
