@@ -21,6 +21,7 @@ from sesame.evaluation.report.tables import (
     score_rows,
     search_rows,
     search_sentences,
+    seed_rows,
     settings_rows,
     transposed,
 )
@@ -56,6 +57,10 @@ def markdown(content: Content) -> str:
         "## By metric",
         "",
         *table(metric_rows(summary)),
+        "",
+        "## By seed",
+        "",
+        *table(seed_rows(summary)),
         "",
         *_category_tables(content),
         *_published(content),

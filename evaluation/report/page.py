@@ -19,6 +19,7 @@ from sesame.evaluation.report.tables import (
     score_rows,
     search_rows,
     search_sentences,
+    seed_rows,
     settings_rows,
     transposed,
 )
@@ -37,6 +38,7 @@ def page(content: Content) -> str:
         _optional("Pretrained against the random-init baseline", _comparisons(content)),
         _optional("The mean without one of its tasks", _numbers(leave_one_out_rows(content.summary), 3)),
         section("By metric", table(metric_rows(content.summary), classes="numbers")),
+        section("By seed", table(seed_rows(content.summary), classes="numbers")),
         _optional("Published figures", _published(content)),
         _optional("Learning curves", learning_curves(content)),
         _optional("Confusion matrices", _confusions(content)),

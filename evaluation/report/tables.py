@@ -15,6 +15,10 @@ PUBLISHED_NOTE = (
 )
 
 
+BEST = 100.0
+"""Of a score times 100; the worst correlation is its negative."""
+
+
 def metric_rows(summary: Summary) -> list[list[str]]:
     """Rows of a table of all metrics, with the head."""
     models = summary.models
@@ -22,6 +26,21 @@ def metric_rows(summary: Summary) -> list[list[str]]:
     for title, metrics in summary.metrics.items():
         rows += [[title, name, *cells(row, models)] for name, row in metrics.items()]
     return rows if len(models) > 1 else [[*row[:-2], row[-1]] for row in rows]
+
+
+def seed_rows(summary: Summary) -> list[list[str]]:
+    """Rows of a table of every metric of every seed, with mean and standard deviation (n - 1), and the head."""
+    rows = [["task", "metric", "model", "mean", "standard deviation", "by seed"]]
+    for title, metrics in summary.metrics.items():
+        for name, row in metrics.items():
+            for model in summary.models:
+                if model not in row.models:
+                    continue
+                values = row.models[model]
+                numbers = [f"{each:.2f}" if math.isfinite(each) else "–" for each in (values.mean, values.std)]
+                by_seed = ", ".join(f"{each:.2f}" if math.isfinite(each) else "undefined" for each in values.values)
+                rows.append([title, name, NAMES[model], *numbers, by_seed])
+    return rows
 
 
 def settings_rows(content: Content) -> list[list[str]]:
@@ -112,7 +131,7 @@ def comparison_cells(comparison: Comparison, p_value: float) -> list[str]:
         signed(100 * comparison.difference),
         "–" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}",
         "–" if math.isnan(p_value) else f"{p_value:.3f}",
-        plain(100 * comparison.smallest_detectable),
+        _detectable(100 * comparison.smallest_detectable),
         comparison.verdict(p_value),
     ]
 
@@ -129,12 +148,17 @@ def signed(value: float) -> str:
 def detectable(row: ReportRow) -> str:
     """The smallest difference that so many seeds and rows show; without a second model it is an upper bound."""
     value, is_paired = row.smallest_detectable
-    return plain(value) if is_paired or math.isnan(value) else f"at most {plain(value)}"
+    is_exact = is_paired or math.isnan(value) or value > BEST
+    return _detectable(value) if is_exact else f"at most {_detectable(value)}"
+
+
+def _detectable(value: float) -> str:
+    return f"over {BEST:.0f}" if value > BEST else plain(value)
 
 
 def between(interval: tuple[float, float]) -> str:
-    """An interval in brackets after a space, in one line; empty where it is not known."""
-    low, high = interval
+    """An interval in brackets after a space, cut off where no score is; empty where it is not known."""
+    low, high = max(interval[0], -BEST), min(interval[1], BEST)
     return "" if math.isnan(low) or math.isnan(high) else f" [{low:.1f},\u00a0{high:.1f}]"
 
 
