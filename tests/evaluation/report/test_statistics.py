@@ -142,8 +142,8 @@ def test_rounding_is_no_difference() -> None:
     for _ in range(60):
         rows = int(generator.integers(20, 90))
         labels = (generator.random(rows) < 0.7).astype(np.int64)
-        ones = [np.ones((seeds, rows), np.int64) for seeds in (5, 10)]
-        found = difference_of(*resample([DevPredictions(labels, *ones, ("accuracy", "f1"))], 50))
+        five, ten = (np.ones((seeds, rows), np.int64) for seeds in (5, 10))
+        found = difference_of(*resample([DevPredictions(labels, five, ten, ("accuracy", "f1"))], 50))
         assert found.difference == 0 and found.p_value == 1
 
 
