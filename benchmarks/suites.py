@@ -12,6 +12,7 @@ was scored on part of its rows has their number.
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,7 +116,9 @@ def lines_of(suite: str, reports: dict[str, Any], missing: dict[str, str]) -> It
                 [title, metric, first["train_rows"] or "–", *cells, "–" if constant is None else f"{constant:.1f}"]
             )
     skipped = {task: reason for report in reports.values() for task, reason in report["skipped"].items()}
-    yield from (f"\n{task} is left out: {reason.rpartition('/')[2]}." for task, reason in skipped.items())
+    for task, reason in skipped.items():
+        file_and_reason = re.sub(r"/\S*/", "", reason)
+        yield f"\n{task} is left out: {file_and_reason}."
     yield from (f"\n{name} has no score: {reason}." for name, reason in missing.items())
 
 

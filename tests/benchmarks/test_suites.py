@@ -35,6 +35,16 @@ def test_a_task_that_is_not_trained_has_no_training_file(tmp_path: Path) -> None
     assert not suites.is_without_training(TASKS["BLiMP"], tmp_path)
 
 
+def test_what_is_left_out_is_named_without_its_folder() -> None:
+    report = {
+        "mean": {}, "tasks": {},
+        "skipped": {"CHID": "/data/clue/CHID/dev_answer.json: no such file; it has the labels of CHID/dev.json"},
+    }  # fmt: skip
+    lines = [line.strip() for line in suites.lines_of("clue", {"mine": report}, {"other": "it has no head"})]
+    assert "CHID is left out: dev_answer.json: no such file; it has the labels of CHID/dev.json." in lines
+    assert lines[-1] == "other has no score: it has no head."
+
+
 def test_a_wrong_checkpoint_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
