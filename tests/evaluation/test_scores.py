@@ -72,6 +72,24 @@ def test_classification_equals_scikit_learn_on_random_and_degenerate_input(class
             assert score(name, labels, predictions) == pytest.approx(value, abs=1e-12)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 40])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_groups_are_scored_as_in_plain_python(rows: int, classes: int, count: int) -> None:
+    """With one class, one group, groups of one row, and in any order of the rows."""
+    generator = np.random.default_rng(rows + 10 * classes + 100 * count)
+    for _ in range(20):
+        labels, predictions = generator.integers(classes, size=(2, rows))
+        groups = generator.integers(count, size=rows)
+        members: dict[int, list[int]] = {}
+        for row, group in enumerate(groups.tolist()):
+            members.setdefault(group, []).append(row)
+        right = [all(labels[row] == predictions[row] for row in some) for some in members.values()]
+        equal = [len({int(predictions[row]) for row in some}) == 1 for some in members.values()]
+        assert score("exact_match", labels, predictions, groups) == pytest.approx(sum(right) / len(right))
+        assert score("parity", labels, predictions, groups) == pytest.approx(sum(equal) / len(equal))
+
+
 def test_exact_match_and_parity_are_shares_of_groups() -> None:
     """Exact match needs every row of a group to be right, parity only equal predictions."""
     labels, predictions = np.array([1, 0, 1, 1, 0, 0]), np.array([1, 0, 0, 0, 0, 1])
