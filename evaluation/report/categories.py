@@ -24,6 +24,7 @@ def category_scores(data: TaskData, results: Sequence[Result]) -> Scores:
         metric = data.task.metrics_of(prefix)[0]
         categories = sorted({name for each in dev.categories for name in each})
         rows = {name: np.array([name in each for each in dev.categories]) for name in categories}
+        groups = {name: None if dev.groups is None else dev.groups[some] for name, some in rows.items()}
         by_model: dict[str, list[np.ndarray]] = {}
         for result in results:
             if result.task == data.task.name and result.outputs:
@@ -31,7 +32,8 @@ def category_scores(data: TaskData, results: Sequence[Result]) -> Scores:
                 by_model.setdefault(result.model, []).append(predictions)
         found[score_name(prefix, metric)] = {
             name: {
-                model: 100 * float(np.mean([score(metric, dev.labels[some], each[some]) for each in predictions]))
+                model: 100
+                * float(np.mean([score(metric, dev.labels[some], each[some], groups[name]) for each in predictions]))
                 for model, predictions in by_model.items()
             }
             for name, some in rows.items()

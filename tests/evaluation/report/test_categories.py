@@ -8,10 +8,12 @@ from sklearn.metrics import matthews_corrcoef
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import FinetuneConfig
-from sesame.evaluation.finetuning.encoding import load_task
+from sesame.evaluation.finetuning.encoded import EncodedExamples
+from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.report.categories import category_scores
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.tasks import TASKS
+from sesame.evaluation.tasks.task import Table, Task
 
 HEAD = "Lexical Semantics\tPredicate-Argument Structure\tLogic\tKnowledge\tDomain\tPremise\tHypothesis\tLabel"
 LABELS = ("contradiction", "entailment", "neutral")
@@ -57,3 +59,15 @@ def test_without_the_labels_it_is_predicted_only(mnli: Path, letter_tokenizer: T
     (mnli / "AX" / "diagnostic-full.tsv").unlink()
     data = load_task(TASKS["MNLI"], FinetuneConfig(), mnli, letter_tokenizer, True)
     assert set(data.dev) == {"m", "mm"} and "AX/diagnostic-full.tsv is missing: it is not scored" in data.notes
+
+
+def test_a_category_of_groups_is_scored_by_group() -> None:
+    table = Table("dev.tsv", ("text",), "label", group="group", categories=("source",))
+    task = Task("Own", ("exact_match",), table, {"": table}, labels=("no", "yes"))
+    labels, groups, sources = np.array([1, 0, 1, 1]), np.array([0, 0, 1, 1]), [("news",)] * 4
+    tokens = [np.array([2, 3], np.int32)] * 4
+    dev = EncodedExamples(tokens, np.array([2] * 4), labels, ["0", "1", "2", "3"], groups=groups, categories=sources)
+    data = TaskData(task, "Own", None, {"": dev}, {})
+    outputs = {"": np.eye(2, dtype=np.float32)[[1, 0, 1, 0]]}
+    found = category_scores(data, [Result("Own", "pretrained", 1, {}, 1, 1.0, outputs=outputs)])
+    assert found["exact_match"]["news"]["pretrained"] == 50.0
