@@ -11,13 +11,14 @@ dev = { file = "reviews/dev.jsonl", texts = ["title", "body"], label = "stars" }
 import re
 from collections.abc import Iterator
 from pathlib import PurePath
+from typing import Literal
 
 from pydantic import Field
 
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
 from sesame.evaluation.scores import ANSWER_SCORES, METRICS
-from sesame.evaluation.tasks.task import KindName, Table, Task
+from sesame.evaluation.tasks.task import KindName, Span, Table, Task
 
 CLASSES = ("accuracy", "f1", "macro_f1", "matthews", "exact_match")
 SCORES = ("pearson", "spearman")
@@ -25,12 +26,38 @@ METRICS_OF = {
     "classify": CLASSES,
     "regress": SCORES,
     "choose": ("accuracy", "exact_match"),
+    "spans": CLASSES,
     "extract": (),
     "similarity": SCORES,
     "minimal_pairs": ("pair_accuracy",),
 }
 """Kind of an own task -> metrics of files with a label; answers that are texts have ``ANSWER_SCORES``."""
 ZERO_SHOT = ("similarity", "minimal_pairs")
+
+
+class OwnSpan(Section):
+    """Words of a text that a task of kind spans asks about; the fields are those of ``Span``."""
+
+    text: int = 0
+    """Which of ``texts`` it is in: 0 or 1."""
+    start: str
+    """Column with the number (from 0) of the first character or word."""
+    end: str | None = None
+    """Column with the number of the character after the last one."""
+    words: str | None = None
+    """Column with the words themselves; those of characters need this or ``end``."""
+    unit: Literal["character", "word"] = "character"
+    """What ``start`` counts; words are separated by white space. Without ``words``, the span is one word."""
+
+    def fault(self, texts: int) -> str | None:
+        """Return what cannot be in a table with so many texts, and the way out."""
+        if not 0 <= self.text < texts:
+            return f"has a span in text {self.text}, and its texts are 0 to {texts - 1}; change `text`"
+        if self.unit == "word" and self.end is not None:
+            return "has a span of words with an `end`, which counts characters; give `words`"
+        if self.unit == "character" and self.end is None and self.words is None:
+            return "has a span without an end; give `end` or `words`"
+        return None
 
 
 class OwnTable(Section):
@@ -50,9 +77,18 @@ class OwnTable(Section):
     """Columns of the candidates, or one column with a list of them."""
     answers: str | None = None
     """In place of ``label``: list of right answers, as texts or as records with "text" and "answer_start"."""
+    spans: tuple[OwnSpan, ...] = ()
+    """Of kind spans: the words that are asked about, in every file as many."""
+    ignored_labels: tuple[str, ...] = ()
+    """Rows with one of these labels are left out (such as "-" where annotators disagree)."""
+    categories: tuple[str, ...] = ()
+    """Of dev: the report has a score for each value of one column, or for each of several columns, of the rows in which
+    it is not empty."""
 
     def row(self) -> Table:
-        further = {"group": self.group, "choices": self.choices, "answers": self.answers}
+        further = {"group": self.group, "choices": self.choices, "answers": self.answers, "categories": self.categories}
+        further["spans"] = tuple(Span(**dict(span)) for span in self.spans)
+        further["ignored_labels"] = self.ignored_labels
         return Table(self.file, self.texts, self.label, self.index, any_order=True, **further)  # pyright: ignore[reportArgumentType]
 
 
@@ -61,7 +97,7 @@ class OwnTask(Section):
 
     name: str
     kind: KindName = "classify"
-    """classify, regress, choose, extract, similarity or minimal_pairs."""
+    """classify, regress, choose, spans, extract, similarity or minimal_pairs."""
     metrics: tuple[str, ...] = Field(min_length=1)
     """accuracy, f1, macro_f1, matthews, pearson, spearman, exact_match, pair_accuracy; of answers that are texts
     squad_em, squad_f1, cmrc_em, cmrc_f1."""
@@ -96,8 +132,6 @@ class OwnTask(Section):
         """Yield what cannot be, and the way out."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
             yield "a name has letters, digits and . _ - only; change it"
-        if self.kind not in METRICS_OF:
-            yield f"kind '{self.kind}' is for shipped tasks; known: {', '.join(METRICS_OF)}"
         if unknown := [metric for metric in self.metrics if metric not in METRICS]:
             yield f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}"
         if (self.train is None) != (self.kind in ZERO_SHOT):
@@ -126,6 +160,13 @@ class OwnTask(Section):
                 yield f"{name}.file {each.file} is a path below the data directory; leave out what is before it"
             if name != "test" and self.kind != "minimal_pairs" and getattr(each, right) is None:
                 yield f"{name} has no `{right}`, so its right answers are unknown; add the column"
+            if both := [label for label in each.ignored_labels if label in self.labels]:
+                yield f"{name} leaves out rows with the label '{both[0]}', which is in `labels`; take it out of one"
+            if bool(each.spans) != (self.kind == "spans"):
+                yield f"{name} has {'spans' if each.spans else 'no `spans`'}, and the kind is '{self.kind}'; change one"
+            if len(each.spans) != len(self.dev.spans):
+                yield f"{name} has {len(each.spans)} spans, dev {len(self.dev.spans)}; give each file as many"
+            yield from (f"{name} {fault}" for span in each.spans if (fault := span.fault(len(each.texts))))
         files = [each.file for each in tables.values()]
         if len(set(files)) < len(files):
             yield f"{' and '.join(tables)} have a file in common; give each its own"

@@ -1,6 +1,7 @@
 """Tasks of every kind from files to a report, as sections of a TOML file: no task needs code."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import torch
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
+from sesame.configs.toml_text import to_toml
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import finetune, scores_of
-from sesame.evaluation.reading.tables import MissingFileError
+from sesame.evaluation.reading.tables import MissingFileError, read_table
 from sesame.evaluation.tasks.task import Span, Table, Task
 from sesame.pretrain.models.bert import Bert
+from tests import documents
 
 EASY = FinetuneConfig(learning_rate=3e-3, epochs=4, batch_size=16, sequence_length=64, precision="fp32")
 
@@ -126,6 +129,10 @@ OWN: dict[str, Any] = {
 RIGHT = {"file": "d.tsv", "texts": ["text"], "answers": "right"}
 
 
+def _spans(spans: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"kind": "spans", **{name: {**OWN[name], "spans": spans} for name in ("train", "dev")}}
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -146,7 +153,16 @@ RIGHT = {"file": "d.tsv", "texts": ["text"], "answers": "right"}
         ({"kind": "choose", "dev": RIGHT}, "accuracy does not fit; the metrics of files with `answers` are squad_em"),
         ({"kind": "choose", "dev": RIGHT, "metrics": ["squad_em"]}, "train has no `answers`"),
         ({"kind": "extract"}, "own_task 'Own': kind 'extract' needs two texts and `answers`"),
-        ({"kind": "spans"}, "own_task 'Own': kind 'spans' is for shipped tasks; known: classify, regress"),
+        ({"kind": "spans"}, "own_task 'Own': train has no `spans`, and the kind is 'spans'; change one"),
+        (_spans([{"start": "at"}]), "train has a span without an end; give `end` or `words`"),
+        (_spans([{"start": "at", "end": "to", "unit": "word"}]), "has a span of words with an `end`"),
+        (_spans([{"start": "at", "end": "to", "text": 1}]), "train has a span in text 1, and its texts are 0 to 0"),
+        ({**_spans([{"start": "at", "words": "of"}]), "dev": OWN["dev"]}, "train has 1 spans, dev 0"),
+        (
+            {**_spans([{"start": "at", "words": "of"}]), "kind": "classify"},
+            "train has spans, and the kind is 'classify'",
+        ),
+        ({"dev": {**OWN["dev"], "ignored_labels": ["-", "b"]}}, "dev leaves out rows with the label 'b', which is in"),
         (
             {"kind": "minimal_pairs", "train": None},
             "accuracy does not fit; the metrics of files of kind 'minimal_pairs'",
@@ -209,3 +225,38 @@ def test_answers_in_a_text_of_ones_own(tmp_path: Path, letter_tokenizer: Tokeniz
     question = letter_tokenizer.encode("what? train")
     assert data.train.targets.tolist() == [[len(question) + 2 + 4, len(question) + 2 + 6]] * 3
     assert data.test["Find"].indices == ["q7"] * 3 and not len(data.test["Find"].labels)
+
+
+def _example(words: str) -> EvaluationConfig:
+    """The configuration in docs/evaluation.md that has these words."""
+    found = [block.text for block in documents.blocks("docs/evaluation.md") if words in block.text]
+    return configs.parse(tomllib.loads(found[0]), EvaluationConfig, "docs/evaluation.md")
+
+
+def test_spans_labels_and_categories_of_ones_own(tmp_path: Path, letter_tokenizer: Tokenizer) -> None:
+    """The example of the documents, with rows for it."""
+    config = _example('kind = "spans"')
+    task = config.task_table()["Mention"]
+    assert task.train is not None
+    texts = ["  the cat sat", "a dog sat", "no dog ran", "the cow lay"]
+    for file, source in ((task.train.file, "news"), (task.dev[""].file, "wiki")):
+        starts = (6, 2, 3, 4)
+        rows = [
+            {"text": f"{text} {source}", "start": start, "end": start + 3, "verb": 2, "label": label, "source": source}
+            for text, start, label in zip(texts, starts, ("no", "yes", "-", "yes"), strict=True)
+        ]
+        _write(tmp_path / file, rows)
+    examples = read_table(tmp_path, task.train, task)
+    words = [
+        [texts[text][start:end] for text, start, end in spans]
+        for texts, spans in zip(examples.texts, examples.spans or (), strict=True)
+    ]
+    assert words == [["cat", "sat"], ["dog", "sat"], ["cow", "lay"]]
+    assert any("left out 1 rows whose label is '-'" in note for note in examples.notes)
+    data = load_task(task, config.settings("Mention"), tmp_path, letter_tokenizer, False)
+    assert data.dev[""].categories == [("wiki",)] * 3 and data.dev[""].labels.tolist() == [0, 1, 1]
+    text = to_toml({"own_task": configs.dump(config)["own_task"]})
+    assert tomllib.loads(text)["own_task"][0]["dev"]["spans"][0] == {
+        "text": 0, "start": "start", "end": "end", "unit": "character",
+    }  # fmt: skip
+    assert configs.parse(configs.dump(config), EvaluationConfig, "again") == config
