@@ -22,10 +22,15 @@ BEST = 100.0
 def metric_rows(summary: Summary) -> list[list[str]]:
     """Rows of a table of all metrics, with the head."""
     models = summary.models
-    rows = [["task", "metric", *(NAMES[model] for model in models), "difference", "most frequent label"]]
+    rows = [["task", "metric", *(NAMES[model] for model in models), *_difference(models), "most frequent label"]]
     for title, metrics in summary.metrics.items():
         rows += [[title, name, *cells(row, models)] for name, row in metrics.items()]
-    return rows if len(models) > 1 else [[*row[:-2], row[-1]] for row in rows]
+    return rows
+
+
+def _difference(models: Sequence[str], value: str = "difference") -> list[str]:
+    """A cell of the column of differences, which only a baseline has."""
+    return [value] if len(models) > 1 else []
 
 
 def seed_rows(summary: Summary) -> list[list[str]]:
@@ -80,9 +85,10 @@ def transposed(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 def leave_one_out_rows(summary: Summary) -> list[list[str]]:
     """Rows of a table, with the head: what the mean would be without each task."""
-    rows = [["without", *(NAMES[model] for model in summary.models), "difference"]]
+    models = summary.models
+    rows = [["without", *(NAMES[model] for model in models), *_difference(models)]]
     for title, row in (("(all tasks)", summary.mean), *summary.leave_one_out.items()):
-        rows.append([title, *(str(row.models.get(model, "–")) for model in summary.models), signed(row.difference)])
+        rows.append([title, *cells(row, models)[:-1]])
     return rows
 
 
@@ -120,8 +126,9 @@ def search_sentences(content: Content) -> list[str]:
 
 
 def cells(row: ReportRow, models: Sequence[str]) -> list[str]:
-    """Cells of a row: one for each model, the difference, and the constant prediction."""
-    return [*(str(row.models.get(model, "–")) for model in models), signed(row.difference), plain(row.constant)]
+    """Cells of a row: one for each model, with a baseline the difference, and the constant prediction."""
+    shown = [str(row.models.get(model, "–")) for model in models]
+    return [*shown, *_difference(models, signed(row.difference)), plain(row.constant)]
 
 
 def comparison_cells(comparison: Comparison, p_value: float) -> list[str]:

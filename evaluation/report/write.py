@@ -10,14 +10,14 @@ from sesame import configs
 from sesame.configs.storage import write_text
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.report.confusion import confusions
-from sesame.evaluation.report.content import NAMES, Content, versions
+from sesame.evaluation.report.content import Content, versions
 from sesame.evaluation.report.drawing import draw
 from sesame.evaluation.report.examples import write_texts
 from sesame.evaluation.report.markdown import markdown
 from sesame.evaluation.report.page import page
 from sesame.evaluation.report.published import published_of
 from sesame.evaluation.report.rows import number
-from sesame.evaluation.report.tables import cells
+from sesame.evaluation.report.tables import cells, metric_rows
 
 
 def write(output: Path, content: Content) -> Path:
@@ -98,11 +98,11 @@ def _print(content: Content, path: Path) -> None:
     summary, models = content.summary, content.summary.models
     statistic = content.config.suite.statistic
     table = Table(title=f"dev scores, times 100: {statistic} over seeds (spread: largest - smallest)")
-    for name in ("task", "metric", *(NAMES[model] for model in models), "difference", "most frequent label"):
+    head, *rows = metric_rows(summary)
+    for name in head:
         table.add_column(name, justify="left" if name in ("task", "metric") else "right")
-    for title, metrics in summary.metrics.items():
-        for name, row in metrics.items():
-            table.add_row(title, name, *cells(row, models))
+    for row in rows:
+        table.add_row(*row)
     table.add_section()
     table.add_row(summary.mean.title, "", *cells(summary.mean, models), style="bold")
     console.print(table)

@@ -98,6 +98,18 @@ def test_pages_of_other_sizes(tmp_path: Path, names: list[str], seeds: int, base
     assert "The mean without one of its tasks" not in text
 
 
+@pytest.mark.parametrize("baseline", [True, False])
+def test_a_difference_is_shown_only_with_a_baseline(
+    tmp_path: Path, baseline: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    made_report(tmp_path, ["RTE", "CoLA"], seeds=2, baseline=baseline)
+    assert ("┃ difference ┃" in capsys.readouterr().out) == baseline
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    head = next(line for line in text.splitlines() if line.startswith("| without |"))
+    assert ("difference" in head) == baseline
+
+
 def test_the_settings_file_repeats_the_evaluation(tmp_path: Path) -> None:
     config = made_report(tmp_path, ["RTE"], seeds=2)
     again = configs.load(tmp_path / "evaluation.toml", EvaluationConfig)
