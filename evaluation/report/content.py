@@ -20,6 +20,9 @@ from sesame.evaluation.report.summary import Summary
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.search import Searched
 
+NEARLY_CONSTANT = 0.01
+"""Of the range of the labels: the standard deviation of predictions below which a regression is noted as constant. Its
+correlation does not show it, because that does not depend on the scale."""
 NAMES = {"pretrained": "pretrained", "random": "random-init baseline"}
 
 
@@ -98,17 +101,29 @@ class Content:
         """Remarks about a task: its files, runs that diverged, and constant predictions."""
         results = [result for result in self.results if result.task == data.task.name]
         notes = [f"{each.model}, seed {each.seed}: {each.error}" for each in results if each.error]
-        constant: dict[tuple[str, str, str], list[int]] = {}
+        found: dict[tuple[str, str], list[int]] = {}
         for each in results:
             for prefix, outputs in each.outputs.items():
-                values = np.unique(answers(data.task, data.dev[prefix], outputs))
-                if len(values) == 1 and data.dev[prefix].rows > 1 and data.task.kind != "minimal_pairs":
-                    value = f"{values[0]:.3f}" if data.task.has_scores else _label(data, values[0])
-                    constant.setdefault((each.model, prefix, value), []).append(each.seed)
-        for (model, prefix, value), seeds in constant.items():
-            who = f"{model}, seed {', '.join(map(str, seeds))}"
-            notes.append(f"{who}: the same prediction for every row of {prefix or 'dev'}: '{value}'")
+                if note := _constant(data, prefix, answers(data.task, data.dev[prefix], outputs)):
+                    found.setdefault((each.model, note), []).append(each.seed)
+        notes += [f"{model}, seed {', '.join(map(str, seeds))}: {note}" for (model, note), seeds in found.items()]
         return [*data.notes, *notes, *tie_notes(data, self.results), *invalid_notes(data, self.results)]
+
+
+def _constant(data: TaskData, prefix: str, predictions: np.ndarray) -> str:
+    """Say that all predictions of a dev set are equal, or of a regression nearly so; empty if they are not."""
+    labels, rows = data.dev[prefix].labels, f"for every row of {prefix or 'dev'}"
+    if len(predictions) < 2 or data.task.kind == "minimal_pairs":
+        return ""
+    values = np.unique(predictions)
+    if len(values) == 1:
+        value = f"{values[0]:.3f}" if data.task.has_scores else _label(data, values[0])
+        return f"the same prediction {rows}: '{value}'"
+    # Cosines of a similarity are not on the scale of the labels.
+    if data.task.kind == "regress" and float(predictions.std()) < NEARLY_CONSTANT * float(np.ptp(labels)):
+        share = f"{100 * NEARLY_CONSTANT:.0f} % of the range of the labels"
+        return f"nearly the same prediction {rows}: {predictions.mean():.3f}, standard deviation below {share}"
+    return ""
 
 
 def _label(data: TaskData, label: Any) -> str:

@@ -92,3 +92,20 @@ def test_a_constant_prediction_and_a_diverged_run_are_notes() -> None:
         "pretrained, seed 0, 1: the same prediction for every row of dev: 'entailment'",
     ]
     assert summary.tasks["RTE"].constant == 75
+
+
+@pytest.mark.parametrize(("name", "std", "note"), [
+    ("STS-B", 0.0, "the same prediction for every row of dev: '2.000'"),
+    ("STS-B", 0.04, "nearly the same prediction for every row of dev: 2.000, standard deviation below 1 % of the range "
+     "of the labels"),
+    ("STS-B", 0.06, None),
+    ("STS-B-cosine", 0.04, None),
+])  # fmt: skip
+def test_a_nearly_constant_regression_is_a_note(name: str, std: float, note: str | None) -> None:
+    """Labels are from 0 to 5. A cosine has a scale of its own."""
+    data = _data(name)
+    values = 2 + std * np.array([-1.0, 1.0, -1.0, 1.0])
+    outputs = np.repeat(values, 2 if name == "STS-B-cosine" else 1)[:, None].astype(np.float32)
+    results = [replace(each, outputs={"": outputs}) for each in _results(name, {"pretrained": [(0.5, 0.5)] * 2})]
+    content: Any = SimpleNamespace(results=results)
+    assert Content.notes(content, data) == ([f"pretrained, seed 0, 1: {note}"] if note else [])
