@@ -148,12 +148,9 @@ class Queue:
         return [result.with_seed(seed) for seed in seeds]
 
     def predictions(self) -> dict[str, Predictions]:
-        """Predictions for the test sets, by name of the file; without those of a model whose training diverged.
-
-        Of a task that is there plain and started from another one, they are the plain one's.
-        """
+        """Predictions for the test sets, by name of the file; without those of a model whose training diverged."""
         sets = {}
-        for job in sorted(filter(self._predicts, self.jobs), key=lambda job: job.data.task.starts_from is None):
+        for job in filter(self._predicts, self.jobs):
             outputs: Outputs = self.store.read_test(job) or {}
             for name, values in outputs.items():
                 task, examples = job.data.task, job.data.test[name]

@@ -49,12 +49,7 @@ def write_predictions(output: Path, sets: Mapping[str, Predictions]) -> list[str
     with atomic_directory(folder, replace=True) as partial:
         for name, text in files.items():
             (partial / name).write_bytes(text)
-    started = [
-        f"`{name}{each.table.suffix}` is of {each.task.name}."
-        for name, each in sorted(sets.items())
-        if each.task.starts_from is not None
-    ]
-    return [f"In `{FOLDER}/`: {', '.join(sorted(files))}.", *started, *_archives(output, files)]
+    return [f"In `{FOLDER}/`: {', '.join(sorted(files))}.", *_archives(output, files)]
 
 
 def content(predictions: Predictions) -> str:

@@ -284,5 +284,5 @@ def score_name(prefix: str, metric: str) -> str:
 
 
 def started(task: Task, first: str) -> Task:
-    """Return the row of ``task`` with a model that is fine-tuned on the task ``first`` before."""
-    return replace(task, name=f"{task.name}-from-{first}", hub=None, starts_from=first)
+    """Return the row of ``task`` with a model that is fine-tuned on the task ``first`` before; without test sets."""
+    return replace(task, name=f"{task.name}-from-{first}", test={}, hub=None, starts_from=first)

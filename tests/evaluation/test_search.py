@@ -147,15 +147,6 @@ def test_a_task_starts_from_the_model_of_another(
     assert scores["SST-2"] < 70 < 95 < scores["SST-2-from-SST-2"]
     assert report["mean"]["over"] == ["SST-2"], "the plain task only"
     assert len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 1
-    assert not (tmp_path / "out" / "predictions").exists()
-    predicted = {}
-    for tasks in (["SST-2-from-SST-2"], ["SST-2"], ["SST-2", "SST-2-from-SST-2"]):
-        suite |= {"tasks": tasks, "predict_test": True}
-        text = evaluate(_config(suite=suite, search=None, data_dir=str(letters)), tmp_path / "out").read_text()
-        predicted[len(predicted)] = (tmp_path / "out" / "predictions" / "SST-2.tsv").read_bytes()
-        assert ("`SST-2.tsv` is of SST-2-from-SST-2." in text) == ("SST-2" not in tasks)
-    assert predicted[0] != predicted[1] == predicted[2], "the plain task's, where both are there"
-    suite["predict_test"] = False
     calls.clear()
     suite |= {"baseline": True, "tasks": ["SST-2-from-SST-2"]}
     evaluate(_config(suite=suite, search=None, data_dir=str(letters)), tmp_path / "out")
