@@ -1,6 +1,7 @@
 """One complete run of ``sesame evaluate``: the checkpoint and data, the suite, and the fine-tuning settings by task."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -245,6 +246,10 @@ class EvaluationConfig(Section):
         for key, values in (("tasks", self.suite.tasks), ("seeds", self.suite.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"suite.{key} has a duplicate: {', '.join(map(str, values))}")
+        files = [file for name in self.suite.tasks for file in known[name].prediction_files]
+        if self.suite.predict_test and (twice := [file for file in files if files.count(file) > 1]):
+            writing = [name for name in self.suite.tasks if twice[0] in known[name].prediction_files]
+            raise ValueError(f"{' and '.join(writing)} both write predictions/{twice[0]}; take one of them")
         plain = [known[name].plain_name for name in self.suite.mean_over]
         if mixed := [name for name in plain if plain.count(name) > 1]:
             raise ValueError(
@@ -271,6 +276,9 @@ class EvaluationConfig(Section):
         if duplicates := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"own_task '{duplicates[0]}' has the name of another task; give it one of its own")
         table = {**TASKS, **{task.name: task for task in own}}
+        # Both rows of a task would write the same files of predictions: the plain one does.
+        both = [name for name, task in table.items() if task.starts_from and task.plain_name in self.suite.tasks]
+        table |= {name: replace(table[name], test={}) for name in both}
         in_text = [name for name in self.suite.tasks if name in table and self.settings(name).form == "text"]
         return {**table, **{name: as_text(table[name]) for name in in_text}}
 

@@ -154,7 +154,9 @@ class Queue:
             outputs: Outputs = self.store.read_test(job) or {}
             for name, values in outputs.items():
                 task, examples = job.data.task, job.data.test[name]
-                sets[name] = Predictions(task, task.test[name], examples.indices, answers(task, examples, values))
+                sets[f"{name}{task.test[name].suffix}"] = Predictions(
+                    task, task.test[name], examples.indices, answers(task, examples, values)
+                )
         return sets
 
 

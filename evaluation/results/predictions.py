@@ -35,7 +35,7 @@ def write_predictions(output: Path, sets: Mapping[str, Predictions]) -> list[str
     """Replace the predictions in ``output``, which all are of one model, and the archives of complete benchmarks.
 
     Args:
-        sets: by name of the file of predictions, without its ending; empty: what is there is removed.
+        sets: by name of the file of predictions; empty: what is there is removed.
 
     Returns:
         Sentences for the report.
@@ -45,7 +45,7 @@ def write_predictions(output: Path, sets: Mapping[str, Predictions]) -> list[str
         shutil.rmtree(folder, ignore_errors=True)
         _archives(output, {})
         return []
-    files = {f"{name}{each.table.suffix}": content(each).encode() for name, each in sorted(sets.items())}
+    files = {name: content(each).encode() for name, each in sorted(sets.items())}
     with atomic_directory(folder, replace=True) as partial:
         for name, text in files.items():
             (partial / name).write_bytes(text)

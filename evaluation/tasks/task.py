@@ -256,6 +256,11 @@ class Task:
         return (*train, *self.dev.values(), *self.test.values())
 
     @property
+    def prediction_files(self) -> tuple[str, ...]:
+        """Names of the files of predictions for the test sets."""
+        return tuple(f"{name}{table.suffix}" for name, table in self.test.items())
+
+    @property
     def plain_name(self) -> str:
         """Name of the same task without another one before it."""
         return self.name.removesuffix(f"-from-{self.starts_from}")
@@ -284,5 +289,5 @@ def score_name(prefix: str, metric: str) -> str:
 
 
 def started(task: Task, first: str) -> Task:
-    """Return the row of ``task`` with a model that is fine-tuned on the task ``first`` before; without test sets."""
-    return replace(task, name=f"{task.name}-from-{first}", test={}, hub=None, starts_from=first)
+    """Return the row of ``task`` with a model that is fine-tuned on the task ``first`` before."""
+    return replace(task, name=f"{task.name}-from-{first}", hub=None, starts_from=first)

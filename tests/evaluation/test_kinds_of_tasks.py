@@ -184,6 +184,13 @@ def test_an_error_in_a_task_is_one_sentence(changes: dict[str, Any], sentence: s
     assert sentence in str(error.value)
 
 
+def test_two_tasks_that_write_one_file_are_refused() -> None:
+    own = {**OWN, "name": "AX", "test": {"file": "x.tsv", "texts": ["text"]}}
+    with pytest.raises(ConfigError, match=r"MNLI and AX both write predictions/AX\.tsv; take one of them"):
+        configs.parse({"suite": {"tasks": ["MNLI", "AX"]}, "own_task": [own]}, EvaluationConfig, "suite.toml")
+    configs.parse({"suite": {"tasks": ["RTE", "SuperGLUE-RTE"]}}, EvaluationConfig, "one RTE.tsv, one RTE.jsonl")
+
+
 def test_an_absent_diagnostic_set_is_said_and_a_dev_set_is_required(
     tmp_path: Path, letter_tokenizer: Tokenizer
 ) -> None:

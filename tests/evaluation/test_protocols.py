@@ -9,6 +9,7 @@ from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.configs.shipped import FOLDER
 from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.tasks.suites import SUITES
 
 PLAIN = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE"]
 STARTED = ["CoLA", "SST-2", "QQP", "MNLI", "QNLI", "MRPC-from-MNLI", "STS-B-from-MNLI", "RTE-from-MNLI"]
@@ -134,6 +135,15 @@ def test_all_tasks_have_the_published_values(name: str) -> None:
     assert len(config.suite.seeds) == 5
     assert config.suite.statistic == ("mean" if name in ("mosaicbert", "modernbert") else "median")
     assert set(config.suite.tasks) == set(STARTED if name in ("mosaicbert", "modernbert") else PLAIN)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_all_tasks_are_predicted(name: str) -> None:
+    """Also those that start from MNLI; WNLI is in no protocol."""
+    config = _protocol(name)
+    table = config.task_table()
+    files = [file for task in config.suite.tasks for file in table[task].prediction_files]
+    assert sorted([*files, "WNLI.tsv"]) == sorted(SUITES["GLUE"].required)
 
 
 def test_berts_search_is_over_four_learning_rates() -> None:

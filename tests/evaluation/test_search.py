@@ -16,6 +16,7 @@ from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
+from sesame.evaluation.results.predictions import Predictions
 from sesame.evaluation.results.result import Identity, Job, Result
 from sesame.evaluation.search import held_back, search
 from sesame.evaluation.search_config import SearchConfig
@@ -152,6 +153,25 @@ def test_a_task_starts_from_the_model_of_another(
     evaluate(_config(suite=suite, search=None, data_dir=str(letters)), tmp_path / "out")
     # The baseline starts from what was learned from the first seed's random weights.
     assert calls.seeds == [1, 1] and len(list((tmp_path / "out" / "results").glob("*.start.safetensors"))) == 2
+
+
+def test_a_started_task_predicts_the_test_set_unless_the_plain_one_does(
+    calls: Calls, letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "SST-2-from-SST-2"
+    monkeypatch.setitem(TASKS, name, started(TASKS["SST-2"], "SST-2"))
+    models: list[list[tuple[str, str]]] = []
+
+    def record(_: Path, sets: dict[str, Predictions]) -> list[str]:
+        models.append([(file, each.task.name) for file, each in sets.items()])
+        return []
+
+    monkeypatch.setattr("sesame.evaluation.evaluate.write_predictions", record)
+    for number, tasks in enumerate(([name], ["SST-2", name], [name, "SST-2"])):
+        config = _config(suite={"tasks": tasks, "seeds": [1], "baseline": False}, search=None, data_dir=str(letters))
+        assert [each for each in tasks if config.task_table()[each].test] == [tasks[0] if number == 0 else "SST-2"]
+        evaluate(config, tmp_path / str(number))
+    assert models == [[("SST-2.tsv", name)], [("SST-2.tsv", "SST-2")], [("SST-2.tsv", "SST-2")]]
 
 
 def test_the_start_is_trained_once_and_another_is_not_taken(

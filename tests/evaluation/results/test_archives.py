@@ -256,7 +256,7 @@ def test_what_is_written_passes(suite: str, shared: Path, tmp_path: Path) -> Non
         if name not in UNKNOWN.get(suite, ()):
             indices = _indices(suite, name, shared)
             values = np.full(len(indices), "Ada") if task.has_texts else np.zeros(len(indices), np.int64)
-            sets[name.removesuffix(table.suffix)] = Predictions(task, table, indices, values)
+            sets[name] = Predictions(task, table, indices, values)
     notes = write_predictions(tmp_path, sets)
     if suite in UNKNOWN:
         assert notes[-1].endswith(f"also requires {', '.join(UNKNOWN[suite])}.")

@@ -143,7 +143,7 @@ def test_what_is_written_passes(tmp_path: Path) -> None:
     for file, (task, table) in SUITES[suite].files.items():
         indices = list(map(str, range(table.rows or 0)))
         values = np.full(len(indices), 0.0 if task.has_scores else 0)
-        sets[file.removesuffix(table.suffix)] = Predictions(task, table, indices, values)
+        sets[file] = Predictions(task, table, indices, values)
     notes = write_predictions(tmp_path, sets)
     assert notes[-1].startswith(f"`{suite}.zip` is complete")
     assert f"a complete submission to {suite}" in check_submission(tmp_path / f"{suite}.zip")
@@ -154,7 +154,7 @@ def test_what_is_written_passes(tmp_path: Path) -> None:
 def test_wrong_indices_are_noted_where_other_files_are_missing(tmp_path: Path) -> None:
     task, table = SUITES["GLUE"].files["RTE.tsv"]
     indices = ["x", "1", "1", *map(str, range(3, 3000))]
-    notes = write_predictions(tmp_path, {"RTE": Predictions(task, table, indices, np.zeros(3000, np.int64))})
+    notes = write_predictions(tmp_path, {"RTE.tsv": Predictions(task, table, indices, np.zeros(3000, np.int64))})
     assert "No GLUE.zip: RTE.tsv, has an index twice; gluebenchmark.com also requires CoLA.tsv" in notes[-1]
     with pytest.raises(TaskError, match=r"not a valid submission: RTE.tsv, has an index twice; CoLA.tsv is missing"):
         check_submission(tmp_path / "predictions")
@@ -162,7 +162,7 @@ def test_wrong_indices_are_noted_where_other_files_are_missing(tmp_path: Path) -
 
 def test_predictions_that_cannot_be_written_leave_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, table = SUITES["GLUE"].files["RTE.tsv"]
-    write_predictions(tmp_path, {"RTE": Predictions(task, table, ["0"], np.array([0]))})
+    write_predictions(tmp_path, {"RTE.tsv": Predictions(task, table, ["0"], np.array([0]))})
     (tmp_path / "GLUE.zip").write_bytes(b"of before")
     before = (tmp_path / "predictions" / "RTE.tsv").read_bytes()
 
@@ -171,7 +171,7 @@ def test_predictions_that_cannot_be_written_leave_those_before(tmp_path: Path, m
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
         patched.setattr(Path, "write_bytes", fail)
-        write_predictions(tmp_path, {"RTE": Predictions(task, table, ["0"], np.array([1]))})
+        write_predictions(tmp_path, {"RTE.tsv": Predictions(task, table, ["0"], np.array([1]))})
     assert (tmp_path / "predictions" / "RTE.tsv").read_bytes() == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["GLUE.zip", "predictions"]
     write_predictions(tmp_path, {})
