@@ -39,6 +39,7 @@ NOT_HERE: dict[str, str] = {
     "docker ": "needs docker; tests/docker/test_images.py",
     "kubectl ": "needs Kubernetes; tests/launch/test_kubernetes.py",
     "glue": "needs GLUE, which is a download",
+    "clue": "needs CLUE, which is a download",
     "pip ": "changes the installation",
     "tensorboard ": "serves until it is stopped",
     ". .venv/": "changes the shell",
