@@ -78,7 +78,7 @@ def test_a_model_in_parts_has_the_results_of_a_whole_one(
     evaluate(config, tmp_path / "parts")
     whole, parts = _outputs(tmp_path / "whole"), _outputs(tmp_path / "parts")
     # Names have the keys: of checkpoint, weights, rows and settings.
-    assert whole.keys() == parts.keys() and len(whole) == (5 if stage == 1 else 2)
+    assert whole.keys() == parts.keys() and len(whole) == (5 if stage == 1 else 3)
     for name in whole:
         np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-5)
     starts = [sorted((tmp_path / each / "results").glob("*.start.safetensors")) for each in ("whole", "parts")]
