@@ -151,7 +151,8 @@ def evaluate_in(
     settings = write_settings(place.output, asked, place.source, place.data_dir)
     repeat = Repeat(place.command, checksums((data.task for data in suite.tasks), place.data_dir), settings)
     predictions = write_predictions(place.output, queue.predictions())
-    run = RunInfo(str(place.name), loaded.step, identity.weights, started, device.name)
+    names = device.hardware, device.type
+    run = RunInfo(str(place.name), loaded.step, identity.weights, started, device.name, names)
     summary = summarise(suite.tasks, found, config.suite.mean_over, config.suite.statistic)
     content = Content(config, suite.tasks, found, suite.skipped, run, summary, heads, predictions, searches, repeat)
     texts = {data.title: dev_texts(data, place.data_dir) for data in suite.tasks}

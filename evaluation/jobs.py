@@ -13,7 +13,7 @@ from torch import nn
 
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import Outcome, finetune, scores_of
-from sesame.evaluation.results.result import Identity, Job, Result, identity_of
+from sesame.evaluation.results.result import Identity, Job, Result, hardware, identity_of
 from sesame.evaluation.results.store import Outputs
 from sesame.evaluation.starting import keep_start, load_start
 from sesame.evaluation.zero_shot import ZERO_SHOT
@@ -76,5 +76,5 @@ def run_job(
         epoch, dev, test = outcome.epoch, outcome.dev, outcome.test
         curves = {"losses": outcome.losses, "dev_scores": outcome.dev_scores}
     seconds, scores = round(time.monotonic() - start, 2), scores_of(data, dev)
-    found = Result(data.task.name, job.model, job.seed, scores, epoch, seconds, device.type, dev, name=job.name)
+    found = Result(data.task.name, job.model, job.seed, scores, epoch, seconds, hardware(device), dev, name=job.name)
     return replace(found, **curves), test

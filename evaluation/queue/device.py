@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from sesame.configs.errors import ConfigError
+from sesame.evaluation.results.result import hardware
 from sesame.pretrain import precision
 from sesame.pretrain.precision import Precision
 
@@ -17,13 +18,16 @@ class Device(NamedTuple):
     name: str
     precision: Precision
     """That "auto" means on it."""
+    hardware: str
+    """As results name it."""
 
     @classmethod
     def of(cls, device: torch.device, threads: int = 0) -> "Device":
         """Describe ``device``; ``threads`` of the CPU are those that torch uses here if it is 0."""
         is_gpu, threads = device.type == "cuda", threads or torch.get_num_threads()
-        name = torch.cuda.get_device_name(device) if is_gpu else f"the CPU with {threads} threads"
-        return cls(device.type, name, precision.of_device(device))
+        computed_on = hardware(device)
+        name = computed_on if is_gpu else f"the CPU with {threads} threads"
+        return cls(device.type, name, precision.of_device(device), computed_on)
 
 
 def find_device(name: str) -> torch.device:

@@ -1,6 +1,7 @@
 """What a report is made of."""
 
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +37,9 @@ class RunInfo:
     """SHA-256 of the architecture, the backbone's weights and the tokenizer."""
     started: datetime
     device: str
-    """Such as "cpu" or the name of the GPU."""
+    """Such as "the CPU with 2 threads" or the name of the GPU."""
+    results_device: tuple[str, ...] = ()
+    """What ``Result.device`` is where a result is of this device; empty: it is not known."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,15 @@ class Content:
                 if note := _constant(data, prefix, answers(data.task, data.dev[prefix], outputs)):
                     found.setdefault((each.model, note), []).append(each.seed)
         notes += [f"{model}, seed {', '.join(map(str, seeds))}: {note}" for (model, note), seeds in found.items()]
+        notes += _other_devices(results, self.run)
         return [*data.notes, *notes, *tie_notes(data, self.results), *invalid_notes(data, self.results)]
+
+
+def _other_devices(results: Sequence[Result], run: RunInfo) -> list[str]:
+    """Say which results are of another device than the report's: those that were there already."""
+    known = ("", *run.results_device)
+    counts = Counter(each.device for each in results if run.results_device and each.device not in known)
+    return [f"{count} of {len(results)} results are of another device: {name}" for name, count in counts.items()]
 
 
 def _constant(data: TaskData, prefix: str, predictions: np.ndarray) -> str:

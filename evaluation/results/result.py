@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from sesame import configs
@@ -29,6 +30,11 @@ MODELS: dict[str, Callable[[int], int | None]] = {"pretrained": lambda seed: Non
 def depends_on_seed(data: TaskData, model: str) -> bool:
     """Return whether the outputs of a task and a model, a key of ``MODELS``, differ between seeds."""
     return data.train is not None or model == "random"
+
+
+def hardware(device: torch.device) -> str:
+    """Return the name of a GPU, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 class Job(NamedTuple):
@@ -86,6 +92,7 @@ class Result:
     """Whose weights were scored; 0: without fine-tuning, or diverged."""
     seconds: float
     device: str = ""
+    """:func:`hardware`; of an earlier version "cuda" for any GPU; empty if training diverged."""
     outputs: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     """float32 [S, C] by dev set; empty if training diverged."""
     error: str = ""

@@ -76,6 +76,22 @@ def test_results_depend_on_the_resolved_precision(
     assert calls == (["run"] * 3, [None] * 2), "the third run reuses the results of the first"
 
 
+def test_results_of_another_device_are_reused_with_a_note(calls: Calls, letters: Path, tmp_path: Path) -> None:
+    config = suite_config(letters, seeds=[1], baseline=False, predict_test=False)
+    evaluate(config, tmp_path / "out")
+    values = json.loads((tmp_path / "out" / "report.json").read_text())["tasks"]["SST-2"]
+    assert not any("another device" in note for note in values["notes"])
+    (path,) = (tmp_path / "out" / "results").glob("*.json")
+    result = json.loads(path.read_text())
+    assert result["device"] == "cpu"
+    path.write_text(json.dumps({**result, "device": "NVIDIA A"}))
+    evaluate(config, tmp_path / "out")
+    assert calls.seeds == [None], "the second evaluation computes nothing"
+    note = "1 of 1 results are of another device: NVIDIA A"
+    assert note in json.loads((tmp_path / "out" / "report.json").read_text())["tasks"]["SST-2"]["notes"]
+    assert note in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_damaged_result_is_computed_again(calls: Calls, letters: Path, tmp_path: Path) -> None:
     config = suite_config(letters, seeds=[1], baseline=False, predict_test=False)
     evaluate(config, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData
-from sesame.evaluation.report.content import Content
+from sesame.evaluation.report.content import Content, RunInfo
 from sesame.evaluation.report.rows import Statistic
 from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.results.result import Result
 from sesame.evaluation.tasks import TASKS
+
+RUN = RunInfo("made", 1, "0" * 64, datetime(2026, 1, 2, tzinfo=UTC), "NVIDIA B", ("NVIDIA B", "cuda"))
 
 
 def _data(name: str) -> TaskData:
@@ -86,7 +89,7 @@ def test_a_constant_prediction_and_a_diverged_run_are_notes() -> None:
         Result("RTE", "random", 1, {"accuracy": math.nan}, 0, 0.0, error="the gradient norm is not finite"),
     ]
     summary = summarise([data], results, [])
-    content: Any = SimpleNamespace(results=results)
+    content: Any = SimpleNamespace(results=results, run=RUN)
     assert Content.notes(content, data) == [
         "random, seed 1: the gradient norm is not finite",
         "pretrained, seed 0, 1: the same prediction for every row of dev: 'entailment'",
@@ -107,5 +110,19 @@ def test_a_nearly_constant_regression_is_a_note(name: str, std: float, note: str
     values = 2 + std * np.array([-1.0, 1.0, -1.0, 1.0])
     outputs = np.repeat(values, 2 if name == "STS-B-cosine" else 1)[:, None].astype(np.float32)
     results = [replace(each, outputs={"": outputs}) for each in _results(name, {"pretrained": [(0.5, 0.5)] * 2})]
-    content: Any = SimpleNamespace(results=results)
+    content: Any = SimpleNamespace(results=results, run=RUN)
     assert Content.notes(content, data) == ([f"pretrained, seed 0, 1: {note}"] if note else [])
+
+
+def test_results_of_another_device_are_a_note() -> None:
+    """An earlier version wrote "cuda" for every GPU; a run that diverged has no device."""
+    devices = ("NVIDIA B", "cuda", "", "cpu", "cpu", "NVIDIA A")
+    scores: dict[str, list[tuple[float, ...]]] = {"pretrained": [(0.5,)] * len(devices)}
+    found = zip(_results("RTE", scores), devices, strict=True)
+    content: Any = SimpleNamespace(results=[replace(each, device=device) for each, device in found], run=RUN)
+    assert Content.notes(content, _data("RTE")) == [
+        "2 of 6 results are of another device: cpu",
+        "1 of 6 results are of another device: NVIDIA A",
+    ]
+    content.run = replace(RUN, results_device=())
+    assert Content.notes(content, _data("RTE")) == []
