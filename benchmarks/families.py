@@ -120,7 +120,7 @@ def plot(curves: list[Curve]) -> None:
     panel.set_ylabel("validation loss below the unigram baseline (nats per token)")
     panel.set_title("The small config of every run (dotted, t5 and switch: unigrams that know the sentinels)")
     panel.grid(alpha=0.25)
-    panel.legend(fontsize=8, loc="upper right")
+    panel.legend(fontsize=8, loc="lower right")
     figure.tight_layout()
     figure.savefig(FIGURE, dpi=110)
     pyplot.close(figure)
