@@ -129,8 +129,8 @@ def evaluate_in(
     models = models_of(place.checkpoint, share)
     loaded = models.loaded
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
-    suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, place.encoded)
-    _check_lengths(config, [*suite.tasks, *suite.starts.values()], loaded.backbone)
+    positions = getattr(loaded.backbone, "positions", None)
+    suite = load_tasks(config, place.data_dir, tokenizer, loaded.tokenizer_path, positions, place.encoded)
     heads = {data.title: _head(config, data, loaded.backbone) for data in suite.tasks}
     identity = models.identity
     if isinstance(runner, InProcess):
@@ -185,17 +185,6 @@ def _with_precision(config: EvaluationConfig, device: Device) -> EvaluationConfi
         line = f"fine-tuning on {device.type} in {device.precision}"
         print(timed(line, is_terminal=sys.stdout.isatty()), flush=True)
     return resolved
-
-
-def _check_lengths(config: EvaluationConfig, tasks: Sequence[TaskData], backbone: torch.nn.Module) -> None:
-    positions = getattr(backbone, "positions", None)
-    for data in tasks:
-        length = config.settings(data.task.name).sequence_length
-        if positions is not None and length > positions:
-            raise ConfigError(
-                f"{data.task.name}: finetune.sequence_length {length} is more than the {positions} positions of this "
-                f"checkpoint's model; use {' '.join(f'--set {change}' for change in config.shorter(positions))}"
-            )
 
 
 def _head(config: EvaluationConfig, data: TaskData, backbone: torch.nn.Module) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sesame.configs.errors import TaskError
+from sesame.configs.errors import ConfigError, TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
@@ -97,16 +97,23 @@ class Tasks(NamedTuple):
 
 
 def load_tasks(
-    config: EvaluationConfig, data_dir: Path, tokenizer: Tokenizer, tokenizer_path: Path, encoded: Path | None
+    config: EvaluationConfig,
+    data_dir: Path,
+    tokenizer: Tokenizer,
+    tokenizer_path: Path,
+    positions: int | None,
+    encoded: Path | None,
 ) -> Tasks:
     """Read and encode all tasks, before any training.
 
     Args:
         tokenizer_path: of the tokenizer's file.
+        positions: of the model; None: it takes sequences of any length.
         encoded: folder in which they are kept, or were kept before; nothing is written before all are read.
 
     Raises:
         TaskError: a file breaks its layout, no task can run, or one is missing and ``suite.required`` is set.
+        ConfigError: a task has longer sequences than the model takes.
     """
     folders, skipped, table = TaskFolders(encoded), {}, config.task_table()
     tasks: list[TaskData] = []
@@ -135,10 +142,21 @@ def load_tasks(
         raise MissingFileError(
             f"{data_dir}: holds none of {', '.join(config.suite.tasks)}; {next(iter(skipped.values()))}"
         )
+    for data in (*tasks, *starts.values()):
+        _require_positions(config, data.task.name, positions)
     if encoded is not None:
         for folder, data in written.items():
             write_task(folder, data)
     return Tasks(tasks, folders, skipped, starts)
+
+
+def _require_positions(config: EvaluationConfig, task: str, positions: int | None) -> None:
+    length = config.settings(task).sequence_length
+    if positions is not None and length > positions:
+        raise ConfigError(
+            f"{task}: finetune.sequence_length {length} is more than the {positions} positions of this checkpoint's "
+            f"model; use {' '.join(f'--set {change}' for change in config.shorter(positions))}"
+        )
 
 
 def _load_starts(

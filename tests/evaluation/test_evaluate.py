@@ -12,12 +12,14 @@ import pytest
 from sesame import configs
 from sesame.configs.errors import ConfigError, TaskError
 from sesame.configs.storage import locked_folder
+from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation import evaluate as module
 from sesame.evaluation import jobs
 from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
 from sesame.evaluation.evaluate import default_output, evaluate
 from sesame.evaluation.fetch import fetch
 from sesame.evaluation.finetuning.finetune import DivergedError
+from sesame.evaluation.queue.tasks import load_tasks
 from sesame.evaluation.report.compare import compare_reports, comparison_text
 from sesame.evaluation.tasks import TASKS, HubDataset, Table, Task
 from sesame.evaluation.tasks.task import started
@@ -192,6 +194,19 @@ def test_a_sequence_length_above_the_positions_of_the_model_is_an_error(
         with pytest.raises(ConfigError, match=r"^RTE: .* 128 is more than the 64 positions"):
             evaluate(config_of(length, tasks), tmp_path / "out")
     assert config_of(64, {"RTE": 128}).shorter(64) == ["tasks.RTE.sequence_length=64"]
+
+
+def test_nothing_is_written_of_tasks_that_are_too_long(
+    letters: Path, letter_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer").write_text("letters")
+    place = letters, letter_tokenizer, tmp_path / "tokenizer"
+    config = suite_config(letters, tasks=["SST-2"])
+    with pytest.raises(ConfigError, match="is more than the 8 positions"):
+        load_tasks(config, *place, 8, tmp_path / "encoded")
+    assert not (tmp_path / "encoded").exists()
+    load_tasks(config, *place, None, tmp_path / "encoded")
+    assert len(list((tmp_path / "encoded").iterdir())) == 1
 
 
 @pytest.mark.parametrize("key", ["checkpoint", "data_dir", "output"])
