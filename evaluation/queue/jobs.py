@@ -154,9 +154,8 @@ class Queue:
             outputs: Outputs = self.store.read_test(job) or {}
             for name, values in outputs.items():
                 task, examples = job.data.task, job.data.test[name]
-                sets[f"{name}{task.test[name].suffix}"] = Predictions(
-                    task, task.test[name], examples.indices, answers(task, examples, values)
-                )
+                found = Predictions(task, task.test[name], examples.indices, answers(task, examples, values))
+                sets[task.prediction_file(name)] = found
         return sets
 
 

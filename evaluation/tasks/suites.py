@@ -24,7 +24,7 @@ class Suite:
     @property
     def files(self) -> dict[str, tuple[Task, Table]]:
         """File of the archive -> the task, and the test set that it answers."""
-        return {f"{name}{table.suffix}": (task, table) for task in self.tasks for name, table in task.test.items()}
+        return {name: (task, table) for task in self.tasks for name, table in task.prediction_files.items()}
 
 
 SUITES: dict[str, Suite] = {

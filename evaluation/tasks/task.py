@@ -256,9 +256,13 @@ class Task:
         return (*train, *self.dev.values(), *self.test.values())
 
     @property
-    def prediction_files(self) -> tuple[str, ...]:
-        """Names of the files of predictions for the test sets."""
-        return tuple(f"{name}{table.suffix}" for name, table in self.test.items())
+    def prediction_files(self) -> dict[str, Table]:
+        """Name of each file of predictions -> the test set that it answers."""
+        return {self.prediction_file(name): table for name, table in self.test.items()}
+
+    def prediction_file(self, name: str) -> str:
+        """Name of the file of predictions for the test set ``name``."""
+        return f"{name}{self.test[name].suffix}"
 
     @property
     def plain_name(self) -> str:
