@@ -46,9 +46,15 @@ def _rows(
         yield Published(name, metrics.get(task, ""), value, model, kind, source)
 
 
-LIU = "Liu et al. 2019, table 8; fairseq, examples/roberta"
-LAN = "google-research/albert, README"
+def _single(model: str, source: str, figures: Iterable[tuple[str, str, float]]) -> Iterator[Published]:
+    """Figures of a single model on dev rows, by task and metric."""
+    for task, metric, value in figures:
+        yield Published(task, metric, value, model, "dev, single model", source)
+
+
 FAIRSEQ = "fairseq, examples/roberta"
+LIU = f"Liu et al. 2019, table 8; {FAIRSEQ}"
+LAN = "google-research/albert, README"
 WARNER = "Warner et al. 2024, table 5"
 CASED = "transformers, examples, README of run_glue.py"
 CRAMMING, CRAMMED = "JonasGeiping/cramming, model_card.md", "crammed BERT, best of 24 h"
@@ -90,9 +96,9 @@ PUBLISHED: tuple[Published, ...] = (
     Published(
         "MNLI", "mm accuracy", 84.6, CRAMMED, "dev, single model, median of 5", CRAMMING,
     ),
-    *(
-        Published(task, metric, value, "BERT-base-cased", "dev, single model", CASED)
-        for task, metric, value in (
+    *_single(
+        "BERT-base-cased", CASED,
+        (
             ("MNLI", "m accuracy", 83.91),
             ("MNLI", "mm accuracy", 84.10),
             ("QNLI", "accuracy", 90.66),
@@ -105,11 +111,11 @@ PUBLISHED: tuple[Published, ...] = (
             ("CoLA", "matthews", 56.53),
             ("STS-B", "pearson", 88.64),
             ("STS-B", "spearman", 88.48),
-        )
+        ),
     ),
-    *(
-        Published(task, metric, value, "RoBERTa-large", "dev, single model", FAIRSEQ)
-        for task, metric, value in (
+    *_single(
+        "RoBERTa-large", FAIRSEQ,
+        (
             ("BoolQ", "accuracy", 86.9),
             ("CB", "", 98.2),
             ("COPA", "accuracy", 94.0),
@@ -117,13 +123,17 @@ PUBLISHED: tuple[Published, ...] = (
             ("SuperGLUE-RTE", "accuracy", 89.5),
             ("WiC", "accuracy", 75.6),
             ("WSC", "accuracy", 91.3),
-        )
+        ),
     ),
-    *(
-        Published(task, "accuracy", value, "BERT-base, Chinese", "dev, single model", "CLUEbenchmark/CLUE, README")
-        for task, value in (
-            ("AFQMC", 74.16), ("TNEWS", 56.09), ("IFLYTEK", 60.37), ("CMNLI", 79.47), ("CSL", 79.63),
-        )
+    *_single(
+        "BERT-base, Chinese", "CLUEbenchmark/CLUE, README",
+        (
+            ("AFQMC", "accuracy", 74.16),
+            ("TNEWS", "accuracy", 56.09),
+            ("IFLYTEK", "accuracy", 60.37),
+            ("CMNLI", "accuracy", 79.47),
+            ("CSL", "accuracy", 79.63),
+        ),
     ),
     *(
         Published("BLiMP", "", value, model, "dev, without fine-tuning, of 10 million words", source)
