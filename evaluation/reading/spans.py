@@ -29,11 +29,6 @@ def read_spans(row: Row, table: Table, texts: tuple[str, ...]) -> tuple[tuple[Ra
 
 def _range(row: Row, span: Span, table: Table, text: str) -> tuple[int, int, bool]:
     start = _number(row, span.start)
-    if span.unit == "character":
-        # The published numbers count the white space before a text.
-        whole = row.text(table.texts[span.text], table)
-        removed = len(whole) - len(whole.lstrip())
-        start -= removed
     if span.unit == "word":
         starts = [match.start() for match in re.finditer(r"\S+", text)]
         if not 0 <= start < len(starts):
@@ -41,10 +36,15 @@ def _range(row: Row, span: Span, table: Table, text: str) -> tuple[int, int, boo
         count = len(str(row.read(span.words)).split()) if span.words is not None else 1
         last = starts[min(start + count, len(starts)) - 1]
         start, end = starts[start], last + len(text[last:].split()[0])
-    elif span.end is not None:
-        end = _number(row, span.end) - removed
     else:
-        end = start + len(row.text(span.words if span.words is not None else span.start, table))
+        # The published numbers count the white space before a text.
+        whole = row.text(table.texts[span.text], table)
+        removed = len(whole) - len(whole.lstrip())
+        start -= removed
+        if span.end is not None:
+            end = _number(row, span.end) - removed
+        else:
+            end = start + len(row.text(span.words if span.words is not None else span.start, table))
     words = row.text(span.words, table).strip() if span.words is not None else ""
     if words and start >= 0 and text.startswith(words, start):
         return start, start + len(words), False
