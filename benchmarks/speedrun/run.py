@@ -259,10 +259,8 @@ class Run:
         scores: dict[str, Score],
         suites: Path,
     ) -> Record:
-        words, first = (
-            words_per_token(next(iter(datasets.values())), self.documents.words),
-            next(iter(trained.values())),
-        )
+        words = words_per_token(next(iter(datasets.values())), self.documents.words)
+        first = next(iter(trained.values()))
         runs = tuple(
             SeedRow(
                 seed=seed,

@@ -123,10 +123,10 @@ def test_other_bytes_on_the_same_processor_are_not_confirmed(make_record: Make) 
     runs = tuple(run.model_copy(update={"weights_sha256": "f" * 64}) for run in record.runs)
     found = compare(record, record.model_copy(update={"runs": runs}))
     assert not found.is_confirmed and "so bytes must be the same" in found.lines[2]
-    for change in ({"processor": "Other"}, {"track": "gpu-2m"}):
-        changed = record.model_copy(update=change)
-        other = changed if "track" in change else record
-        assert compare(other, changed.model_copy(update={"runs": runs})).is_confirmed, "the scores are equal"
+    elsewhere = compare(record, record.model_copy(update={"runs": runs, "processor": "Other"}))
+    assert elsewhere.is_confirmed, "the scores are equal"
+    on_gpu = record.model_copy(update={"track": "gpu-2m"})
+    assert compare(on_gpu, on_gpu.model_copy(update={"runs": runs})).is_confirmed, "the scores are equal"
 
 
 def test_other_scores_of_the_same_bytes_are_not_confirmed(make_record: Make) -> None:

@@ -284,15 +284,15 @@ def test_a_failed_recipe_does_not_end_the_queue(
     assert "none: " in capsys.readouterr().err
     (record,) = read_records(tmp_path / "records.jsonl")
     assert isinstance(record, Record) and record.recipe == "mine"
+    del folders["trials"]
     check = ["check", str(tmp_path / "mine.toml"), "--track", "cpu-30m"]
     for name, path in folders.items():
-        check += [f"--{name}", str(tmp_path / path)] if name != "trials" else []
+        check += [f"--{name}", str(tmp_path / path)]
     assert command.main(check) == 0
     assert "mine on cpu-30m" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         command.main([*check, "--until", "train"])
     started = len(programs.started)
-    make("# another recipe")
     (tmp_path / "mine.toml").write_text((tmp_path / "mine.toml").read_text() + "more = 2.0\n")
     assert command.main(check) == 2 and len(programs.started) == started
     assert "recipe changed since then; check out" in capsys.readouterr().err

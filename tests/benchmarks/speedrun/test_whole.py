@@ -96,7 +96,7 @@ def folder(corpus: Path, tmp_path: Path) -> Path:
 
 def command(folder: Path, action: str, recipe: str, *options: str) -> list[str]:
     named = {"text": "text", "evaluation": ".", "list": "list.tsv", "suites": "suites"}
-    named |= {name: f"{name}.jsonl" for name in ("records", "trials")[: 1 if action == "check" else 2]}
+    named |= {"records": "records.jsonl"} | ({"trials": "trials.jsonl"} if action == "run" else {})
     values = [part for name, path in named.items() for part in (f"--{name}", str(folder / path))]
     work = ["--work", str(folder / f"work-{action}"), "--track", "cpu-30m", *options]
     return [sys.executable, "-m", "benchmarks.speedrun", action, str(folder / f"{recipe}.toml"), *values, *work]
