@@ -75,7 +75,7 @@ class BlockGraphs:
         self.calls: list[Call] = []
         self.repeats: dict[bool, tuple[Shapes, int]] = {}
         """Whether micro-batches are causal -> shapes of the last one, and how many in a row had them."""
-        self.graphs: dict[tuple[nn.Module, bool], BlockGraph] = {}
+        self.recorded: dict[tuple[nn.Module, bool], BlockGraph] = {}
         self.copied: set[int] = set()
         """``id`` of the recorded patterns that have the values of this micro-batch."""
 
@@ -92,14 +92,14 @@ class BlockGraphs:
         uses = Counter(call.block for call in calls)
         # A block that is shared by several layers would overwrite what its own backward passes need.
         if repeats >= REPEATS and None not in shapes and max(uses.values()) == 1:
-            self.graphs |= record(calls)
+            self.recorded |= record(calls)
             # Those of the recording.
             self.calls.clear()
 
     def _run(self, block: nn.Module, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
         if not (block.training and torch.is_grad_enabled()):
             return self.forwards[block](hidden_TD, pattern)
-        graph, shape = self.graphs.get((block, pattern.causal)), Shape.of(hidden_TD, pattern)
+        graph, shape = self.recorded.get((block, pattern.causal)), Shape.of(hidden_TD, pattern)
         if graph is not None and graph.shape == shape:
             if id(graph.pattern) not in self.copied:
                 _copy(pattern, graph.pattern)

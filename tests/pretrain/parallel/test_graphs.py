@@ -113,12 +113,12 @@ def test_replayed_blocks_have_the_same_gradients(fake_cuda: None, monkeypatch: p
     blocks = BlockGraphs(recorded)
     for _ in range(4):
         blocks.begin()
-        if not blocks.graphs:
+        if not blocks.recorded:
             computed(recorded, torch.randn(18, 32))
-    first, second = (blocks.graphs[block, False] for block in recorded.backbone.blocks)
+    first, second = (blocks.recorded[block, False] for block in recorded.backbone.blocks)
     assert second.hidden.data_ptr() == first.output.data_ptr(), "nothing is copied between blocks"
     assert first.output_gradient.data_ptr() == second.gradients[0].data_ptr()
-    for (block, _), graph in blocks.graphs.items():
+    for (block, _), graph in blocks.recorded.items():
         compute_again(graph, blocks.forwards[block])
     for _ in range(2):
         hidden = torch.randn(18, 32)
@@ -141,19 +141,19 @@ def test_a_recording_touches_no_node_that_others_hold(fake_cuda: None, monkeypat
         return differentiate(graph, output, gradient)
 
     monkeypatch.setattr(BlockGraph, "differentiate", watched)
-    assert recorded_units(model)
+    assert recorded_graphs(model)
     assert leaves and not {id(leaf) for leaf in leaves} & {id(parameter) for parameter in model.parameters()}
 
 
-def recorded_units(model: Any) -> Any:
+def recorded_graphs(model: Any) -> Any:
     blocks, part = BlockGraphs(model), layout(np.array(EQUAL))
     for _ in range(4):
         blocks.begin()
         hidden = torch.randn(18, 32)
-        if not blocks.graphs:
+        if not blocks.recorded:
             for block in model.backbone.blocks:
                 hidden = block(hidden, AttentionPattern(part, part))
-    return blocks.graphs
+    return blocks.recorded
 
 
 def gradient_of(output: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -209,10 +209,10 @@ def test_blocks_of_a_token_budget_get_the_boundaries_of_each_micro_batch(
 
     for _ in range(4):
         blocks.begin()
-        if not blocks.graphs:
+        if not blocks.recorded:
             computed(recorded, torch.randn(18, 32), [0, 3, 4, 11])
-    assert len(blocks.graphs) == 2
-    for (block, _), graph in blocks.graphs.items():
+    assert len(blocks.recorded) == 2
+    for (block, _), graph in blocks.recorded.items():
         compute_again(graph, blocks.forwards[block])
     for lengths in ([0, 3, 4, 11], [2, 2, 12, 2], [0, 0, 6, 12]):
         blocks.begin()
