@@ -24,13 +24,14 @@ from sesame.evaluation.following.seen import Counter, Seen
 from sesame.evaluation.following.snapshot import snapshot
 from sesame.evaluation.queue import processes, task_files
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
-from sesame.evaluation.report.repeat import checksums
+from sesame.evaluation.reading.rows import checksums
 from sesame.pretrain.checkpoints import record as records
 from sesame.pretrain.checkpoints import retention
 from sesame.pretrain.monitoring.record import RunFiles
 from sesame.pretrain.monitoring.summary import state
 
-SNAPSHOT = ".checkpoint"
+SNAPSHOT = ".checkpoint-"
+"""Beginning of the folders of copies; each checkpoint has another one, because workers know weights by their folder."""
 NEARLY = 0.99
 """Share of a number of ``follow.at`` that the last checkpoint of a run has to reach."""
 
@@ -63,6 +64,9 @@ def follow(
         )
     files = RunFiles(run)
     with only_evaluation_in(output):
+        for left in output.glob(f"{SNAPSHOT}*"):
+            # Of a process that was killed.
+            shutil.rmtree(left)
         with open_runner(config, output) as runner:
             Follower(config, files, data_dir, output, runner, sleep).run()
         shutil.rmtree(output / task_files.FOLDER, ignore_errors=True)
@@ -182,7 +186,7 @@ class Follower:
         output = self.output / folder.name
         self._print(f"{folder}: {self._describe(seen)}")
         self._take_baseline(output / "results")
-        with snapshot(folder, self.output / SNAPSHOT) as copy:
+        with snapshot(folder, self.output / f"{SNAPSHOT}{record[:16]}") as copy:
             place = Place(copy, folder, folder, self.data_dir, output, "", self.output / task_files.FOLDER)
             evaluate_in(place, self.config, self.runner)
         report = json.loads((output / "report.json").read_text(encoding="utf-8"))

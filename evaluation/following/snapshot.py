@@ -17,7 +17,6 @@ def snapshot(checkpoint: Path, folder: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: the checkpoint was removed meanwhile.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         try:

@@ -115,6 +115,25 @@ def test_a_finished_run_is_scored_and_drawn_once(
     assert len(computed) == 8 and "its 3 points have other settings or task files" in capsys.readouterr().out
 
 
+def test_workers_score_the_weights_of_each_checkpoint(config: EvaluationConfig, run: Run, tmp_path: Path) -> None:
+    """They live longer than a checkpoint is scored."""
+    for step in (10, 20):
+        run.save(step)
+    run.end()
+    # So little is learned that the scores are those of the checkpoints.
+    finetune = config.finetune.model_copy(update={"learning_rate": 1e-5})
+    config = config.model_copy(update={"finetune": finetune})
+    follow(config, run.folder, tmp_path / "here", sleep=never)
+    queue = configs.parse({"workers": 1}, type(config.queue), "queue")
+    follow(config.model_copy(update={"queue": queue}), run.folder, tmp_path / "workers", sleep=never)
+    here, workers = (_scores(tmp_path / name / "curve.json") for name in ("here", "workers"))
+    assert here == workers and here[0] != here[1]
+
+
+def _scores(path: Path) -> list[Any]:
+    return [point["tasks"] for point in json.loads(path.read_text())["points"]]
+
+
 def test_other_task_files_begin_another_curve(
     config: EvaluationConfig, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
