@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sesame import configs
+from sesame.pretrain import start as starting
 from sesame.pretrain import train
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel.mesh import Mesh
@@ -50,8 +51,8 @@ def measure(settings: dict[str, Any], steps: int) -> None:
     config = configs.parse(settings, RunConfig, "the benchmark's run")
     mesh = Mesh(config.parallel)
     peaks: dict[str, float] = {}
-    for function in (train.initialize, train.restore):
-        setattr(train, function.__name__, measured(function, peaks))
+    for module, function in ((starting, starting.initialize), (train, train.restore)):
+        setattr(module, function.__name__, measured(function, peaks))
     run = train.Run(config, mesh)
     resident_set = resident("VmRSS")
     while run.step < steps:

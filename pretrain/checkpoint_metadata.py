@@ -2,7 +2,13 @@
 
 from sesame.configs import dump
 from sesame.data_pipeline.dataset.manifest import Manifest
-from sesame.pretrain.checkpoints.record import CheckpointMetadata, LossScaleState, StagePosition, Watched
+from sesame.pretrain.checkpoints.record import (
+    AdaptiveMaskingState,
+    CheckpointMetadata,
+    LossScaleState,
+    StagePosition,
+    Watched,
+)
 from sesame.pretrain.checkpoints.resume import ResumeState
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.stop import TrainingBudget
@@ -20,12 +26,14 @@ def checkpoint_metadata(
     stages: tuple[StagePosition, ...],
     processes: int,
     loss_scale: LossScaleState | None,
+    adaptive_masking: AdaptiveMaskingState | None,
 ) -> CheckpointMetadata:
     """Return the metadata of a checkpoint after ``step`` optimizer steps, at ``position`` in the dataset.
 
     Args:
         stages: positions in the datasets of a run that has several.
         loss_scale: None unless the run is in fp16.
+        adaptive_masking: None unless the run has it.
     """
     return CheckpointMetadata(
         step=step,
@@ -42,5 +50,6 @@ def checkpoint_metadata(
         watched=watched,
         processes=processes,
         loss_scale=loss_scale,
+        adaptive_masking=adaptive_masking,
         changes=state.changes,
     )

@@ -18,7 +18,7 @@ from sesame.configs.log_lines import timed
 from sesame.configs.storage import append_line
 from sesame.pretrain.objectives import OBJECTIVES
 from sesame.pretrain.reporting import run_record
-from sesame.pretrain.reporting.trackers import TrackedRun, Trackers
+from sesame.pretrain.reporting.trackers import Outcome, TrackedRun, Trackers
 from sesame.pretrain.reporting.usage import Usage
 from sesame.pretrain.stop import UNLIMITED
 
@@ -222,12 +222,12 @@ class Reporter:
     def _has_baseline(self, objective: str) -> bool:
         return self.baseline is not None and OBJECTIVES[objective].predicts_tokens
 
-    def close(self) -> None:
-        """Close the files and the progress bar."""
+    def close(self, outcome: Outcome = "finished") -> None:
+        """Close the files and the progress bar, and tell the trackers how the run ended."""
         if not self.quiet:
             self.bar.stop()
             if self.trackers is not None:
-                self.trackers.close()
+                self.trackers.close(outcome)
 
     def _show(self, step: int, text: str) -> None:
         if self.quiet:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sesame.pretrain import adaptive_masking
 from sesame.pretrain.data import causal_steps
 from sesame.pretrain.data.stages import sizes
 from sesame.pretrain.stop import UNLIMITED
@@ -24,6 +25,7 @@ def check(config: Any) -> None:
         config: a ``RunConfig``.
     """
     causal_steps.check(config)
+    adaptive_masking.check(config)
     stop, schedule, data = config.stop, config.schedule, config.data
     if not any((config.steps, stop.minutes, stop.tokens, stop.epochs)):
         raise ValueError("nothing ends this run; set steps, or one of stop.tokens, stop.epochs and stop.minutes")

@@ -8,16 +8,22 @@ from typing import Any
 from sesame.configs import dump
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import locked_folder
+from sesame.data_pipeline.dataset.shards import Dataset
+from sesame.pretrain.adaptive_masking import AdaptiveMasking
 from sesame.pretrain.checkpoints.config import CheckpointConfig
 from sesame.pretrain.checkpoints.host_copy import HostCopy
+from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
 from sesame.pretrain.checkpoints.load import Checkpoint, Process
 from sesame.pretrain.checkpoints.retention import Retention
 from sesame.pretrain.checkpoints.save import CheckpointWriter, StateOwner
 from sesame.pretrain.checkpoints.saver import Saver
 from sesame.pretrain.checkpoints.stored import Shapes
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.data.stages import AnyBatches
+from sesame.pretrain.learner import Learner
 from sesame.pretrain.optimizers import OptimizerKind
 from sesame.pretrain.parallel import agreed_precision
+from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.planning.peak import Peak
 from sesame.pretrain.precision import Precision
@@ -48,6 +54,29 @@ def resolve_precision(config: RunConfig, mesh: Mesh, checkpoint: Checkpoint | No
     return config.model_copy(update={"parallel": parallel}), chosen
 
 
+def open_adaptive_masking(config: RunConfig, learner: Learner, batches: AnyBatches, mesh: Mesh) -> AdaptiveMasking:
+    """Return what masks the rows of ``batches`` by the losses of ``learner``, if the run has it."""
+    every, vocabulary_size = config.data.adaptive_masking_every, batches.dataset.manifest.tokenizer.vocabulary_size
+    masking = AdaptiveMasking(every, learner.objectives, vocabulary_size, mesh.device, mesh.sum_over_data)
+    if every:
+        batches.set_mask_weights(masking.weights)
+    return masking
+
+
+def set_initial_weights(
+    engine: Engine, config: RunConfig, dataset: Dataset, shapes: Shapes, process: Process
+) -> InitialCheckpoint | None:
+    """Set the weights of a new run; a collective.
+
+    Returns:
+        The checkpoint that they are from, None if they are random.
+    """
+    tokenizer_sha256 = dataset.manifest.tokenizer.sha256
+    initial = open_initial_checkpoint(config.initial_checkpoint, tokenizer_sha256, config.model, shapes, process)
+    initialize(engine, shapes, config.seed, config.model, initial)
+    return initial
+
+
 def open_saver(
     owner: StateOwner,
     kind: OptimizerKind,
@@ -75,8 +104,8 @@ def open_saver(
         HostCopy(mesh.device) if config.background else None,
         kind.most_moments,
     )
-    retention = Retention(output, config.keep, mesh.is_rank_zero)
-    return Saver(writer, retention, resumed.folder if resumed else None)
+    last = resumed.folder if resumed else None
+    return Saver(writer, Retention(output, config.keep, mesh.is_rank_zero, last), last)
 
 
 def describe(config: RunConfig, mesh: Mesh, precision: Precision, parameters: int, rows: int) -> str:

@@ -1,5 +1,6 @@
 """Pretraining: mesh -> learner -> batches -> engine -> resume -> loop."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import torch
 from sesame.configs.errors import CheckpointError
 from sesame.configs.stopping import Stopped, StopRequest
 from sesame.data_pipeline.dataset.shards import open_dataset
+from sesame.pretrain import start
 from sesame.pretrain.checkpoint_metadata import checkpoint_metadata
-from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint, initialize, open_initial_checkpoint
-from sesame.pretrain.checkpoints.load import Process
+from sesame.pretrain.checkpoints.initial_checkpoint import InitialCheckpoint
+from sesame.pretrain.checkpoints.load import Checkpoint, Process
 from sesame.pretrain.checkpoints.resume import find_checkpoint, restore, resume_state
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.batches import DataRank
@@ -26,10 +28,9 @@ from sesame.pretrain.parallel.engine import Engine
 from sesame.pretrain.parallel.parallelize import parallelize
 from sesame.pretrain.planning.peak import Peak, device_peak
 from sesame.pretrain.reporting.profiler import StepProfiler
-from sesame.pretrain.reporting.trackers import check_installed
+from sesame.pretrain.reporting.trackers import Outcome, check_installed
 from sesame.pretrain.reporting.usage import UsageMeter
 from sesame.pretrain.run_data import open_batches, stage_positions, start_data
-from sesame.pretrain.start import describe, facts, only_run_in, open_saver, resolve_precision
 from sesame.pretrain.stop import Clock, StepAgreement, TrainingBudget
 from sesame.pretrain.validation import validation_losses
 from sesame.pretrain.watch.gradients import gradients_again
@@ -63,7 +64,7 @@ def train(
     check_installed(config.report.all_trackers)
     mesh = meshes.Mesh(config.parallel)
     try:
-        with only_run_in(config.output, mesh), deterministic_kernels(config.watch.deterministic):
+        with start.only_run_in(config.output, mesh), deterministic_kernels(config.watch.deterministic):
             return Run(config, mesh, clock, request).run()
     finally:
         mesh.close()
@@ -90,30 +91,27 @@ class Run:
         self.learner = learner
 
         checkpoint = find_checkpoint(config.output, self.dataset, process)
-        self.config, self.precision = resolve_precision(config, mesh, checkpoint)
+        self.config, self.precision = start.resolve_precision(config, mesh, checkpoint)
         self.resume_state = resume_state(self.config, config.resume.accept, self.dataset, checkpoint)
         record = checkpoint.record if checkpoint else None
         self.steps = start_data(config, self.batches, self.resume_state, record)
+        self.adaptive_masking = start.open_adaptive_masking(config, learner, self.batches, mesh)
         self.prefetcher = Prefetcher(self.batches, config.data.loader_processes, self.steps)
 
         self.shapes = parallelize(learner, config.model.family, self.config.parallel, mesh)
         self.engine = Engine(learner, config.optimizer, self.config.parallel, mesh, batch_plan)
         initial = None
         if checkpoint is not None:
-            restore(checkpoint, self.engine, kind, self.shapes)
+            self.restore(checkpoint)
         else:
-            tokenizer_sha256 = self.dataset.manifest.tokenizer.sha256
-            initial = open_initial_checkpoint(
-                config.initial_checkpoint, tokenizer_sha256, config.model, self.shapes, process
-            )
-            initialize(self.engine, self.shapes, config.seed, config.model, initial)
+            initial = start.set_initial_weights(self.engine, config, self.dataset, self.shapes, process)
         self.step = record.step if record else 0
 
         self.budget = TrainingBudget(self.steps, config.stop, record, clock=clock, from_rank_zero=mesh.from_rank_zero)
         save_minutes = config.checkpoint.save_every_minutes if mesh.is_rank_zero else None
         self.agreement = StepAgreement(request or StopRequest(), save_minutes, mesh.ask_any, clock=clock)
         place = config.output, config.checkpoint, self.dataset.tokenizer_path, checkpoint
-        self.saver = open_saver(self.engine, kind, self.shapes, mesh, *place)
+        self.saver = start.open_saver(self.engine, kind, self.shapes, mesh, *place)
         self.metrics = MetricSums()
         baseline = self.dataset.manifest.unigram_cross_entropy_validation
         peak = device_peak(mesh.device, self.precision, config.report.machine)
@@ -128,6 +126,7 @@ class Run:
     def run(self) -> Path:
         """Train to the end and return the folder of the last checkpoint."""
         report, save_every = self.config.report, self.config.checkpoint.save_every_steps
+        ended = False
         try:
             self.budget.start()
             if ended := self.budget.is_used_up(self.step):
@@ -166,7 +165,7 @@ class Run:
                     self.save()
             self.saver.finish()
         finally:
-            self.close()
+            self.close("failed" if sys.exception() else "finished" if ended else "stopped")
         if ended:
             # The validation loss of the last step was finite.
             self.saver.confirm()
@@ -187,6 +186,7 @@ class Run:
             self._seed_dropout(self.step, number)
             micro_batch_losses = self.engine.accumulate(batch.to(self.mesh.device))
             self.watch.add(micro_batch_losses, self.learner.weights)
+            self.adaptive_masking.add(is_causal=batch.causal)
             for name, loss in micro_batch_losses.items():
                 losses[name] = losses.get(name, 0.0) + loss / self.batches.accumulation
             tokens += batch.tokens
@@ -195,6 +195,7 @@ class Run:
         with self.layers.around_update(self.step + 1, lambda: next(self.batches.step(self.step))):
             norm = self.engine.step(learning_rate, self.watch.judge())
         self.step += 1
+        self.adaptive_masking.finish_step(self.step, was_applied=self.engine.gate.was_applied)
         self.mesh.watchdog.step = self.step
         return StepMetrics(losses, norm, tokens, flops, learning_rate, self.engine.has_overflowed)
 
@@ -204,10 +205,16 @@ class Run:
             self.engine, self.batches.step(step - 1), self.mesh, lambda number: self._seed_dropout(step - 1, number)
         )
 
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from the state of a checkpoint."""
+        restore(checkpoint, self.engine, self.kind, self.shapes)
+        stored, has_sums = checkpoint.record.adaptive_masking, self.mesh.is_rank_zero
+        self.adaptive_masking.restore(stored, checkpoint.folder, has_sums=has_sums)
+
     def go_back(self) -> None:
         """Continue from the newest checkpoint, without the samples of the step that the watch has found."""
         checkpoint = self.watch.go_back(self.saver.reopen(self.process))
-        restore(checkpoint, self.engine, self.kind, self.shapes)
+        self.restore(checkpoint)
         self.step, self.metrics = checkpoint.record.step, MetricSums()
         self.prefetcher.close()
         self.usage.restart(self.saver.seconds)
@@ -258,16 +265,17 @@ class Run:
             stages=stage_positions(self.batches, self.step),
             processes=self.mesh.world,
             loss_scale=self.engine.loss_scale.state if self.engine.loss_scale else None,
+            adaptive_masking=self.adaptive_masking.state,
         )
         self.saver.start(metadata)
         self.agreement.saved()
 
-    def close(self) -> None:
+    def close(self, outcome: Outcome = "finished") -> None:
         """Stop background work, close files and release the model."""
         self.profiler.close()
         self.prefetcher.close()
         self.saver.close()
-        self.reporter.close()
+        self.reporter.close(outcome)
         self.engine.close()
 
     def finish(self) -> Path | None:
@@ -303,9 +311,9 @@ class Run:
 
     def _log_start(self, initial: InitialCheckpoint | None, peak: Peak) -> None:
         parameters, rows = sum(shape.numel() for shape in self.shapes.values()), self.batches.train.rows
-        described = describe(self.config, self.mesh, self.precision, parameters, rows)
+        described = start.describe(self.config, self.mesh, self.precision, parameters, rows)
         self.reporter.log(f"{described}; {self.budget.describe(self.step)}")
-        known = facts(self.config, self.mesh, parameters, rows, peak, self.budget)
+        known = start.facts(self.config, self.mesh, parameters, rows, peak, self.budget)
         self.reporter.start(self.config.report.all_trackers, known)
         for message in filter(None, (initial and initial.message, self.resume_state.message, self.batches.message)):
             self.reporter.log(message)

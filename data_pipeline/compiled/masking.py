@@ -15,7 +15,7 @@ NO_LIMIT = 2**62
 
 
 @compiled
-def mask_rows(tokens, offsets, kinds, runs, budgets, replacement, ordinary, seed):
+def mask_rows(tokens, offsets, kinds, runs, budgets, replacement, ordinary, weights, seed):
     """Mask some tokens of every row in place.
 
     Args:
@@ -26,6 +26,7 @@ def mask_rows(tokens, offsets, kinds, runs, budgets, replacement, ordinary, seed
         budgets: share of the text tokens that is masked, most of a row.
         replacement: id of [MASK], share of masked tokens that becomes it, share that becomes it or a random id.
         ordinary: ids of random replacements.
+        weights: float32 [V]: how likely each id is chosen beside others; [0]: all alike.
         seed: of the random numbers.
 
     Returns:
@@ -43,6 +44,7 @@ def mask_rows(tokens, offsets, kinds, runs, budgets, replacement, ordinary, seed
     )
     starts, stops = np.empty(longest + 1, np.int32), np.empty(longest + 1, np.int32)
     order, taken, end = np.empty(longest, np.int32), np.empty(longest, np.int32), 0
+    weighs = len(weights) > 0
     for number in range(rows):
         row = tokens[offsets[number] : offsets[number + 1]]
         count, text = find_words(row, kinds, starts, stops)
@@ -51,7 +53,9 @@ def mask_rows(tokens, offsets, kinds, runs, budgets, replacement, ordinary, seed
         if count > 0:
             # Rounded up or down at random, so that the mean is exact also where most rows have the same length.
             budget = min(max(1, np.int64(text * budgets[0] + uniform(state))), budgets[1])
-            choose_units(starts, stops, count, budget, order, taken, state)
+            if weighs:
+                order_by_weight(row, starts, stops, count, weights, order, state)
+            choose_units(starts, stops, count, budget, order, taken, weighs, state)
         for unit in range(count):
             for place in range(starts[unit], starts[unit] + taken[unit]):
                 positions[end], labels[end] = place, row[place]
@@ -98,17 +102,38 @@ def join_words(starts, stops, count, runs, state):
 
 
 @compiled
-def choose_units(starts, stops, count, budget, order, taken, state):
-    """Choose units in random order, skipping those that exceed the rest of the budget (BERT's published code), and set
-    ``taken`` to the masked tokens of each."""
+def order_by_weight(row, starts, stops, count, weights, order, state):
+    """Set ``order`` to the units in a random order in which the next one is always drawn in proportion to the mean
+    weight of its tokens (Efraimidis and Spirakis 2006: by exponential variables with those rates)."""
+    arrivals = np.empty(count, np.float64)
     for unit in range(count):
-        order[unit], taken[unit] = unit, 0
+        weight = 0.0
+        for place in range(starts[unit], stops[unit]):
+            weight += weights[row[place]]
+        arrivals[unit] = -np.log(1 - uniform(state)) * (stops[unit] - starts[unit]) / weight
+    order[:count] = np.argsort(arrivals)
+
+
+@compiled
+def choose_units(starts, stops, count, budget, order, taken, is_ordered, state):
+    """Choose units in random order, skipping those that exceed the rest of the budget (BERT's published code), and set
+    ``taken`` to the masked tokens of each.
+
+    Args:
+        is_ordered: ``order`` is that order already.
+    """
+    for unit in range(count):
+        taken[unit] = 0
+        if not is_ordered:
+            order[unit] = unit
     left = budget
     for place in range(count):
-        other = uniform_integer(place, count, state)
-        unit = order[other]
-        order[other] = order[place]
-        order[place] = unit
+        if not is_ordered:
+            other = uniform_integer(place, count, state)
+            unit = order[other]
+            order[other] = order[place]
+            order[place] = unit
+        unit = order[place]
         length = stops[unit] - starts[unit]
         if length <= left:
             taken[unit] = length

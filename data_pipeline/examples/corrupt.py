@@ -96,19 +96,26 @@ class EachEpoch:
         self._vocabulary = Vocabulary.of(Tokenizer.load(tokenizer))
 
     def __call__(
-        self, columns: Columns, seed: int, purpose: str, number: int, mask_probability: float | None = None
+        self,
+        columns: Columns,
+        seed: int,
+        purpose: str,
+        number: int,
+        mask_probability: float | None = None,
+        weights: np.ndarray | None = None,
     ) -> Columns:
         """``columns`` with rows masked; equal arguments give equal masks.
 
         Args:
             mask_probability: share of the text tokens that are predicted; None: the recipe's.
+            weights: see ``corrupt``.
         """
         tokens = columns["tokens"]
         assert isinstance(tokens, Ragged)
         config = self._config
         if mask_probability is not None:
             config = config.model_copy(update={"mask_probability": mask_probability})
-        masked = corrupt(tokens, config, self._vocabulary, generator(seed, purpose, number))
+        masked = corrupt(tokens, config, self._vocabulary, generator(seed, purpose, number), weights)
         return {**columns, **masked.columns()}
 
 
@@ -118,8 +125,19 @@ def drawn_each_epoch(recipe: dict[str, Any]) -> bool:
     return section.get("drawn") == "each_epoch" and section.get("kind") != "nothing"
 
 
-def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw: np.random.Generator) -> Corrupted:
-    """Mask tokens of every row; special tokens are never masked."""
+def corrupt(
+    tokens: Ragged,
+    config: CorruptConfig,
+    vocabulary: Vocabulary,
+    draw: np.random.Generator,
+    weights: np.ndarray | None = None,
+) -> Corrupted:
+    """Mask tokens of every row; special tokens are never masked.
+
+    Args:
+        weights: float32 [V], above 0: how likely each id is masked beside others in its row, whose share of masked
+            tokens stays the same; None: all alike.
+    """
     special = vocabulary.special
     assert special.mask is not None, "prepare refuses a tokenizer without a mask"
     begins, longest = UNITS[config.kind](vocabulary.starts_word, config)
@@ -138,10 +156,13 @@ def corrupt(tokens: Ragged, config: CorruptConfig, vocabulary: Vocabulary, draw:
         (config.mask_probability, config.maximum_predictions or masking.NO_LIMIT),
         (special.mask, config.mask_share, config.mask_share + config.random_share),
         vocabulary.ordinary,
+        ALIKE if weights is None else weights,
         draw.integers(2**64, dtype=np.uint64),
     )
     return Corrupted(Ragged(values, tokens.offsets), Ragged(positions, offsets), Ragged(labels, offsets))
 
+
+ALIKE = np.empty(0, np.float32)
 
 UNITS: dict[str, Callable[[np.ndarray, CorruptConfig], tuple[np.ndarray, int]]] = {
     "masked_tokens": lambda starts_word, config: (np.ones_like(starts_word), 1),

@@ -72,6 +72,17 @@ class LossScaleState(Section):
     """Before clipping, of the last step with an update; 0 in older checkpoints."""
 
 
+class AdaptiveMaskingState(Section):
+    """``pretrain/adaptive_masking.py``; arrays over the vocabulary, as base64 of zlib of little-endian numbers."""
+
+    weights: str
+    """float32."""
+    losses: str
+    """int64, sums of the steps since the weights were last updated, in 2^-16 nats."""
+    counts: str
+    """int64, predictions in these steps."""
+
+
 class CheckpointMetadata(Section):
     """State and configuration of the run that a checkpoint was written by."""
 
@@ -100,6 +111,8 @@ class CheckpointMetadata(Section):
     """Processes of the run; 0 in older checkpoints."""
     loss_scale: LossScaleState | None = None
     """In fp16 only."""
+    adaptive_masking: AdaptiveMaskingState | None = None
+    """With ``data.adaptive_masking_every`` only."""
     changes: tuple[Change, ...] = ()
     """Settings changed whenever the run was resumed, in order; ``config`` has the last values."""
 

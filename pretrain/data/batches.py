@@ -77,11 +77,13 @@ class Batches:
         self.budget = TokenBudget.of(dataset, reads, config.micro_tokens) if config.micro_tokens else None
         recipe = dataset.manifest.recipe
         self._mask = EachEpoch(recipe, dataset.tokenizer_path) if drawn_each_epoch(recipe) else None
-        if config.causal_every and self._mask is None:
-            raise DatasetError(
-                f"{dataset.path}: has masks in its rows, but data.causal_every {config.causal_every} needs the text as "
-                "it is; prepare the corpus with corrupt.drawn = 'each_epoch', or remove the setting"
-            )
+        self._mask_weights: Callable[[int], np.ndarray] | None = None
+        for name in ("causal_every", "adaptive_masking_every"):
+            if (value := getattr(config, name)) and self._mask is None:
+                raise DatasetError(
+                    f"{dataset.path}: has masks in its rows, but data.{name} {value} needs the text as it is; prepare "
+                    "the corpus with corrupt.drawn = 'each_epoch', or remove the setting"
+                )
         if self.train.rows == 0:
             raise DatasetError(f"{dataset.path}: the train split has no rows; prepare it from more text")
 
@@ -110,6 +112,10 @@ class Batches:
     def draws_masks(self) -> bool:
         """Whether masks are drawn in training."""
         return self._mask is not None
+
+    def set_mask_weights(self, weights: Callable[[int], np.ndarray]) -> None:
+        """Mask tokens in training by ``weights`` of the optimizer step, float32 [V]; see ``corrupt``."""
+        self._mask_weights = weights
 
     def opener(self) -> "Callable[[], Batches]":
         """Return what makes the same batches in another process: memory maps cannot be sent to it."""
@@ -163,11 +169,12 @@ class Batches:
         rows = np.concatenate(rows_of_each)
         micro_batches = len(rows_of_each) if self.budget is None else self.data_rank.size
         causal = is_causal(number, self.config.causal_every)
+        weights = self._mask_weights(number) if self._mask_weights else None
         if causal:
             check_row_lengths(self.train, rows)
             columns = causal_columns(self.train.take(rows), self.dataset.manifest.tokenizer.special)
         else:
-            columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate)
+            columns = self._masked_columns(self.train, rows, self.seed, "masks of a step", number, mask_rate, weights)
         denominators = self._denominators(self.train, rows, micro_batches, columns)
         if self.budget is not None:
             yield from self._budgeted(self.budget.parts(self.train, rows), rows, denominators, columns, causal)
@@ -230,7 +237,14 @@ class Batches:
         return self._epoch[1]
 
     def _masked_columns(
-        self, split: Split, rows: np.ndarray, seed: int, purpose: str, number: int, mask_rate: float | None = None
+        self,
+        split: Split,
+        rows: np.ndarray,
+        seed: int,
+        purpose: str,
+        number: int,
+        mask_rate: float | None = None,
+        weights: np.ndarray | None = None,
     ) -> Columns | None:
         """Return all columns of ``rows`` with new masks; None if the dataset has its masks already.
 
@@ -240,7 +254,7 @@ class Batches:
         if self._mask is None:
             return None
         check_row_lengths(split, rows)
-        return self._mask(split.take(rows), seed, purpose, number, mask_rate)
+        return self._mask(split.take(rows), seed, purpose, number, mask_rate, weights)
 
     def _denominators(
         self, split: Split, rows: np.ndarray, micro_batches: int, columns: Columns | None

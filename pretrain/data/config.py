@@ -47,6 +47,9 @@ class DataConfig(Section):
     causal_every: Free[int] = Field(default=0, ge=0)
     """One step of so many is causal: the model attends to earlier tokens only and predicts every token, with the head
     of the objective ``masked_next`` (GPT-BERT: 16). Needs a corpus with corrupt.drawn = 'each_epoch'. 0: none."""
+    adaptive_masking_every: Free[int] = Field(default=0, ge=0)
+    """Steps after which the chance of each token of the vocabulary to be masked is set anew, by its mean loss in these
+    steps (Edman and Fraser 2025: 100). Needs a corpus with corrupt.drawn = 'each_epoch'. 0: all tokens alike."""
     loader_processes: Free[int] = Field(default=0, ge=0, le=1024)
     """Background processes that make the next batches during a step; 0: they are made between two steps. The batches
     are the same."""

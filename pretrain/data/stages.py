@@ -123,6 +123,11 @@ class StagedBatches:
         self._first_position = position
         self._go_to_start()
 
+    def set_mask_weights(self, weights: Callable[[int], np.ndarray]) -> None:
+        """See ``Batches.set_mask_weights``."""
+        for batches in self.stages:
+            batches.set_mask_weights(weights)
+
     def opener(self) -> "Callable[[], StagedBatches]":
         """Return what makes the same batches in another process."""
         return partial(_reopened, [batches.opener() for batches in self.stages], self.schedule)

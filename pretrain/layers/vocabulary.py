@@ -32,15 +32,25 @@ class VocabularyProjection(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocabulary_size, width))
         self.bias = nn.Parameter(torch.empty(vocabulary_size)) if bias else None
 
-    def forward(self, hidden_PD: Tensor, labels_P: Tensor | None = None, z_loss: float = 0.0) -> Tensor:
+    def forward(
+        self,
+        hidden_PD: Tensor,
+        labels_P: Tensor | None = None,
+        z_loss: float = 0.0,
+        losses_P: Tensor | None = None,
+    ) -> Tensor:
         """Return logits [P, V], or with labels the sum of -log softmax(logits)[label] + z_loss (log Z)^2 in nats, where
-        Z is the sum of exp(logits), without all logits."""
+        Z is the sum of exp(logits), without all logits.
+
+        Args:
+            losses_P: fp32, overwritten with the terms of that sum; None: they are not needed.
+        """
         if self.scale != 1.0:
             hidden_PD = hidden_PD * self.scale
         if labels_P is None:
             return F.linear(hidden_PD, self.weight, self.bias)
         device = self.device_type or hidden_PD.device.type
-        arguments = hidden_PD, self.weight, self.bias, labels_P, torch.is_grad_enabled(), device, z_loss
+        arguments = hidden_PD, self.weight, self.bias, labels_P, torch.is_grad_enabled(), device, z_loss, losses_P
         return cast(Tensor, _ProjectedCrossEntropy.apply(*arguments))
 
 
@@ -50,13 +60,23 @@ class CrossEntropy(nn.Module):
     z_loss: float = 0.0
     """Weight of (log Z)^2, which is added in training (PaLM, Chowdhery et al. 2022, section 5)."""
 
+    keeps_losses: bool = False
+    """Whether ``kept`` is set."""
+    kept: tuple[Tensor, Tensor] | None = None
+    """Labels [P] of the last call in training, and the loss [P] of each."""
+
     @property
     def z_loss_now(self) -> float:
         """``z_loss`` in training; 0 in evaluation, so that validation losses are those of the model alone."""
         return self.z_loss if self.training else 0.0
 
     def forward(self, projection: VocabularyProjection, hidden_PD: Tensor, labels_P: Tensor) -> Tensor:
-        return projection(hidden_PD, labels_P, self.z_loss_now)
+        if not (self.keeps_losses and self.training and torch.is_grad_enabled()):
+            return projection(hidden_PD, labels_P, self.z_loss_now)
+        losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=labels_P.device)
+        total = projection(hidden_PD, labels_P, self.z_loss_now, losses_P)
+        self.kept = labels_P, losses_P
+        return total
 
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
@@ -77,6 +97,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         needs_gradient: bool,
         device: str,
         z_loss: float = 0.0,
+        losses_P: Tensor | None = None,
     ) -> Tensor:
         rows = ctx.rows = len(weight_VD)
         ctx.device = device
@@ -86,10 +107,15 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         chunks = ctx.chunks = max(1, -(-len(labels_P) * len(weight_VD) // LOGITS_AT_ONCE[device]))
         loss = torch.zeros((), dtype=torch.float32, device=hidden_PD.device)
         sums = _GradientSums(hidden_PD, weight_VD, bias_V, chunks)
-        for hidden, labels in zip(hidden_PD.tensor_split(chunks), labels_P.tensor_split(chunks), strict=True):
+        if losses_P is None:
+            losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=hidden_PD.device)
+        parts = (each.tensor_split(chunks) for each in (hidden_PD, labels_P, losses_P))
+        for hidden, labels, losses in zip(*parts, strict=True):
             logits = linear(hidden, weight_VD, bias_V)
             logits[:, rows:] = -torch.inf
-            loss += cross_entropy_(logits, labels, replaces=needs_gradient, device=device, z_loss=z_loss)
+            loss += cross_entropy_(
+                logits, labels, replaces=needs_gradient, device=device, z_loss=z_loss, losses_P=losses
+            )
             if needs_gradient and chunks > 1:
                 sums.add(hidden, logits)
             elif needs_gradient:
@@ -108,7 +134,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             products = multiply(hidden_PD, weight_VD, bias_V, of_logits, gradients[0], ctx.rows)
         else:
             products = [None if product is None else product * gradients[0] for product in ctx.saved_tensors]
-        return *products, None, None, None, None
+        return *products, None, None, None, None, None
 
 
 def _products_of_scaled(
@@ -156,7 +182,13 @@ class _GradientSums:
 
 
 def cross_entropy_(
-    logits_PV: Tensor, labels_P: Tensor, *, replaces: bool, device: str | None = None, z_loss: float = 0.0
+    logits_PV: Tensor,
+    labels_P: Tensor,
+    *,
+    replaces: bool,
+    device: str | None = None,
+    z_loss: float = 0.0,
+    losses_P: Tensor | None = None,
 ) -> Tensor:
     """Return the summed cross-entropy in fp32, without an fp32 copy of all logits.
 
@@ -165,8 +197,10 @@ def cross_entropy_(
         replaces: overwrite the logits with their gradient.
         device: key of the table below; None: the type of the logits' device.
         z_loss: weight of (log Z)^2, whose gradient is 2 log Z softmax.
+        losses_P: fp32, overwritten with the terms of the sum.
     """
-    losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
+    if losses_P is None:
+        losses_P = torch.empty(labels_P.shape, dtype=torch.float32, device=logits_PV.device)
     # Loops have no gradient of their own; the only caller in training computes it here.
     if use_loops(logits_PV, losses_P) and logits_PV.is_contiguous() and not logits_PV.requires_grad:
         labels = flat(labels_P.contiguous())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sesame.configs.errors import ConfigError, SesameError, one_line
 from sesame.configs.storage import append, write_text
@@ -46,14 +46,21 @@ class TrackedRun(NamedTuple):
         return identity
 
 
+Outcome = Literal["finished", "stopped", "failed"]
+"""How a run ends; one that was stopped can be resumed."""
+
+
+MLFLOW_STATUS: dict[Outcome, str] = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+
+
 class Tracker(Protocol):
     """Shows a run's numbers."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add the values of a step."""
 
-    def close(self) -> None:
-        """Send or write what is left."""
+    def close(self, outcome: Outcome) -> None:
+        """Send or write what is left, and how the run ended."""
 
 
 class TensorBoard:
@@ -71,7 +78,7 @@ class TensorBoard:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._write(step, summary={"value": [{"tag": name, "simple_value": value} for name, value in values.items()]})
 
-    def close(self) -> None:
+    def close(self, outcome: Outcome) -> None:
         """Nothing is left to write."""
 
     def _write(self, step: int, **fields: Any) -> None:
@@ -104,8 +111,11 @@ class WandB:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log({"step": step, **values})
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, outcome: Outcome) -> None:
+        if outcome == "stopped":
+            # Shown as preempted, not as failed.
+            self._run.mark_preempting()
+        self._run.finish(exit_code=int(outcome != "finished"))
 
 
 class MLflow:
@@ -133,8 +143,8 @@ class MLflow:
         moment = round(1000 * time.time())
         self._client.log_batch(self._id, [self._metric(name, value, moment, step) for name, value in values.items()])
 
-    def close(self) -> None:
-        self._client.set_terminated(self._id)
+    def close(self, outcome: Outcome) -> None:
+        self._client.set_terminated(self._id, MLFLOW_STATUS[outcome])
 
 
 class TrackerKind(NamedTuple):
@@ -195,7 +205,7 @@ class Trackers:
 
     def rewind(self, step: int) -> None:
         """Close all of them and start them again at ``step``, which the run has gone back to."""
-        self.close()
+        self.close("stopped")
         for name in list(self._running):
             try:
                 self._running[name] = TRACKERS[name].start(self._run._replace(first_step=step))
@@ -207,9 +217,9 @@ class Trackers:
         values = {name: float(value) for name, value in flat(row) if isinstance(value, int | float) and name != "step"}
         self._each("log", row["step"], values)
 
-    def close(self) -> None:
+    def close(self, outcome: Outcome = "finished") -> None:
         """Close all of them."""
-        self._each("close")
+        self._each("close", outcome)
 
     def _each(self, method: str, *arguments: Any) -> None:
         for name, tracker in list(self._running.items()):

@@ -71,6 +71,31 @@ def test_every_position_is_chosen_equally_often() -> None:
     assert counts[1:-1].min() > 0.93 * counts[1:-1].mean()
 
 
+def test_weights_are_chances_beside_the_others_of_a_row() -> None:
+    """Of one masked token in each row, and of two: drawn one after the other without the first."""
+    rows, weights = 30_000, np.ones(SIZE, np.float32)
+    weights[[10, 11, 12]] = 1, 2, 5
+    tokens = Ragged(np.tile(np.array([2, 10, 11, 12, 3], np.uint16), rows), np.arange(rows + 1) * 5)
+    draw = np.random.Generator(np.random.PCG64DXSM(1))
+    for count, expected in ((1, [1 / 8, 2 / 8, 5 / 8]), (2, [0.375, 0.7024, 0.9226])):
+        found = corrupt(tokens, config(mask_probability=0.999, maximum_predictions=count), VOCABULARY, draw, weights)
+        chosen = np.bincount(found.positions.values, minlength=5)[1:4] / rows
+        assert chosen == pytest.approx(expected, abs=0.01)
+
+
+def test_the_weight_of_a_word_is_the_mean_of_its_pieces() -> None:
+    rows, weights = 30_000, np.ones(SIZE, np.float32)
+    # 12 continues the word that 11 begins.
+    weights[[10, 11, 12]] = 2, 1, 7
+    tokens = Ragged(np.tile(np.array([2, 10, 11, 12, 3], np.uint16), rows), np.arange(rows + 1) * 5)
+    draw = np.random.Generator(np.random.PCG64DXSM(1))
+    settings = config(kind="masked_words", mask_probability=0.999, maximum_predictions=2)
+    found = corrupt(tokens, settings, VOCABULARY, draw, weights)
+    chosen = np.bincount(found.positions.values, minlength=5)[1:4] / rows
+    # The longer word first: both pieces; the other first: then it does not fit any more.
+    assert chosen == pytest.approx([2 / 6, 4 / 6, 4 / 6], abs=0.01)
+
+
 def test_words_are_masked_whole() -> None:
     tokens = examples()
     found = masked(tokens, kind="masked_words", mask_probability=0.2)

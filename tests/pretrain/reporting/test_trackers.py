@@ -4,7 +4,9 @@ Those of Weights & Biases and MLflow need their packages; without them these tes
 """
 
 import json
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ import pytest
 
 from sesame import configs
 from sesame.configs.errors import ConfigError
+from sesame.configs.stopping import Stopped, StopRequest
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.reporting import trackers
 from sesame.pretrain.reporting.config import ReportConfig
 from sesame.pretrain.reporting.trackers import TRACKERS, TrackedRun, TrackerKind, Trackers, check_installed
-from sesame.pretrain.train import train
+from sesame.pretrain.train import Run, train
 
 CONFIG = {"steps": 8, "model": {"width": 32}}
 ROWS = [
@@ -31,15 +34,15 @@ class Recorder:
     """A tracker that keeps what it gets, or fails."""
 
     def __init__(self, run: TrackedRun):
-        self.run, self.logged, self.closed, self.fails = run, [], False, False
+        self.run, self.logged, self.closed, self.fails = run, [], "", False
 
     def log(self, step: int, values: Any) -> None:
         if self.fails:
             raise ConnectionError("no route\nto host")
         self.logged.append((step, dict(values)))
 
-    def close(self) -> None:
-        self.closed = True
+    def close(self, outcome: str) -> None:
+        self.closed = outcome
 
 
 @pytest.fixture
@@ -163,3 +166,28 @@ def test_mlflow_continues_its_run_in_files(tmp_path: Path, monkeypatch: pytest.M
     lines = (run / "train" / "masked_lm").read_text().splitlines()
     assert [line.split()[1:] for line in lines] == [["5.0", "2"], ["4.0", "4"], ["3.0", "6"]]
     assert (run.parent / "params" / "model" / "width").read_text() == "32"
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("outcome", ["finished", "stopped", "failed"])
+def test_a_tracker_knows_how_the_run_ended(
+    outcome: str, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(Recorder, "close", lambda self, outcome: closed.append(outcome))
+    monkeypatch.setattr(ReportConfig, "all_trackers", ("recorder",))
+    config = configs.parse(settings(steps=3), RunConfig, "run.toml")
+    request = StopRequest()
+    step = Run.train_step
+
+    def train_step(run: Run) -> Any:
+        if outcome == "failed":
+            raise KeyError("a defect")
+        if outcome == "stopped":
+            request.note(signal.SIGTERM)
+        return step(run)
+
+    monkeypatch.setattr(Run, "train_step", train_step)
+    with suppress(Stopped, KeyError):
+        train(config, request=request)
+    assert closed == [outcome]
