@@ -12,7 +12,15 @@ from sesame.pretrain.checkpoints.resume import settings
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.reporting import run_record
 
-WITHOUT_EFFECT = ("report.", "checkpoint.", "data.verify", "data.loader_processes")
+WITHOUT_EFFECT = (
+    "report.",
+    "checkpoint.",
+    "data.verify",
+    "data.loader_processes",
+    "parallel.timeout_minutes",
+    "watch.slow_factor",
+    "watch.layers_every_steps",
+)
 """Beginnings of settings that do not change what a step computes."""
 LEARNING_RATE = ("optimizer.learning_rate", "schedule.warmup", "schedule.decay", "schedule.final_fraction")
 """Those that change the learning rate only, which is recorded for each step."""
@@ -42,12 +50,14 @@ def computed_with(run: Path, checkpoints: dict[int, Path], first: int, last: int
         return _by_record(run, checkpoints, first, last)
     file = str(run / run_record.NAME)
     used = _computed(starts[0], file)
-    values = _values(used)
     for start, resumed in zip(starts[1:], starts, strict=False):
-        before = _values(_computed(start, file))
-        for key in values:
-            if before.get(key) != values[key]:
-                raise _changed(run, f"{key} {before.get(key)} -> {values[key]}", resumed["step"], first)
+        earlier = _computed(start, file)
+        without_effect = _without_effect(used.config, earlier.config)
+        before, values = _values(earlier, without_effect), _values(used, without_effect)
+        # A table that one of the two has not has settings of its own.
+        for key in before | values:
+            if before.get(key) != values.get(key):
+                raise _changed(run, f"{key} {before.get(key)} -> {values.get(key)}", resumed["step"], first)
     return used
 
 
@@ -80,17 +90,20 @@ def _computed(start: dict[str, Any], where: str) -> Computed:
     return Computed(configs.parse(start["config"], RunConfig, where), start.get("processes", 0))
 
 
-def _values(computed: Computed) -> dict[str, Any]:
-    """Return what changes the bits of a step, by name."""
+def _values(computed: Computed, without_effect: tuple[str, ...]) -> dict[str, Any]:
+    """Return what changes the bits of a step, by name.
+
+    Args:
+        without_effect: beginnings of settings that do not.
+    """
     compared = (each for each in settings(computed.config) if kind_of(each.field) is not Kind.DERIVED)
-    without_effect = _without_effect(computed.config)
     values = {each.key: each.value for each in compared if not each.key.startswith(without_effect)}
     return {**values, "the number of processes": computed.processes}
 
 
-def _without_effect(config: RunConfig) -> tuple[str, ...]:
-    """Return beginnings of settings that a replay need not know."""
-    return (*WITHOUT_EFFECT, *LEARNING_RATE, *(() if follows_fraction(config) else LENGTH))
+def _without_effect(*used: RunConfig) -> tuple[str, ...]:
+    """Return beginnings of settings that a replay of runs with these configurations need not know."""
+    return (*WITHOUT_EFFECT, *LEARNING_RATE, *(() if any(map(follows_fraction, used)) else LENGTH))
 
 
 def _by_record(run: Path, checkpoints: dict[int, Path], first: int, last: int) -> Computed:

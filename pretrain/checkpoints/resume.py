@@ -201,10 +201,18 @@ def _differences(config: Section, record: Record, dataset_sha256: str) -> Iterat
 
 
 def _stored_value(values: Any, setting: Setting) -> Any:
-    """Return a setting of a checkpoint; a checkpoint that is older than the setting has its default."""
-    for name in setting.key.split("."):
+    """Return a setting of a checkpoint; a checkpoint that is older than the setting has its default.
+
+    None if the table of the setting is optional and was not there.
+    """
+    *tables, last = setting.key.split(".")
+    for name in (*tables, last):
+        if values is None:
+            return None
         if not isinstance(values, Mapping) or name not in values:
-            return setting.value if setting.field.is_required() else _plain_default(setting.field)
+            if not setting.field.is_required():
+                return _plain_default(setting.field)
+            return setting.value if name == last else None
         values = values[name]
     # Written by an earlier version, with its words.
     converters = [each.func for each in setting.field.metadata if isinstance(each, BeforeValidator)]

@@ -122,6 +122,34 @@ def test_a_run_that_was_resumed_with_other_settings_is_replayed_with_those(setti
         plan(run, 6)
 
 
+@pytest.mark.parametrize("was_added", [False, True])
+def test_a_table_that_was_added_or_removed_is_a_change(
+    was_added: bool, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, changing = tmp_path / "run", {"global_batch": {"at": [0.0], "values": [16]}}
+    step = Run.train_step
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(Run, "train_step", lambda run: step(run) if run.step < 4 else raise_(InterruptedError()))
+        train(run_of(settings, stop={}, schedule={} if was_added else changing))
+    train(run_of(settings, stop={}, schedule=changing if was_added else {}))
+    remove_checkpoints(run, 3)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"was resumed at step 3 with a change, schedule\.global_batch"):
+            plan(run, 5)
+        (run / "run.jsonl").unlink(missing_ok=True)
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+def test_settings_without_an_effect_on_a_step_may_have_changed(settings: Settings, tmp_path: Path) -> None:
+    train(run_of(settings, steps=4))
+    train(run_of(settings, parallel={"timeout_minutes": 17.0}, watch={"slow_factor": 9.0, "layers_every_steps": 3}))
+    remove_checkpoints(tmp_path / "run", 3, 4)
+    assert replayed(tmp_path / "run", 6).is_same
+
+
 def test_what_was_skipped_later_than_the_replay_starts_is_skipped(
     settings: Settings, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

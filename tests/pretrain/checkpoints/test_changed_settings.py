@@ -113,6 +113,18 @@ def test_changes_of_free_settings_are_logged_and_recorded(
     assert len(again.changes) == len(resumed.changes) + 1, "changes of earlier resumes are kept"
 
 
+def test_a_table_that_is_added_or_removed_is_recorded(copied: dict[str, Any]) -> None:
+    table = {"at": [0.0], "values": [8.0]}
+    added = resume(changed(copied, "schedule.global_batch", table))
+    changes = {each.key: (each.before, each.after) for each in added.changes}
+    assert changes["schedule.global_batch.at"] == (None, [0.0])
+    assert changes["schedule.global_batch.values"] == (None, [8.0])
+    removed = resume(copied | {"steps": 4}).changes[len(added.changes) :]
+    assert [(each.key, each.after) for each in removed if each.key.startswith("schedule")] == [
+        ("schedule.global_batch", None)
+    ]
+
+
 def test_accepted_changes_are_recorded(copied: dict[str, Any]) -> None:
     wider = changed(copied, "data.global_batch", 16) | {"resume": {"accept": ["data.global_batch"]}}
     resumed = resume(wider)
