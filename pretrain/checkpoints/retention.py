@@ -22,15 +22,16 @@ class Retention:
     The last step before a checkpoint can make its weights unusable, which shows in the gradients of the next step.
     """
 
-    def __init__(self, output: Path, keep: int, is_rank_zero: bool):
+    def __init__(self, output: Path, keep: int, is_rank_zero: bool, resumed: Path | None = None):
         """
         Args:
             is_rank_zero: true in the one process that removes and renames.
+            resumed: checkpoint that the run resumes from; whoever wrote it may not have continued from it.
         """
         self.output, self.keep, self.is_rank_zero = output, keep, is_rank_zero
-        self._unconfirmed: Path | None = None
+        self._unconfirmed = resumed
         self._unpruned: Path | None = None
-        self._diverged_name: Path | None = None
+        self._diverged_name = _free_name(resumed, "diverged") if resumed else None
 
     def started(self, path: Path) -> None:
         """Note that the newest checkpoint's state is copied; it is neither complete nor confirmed yet."""

@@ -44,11 +44,11 @@ def metadata(step: int) -> CheckpointMetadata:
     )
 
 
-def saver_of(output: Path, tokenizer: Path, owner: Owner, keep: int = 2) -> Saver:
+def saver_of(output: Path, tokenizer: Path, owner: Owner, keep: int = 2, resumed: Path | None = None) -> Saver:
     writer = CheckpointWriter(
         output, owner, ("exp_avg",), SHAPES, tokenizer, SINGLE_PROCESS, HostCopy(torch.device("cpu"))
     )
-    return Saver(writer, Retention(output, keep, is_rank_zero=True), None)
+    return Saver(writer, Retention(output, keep, is_rank_zero=True, resumed=resumed), resumed)
 
 
 def names(output: Path) -> list[str]:

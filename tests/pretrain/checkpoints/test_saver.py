@@ -108,6 +108,21 @@ def test_a_run_that_goes_back_again_and_again_renames_the_newest_checkpoint_once
     assert names(tmp_path) == [*(["step-00000001"] * (saved - 1)), f"step-{saved:08d}.diverged-1"]
 
 
+def test_a_resumed_run_does_not_trust_its_checkpoint_before_it_has_trained(tmp_path: Path, tokenizer: Path) -> None:
+    """The run that wrote it may have been stopped right after."""
+    before = saver_of(tmp_path, tokenizer, Owner())
+    for step in (1, 2):
+        before.start(metadata(step))
+        before.finish()
+    newest = before.last
+    resumed = saver_of(tmp_path, tokenizer, Owner(), resumed=newest)
+    assert resumed.diverged().endswith("step-00000002.diverged-1")
+    assert names(tmp_path) == ["step-00000001", "step-00000002.diverged-1"]
+    again = saver_of(tmp_path, tokenizer, Owner(), resumed=tmp_path / "checkpoints" / "step-00000001")
+    again.confirm()
+    assert again.diverged() == ""
+
+
 def test_the_message_of_a_run_that_cannot_go_back_names_what_was_renamed(tmp_path: Path, tokenizer: Path) -> None:
     saver = saver_of(tmp_path, tokenizer, Owner())
     saver.start(metadata(1))
