@@ -101,7 +101,12 @@ class RunFiles:
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of complete checkpoints, the newest last."""
-        return sorted(path.parent for path in self.folder.glob("checkpoints/step-*/checkpoint.json"))
+        complete = (path.parent for path in self.folder.glob("checkpoints/step-*/checkpoint.json"))
+        # Others are under way, or were renamed.
+        return sorted(
+            (path for path in complete if path.name.removeprefix("step-").isdecimal()),
+            key=lambda path: int(path.name.removeprefix("step-")),
+        )
 
     @property
     def step(self) -> int:

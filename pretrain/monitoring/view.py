@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -183,11 +184,12 @@ def event_line(row: Row) -> str:
 
 def _checkpoint(run: RunFiles, now: float) -> RenderableType:
     """The newest checkpoint, and how long ago it and the last report were written."""
-    checkpoints = run.checkpoints
     texts = ["no checkpoint yet"]
-    if checkpoints:
-        age = now - (checkpoints[-1] / "checkpoint.json").stat().st_mtime
-        texts = [f"checkpoint {checkpoints[-1].name}, {duration(max(0.0, age))} ago"]
+    for checkpoint in run.checkpoints:
+        # Removed or renamed since the folder was listed.
+        with suppress(FileNotFoundError):
+            age = now - (checkpoint / "checkpoint.json").stat().st_mtime
+            texts = [f"checkpoint {checkpoint.name}, {duration(max(0.0, age))} ago"]
     if run.end is None and (run.folder / "metrics.jsonl").exists():
         age = now - (run.folder / "metrics.jsonl").stat().st_mtime
         texts.append(f"last report {duration(max(0.0, age))} ago")

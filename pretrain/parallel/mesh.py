@@ -246,12 +246,22 @@ def _start_process_group(timeout: timedelta) -> None:
     if "RANK" not in os.environ:
         os.environ.update(single)
     _check_variables(os.environ)
+    _check_device(int(os.environ["LOCAL_RANK"]))
     deepspeed_api.configure_process()
     if not torch.distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=timeout)
         # Only at exit: DeepSpeed keeps groups in globals, so a process can be initialized once only.
         atexit.register(torch.distributed.destroy_process_group)
+
+
+def _check_device(number: int) -> None:
+    """Raise ConfigError if this machine has GPUs, but none for its trainer of this number."""
+    if torch.cuda.is_available() and number >= (count := torch.cuda.device_count()):
+        raise ConfigError(
+            f"this is trainer {number + 1} of its machine, which has {count} GPUs; start at most {count} with "
+            "--processes, or --gpus-per-node of `sesame submit`"
+        )
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:

@@ -156,3 +156,15 @@ def test_a_run_of_an_older_version_is_over_when_nobody_has_its_folder(tmp_path: 
     assert not is_over(run)
     (tmp_path / ".lock").unlink()
     assert is_over(run)
+
+
+def test_checkpoints_are_complete_ones_under_their_own_names(make_run: MakeRun) -> None:
+    run = RunFiles(make_run())
+    names = ("step-00000010", "step-100000000", "step-00000010.diverged-1", "step-00000020.partial", "step-00000030")
+    for name in names:
+        (run.folder / "checkpoints" / name).mkdir(parents=True)
+        (run.folder / "checkpoints" / name / "checkpoint.json").write_text("{}")
+    (run.folder / "checkpoints" / "step-00000030" / "checkpoint.json").unlink()
+    assert [path.name for path in run.checkpoints] == ["step-00000010", "step-100000000"]
+    run.update()
+    assert "checkpoint step-100000000, 0 s ago" in text_of(run)

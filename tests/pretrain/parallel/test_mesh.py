@@ -11,7 +11,7 @@ import torch
 from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.pretrain.config import RunConfig
-from sesame.pretrain.parallel.mesh import _check_variables
+from sesame.pretrain.parallel.mesh import _check_device, _check_variables
 from sesame.pretrain.train import train
 
 LAYOUTS: list[tuple[str, dict[str, Any]]] = [
@@ -85,3 +85,12 @@ def test_wrong_variables_of_a_launcher_are_named(change: dict[str, str], sentenc
     _check_variables(LAUNCHED)
     with pytest.raises(ConfigError, match=sentence):
         _check_variables(LAUNCHED | change)
+
+
+def test_more_trainers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _check_device(7)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    _check_device(1)
+    with pytest.raises(ConfigError, match="trainer 3 of its machine, which has 2 GPUs; start at most 2"):
+        _check_device(2)
