@@ -54,7 +54,7 @@ class ParallelConfig(Section):
     than the kernels that it saves: of use for large micro-batches of large models (GPT 1.3B, 8 x 2048 tokens), slower
     where the host is the limit (BERT-large, 32 x 512; ModernBERT-base)."""
     graphs: Free[bool] = False
-    """Record Transformer blocks as CUDA graphs when micro-batches of one shape repeat (``data.micro_tokens``, or rows
+    """Capture Transformer blocks as CUDA graphs when micro-batches of one shape repeat (``data.micro_tokens``, or rows
     of one length), which saves the host's time: worth it where the host, not the GPU, is the limit."""
     timeout_minutes: Free[float] = Field(default=10.0, gt=0, le=1440, allow_inf_nan=False)
     """Silence of a process after which the others give up and say which one it is; also the longest time of one

@@ -1,6 +1,6 @@
 """Transformer blocks as CUDA graphs: the host starts a block's forward or backward pass with one launch.
 
-A graph repeats the kernels of one shape on the same memory. It is recorded when micro-batches of one shape have come
+A graph repeats the kernels of one shape on the same memory. It is captured when micro-batches of one shape have come
 several times in a row: sequences of one length, or any of a token budget (``data.micro_tokens``), whose boundaries and
 positions are copied to that memory. Causal micro-batches (``data.causal_every``) have graphs of their own.
 Micro-batches of another shape are computed as before; so are those of a later dataset with other lengths
@@ -20,9 +20,9 @@ from sesame.pretrain.layers.experts import SparseFeedForward
 from sesame.pretrain.layers.transformer import BLOCKS
 
 REPEATS = 3
-"""Micro-batches of one shape after which it is recorded."""
+"""Micro-batches of one shape after which it is captured."""
 WARM_UP = 2
-"""Passes before the recording, in which libraries choose kernels and allocate."""
+"""Passes before the capture, in which libraries choose kernels and allocate."""
 
 Shapes = tuple["Shape | None", ...]
 """Of the blocks of a micro-batch."""
@@ -75,12 +75,12 @@ class BlockGraphs:
         self.calls: list[Call] = []
         self.repeats: dict[bool, tuple[Shapes, int]] = {}
         """Whether micro-batches are causal -> shapes of the last one, and how many in a row had them."""
-        self.recorded: dict[tuple[nn.Module, bool], BlockGraph] = {}
+        self.captured: dict[tuple[nn.Module, bool], BlockGraph] = {}
         self.copied: set[int] = set()
-        """``id`` of the recorded patterns that have the values of this micro-batch."""
+        """``id`` of the captured patterns that have the values of this micro-batch."""
 
     def begin(self) -> None:
-        """Start a micro-batch of training; record the graphs if the last ones had the same shapes."""
+        """Start a micro-batch of training; capture the graphs if the last ones had the same shapes."""
         calls, self.calls = self.calls, []
         self.copied.clear()
         if not calls:
@@ -92,14 +92,14 @@ class BlockGraphs:
         uses = Counter(call.block for call in calls)
         # A block that is shared by several layers would overwrite what its own backward passes need.
         if repeats >= REPEATS and None not in shapes and max(uses.values()) == 1:
-            self.recorded |= record(calls)
-            # Those of the recording.
+            self.captured |= capture(calls)
+            # Those of the capture.
             self.calls.clear()
 
     def _run(self, block: nn.Module, hidden_TD: Tensor, pattern: AttentionPattern) -> Tensor:
         if not (block.training and torch.is_grad_enabled()):
             return self.forwards[block](hidden_TD, pattern)
-        graph, shape = self.recorded.get((block, pattern.causal)), Shape.of(hidden_TD, pattern)
+        graph, shape = self.captured.get((block, pattern.causal)), Shape.of(hidden_TD, pattern)
         if graph is not None and graph.shape == shape:
             if id(graph.pattern) not in self.copied:
                 _copy(pattern, graph.pattern)
@@ -110,12 +110,12 @@ class BlockGraphs:
         return self.forwards[block](hidden_TD, pattern)
 
 
-def _copy(pattern: AttentionPattern, recorded: AttentionPattern) -> None:
+def _copy(pattern: AttentionPattern, captured: AttentionPattern) -> None:
     """Give the memory that kernels read beside states and weights the values of another micro-batch."""
-    if pattern is recorded:
+    if pattern is captured:
         return
-    recorded.query_layout.cu_seqlens_B1.copy_(pattern.query_layout.cu_seqlens_B1)
-    for target, source in zip(recorded.rotary_angles or (), pattern.rotary_angles or (), strict=True):
+    captured.query_layout.cu_seqlens_B1.copy_(pattern.query_layout.cu_seqlens_B1)
+    for target, source in zip(captured.rotary_angles or (), pattern.rotary_angles or (), strict=True):
         target.copy_(source)
 
 
@@ -126,7 +126,7 @@ class BlockGraph:
         self.block, self.shape, self.pattern = call
         self.parameters = list(self.block.parameters())
         # The same memory. Nodes of the autograd graph that others hold (DeepSpeed does) belong to their stream, which
-        # the recording would have to wait for.
+        # the capture would have to wait for.
         self.aliases: dict[str, Tensor] = {
             name: nn.Parameter(part.detach()) for name, part in self.block.named_parameters()
         }
@@ -162,8 +162,8 @@ class _Replay(torch.autograd.Function):
         return None, *(gradient.detach() for gradient in graph.gradients)
 
 
-def record(calls: list[Call]) -> dict[tuple[nn.Module, bool], BlockGraph]:
-    """Record the forward passes of blocks in the order of ``calls``, and then their backward passes.
+def capture(calls: list[Call]) -> dict[tuple[nn.Module, bool], BlockGraph]:
+    """Capture the forward passes of blocks in the order of ``calls``, and then their backward passes.
 
     The graphs share memory as the passes of a micro-batch do, so they have to be replayed in that order.
     """
@@ -181,18 +181,18 @@ def record(calls: list[Call]) -> dict[tuple[nn.Module, bool], BlockGraph]:
                 output = graph.compute()
                 graph.differentiate(output, torch.ones_like(output))
     torch.cuda.synchronize(device)
-    # Other threads, such as that of NCCL, may use the device during the recording.
-    recording = partial(torch.cuda.graph, pool=pool, stream=stream, capture_error_mode="thread_local")
+    # Other threads, such as that of NCCL, may use the device during the capture.
+    capturing = partial(torch.cuda.graph, pool=pool, stream=stream, capture_error_mode="thread_local")
     for graph in graphs.values():
         # The memory of the block before it, so that nothing is copied between two blocks.
         graph.hidden = hidden.detach().requires_grad_()
-        with recording(graph.forward_graph):
+        with capturing(graph.forward_graph):
             graph.output = graph.compute()
         hidden = graph.output
     gradient = torch.ones_like(hidden)
     for graph in reversed(graphs.values()):
         graph.output_gradient = gradient
-        with recording(graph.backward_graph):
+        with capturing(graph.backward_graph):
             graph.gradients = graph.differentiate(graph.output, gradient)
         gradient, graph.output = graph.gradients[0], graph.output.detach()
     torch.cuda.synchronize(device)

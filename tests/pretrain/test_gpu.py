@@ -255,7 +255,7 @@ def test_a_compiled_run_in_bf16_learns(settings: Callable[..., dict[str, Any]], 
 
 @pytest.mark.parametrize("compiles", [False, True])
 @pytest.mark.parametrize("name", ["gpt", "bert, modern"])
-def test_recorded_blocks_train_the_same(
+def test_captured_blocks_train_the_same(
     name: str, compiles: bool, family_settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     """Rows of one length and some micro-batches a step: the first steps are computed, the others replayed. Every second
@@ -277,7 +277,7 @@ def test_recorded_blocks_train_the_same(
             found.append(float(run.engine.step(1e-2)))
         norms.append(found)
         if run.engine.graphs is not None:
-            assert len({causal for _, causal in run.engine.graphs.recorded}) == (1 if name == "gpt" else 2)
+            assert len({causal for _, causal in run.engine.graphs.captured}) == (1 if name == "gpt" else 2)
         run.close()
         mesh.close()
     assert norms[0] == pytest.approx(norms[1], rel=2e-2)

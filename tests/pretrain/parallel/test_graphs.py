@@ -1,4 +1,4 @@
-"""When blocks are recorded as CUDA graphs; the recorded graphs are tested on a GPU (``tests/pretrain/test_gpu.py``)."""
+"""When blocks are captured as CUDA graphs; the captured graphs are tested on a GPU (``tests/pretrain/test_gpu.py``)."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,11 +24,11 @@ from tests.pretrain.parallel.test_recompute import learner
 EQUAL, OTHER, UNEVEN = [6, 6, 6], [9, 9], [5, 6, 7]
 
 
-def recorded_after(model: Any, batches: list[list[int]], monkeypatch: pytest.MonkeyPatch, **pattern: Any) -> list[int]:
-    """Return before which of ``batches`` (lengths of sequences) graphs are recorded."""
+def captured_after(model: Any, batches: list[list[int]], monkeypatch: pytest.MonkeyPatch, **pattern: Any) -> list[int]:
+    """Return before which of ``batches`` (lengths of sequences) graphs are captured."""
     numbers: list[int] = []
     begun: list[list[int]] = []
-    monkeypatch.setattr(graphs, "record", lambda calls: numbers.append(len(begun)) or {})
+    monkeypatch.setattr(graphs, "capture", lambda calls: numbers.append(len(begun)) or {})
     blocks = BlockGraphs(model)
     for lengths in batches:
         blocks.begin()
@@ -40,9 +40,9 @@ def recorded_after(model: Any, batches: list[list[int]], monkeypatch: pytest.Mon
     return numbers
 
 
-def test_the_first_shape_that_repeats_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_shape_that_repeats_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = [EQUAL, EQUAL, OTHER, EQUAL, EQUAL, EQUAL, OTHER]
-    assert recorded_after(learner("bert"), batches, monkeypatch) == [6]
+    assert captured_after(learner("bert"), batches, monkeypatch) == [6]
 
 
 @pytest.mark.parametrize(("family", "lengths", "pattern"), [
@@ -50,15 +50,15 @@ def test_the_first_shape_that_repeats_is_recorded(monkeypatch: pytest.MonkeyPatc
     ("bert", EQUAL, {"bias_HLL": torch.zeros(4, 6, 6)}),
     ("albert", EQUAL, {}),
 ])  # fmt: skip
-def test_what_a_graph_cannot_repeat_is_not_recorded(
+def test_what_a_graph_cannot_repeat_is_not_captured(
     family: str, lengths: list[int], pattern: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other lengths, a bias that is learned, and a block that several layers share."""
-    assert not recorded_after(learner(family), [lengths] * 6, monkeypatch, **pattern)
+    assert not captured_after(learner(family), [lengths] * 6, monkeypatch, **pattern)
 
 
 class FakeGraph:
-    """Stands for a CUDA graph: a replay calls a function that works on the recorded memory."""
+    """Stands for a CUDA graph: a replay calls a function that works on the captured memory."""
 
     def __init__(self) -> None:
         self.replay: Callable[[], None] = lambda: None
@@ -98,7 +98,7 @@ def compute_again(graph: BlockGraph, forward: Any) -> None:
 def test_replayed_blocks_have_the_same_gradients(fake_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(test_recompute.SHAPE, "dropout", 0.0)
     monkeypatch.setitem(test_recompute.SHAPE, "attention_dropout", 0.0)
-    recorded, plain = learner("bert"), learner("bert")
+    captured, plain = learner("bert"), learner("bert")
     part = layout(np.array(EQUAL))
     pattern = AttentionPattern(part, part)
 
@@ -110,24 +110,24 @@ def test_replayed_blocks_have_the_same_gradients(fake_cuda: None, monkeypatch: p
         parameters = list(model.backbone.blocks.parameters())
         return [output.detach().clone(), *(each.clone() for each in gradient_of(output, [state, *parameters]))]
 
-    blocks = BlockGraphs(recorded)
+    blocks = BlockGraphs(captured)
     for _ in range(4):
         blocks.begin()
-        if not blocks.recorded:
-            computed(recorded, torch.randn(18, 32))
-    first, second = (blocks.recorded[block, False] for block in recorded.backbone.blocks)
+        if not blocks.captured:
+            computed(captured, torch.randn(18, 32))
+    first, second = (blocks.captured[block, False] for block in captured.backbone.blocks)
     assert second.hidden.data_ptr() == first.output.data_ptr(), "nothing is copied between blocks"
     assert first.output_gradient.data_ptr() == second.gradients[0].data_ptr()
-    for (block, _), graph in blocks.recorded.items():
+    for (block, _), graph in blocks.captured.items():
         compute_again(graph, blocks.forwards[block])
     for _ in range(2):
         hidden = torch.randn(18, 32)
-        for ours, expected in zip(computed(recorded, hidden), computed(plain, hidden), strict=True):
+        for ours, expected in zip(computed(captured, hidden), computed(plain, hidden), strict=True):
             torch.testing.assert_close(ours, expected)
 
 
-def test_a_recording_touches_no_node_that_others_hold(fake_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DeepSpeed holds the nodes that accumulate gradients; they belong to another stream, which ended the recording."""
+def test_a_capture_touches_no_node_that_others_hold(fake_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed holds the nodes that accumulate gradients; they belong to another stream, which ended the capture."""
     model: Any = learner("bert")
     leaves: list[Any] = []
     differentiate = BlockGraph.differentiate
@@ -141,19 +141,19 @@ def test_a_recording_touches_no_node_that_others_hold(fake_cuda: None, monkeypat
         return differentiate(graph, output, gradient)
 
     monkeypatch.setattr(BlockGraph, "differentiate", watched)
-    assert recorded_graphs(model)
+    assert captured_graphs(model)
     assert leaves and not {id(leaf) for leaf in leaves} & {id(parameter) for parameter in model.parameters()}
 
 
-def recorded_graphs(model: Any) -> Any:
+def captured_graphs(model: Any) -> Any:
     blocks, part = BlockGraphs(model), layout(np.array(EQUAL))
     for _ in range(4):
         blocks.begin()
         hidden = torch.randn(18, 32)
-        if not blocks.recorded:
+        if not blocks.captured:
             for block in model.backbone.blocks:
                 hidden = block(hidden, AttentionPattern(part, part))
-    return blocks.recorded
+    return blocks.captured
 
 
 def gradient_of(output: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -166,8 +166,8 @@ def test_layers_with_experts_and_decoders_stay_as_they_are() -> None:
 
 
 def test_evaluation_is_computed_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert recorded_after(learner("bert"), [EQUAL] * 6, monkeypatch)
-    assert not recorded_after(learner("bert").eval(), [EQUAL] * 6, monkeypatch)
+    assert captured_after(learner("bert"), [EQUAL] * 6, monkeypatch)
+    assert not captured_after(learner("bert").eval(), [EQUAL] * 6, monkeypatch)
 
 
 def test_a_run_on_a_cpu_is_refused(settings: Callable[..., dict[str, Any]]) -> None:
@@ -195,8 +195,8 @@ def test_blocks_of_a_token_budget_get_the_boundaries_of_each_micro_batch(
     monkeypatch.setitem(test_recompute.SHAPE, "dropout", 0.0)
     monkeypatch.setitem(test_recompute.SHAPE, "attention_dropout", 0.0)
     monkeypatch.setattr(attention, "choose_kernel", lambda *_: attention_by_boundaries)
-    recorded, plain = learner("bert"), learner("bert")
-    blocks = BlockGraphs(recorded)
+    captured, plain = learner("bert"), learner("bert")
+    blocks = BlockGraphs(captured)
 
     def computed(model: Any, hidden: torch.Tensor, lengths: list[int]) -> list[torch.Tensor]:
         part = replace(layout(np.array(lengths)), longest=12, dummies=1)
@@ -209,14 +209,14 @@ def test_blocks_of_a_token_budget_get_the_boundaries_of_each_micro_batch(
 
     for _ in range(4):
         blocks.begin()
-        if not blocks.recorded:
-            computed(recorded, torch.randn(18, 32), [0, 3, 4, 11])
-    assert len(blocks.recorded) == 2
-    for (block, _), graph in blocks.recorded.items():
+        if not blocks.captured:
+            computed(captured, torch.randn(18, 32), [0, 3, 4, 11])
+    assert len(blocks.captured) == 2
+    for (block, _), graph in blocks.captured.items():
         compute_again(graph, blocks.forwards[block])
     for lengths in ([0, 3, 4, 11], [2, 2, 12, 2], [0, 0, 6, 12]):
         blocks.begin()
         hidden = torch.randn(18, 32)
         expected = computed(plain, hidden, lengths)
-        for ours, theirs in zip(computed(recorded, hidden, lengths), expected, strict=True):
+        for ours, theirs in zip(computed(captured, hidden, lengths), expected, strict=True):
             torch.testing.assert_close(ours, theirs)
