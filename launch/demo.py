@@ -8,7 +8,6 @@ import importlib.util
 import json
 import os
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from sesame.configs.durations import duration
 from sesame.configs.json_lines import read_rows
 from sesame.configs.shipped import FOLDER
 from sesame.configs.stopping import CONTINUE
-from sesame.launch.processes import follow
+from sesame.launch.processes import SESAME, follow
 
 EXPECTED_BELOW = 0.7
 """Expected distance (nats) of the validation loss on masked words below the unigram baseline, on any two cores."""
@@ -81,7 +80,7 @@ def run_demo(folder: Path, glue: Path | None = None, console: Console | None = N
         arguments = [str(argument) for argument in stage.arguments]
         console.print(f"$ sesame {shlex.join(arguments)}", style="bold", highlight=False, soft_wrap=True)
         start = time.monotonic()
-        code = follow([sys.executable, "-P", "-m", "sesame", *arguments])
+        code = follow([*SESAME, *arguments])
         if code == CONTINUE:
             console.print("The demo is stopped by a signal; the same command continues it.")
             return code

@@ -34,6 +34,10 @@ ERROR = re.compile(rb"(\[rank\d+\]: )?Traceback \(most recent call last\)|sesame
 PR_SET_PDEATHSIG = 1
 
 
+SESAME = (sys.executable, "-P", "-m", "sesame")
+"""The command in this environment, which imports nothing from the current folder."""
+
+
 class Machine(NamedTuple):
     """The place of this machine in the run."""
 

@@ -1,12 +1,12 @@
 """Start a replay, in as many processes as the run had."""
 
 import os
-import sys
 from pathlib import Path
 
+from sesame.configs.errors import ConfigError
 from sesame.launch.library_warnings import ignore_library_warnings
 from sesame.launch.place import machine
-from sesame.launch.processes import supervise
+from sesame.launch.processes import SESAME, supervise
 
 
 def start(run: Path, step: int) -> int:
@@ -20,8 +20,15 @@ def start(run: Path, step: int) -> int:
 
     planned = plan(run, step)
     if "RANK" not in os.environ and planned.processes > 1:
-        command = [sys.executable, "-m", "sesame", "replay", str(run), "--step", str(step)]
-        return supervise(command, machine(planned.processes))
+        replay_command = f"sesame replay {run} --step {step}"
+        machines = machine(1, command=replay_command).machines
+        if planned.processes % machines:
+            raise ConfigError(
+                f"{run}: was computed by {planned.processes} processes, which {machines} machines cannot share "
+                "equally; start the replay on another number of machines"
+            )
+        place = machine(planned.processes // machines, command=replay_command)
+        return supervise([*SESAME, "replay", str(run), "--step", str(step)], place)
     from sesame.pretrain.parallel.mesh import Mesh
 
     mesh = Mesh(planned.config.parallel)

@@ -44,7 +44,7 @@ class ClusterConfig(Section):
     variables: dict[str, str] = Field(default_factory=dict)
     """Environment variables, such as NCCL_SOCKET_IFNAME."""
     signal_seconds: int = Field(default=180, gt=0)
-    """Slurm sends its signal so long before the end of a job's time; a checkpoint must be written in it."""
+    """Slurm sends its signal so long before the end of a job's time: time for a step and two checkpoints."""
     log_folder: str = "logs"
     """Folder for the output of the jobs."""
 

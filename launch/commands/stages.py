@@ -16,7 +16,7 @@ from sesame.launch.commands.options import Output, Overrides
 from sesame.launch.library_warnings import ignore_library_warnings
 from sesame.launch.overrides import with_folders
 from sesame.launch.place import machine
-from sesame.launch.processes import supervise
+from sesame.launch.processes import SESAME, supervise
 
 
 def prepare(
@@ -142,7 +142,7 @@ def evaluate(
     if processes is not None and "RANK" not in os.environ:
         place = machine(processes, command="sesame evaluate SUITE.toml --processes N")
         if place.processes * place.machines > 1:
-            raise typer.Exit(supervise([sys.executable, "-m", "sesame", *sys.argv[1:]], place))
+            raise typer.Exit(supervise([*SESAME, *sys.argv[1:]], place))
     if checkpoint is not None and follow is not None:
         raise ConfigError("--checkpoint and --follow are both given; --follow takes the checkpoints of a run")
     overrides = with_folders(overrides, checkpoint=checkpoint, data_dir=data_dir, output=output)

@@ -23,7 +23,7 @@ from sesame.launch.doctor.interconnect import bandwidth
 from sesame.launch.doctor.report import Report
 from sesame.launch.library_warnings import ignore_library_warnings
 from sesame.launch.place import machine
-from sesame.launch.processes import supervise
+from sesame.launch.processes import SESAME, supervise
 
 MUST_CHANGE = 1
 """Exit code if a run could not start."""
@@ -48,7 +48,7 @@ def start(folder: Path, output: Path | None, processes: int | None, *, quick: bo
         if place.processes * place.machines > 1:
             words = ["doctor", "--folder", str(folder), *(["--quick"] if quick else [])]
             words += ["--output", str(output)] if output else []
-            return supervise([sys.executable, "-m", "sesame", *words], place)
+            return supervise([*SESAME, *words], place)
     raise_signals()
     ignore_library_warnings()
     with ExitStack() as closing:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -42,14 +43,28 @@ def print_run(planner: Planner, request: Request, console: Console) -> None:
             "run",
             f"{steps:,} steps, {count(planner.step_tokens * steps)} tokens, {flops(planner.step_flops * steps)} FLOPs",
         ),
+        ("not counted", ", ".join(_not_counted(planner.run))),
         ("checkpoint", f"{disk(planner.checkpoint_bytes)} on disk, and as much host memory while one is copied"),
     ):
-        table.add_row(name, value)
+        if value:
+            table.add_row(name, value)
     console.print(table)
 
 
+def _not_counted(run: Any) -> list[str]:
+    """Return the settings of a run, a ``RunConfig``, that change its length or its steps and are not in a plan."""
+    settings = {
+        "stop.epochs": run.stop.epochs,
+        "stop.minutes": run.stop.minutes,
+        "schedule.global_batch": run.schedule.global_batch,
+        "schedule.mask_rate": run.schedule.mask_rate,
+        "data.stages": run.data.stages,
+    }
+    return [name for name, value in settings.items() if value]
+
+
 def _steps(planner: Planner) -> int:
-    """Return the steps of a run, those of its tokens if it has no number of steps.
+    """Return the steps of a run: its number, or those of its tokens if they are fewer.
 
     Raises:
         ConfigError: neither is known before the run.

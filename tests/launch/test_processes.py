@@ -126,9 +126,9 @@ def test_a_failure_ends_the_others_and_its_reason_is_printed_once(folder: Path) 
 def test_the_rank_before_a_traceback_is_known(folder: Path) -> None:
     """torch prints it; the reason is that of the process that failed first, once."""
     trainer = (
-        f"{READY} time.sleep(0 if rank == 1 else 1);"
+        f"{READY} [time.sleep(0.05) for _ in iter(lambda: rank == 1 or os.path.exists('said'), True)];"
         "print(f'[rank{rank}]: Traceback (most recent call last):', file=sys.stderr, flush=True);"
-        "time.sleep(0 if rank == 0 else 2); sys.exit(1)"
+        "open('said', 'w').close(); time.sleep(0 if rank == 0 else 2); sys.exit(1)"
     )
     run = start(folder, trainer)
     errors = run.communicate()[1]

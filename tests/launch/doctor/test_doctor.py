@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -102,8 +101,7 @@ def test_an_interrupt_ends_it_and_leaves_nothing(tmp_path: Path, processes: int)
     assert run.returncode == 130, rest
     assert "Traceback" not in rest, rest
     assert rest.count("sesame: interrupted; run the same command again to resume") == 1, rest
-    time.sleep(0.2)
-    assert not [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not psutil.wait_procs(children, timeout=20)[1]
     assert list(tmp_path.iterdir()) == []
 
 
