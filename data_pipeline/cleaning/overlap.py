@@ -1,11 +1,12 @@
 """Decontamination: documents that contain text of evaluation sets.
 
 As for GPT-3 (Brown et al. 2020, appendix C), a document is contaminated if it contains 13 consecutive words of an
-evaluation text, or all words of a shorter one.
+evaluation text, or all words of a shorter one. In scripts without spaces a letter counts as half a word: Chinese words
+have 1.5 to 2 letters on average.
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from sesame.configs.errors import CorpusError
 from sesame.configs.storage import atomic_file
 from sesame.data_pipeline.cleaning.ngrams import ngram_hashes
-from sesame.data_pipeline.cleaning.words import words
+from sesame.data_pipeline.cleaning.words import is_spaceless, words
 from sesame.data_pipeline.sources.files import File, Range
 from sesame.data_pipeline.sources.lines import iterate_lines
 from sesame.data_pipeline.sources.paths import matching
@@ -27,10 +28,12 @@ LONGEST = 13
 MAXIMUM_LINE_BYTES = 1 << 40
 SHORTEST = 6
 """Evaluation texts of fewer words are ignored, because documents contain them by chance."""
+LETTERS_OF_WORD = 2
+"""In a text most of whose letters are of a script without spaces."""
 
 
 class Overlap:
-    """Hashes of the word sequences of evaluation texts, by their length in words."""
+    """Hashes of the word sequences of evaluation texts, by their number of words (``cleaning/words.py``)."""
 
     def __init__(self, sequences: dict[int, np.ndarray]):
         self.sequences = sequences
@@ -49,16 +52,17 @@ class Overlap:
         for pattern in paths:
             for file in matching(pattern, SETTING):
                 for text in _texts(file):
-                    words = _word_hashes(normal(text))
-                    if len(words) >= SHORTEST:
-                        length = min(len(words), LONGEST)
-                        hashes.setdefault(length, []).append(ngram_hashes(words, length))
+                    found = _words(normal(text))
+                    factor = LETTERS_OF_WORD if 2 * sum(map(is_spaceless, found)) > len(found) else 1
+                    if len(found) >= factor * SHORTEST:
+                        length = min(len(found), factor * LONGEST)
+                        hashes.setdefault(length, []).append(ngram_hashes(_hashes(found), length))
         return cls({length: np.unique(np.concatenate(each)) for length, each in hashes.items()})
 
     def is_in(self, text: str) -> bool:
         """Whether ``text`` contains one of the sequences."""
-        words = _word_hashes(text)
-        return any(_are_any_in(ngram_hashes(words, length), known) for length, known in self.sequences.items())
+        hashes = _hashes(_words(text))
+        return any(_are_any_in(ngram_hashes(hashes, length), known) for length, known in self.sequences.items())
 
     def save(self, path: Path) -> None:
         arrays = {str(length): known for length, known in self.sequences.items()}
@@ -77,9 +81,14 @@ def _are_any_in(hashes: np.ndarray, known: np.ndarray) -> bool:
     return bool((known[places] == hashes).any())
 
 
-def _word_hashes(text: str) -> np.ndarray:
-    """uint64 [words]: the hash of each word, without case and punctuation."""
-    return np.array([zlib.crc32(word.encode()) for word in words(text.lower())], np.uint64)
+def _words(text: str) -> list[str]:
+    """Without case and punctuation."""
+    return words(text.lower())
+
+
+def _hashes(found: Sequence[str]) -> np.ndarray:
+    """uint64 [words]: the hash of each word."""
+    return np.array([zlib.crc32(word.encode()) for word in found], np.uint64)
 
 
 def _texts(file: File) -> Iterator[str]:

@@ -13,6 +13,11 @@ SPACELESS = (
 """Letters of scripts without spaces between words, as ranges of a pattern."""
 
 
+def is_spaceless(word: str) -> bool:
+    """Return whether a word is one letter of a script without spaces."""
+    return _spaceless().match(word) is not None
+
+
 def words(text: str) -> list[str]:
     """Return the words of a text.
 
@@ -24,6 +29,11 @@ def words(text: str) -> list[str]:
 def iterate_words(text: str) -> Iterator[str]:
     """Yield the same words one by one, for texts whose list of words would be large."""
     return (match.group() for match in _word().finditer(text))
+
+
+@cache
+def _spaceless() -> re.Pattern[str]:
+    return re.compile(f"[{SPACELESS}]")
 
 
 @cache

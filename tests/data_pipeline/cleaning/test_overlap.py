@@ -21,6 +21,9 @@ LONG = "The quick brown fox jumps over the lazy dog while seven old wizards watc
 SHORT = "They drank the pub entirely dry."
 CHINESE = "\u4eca\u5929\u5929\u6c14\u5f88\u597d\u6211\u4eec\u53bb\u516c\u56ed\u6563\u6b65\u4e86\u5417"
 
+COUNTRY = "\u4e2d\u534e\u4eba\u6c11\u5171\u548c\u56fd"
+PASSAGE = "".join(chr(0x4E00 + 7 * number) for number in range(40))
+
 
 @pytest.fixture
 def overlap(tmp_path: Path) -> Overlap:
@@ -28,7 +31,8 @@ def overlap(tmp_path: Path) -> Overlap:
     (tmp_path / "dev.jsonl").write_text(
         json.dumps({"passage": {"text": LONG}, "question": ["too short to count"]}) + "\n"
     )
-    (tmp_path / "test.json").write_text(json.dumps([{"sentence": CHINESE}]), encoding="utf-8")
+    chinese = [{"sentence": CHINESE, "choice": COUNTRY, "passage": PASSAGE}]
+    (tmp_path / "test.json").write_text(json.dumps(chinese), encoding="utf-8")
     found = Overlap.of((str(tmp_path),), str)
     found.save(tmp_path / "overlap.npz")
     return Overlap.load(tmp_path / "overlap.npz")
@@ -45,6 +49,10 @@ def overlap(tmp_path: Path) -> Overlap:
         ("too short to count", False),
         ("\u90a3\u4e48\uff0c" + CHINESE + "\u3002", True),
         ("\u90a3\u4e48\uff0c" + CHINESE[:10] + "\u3002", False),
+        # Seven letters are about three words.
+        ("\u6211\u4f4f\u5728" + COUNTRY + "\u3002", False),
+        ("\u4ed6\u8bf4" + PASSAGE[2:28], True),
+        ("\u4ed6\u8bf4" + PASSAGE[2:27], False),
         ("", False),
     ],
 )
