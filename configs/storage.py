@@ -15,6 +15,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
+LOCK = ".lock"
+"""File of a folder that is locked."""
+
 
 @contextmanager
 def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
@@ -143,9 +146,16 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder and below; call it while the folder is locked."""
-    for path in folder.rglob(".sesame-*.partial"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    """Remove what writers that were killed have left in a folder and below; call it while the folder is locked.
+
+    Folders below that another process has locked are left alone.
+    """
+    for path in folder.iterdir():
+        is_folder = path.is_dir() and not path.is_symlink()
+        if path.match(".sesame-*.partial"):
+            shutil.rmtree(path) if is_folder else path.unlink(missing_ok=True)
+        elif is_folder and not _is_locked(path):
+            remove_unfinished(path)
 
 
 def keep_lines(path: Path, is_kept: Callable[[bytes], bool]) -> None:
@@ -168,8 +178,7 @@ def locked_folder(folder: Path) -> Iterator[bool]:
         OSError: the folder cannot be made or written.
     """
     made = _missing(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder / LOCK
     with _lock_file(path) as is_locked:
         try:
             yield is_locked
@@ -194,15 +203,38 @@ def try_lock(file: IO[Any]) -> bool:
 @contextmanager
 def _lock_file(path: Path) -> Iterator[bool]:
     while True:
-        with path.open("a+b") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a+b")
+        except FileNotFoundError:
+            # The process that had the lock has removed the folder, which it had made.
+            continue
+        with file:
             if not try_lock(file):
                 yield False
                 return
-            # The process that had the lock before has removed the file that was opened here.
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if not _is_at(file, path):
+                # It has removed the file that was opened here.
                 continue
             yield True
             return
+
+
+def _is_at(file: IO[Any], path: Path) -> bool:
+    """Return whether an open file is the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_locked(folder: Path) -> bool:
+    """Return whether another process has locked a folder."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            return not try_lock(file)
+    except OSError:
+        return False
 
 
 def digest(path: Path) -> str:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,41 @@ def test_a_folder_is_locked_for_one_process(tmp_path: Path) -> None:
         assert is_locked
         (folder / "file").write_text("content")
     assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_a_folder_that_its_holder_removes_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between making the folder and opening the lock, and between locking the file and comparing it."""
+    folder, real, seen = tmp_path / "new", Path.open, []
+
+    def open_(path: Path, *arguments: Any, **settings: Any) -> Any:
+        seen.append(path)
+        if len(seen) == 1:
+            folder.rmdir()
+        file = real(path, *arguments, **settings)
+        if len(seen) == 2:
+            path.unlink()
+            folder.rmdir()
+        return file
+
+    monkeypatch.setattr(Path, "open", open_)
+    with storage.locked_folder(folder) as is_locked:
+        assert is_locked and (folder / ".lock").exists()
+    assert len(seen) == 3
+
+
+def test_what_killed_writers_left_is_removed_but_not_from_folders_of_others(tmp_path: Path) -> None:
+    for name in ("", "mine", "other", "other/deep"):
+        (tmp_path / name / ".sesame-0123.partial").mkdir(parents=True)
+        (tmp_path / name / ".sesame-4567.partial").mkdir()
+        (tmp_path / name / "kept").write_text("content")
+    (tmp_path / "linked").symlink_to(tmp_path / "other")
+    other = holder(tmp_path / "other")
+    storage.remove_unfinished(tmp_path)
+    left = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*.partial")}
+    assert left == {"other", "other/deep"} and len(list(tmp_path.rglob("kept"))) == 4
+    other.communicate()
+    storage.remove_unfinished(tmp_path)
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:
