@@ -30,7 +30,7 @@ import torch
 from with_transformers import CLOCKS, connected, padded
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, shuffled_batches
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.task_model import TaskModel

@@ -31,7 +31,7 @@ from with_transformers import padded
 from sesame.configs.json_lines import read_rows
 from sesame.configs.storage import append_line
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import finetune, scores_of

@@ -1,7 +1,6 @@
 """A record: one JSON line with what a recipe reached on a track, and all that is needed to compute it again."""
 
 import json
-import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field
 from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import ConfigError
+from sesame.configs.storage import append_line, sync_file
 
 FORMAT = 1
 SEEDS = 3
@@ -241,10 +241,8 @@ def enter(path: Path, record: Record) -> None:
     if any((each.recipe, each.runs, each.scores) == (record.recipe, record.runs, record.scores) for each in known):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(configs.dump(record)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(path, json.dumps(configs.dump(record)))
+    sync_file(path)
 
 
 def records_so_far(path: Path) -> list[Record]:

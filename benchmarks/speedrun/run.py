@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import torch
 
 from benchmarks.speedrun.commands import execute
 from benchmarks.speedrun.document_list import DocumentList, read_list, write_text_of
-from benchmarks.speedrun.facts import PACKAGES, code_version, dataset_digest, words_per_token
+from benchmarks.speedrun.entry import record_of
+from benchmarks.speedrun.facts import PACKAGES, code_version
 from benchmarks.speedrun.held_out import HeldOut
-from benchmarks.speedrun.options import LIST, QUICK, SUITES, Options
+from benchmarks.speedrun.options import QUICK, Options
 from benchmarks.speedrun.recipe import Recipe, load_recipe, write_toml
-from benchmarks.speedrun.record import Record, Score, SeedRow, enter, read_scores, records_so_far
-from benchmarks.speedrun.scoring import Scoring, suites_digest
+from benchmarks.speedrun.record import Record, Score, enter, read_scores, records_so_far
+from benchmarks.speedrun.scoring import Scoring
 from benchmarks.speedrun.tracks import Track
 from benchmarks.speedrun.trainers import SESAME, TRAINERS, Job, Limit, Trained
 from sesame.configs.errors import ConfigError, TrainingError
@@ -46,8 +46,8 @@ class Run:
         self.track_name, self.track, self.options = track_name, track, options
         self.minutes = options.minutes or track.minutes
         self.documents: DocumentList = read_list(options.list)
-        budget = f"{track_name}-{self.minutes:g}"
-        self.folder = options.work / budget / f"{self.name}-{self.recipe.digest[:8]}"
+        budget, text = f"{track_name}-{self.minutes:g}", self.documents.sha256[:8]
+        self.folder = options.work / budget / f"{self.name}-{self.recipe.digest[:8]}-{text}"
 
     @property
     def is_for_track(self) -> bool:
@@ -72,7 +72,7 @@ class Run:
         trained = self.train_seeds(recipe, datasets, steps)
         if self.options.until == "train":
             return self._stopped("trained")
-        entry = partial(self.record, datasets, trained, chosen, self.measure(trained, datasets))
+        entry = partial(record_of, self, datasets, trained, chosen, self.measure(trained, datasets))
         trial = entry(self._quick_scores(trained), QUICK)
         enter(self.options.trials, trial)
         print(f"{self.name}: {trial.summary}", flush=True)
@@ -249,60 +249,3 @@ class Run:
 
     def _execute(self, command: Sequence[str], title: str, log: Path) -> None:
         execute(command, f"{self.name}: {title}", log, self.options.deadline)
-
-    def record(
-        self,
-        datasets: dict[str, Path],
-        trained: dict[int, Trained],
-        chosen: dict[str, float],
-        measured: dict[int, HeldOut],
-        scores: dict[str, Score],
-        suites: Path,
-    ) -> Record:
-        words = words_per_token(next(iter(datasets.values())), self.documents.words)
-        first = next(iter(trained.values()))
-        runs = tuple(
-            SeedRow(
-                seed=seed,
-                words=round(each.tokens * words),
-                nats_per_word=measured[seed].nats_per_word,
-                **{name: getattr(each, name) for name in COPIED},
-            )
-            for seed, each in trained.items()
-        )
-        return Record(
-            recipe=self.name,
-            kind=self.recipe.kind,
-            about=self.recipe.about,
-            recipe_sha256=self.recipe.digest,
-            track=self.track_name,
-            minutes=self.minutes,
-            date=date.today().isoformat(),
-            text_sha256=self.documents.sha256,
-            text_words=self.documents.words,
-            held_out_sha256=next(iter(measured.values())).documents_sha256,
-            suites_sha256=suites_digest(suites),
-            datasets={name: dataset_digest(path) for name, path in datasets.items()},
-            processor=first.processor,
-            threads=first.threads,
-            versions=dict(first.versions),
-            code=" and ".join(dict.fromkeys(each.code for each in trained.values())),
-            chosen=chosen,
-            runs=runs,
-            scores=scores,
-            marks=self.marks(suites),
-        )
-
-    def marks(self, suites: Path) -> tuple[str, ...]:
-        """Why the result is not a record of the track, but for its seeds."""
-        options = self.options
-        reasons = {
-            f"cut to {self.minutes:g} of {self.track.minutes:g} minutes": self.minutes != self.track.minutes,
-            "own text": options.list != LIST,
-            "own evaluation": suites not in (SUITES, QUICK),
-        }
-        return tuple(reason for reason, holds in reasons.items() if holds)
-
-
-COPIED = ("steps", "minutes", "tokens", "flops", "validation_loss", "weights_sha256")
-"""Fields of ``Trained`` that a record has."""

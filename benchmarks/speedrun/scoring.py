@@ -11,6 +11,7 @@ from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import digest, digest_of
 from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.reading.rows import checksums
 
 Execute = Callable[[Sequence[str], str, Path], None]
 """(command, title, file of its output) -> run it."""
@@ -64,8 +65,7 @@ class Scoring:
             raise ConfigError("there is nothing to evaluate with; give the folder of the tasks with --evaluation")
         reports = []
         for suite in suites_in(suites):
-            # Of the suite's content, so that another one of the same name is another folder.
-            output = self._folder(trained) / f"{suite.stem}-{digest(suite)[:8]}"
+            output = self._folder(trained) / f"{suite.stem}-{self._content(suite)[:8]}"
             command = [*SESAME, "evaluate", str(suite), "--checkpoint", trained.checkpoint, "--output", str(output)]
             command += ["--data-dir", str(self._data(suite))]
             command += self._in_workers(suite)
@@ -76,6 +76,13 @@ class Scoring:
                 self.execute(command, f"evaluate, seed {seed}, {suite.stem}", output.with_suffix(".log"))
             reports.append(output / "report.json")
         return reports
+
+    def _content(self, suite: Path) -> str:
+        """Return one digest of a suite and of the files of its tasks: others of the same names score something else."""
+        config = configs.load(suite, EvaluationConfig)
+        table = config.task_table()
+        files = checksums([table[name] for name in config.suite.tasks], self._data(suite))
+        return digest_of(json.dumps([digest(suite), files], sort_keys=True).encode())
 
     def _in_workers(self, suite: Path) -> list[str]:
         """Small steps are faster in a process for each core than on all cores in turn, if there is a job for each."""

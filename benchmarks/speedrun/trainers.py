@@ -67,7 +67,8 @@ class Trainer(NamedTuple):
     """A row of the table."""
 
     commands: Callable[[Job], list[list[str]]]
-    """Write the configuration and return the commands, which go on if they were stopped."""
+    """Write the configuration and return the commands, which go on if they were stopped; the loop of transformers
+    begins again, because it has no checkpoints."""
     result: Callable[[Job], Trained]
     """Read what the finished commands have written."""
     threads: Callable[[Recipe], int]

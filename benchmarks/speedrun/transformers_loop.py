@@ -24,6 +24,7 @@ import transformers
 from pydantic import Field
 from torch import Tensor
 
+from benchmarks.speedrun.trainers import VALIDATION_ROWS
 from sesame import configs
 from sesame.configs import Section
 from sesame.configs.errors import DatasetError
@@ -36,8 +37,6 @@ from sesame.pretrain.data.packing import pack
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.bert import BertConfig
 from sesame.pretrain.models.family import Vocabulary
-
-VALIDATION_ROWS = 512
 
 
 class Settings(Section):

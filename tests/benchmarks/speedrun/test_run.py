@@ -152,6 +152,31 @@ def test_another_suite_of_the_same_name_is_evaluated(
     assert programs.started.count("evaluate, seed 1, blimp") == 2
 
 
+def test_other_files_of_the_tasks_are_evaluated_again(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    programs = Programs(monkeypatch)
+    (tmp_path / "RTE").mkdir()
+    for number in (1, 1, 2):
+        (tmp_path / "RTE" / "dev.tsv").write_text(f"row {number}\n")
+        make(seeds=(1,)).run()
+    assert programs.started.count("evaluate, seed 1, glue_small") == 2
+    assert programs.started.count("evaluate, seed 1, blimp") == 1
+
+
+def test_what_another_text_has_trained_is_not_taken(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    programs = Programs(monkeypatch)
+    make(seeds=(1,), until="train").run()
+    (tmp_path / "corpus" / "a.jsonl").write_text('{"id": 1, "text": "other words"}\n')
+    from benchmarks.speedrun.document_list import make_list
+
+    make_list(tmp_path / "corpus", tmp_path / "other.tsv", 100)
+    make(seeds=(1,), until="train", list=tmp_path / "other.tsv").run()
+    assert programs.started == 2 * ["prepare text", "train, pace", "train, seed 1"]
+
+
 @pytest.mark.parametrize(("workers", "expected"), [(None, "2"), (3, "3"), (0, None)])
 def test_a_suite_of_many_jobs_runs_in_workers(
     make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, workers: int | None, expected: str | None
