@@ -31,9 +31,10 @@ from sesame.evaluation.queue.jobs import Queue
 from sesame.evaluation.queue.processes import models_of, open_processes
 from sesame.evaluation.queue.runner import InProcess, RayWorkers, open_runner
 from sesame.evaluation.queue.tasks import load_tasks
+from sesame.evaluation.reading.rows import checksums
 from sesame.evaluation.report.content import Content, Repeat, RunInfo
 from sesame.evaluation.report.examples import dev_texts
-from sesame.evaluation.report.repeat import checksums, write_settings
+from sesame.evaluation.report.repeat import write_settings
 from sesame.evaluation.report.summary import summarise
 from sesame.evaluation.report.write import write
 from sesame.evaluation.results.predictions import write_predictions

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from sesame.configs.errors import TaskError
 from sesame.configs.storage import atomic_file, locked_folder
-from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.finetune import DivergedError, Outcome, finetune
 from sesame.evaluation.results.result import MODELS, Identity, Job, Start, depends_on_seed, make_job

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import layout_like, pack

@@ -7,7 +7,7 @@ import numpy as np
 
 from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.selection import limited, split
 from sesame.evaluation.finetuning.text_encoding import encode_text

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.batches import shuffled_batches
 from sesame.evaluation.finetuning.encoding import TaskData

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.decoder_head import DecoderHead, require_decoder
 from sesame.evaluation.tasks.task import Task
 from sesame.pretrain.batch import Batch

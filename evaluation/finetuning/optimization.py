@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.pretrain.optimizers import parameter_groups
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.uncompiled import AdamW, keep_compiler_unloaded

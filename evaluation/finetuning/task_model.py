@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sesame.configs.errors import TaskError
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import autocast, pack_rows
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.heads import make_head

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_batches
 from sesame.evaluation.finetuning.decoder import kind_of
 from sesame.evaluation.finetuning.encoded import EncodedExamples

@@ -18,9 +18,10 @@ import numpy as np
 from sesame import configs
 from sesame.configs.storage import atomic_directory, digest, digest_of
 from sesame.data_pipeline.ragged import boundaries
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData
+from sesame.evaluation.reading.rows import checksums
 from sesame.evaluation.tasks.task import Task
 
 FOLDER = "encoded"
@@ -54,21 +55,23 @@ TRAINING_SETTINGS = (
     "recompute",
 )
 """Fields of FinetuneConfig that the encoding does not depend on; it is assumed to depend on any other."""
+CODE = (
+    "evaluation/reading",
+    "evaluation/tasks",
+    "evaluation/finetuning",
+    "data_pipeline",
+    "data_pipeline/compiled",
+    "data_pipeline/sources",
+    "data_pipeline/tokenizers",
+)
+"""Folders of the modules that read and encode tasks."""
 CLASSES: dict[str, type] = {each.__name__: each for each in (EncodedExamples, TaskData)}
 
 
 def encoding_key(task: Task, settings: FinetuneConfig, data_dir: Path, tokenizer: Path, predict: bool) -> str:
     """SHA-256 of everything that an encoded task depends on: files, row, settings, tokenizer and code."""
-    files = {
-        path.relative_to(data_dir).as_posix(): digest(path)
-        for table in task.tables
-        for name in table.files
-        # Also what is compressed: its name has another ending.
-        for path in sorted((data_dir / name).parent.glob(f"{Path(name).name}*"))
-        if path.is_file()
-    }
     relevant = {name: value for name, value in configs.dump(settings).items() if name not in TRAINING_SETTINGS}
-    inputs = [repr(task), relevant, files, digest(tokenizer), predict, _code()]
+    inputs = [repr(task), relevant, checksums([task], data_dir), digest(tokenizer), predict, _code()]
     return digest_of(json.dumps(inputs, sort_keys=True).encode())
 
 
@@ -159,7 +162,6 @@ def _code() -> str:
 
 
 def _sources() -> Iterator[Path]:
-    package = Path(__file__).parents[1]
-    for folder in ("reading", "tasks", "finetuning"):
-        yield from sorted((package / folder).glob("*.py"))
-    yield from sorted((package.parent / "data_pipeline" / "tokenizers").glob("*.py"))
+    root = Path(__file__).parents[2]
+    for folder in CODE:
+        yield from sorted((root / folder).glob("*.py"))

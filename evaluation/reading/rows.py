@@ -6,15 +6,16 @@ separators).
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from sesame.configs.errors import TaskError
+from sesame.configs.storage import digest
 from sesame.configs.strict_json import unique_keys
-from sesame.data_pipeline.sources.streams import open_binary
-from sesame.evaluation.tasks.task import FIELD, Column, Table
+from sesame.data_pipeline.sources.streams import DAMAGED, open_binary
+from sesame.evaluation.tasks.task import FIELD, Column, Table, Task
 
 OTHER_GAP = "____"
 """What stands in a text for the gaps that another row asks for."""
@@ -105,7 +106,7 @@ def read_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:
 
     Raises:
         MissingFileError: the file does not exist.
-        TaskError: it is a folder or not UTF-8, its header lacks a column, or a line is not a JSON object.
+        TaskError: it is a folder, damaged or not UTF-8, its header lacks a column, or a line is not a JSON object.
     """
     for row in _json_rows(path, table) if table.is_json else _tsv_rows(path, table):
         if table.blank is None or not isinstance(row, Row):
@@ -119,6 +120,13 @@ def stored(path: Path) -> Path:
     """Return ``path``, or that of the compressed file if only that is there."""
     compressed = path.with_name(f"{path.name}.zst")
     return compressed if compressed.exists() and not path.exists() else path
+
+
+def checksums(tasks: Iterable[Task], data_dir: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of the tasks that is there, by its path below the data directory."""
+    names = dict.fromkeys(name for task in tasks for table in task.tables for name in table.files)
+    paths = {name: stored(data_dir / name) for name in names}
+    return {name: digest(path) for name, path in paths.items() if path.is_file()}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -135,13 +143,25 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except IsADirectoryError:
         raise TaskError(f"{path}: is a folder where a file is needed; {CORRECT}") from None
     with file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_readable(file, found), 1):
             try:
                 # MRPC's official files start with a byte order mark.
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 raise TaskError(f"{path}, line {number}: not valid UTF-8; fetch the file again") from None
             yield number, text.removesuffix("\n").removesuffix("\r")
+
+
+def _readable(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """Yield the lines of an open file.
+
+    Raises:
+        TaskError: it is damaged.
+    """
+    try:
+        yield from file
+    except DAMAGED as error:
+        raise TaskError(f"{path}: cannot be read ({error}); {CORRECT}") from None
 
 
 def _tsv_rows(path: Path, table: Table) -> Iterator[Row | BrokenRowError]:

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -38,17 +39,14 @@ class Example(NamedTuple):
 
 
 def dev_texts(data: TaskData, data_dir: Path) -> dict[str, Texts]:
-    """Return the texts of the rows of each dev set, in their order.
-
-    Raises:
-        TaskError: a file is not what it was when it was encoded.
-    """
+    """Return the texts of the rows of each dev set, in their order; none of rows whose name others have, too."""
     found: dict[str, Texts] = {}
     for prefix, dev in data.dev.items():
         examples = read_table(data_dir, data.task.dev[prefix], data.task)
-        by_row: dict[str, list[str]] = {}
+        counts, by_row = Counter(examples.indices), {}
         for name, (start, end) in zip(examples.indices, pairwise(examples.starts), strict=True):
-            by_row.setdefault(name, [text for each in examples.texts[start:end] for text in each])
+            if counts[name] == 1:
+                by_row[name] = [text for each in examples.texts[start:end] for text in each]
         found[prefix] = [by_row.get(name, []) for name in dev.indices]
     return found
 

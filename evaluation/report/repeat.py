@@ -1,14 +1,11 @@
-"""Everything that is needed to repeat an evaluation: the command, the settings as a file, and the data's checksums."""
+"""The settings of an evaluation as a file that repeats it."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from sesame import configs
-from sesame.configs.storage import digest, write_text
+from sesame.configs.storage import write_text
 from sesame.configs.toml_text import to_toml
 from sesame.evaluation.config import EvaluationConfig
-from sesame.evaluation.reading.rows import stored
-from sesame.evaluation.tasks.task import Task
 
 NAME = "evaluation.toml"
 
@@ -29,10 +26,3 @@ def write_settings(output: Path, config: EvaluationConfig, checkpoint: Path, dat
     text = f"# Settings of this evaluation: sesame evaluate {NAME}\n{settings}"
     write_text(output / NAME, text)
     return text
-
-
-def checksums(tasks: Iterable[Task], data_dir: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of the tasks that is there, by its path below the data directory."""
-    names = dict.fromkeys(name for task in tasks for table in task.tables for name in table.files)
-    paths = {name: stored(data_dir / name) for name in names}
-    return {name: digest(path) for name, path in paths.items() if path.is_file()}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sesame import configs
 from sesame.configs.storage import digest_of
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.tasks.task import score_name

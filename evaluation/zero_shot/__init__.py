@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.zero_shot.likelihood import log_likelihoods
 from sesame.evaluation.zero_shot.similarity import similarities

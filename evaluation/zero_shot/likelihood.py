@@ -16,7 +16,7 @@ import torch
 
 from sesame.configs.errors import TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import batches_by_length, number_format
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.zero_shot.language_model import load_language_model

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import autocast, pack_rows, scoring_batches
 from sesame.evaluation.finetuning.encoding import TaskData
 from sesame.evaluation.finetuning.heads import mean

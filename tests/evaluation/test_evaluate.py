@@ -15,9 +15,10 @@ from sesame.configs.storage import locked_folder
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
 from sesame.evaluation import evaluate as module
 from sesame.evaluation import jobs
-from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import default_output, evaluate
 from sesame.evaluation.fetch import fetch
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.finetune import DivergedError
 from sesame.evaluation.queue.tasks import load_tasks
 from sesame.evaluation.report.compare import compare_reports, comparison_text

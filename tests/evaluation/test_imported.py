@@ -11,8 +11,9 @@ from scipy import stats
 
 from sesame import configs
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.config import EvaluationConfig
 from sesame.evaluation.evaluate import evaluate
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.heads import Head
 from sesame.evaluation.results.result import fingerprint
 from sesame.pretrain.checkpoints.load import load_backbone

@@ -14,7 +14,8 @@ from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.configs.toml_text import to_toml
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.finetuning.finetune import finetune, scores_of
 from sesame.evaluation.reading.tables import MissingFileError, read_table

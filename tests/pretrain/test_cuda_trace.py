@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from sesame import configs
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.heads import POOLINGS, Head
 from sesame.pretrain.data.packing import pack
 from sesame.pretrain.data.token_budget import without_weight

@@ -13,7 +13,7 @@ from torch import nn
 from sesame.configs.errors import TaskError
 from sesame.data_pipeline.ragged import Ragged
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import pack_rows, with_targets
 from sesame.evaluation.finetuning.decoder import Text, greedy, kind_of, likelihoods
 from sesame.evaluation.finetuning.encoded import EncodedExamples

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.batches import pack_rows, with_targets
 from sesame.evaluation.finetuning.decoder import greedy
 from sesame.evaluation.finetuning.encoded import EncodedExamples

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import encode, load_task
 from sesame.evaluation.reading.tables import Examples

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.answers import answers
 from sesame.evaluation.finetuning.encoding import load_task
 from sesame.evaluation.finetuning.finetune import finetune, scores_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.heads import HEAD_LAYER, POOLINGS, Head, Mixture
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.data.packing import pack

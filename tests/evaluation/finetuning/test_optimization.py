@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import load_task
 from sesame.evaluation.finetuning.finetune import TaskModel, finetune
 from sesame.evaluation.finetuning.optimization import adamw, depth_of, epochs_of, schedule_of, steps_of

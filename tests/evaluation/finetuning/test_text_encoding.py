@@ -10,7 +10,8 @@ import pytest
 from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import load_task
 from sesame.evaluation.finetuning.text_answers import invalid, is_same_noun, text_answers
 from sesame.evaluation.finetuning.text_encoding import encode_text, inputs

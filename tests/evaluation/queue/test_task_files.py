@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import EvaluationConfig, FinetuneConfig
+from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoded import EncodedExamples
 from sesame.evaluation.finetuning.encoding import TaskData, load_task
 from sesame.evaluation.queue.task_files import INDEX, TRAINING_SETTINGS, encoding_key, read_task, write_task
@@ -122,13 +123,18 @@ def test_the_key_has_all_that_the_encoding_depends_on(letters: Path, tmp_path: P
     ]
     (letters / "SST-2" / "dev.tsv").write_text("sentence\tlabel\nzz\t1\n")
     others.append(key())
-    (letters / "SST-2" / "dev.tsv").rename(letters / "SST-2" / "dev.tsv.zst")
+    (letters / "SST-2" / "dev.tsv").rename(letters / "SST-2" / "dev[1].tsv")
+    (letters / "SST-2" / "dev.tsv.zst").write_bytes(b"compressed")
     others.append(key())
     assert task.train is not None
     more = dataclasses.replace(task.train, also=("SST-2/more.tsv",), labels_file="SST-2/labels.json")
     for name in ("more.tsv", "labels.json"):
         (letters / "SST-2" / name).write_text(name)
         others.append(key(task=dataclasses.replace(task, train=more)))
+    bracketed = dataclasses.replace(task, dev={"": dataclasses.replace(task.dev[""], file="SST-2/dev[1].tsv")})
+    others.append(key(task=bracketed))
+    (letters / "SST-2" / "dev[1].tsv").write_text("sentence\tlabel\nzz\t0\n")
+    others.append(key(task=bracketed))
     tokenizer.write_bytes(b"others")
     others.append(key())
     assert len({first, *others}) == len(others) + 1

@@ -8,7 +8,7 @@ import pytest
 
 from sesame.configs.errors import ConfigError, TaskError
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import load_task
 from sesame.evaluation.scores import ANSWER_SCORES, METRICS, score
 from sesame.evaluation.tasks import TASKS, Table, Task

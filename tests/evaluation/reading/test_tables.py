@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sesame.configs.errors import TaskError
+from sesame.data_pipeline.sources.streams import zstd
 from sesame.evaluation.reading.tables import Examples, MissingFileError, read_table
 from sesame.evaluation.tasks import TASKS
 from sesame.evaluation.tasks.own import OwnTable, OwnTask
@@ -49,6 +50,17 @@ def test_the_diagnostic_set_is_a_test_set_of_mnli(glue: Path) -> None:
     examples = read_table(glue, task.test["AX"], task)
     assert len(examples.texts) == 1104
     assert examples.texts[0] == ("The cat sat on the mat.", "The cat did not sit on the mat.")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "replaced"])
+def test_a_damaged_compressed_file_is_named(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "RTE").mkdir()
+    text = "index\tsentence1\tsentence2\tlabel\n" + "".join(f"{row}\ta{row}\tb\tentailment\n" for row in range(999))
+    content = zstd.compress(text.encode())
+    kept = {"truncated": content[:-20], "replaced": content[:40] + bytes(40) + content[80:]}
+    (tmp_path / "RTE" / "dev.tsv.zst").write_bytes(kept[damage])
+    with pytest.raises(TaskError, match=r"RTE/dev\.tsv\.zst: cannot be read \(.+\); correct the file"):
+        read_table(tmp_path, TASKS["RTE"].dev[""], TASKS["RTE"])
 
 
 def test_byte_order_mark_quotes_and_missing_last_line_end(tmp_path: Path) -> None:

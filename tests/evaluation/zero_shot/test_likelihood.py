@@ -12,7 +12,7 @@ from sesame import configs
 from sesame.configs.errors import TaskError
 from sesame.configs.storage import digest_of
 from sesame.data_pipeline.tokenizers.tokenizer import Tokenizer
-from sesame.evaluation.config import FinetuneConfig
+from sesame.evaluation.finetune_config import FinetuneConfig
 from sesame.evaluation.finetuning.encoding import load_task
 from sesame.evaluation.finetuning.finetune import scores_of
 from sesame.evaluation.tasks.task import Table, Task
