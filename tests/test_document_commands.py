@@ -38,6 +38,7 @@ NOT_HERE: dict[str, str] = {
     "NNODES=": "needs several machines",
     "docker ": "needs docker; tests/docker/test_images.py",
     "kubectl ": "needs Kubernetes; tests/launch/test_kubernetes.py",
+    "sesame compare": "needs two evaluations with five seeds; tests/evaluation/report/test_report_page.py",
     "glue": "needs GLUE, which is a download",
     "clue": "needs CLUE, which is a download",
     "pip ": "changes the installation",
