@@ -103,24 +103,33 @@ def jobs(
             configs.apply_override(values, override)
         stage = _stage_of(file, values)
         _check_values(file, values, stage)
-        command = ["sesame", stage, str(file), *(word for each in overrides for word in ("--set", each))]
+        trained = checkpoint or next((each.output for each in reversed(found) if each.stage == "pretrain"), None)
         output = values.get("output")
         if stage == "evaluate":
-            trained = checkpoint or next((each.output for each in reversed(found) if each.stage == "pretrain"), None)
             if trained is None or data_dir is None:
                 raise ConfigError(f"{file}: is evaluated with --data-dir, and --checkpoint or a training before it")
-            output = output or str(Path(trained) / "evaluation" / file.stem)
+            output = output or str(trained / "evaluation" / file.stem)
         if not isinstance(output, str):
             raise ConfigError(f"{file}: has no 'output'; give the folder to write with --output")
-        if stage == "evaluate":
-            command += ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", output]
-            if processes > 1 and not values.get("queue", {}).get("workers"):
-                command += ["--workers", str(processes)]
         if stage == "pretrain":
             _check_division(file, values, nodes * processes)
-            command += ["--processes", str(processes)]
+        command = ["sesame", stage, str(file), *(word for each in overrides for word in ("--set", each))]
+        command += _options(stage, values, processes, trained, data_dir, output)
         found.append(Job(stage, Path(output), tuple(command)))
     return found
+
+
+def _options(
+    stage: str, values: dict[str, Any], processes: int, trained: Path | None, data_dir: Path | None, output: str
+) -> list[str]:
+    """Return the options of a stage's command."""
+    if stage == "pretrain":
+        return ["--processes", str(processes)]
+    if stage != "evaluate":
+        return []
+    has_workers = processes == 1 or values.get("queue", {}).get("workers")
+    workers = [] if has_workers else ["--workers", str(processes)]
+    return ["--checkpoint", str(trained), "--data-dir", str(data_dir), "--output", output, *workers]
 
 
 def _stage_of(file: Path, values: dict[str, Any]) -> str:

@@ -60,10 +60,7 @@ def _folders(path: Path, last: int) -> list[Path]:
     complete = retention.all_complete(path)
     if last and complete:
         return [complete[step] for step in sorted(complete)[-last:]]
-    folder = load.latest(path)
-    if folder is None:
-        raise CheckpointError(f"{path}: does not contain a checkpoint; give a folder that `sesame pretrain` wrote")
-    return [folder]
+    return [load.require_latest(path)]
 
 
 def _require_same_model(checkpoint: Checkpoint, other: Checkpoint, *, moving: bool) -> None:

@@ -57,12 +57,8 @@ def open_initial_checkpoint(
     """
     if path is None:
         return None
-    folder = load.latest(path, process)
-    if folder is None:
-        raise CheckpointError(
-            f"{path}: does not contain a checkpoint; initial_checkpoint is a folder of `sesame pretrain` or `sesame "
-            "import`"
-        )
+    advice = "initial_checkpoint is a folder of `sesame pretrain` or `sesame import`"
+    folder = load.require_latest(path, process, advice)
     checkpoint = load.open_checkpoint(folder, process, kinds=load.WEIGHTS_ONLY)
     if checkpoint.record.tokenizer_sha256 != tokenizer_sha256:
         raise CheckpointError(

@@ -157,15 +157,27 @@ def load_backbone(path: Path, *, seed: int | None = None) -> LoadedBackbone:
     return LoadedBackbone(backbone.eval(), tokenizer, model, step)
 
 
+def require_latest(
+    path: Path, process: Process = SINGLE_PROCESS, advice: str = "give a folder that `sesame pretrain` wrote"
+) -> Path:
+    """Return the newest checkpoint in ``path``, which may be one itself; a collective.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = latest(Path(path), process)
+    if folder is None:
+        raise CheckpointError(f"{path}: does not contain a checkpoint; {advice}")
+    return folder
+
+
 def open_backbone(path: Path, process: Process = SINGLE_PROCESS) -> OpenedBackbone:
     """Build the backbone of a run's newest checkpoint on the meta device; a collective.
 
     Raises:
         CheckpointError: ``path`` does not contain a complete checkpoint.
     """
-    folder = latest(Path(path), process)
-    if folder is None:
-        raise CheckpointError(f"{path}: does not contain a checkpoint; give a folder that `sesame pretrain` wrote")
+    folder = require_latest(path, process)
     checkpoint = open_checkpoint(folder, process, kinds=WEIGHTS_ONLY)
     model, tokenizer = checkpoint.model(), folder / TOKENIZER_FILE
     try:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from safetensors.torch import save_file
 
-from sesame.configs.errors import CheckpointError, ConversionError
+from sesame.configs.errors import ConversionError
 from sesame.configs.file_errors import file_errors_as
 from sesame.data_pipeline.tokenizers.huggingface import write_tokenizer
-from sesame.pretrain.checkpoints.load import WEIGHTS_ONLY, Checkpoint, latest, open_checkpoint
+from sesame.pretrain.checkpoints.load import WEIGHTS_ONLY, Checkpoint, open_checkpoint, require_latest
 from sesame.pretrain.huggingface import COUNTERPARTS, WITHOUT_COUNTERPART
 from sesame.pretrain.huggingface.config_values import choose_counterpart, config_to_hf
 from sesame.pretrain.huggingface.counterpart import Counterpart, ParameterMapping
@@ -43,9 +43,7 @@ def export(path: Path, folder: Path) -> Exported:
         ConversionError: transformers has no class for the model, or ``folder`` is not empty or not writable.
     """
     with file_errors_as(ConversionError, path, "read"):
-        source = latest(path)
-    if source is None:
-        raise CheckpointError(f"{path}: contains no checkpoint; give a folder that `sesame pretrain` wrote")
+        source = require_latest(path)
     checkpoint = open_checkpoint(source, kinds=WEIGHTS_ONLY)
     shapes = checkpoint.record.shapes
     config, counterparts = _model(checkpoint)

@@ -55,6 +55,13 @@ class Engine:
         stage = parallel.stage_taken(parallel.precision, mesh.world, mesh.device.type)
         parallel = parallel.model_copy(update={"zero_stage": stage})
         self.mesh, self.stage = mesh, parallel.zero_stage
+        uses_bf16_class = stage == 1 and parallel.precision == "bf16" and parallel.offload == "none"
+        has_flat_update = uses_bf16_class and mesh.tensor == mesh.expert == 1
+        if parallel.graphs and not (has_flat_update and mesh.device.type == "cuda"):
+            raise ConfigError(
+                "parallel.graphs needs a GPU, precision bf16, zero_stage 1, tensor 1 and expert 1; change them or set "
+                "it to false"
+            )
         self.clipping, self.average_decay, self.updates = optimizer.gradient_clipping, optimizer.average_decay, 0
         self.has_pending_micro_batch = False
         kind = optimizer_kind(optimizer)
@@ -72,19 +79,12 @@ class Engine:
                 dist_init_required=False,
             )
         self.deepspeed, wrapper = initialized[:2]
-        uses_bf16_class = self.stage == 1 and parallel.precision == "bf16" and parallel.offload == "none"
         if mesh.data == 1 and uses_bf16_class:
             # Without other data-parallel processes DeepSpeed would still copy all gradients twice: a fifth of a small
             # step.
             self.deepspeed.enable_backward_allreduce = False
-        has_whole_layers = mesh.tensor == mesh.expert == 1
-        self.flat_update = FlatUpdate(wrapper, self.clipping) if uses_bf16_class and has_whole_layers else None
+        self.flat_update = FlatUpdate(wrapper, self.clipping) if has_flat_update else None
         self.graphs = BlockGraphs(learner) if parallel.graphs else None
-        if self.graphs is not None and (self.flat_update is None or mesh.device.type != "cuda"):
-            raise ConfigError(
-                "parallel.graphs needs a GPU, precision bf16, zero_stage 1, tensor 1 and expert 1; change them or set "
-                "it to false"
-            )
         self._offloads_sums = parallel.offload != "none" and self.stage in (1, 2)
         self._sized = sizes_for(learner, parallel.precision, mesh.device)
         self.learner = learner

@@ -99,7 +99,7 @@ WRONG_KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "a page in place of a folder": (("report", "{run}", "--output", "{run}"), "it is a folder, but a file is needed"),
     "speeds in place of a folder": (("doctor", "--output", "{run}"), "is a folder; name a file in it"),
     "a submission without end": (("check-submission", "/dev/zero"), "/dev/zero: is a pipe or a device"),
-    "a checkpoint that is a file": (("export", "{run}/metrics.jsonl", "out"), "contains no checkpoint"),
+    "a checkpoint that is a file": (("export", "{run}/metrics.jsonl", "out"), "does not contain a checkpoint"),
     "steps that were not recorded": (("replay", "{run}", "--step", "3"), "does not contain a checkpoint"),
 }
 

@@ -79,7 +79,8 @@ def test_invalid_output_paths_are_refused(command: Any, output: str, sentence: s
 def test_invalid_input_paths_are_refused(command: Any, source: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(SesameError, match=r"is not a folder|cannot be read|is not a valid path|contains no checkpoint"):
+    expected = r"is not a folder|cannot be read|is not a valid path|does not contain a checkpoint"
+    with pytest.raises(SesameError, match=expected):
         command(tmp_path / source, tmp_path / "made")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
 

@@ -68,7 +68,7 @@ def test_a_nonempty_output_folder_is_not_changed(drawn: Drawn, tmp_path: Path) -
     with pytest.raises(ConversionError, match="model: exists and is not empty"):
         export(tmp_path / "checkpoint", tmp_path / "model")
     assert (tmp_path / "model" / "mine").read_text() == "x"
-    with pytest.raises(CheckpointError, match="contains no checkpoint"):
+    with pytest.raises(CheckpointError, match="does not contain a checkpoint"):
         export(tmp_path / "nothing", tmp_path / "other")
 
 
