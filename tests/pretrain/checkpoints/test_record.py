@@ -22,7 +22,7 @@ METADATA = CheckpointMetadata(
 )
 KEYS = ["format_version", "step", "samples", "dataset_sha256", "dataset_first_sample", "stages", "seconds"]
 KEYS += ["first_timed_step", "seed", "vocabulary_size", "tokenizer_sha256", "config", "watched", "processes"]
-KEYS += ["loss_scale", "changes", "shapes", "files", "record_sha256"]
+KEYS += ["loss_scale", "adaptive_masking", "changes", "shapes", "files", "record_sha256"]
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
