@@ -44,8 +44,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@.venv/bin/sesame compile
 	@touch $@
 
-# constraints-cuda.txt has another version of torch, because package indexes that hold builds for CPUs of the version in
-# constraints.txt would be asked for the same file.
+# constraints-cuda.txt has another version of torch: an index with torch's CPU build of the version in constraints.txt
+# may have no CUDA build of it.
 $(CUDA_INSTALLED): pyproject.toml constraints.txt constraints-cuda.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Sesame needs Python >= 3.11; choose one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }

@@ -20,14 +20,13 @@ def start(run: Path, step: int) -> int:
 
     planned = plan(run, step)
     if "RANK" not in os.environ and planned.processes > 1:
-        replay_command = f"sesame replay {run} --step {step}"
-        machines = machine(1, command=replay_command).machines
-        if planned.processes % machines:
+        place = machine(1, command=f"sesame replay {run} --step {step}")
+        if planned.processes % place.machines:
             raise ConfigError(
-                f"{run}: was computed by {planned.processes} processes, which {machines} machines cannot share "
+                f"{run}: was computed by {planned.processes} processes, which {place.machines} machines cannot share "
                 "equally; start the replay on another number of machines"
             )
-        place = machine(planned.processes // machines, command=replay_command)
+        place = place._replace(processes=planned.processes // place.machines)
         return supervise([*SESAME, "replay", str(run), "--step", str(step)], place)
     from sesame.pretrain.parallel.mesh import Mesh
 

@@ -10,7 +10,7 @@ from benchmarks.speedrun.trainers import SESAME, Trained
 from sesame import configs
 from sesame.configs.errors import ConfigError
 from sesame.configs.storage import digest, digest_of
-from sesame.evaluation.config import EvaluationConfig
+from sesame.evaluation.config import EvaluationConfig, SuiteConfig
 from sesame.evaluation.reading.rows import checksums
 
 Execute = Callable[[Sequence[str], str, Path], None]
@@ -65,10 +65,11 @@ class Scoring:
             raise ConfigError("there is nothing to evaluate with; give the folder of the tasks with --evaluation")
         reports = []
         for suite in suites_in(suites):
-            output = self._folder(trained) / f"{suite.stem}-{self._content(suite)[:8]}"
+            config = configs.load(suite, EvaluationConfig)
+            output = self._folder(trained) / f"{suite.stem}-{self._content(suite, config)[:8]}"
             command = [*SESAME, "evaluate", str(suite), "--checkpoint", trained.checkpoint, "--output", str(output)]
             command += ["--data-dir", str(self._data(suite))]
-            command += self._in_workers(suite)
+            command += self._in_workers(config.suite)
             if random_init:
                 command += ["--set", "suite.baseline=true"]
             if not (output / "report.json").exists() or random_init:
@@ -77,17 +78,15 @@ class Scoring:
             reports.append(output / "report.json")
         return reports
 
-    def _content(self, suite: Path) -> str:
+    def _content(self, suite: Path, config: EvaluationConfig) -> str:
         """Return one digest of a suite and of the files of its tasks: others of the same names score something else."""
-        config = configs.load(suite, EvaluationConfig)
         table = config.task_table()
         files = checksums([table[name] for name in config.suite.tasks], self._data(suite))
         return digest_of(json.dumps([digest(suite), files], sort_keys=True).encode())
 
-    def _in_workers(self, suite: Path) -> list[str]:
+    def _in_workers(self, suite: SuiteConfig) -> list[str]:
         """Small steps are faster in a process for each core than on all cores in turn, if there is a job for each."""
-        config = configs.load(suite, EvaluationConfig).suite
-        has_enough = len(config.tasks) * len(config.seeds) >= self.workers > 1
+        has_enough = len(suite.tasks) * len(suite.seeds) >= self.workers > 1
         return ["--workers", str(self.workers)] if has_enough else []
 
     def _folder(self, trained: Trained) -> Path:

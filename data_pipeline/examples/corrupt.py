@@ -148,6 +148,7 @@ def corrupt(
     runs = np.cumsum(1 / np.arange(1, longest + 1))
     values = tokens.values.copy()
     assert values.max(initial=0) < len(kinds), "ids beyond the vocabulary"
+    assert weights is None or len(weights) == len(kinds), "one weight for each id"
     positions, labels, offsets = masking.mask_rows(
         values,
         tokens.offsets,
@@ -163,6 +164,7 @@ def corrupt(
 
 
 ALIKE = np.empty(0, np.float32)
+"""Weights in place of equal ones, with which units are drawn faster."""
 
 UNITS: dict[str, Callable[[np.ndarray, CorruptConfig], tuple[np.ndarray, int]]] = {
     "masked_tokens": lambda starts_word, config: (np.ones_like(starts_word), 1),

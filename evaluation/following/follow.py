@@ -30,8 +30,9 @@ from sesame.pretrain.checkpoints import retention
 from sesame.pretrain.monitoring.record import RunFiles
 from sesame.pretrain.monitoring.summary import state
 
-SNAPSHOT = ".checkpoint-"
-"""Beginning of the folders of copies; each checkpoint has another one, because workers know weights by their folder."""
+SNAPSHOT = ".sesame-checkpoint-{}.partial"
+"""Folder of the copy of a checkpoint, by its record: workers know weights by their folder. It is removed like what else
+a killed evaluation leaves."""
 NEARLY = 0.99
 """Share of a number of ``follow.at`` that the last checkpoint of a run has to reach."""
 
@@ -64,9 +65,6 @@ def follow(
         )
     files = RunFiles(run)
     with only_evaluation_in(output):
-        for left in output.glob(f"{SNAPSHOT}*"):
-            # Of a process that was killed.
-            shutil.rmtree(left)
         with open_runner(config, output) as runner:
             Follower(config, files, data_dir, output, runner, sleep).run()
         shutil.rmtree(output / task_files.FOLDER, ignore_errors=True)
@@ -186,7 +184,7 @@ class Follower:
         output = self.output / folder.name
         self._print(f"{folder}: {self._describe(seen)}")
         self._take_baseline(output / "results")
-        with snapshot(folder, self.output / f"{SNAPSHOT}{record[:16]}") as copy:
+        with snapshot(folder, self.output / SNAPSHOT.format(record[:16])) as copy:
             place = Place(copy, folder, folder, self.data_dir, output, "", self.output / task_files.FOLDER)
             evaluate_in(place, self.config, self.runner)
         report = json.loads((output / "report.json").read_text(encoding="utf-8"))

@@ -205,14 +205,14 @@ def _stored_value(values: Any, setting: Setting) -> Any:
 
     None if the table of the setting is optional and was not there.
     """
-    *tables, last = setting.key.split(".")
-    for name in (*tables, last):
+    names = setting.key.split(".")
+    for number, name in enumerate(names, 1):
         if values is None:
             return None
         if not isinstance(values, Mapping) or name not in values:
             if not setting.field.is_required():
                 return _plain_default(setting.field)
-            return setting.value if name == last else None
+            return setting.value if number == len(names) else None
         values = values[name]
     # Written by an earlier version, with its words.
     converters = [each.func for each in setting.field.metadata if isinstance(each, BeforeValidator)]

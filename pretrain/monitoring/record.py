@@ -101,12 +101,10 @@ class RunFiles:
     @property
     def checkpoints(self) -> list[Path]:
         """Folders of complete checkpoints, the newest last."""
-        complete = (path.parent for path in self.folder.glob("checkpoints/step-*/checkpoint.json"))
+        folders = (path.parent for path in self.folder.glob("checkpoints/step-*/checkpoint.json"))
+        steps = {folder.name.removeprefix("step-"): folder for folder in folders}
         # Others are under way, or were renamed.
-        return sorted(
-            (path for path in complete if path.name.removeprefix("step-").isdecimal()),
-            key=lambda path: int(path.name.removeprefix("step-")),
-        )
+        return [steps[step] for step in sorted(filter(str.isdecimal, steps), key=int)]
 
     @property
     def step(self) -> int:

@@ -246,8 +246,8 @@ def _start_process_group(timeout: timedelta) -> None:
     if "RANK" not in os.environ:
         os.environ.update(single)
     _check_variables(os.environ)
-    _check_device(int(os.environ["LOCAL_RANK"]))
     deepspeed_api.configure_process()
+    _check_device(int(os.environ["LOCAL_RANK"]))
     if not torch.distributed.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=timeout)
