@@ -130,6 +130,12 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     _add_place(command, Path("runs/speedrun"))
     command.add_argument("--seeds", type=int, default=3, help="number of pretraining seeds")
     command.add_argument("--first-seed", type=int, default=1, help="the later seeds of a record that another run began")
+    command.add_argument(
+        "--over-time",
+        dest="enforces_minutes",
+        action="store_false",
+        help="go on where a later seed takes longer than the track's minutes: no record",
+    )
     command.add_argument("--minutes", type=float, help="a smaller budget than the track's: a trial and no record")
     command.add_argument("--steps", type=int, help="optimizer steps; default: found by a short run")
     command.add_argument("--random-init", action="store_true", help="score the random-init baseline as well")

@@ -40,7 +40,7 @@ class Options:
     """Processes that fine-tune at the same time; None: as many as the track has cores."""
     random_init: bool = False
     enforces_minutes: bool = True
-    """False where a record is computed again, perhaps on a slower machine."""
+    """False where a record is computed again, or later seeds are added to it, on a slower machine."""
     until: Stage = "evaluate"
     """The last stage: the machine that trains need not be the one that prepares or evaluates."""
     deadline: Deadline = field(default_factory=Deadline)

@@ -113,8 +113,12 @@ class Record(Section):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Why it is no record; empty for a record."""
-        seeds = len(self.runs)
-        return self.marks if seeds >= SEEDS else (*self.marks, f"{seeds} seed{'s' * (seeds > 1)}")
+        seeds, longest = len(self.runs), self.longest_minutes
+        reasons = {
+            f"took {longest:.1f} of {self.minutes:g} minutes": longest > self.minutes and not self.marks,
+            f"{seeds} seed{'s' * (seeds > 1)}": seeds < SEEDS,
+        }
+        return (*self.marks, *(reason for reason, holds in reasons.items() if holds))
 
     @property
     def conditions(self) -> str:

@@ -192,7 +192,11 @@ class Run:
             used = max(each.minutes for each in trained.values())
             fewer = max(1, int(steps * MARGIN * self.minutes / used))
             message = f"{steps} steps took {used:.2f} of {self.minutes:g} minutes"
-            if self.options.steps or fewer == steps or 1 not in self.options.seeds:
+            if 1 not in self.options.seeds:
+                raise TrainingError(
+                    f"{self.name}: {message}, more than the first seed; use its machine, or --over-time"
+                )
+            if self.options.steps or fewer == steps:
                 raise TrainingError(f"{self.name}: {message}, so this is no record; give --steps {fewer}")
             print(f"{self.name}: {message}; all seeds begin again with {fewer} steps", flush=True)
             steps = fewer

@@ -280,6 +280,23 @@ def test_later_seeds_take_steps_and_choice_of_the_first(
     assert record.remarks == whole.remarks == ("own text",)
 
 
+def test_later_seeds_on_a_slower_machine_are_no_record(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Programs(monkeypatch)
+    first = make(seeds=(1,)).run()
+    Programs(monkeypatch, seconds=1.1 * SECONDS_PER_STEP)
+    with pytest.raises(
+        TrainingError, match=r"582 steps took 32\.\d+ of 30 minutes, more than the first seed; .* --over-time"
+    ):
+        make(seeds=(2,)).run()
+    arguments = command.parser().parse_args(["run", "mine.toml", "--track", "cpu-30m", "--over-time"])
+    second = make(seeds=(2,), enforces_minutes=arguments.enforces_minutes).run()
+    assert first is not None and second is not None and first.runs[0].steps == second.runs[0].steps
+    record = joined([first, second])[0].model_copy(update={"marks": ()})
+    assert record.remarks == ("took 32.0 of 30 minutes", "2 seeds")
+
+
 def test_what_is_no_record_is_marked(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     Programs(monkeypatch)
     record = make(minutes=3, seeds=(1,)).run()
