@@ -15,7 +15,7 @@ from sesame.pretrain.batch import Batch
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.data.packing import assemble
 from sesame.pretrain.data.token_budget import TokenBudget
-from sesame.pretrain.flops import attention_flops, token_pairs
+from sesame.pretrain.flops import attention_flops, product_flops, token_pairs
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 
@@ -47,9 +47,12 @@ NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 GPT_1_3B = {"layers": 24, "width": 2048, "heads": 16, "feed_forward_width": 8192, "positions": 2048, **NO_DROPOUT}
 COMPILED = {"compile": True}
 RECORDED = {"compile": True, "graphs": True}
+FP8 = {"compile": True, "fp8": True}
 LARGE = Shape("bert_large", 512, 32, changes=NO_DROPOUT)
 MODERN = Shape("modern_base", 1024, 16)
 GPT = Shape("gpt2_xl", 2048, 8, changes=GPT_1_3B)
+# Four of the 78 layers of Turing-NLG, and few rows of the vocabulary beside them.
+TURING = Shape("turing_nlg_17b", 1024, 8, changes={"layers": 4, **NO_DROPOUT})
 BUDGET = LARGE._replace(micro_batch=96, padded=True, micro_tokens=16_384)
 SHAPES: dict[str, Shape] = {
     # First what has not been measured yet.
@@ -59,6 +62,11 @@ SHAPES: dict[str, Shape] = {
     "GPT 1.3B, 8 x 2048, 50,257 rows, compiled, graphs": GPT._replace(parallel=RECORDED),
     "GPT 1.3B, 8 x 2048, 50,257 rows, compiled": GPT._replace(parallel=COMPILED),
     "GPT 1.3B, 8 x 2048, 50,257 rows": GPT,
+    "GPT 1.3B, 8 x 2048, 50,257 rows, compiled, fp8": GPT._replace(parallel=FP8),
+    "Turing-NLG, 4 layers, 8 x 1024, compiled": TURING._replace(parallel=COMPILED),
+    "Turing-NLG, 4 layers, 8 x 1024, compiled, fp8": TURING._replace(parallel=FP8),
+    "BERT-large, 32 x 512, compiled, fp8": LARGE._replace(parallel=FP8),
+    "BERT-large, 32 x 512, compiled, graphs, fp8": LARGE._replace(parallel={**RECORDED, "fp8": True}),
     "BERT-large, 32 x 512, dropout 0.1, compiled, graphs": LARGE._replace(changes={}, parallel=RECORDED),
     "BERT-large, 128 x 128, compiled, graphs": LARGE._replace(length=128, micro_batch=128, parallel=RECORDED),
     "BERT-large, 32 x 512, graphs": LARGE._replace(parallel={"graphs": True}),
@@ -91,11 +99,20 @@ PASSES_OF_WIDTH, PASSES_OF_INNER_WIDTH = 30, 6
 sums and norms 16, joined gradients of q, k, v 6, gradients of biases and norms 8; activation 5, its bias 1."""
 
 
-def predicted_milliseconds(learner: Learner, batches: Sequence[Batch], config: RunConfig) -> float:
+FP8_PRODUCTS = 1400e12
+"""Operations of a large product in fp8, a second: twice bf16's, less a tenth. An assumption."""
+ROUNDED_BYTES = 7
+"""Of an entry that is rounded to fp8: read for the largest entry and for rounding, written, and turned over once."""
+
+
+def predicted_milliseconds(
+    learner: Learner, batches: Sequence[Batch], config: RunConfig, *, fp8: bool = False
+) -> float:
     """Return the time of a compiled step from its operations and bytes over the ceilings, without idle time."""
     model: Any = config.model
     width, layers = model.width, model.layers
-    inner = model.feed_forward_width * (2 if getattr(model, "gated", False) else 1)
+    is_gated = getattr(model, "gated", False)
+    inner = model.feed_forward_width * (2 if is_gated else 1)
     tokens = sum(batch.tokens for batch in batches)
     pairs = sum(token_pairs(batch.layout, batch.layout) for batch in batches)
     window = getattr(model, "local_window", 0)
@@ -105,6 +122,11 @@ def predicted_milliseconds(learner: Learner, batches: Sequence[Batch], config: R
     entries = layers * tokens * (PASSES_OF_WIDTH * width + PASSES_OF_INNER_WIDTH * inner)
     weights = sum(parameter.numel() for parameter in learner.parameters())
     seconds = products / PRODUCTS + attention_flops(width, seen) / ATTENTION
+    if fp8:
+        # Query, key, value, output and feed-forward layers, and the entries of their inputs and outputs.
+        in_blocks = product_flops(layers * width * (4 * width + (3 if is_gated else 4) * inner // 2), tokens)
+        rounded = layers * tokens * (8 * width + 2 * inner)
+        seconds += in_blocks / FP8_PRODUCTS - in_blocks / PRODUCTS + ROUNDED_BYTES * rounded / BYTES
     return 1e3 * (seconds + (2 * entries + BYTES_OF_A_WEIGHT * weights) / BYTES)
 
 

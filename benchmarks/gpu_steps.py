@@ -29,6 +29,7 @@ from sesame.pretrain.parallel import engine as engines
 from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.config import ParallelConfig
 from sesame.pretrain.parallel.engine import Engine
+from sesame.pretrain.parallel.fp8 import use_fp8
 from sesame.pretrain.parallel.mesh import Mesh
 
 DENSE_BF16_TERAFLOPS = {"H100": 989.4, "H200": 989.4, "A100": 312.0, "B200": 2250.0, "L4": 121.0}
@@ -87,9 +88,11 @@ def step_facts(shape: Shape, mesh: Mesh) -> dict[str, Any]:
     """Measure tokens per second, model-FLOPs utilization, memory, kernel launches and synchronizations of a step."""
     learner, batches, config = prepared(shape)
     flops, tokens = sum(map(learner.flops, batches)), sum(batch.tokens for batch in batches)
-    predicted = predicted_milliseconds(learner, batches, config)
-    initial_values(learner)
     parallel = ParallelConfig(precision="bf16", zero_stage=1, **shape.parallel)
+    predicted = predicted_milliseconds(learner, batches, config, fp8=parallel.fp8)
+    initial_values(learner)
+    if parallel.fp8:
+        use_fp8(learner)
     if parallel.compile:
         compile_blocks(learner, mesh.device)
     engine = Engine(learner, OptimizerConfig(learning_rate=1e-4), parallel, mesh, (shape.micro_batch, len(batches)))

@@ -37,6 +37,16 @@ def computes_fp16(device: torch.device) -> bool:
     return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
 
 
+def lacks_fp8(device: torch.device) -> str:
+    """Return why ``device`` does not multiply in fp8, empty if it does; on a CPU torch does, without hardware."""
+    if device.type == "cpu":
+        return ""
+    if torch.version.hip:
+        return "AMD's GPUs, of which some have other formats, are not supported"
+    capability = torch.cuda.get_device_capability(device)
+    return "" if capability >= (8, 9) else "a GPU of compute capability {}.{}; fp8 begins at 8.9".format(*capability)
+
+
 def _of_cuda(device: torch.device) -> Precision:
     major, minor = torch.cuda.get_device_capability(device)
     # AMD numbers its GPUs differently; all that ROCm supports have bf16.

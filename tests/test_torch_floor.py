@@ -21,6 +21,7 @@ KEYWORDS: dict[str, set[str]] = {
         "seqused_k",
         "alibi_slopes",
     },
+    "_scaled_mm": {"scale_a", "scale_b", "bias", "scale_result", "out_dtype", "use_fast_accum"},
     "sdpa_kernel": {"backends", "set_priority"},
     "scaled_dot_product_attention": {"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"},
     "segment_reduce": {"lengths", "indices", "offsets", "axis", "unsafe", "initial"},

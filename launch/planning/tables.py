@@ -59,6 +59,8 @@ def _not_counted(run: Any) -> list[str]:
         "schedule.global_batch": run.schedule.global_batch,
         "schedule.mask_rate": run.schedule.mask_rate,
         "data.stages": run.data.stages,
+        "parallel.compile": run.parallel.compile,
+        "parallel.graphs": run.parallel.graphs,
     }
     return [name for name, value in settings.items() if value]
 
@@ -102,7 +104,7 @@ def print_chosen(planner: Planner, chosen: Plan, request: Request, console: Cons
     memory = {name: value for name, value in chosen.memory._asdict().items() if name != "phase"}
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
-        ("layout", f"{describe(layout)}, {layout.precision}"),
+        ("layout", f"{describe(layout)}, {layout.precision}" + ", products of blocks in fp8" * layout.fp8),
         ("settings", " ".join(f"--set {name}={value}" for name, value in settings(layout).items())),
         (
             "memory",

@@ -31,5 +31,6 @@ def joined_linear(
     linears = cast(Sequence[nn.Linear], layers)
     biases: list[Tensor] = [layer.bias for layer in linears if layer.bias is not None]
     weights: list[Tensor] = [layer.weight for layer in linears]
-    output = F.linear(states_TD, torch.cat(weights), torch.cat(biases) if biases else None)
+    product = getattr(layers[0], "product", F.linear)
+    output = product(states_TD, torch.cat(weights), torch.cat(biases) if biases else None)
     return output.split([layer.out_features for layer in linears], -1)

@@ -1,5 +1,6 @@
-"""A linear layer whose bias a CPU adds within the matrix product in bf16."""
+"""A linear layer whose bias a CPU adds within the matrix product in bf16, and whose product can be another one."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -9,12 +10,8 @@ from torch import Tensor, nn
 from sesame.pretrain.layers.loops import PLAIN
 from sesame.pretrain.precision import of_device
 
-
-class Linear(nn.Linear):
-    """torch's module with the function below."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return linear(input, self.weight, self.bias)
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(states, weight, bias) -> states @ weight^T + bias."""
 
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -35,6 +32,16 @@ def _is_fused(states: Tensor, weight: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and of_device(states.device).name == "bf16"
     )
+
+
+class Linear(nn.Linear):
+    """torch's module with the function above."""
+
+    product: Product = staticmethod(linear)
+    """A module may have another (``parallel.fp8``)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.product(input, self.weight, self.bias)
 
 
 class _FusedBias(torch.autograd.Function):

@@ -25,7 +25,8 @@ def resolve(
         gather: a collective: every process's value, in order of rank.
 
     Raises:
-        ConfigError: the checkpoint's precision is bf16 or fp16, which ``zero_stage`` 0 does not support.
+        ConfigError: the checkpoint's precision is bf16 or fp16, which ``zero_stage`` 0 does not support, or a device
+            lacks a number format.
     """
     available = _common(gather(precision.of_device(device)))
     resumed = (checkpoint or {}).get("parallel", {}).get("precision", "auto")
@@ -48,7 +49,24 @@ def resolve(
             "parallel.precision fp16: a device of this run does not compute it in hardware, and DeepSpeed does not "
             "emulate it; use parallel.precision = 'auto'"
         )
+    if parallel.fp8:
+        _check_fp8(chosen, gather(precision.lacks_fp8(device)))
     return parallel.model_copy(update={"precision": chosen.name}), chosen
+
+
+def _check_fp8(chosen: Precision, lacking: list[str]) -> None:
+    """Raise ConfigError if a run cannot multiply in fp8.
+
+    Args:
+        lacking: what each process's device lacks, in order of rank.
+    """
+    if chosen.name != "bf16":
+        raise ConfigError(
+            f"parallel.fp8 needs precision bf16, and this run has {chosen}; use parallel.precision = 'bf16' or "
+            "parallel.fp8 = false"
+        )
+    if found := next(((rank, reason) for rank, reason in enumerate(lacking) if reason), None):
+        raise ConfigError(f"parallel.fp8: process {found[0]} has {found[1]}; use parallel.fp8 = false")
 
 
 def _common(available: list[Precision]) -> Precision:

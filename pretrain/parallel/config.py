@@ -56,6 +56,11 @@ class ParallelConfig(Section):
     graphs: Free[bool] = False
     """Capture Transformer blocks as CUDA graphs when micro-batches of one shape repeat (``data.micro_tokens``, or rows
     of one length), which saves the host's time: worth it where the host, not the GPU, is the limit."""
+    fp8: Free[bool] = False
+    """Matrix products of Transformer blocks in fp8, forward and backward (``pretrain/layers/fp8.py``); weights,
+    gradients and everything else stay in bf16, which it needs. For GPUs from compute capability 8.9 on and widths of
+    some thousands, together with ``compile``; without it rounding costs more than it saves. A CPU computes the same,
+    slowly."""
     timeout_minutes: Free[float] = Field(default=10.0, gt=0, le=1440, allow_inf_nan=False)
     """Silence of a process after which the others give up and say which one it is; also the longest time of one
     collective, such as waiting for another process to read its data."""

@@ -7,6 +7,7 @@ from sesame.pretrain.initialization import materialise
 from sesame.pretrain.learner import Trainable
 from sesame.pretrain.parallel.compiled import compile_blocks
 from sesame.pretrain.parallel.config import ParallelConfig
+from sesame.pretrain.parallel.fp8 import use_fp8
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.parallel.placement import full_shape
 from sesame.pretrain.parallel.recompute import recompute_parts
@@ -33,6 +34,7 @@ def parallelize(learner: Trainable, family: str, parallel: ParallelConfig, mesh:
             parallel.sequence,
             lambda: split_tokens(learner, mesh.token_group, gathers_again=parallel.recompute != "block"),
         ),
+        "fp8": (parallel.fp8, lambda: use_fp8(learner)),
         "compile": (parallel.compile, lambda: compile_blocks(learner, mesh.device)),
         "recompute": (parallel.recompute != "none", lambda: recompute_parts(learner, parallel.recompute)),
     }

@@ -40,6 +40,16 @@ RULES = (
         lambda run: run.compile and run.zero_stage == 3,
     ),
     Rule(
+        "fp8 with fp32 or fp16",
+        "only its products are in fp8, and all else is in bf16",
+        lambda run: run.fp8 and run.precision in ("fp32", "fp16"),
+    ),
+    Rule(
+        "fp8 with zero_stage 0",
+        "this stage has no bf16",
+        lambda run: run.fp8 and run.zero_stage == 0,
+    ),
+    Rule(
         "graphs with recompute",
         "its blocks do not keep what a graph works on",
         lambda run: run.graphs and run.recompute != "none",
@@ -70,6 +80,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "offload": ("none", "optimizer", "parameters"),
     "precision": ("auto", "bf16", "fp16"),
     "compile": (False, True),
+    "fp8": (False, True),
     "graphs": (False, True),
     "recompute": ("none", "attention", "block"),
     "sequence": (False, True),

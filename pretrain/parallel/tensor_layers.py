@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sesame.pretrain.batch import IGNORED
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.layers.experts import Experts, TokenDispatcher
-from sesame.pretrain.layers.linear import Linear
+from sesame.pretrain.layers.linear import Linear, Product
 from sesame.pretrain.layers.positions import RelativePositionBias
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
 from sesame.pretrain.parallel.experts import local_experts, token_dispatcher
@@ -29,6 +29,8 @@ from sesame.pretrain.parallel.sequence import SplitTokens
 
 class Column(ColumnParallelLinear):
     sums_input_gradient = True
+    product: Product = staticmethod(F.linear)
+    """As that of ``Linear``."""
 
     def keep_partial_gradient(self) -> None:
         """Leave the sum of the input's gradient over the processes to the module that made the input."""
@@ -36,23 +38,25 @@ class Column(ColumnParallelLinear):
         self.sums_input_gradient = False
 
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        if not torch.is_autocast_enabled(hidden.device.type):
+        if self.product is F.linear and not torch.is_autocast_enabled(hidden.device.type):
             return super().forward(hidden)[0]
         # megatron's backward multiplies in the precision of the weights on a CPU, whatever the forward pass did.
         whole = copy_to_tensor_model_parallel_region(hidden) if self.sums_input_gradient else hidden
-        return F.linear(whole, cast(Tensor, self.weight), self.bias)
+        return self.product(whole, cast(Tensor, self.weight), self.bias)
 
 
 class Row(RowParallelLinear):
     token_split: tuple[SplitTokens, ...] = ()
     """Under sequence parallelism, the stack that the layer is in; a tuple, because it is no part of the layer."""
+    product: Product = staticmethod(F.linear)
 
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        if not self.token_split and not torch.is_autocast_enabled(hidden.device.type):
+        is_plain = self.product is F.linear and not self.token_split
+        if is_plain and not torch.is_autocast_enabled(hidden.device.type):
             return super().forward(hidden)[0]
-        product = F.linear(hidden, cast(Tensor, self.weight))
+        part = self.product(hidden, cast(Tensor, self.weight), None)
         sum_parts = self.token_split[0].sum_parts if self.token_split else reduce_from_tensor_model_parallel_region
-        output = cast(Tensor, sum_parts(product))
+        output = cast(Tensor, sum_parts(part))
         return output if self.bias is None else output + self.bias
 
 

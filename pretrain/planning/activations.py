@@ -14,6 +14,7 @@ from sesame.pretrain.data.repeated_sizes import sizes_for
 from sesame.pretrain.layers.vocabulary import LOGITS_AT_ONCE
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import ModelConfig, Vocabulary
+from sesame.pretrain.parallel.fp8 import use_fp8
 from sesame.pretrain.planning.kernels import use_kernels
 from sesame.pretrain.planning.rows import Rows, shape_batch
 from sesame.pretrain.planning.split import Division, Split, split_learner
@@ -87,6 +88,8 @@ class Activations:
         learner = build(model, self.objectives, self.vocabulary)
         split = Split(division.tensor, division.expert, division.sequence, division.recompute != "block")
         split_learner(learner, split)
+        if division.fp8:
+            use_fp8(learner)
         use_kernels(learner, self.device)
         learner.train()
         with without_values():

@@ -33,7 +33,9 @@ class Assumptions(Section):
     fragmentation: float = Field(default=0.05, ge=0, lt=1, description="of the rest that the allocator cannot use")
     bf16_tflops: float = Field(ge=0, description="peak of bf16 products, TFLOP/s; 0: not in hardware")
     fp32_tflops: float = Field(gt=0, description="peak of fp32 products, TFLOP/s")
+    fp8_tflops: float = Field(default=0.0, ge=0, description="peak of fp8 products, TFLOP/s; 0: there are none")
     efficiency: float = Field(default=0.83, gt=0, le=1, description="of the peak that products reach")
+    fp8_efficiency: float = Field(default=0.65, gt=0, le=1, description="of the peak of fp8 that products reach")
     operand_bandwidth: float = Field(
         default=0.0, ge=0, description="at which a product's operands are read and written, GB/s; 0: costs no time"
     )
@@ -74,6 +76,7 @@ class Assumptions(Section):
 
 NAMES = (
     "memory_gib",
+    "fp8_tflops",
     "bf16_tflops",
     "fp32_tflops",
     "memory_bandwidth",
@@ -83,22 +86,22 @@ NAMES = (
     "price",
 )
 ROWS: dict[str, tuple[float, ...]] = {
-    "b200": (179.0, 2250, 75, 7700, 900, 50, 1000, 5.5),
-    "h200": (140.4, 989.4, 67, 4800, 450, 50, 700, 3.8),
-    "h200-nvl": (140.4, 835.5, 60, 4800, 64, 50, 600, 3.4),
-    "gh200": (95.6, 989.4, 67, 4000, 50, 50, 1000, 2.0),
-    "h100-80gb": (79.6, 989.4, 67, 3350, 450, 50, 700, 3.0),
-    "h100-nvl": (93.6, 835.5, 60, 3900, 64, 50, 400, 2.8),
-    "h100-pcie": (79.6, 756.5, 51, 2000, 64, 50, 350, 2.4),
-    "a100-80gb": (79.3, 312, 19.5, 2039, 300, 25, 400, 1.8),
-    "a100-40gb": (39.6, 312, 19.5, 1555, 300, 25, 400, 1.3),
-    "v100-32gb": (31.7, 0, 15.7, 900, 150, 6.25, 300, 0.9),
-    "v100-16gb": (15.8, 0, 15.7, 900, 150, 6.25, 300, 0.6),
-    "l40s": (44.7, 362, 91.6, 864, 32, 12.5, 350, 1.1),
-    "l4": (22.5, 121, 30.3, 300, 32, 6.25, 72, 0.7),
-    "rtx5090": (31.8, 209.5, 104.8, 1792, 64, 1.25, 575, 0.7),
-    "rtx4090": (23.6, 165.2, 82.6, 1008, 32, 1.25, 450, 0.4),
-    "mi300x": (191.7, 1307, 163.4, 5300, 448, 50, 750, 2.5),
+    "b200": (179.0, 4500, 2250, 75, 7700, 900, 50, 1000, 5.5),
+    "h200": (140.4, 1978.9, 989.4, 67, 4800, 450, 50, 700, 3.8),
+    "h200-nvl": (140.4, 1671, 835.5, 60, 4800, 64, 50, 600, 3.4),
+    "gh200": (95.6, 1978.9, 989.4, 67, 4000, 50, 50, 1000, 2.0),
+    "h100-80gb": (79.6, 1978.9, 989.4, 67, 3350, 450, 50, 700, 3.0),
+    "h100-nvl": (93.6, 1671, 835.5, 60, 3900, 64, 50, 400, 2.8),
+    "h100-pcie": (79.6, 1513, 756.5, 51, 2000, 64, 50, 350, 2.4),
+    "a100-80gb": (79.3, 0, 312, 19.5, 2039, 300, 25, 400, 1.8),
+    "a100-40gb": (39.6, 0, 312, 19.5, 1555, 300, 25, 400, 1.3),
+    "v100-32gb": (31.7, 0, 0, 15.7, 900, 150, 6.25, 300, 0.9),
+    "v100-16gb": (15.8, 0, 0, 15.7, 900, 150, 6.25, 300, 0.6),
+    "l40s": (44.7, 733, 362, 91.6, 864, 32, 12.5, 350, 1.1),
+    "l4": (22.5, 242.5, 121, 30.3, 300, 32, 6.25, 72, 0.7),
+    "rtx5090": (31.8, 419, 209.5, 104.8, 1792, 64, 1.25, 575, 0.7),
+    "rtx4090": (23.6, 330.3, 165.2, 82.6, 1008, 32, 1.25, 450, 0.4),
+    "mi300x": (191.7, 0, 1307, 163.4, 5300, 448, 50, 750, 2.5),
 }
 BARE = {"h100": "h100-80gb"}
 """Name without a form -> the form that is meant."""

@@ -28,10 +28,11 @@ class Layout(NamedTuple):
     sequence: bool = False
     offload: str = "none"
     reduction: str = "fp32"
+    fp8: bool = False
 
     @property
     def division(self) -> Division:
-        return Division(self.tensor, self.expert, self.precision, self.recompute, self.sequence)
+        return Division(self.tensor, self.expert, self.precision, self.recompute, self.sequence, self.fp8)
 
     @property
     def processes(self) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple, get_args
 
+from sesame.configs.errors import ConfigError
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.layers.experts import Experts
 from sesame.pretrain.layers.token_split import TokenSplit
@@ -12,6 +13,7 @@ from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.parallel.config import ParallelConfig, Recompute
+from sesame.pretrain.parallel.fp8 import use_fp8
 from sesame.pretrain.parallel.rules import refusal
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.gpus import Assumptions
@@ -45,6 +47,10 @@ class Planner:
     """The layouts of one run on one kind of device."""
 
     def __init__(self, run: RunConfig, vocabulary_size: int, rows: Rows, assumed: Assumptions):
+        """
+        Raises:
+            ConfigError: the device or the model does not have the products that the run asks for.
+        """
         self.run, self.rows, self.assumed = run, rows, assumed
         self.vocabulary = Vocabulary(vocabulary_size)
         self.activations = Activations(run.model, run.objectives, self.vocabulary, rows, assumed.device)
@@ -60,6 +66,8 @@ class Planner:
         self.recomputable = [kind for kind in get_args(Recompute) if kind in kinds]
         self.has_stacks = any(isinstance(part, TokenSplit) for part in learner.modules())
         self.work = _work(learner, rows)
+        if run.parallel.fp8:
+            self._check_fp8(learner)
 
     @property
     def precision(self) -> str:
@@ -124,6 +132,7 @@ class Planner:
             parallel.sequence,
             parallel.offload,
             parallel.reduction,
+            parallel.fp8,
         )
 
     def layouts(self, devices: int) -> Iterator[Layout]:
@@ -152,6 +161,7 @@ class Planner:
                             self._sequence(tensor),
                             offload,
                             self.run.parallel.reduction,
+                            self.run.parallel.fp8,
                         )
 
     def plans(self, devices: int) -> list[Plan]:
@@ -161,7 +171,8 @@ class Planner:
         for layout in self.layouts(devices):
             try:
                 plan = self.plan(layout)
-            except IndivisibleError:
+            except (IndivisibleError, ConfigError):
+                # Of products in fp8, whose sizes are too small when they are divided.
                 continue
             key = layout._replace(micro_batch=0, accumulation=0)
             known = best.get(key)
@@ -185,6 +196,17 @@ class Planner:
             if self.choose(plans):
                 return devices, plans
         return None
+
+    def _check_fp8(self, learner: Learner) -> None:
+        """Raise ConfigError if the device or the model cannot multiply in fp8."""
+        if not self.assumed.fp8_tflops:
+            raise ConfigError(
+                "parallel.fp8: the device of this plan has no products in fp8; give another --gpu, "
+                "--assume fp8_tflops=NUMBER or --set parallel.fp8=false"
+            )
+        family = self.run.model.family
+        if not use_fp8(learner):
+            raise ConfigError(f"parallel.fp8: model.family '{family}' has no Transformer blocks; remove it")
 
     def _counts(self, tensor: int, expert: int) -> Counts:
         learner = build(self.run.model, self.run.objectives, self.vocabulary)

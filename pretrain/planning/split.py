@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sesame.pretrain.layers.attention import CoreAttention
 from sesame.pretrain.layers.experts import Experts, TokenDispatcher
-from sesame.pretrain.layers.linear import Linear
+from sesame.pretrain.layers.linear import Linear, Product
 from sesame.pretrain.layers.positions import RelativePositionBias
 from sesame.pretrain.layers.style import Style
 from sesame.pretrain.layers.vocabulary import CrossEntropy, VocabularyProjection
@@ -30,6 +30,7 @@ class Division(NamedTuple):
     precision: str = "fp32"
     recompute: str = "none"
     sequence: bool = False
+    fp8: bool = False
 
 
 class Split:
@@ -76,15 +77,16 @@ class Column(nn.Linear):
 
     split: Split
     has_partial_gradient = False
+    product: Product = staticmethod(F.linear)
+    """As that of ``Linear``."""
 
     def keep_partial_gradient(self) -> None:
         """Leave the sum to the module that made the input."""
         self.has_partial_gradient = True
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.has_partial_gradient:
-            return super().forward(input)
-        return super().forward(cast(Tensor, _SummedGradient.apply(input, self.split)))
+        whole = input if self.has_partial_gradient else cast(Tensor, _SummedGradient.apply(input, self.split))
+        return self.product(whole, self.weight, self.bias)
 
 
 class Row(nn.Linear):
@@ -92,12 +94,13 @@ class Row(nn.Linear):
 
     split: Split
     token_split: tuple[SplitTokens, ...] = ()
+    product: Product = staticmethod(F.linear)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.token_split:
-            output = self.token_split[0].sum_parts(F.linear(input, self.weight))
+            output = self.token_split[0].sum_parts(self.product(input, self.weight, None))
             return output if self.bias is None else output + self.bias
-        output = super().forward(input)
+        output = self.product(input, self.weight, self.bias)
         self.split.reduced += output.numel() * output.element_size()
         return output
 

@@ -98,7 +98,8 @@ def _products(layout: Layout, traced: Pass, work: Work, assumed: Assumptions) ->
     if assumed.device == "cuda":
         flops = (work.flops + work.recomputed[layout.recompute]) * layout.micro_batch / layout.tensor
     moving = traced.operands / (assumed.operand_bandwidth * 1e9) if assumed.operand_bandwidth else 0.0
-    return flops / assumed.flops(layout.precision) + moving
+    in_fp8 = traced.fp8_flops / (assumed.fp8_tflops * 1e12 * assumed.fp8_efficiency) if layout.fp8 else 0.0
+    return (flops - traced.fp8_flops) / assumed.flops(layout.precision) + in_fp8 + moving
 
 
 def _zero(layout: Layout, counts: Counts, assumed: Assumptions) -> float:

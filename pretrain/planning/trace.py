@@ -42,6 +42,8 @@ class Pass(NamedTuple):
     """How many operations there are, views not counted."""
     flops: float
     """Floating-point operations of matrix products, those on padding too."""
+    fp8_flops: float
+    """Of these, the operations of products in fp8."""
     operands: float
     """Read and written by matrix products."""
     product_shapes: float
@@ -81,7 +83,7 @@ class LiveTensors(TorchDispatchMode):
         self.kept_gradients = 0.0
         self.is_late = False
         self.peaks = [0.0] * 4
-        self.moved = self.evaluated = self.operations = self.flops = self.operands = 0.0
+        self.moved = self.evaluated = self.operations = self.flops = self.fp8_flops = self.operands = 0.0
         self.product_shapes: dict[tuple[Any, ...], float] = {}
         self._existing = list(existing)
         for tensor in self._existing:
@@ -99,7 +101,9 @@ class LiveTensors(TorchDispatchMode):
             self.operations += 1
             size = sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
             if flops := PRODUCTS.get(func.overloadpacket):
-                self.flops += flops(*args, **(kwargs or {}), out_val=result)
+                count = flops(*args, **(kwargs or {}), out_val=result)
+                self.flops += count
+                self.fp8_flops += count * (func.overloadpacket is aten._scaled_mm)
                 self.operands += size
                 shape = func, *((each.shape, each.stride()) for each in inputs)
                 self.product_shapes[shape] = 1.0 if func.overloadpacket in PLAIN_PRODUCTS else SHARE_OF_MANY
@@ -160,7 +164,7 @@ aten = torch.ops.aten
 PRODUCTS: dict[Any, Callable[..., int]] = {
     **{
         getattr(aten, name): flop_counter.flop_registry[getattr(aten, name)]
-        for name in ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
+        for name in ("mm", "addmm", "_scaled_mm", "bmm", "baddbmm", "convolution", "convolution_backward")
     },
     aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
@@ -225,8 +229,18 @@ def trace(learner: Learner, batch: Batch, split: Split, dtype: torch.dtype, *, r
     with live:
         total, _ = learner(batch)
         total.backward()
-    counted = live.moved, live.evaluated, live.operations, live.flops, live.operands, sum(live.product_shapes.values())
-    return Pass._make([*live.peaks, *counted, split.reduced, split.exchanged])
+    return Pass(
+        *live.peaks,
+        moved=live.moved,
+        evaluated=live.evaluated,
+        operations=live.operations,
+        flops=live.flops,
+        fp8_flops=live.fp8_flops,
+        operands=live.operands,
+        product_shapes=sum(live.product_shapes.values()),
+        reduced=split.reduced,
+        exchanged=split.exchanged,
+    )
 
 
 def extrapolate(low: Pass, high: Pass, steps: float) -> Pass:

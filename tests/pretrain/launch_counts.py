@@ -17,6 +17,7 @@ from sesame import configs
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.learner import build
 from sesame.pretrain.models.family import Vocabulary
+from sesame.pretrain.parallel.fp8 import use_fp8
 from tests.pretrain.fake_cuda import backward, fake_cuda, place, random_batch
 
 FOLDER = Path(configs.__file__).parent / "pretrain"
@@ -31,10 +32,12 @@ class Row(NamedTuple):
     """Name of a file in configs/pretrain."""
     lengths: Sequence[int]
     changes: tuple[str, ...] = ()
+    fp8: bool = False
 
 
 ROWS: dict[str, Row] = {
     "BERT-large, 32 x 512": Row("bert_large", EVEN, NO_DROPOUT),
+    "BERT-large, 32 x 512, products in fp8": Row("bert_large", EVEN, NO_DROPOUT, fp8=True),
     "BERT-large, 32 x 512, dropout 0.1": Row("bert_large", EVEN),
     "BERT-large, 48 rows of 128 to 512": Row("bert_large", UNEVEN, NO_DROPOUT),
     "BERT-large, 48 rows of 128 to 512, dropout 0.1": Row("bert_large", UNEVEN),
@@ -51,6 +54,8 @@ def count(row: Row) -> list[Any]:
     """Return launches of the forward and of the backward pass, and what the host waits for."""
     config = configs.load(FOLDER / f"{row.run}.toml", RunConfig, list(row.changes))
     learner = build(config.model, config.objectives, Vocabulary(30_522))
+    if row.fp8:
+        use_fp8(learner)
     batch = random_batch(learner.reads, row.lengths, 30_522)
     with fake_cuda(raises=False) as launches:
         place(learner, torch.bfloat16)

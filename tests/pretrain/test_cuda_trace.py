@@ -23,6 +23,7 @@ from sesame.evaluation.finetuning.heads import POOLINGS, Head
 from sesame.pretrain.data.packing import pack
 from sesame.pretrain.data.token_budget import without_weight
 from sesame.pretrain.initialization import materialise
+from sesame.pretrain.layers.fp8 import fp8_linear
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.metrics import MetricSums, StepMetrics
 from sesame.pretrain.models import FAMILIES
@@ -30,7 +31,7 @@ from sesame.pretrain.models.family import Vocabulary, on_meta_device
 from sesame.pretrain.optimizers import OPTIMIZERS
 from sesame.pretrain.optimizers.config import OptimizerConfig
 from sesame.pretrain.optimizers.muon import ITERATIONS, Muon
-from sesame.pretrain.parallel import experts, placement
+from sesame.pretrain.parallel import experts, fp8, placement
 from sesame.pretrain.parallel.flat_update import FlatUpdate
 from sesame.pretrain.parallel.fragments import Fragment, ZeroOptimizer
 from sesame.pretrain.parallel.matrix_exchange import MatrixExchange
@@ -81,6 +82,23 @@ def test_a_pass_does_not_wait(name: str, changes: str, dropout: float, dtype: to
             learner.eval()
             learner(batch.to(CUDA))
         learner.train()
+
+
+@pytest.mark.parametrize("name", [name for name, run in FAMILY_RUNS.items() if run.model["family"] != "elmo"])
+def test_products_in_fp8_do_not_wait(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(fp8, "fp8_linear", lambda *operands: calls.append(operands) or fp8_linear(*operands))
+    learner = learner_of(name, 0.1, {})
+    assert fp8.use_fp8(learner)
+    # The number of tokens is no multiple of 16.
+    batch = random_batch(learner.reads, [*UNEVEN, 5], 300)
+    with fake_cuda() as launches:
+        place(learner, torch.bfloat16)
+        total, _ = learner(batch.to(CUDA))
+        gradients = backward(total)
+    assert all(id(parameter) in gradients for parameter in learner.parameters())
+    # One in the forward pass, and in the backward pass those of both gradients.
+    assert launches.counts["_scaled_mm"] == 3 * len(calls) > 0
 
 
 @pytest.mark.parametrize("name", ["bert", "t5"])

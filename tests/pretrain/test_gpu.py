@@ -14,6 +14,7 @@ import torch
 from sesame import configs
 from sesame.data_pipeline.dataset.shards import open_dataset
 from sesame.data_pipeline.ragged import Ragged
+from sesame.pretrain import precision
 from sesame.pretrain.batch import Batch
 from sesame.pretrain.checkpoints import save
 from sesame.pretrain.checkpoints.load import open_checkpoint
@@ -23,6 +24,7 @@ from sesame.pretrain.data.packing import assemble, layout
 from sesame.pretrain.initialization import materialise, random_value
 from sesame.pretrain.layers.attention import AttentionPattern, choose_kernel, grouped_attention
 from sesame.pretrain.layers.cuda_attention import equal_length_attention, varlen_attention
+from sesame.pretrain.layers.fp8 import fp8_linear
 from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.parallel.compiled import compile_blocks
@@ -34,6 +36,8 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+lacking = precision.lacks_fp8(torch.device("cuda")) if torch.cuda.is_available() else "no GPU"
+needs_fp8 = pytest.mark.skipif(bool(lacking), reason=f"needs a GPU with fp8: {lacking}")
 
 
 @pytest.mark.parametrize("changes", [{}, {"causal": True}, {"window": 9}, {"causal": True, "window": 9}], ids=str)
@@ -238,6 +242,38 @@ def test_compiled_blocks_compute_the_same(name: str, family_settings: Callable[.
     for key, gradient in gradients.items():
         distance = (compiled[key] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-3 * largest)
         assert distance < 1e-3, f"{key}: {distance:.1e}"
+
+
+@needs_fp8
+@pytest.mark.parametrize("tokens", [64, 37])
+def test_products_in_fp8_are_those_of_a_cpu(tokens: int) -> None:
+    torch.manual_seed(0)
+    operands = [torch.randn(shape).bfloat16() for shape in ((tokens, 128), (96, 128), (96,), (tokens, 96))]
+    found = []
+    for device in ("cpu", "cuda"):
+        states, weight, bias, upstream = (each.to(device) for each in operands)
+        inputs = [each.requires_grad_() for each in (states, weight, bias)]
+        output = fp8_linear(*inputs)
+        found.append([output.detach().cpu(), *(each.cpu() for each in torch.autograd.grad(output, inputs, upstream))])
+    for on_cpu, on_gpu in zip(*found, strict=True):
+        # The 14 bits with which Hopper may sum in the forward pass.
+        torch.testing.assert_close(on_gpu, on_cpu, rtol=2**-6, atol=2**-8 * float(on_cpu.abs().max()))
+
+
+@needs_fp8
+@pytest.mark.parametrize("changes", [{}, {"compile": True}, {"compile": True, "recompute": "block"}], ids=str)
+def test_a_run_with_products_in_fp8_learns(
+    changes: dict[str, Any], settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    values = settings(
+        parallel={"precision": "bf16", "zero_stage": 1, "fp8": True, **changes},
+        optimizer={"name": "adamw", "learning_rate": 2e-3},
+        steps=60,
+    )
+    train(configs.parse(values, RunConfig, "run.toml"))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["train"]["masked_lm"] for row in rows if "train" in row]
+    assert losses[-1] < losses[0] - 0.3
 
 
 def test_a_compiled_run_in_bf16_learns(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -193,7 +193,24 @@ FP16_MUON = {
         "tensor 2, ZeRO 2, sequence, offload": Case(2, {**SEQUENCE, **OFFLOAD}, MUON),
     }.items()
 }
+FP8: dict[str, Any] = {"precision": "bf16", "fp8": True}
+FP8_VARIANTS: Variants = {
+    "data 2, ZeRO 3, fp8": ("one, fp8", Case(2, {**FP8, "zero_stage": 3}, SGD)),
+    "tensor 2, sequence, fp8": ("one, fp8", Case(2, {**FP8, **SEQUENCE}, SGD)),
+}
+MORE_FP8_VARIANTS: Variants = {
+    "data 2, ZeRO 1, fp8": ("one, fp8", Case(2, FP8, SGD)),
+    "data 2, ZeRO 2, offload, fp8": ("one, fp8", Case(2, {**FP8, **OFFLOAD}, SGD)),
+    "tensor 2, ZeRO 1, fp8": ("one, fp8", Case(2, {**FP8, "tensor": 2}, SGD)),
+    "tensor 2, recompute, fp8": ("one, fp8", Case(2, {**FP8, "tensor": 2, "recompute": "block"}, SGD)),
+    "tensor 2 x data 2, ZeRO 3, fp8": ("one, fp8", Case(4, {**FP8, "tensor": 2, "zero_stage": 3}, SGD)),
+    "token budget, fp8": ("one, fp8", Case(1, FP8, SGD, data=BUDGET)),
+    "expert 2, ZeRO 1, fp8": ("one, switch, fp8", Case(2, {**FP8, "expert": 2}, SGD, "switch")),
+    "tensor 2, sequence, t5, fp8": ("one, t5, fp8", Case(2, {**FP8, **SEQUENCE}, SGD, "t5")),
+}
 FAST: dict[str, Case] = {
+    "one, fp8": Case(1, FP8, SGD),
+    **{name: case for name, (_, case) in FP8_VARIANTS.items()},
     "one, small loss": Case(1, {"zero_stage": 1}, SGD, loss_weight=SMALL_LOSS),
     **FP16_LAYOUTS,
     "one, dropout": Case(1, {"zero_stage": 1}, SGD, model=DROPOUT),
@@ -231,6 +248,9 @@ FAST: dict[str, Case] = {
     },
 }
 THOROUGH: dict[str, Case] = {
+    "one, fp8": Case(1, FP8, SGD),
+    **{f"one, {run}, fp8": Case(1, FP8, SGD, run) for run in ("switch", "t5")},
+    **{name: case for name, (_, case) in MORE_FP8_VARIANTS.items()},
     "one": Case(1, {"zero_stage": 1}, SGD),
     "one, small loss": Case(1, {"zero_stage": 1}, SGD, loss_weight=SMALL_LOSS),
     **MORE_FP16_LAYOUTS,

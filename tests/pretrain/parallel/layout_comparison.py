@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sesame.pretrain import precision
+from tests.pretrain.parallel.layout_cases import Case
 
 STEPS = 3
 BOUND = 1e-6
@@ -66,6 +67,15 @@ def assert_fp16_near(reference: Recorded, other: Recorded) -> None:
     """fp16 rounds to 11 bits, 5e-4, once in each operation."""
     assert_norms_near(reference, other, 2e-3)
     assert_near(reference, other, 2e-2)
+
+
+def assert_fp8_near(reference: Recorded, other: Recorded, case: Case) -> None:
+    """Layouts that divide rows only round alike. Where the sums of a product are divided, or experts get their tokens
+    in another order, a result may have another last bit of bf16, and as an operand of the next product be the next
+    number of fp8, 2^-3 away."""
+    divides_sums = case.parallel.keys() & {"tensor", "expert"} or case.data
+    assert_norms_near(reference, other, 0.01 if divides_sums else BOUND)
+    assert_near(reference, other, 0.25 if divides_sums else BOUND)
 
 
 def assert_norms_near(one: Recorded, other: Recorded, tolerance: float) -> None:

@@ -12,6 +12,7 @@ from sesame.configs.errors import ConfigError
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.parallel import compiled
 from sesame.pretrain.parallel.compiled import compile_blocks
+from sesame.pretrain.parallel.fp8 import use_fp8
 from sesame.pretrain.parallel.recompute import recompute_parts
 from tests.pretrain.data.test_token_budget import loss_and_gradients, made
 from tests.pretrain.parallel import test_recompute
@@ -58,6 +59,17 @@ def test_gradients_are_the_same(family: str, recomputes: bool, whole_graphs: lis
     # An expert layer cannot be traced, and a decoder has a method more.
     assert whole_graphs.count("leave") == (0 if family == "switch" else BLOCKS[family])
     assert whole_graphs.count("cross") == (2 if family in ("t5", "switch") else 0)
+
+
+def test_products_in_fp8_are_compiled_too(whole_graphs: list[str]) -> None:
+    plain, changed = learner("bert").bfloat16(), learner("bert").bfloat16()
+    assert use_fp8(plain) == use_fp8(changed) == 12
+    compile_blocks(changed, CPU)
+    expected, actual = gradients(plain), gradients(changed)
+    assert expected.keys() == actual.keys() and whole_graphs.count("leave") == 2
+    for name, value in expected.items():
+        # Traced without code, the same operations.
+        torch.testing.assert_close(actual[name], value, rtol=2**-6, atol=2**-8 * float(value.abs().max()))
 
 
 def test_dropout_is_compiled_too(whole_graphs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests.pretrain.parallel.layout_cases import (
     FAST_FAMILIES,
     FAST_LAYOUTS,
     FAST_MUON,
+    FP8_VARIANTS,
     FP16_LAYOUTS,
     OPTIMIZERS,
     OTHER_LAYOUTS,
@@ -30,6 +31,7 @@ from tests.pretrain.parallel.layout_comparison import (
     Computed,
     Recorded,
     assert_equal,
+    assert_fp8_near,
     assert_fp16_near,
     assert_near,
     assert_norms_near,
@@ -77,6 +79,12 @@ def test_a_token_budget_changes_nothing(run: str, computed: Computed) -> None:
 @pytest.mark.parametrize("layout", FP16_LAYOUTS)
 def test_fp16_is_fp32_within_its_precision(layout: str, computed: Computed) -> None:
     assert_fp16_near(computed("one, small loss"), computed(layout))
+
+
+@pytest.mark.parametrize("layout", FP8_VARIANTS)
+def test_fp8_is_that_of_one_process(layout: str, computed: Computed) -> None:
+    reference, case = FP8_VARIANTS[layout]
+    assert_fp8_near(computed(reference), computed(layout), case)
 
 
 @pytest.mark.parametrize("layout", EXPERT_LAYOUTS)

@@ -11,6 +11,7 @@ from tests.pretrain.parallel.layout_cases import (
     FAST_MUON,
     FP16_MUON,
     LAYOUTS,
+    MORE_FP8_VARIANTS,
     MORE_FP16_LAYOUTS,
     MORE_VARIANTS,
     MUON_VARIANTS,
@@ -26,6 +27,7 @@ from tests.pretrain.parallel.layout_comparison import (
     STEPS,
     Computed,
     assert_equal,
+    assert_fp8_near,
     assert_fp16_near,
     assert_near,
     assert_norms_near,
@@ -57,6 +59,12 @@ def test_variant_equals_one_process(variant: str, computed: Computed) -> None:
 @pytest.mark.parametrize("layout", MORE_FP16_LAYOUTS)
 def test_fp16_is_fp32_within_its_precision(layout: str, computed: Computed) -> None:
     assert_fp16_near(computed("one, small loss"), computed(layout))
+
+
+@pytest.mark.parametrize("layout", MORE_FP8_VARIANTS)
+def test_fp8_is_that_of_one_process(layout: str, computed: Computed) -> None:
+    reference, case = MORE_FP8_VARIANTS[layout]
+    assert_fp8_near(computed(reference), computed(layout), case)
 
 
 @pytest.mark.parametrize("layout", [*(name for name in (*LAYOUTS, *BUDGETS) if name not in FAST_MUON), *MUON_VARIANTS])

@@ -19,6 +19,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "zero_stage": (0, 1, 2, 3),
     "sequence": (False, True),
     "compile": (False, True),
+    "fp8": (False, True),
     "offload": ("none", "optimizer", "parameters"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
 }

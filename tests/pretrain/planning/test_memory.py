@@ -77,6 +77,7 @@ ONE = {
             (3, "fp32", "parameters"),
         )
     },
+    "fp8": Case(parallel={"fp8": True, **BF16}),
     "modern": Case("bert, modern"),
     "ALBERT": Case("albert"),
     "ELMo": Case("elmo", optimizer={"name": "adagrad"}),
@@ -100,6 +101,7 @@ TWO = {
     "tensor 2, sequence, bf16, dropout": Case(parallel={**SEQUENCE, **BF16}, model={"dropout": 0.1}),
     "tensor 2, sequence, recompute": Case("t5", {**SEQUENCE, "recompute": "block"}),
     "tensor 2, sequence, experts": Case("switch", SEQUENCE),
+    "tensor 2, sequence, fp8": Case("gpt", {**SEQUENCE, "fp8": True, **BF16}),
     "expert 2, bf16": Case("switch", {"expert": 2, **BF16}),
     "data 2, Muon, ZeRO 3, bf16": Case("gpt", {"zero_stage": 3, **BF16}, MUON),
     "tensor 2, Muon": Case(parallel={"tensor": 2}, optimizer=MUON),
@@ -125,7 +127,7 @@ def planned(values: dict[str, Any], processes: int) -> dict[str, float]:
     """Return the planned peak without buckets, and the buckets."""
     run = configs.parse(values, RunConfig, "the test's run")
     text = find(Path(run.data.dataset), None, None, None)
-    planner = Planner(run, text.vocabulary, text.rows, assumptions("cpu", {}))
+    planner = Planner(run, text.vocabulary, text.rows, assumptions("cpu", {"fp8_tflops": 1.0}))
     layout = planner.configured(processes)
     assert layout is not None
     traced = planner.activations.of_sequences(layout.division, layout.micro_batch)

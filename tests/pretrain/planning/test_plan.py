@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sesame import configs
+from sesame.configs.errors import ConfigError
 from sesame.configs.shipped import FOLDER
 from sesame.pretrain.config import RunConfig
 from sesame.pretrain.planning.gpus import ROWS, assumptions
@@ -104,6 +105,38 @@ def test_gradients_in_bf16_are_half_as_many_bytes() -> None:
         for reduction in ("fp32", "bf16")
     )
     assert whole / half == pytest.approx((2 * 4 + 2) / (2 * 2 + 2))
+
+
+def test_products_in_fp8_are_those_of_blocks() -> None:
+    """GPT-2 XL: 48 blocks of 12 width^2 weights, three products of each weight, and the vocabulary's in bf16."""
+    plain, fp8 = (as_configured("gpt2_xl", 8, "h100-80gb", f"parallel.fp8={each}")[0] for each in ("false", "true"))
+    made = planner("gpt2_xl", overrides=("parallel.fp8=true",))
+    layout = made.configured(8)
+    assert layout is not None and layout.fp8
+    traced = made.activations.of_sequences(layout.division, layout.micro_batch)
+    recomputed = 4 if layout.recompute == "block" else 3
+    assert traced.fp8_flops == pytest.approx(recomputed * 2 * 48 * 12 * 1600**2 * 1024 * layout.micro_batch, rel=1e-6)
+    assert 1.3 < plain.time.products / fp8.time.products < 2
+    assert fp8.time.traffic > plain.time.traffic, "rounding"
+    assert fp8.memory.activations < plain.memory.activations
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "message"),
+    [
+        ("gpt2_xl", "a100-80gb", "the device of this plan has no products in fp8"),
+        ("elmo", "h100-80gb", "model.family 'elmo' has no Transformer blocks"),
+    ],
+)
+def test_a_plan_in_fp8_that_cannot_be_is_refused(name: str, gpu: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"parallel\.fp8: {message}"):
+        planner(name, gpu, ("parallel.fp8=true",))
+
+
+def test_layouts_that_leave_no_multiple_of_16_are_left_out() -> None:
+    """Turing-NLG: four processes have 4256 / 4 = 1064 columns each."""
+    made = planner("turing_nlg_17b", overrides=("parallel.fp8=true",))
+    assert {plan.layout.tensor for plan in made.plans(8)} == {1, 2}
 
 
 def test_a_moving_average_takes_four_bytes_for_each_parameter() -> None:

@@ -1,0 +1,97 @@
+"""Linear layers whose matrix products have operands in fp8.
+
+Activations and weights are rounded to E4M3, which has 3 bits of mantissa, and gradients to E5M2, which has 2 and more
+range; sums are in fp32 and results in bf16 (Micikevicius et al. 2022, FP8 Formats for Deep Learning, section 3). An
+operand is first multiplied by the power of two that brings its largest entry to the format's largest: nothing
+overflows, and only the second step rounds, so that entries which do not become subnormal are rounded alike however a
+tensor is divided over processes and micro-batches. There is no state, and so nothing in checkpoints.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MULTIPLE = 16
+"""Sizes that the products of a GPU can have (cuBLAS)."""
+SMALLEST = 2.0**-100
+"""Largest entry below which tensors are not scaled further, so that the scale is finite."""
+EXPONENT_BITS = 0x7F800000
+"""Of a number in fp32."""
+
+
+def fp8_linear(states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
+    """Return states @ weight^T + bias; everything that is given and returned is in bf16."""
+    tokens = len(states_TD)
+    output_TE = cast(Tensor, _Fp8Linear.apply(_padded(states_TD), weight_ED, bias_E))
+    return output_TE[:tokens]
+
+
+class _Fp8Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
+        states, of_states = _rounded(states_TD, torch.float8_e4m3fn)
+        weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
+        # Not the weight in fp8: under ZeRO 3 that of every layer would be kept.
+        ctx.save_for_backward(states, of_states, weight_ED)
+        return _product(states, weight, of_states, of_weight, bias_E, is_fast=True)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient_TE,), (states, of_states, weight_ED) = gradients, ctx.saved_tensors
+        needs_states, needs_weight, needs_bias = ctx.needs_input_grad
+        gradient, of_gradient = _rounded(gradient_TE, torch.float8_e5m2)
+        weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
+        return (
+            _product(gradient, _turned(weight), of_gradient, of_weight) if needs_states else None,
+            _product(_turned(gradient), _turned(states), of_gradient, of_states) if needs_weight else None,
+            gradient_TE.sum(0) if needs_bias else None,
+        )
+
+
+def _rounded(tensor: Tensor, format: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return ``tensor`` scaled and rounded, and the fp32 number by which its entries are multiplied to undo the scale.
+
+    What is not finite stays so, or makes everything NaN.
+    """
+    largest = torch.linalg.vector_norm(tensor, torch.inf, dtype=torch.float32)
+    ratio = torch.finfo(format).max / largest.clamp(min=SMALLEST)
+    scale = (ratio.view(torch.int32) & EXPONENT_BITS).view(torch.float32)
+    return (tensor * scale).to(format).contiguous(), scale.reciprocal()
+
+
+def _product(
+    rows: Tensor,
+    columns: Tensor,
+    of_rows: Tensor,
+    of_columns: Tensor,
+    bias: Tensor | None = None,
+    *,
+    is_fast: bool = False,
+) -> Tensor:
+    """Return rows @ columns^T, both contiguous, the only layout that Hopper multiplies in fp8.
+
+    Args:
+        of_rows, of_columns: what undoes their scales.
+        is_fast: sum with the 14 bits of Hopper's tensor cores, which are enough for the forward pass.
+    """
+    return torch._scaled_mm(
+        rows,
+        columns.t(),
+        scale_a=of_rows,
+        scale_b=of_columns,
+        bias=bias,
+        out_dtype=torch.bfloat16,
+        use_fast_accum=is_fast,
+    )
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    return tensor.t().contiguous()
+
+
+def _padded(states_TD: Tensor) -> Tensor:
+    """Return the states with rows of zeros, up to a number of rows that a GPU can sum over in the backward pass."""
+    missing = -len(states_TD) % MULTIPLE
+    return F.pad(states_TD, (0, 0, 0, missing)) if missing else states_TD

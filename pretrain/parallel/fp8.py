@@ -1,0 +1,32 @@
+"""Blocks whose linear layers multiply in fp8; embeddings, heads, routers and experts do not."""
+
+from typing import Any
+
+from torch import nn
+
+from sesame.configs.errors import ConfigError
+from sesame.pretrain.layers.fp8 import MULTIPLE, fp8_linear
+
+
+def use_fp8(learner: nn.Module) -> int:
+    """Let the linear layers of all Transformer blocks multiply in fp8, and return how many layers there are.
+
+    Raises:
+        ConfigError: a layer has a size that a GPU cannot multiply so.
+    """
+    blocks = [(name, part) for name, part in learner.named_modules() if getattr(part, "compilable", ())]
+    layers: dict[str, Any] = {
+        f"{block_name}.{name}": part
+        for block_name, block in blocks
+        for name, part in block.named_modules()
+        if hasattr(part, "product")
+    }
+    for name, layer in layers.items():
+        if any(size % MULTIPLE for size in layer.weight.shape):
+            rows, columns = layer.weight.shape
+            raise ConfigError(
+                f"parallel.fp8: {name} is {rows} x {columns} in each process, and products in fp8 need multiples of "
+                f"{MULTIPLE}; change the model's shape or parallel.tensor, or set parallel.fp8 = false"
+            )
+        layer.product = fp8_linear
+    return len(layers)
