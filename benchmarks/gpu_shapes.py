@@ -101,8 +101,9 @@ sums and norms 16, joined gradients of q, k, v 6, gradients of biases and norms 
 
 FP8_PRODUCTS = 1400e12
 """Operations of a large product in fp8, a second: twice bf16's, less a tenth. An assumption."""
-ROUNDED_BYTES = 7
-"""Of an entry that is rounded to fp8: read for the largest entry and for rounding, written, and turned over once."""
+INPUT_BYTES, GRADIENT_BYTES = 12, 7
+"""Of an entry that is rounded to fp8: read for the largest entry and for rounding, written, and turned over; inputs are
+rounded again in the backward pass."""
 
 
 def predicted_milliseconds(
@@ -125,8 +126,8 @@ def predicted_milliseconds(
     if fp8:
         # Query, key, value, output and feed-forward layers, and the entries of their inputs and outputs.
         in_blocks = product_flops(layers * width * (4 * width + (3 if is_gated else 4) * inner // 2), tokens)
-        rounded = layers * tokens * (8 * width + 2 * inner)
-        seconds += in_blocks / FP8_PRODUCTS - in_blocks / PRODUCTS + ROUNDED_BYTES * rounded / BYTES
+        rounded = INPUT_BYTES * (3 * width + model.feed_forward_width) + GRADIENT_BYTES * (5 * width + inner)
+        seconds += in_blocks / FP8_PRODUCTS - in_blocks / PRODUCTS + layers * tokens * rounded / BYTES
     return 1e3 * (seconds + (2 * entries + BYTES_OF_A_WEIGHT * weights) / BYTES)
 
 

@@ -115,7 +115,7 @@ def describe(config: RunConfig, mesh: Mesh, precision: Precision, parameters: in
     return (
         f"{config.model.family} with {parameters:,} parameters on {mesh.world} x {mesh.device.type} "
         f"(tensor {mesh.tensor} x data {mesh.data}{experts}, ZeRO {stage}) in "
-        f"{precision}; {rows:,} training rows"
+        f"{precision}{', products of blocks in fp8' * config.parallel.fp8}; {rows:,} training rows"
     )
 
 

@@ -40,8 +40,14 @@ def assumptions(request: Request, machine: Machine | None, precision: str) -> As
 
 def _measured(machine: Machine, precision: str) -> dict[str, Any]:
     """Return the assumptions that a machine's file replaces; those are speeds that were reached, not peaks."""
+    from sesame.pretrain.planning import gpus
+    from sesame.pretrain.planning.peak import row_of
+
     device = machine.devices[0]
+    row = row_of(device.name)
     changes: dict[str, Any] = {
+        # Not measured.
+        "fp8_tflops": gpus.assumptions(row, {}).fp8_tflops if row else 0.0,
         "memory_gib": device.memory_bytes / GIB,
         "fp32_tflops": device.products.fp32 / 1e12,
         "bf16_tflops": device.products.bf16 / 1e12,

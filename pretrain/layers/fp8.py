@@ -23,9 +23,7 @@ EXPONENT_BITS = 0x7F800000
 
 def fp8_linear(states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
     """Return states @ weight^T + bias; everything that is given and returned is in bf16."""
-    tokens = len(states_TD)
-    output_TE = cast(Tensor, _Fp8Linear.apply(_padded(states_TD), weight_ED, bias_E))
-    return output_TE[:tokens]
+    return cast(Tensor, _Fp8Linear.apply(states_TD, weight_ED, bias_E))
 
 
 class _Fp8Linear(torch.autograd.Function):
@@ -33,21 +31,24 @@ class _Fp8Linear(torch.autograd.Function):
     def forward(ctx: Any, states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
         states, of_states = _rounded(states_TD, torch.float8_e4m3fn)
         weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
-        # Not the weight in fp8: under ZeRO 3 that of every layer would be kept.
-        ctx.save_for_backward(states, of_states, weight_ED)
+        # Not in fp8: several layers read the same states, sequence parallelism gathers them again, and under ZeRO 3 no
+        # weights are kept.
+        ctx.save_for_backward(states_TD, weight_ED)
         return _product(states, weight, of_states, of_weight, bias_E, is_fast=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient_TE,), (states, of_states, weight_ED) = gradients, ctx.saved_tensors
+        (gradient_TE,), (states_TD, weight_ED) = gradients, ctx.saved_tensors
         needs_states, needs_weight, needs_bias = ctx.needs_input_grad
-        gradient, of_gradient = _rounded(gradient_TE, torch.float8_e5m2)
-        weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
-        return (
-            _product(gradient, _turned(weight), of_gradient, of_weight) if needs_states else None,
-            _product(_turned(gradient), _turned(states), of_gradient, of_states) if needs_weight else None,
-            gradient_TE.sum(0) if needs_bias else None,
-        )
+        gradient, of_gradient = _rounded(_padded(gradient_TE), torch.float8_e5m2)
+        of_input = of_parameter = None
+        if needs_states:
+            weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
+            of_input = _product(gradient, _turned(weight), of_gradient, of_weight)[: len(states_TD)]
+        if needs_weight:
+            states, of_states = _rounded(_padded(states_TD), torch.float8_e4m3fn)
+            of_parameter = _product(_turned(gradient), _turned(states), of_gradient, of_states)
+        return of_input, of_parameter, gradient_TE.sum(0) if needs_bias else None
 
 
 def _rounded(tensor: Tensor, format: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -91,7 +92,7 @@ def _turned(tensor: Tensor) -> Tensor:
     return tensor.t().contiguous()
 
 
-def _padded(states_TD: Tensor) -> Tensor:
-    """Return the states with rows of zeros, up to a number of rows that a GPU can sum over in the backward pass."""
-    missing = -len(states_TD) % MULTIPLE
-    return F.pad(states_TD, (0, 0, 0, missing)) if missing else states_TD
+def _padded(tensor: Tensor) -> Tensor:
+    """Return a tensor with rows of zeros, up to a number of rows that a GPU can sum over."""
+    missing = -len(tensor) % MULTIPLE
+    return F.pad(tensor, (0, 0, 0, missing)) if missing else tensor

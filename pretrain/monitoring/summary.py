@@ -72,9 +72,10 @@ def _devices(run: RunFiles) -> str:
     if not run.starts:
         return ""
     start, parallel = run.starts[-1], run.config.get("parallel", {})
+    fp8 = ", products of blocks in fp8" if parallel.get("fp8") else ""
     return (
         f"{start.get('processes')} × {start.get('device_name')} (tensor {parallel.get('tensor')}, "
-        f"ZeRO {parallel.get('zero_stage')}, {parallel.get('precision')})"
+        f"ZeRO {parallel.get('zero_stage')}, {parallel.get('precision')}{fp8})"
     )
 
 

@@ -29,8 +29,8 @@ from sesame.pretrain.parallel.sequence import SplitTokens
 
 class Column(ColumnParallelLinear):
     sums_input_gradient = True
-    product: Product = staticmethod(F.linear)
-    """As that of ``Linear``."""
+    product: Product | None = None
+    """See ``Linear``; None: megatron's."""
 
     def keep_partial_gradient(self) -> None:
         """Leave the sum of the input's gradient over the processes to the module that made the input."""
@@ -38,23 +38,25 @@ class Column(ColumnParallelLinear):
         self.sums_input_gradient = False
 
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        if self.product is F.linear and not torch.is_autocast_enabled(hidden.device.type):
+        if self.product is None and not torch.is_autocast_enabled(hidden.device.type):
             return super().forward(hidden)[0]
         # megatron's backward multiplies in the precision of the weights on a CPU, whatever the forward pass did.
         whole = copy_to_tensor_model_parallel_region(hidden) if self.sums_input_gradient else hidden
-        return self.product(whole, cast(Tensor, self.weight), self.bias)
+        product = self.product or F.linear
+        return product(whole, cast(Tensor, self.weight), self.bias)
 
 
 class Row(RowParallelLinear):
     token_split: tuple[SplitTokens, ...] = ()
     """Under sequence parallelism, the stack that the layer is in; a tuple, because it is no part of the layer."""
-    product: Product = staticmethod(F.linear)
+    product: Product | None = None
 
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        is_plain = self.product is F.linear and not self.token_split
+        is_plain = self.product is None and not self.token_split
         if is_plain and not torch.is_autocast_enabled(hidden.device.type):
             return super().forward(hidden)[0]
-        part = self.product(hidden, cast(Tensor, self.weight), None)
+        product = self.product or F.linear
+        part = product(hidden, cast(Tensor, self.weight), None)
         sum_parts = self.token_split[0].sum_parts if self.token_split else reduce_from_tensor_model_parallel_region
         output = cast(Tensor, sum_parts(part))
         return output if self.bias is None else output + self.bias

@@ -33,7 +33,7 @@ class Assumptions(Section):
     fragmentation: float = Field(default=0.05, ge=0, lt=1, description="of the rest that the allocator cannot use")
     bf16_tflops: float = Field(ge=0, description="peak of bf16 products, TFLOP/s; 0: not in hardware")
     fp32_tflops: float = Field(gt=0, description="peak of fp32 products, TFLOP/s")
-    fp8_tflops: float = Field(default=0.0, ge=0, description="peak of fp8 products, TFLOP/s; 0: there are none")
+    fp8_tflops: float = Field(default=0.0, ge=0, description="peak of fp8 products, TFLOP/s; 0: none that Sesame uses")
     efficiency: float = Field(default=0.83, gt=0, le=1, description="of the peak that products reach")
     fp8_efficiency: float = Field(default=0.65, gt=0, le=1, description="of the peak of fp8 that products reach")
     operand_bandwidth: float = Field(

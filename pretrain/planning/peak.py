@@ -58,9 +58,14 @@ def device_peak(device: torch.device, precision: Precision, machine: Path | None
     return gpu_peak(torch.cuda.get_device_name(device), precision.name)
 
 
+def row_of(name: str) -> str | None:
+    """Return the row of a GPU in the table of devices, None if it has none."""
+    return next((row for pattern, row in GPUS.items() if re.search(pattern, name)), None)
+
+
 def gpu_peak(name: str, precision: str) -> Peak:
     """Return the peak of a GPU by its data sheet."""
-    row = next((row for pattern, row in GPUS.items() if re.search(pattern, name)), None)
+    row = row_of(name)
     if row is None:
         return Peak(None, f"unknown: {name} is not in the table of devices ({', '.join(ROWS)})")
     sheet = assumptions(row, {})

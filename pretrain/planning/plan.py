@@ -201,7 +201,7 @@ class Planner:
         """Raise ConfigError if the device or the model cannot multiply in fp8."""
         if not self.assumed.fp8_tflops:
             raise ConfigError(
-                "parallel.fp8: the device of this plan has no products in fp8; give another --gpu, "
+                "parallel.fp8: the device of this plan has no products in fp8 that Sesame uses; give another --gpu, "
                 "--assume fp8_tflops=NUMBER or --set parallel.fp8=false"
             )
         family = self.run.model.family

@@ -151,6 +151,20 @@ def test_a_machines_file_replaces_the_table(sesame: Command, tmp_path: Path) -> 
     assert re.search(r"memory_gib\s+│ 16 ", out)
 
 
+@pytest.mark.parametrize(
+    ("name", "tflops"), [("NVIDIA H100 80GB HBM3", "1,?979"), ("NVIDIA A100-SXM4-40GB", "0"), ("a card", "0")]
+)
+def test_a_measured_gpu_has_the_fp8_of_its_data_sheet(
+    name: str, tflops: str, sesame: Command, user_error: UserError, tmp_path: Path
+) -> None:
+    path = machine_file(tmp_path, devices=[{**DEVICE, "type": "cuda", "name": name}])
+    _, out, _ = sesame("plan", "bert_small", "--machine", path, "--as-configured")
+    assert re.search(rf"fp8_tflops\s+│ {tflops} ", out)
+    if tflops == "0":
+        error = user_error("plan", "bert_small", "--machine", path, "--set", "parallel.fp8=true")
+        assert "parallel.fp8: the device of this plan has no products in fp8" in error
+
+
 def test_what_cannot_fit_is_refused_with_what_does(user_error: UserError) -> None:
     error = user_error("plan", "bert_small", "--gpus", "1", "--assume", "memory_gib=1.52")
     assert re.search(r"needs at least \d+\.\d MiB on each of 1 devices", error)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from safetensors.torch import save_file
 
 from sesame import configs
 from sesame.pretrain.config import RunConfig
+from sesame.pretrain.layers.fp8 import fp8_linear
 from sesame.pretrain.optimizers import AVERAGE
+from sesame.pretrain.parallel import fp8
 from sesame.pretrain.parallel.mesh import Mesh
 from sesame.pretrain.train import Run
 
@@ -22,7 +25,8 @@ def main(cases: str, steps: str) -> None:
 
 
 def record(config: RunConfig, target: Path, steps: int) -> None:
-    mesh = Mesh(config.parallel)
+    mesh, products = Mesh(config.parallel), Counter[str]()
+    fp8.fp8_linear = lambda *operands: products.update(["fp8"]) or fp8_linear(*operands)
     run = Run(config, mesh)
     recorded: dict[str, torch.Tensor] = {}
     engine_step = run.engine.step
@@ -42,6 +46,8 @@ def record(config: RunConfig, target: Path, steps: int) -> None:
         kinds: dict[str, str | None] = {"weight": None, **({AVERAGE: AVERAGE} if run.kind.averages else {})}
         for kind, key in kinds.items():
             recorded.update({f"{number}/{kind}/{name}": value for name, value in state(run, key).items()})
+    layers = [part for part in run.learner.modules() if getattr(part, "product", None) is fp8.fp8_linear]
+    assert bool(layers) == config.parallel.fp8 and products["fp8"] >= steps * len(layers)
     if mesh.is_rank_zero:
         save_file({name: value.contiguous() for name, value in recorded.items()}, target)
     run.close()

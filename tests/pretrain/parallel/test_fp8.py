@@ -107,9 +107,9 @@ def test_gpus_have_it_from_ada_on(capability: Any, hip: str | None, reason: str,
 def test_a_run_whose_devices_lack_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ParallelConfig(fp8=True, precision="bf16")
     assert agreed_precision.resolve(asked, CPU, None, lambda local: [local, local])[0].fp8
-    lacking = {"gathered": lambda local: [local, "a GPU of compute capability 8.0; fp8 begins at 8.9"]}
+    ampere = "a GPU of compute capability 8.0; fp8 begins at 8.9"
     with pytest.raises(ConfigError, match=r"process 1 has a GPU of compute capability 8\.0"):
-        agreed_precision._check_fp8(precision.Precision("bf16", "test"), lacking["gathered"](""))
+        agreed_precision.resolve(asked, CPU, None, lambda local: [local, ampere if local == "" else local])
     monkeypatch.setattr(precision, "of_device", lambda device: precision.Precision("fp32", "an old CPU"))
     with pytest.raises(ConfigError, match=r"parallel\.fp8 needs precision bf16, and this run has fp32 \(an old CPU\)"):
         agreed_precision.resolve(ParallelConfig(fp8=True), CPU, None, lambda local: [local])

@@ -118,7 +118,7 @@ def test_products_in_fp8_are_those_of_blocks() -> None:
     assert traced.fp8_flops == pytest.approx(recomputed * 2 * 48 * 12 * 1600**2 * 1024 * layout.micro_batch, rel=1e-6)
     assert 1.3 < plain.time.products / fp8.time.products < 2
     assert fp8.time.traffic > plain.time.traffic, "rounding"
-    assert fp8.memory.activations < plain.memory.activations
+    assert fp8.memory.activations == pytest.approx(plain.memory.activations, rel=0.02), "kept in bf16"
 
 
 @pytest.mark.parametrize(
