@@ -7,6 +7,7 @@ overflows, and only the second step rounds, so that entries which do not become 
 tensor is divided over processes and micro-batches. There is no state, and so nothing in checkpoints.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -21,34 +22,41 @@ EXPONENT_BITS = 0x7F800000
 """Of a number in fp32."""
 
 
-def fp8_linear(states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
-    """Return states @ weight^T + bias; everything that is given and returned is in bf16."""
-    return cast(Tensor, _Fp8Linear.apply(states_TD, weight_ED, bias_E))
+def fp8_linear(
+    states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, *, device_type: str | None = None
+) -> Tensor:
+    """Return states @ weight^T + bias; everything that is given and returned is in bf16.
+
+    Args:
+        device_type: key of ``PRODUCTS``; None: the type of the states' device.
+    """
+    return cast(Tensor, _Fp8Linear.apply(states_TD, weight_ED, bias_E, device_type or states_TD.device.type))
 
 
 class _Fp8Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
+    def forward(ctx: Any, states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, device_type: str) -> Tensor:
+        ctx.product = PRODUCTS[device_type]
         states, of_states = _rounded(states_TD, torch.float8_e4m3fn)
         weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
         # Not in fp8: several layers read the same states, sequence parallelism gathers them again, and under ZeRO 3 no
         # weights are kept.
         ctx.save_for_backward(states_TD, weight_ED)
-        return _product(states, weight, of_states, of_weight, bias_E, is_fast=True)
+        return ctx.product(states, weight, of_states, of_weight, bias_E, is_fast=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient_TE,), (states_TD, weight_ED) = gradients, ctx.saved_tensors
-        needs_states, needs_weight, needs_bias = ctx.needs_input_grad
+        needs_states, needs_weight, needs_bias, _ = ctx.needs_input_grad
         gradient, of_gradient = _rounded(_padded(gradient_TE), torch.float8_e5m2)
         of_input = of_parameter = None
         if needs_states:
             weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
-            of_input = _product(gradient, _turned(weight), of_gradient, of_weight)[: len(states_TD)]
+            of_input = ctx.product(gradient, _turned(weight), of_gradient, of_weight)[: len(states_TD)]
         if needs_weight:
             states, of_states = _rounded(_padded(states_TD), torch.float8_e4m3fn)
-            of_parameter = _product(_turned(gradient), _turned(states), of_gradient, of_states)
-        return of_input, of_parameter, gradient_TE.sum(0) if needs_bias else None
+            of_parameter = ctx.product(_turned(gradient), _turned(states), of_gradient, of_states)
+        return of_input, of_parameter, gradient_TE.sum(0) if needs_bias else None, None
 
 
 def _rounded(tensor: Tensor, format: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -62,7 +70,7 @@ def _rounded(tensor: Tensor, format: torch.dtype) -> tuple[Tensor, Tensor]:
     return (tensor * scale).to(format).contiguous(), scale.reciprocal()
 
 
-def _product(
+def _scaled_product(
     rows: Tensor,
     columns: Tensor,
     of_rows: Tensor,
@@ -86,6 +94,24 @@ def _product(
         out_dtype=torch.bfloat16,
         use_fast_accum=is_fast,
     )
+
+
+def _emulated_product(
+    rows: Tensor,
+    columns: Tensor,
+    of_rows: Tensor,
+    of_columns: Tensor,
+    bias: Tensor | None = None,
+    *,
+    is_fast: bool = False,
+) -> Tensor:
+    """The same in fp32, which has all bits of such products; torch's operator needs instructions that CPUs may lack."""
+    product = (rows.float() @ columns.float().t()) * (of_rows * of_columns)
+    return (product if bias is None else product + bias.float()).to(torch.bfloat16)
+
+
+PRODUCTS: dict[str, Callable[..., Tensor]] = {"cuda": _scaled_product, "cpu": _emulated_product}
+"""By type of device."""
 
 
 def _turned(tensor: Tensor) -> Tensor:

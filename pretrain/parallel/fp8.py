@@ -1,5 +1,6 @@
 """Blocks whose linear layers multiply in fp8; embeddings, heads, routers and experts do not."""
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -8,8 +9,11 @@ from sesame.configs.errors import ConfigError
 from sesame.pretrain.layers.fp8 import MULTIPLE, fp8_linear
 
 
-def use_fp8(learner: nn.Module) -> int:
+def use_fp8(learner: nn.Module, device_type: str | None = None) -> int:
     """Let the linear layers of all Transformer blocks multiply in fp8, and return how many layers there are.
+
+    Args:
+        device_type: type of device whose products are computed; None: that of the states.
 
     Raises:
         ConfigError: a layer has a size that a GPU cannot multiply so.
@@ -28,5 +32,5 @@ def use_fp8(learner: nn.Module) -> int:
                 f"parallel.fp8: {name} is {rows} x {columns} in each process, and products in fp8 need multiples of "
                 f"{MULTIPLE}; change the model's shape or parallel.tensor, or set parallel.fp8 = false"
             )
-        layer.product = fp8_linear
+        layer.product = partial(fp8_linear, device_type=device_type) if device_type else fp8_linear
     return len(layers)

@@ -89,7 +89,7 @@ class Activations:
         split = Split(division.tensor, division.expert, division.sequence, division.recompute != "block")
         split_learner(learner, split)
         if division.fp8:
-            use_fp8(learner)
+            use_fp8(learner, self.device)
         use_kernels(learner, self.device)
         learner.train()
         with without_values():

@@ -4,11 +4,22 @@ import numpy as np
 import pytest
 import torch
 
+from sesame.pretrain import precision
+from sesame.pretrain.layers import fp8
 from sesame.pretrain.layers.fp8 import fp8_linear
 
 FORMATS = {"E4M3": (4, -6, 448.0), "E5M2": (3, -14, 57344.0)}
 """Name -> bits of a number with its hidden one, exponent of the smallest number that has all of them, and the largest
 (Micikevicius et al. 2022, table 1)."""
+
+
+@pytest.fixture(params=["cpu", "cuda"], autouse=True)
+def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product of each type of device, on this one; oneDNN, which computes that of GPUs here, can be limited to
+    instructions that have none."""
+    if request.param == "cuda" and precision.of_device(torch.device("cpu")).name != "bf16":
+        pytest.skip("needs a processor with bf16")
+    monkeypatch.setitem(fp8.PRODUCTS, "cpu", fp8.PRODUCTS[request.param])
 
 
 def rounded(values: torch.Tensor, format: str) -> np.ndarray:
@@ -100,8 +111,8 @@ def test_zeros_stay_zeros() -> None:
 
 def test_only_gradients_that_are_needed_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     states, weight, bias, _ = operands(32)
-    products, operator = [], torch._scaled_mm
-    monkeypatch.setattr(torch, "_scaled_mm", lambda *each, **other: products.append(1) or operator(*each, **other))
+    products, product = [], fp8.PRODUCTS["cpu"]
+    monkeypatch.setitem(fp8.PRODUCTS, "cpu", lambda *each, **other: products.append(1) or product(*each, **other))
     for trained, count in ((states, 2), (weight, 2), (bias, 1)):
         output = fp8_linear(*(each.detach().requires_grad_(each is trained) for each in (states, weight, bias)))
         output.sum().backward()
