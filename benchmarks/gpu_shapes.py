@@ -51,7 +51,7 @@ FP8 = {"compile": True, "fp8": True}
 LARGE = Shape("bert_large", 512, 32, changes=NO_DROPOUT)
 MODERN = Shape("modern_base", 1024, 16)
 GPT = Shape("gpt2_xl", 2048, 8, changes=GPT_1_3B)
-# Four of the 78 layers of Turing-NLG, and few rows of the vocabulary beside them.
+# Four of the 78 layers of Turing-NLG, for their width of 4,256.
 TURING = Shape("turing_nlg_17b", 1024, 8, changes={"layers": 4, **NO_DROPOUT})
 BUDGET = LARGE._replace(micro_batch=96, padded=True, micro_tokens=16_384)
 SHAPES: dict[str, Shape] = {

@@ -38,7 +38,7 @@ def computes_fp16(device: torch.device) -> bool:
 
 
 def lacks_fp8(device: torch.device) -> str:
-    """Return why ``device`` does not multiply in fp8, empty if it does; on a CPU torch does, without hardware."""
+    """Return why ``device`` does not multiply in fp8, empty if it does; a CPU does in fp32."""
     if device.type == "cpu":
         return ""
     if torch.version.hip:

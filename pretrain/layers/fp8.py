@@ -8,7 +8,7 @@ tensor is divided over processes and micro-batches. There is no state, and so no
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,63 +33,68 @@ def fp8_linear(
     return cast(Tensor, _Fp8Linear.apply(states_TD, weight_ED, bias_E, device_type or states_TD.device.type))
 
 
+class _Rounded(NamedTuple):
+    """An operand."""
+
+    values: Tensor
+    """In fp8, contiguous."""
+    unscale: Tensor
+    """The fp32 number by which they are multiplied to undo their scale."""
+
+    @property
+    def turned(self) -> "_Rounded":
+        """The transposed operand, contiguous too."""
+        return _Rounded(self.values.t().contiguous(), self.unscale)
+
+
 class _Fp8Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states_TD: Tensor, weight_ED: Tensor, bias_E: Tensor | None, device_type: str) -> Tensor:
         ctx.product = PRODUCTS[device_type]
-        states, of_states = _rounded(states_TD, torch.float8_e4m3fn)
-        weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
         # Not in fp8: several layers read the same states, sequence parallelism gathers them again, and under ZeRO 3 no
         # weights are kept.
         ctx.save_for_backward(states_TD, weight_ED)
-        return ctx.product(states, weight, of_states, of_weight, bias_E, is_fast=True)
+        states, weight = (_rounded(each, torch.float8_e4m3fn) for each in (states_TD, weight_ED))
+        return ctx.product(states, weight, bias_E, is_fast=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient_TE,), (states_TD, weight_ED) = gradients, ctx.saved_tensors
         needs_states, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        gradient, of_gradient = _rounded(_padded(gradient_TE), torch.float8_e5m2)
-        of_input = of_parameter = None
+        gradient = _rounded(_padded(gradient_TE), torch.float8_e5m2)
+        of_states = of_weight = None
         if needs_states:
-            weight, of_weight = _rounded(weight_ED, torch.float8_e4m3fn)
-            of_input = ctx.product(gradient, _turned(weight), of_gradient, of_weight)[: len(states_TD)]
+            of_states = ctx.product(gradient, _rounded(weight_ED, torch.float8_e4m3fn).turned)[: len(states_TD)]
         if needs_weight:
-            states, of_states = _rounded(_padded(states_TD), torch.float8_e4m3fn)
-            of_parameter = ctx.product(_turned(gradient), _turned(states), of_gradient, of_states)
-        return of_input, of_parameter, gradient_TE.sum(0) if needs_bias else None, None
+            of_weight = ctx.product(gradient.turned, _rounded(_padded(states_TD), torch.float8_e4m3fn).turned)
+        return of_states, of_weight, gradient_TE.sum(0) if needs_bias else None, None
 
 
-def _rounded(tensor: Tensor, format: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return ``tensor`` scaled and rounded, and the fp32 number by which its entries are multiplied to undo the scale.
-
-    What is not finite stays so, or makes everything NaN.
-    """
+def _rounded(tensor: Tensor, format: torch.dtype) -> _Rounded:
+    """Scale and round; what is not finite stays so, or makes everything NaN."""
     largest = torch.linalg.vector_norm(tensor, torch.inf, dtype=torch.float32)
     ratio = torch.finfo(format).max / largest.clamp(min=SMALLEST)
     scale = (ratio.view(torch.int32) & EXPONENT_BITS).view(torch.float32)
-    return (tensor * scale).to(format).contiguous(), scale.reciprocal()
+    return _Rounded((tensor * scale).to(format).contiguous(), scale.reciprocal())
 
 
-def _scaled_product(
-    rows: Tensor,
-    columns: Tensor,
-    of_rows: Tensor,
-    of_columns: Tensor,
-    bias: Tensor | None = None,
-    *,
-    is_fast: bool = False,
-) -> Tensor:
-    """Return rows @ columns^T, both contiguous, the only layout that Hopper multiplies in fp8.
+def _padded(tensor: Tensor) -> Tensor:
+    """Return a tensor with rows of zeros, up to a number of rows that a GPU can sum over."""
+    missing = -len(tensor) % MULTIPLE
+    return F.pad(tensor, (0, 0, 0, missing)) if missing else tensor
+
+
+def _scaled_product(rows: _Rounded, columns: _Rounded, bias: Tensor | None = None, *, is_fast: bool = False) -> Tensor:
+    """Return rows @ columns^T, the only layout that Hopper multiplies in fp8.
 
     Args:
-        of_rows, of_columns: what undoes their scales.
         is_fast: sum with the 14 bits of Hopper's tensor cores, which are enough for the forward pass.
     """
     return torch._scaled_mm(
-        rows,
-        columns.t(),
-        scale_a=of_rows,
-        scale_b=of_columns,
+        rows.values,
+        columns.values.t(),
+        scale_a=rows.unscale,
+        scale_b=columns.unscale,
         bias=bias,
         out_dtype=torch.bfloat16,
         use_fast_accum=is_fast,
@@ -97,28 +102,12 @@ def _scaled_product(
 
 
 def _emulated_product(
-    rows: Tensor,
-    columns: Tensor,
-    of_rows: Tensor,
-    of_columns: Tensor,
-    bias: Tensor | None = None,
-    *,
-    is_fast: bool = False,
+    rows: _Rounded, columns: _Rounded, bias: Tensor | None = None, *, is_fast: bool = False
 ) -> Tensor:
     """The same in fp32, which has all bits of such products; torch's operator needs instructions that CPUs may lack."""
-    product = (rows.float() @ columns.float().t()) * (of_rows * of_columns)
+    product = (rows.values.float() @ columns.values.float().t()) * (rows.unscale * columns.unscale)
     return (product if bias is None else product + bias.float()).to(torch.bfloat16)
 
 
 PRODUCTS: dict[str, Callable[..., Tensor]] = {"cuda": _scaled_product, "cpu": _emulated_product}
 """By type of device."""
-
-
-def _turned(tensor: Tensor) -> Tensor:
-    return tensor.t().contiguous()
-
-
-def _padded(tensor: Tensor) -> Tensor:
-    """Return a tensor with rows of zeros, up to a number of rows that a GPU can sum over."""
-    missing = -len(tensor) % MULTIPLE
-    return F.pad(tensor, (0, 0, 0, missing)) if missing else tensor

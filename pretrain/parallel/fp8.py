@@ -9,6 +9,10 @@ from sesame.configs.errors import ConfigError
 from sesame.pretrain.layers.fp8 import MULTIPLE, fp8_linear
 
 
+class UnevenSizeError(ConfigError):
+    """A layer has a size that products in fp8 cannot have."""
+
+
 def use_fp8(learner: nn.Module, device_type: str | None = None) -> int:
     """Let the linear layers of all Transformer blocks multiply in fp8, and return how many layers there are.
 
@@ -16,19 +20,19 @@ def use_fp8(learner: nn.Module, device_type: str | None = None) -> int:
         device_type: type of device whose products are computed; None: that of the states.
 
     Raises:
-        ConfigError: a layer has a size that a GPU cannot multiply so.
+        UnevenSizeError: a layer has a size that a GPU cannot multiply so.
     """
-    blocks = [(name, part) for name, part in learner.named_modules() if getattr(part, "compilable", ())]
     layers: dict[str, Any] = {
         f"{block_name}.{name}": part
-        for block_name, block in blocks
+        for block_name, block in learner.named_modules()
+        if getattr(block, "compilable", ())
         for name, part in block.named_modules()
         if hasattr(part, "product")
     }
     for name, layer in layers.items():
         if any(size % MULTIPLE for size in layer.weight.shape):
             rows, columns = layer.weight.shape
-            raise ConfigError(
+            raise UnevenSizeError(
                 f"parallel.fp8: {name} is {rows} x {columns} in each process, and products in fp8 need multiples of "
                 f"{MULTIPLE}; change the model's shape or parallel.tensor, or set parallel.fp8 = false"
             )

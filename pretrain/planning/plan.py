@@ -13,7 +13,7 @@ from sesame.pretrain.learner import Learner, build
 from sesame.pretrain.models.family import Vocabulary
 from sesame.pretrain.optimizers import optimizer_kind
 from sesame.pretrain.parallel.config import ParallelConfig, Recompute
-from sesame.pretrain.parallel.fp8 import use_fp8
+from sesame.pretrain.parallel.fp8 import UnevenSizeError, use_fp8
 from sesame.pretrain.parallel.rules import refusal
 from sesame.pretrain.planning.activations import Activations
 from sesame.pretrain.planning.gpus import Assumptions
@@ -96,7 +96,7 @@ class Planner:
             exact: trace this micro-batch; otherwise it is interpolated between 1 and the largest.
 
         Raises:
-            IndivisibleError: the model cannot be split so.
+            IndivisibleError, UnevenSizeError: the model cannot be split so.
         """
         counts = self.counts(layout.tensor, layout.expert)
         if exact:
@@ -171,8 +171,7 @@ class Planner:
         for layout in self.layouts(devices):
             try:
                 plan = self.plan(layout)
-            except (IndivisibleError, ConfigError):
-                # Of products in fp8, whose sizes are too small when they are divided.
+            except (IndivisibleError, UnevenSizeError):
                 continue
             key = layout._replace(micro_batch=0, accumulation=0)
             known = best.get(key)
